@@ -1,0 +1,1 @@
+"""DiffusionDet: object detection as denoising diffusion over boxes."""

@@ -1,0 +1,36 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parent.parent
+# Two cores serve everything: more threads than that only get in each other's way.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def repo_dir() -> Path:
+    """The root of this checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with golden vectors and small real data; tests that need it skip where it is absent."""
+    path = Path(os.environ.get("D2ROAD_SHARED", REPO.parent / "shared"))
+    if not (path / "golden").is_dir():
+        pytest.skip(f"{path} is not there: golden vectors and sample data are not part of the project")
+    return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where there is none."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
