@@ -14,7 +14,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Open a file that takes its name only once it is complete.
 
     The content goes to a temporary file in the same folder (so that the final rename stays on one file system), is
-    flushed to the disk and then renamed over `path`. An exception removes the temporary file and leaves `path` as it was.
+    flushed to the disk and then renamed over `path`. An exception removes the temporary file; `path` stays as it was.
 
     Args:
         path: the final name; its folder must exist.
