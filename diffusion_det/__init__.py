@@ -1,1 +1,10 @@
-"""DiffusionDet: object detection as denoising diffusion over boxes."""
+"""DiffusionDet: object detection as denoising diffusion over boxes.
+
+Chen et al., DiffusionDet: Diffusion Model for Object Detection, ICCV 2023.
+"""
+
+from . import mapper as _mapper  # noqa: F401  only registration
+from .config import add_diffusion_det_config
+from .detector import DiffusionDet
+
+__all__ = ["DiffusionDet", "add_diffusion_det_config"]

@@ -1,0 +1,65 @@
+"""RoIAlign over the levels of a feature pyramid."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+
+def assign_levels(
+    boxes_xyxy: Tensor, min_level: int, max_level: int, canonical_size: float = 224.0, canonical_level: int = 4
+) -> Tensor:
+    """Pyramid level of each box: a box of `canonical_size` pixels goes to `canonical_level`, twice the size one up.
+
+    Args:
+        boxes_xyxy: (R, 4) pixels of the network input; sides may be negative.
+        min_level, max_level: log2 of the smallest and largest stride.
+    Returns:
+        (R,) int64 in [0, max_level - min_level].
+    Source: Lin et al., Feature Pyramid Networks, CVPR 2017, Eq. 1.
+    """
+    wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    side = (wh[:, 0] * wh[:, 1]).sqrt()  # NaN where exactly one side is negative: such a box goes to the finest level
+    level = torch.floor(canonical_level + torch.log2(side / canonical_size + 1e-8))
+    return torch.nan_to_num(level, nan=min_level).clamp(min_level, max_level).to(torch.int64) - min_level
+
+
+def multilevel_roi_align(
+    features: Sequence[Tensor],
+    boxes_xyxy: Tensor,
+    strides: Sequence[int],
+    output_size: int = 7,
+    sampling_ratio: int = 2,
+    canonical_size: float = 224.0,
+) -> Tensor:
+    """Pool each box from the level that fits its size (half-pixel aligned, "ROIAlignV2" of Detectron2).
+
+    Args:
+        features: one (B, C, H/stride, W/stride) map per level, finest first.
+        boxes_xyxy: (B, N, 4) pixels of the network input.
+        strides: stride of each map, powers of two, each twice the one before.
+    Returns:
+        (B * N, C, output_size, output_size).
+    Raises:
+        ValueError: the numbers of maps, strides and images do not agree.
+    """
+    if len(features) != len(strides) or features[0].shape[0] != boxes_xyxy.shape[0]:
+        raise ValueError(
+            f"multilevel_roi_align got {len(features)} maps of {features[0].shape[0]} images for {len(strides)} strides "
+            f"and boxes of {boxes_xyxy.shape[0]} images; each level needs one stride and each image its boxes"
+        )
+    batch, count = boxes_xyxy.shape[:2]
+    image_index = torch.arange(batch, device=boxes_xyxy.device, dtype=boxes_xyxy.dtype).repeat_interleave(count)
+    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1).to(features[0].dtype)  # (B * N, 5)
+    if len(features) == 1:
+        return roi_align(features[0], rois, output_size, 1.0 / strides[0], sampling_ratio, aligned=True)
+
+    min_level = int(strides[0]).bit_length() - 1
+    levels = assign_levels(boxes_xyxy.reshape(-1, 4), min_level, min_level + len(strides) - 1, canonical_size)
+    pooled = features[0].new_zeros(batch * count, features[0].shape[1], output_size, output_size)
+    for level, (feature, stride) in enumerate(zip(features, strides)):
+        chosen = torch.nonzero(levels == level).squeeze(1)
+        values = roi_align(feature, rois[chosen], output_size, 1.0 / stride, sampling_ratio, aligned=True)
+        pooled = pooled.index_put((chosen,), values)
+    return pooled

@@ -1,0 +1,118 @@
+"""Configuration of DiffusionDet: the published keys under their published names, then ours."""
+
+from detectron2.config import CfgNode as CN
+
+from d2ext.config import add_common_config, register_check, register_finalizer
+from d2ext.config.defaults import set_default
+
+META_ARCHITECTURE = "DiffusionDet"
+
+PUBLISHED = {
+    "NUM_CLASSES": 80,  # 0 takes it from the training data
+    "NUM_PROPOSALS": 300,  # boxes an image in training, and in testing unless TEST_NUM_PROPOSALS says otherwise
+    "NHEADS": 8,  # attention heads
+    "DROPOUT": 0.0,
+    "DIM_FEEDFORWARD": 2048,
+    "ACTIVATION": "relu",
+    "HIDDEN_DIM": 256,  # width of the decoder; the FPN's OUT_CHANNELS must equal it
+    "NUM_CLS": 1,  # layers of the class tower
+    "NUM_REG": 3,  # layers of the box tower
+    "NUM_HEADS": 6,  # decoder stages
+    "NUM_DYNAMIC": 2,  # matrix products of a dynamic convolution; only 2 exists
+    "DIM_DYNAMIC": 64,
+    "CLASS_WEIGHT": 2.0,
+    "GIOU_WEIGHT": 2.0,
+    "L1_WEIGHT": 5.0,
+    "DEEP_SUPERVISION": True,
+    "NO_OBJECT_WEIGHT": 0.1,  # softmax loss only
+    "USE_FOCAL": True,
+    "USE_FED_LOSS": False,
+    "ALPHA": 0.25,
+    "GAMMA": 2.0,
+    "PRIOR_PROB": 0.01,
+    "OTA_K": 5,  # best overlaps that vote for the number of queries of an object
+    "SNR_SCALE": 2.0,  # boxes span [-SNR_SCALE, SNR_SCALE] in the diffusion
+    "SAMPLE_STEP": 1,
+    "USE_NMS": True,
+}
+
+OURS = {
+    # Numerically the published code, with its slips: class prior in parameters by shape, the last of several steps
+    # unused, renewal decided by the first image of a batch, noise from the global random state. Off, these are fixed.
+    "OFFICIAL_COMPAT": False,
+    "HEAD": "DynamicHead",  # DIFFUSION_HEAD_REGISTRY
+    "POOLER_CANONICAL_SIZE": 224.0,  # a box of this side pools from stride 16; small images want less
+    "TIMESTEPS": 1000,
+    "SAMPLER": "ddim",  # ddim | ddpm | dpmsolver++ | restart
+    "ETA": 1.0,  # share of fresh noise in a DDIM step
+    "BOX_RENEWAL": True,
+    "RENEWAL_THRESH": 0.5,  # boxes that score at most this are drawn anew after a step
+    "ENSEMBLE": True,  # report the union of all steps; else the last step alone
+    "NMS_THRESH": 0.5,
+    "TEST_NUM_PROPOSALS": -1,  # -1: NUM_PROPOSALS
+    "TEST_SEED": 0,  # with the image id it seeds the noise of an image
+}
+
+
+def add_diffusion_det_config(cfg: CN) -> None:
+    """Add the keys of DiffusionDet and the common ones to a Detectron2 config, in place; idempotent."""
+    add_common_config(cfg)
+    set_default(cfg.MODEL, "DiffusionDet", CN())
+    for key, value in {**PUBLISHED, **OURS}.items():
+        set_default(cfg.MODEL.DiffusionDet, key, value)
+    set_default(cfg.INPUT, "COLOR_JITTER", 0.0)  # brightness, contrast and saturation each vary by up to this share
+
+
+def finalize(cfg: CN) -> None:
+    """Fill values that follow from others."""
+    if cfg.MODEL.DiffusionDet.NUM_CLASSES == 0:
+        from d2ext.data import num_classes_of
+
+        cfg.MODEL.DiffusionDet.NUM_CLASSES = num_classes_of(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
+
+
+def check(cfg: CN) -> list[str]:
+    """Contradictions in the keys of DiffusionDet, each with its cure."""
+    from .head import DIFFUSION_HEAD_REGISTRY
+    from .sampler import SAMPLER_NAMES, SAMPLER_REGISTRY
+
+    node, problems = cfg.MODEL.DiffusionDet, []
+
+    def wrong(key: str, cure: str) -> None:
+        problems.append(f"MODEL.DiffusionDet.{key} is {node[key]!r}: {cure}")
+
+    for key in ("NUM_CLASSES", "NUM_PROPOSALS", "NUM_HEADS", "HIDDEN_DIM", "OTA_K", "DIM_DYNAMIC", "TIMESTEPS"):
+        if node[key] < 1:
+            wrong(key, "must be at least 1")
+    if node.NHEADS < 1 or node.HIDDEN_DIM % max(node.NHEADS, 1):
+        wrong("NHEADS", f"must divide HIDDEN_DIM = {node.HIDDEN_DIM}")
+    if "fpn" in cfg.MODEL.BACKBONE.NAME.lower() and cfg.MODEL.FPN.OUT_CHANNELS != node.HIDDEN_DIM:
+        wrong("HIDDEN_DIM", f"must equal MODEL.FPN.OUT_CHANNELS = {cfg.MODEL.FPN.OUT_CHANNELS}")
+    if node.TEST_NUM_PROPOSALS == 0 or node.TEST_NUM_PROPOSALS < -1:
+        wrong("TEST_NUM_PROPOSALS", "choose the number of boxes at test time, or -1 for NUM_PROPOSALS")
+    if not 1 <= node.SAMPLE_STEP <= node.TIMESTEPS:
+        wrong("SAMPLE_STEP", f"choose 1 to TIMESTEPS = {node.TIMESTEPS}")
+    if node.SAMPLER.lower() not in SAMPLER_NAMES and node.SAMPLER not in SAMPLER_REGISTRY:
+        wrong("SAMPLER", f"choose one of {', '.join(SAMPLER_NAMES)}")
+    if node.HEAD not in DIFFUSION_HEAD_REGISTRY:
+        wrong("HEAD", f"choose one of {', '.join(n for n, _ in DIFFUSION_HEAD_REGISTRY)}")
+    if node.ACTIVATION not in ("relu", "gelu"):
+        wrong("ACTIVATION", "choose relu or gelu")
+    for key in ("ETA", "RENEWAL_THRESH", "NMS_THRESH", "ALPHA"):
+        if not 0 <= node[key] <= 1:
+            wrong(key, "choose a number from 0 to 1")
+    if not 0 < node.PRIOR_PROB < 1:
+        wrong("PRIOR_PROB", "choose a number between 0 and 1")
+    if node.SNR_SCALE <= 0:
+        wrong("SNR_SCALE", "must be positive")
+    if node.NUM_DYNAMIC != 2:
+        wrong("NUM_DYNAMIC", "only 2 exists, in the published code too")
+    if node.USE_FED_LOSS and not node.USE_FOCAL:
+        wrong("USE_FED_LOSS", "needs USE_FOCAL True")
+    if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
+        wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
+    return problems
+
+
+register_finalizer(META_ARCHITECTURE, finalize)
+register_check(META_ARCHITECTURE, check)

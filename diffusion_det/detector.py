@@ -1,0 +1,283 @@
+"""The registered meta-architecture: images in, losses or objects out."""
+
+import logging
+import zlib
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import get_fed_loss_cls_weights
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, detector_postprocess
+from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from .head import DIFFUSION_HEAD_REGISTRY
+from .losses import SetCriterion
+from .matcher import Targets
+from .refine import Detections, denoise, denoise_as_published, select_objects
+from .sampler import build_sampler
+from .schedule import CosineSchedule
+from .training_boxes import noisy_training_boxes
+
+logger = logging.getLogger(__name__)
+
+# Constants of the published checkpoints that follow from the schedule; nothing to load.
+PUBLISHED_BUFFERS = (
+    "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",
+    "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2",
+)  # fmt: skip
+
+
+@META_ARCH_REGISTRY.register()
+class DiffusionDet(nn.Module):
+    """Detector that denoises boxes.
+
+    Args:
+        backbone: feature pyramid.
+        head: decoder, see DIFFUSION_HEAD_REGISTRY.
+        criterion: losses.
+        in_features: names of the pyramid's maps, finest first.
+        pixel_mean, pixel_std: per channel, 0 to 255.
+        num_proposals: boxes an image in training; test_num_proposals in testing.
+        sampler, eta, sample_step: solver by name, its noise, its steps.
+        renewal_thresh, nms_thresh: None switches renewal or suppression off.
+        ensemble: report the union of all steps.
+        compat: numerically the published code.
+        test_seed: with the image id it seeds the noise of an image.
+    """
+
+    default_mapper = "DiffusionDetMapper"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        head: nn.Module,
+        criterion: SetCriterion,
+        in_features: Sequence[str],
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        num_proposals: int,
+        test_num_proposals: int,
+        timesteps: int,
+        scale: float,
+        sampler: str,
+        eta: float,
+        sample_step: int,
+        renewal_thresh: float | None,
+        nms_thresh: float | None,
+        ensemble: bool,
+        compat: bool,
+        test_seed: int = 0,
+    ):
+        super().__init__()
+        self.backbone, self.head, self.criterion = backbone, head, criterion
+        self.in_features = tuple(in_features)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.schedule = CosineSchedule(timesteps)
+        self.num_proposals, self.test_num_proposals = num_proposals, test_num_proposals
+        self.scale, self.sampler, self.eta, self.sample_step = scale, sampler, eta, sample_step
+        self.renewal_thresh, self.nms_thresh, self.ensemble = renewal_thresh, nms_thresh, ensemble
+        self.compat, self.test_seed = compat, test_seed
+        self.register_load_state_dict_pre_hook(_drop_published_buffers)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Arguments of __init__ from a config."""
+        node = cfg.MODEL.DiffusionDet
+        if not node.OFFICIAL_COMPAT:
+            logger.info(
+                "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise per "
+                "image. Set it to True for the numbers of the published code."
+            )
+        backbone = build_backbone(cfg)
+        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+        shapes = backbone.output_shape()
+        absent = [name for name in in_features if name not in shapes]
+        if absent:
+            raise ValueError(
+                f"MODEL.ROI_HEADS.IN_FEATURES names {absent}, but {cfg.MODEL.BACKBONE.NAME} returns {sorted(shapes)}"
+            )
+        return {
+            "backbone": backbone,
+            "head": build_head(cfg, [shapes[name].stride for name in in_features]),
+            "criterion": build_criterion(cfg),
+            "in_features": in_features,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "num_proposals": node.NUM_PROPOSALS,
+            "test_num_proposals": node.NUM_PROPOSALS if node.TEST_NUM_PROPOSALS == -1 else node.TEST_NUM_PROPOSALS,
+            "timesteps": node.TIMESTEPS,
+            "scale": node.SNR_SCALE,
+            "sampler": node.SAMPLER,
+            "eta": node.ETA,
+            "sample_step": node.SAMPLE_STEP,
+            "renewal_thresh": node.RENEWAL_THRESH if node.BOX_RENEWAL else None,
+            "nms_thresh": node.NMS_THRESH if node.USE_NMS else None,
+            "ensemble": node.ENSEMBLE,
+            "compat": node.OFFICIAL_COMPAT,
+            "test_seed": node.TEST_SEED,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Detectron2's contract.
+
+        Args:
+            batched_inputs: per image `image` (3, H, W) in 0..255 of INPUT.FORMAT; `height`, `width` of the output
+                (default: the input's); in training `instances` with gt_boxes and gt_classes; in testing optionally
+                `image_id` or `file_name`, which seed the noise.
+        Returns:
+            in training the weighted losses by name; else per image {"instances": Instances} with pred_boxes (pixels
+            of the output), scores and pred_classes.
+        """
+        images = self.preprocess(batched_inputs)
+        features = self.features(images)
+        whwh = torch.tensor(
+            [[w, h, w, h] for h, w in images.image_sizes], dtype=torch.float32, device=self.device
+        )
+        if self.training:
+            return self._losses(batched_inputs, features, whwh)
+        generators = [image_generator(x, self.test_seed) for x in batched_inputs]
+        found = self.detect(features, whwh, generators)
+        return [
+            {"instances": to_instances(d, size, x.get("height", size[0]), x.get("width", size[1]))}
+            for d, size, x in zip(found, images.image_sizes, batched_inputs)
+        ]
+
+    def preprocess(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise, pad to one size and batch."""
+        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def features(self, images: ImageList) -> list[Tensor]:
+        """Pyramid maps that the decoder pools from, finest first."""
+        maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
+        return [maps[name] for name in self.in_features]
+
+    def _losses(self, batched_inputs: list[dict], features: list[Tensor], whwh: Tensor) -> dict[str, Tensor]:
+        instances = [x["instances"].to(self.device) for x in batched_inputs]
+        gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
+        boxes, t = noisy_training_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
+        logits, pred_boxes = self.head(features, boxes, t)
+        targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
+        if self.compat:
+            return self.criterion(logits, pred_boxes, targets)
+        return self.criterion(logits, pred_boxes, targets, mean_over_processes)
+
+    @torch.no_grad()
+    def detect(self, features: list[Tensor], whwh: Tensor, generators: Sequence[torch.Generator]) -> list[Detections]:
+        """Objects from features of B images, in pixels of the network input."""
+        options = {
+            "steps": self.sample_step,
+            "count": self.test_num_proposals,
+            "scale": self.scale,
+            "renewal_thresh": self.renewal_thresh,
+            "use_focal": self.criterion.use_focal,
+        }
+        sampler = build_sampler(self.sampler, self.schedule, self.eta)
+        if self.compat and self.sample_step > 1 and len(whwh) > 1:  # the published loop takes one image at a time
+            parts = [self.detect([f[i : i + 1] for f in features], whwh[i : i + 1], []) for i in range(len(whwh))]
+            return [part[0] for part in parts]
+
+        def predict(boxes_xyxy: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            levels = torch.full((len(whwh),), t, dtype=torch.long, device=self.device)
+            logits, boxes = self.head(features, boxes_xyxy, levels)
+            return logits[-1].float(), boxes[-1].float()
+
+        if self.compat:
+            results = denoise_as_published(predict, sampler, whwh, **options)
+        else:
+            results = denoise(predict, sampler, whwh, generators, **options)
+        if not self.ensemble:
+            results = results[-1:]
+        return select_objects(results, use_focal=self.criterion.use_focal, nms_thresh=self.nms_thresh)
+
+
+def build_head(cfg, strides: Sequence[int]) -> nn.Module:
+    """The decoder that MODEL.DiffusionDet.HEAD names."""
+    node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
+    return DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
+        strides=strides,
+        num_outputs=node.NUM_CLASSES if node.USE_FOCAL else node.NUM_CLASSES + 1,
+        num_classes=node.NUM_CLASSES,
+        num_stages=node.NUM_HEADS,
+        dim=node.HIDDEN_DIM,
+        dim_feedforward=node.DIM_FEEDFORWARD,
+        num_attention_heads=node.NHEADS,
+        dropout=node.DROPOUT,
+        activation=node.ACTIVATION,
+        num_cls=node.NUM_CLS,
+        num_reg=node.NUM_REG,
+        dim_dynamic=node.DIM_DYNAMIC,
+        pooled_side=pooler.POOLER_RESOLUTION,
+        sampling_ratio=pooler.POOLER_SAMPLING_RATIO,
+        canonical_size=node.POOLER_CANONICAL_SIZE,
+        prior_prob=node.PRIOR_PROB if node.USE_FOCAL else None,
+        bias_by_shape=node.OFFICIAL_COMPAT,
+    )
+
+
+def build_criterion(cfg) -> SetCriterion:
+    """Losses with the weights of the config; the federated loss takes class frequencies from the data set's metadata."""
+    node = cfg.MODEL.DiffusionDet
+    fed_weights = None
+    if node.USE_FED_LOSS:
+        if not hasattr(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]), "class_image_count"):
+            raise ValueError(
+                f"USE_FED_LOSS needs the class frequencies of {cfg.DATASETS.TRAIN[0]}, which has none in its metadata "
+                "(class_image_count); use an LVIS data set or set USE_FED_LOSS False"
+            )
+        fed_weights = get_fed_loss_cls_weights(cfg.DATASETS.TRAIN[0], cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
+    return SetCriterion(
+        num_classes=node.NUM_CLASSES,
+        class_weight=node.CLASS_WEIGHT,
+        l1_weight=node.L1_WEIGHT,
+        giou_weight=node.GIOU_WEIGHT,
+        use_focal=node.USE_FOCAL,
+        alpha=node.ALPHA,
+        gamma=node.GAMMA,
+        no_object_weight=node.NO_OBJECT_WEIGHT,
+        candidates=node.OTA_K,
+        deep_supervision=node.DEEP_SUPERVISION,
+        stale_mask=node.OFFICIAL_COMPAT,
+        fed_loss_weights=fed_weights,
+        fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
+    )
+
+
+def image_generator(image: dict, seed: int) -> torch.Generator:
+    """Stream of noise of one image: depends on its id (or file name) and the seed, not on its neighbours."""
+    name = image.get("image_id", image.get("file_name", ""))
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+
+
+def to_instances(found: Detections, image_size: tuple[int, int], height: int, width: int) -> Instances:
+    """Detections in pixels of the network input to Instances of the wanted output size, clipped, empty boxes removed."""
+    instances = Instances(image_size)
+    instances.pred_boxes = Boxes(found.boxes_xyxy)
+    instances.scores, instances.pred_classes = found.scores, found.classes
+    return detector_postprocess(instances, height, width)
+
+
+def mean_over_processes(counts: Tensor) -> Tensor:
+    """Average over the processes of a distributed training."""
+    world = comm.get_world_size()
+    if world == 1:
+        return counts
+    counts = counts.clone()
+    torch.distributed.all_reduce(counts)
+    return counts / world
+
+
+def _drop_published_buffers(module, state_dict, prefix, *args) -> None:
+    for name in PUBLISHED_BUFFERS:
+        state_dict.pop(prefix + name, None)

@@ -1,0 +1,247 @@
+"""The decoder that refines noisy boxes: RoIAlign, self-attention among boxes, dynamic convolution, towers.
+
+Letters: B images, N boxes an image, C channels, K classes, S stages, P pooled side (7).
+
+    features, boxes, t  ->  S x [ pool -> attend -> interact -> feed forward -> modulate by t -> class, box ]
+
+Parameter names follow the published DiffusionDet so that its checkpoints load.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from fvcore.common.registry import Registry
+from torch import Tensor, nn
+
+from d2ext.layers import multilevel_roi_align
+
+DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
+DIFFUSION_HEAD_REGISTRY.__doc__ = """
+Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead) and called as
+`head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`.
+"""
+
+# Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
+MAX_LOG_SCALE = math.log(100000.0 / 16)
+BOX_WEIGHTS = (2.0, 2.0, 1.0, 1.0)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoid of the noise level, cosine after sine."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, t: Tensor) -> Tensor:
+        """t (B,) -> (B, dim) float32."""
+        half = self.dim // 2
+        step = math.log(10000) / (half - 1)
+        angle = t[:, None] * torch.exp(torch.arange(half, device=t.device) * -step)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class DynamicConv(nn.Module):
+    """Two matrix products over the pooled pixels of a box, with weights generated from that box's own feature.
+
+    Source: Sun et al., Sparse R-CNN, CVPR 2021, section 3.2.
+    """
+
+    def __init__(self, dim: int, dim_dynamic: int, pooled_side: int):
+        super().__init__()
+        self.dim, self.dim_dynamic = dim, dim_dynamic
+        self.dynamic_layer = nn.Linear(dim, 2 * dim * dim_dynamic)
+        self.norm1 = nn.LayerNorm(dim_dynamic)
+        self.norm2 = nn.LayerNorm(dim)
+        self.out_layer = nn.Linear(dim * pooled_side**2, dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(self, queries: Tensor, pooled: Tensor) -> Tensor:
+        """queries (R, C), pooled (R, P * P, C) -> (R, C)."""
+        first, second = self.dynamic_layer(queries).chunk(2, dim=1)
+        x = torch.bmm(pooled, first.view(-1, self.dim, self.dim_dynamic))  # (R, P * P, D)
+        x = F.relu(self.norm1(x))
+        x = torch.bmm(x, second.view(-1, self.dim_dynamic, self.dim))  # (R, P * P, C)
+        x = F.relu(self.norm2(x))
+        return F.relu(self.norm3(self.out_layer(x.flatten(1))))
+
+
+def tower(dim: int, depth: int) -> nn.Sequential:
+    """`depth` times linear without bias, layer norm, ReLU."""
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(dim, dim, bias=False), nn.LayerNorm(dim), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class Stage(nn.Module):
+    """One refinement of all boxes of all images."""
+
+    def __init__(
+        self,
+        num_outputs: int,
+        dim: int,
+        dim_feedforward: int,
+        num_attention_heads: int,
+        dropout: float,
+        activation: Callable[[Tensor], Tensor],
+        num_cls: int,
+        num_reg: int,
+        dim_dynamic: int,
+        pooled_side: int,
+    ):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(dim, num_attention_heads, dropout=dropout, batch_first=True)
+        self.inst_interact = DynamicConv(dim, dim_dynamic, pooled_side)
+        self.linear1 = nn.Linear(dim, dim_feedforward)
+        self.linear2 = nn.Linear(dim_feedforward, dim)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = activation
+        self.block_time_mlp = nn.Sequential(nn.SiLU(), nn.Linear(dim * 4, dim * 2))
+        self.cls_module = tower(dim, num_cls)
+        self.reg_module = tower(dim, num_reg)
+        self.class_logits = nn.Linear(dim, num_outputs)
+        self.bboxes_delta = nn.Linear(dim, 4)
+
+    def forward(
+        self, pooled: Tensor, boxes_xyxy: Tensor, queries: Tensor | None, time: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Refine boxes given the features under them.
+
+        Args:
+            pooled: (B * N, C, P, P).
+            boxes_xyxy: (B, N, 4) pixels.
+            queries: (B, N, C) of the stage before, None in the first.
+            time: (B, 4 * C) embedded noise level.
+        Returns:
+            logits (B, N, K), boxes (B, N, 4), queries (B, N, C) before modulation by time.
+        """
+        batch, count = boxes_xyxy.shape[:2]
+        pooled = pooled.flatten(2).transpose(1, 2)  # (B * N, P * P, C)
+        if queries is None:
+            queries = pooled.mean(1).view(batch, count, -1)
+        attended = self.self_attn(queries, queries, queries, need_weights=False)[0]
+        x = self.norm1(queries + self.dropout(attended)).flatten(0, 1)  # (B * N, C)
+        x = self.norm2(x + self.dropout(self.inst_interact(x, pooled)))
+        x = self.norm3(x + self.dropout(self.linear2(self.dropout(self.activation(self.linear1(x))))))
+
+        queries = x.view(batch, count, -1)
+        scale, shift = self.block_time_mlp(time)[:, None].chunk(2, dim=-1)  # (B, 1, C) each
+        feature = queries * (scale + 1) + shift
+        logits = self.class_logits(self.cls_module(feature))
+        deltas = self.bboxes_delta(self.reg_module(feature))
+        return logits, apply_deltas(deltas, boxes_xyxy), queries
+
+
+def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    """Shift and scale boxes by (dx, dy, dw, dh); the result may leave the image.
+
+    Args:
+        deltas: (..., 4) in units of the box sides, weighted by BOX_WEIGHTS; the last two are log-scales.
+        boxes_xyxy: (..., 4).
+    """
+    boxes_xyxy = boxes_xyxy.to(deltas.dtype)
+    wh = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
+    center = boxes_xyxy[..., :2] + 0.5 * wh
+    deltas = deltas / deltas.new_tensor(BOX_WEIGHTS)
+    center = deltas[..., :2] * wh + center
+    half = 0.5 * torch.exp(deltas[..., 2:].clamp(max=MAX_LOG_SCALE)) * wh
+    return torch.cat([center - half, center + half], dim=-1)
+
+
+@DIFFUSION_HEAD_REGISTRY.register()
+class DynamicHead(nn.Module):
+    """The published decoder: S stages, each fed with the detached boxes of the one before.
+
+    Args:
+        strides: strides of the feature maps, finest first.
+        num_outputs: K class scores a box (K + 1 for softmax).
+        num_stages: S.
+        canonical_size: pixels of the box side that pools from stride 16.
+        prior_prob: class probability to start from (focal loss); None leaves the class bias alone.
+        bias_by_shape: initialise as the published code does, which fills every parameter whose last dimension is K or
+            K + 1 with the class prior. With 3 or 4 classes that hits the box regressor; kept for parity only.
+    """
+
+    def __init__(
+        self,
+        *,
+        strides: Sequence[int],
+        num_outputs: int,
+        num_classes: int,
+        num_stages: int = 6,
+        dim: int = 256,
+        dim_feedforward: int = 2048,
+        num_attention_heads: int = 8,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        num_cls: int = 1,
+        num_reg: int = 3,
+        dim_dynamic: int = 64,
+        pooled_side: int = 7,
+        sampling_ratio: int = 2,
+        canonical_size: float = 224.0,
+        prior_prob: float | None = 0.01,
+        bias_by_shape: bool = False,
+    ):
+        super().__init__()
+        self.strides, self.pooled_side = tuple(strides), pooled_side
+        self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
+        self.time_mlp = nn.Sequential(TimeEmbedding(dim), nn.Linear(dim, dim * 4), nn.GELU(), nn.Linear(dim * 4, dim * 4))
+        self.head_series = nn.ModuleList(
+            Stage(
+                num_outputs=num_outputs,
+                dim=dim,
+                dim_feedforward=dim_feedforward,
+                num_attention_heads=num_attention_heads,
+                dropout=dropout,
+                activation=getattr(F, activation),
+                num_cls=num_cls,
+                num_reg=num_reg,
+                dim_dynamic=dim_dynamic,
+                pooled_side=pooled_side,
+            )
+            for _ in range(num_stages)
+        )
+        self.reset_parameters(num_classes, prior_prob, bias_by_shape)
+
+    def reset_parameters(self, num_classes: int, prior_prob: float | None, bias_by_shape: bool) -> None:
+        """Xavier for matrices; the class bias starts at the prior probability, the box regressor at "no change"."""
+        bias = None if prior_prob is None else -math.log((1 - prior_prob) / prior_prob)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+            if bias_by_shape and bias is not None and parameter.shape[-1] in (num_classes, num_classes + 1):
+                nn.init.constant_(parameter, bias)
+        if bias_by_shape:
+            return
+        for stage in self.head_series:
+            nn.init.zeros_(stage.bboxes_delta.bias)
+            if bias is not None:
+                nn.init.constant_(stage.class_logits.bias, bias)
+
+    def forward(self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict clean boxes and classes from boxes at noise level t.
+
+        Args:
+            features: one (B, C, H/stride, W/stride) map per stride.
+            boxes_xyxy: (B, N, 4) pixels of the padded input (image origin at its top left).
+            t: (B,) noise levels.
+        Returns:
+            logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
+        """
+        time = self.time_mlp(t)
+        boxes, queries = boxes_xyxy.to(features[0].dtype), None
+        all_logits, all_boxes = [], []
+        for stage in self.head_series:
+            pooled = multilevel_roi_align(
+                features, boxes, self.strides, self.pooled_side, self.sampling_ratio, self.canonical_size
+            )
+            logits, boxes, queries = stage(pooled, boxes, queries, time)
+            all_logits.append(logits)
+            all_boxes.append(boxes)
+            boxes = boxes.detach()
+        return torch.stack(all_logits), torch.stack(all_boxes)

@@ -1,0 +1,167 @@
+"""Set losses of DiffusionDet over the matches of all decoder stages.
+
+Letters: S stages, B images, N queries, K classes, M objects (padded).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2ext.structures.boxes2d import iou_and_giou
+
+from .matcher import Targets, match_dynamic_k
+
+
+def sigmoid_focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of each logit, unreduced.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 5.
+    """
+    prob = logits.sigmoid()
+    ce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    miss = prob + targets - 2 * prob * targets  # 1 - p_t
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    return weight * miss**gamma * ce
+
+
+def federated_classes(present: Tensor, count: int, num_classes: int, frequency_weight: Tensor) -> Tensor:
+    """Classes that share in the loss: those present and a weighted draw of others up to `count`.
+
+    Args:
+        present: (n,) class of each object of the batch.
+        frequency_weight: (K,) sampling weight of each class.
+    Returns:
+        (num_classes,) bool.
+    Source: Zhou et al., Probabilistic two-stage detection, 2021 (federated loss for LVIS).
+    """
+    chosen = torch.unique(present)
+    missing = count - len(chosen)
+    if missing > 0:
+        prob = frequency_weight.to(present.device).float().clone()
+        prob[chosen] = 0
+        chosen = torch.cat([chosen, torch.multinomial(prob, missing, replacement=False)])
+    mask = torch.zeros(num_classes, dtype=torch.bool, device=present.device)
+    mask[chosen] = True
+    return mask
+
+
+class SetCriterion(nn.Module):
+    """Classification, L1 and GIoU losses of matched queries, each divided by the number of matched queries.
+
+    Args:
+        use_focal: sigmoid focal loss over K classes; else softmax over K + 1 with "no object" down-weighted.
+        stale_mask: see match_dynamic_k.
+        fed_loss_weights: (K,) class weights for the federated loss, or None for all classes.
+        fed_loss_classes: classes that share in the federated loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        class_weight: float = 2.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
+        use_focal: bool = True,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        no_object_weight: float = 0.1,
+        candidates: int = 5,
+        deep_supervision: bool = True,
+        stale_mask: bool = False,
+        fed_loss_weights: Tensor | None = None,
+        fed_loss_classes: int = 50,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.weights = {"loss_ce": class_weight, "loss_bbox": l1_weight, "loss_giou": giou_weight}
+        self.use_focal, self.alpha, self.gamma = use_focal, alpha, gamma
+        self.no_object_weight, self.candidates = no_object_weight, candidates
+        self.deep_supervision, self.stale_mask = deep_supervision, stale_mask
+        self.fed_loss_classes = fed_loss_classes
+        self.register_buffer("fed_loss_cls_weights", fed_loss_weights)
+
+    def match(self, logits: Tensor, boxes_xyxy: Tensor, targets: Targets) -> Tensor:
+        """Object of each query, -1 for none: logits (G, N, K), boxes (G, N, 4) -> (G, N)."""
+        return match_dynamic_k(
+            logits,
+            boxes_xyxy,
+            targets,
+            use_focal=self.use_focal,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            class_weight=self.weights["loss_ce"],
+            l1_weight=self.weights["loss_bbox"],
+            giou_weight=self.weights["loss_giou"],
+            candidates=self.candidates,
+            stale_mask=self.stale_mask,
+        )
+
+    def forward(
+        self,
+        logits: Tensor,
+        boxes_xyxy: Tensor,
+        targets: Targets,
+        mean_over_processes: Callable[[Tensor], Tensor] = lambda counts: counts,
+    ) -> dict[str, Tensor]:
+        """Weighted losses by name; stages before the last carry the suffix _0, _1, ...
+
+        Args:
+            logits: (S, B, N, K), boxes_xyxy: (S, B, N, 4) pixels.
+            mean_over_processes: averages the (S,) numbers of matched queries over the processes of a training, so
+                that splitting a batch over processes does not change its losses.
+        """
+        if not self.deep_supervision:
+            logits, boxes_xyxy = logits[-1:], boxes_xyxy[-1:]
+        stages, batch, count = logits.shape[:3]
+        every = targets.repeat(stages)
+        logits, boxes = logits.flatten(0, 1).float(), boxes_xyxy.flatten(0, 1).float()
+        matched = self.match(logits.detach(), boxes.detach(), every)  # (S * B, N)
+        positive = matched >= 0
+        number = mean_over_processes(positive.view(stages, -1).sum(1).to(logits.dtype)).clamp(min=1)  # (S,)
+
+        picked = matched.clamp(min=0)
+        classes = every.classes.gather(1, picked)
+        if self.use_focal:
+            loss_ce = self._focal(logits, classes, positive).view(stages, -1).sum(1) / number
+        else:
+            loss_ce = self._softmax(logits, classes, positive, stages)
+
+        gt = every.boxes_xyxy.gather(1, picked[..., None].expand(-1, -1, 4))
+        whwh = every.whwh[:, None].expand(-1, count, -1)
+        stage_of = torch.arange(stages, device=logits.device).repeat_interleave(batch)[:, None].expand(-1, count)
+        boxes, gt, whwh, stage_of = boxes[positive], gt[positive], whwh[positive], stage_of[positive]
+        l1 = (boxes / whwh - gt / whwh).abs().sum(1)
+        giou = 1 - iou_and_giou(boxes, gt)[1]
+        zeros = logits.new_zeros(stages)
+        losses = {
+            "loss_ce": loss_ce,
+            "loss_bbox": zeros.index_add(0, stage_of, l1) / number,
+            "loss_giou": zeros.index_add(0, stage_of, giou) / number,
+        }
+        suffixes = [f"_{i}" for i in range(stages - 1)] + [""]
+        return {
+            name + suffix: self.weights[name] * value
+            for name, values in losses.items()
+            for suffix, value in zip(suffixes, values.unbind())
+        }
+
+    def _focal(self, logits: Tensor, classes: Tensor, positive: Tensor) -> Tensor:
+        """Focal loss summed over the classes that count, (S * B, N)."""
+        onehot = F.one_hot(classes, self.num_classes).to(logits.dtype) * positive[..., None]
+        loss = sigmoid_focal(logits, onehot, self.alpha, self.gamma)
+        if self.fed_loss_cls_weights is not None:
+            loss = loss * federated_classes(
+                classes[positive], self.fed_loss_classes, self.num_classes, self.fed_loss_cls_weights
+            )
+        return loss.sum(-1)
+
+    def _softmax(self, logits: Tensor, classes: Tensor, positive: Tensor, stages: int) -> Tensor:
+        """Mean cross-entropy of each stage, weighted by class, (S,)."""
+        wanted = torch.where(positive, classes, self.num_classes).view(stages, -1)
+        weight = torch.ones(self.num_classes + 1, device=logits.device)
+        weight[-1] = self.no_object_weight
+        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight, reduction="none")
+        return loss.view_as(wanted).sum(1) / weight[wanted].sum(1)

@@ -1,0 +1,77 @@
+"""From a dataset dict to the input of DiffusionDet: read, augment, resize, as tensors."""
+
+import copy
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+
+from d2ext.data.checks import read_image_checked
+from d2ext.data.registry import MAPPER_REGISTRY
+
+# The published crop: the image is first shrunk to one of these short sides, then a part of it is cut out.
+CROP_SHORT_SIDES = (400, 500, 600)
+
+
+@MAPPER_REGISTRY.register()
+class DiffusionDetMapper:
+    """Detection mapper with DETR's augmentation: flip, half of the time shrink and crop, resize.
+
+    Random draws come from numpy's global state, which the loader seeds for each sample.
+
+    Args:
+        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, CROP, MIN_SIZE_TRAIN, ...) and INPUT.COLOR_JITTER.
+        is_train: augment and attach `instances`; else only resize.
+    """
+
+    def __init__(self, cfg, is_train: bool = True):
+        self.is_train, self.format = is_train, cfg.INPUT.FORMAT
+        part = "TRAIN" if is_train else "TEST"
+        sizes, longest = cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"]
+        style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
+        self.resize = [T.ResizeShortestEdge(sizes, longest, style)]
+        self.before: list[T.Augmentation] = []
+        self.crop: list[T.Augmentation] = []
+        if not is_train:
+            return
+        if cfg.INPUT.RANDOM_FLIP != "none":
+            self.before.append(
+                T.RandomFlip(
+                    horizontal=cfg.INPUT.RANDOM_FLIP == "horizontal", vertical=cfg.INPUT.RANDOM_FLIP == "vertical"
+                )
+            )
+        if cfg.INPUT.COLOR_JITTER > 0:
+            low, high = 1 - cfg.INPUT.COLOR_JITTER, 1 + cfg.INPUT.COLOR_JITTER
+            self.before += [T.RandomBrightness(low, high), T.RandomContrast(low, high), T.RandomSaturation(low, high)]
+        if cfg.INPUT.CROP.ENABLED:
+            self.crop = [
+                T.ResizeShortestEdge(CROP_SHORT_SIDES, sample_style="choice"),
+                T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE),
+            ]
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Read and transform one image.
+
+        Returns:
+            the dict with `image` (3, H, W) uint8 in the configured channel order and, in training, `instances`.
+        Raises:
+            FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        image = read_image_checked(dataset_dict, self.format)
+        augmentations = self.before + self.resize
+        if self.crop and np.random.rand() > 0.5:
+            augmentations = self.before + self.crop + self.resize
+        image, transforms = T.apply_transform_gens(augmentations, image)
+        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        annotations = dataset_dict.pop("annotations", [])
+        if self.is_train:
+            annotations = [
+                utils.transform_instance_annotations(a, transforms, image.shape[:2])
+                for a in annotations
+                if not a.get("iscrowd", 0)
+            ]
+            instances = utils.annotations_to_instances(annotations, image.shape[:2])
+            dataset_dict["instances"] = utils.filter_empty_instances(instances)
+        return dataset_dict

@@ -1,0 +1,150 @@
+"""Inference: random boxes become objects, step by step, each image with its own stream of noise.
+
+Letters: B images, N boxes an image, K classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from .sampler import Sampler
+from .schedule import boxes_to_state, random_unit_boxes, state_to_boxes
+
+# (boxes_xyxy (B, N, 4) pixels, noise level) -> last stage's logits (B, N, K), boxes_xyxy (B, N, 4)
+Predict = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Detections:
+    """Objects of one image: boxes_xyxy (D, 4) pixels, scores (D,), classes (D,) int64."""
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+def draw(generators: Sequence[torch.Generator], count: int, device: torch.device | str) -> Tensor:
+    """Standard normal (B, count, 4), row i from generator i alone, drawn on the CPU so that every device agrees."""
+    return torch.stack([torch.randn(count, 4, generator=g) for g in generators]).to(device)
+
+
+def best_score(logits: Tensor, use_focal: bool) -> Tensor:
+    """Highest object probability of each box: (..., K) -> (...)."""
+    return (logits.sigmoid() if use_focal else logits.softmax(-1)[..., :-1]).amax(-1)
+
+
+def denoise(
+    predict: Predict,
+    sampler: Sampler,
+    image_whwh: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    steps: int,
+    count: int,
+    scale: float,
+    renewal_thresh: float | None = 0.5,
+    use_focal: bool = True,
+) -> list[tuple[Tensor, Tensor]]:
+    """Run all steps; every box that scores at most `renewal_thresh` is replaced after its step.
+
+    A replaced box enters at the level that the others have reached: a random box as in training, noised to that level.
+
+    Args:
+        image_whwh: (B, 4) of the resized, unpadded images.
+        generators: one per image, on the CPU; each is used in the same order whatever the batch.
+        renewal_thresh: None switches renewal off.
+    Returns:
+        per step, logits (B, N, K) and boxes (B, N, 4).
+    """
+    device = image_whwh.device
+    x = draw(generators, count, device)
+    renewed, results = None, []
+    sampler.start()
+    for t, s in sampler.pairs(steps):
+        logits, boxes = predict(state_to_boxes(x, image_whwh, scale), t)
+        results.append((logits, boxes))
+        if s < 0:
+            break
+        x0 = boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale)
+        x = sampler.step(x, x0, t, s, draw(generators, count, device), renewed)
+        if renewal_thresh is not None:
+            renewed = best_score(logits, use_focal) <= renewal_thresh  # (B, N)
+            prior = torch.stack([random_unit_boxes(count, "cpu", g) for g in generators]).to(device)
+            fresh = sampler.schedule.add_noise((prior * 2 - 1) * scale, s, draw(generators, count, device))
+            x = torch.where(renewed[..., None], fresh, x.to(fresh.dtype))
+        x = x.float()
+    return results
+
+
+def denoise_as_published(
+    predict: Predict,
+    sampler: Sampler,
+    image_whwh: Tensor,
+    *,
+    steps: int,
+    count: int,
+    scale: float,
+    renewal_thresh: float | None = 0.5,
+    use_focal: bool = True,
+) -> list[tuple[Tensor, Tensor]]:
+    """The published loop, number for number: global random state, float64 after the first step, renewed boxes are plain
+    noise at the end of the list, and of several steps the last is not used.
+
+    Args and Returns: as in `denoise`. Several steps work for one image at a time only.
+    """
+    device = image_whwh.device
+    x = torch.randn(len(image_whwh), count, 4, device=device)
+    results = []
+    sampler.start()
+    for t, s in sampler.pairs(steps):
+        logits, boxes = predict(state_to_boxes(x, image_whwh, scale), t)
+        if s < 0:
+            if steps == 1:
+                results.append((logits, boxes))
+            break
+        x0 = boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale)
+        if renewal_thresh is not None:
+            keep = best_score(logits[0], use_focal) > renewal_thresh
+            x, x0 = x[:, keep], x0[:, keep]
+        x = sampler.step(x.double(), x0, t, s, torch.randn_like(x))
+        if renewal_thresh is not None:
+            x = torch.cat([x, torch.randn(1, count - x.shape[1], 4, device=device)], dim=1)
+        results.append((logits, boxes))
+    return results
+
+
+def select_objects(
+    results: Sequence[tuple[Tensor, Tensor]], *, use_focal: bool = True, nms_thresh: float | None = 0.5
+) -> list[Detections]:
+    """Merge the predictions of several steps: best N scores of each step, then non-maximum suppression per class.
+
+    Args:
+        results: per step, logits (B, N, K) and boxes (B, N, 4).
+        nms_thresh: overlap above which the lower score goes; None keeps all.
+    Returns:
+        one entry per image, sorted by score where suppression ran.
+    """
+    merged = [_top_scores(logits, boxes, use_focal) for logits, boxes in results]
+    scores, classes, boxes = (torch.cat(parts, dim=1) for parts in zip(*merged))
+    detections = []
+    for i in range(len(scores)):
+        found = Detections(boxes[i], scores[i], classes[i])
+        if nms_thresh is not None:
+            keep = batched_nms(found.boxes_xyxy, found.scores, found.classes, nms_thresh)
+            found = Detections(found.boxes_xyxy[keep], found.scores[keep], found.classes[keep])
+        detections.append(found)
+    return detections
+
+
+def _top_scores(logits: Tensor, boxes: Tensor, use_focal: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores (B, N), classes (B, N), boxes (B, N, 4): with focal loss one box may report several classes."""
+    if not use_focal:
+        scores, classes = logits.softmax(-1)[..., :-1].max(-1)
+        return scores, classes, boxes
+    count, num_classes = logits.shape[1:]
+    scores, index = logits.sigmoid().flatten(1).topk(count, dim=1, sorted=False)
+    box_index = index.div(num_classes, rounding_mode="floor")
+    return scores, index % num_classes, boxes.gather(1, box_index[..., None].expand(-1, -1, 4))

@@ -1,0 +1,155 @@
+"""Solvers of the reverse diffusion: from the state at noise level t and the predicted clean boxes to level s < t.
+
+Transport (schedule), network and solver stay apart: a solver sees states and predictions, never images. All boxes of
+all images move together, yet each box carries its own solver history, so that a renewed box starts afresh.
+
+    x_t --network--> x0 --solver--> x_s        levels, e.g. 4 steps: 999 -> 749 -> 499 -> 249 -> -1 (clean)
+"""
+
+import torch
+from fvcore.common.registry import Registry
+from torch import Tensor
+
+from .schedule import CosineSchedule
+
+SAMPLER_REGISTRY = Registry("SAMPLER")
+SAMPLER_REGISTRY.__doc__ = """
+Solvers by the name in MODEL.DiffusionDet.SAMPLER: classes built as `Sampler(schedule, eta=...)`.
+"""
+
+
+def step_pairs(timesteps: int, steps: int) -> list[tuple[int, int]]:
+    """Pairs (from, to) of noise levels, evenly spaced from T - 1 to -1, the clean end.
+
+    Raises:
+        ValueError: `steps` is not in 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"SAMPLE_STEP is {steps}; choose 1 to {timesteps}, the number of noise levels")
+    levels = torch.linspace(-1, timesteps - 1, steps=steps + 1).int().tolist()[::-1]
+    return list(zip(levels[:-1], levels[1:]))
+
+
+class Sampler:
+    """Base of all solvers.
+
+    Args:
+        schedule: noise levels.
+        eta: share of fresh noise in each step, 0 (deterministic) to 1; solvers that have no such choice ignore it.
+    """
+
+    def __init__(self, schedule: CosineSchedule, eta: float = 1.0):
+        self.schedule, self.eta = schedule, eta
+
+    def pairs(self, steps: int) -> list[tuple[int, int]]:
+        """The levels to visit."""
+        return step_pairs(self.schedule.timesteps, steps)
+
+    def start(self) -> None:
+        """Forget the history: called once before the first step."""
+
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
+        """Move every box from level t to level s.
+
+        Args:
+            x: (B, N, 4) states at t.
+            x0: (B, N, 4) predicted clean states.
+            noise: (B, N, 4) standard normal.
+            renewed: (B, N) bool, boxes that were renewed after the step before and have no history.
+        Returns:
+            (B, N, 4) states at s; exactly x0 where s is -1.
+        """
+        raise NotImplementedError
+
+
+@SAMPLER_REGISTRY.register()
+class DDIM(Sampler):
+    """Source: Song et al., Denoising Diffusion Implicit Models, ICLR 2021, Eq. 12 and 16."""
+
+    def step(self, x, x0, t, s, noise, renewed=None):
+        if s < 0:
+            return x0
+        abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
+        sigma = self.eta * ((1 - abar / abar_next) * (1 - abar_next) / (1 - abar)).sqrt()
+        direction = (1 - abar_next - sigma**2).sqrt()
+        return x0 * abar_next.sqrt() + direction * self.schedule.noise_from(x, x0, t) + sigma * noise
+
+
+@SAMPLER_REGISTRY.register()
+class DDPM(Sampler):
+    """Ancestral sampling from the posterior q(x_s | x_t, x_0), also over strides of levels.
+
+    Source: Ho et al., Denoising Diffusion Probabilistic Models, NeurIPS 2020, Eq. 6 and 7.
+    """
+
+    def step(self, x, x0, t, s, noise, renewed=None):
+        if s < 0:
+            return x0
+        abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
+        alpha = abar / abar_next
+        mean = (abar_next.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - abar_next) * x) / (1 - abar)
+        return mean + ((1 - alpha) * (1 - abar_next) / (1 - abar)).sqrt() * noise
+
+
+@SAMPLER_REGISTRY.register()
+class DPMSolverPP(Sampler):
+    """Second-order multistep solver for networks that predict x0, deterministic; first order at both ends.
+
+    Source: Lu et al., DPM-Solver++, 2022, Algorithm 2 (2M). Differs: the history is kept per box, and a box without one
+        takes a first-order step.
+    """
+
+    def start(self) -> None:
+        self._before: tuple[Tensor, Tensor] | None = None  # x0 and log signal-to-noise ratio of the step before
+
+    def step(self, x, x0, t, s, noise, renewed=None):
+        if s < 0:
+            return x0
+        abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
+        here, there = _log_snr(abar), _log_snr(abar_next)
+        estimate = x0
+        if self._before is not None:
+            before_x0, before = self._before
+            ratio = (here - before) / (there - here)
+            second = (1 + 1 / (2 * ratio)) * x0 - before_x0 / (2 * ratio)
+            estimate = second if renewed is None else torch.where(renewed[..., None], x0.to(second.dtype), second)
+        self._before = (x0, here)
+        shrink = ((1 - abar_next) / (1 - abar)).sqrt()
+        return shrink * x - abar_next.sqrt() * torch.expm1(here - there) * estimate
+
+
+def _log_snr(abar: Tensor) -> Tensor:
+    return 0.5 * (abar.log() - (1 - abar).log())
+
+
+@SAMPLER_REGISTRY.register()
+class Restart(Sampler):
+    """Fresh random boxes before each step, all at the noisiest level: an ensemble of one-step runs, no denoising.
+
+    The ablation that a solver must beat before its steps can be said to help.
+    """
+
+    def pairs(self, steps: int) -> list[tuple[int, int]]:
+        top = self.schedule.timesteps - 1
+        step_pairs(self.schedule.timesteps, steps)  # same bounds on the number of steps
+        return [(top, top)] * (steps - 1) + [(top, -1)]
+
+    def step(self, x, x0, t, s, noise, renewed=None):
+        return x0 if s < 0 else noise
+
+
+# The names users know these methods by.
+SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpmsolver++": "DPMSolverPP", "restart": "Restart"}
+
+
+def build_sampler(name: str, schedule: CosineSchedule, eta: float) -> Sampler:
+    """The solver called `name` (any case, short or registered name).
+
+    Raises:
+        ValueError: unknown name; lists the known ones.
+    """
+    registered = SAMPLER_NAMES.get(name.lower(), name)
+    if registered not in SAMPLER_REGISTRY:
+        known = ", ".join([*SAMPLER_NAMES, *(n for n, _ in SAMPLER_REGISTRY if n not in SAMPLER_NAMES.values())])
+        raise ValueError(f"MODEL.DiffusionDet.SAMPLER is '{name}'; known samplers: {known}")
+    return SAMPLER_REGISTRY.get(registered)(schedule, eta=eta)
