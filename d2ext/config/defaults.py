@@ -36,6 +36,10 @@ def add_common_config(cfg: CN) -> None:
 
 
 def _add_solver(cfg: CN) -> None:
+    if "OPTIMIZER" not in cfg.SOLVER:  # only the first time: later a 0 may be what the user wants
+        # None follows WEIGHT_DECAY, as WEIGHT_DECAY_BIAS does and as published DiffusionDet trains; Detectron2's own
+        # default is 0.
+        cfg.SOLVER.WEIGHT_DECAY_NORM = None
     set_default(cfg.SOLVER, "OPTIMIZER", "ADAMW")  # ADAMW | SGD
     # Learning rate of the backbone relative to BASE_LR.
     set_default(cfg.SOLVER, "BACKBONE_MULTIPLIER", 1.0)
@@ -82,17 +86,21 @@ def _add_backbones(cfg: CN) -> None:
     # MODEL.BACKBONE.NAME: build_timm_backbone | build_timm_fpn_backbone
     set_default(cfg.MODEL, "TIMM", CN())
     timm = cfg.MODEL.TIMM
-    set_default(timm, "NAME", "efficientnet_lite0")  # any timm model that offers features_only
+    # Any timm model that offers features_only. The packaged EfficientNet-Lite0 weights are TensorFlow's: "tf_".
+    set_default(timm, "NAME", "tf_efficientnet_lite0")
     # "" random | "package" weights that come with an installed Python package (see d2ext/modeling) |
     # "timm" download by timm | a path to a state dict.
     set_default(timm, "WEIGHTS", "")
     # Feature strides to return, as names s4, s8, ...; [] returns all that the model has from stride 4 on.
     set_default(timm, "OUT_FEATURES", ["s8", "s16", "s32"])
-    # Stages whose parameters do not train, counted from the input: 1 is the stem, 2 adds the first stage, ...
+    # k: what comes up to and including the stage of stride 2 ** k does not train (as Detectron2's ResNets count:
+    # 1 is the stem, 2 adds the stage of stride 4, ...).
     set_default(timm, "FREEZE_AT", 0)
     # Batch norm: "frozen" keeps running statistics and affine parameters fixed, "eval" keeps only the statistics
     # fixed, "train" updates both (needs large batches).
     set_default(timm, "NORM", "eval")
+    # Pyramid level beyond the coarsest feature: "" none | "maxpool" subsamples it.
+    set_default(timm, "TOP_BLOCK", "")
 
     # MODEL.BACKBONE.NAME: build_swintransformer_fpn_backbone (published DiffusionDet configs)
     set_default(cfg.MODEL, "SWIN", CN())

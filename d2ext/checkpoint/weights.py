@@ -1,0 +1,211 @@
+"""Reading model weights from files that we did not write, without running what is in them.
+
+A pickle is a program: loading one with Python's own unpickler runs it. Every file here goes through a reader that
+admits tensors, arrays, plain containers, numbers and strings; anything else is refused by name.
+"""
+
+import codecs
+import pickle
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import get_cache_dir
+
+try:
+    from numpy._core import multiarray, numeric
+except ImportError:  # numpy 1
+    from numpy.core import multiarray, numeric
+
+# Where published files put a state dict, tried in this order.
+WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict")
+DETECTRON2_PREFIX = "detectron2://"
+
+
+def load_weights_file(path: str | Path) -> dict:
+    """Read a weights file into CPU memory, admitting data only.
+
+    Args:
+        path: a local file or anything that Detectron2's path manager resolves (``detectron2://...``, ``https://...``).
+            ``.pkl``: Detectron2, Detectron1 or Caffe2 pickles of numpy arrays. ``.pyth``: pycls.
+            ``.safetensors``. Everything else is taken for a file of ``torch.save``.
+    Returns:
+        What the file holds. Pickles and pycls files come in the form that Detectron2's checkpointer expects:
+        ``{"model": {name: array}, "__author__": ..., "matching_heuristics": bool}``.
+    Raises:
+        FileNotFoundError: there is no such file, or it cannot be fetched.
+        ValueError: the file is truncated, of another kind, or holds objects other than data.
+    """
+    name = str(path)
+    local = _resolve(name)
+    if name.endswith(".pkl"):
+        return _detectron2_form(_load_pickle(local, name), name)
+    if name.endswith(".safetensors"):
+        return _load_safetensors(local, name)
+    loaded = _load_torch(local, name)
+    if name.endswith(".pyth"):
+        if "model_state" not in loaded:
+            raise ValueError(f"{name}: a pycls checkpoint has an entry 'model_state', this has {sorted(loaded)}")
+        states = {k: v for k, v in loaded["model_state"].items() if not k.endswith("num_batches_tracked")}
+        return {"model": states, "__author__": "pycls", "matching_heuristics": True}
+    return loaded
+
+
+def unwrap_state_dict(loaded: dict) -> dict:
+    """The mapping of parameter names to tensors inside what ``load_weights_file`` returned."""
+    for key in WRAPPERS:
+        if isinstance(loaded.get(key), dict):
+            return loaded[key]
+    return loaded
+
+
+def _resolve(name: str) -> Path:
+    """A local path for ``name``, fetched by Detectron2's path manager where it is an address."""
+    if "://" not in name:
+        if not Path(name).is_file():
+            raise FileNotFoundError(
+                f"no weights file {name}: check MODEL.WEIGHTS (paths are relative to where you run)"
+            )
+        return Path(name)
+    try:
+        return Path(PathManager.get_local_path(name))
+    except Exception as error:  # each handler and its transport raise their own kinds
+        base = name.rsplit("/", 1)[-1]
+        place = ""
+        if name.startswith(DETECTRON2_PREFIX):
+            place = f" or put it at {Path(get_cache_dir()) / 'detectron2' / name[len(DETECTRON2_PREFIX) :]}"
+        raise FileNotFoundError(
+            f"cannot fetch {name} ({type(error).__name__}: {error}). Without network: get the file {base} on a "
+            f"connected machine, then set MODEL.WEIGHTS to its path{place}"
+        ) from error
+
+
+def _refusal(name: str, what: str) -> ValueError:
+    return ValueError(
+        f"{name}: refused, because it holds {what}. Weights files may hold tensors, arrays, plain containers, numbers "
+        "and strings; other objects run code when loaded. If you trust its origin, load it where it was made and save "
+        "its state dict with torch.save or as .safetensors"
+    )
+
+
+def _truncated(name: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"{name}: truncated or not a weights file ({type(error).__name__}: {error}); fetch or save it anew"
+    )
+
+
+# --- files of torch.save ---------------------------------------------------------------------------------------------
+
+
+def _torch_globals() -> list:
+    """What torch's own weights-only reader must also admit: numpy arrays and numbers, by their old and new names."""
+    admitted: list = [np.ndarray, np.dtype]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        admitted += [(multiarray._reconstruct, f"{module}._reconstruct"), (multiarray.scalar, f"{module}.scalar")]
+    # From numpy 1.25 a dtype is an instance of its own class, which torch checks too.
+    kinds = (bool, "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+    return admitted + list(dict.fromkeys(type(np.dtype(kind)) for kind in kinds))
+
+
+def _load_torch(local: Path, name: str) -> dict:
+    try:
+        with torch.serialization.safe_globals(_torch_globals()):
+            loaded = torch.load(local, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search(r"class ([\w.]+)", str(error))
+        if found:
+            raise _refusal(name, f"the object {found.group(1)}") from error
+        raise _truncated(name, error) from error
+    except (EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
+        raise _truncated(name, error) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{name}: expected a dictionary of weights, found {type(loaded).__name__}")
+    return loaded
+
+
+def _load_safetensors(local: Path, name: str) -> dict:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ValueError(f"{name}: reading .safetensors needs `pip install safetensors`") from error
+    try:
+        return load_file(local, device="cpu")
+    except SafetensorError as error:
+        raise _truncated(name, error) from error
+
+
+# --- pickles of arrays -----------------------------------------------------------------------------------------------
+
+
+def _dtype(*args, **kwargs) -> np.dtype:
+    """``numpy.dtype`` without object types: an array of those holds whatever it likes."""
+    dtype = np.dtype(*args, **kwargs)
+    if dtype.hasobject:
+        raise pickle.UnpicklingError("an array of Python objects")
+    return dtype
+
+
+def _latin1(text: str, encoding: str = "latin1", *_) -> bytes:
+    """``_codecs.encode`` as pickles of protocol 2 use it to store bytes; no other codec."""
+    if codecs.lookup(encoding).name != "iso8859-1":
+        raise pickle.UnpicklingError(f"bytes in the codec {encoding!r}")
+    return text.encode("latin1")
+
+
+_ADMITTED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _latin1,
+    ("collections", "OrderedDict"): OrderedDict,
+}
+for _module in ("numpy.core", "numpy._core"):
+    _ADMITTED[f"{_module}.multiarray", "_reconstruct"] = multiarray._reconstruct
+    _ADMITTED[f"{_module}.multiarray", "scalar"] = multiarray.scalar
+    _ADMITTED[f"{_module}.numeric", "_frombuffer"] = numeric._frombuffer
+for _module in ("builtins", "__builtin__"):  # Python 3, Python 2
+    for _kind in (set, frozenset, complex, bytearray):
+        _ADMITTED[_module, _kind.__name__] = _kind
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Unpickler for numpy arrays, plain containers, numbers and strings.
+
+    Text of Python 2 is read as latin1, as Detectron2 does: the published Caffe2 files are such.
+    """
+
+    def __init__(self, file):
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str):
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"the object {module}.{name}") from None
+
+
+def _load_pickle(local: Path, name: str):
+    with open(local, "rb") as file:
+        try:
+            loaded = ArrayUnpickler(file).load()
+        except pickle.UnpicklingError as error:
+            if re.match(r"(the object|an array of|bytes in) ", str(error)):
+                raise _refusal(name, str(error)) from error
+            raise _truncated(name, error) from error
+        except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError) as error:
+            raise _truncated(name, error) from error
+    return loaded
+
+
+def _detectron2_form(loaded, name: str) -> dict:
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{name}: expected a dictionary of arrays, found {type(loaded).__name__}")
+    if "model" in loaded and "__author__" in loaded:
+        return loaded
+    # Detectron1 and Caffe2: detectors keep their arrays under "blobs", ImageNet models at the top.
+    arrays = loaded["blobs"] if isinstance(loaded.get("blobs"), dict) else loaded
+    arrays = {k: v for k, v in arrays.items() if not k.endswith("_momentum")}
+    return {"model": arrays, "__author__": "Caffe2", "matching_heuristics": True}
