@@ -112,7 +112,7 @@ class Stage(nn.Module):
         """Refine boxes given the features under them.
 
         Args:
-            pooled: (B * N, C, P, P).
+            pooled: (B * N, P * P, C).
             boxes_xyxy: (B, N, 4) pixels.
             queries: (B, N, C) of the stage before, None in the first.
             time: (B, 4 * C) embedded noise level.
@@ -120,7 +120,6 @@ class Stage(nn.Module):
             logits (B, N, K), boxes (B, N, 4), queries (B, N, C) before modulation by time.
         """
         batch, count = boxes_xyxy.shape[:2]
-        pooled = pooled.flatten(2).transpose(1, 2)  # (B * N, P * P, C)
         if queries is None:
             queries = pooled.mean(1).view(batch, count, -1)
         attended = self.self_attn(queries, queries, queries, need_weights=False)[0]

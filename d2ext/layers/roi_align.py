@@ -1,10 +1,17 @@
-"""RoIAlign over the levels of a feature pyramid."""
+"""RoIAlign over the levels of a feature pyramid.
+
+Letters: B images, N boxes an image, C channels, P pooled side, H x W cells of a map.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
+
+# On a CPU, maps up to this many cells are pooled by matrix products, which pays there: torchvision's backward pass
+# runs on one core. See docs/benchmarks.md.
+DENSE_MAX_CELLS = 4096
 
 
 def assign_levels(
@@ -13,14 +20,14 @@ def assign_levels(
     """Pyramid level of each box: a box of `canonical_size` pixels goes to `canonical_level`, twice the size one up.
 
     Args:
-        boxes_xyxy: (R, 4) pixels of the network input; sides may be negative.
+        boxes_xyxy: (..., 4) pixels of the network input; sides may be negative.
         min_level, max_level: log2 of the smallest and largest stride.
     Returns:
-        (R,) int64 in [0, max_level - min_level].
+        (...) int64 in [0, max_level - min_level].
     Source: Lin et al., Feature Pyramid Networks, CVPR 2017, Eq. 1.
     """
-    wh = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    side = (wh[:, 0] * wh[:, 1]).sqrt()  # NaN where exactly one side is negative: such a box goes to the finest level
+    wh = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
+    side = wh.prod(-1).sqrt()  # NaN where exactly one side is negative: such a box goes to the finest level
     level = torch.floor(canonical_level + torch.log2(side / canonical_size + 1e-8))
     return torch.nan_to_num(level, nan=min_level).clamp(min_level, max_level).to(torch.int64) - min_level
 
@@ -36,11 +43,11 @@ def multilevel_roi_align(
     """Pool each box from the level that fits its size (half-pixel aligned, "ROIAlignV2" of Detectron2).
 
     Args:
-        features: one (B, C, H/stride, W/stride) map per level, finest first.
+        features: one (B, C, H, W) map per level, finest first.
         boxes_xyxy: (B, N, 4) pixels of the network input.
         strides: stride of each map, powers of two, each twice the one before.
     Returns:
-        (B * N, C, output_size, output_size).
+        (B * N, P * P, C), row by row.
     Raises:
         ValueError: the numbers of maps, strides and images do not agree.
     """
@@ -49,17 +56,59 @@ def multilevel_roi_align(
             f"multilevel_roi_align got {len(features)} maps of {features[0].shape[0]} images for {len(strides)} strides "
             f"and boxes of {boxes_xyxy.shape[0]} images; each level needs one stride and each image its boxes"
         )
-    batch, count = boxes_xyxy.shape[:2]
-    image_index = torch.arange(batch, device=boxes_xyxy.device, dtype=boxes_xyxy.dtype).repeat_interleave(count)
-    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1).to(features[0].dtype)  # (B * N, 5)
-    if len(features) == 1:
-        return roi_align(features[0], rois, output_size, 1.0 / strides[0], sampling_ratio, aligned=True)
-
     min_level = int(strides[0]).bit_length() - 1
-    levels = assign_levels(boxes_xyxy.reshape(-1, 4), min_level, min_level + len(strides) - 1, canonical_size)
+    levels = assign_levels(boxes_xyxy, min_level, min_level + len(strides) - 1, canonical_size)  # (B, N)
+    dense = boxes_xyxy.device.type == "cpu" and features[0].shape[2] * features[0].shape[3] <= DENSE_MAX_CELLS
+    pool = _pool_dense if dense and sampling_ratio > 0 else _pool_sparse
+    return pool(features, boxes_xyxy.to(features[0].dtype), levels, strides, output_size, sampling_ratio)
+
+
+def _pool_sparse(features, boxes_xyxy, levels, strides, output_size, sampling_ratio) -> Tensor:
+    """Each level pools its own boxes by torchvision's kernel."""
+    batch, count = levels.shape
+    image_index = torch.arange(batch, device=boxes_xyxy.device, dtype=boxes_xyxy.dtype).repeat_interleave(count)
+    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1)  # (B * N, 5)
     pooled = features[0].new_zeros(batch * count, features[0].shape[1], output_size, output_size)
     for level, (feature, stride) in enumerate(zip(features, strides)):
-        chosen = torch.nonzero(levels == level).squeeze(1)
+        chosen = torch.nonzero(levels.flatten() == level).squeeze(1)
         values = roi_align(feature, rois[chosen], output_size, 1.0 / stride, sampling_ratio, aligned=True)
         pooled = pooled.index_put((chosen,), values)
-    return pooled
+    return pooled.flatten(2).transpose(1, 2)
+
+
+def _pool_dense(features, boxes_xyxy, levels, strides, output_size, sampling_ratio) -> Tensor:
+    """RoIAlign samples a grid, so pooling is (rows x H) @ map @ (W x columns); boxes of other levels have zero rows."""
+    batch, count = levels.shape
+    pooled = None
+    for level, (feature, stride) in enumerate(zip(features, strides)):
+        channels, height, width = feature.shape[1:]
+        here = (levels == level).to(feature.dtype)[..., None, None]
+        rows = _axis_weights(boxes_xyxy[..., 1::2] / stride, height, output_size, sampling_ratio) * here
+        columns = _axis_weights(boxes_xyxy[..., 0::2] / stride, width, output_size, sampling_ratio)
+        cells = feature.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+        lines = torch.bmm(rows.flatten(1, 2), cells)  # (B, N * P, W * C)
+        lines = lines.view(batch * count, output_size, width, channels)
+        columns = columns.view(batch * count, 1, output_size, width).expand(-1, output_size, -1, -1)
+        value = torch.matmul(columns, lines)  # (B * N, P, P, C)
+        pooled = value if pooled is None else pooled + value
+    return pooled.flatten(1, 2)
+
+
+def _axis_weights(ends: Tensor, size: int, output_size: int, sampling_ratio: int) -> Tensor:
+    """Share of each cell in each pooled bin along one axis.
+
+    Args:
+        ends: (B, N, 2) begin and end of the boxes in cells.
+        size: cells of the map.
+    Returns:
+        (B, N, P, size); samples farther than a cell outside the map count as zero, nearer ones take the border cell.
+    """
+    begin, length = ends[..., :1] - 0.5, ends[..., 1:] - ends[..., :1]
+    samples = output_size * sampling_ratio
+    offset = (torch.arange(samples, device=ends.device, dtype=ends.dtype) + 0.5) / samples
+    position = begin + offset * length  # (B, N, P * r)
+    valid = (position >= -1) & (position <= size)
+    position = position.clamp(0, size - 1)
+    cells = torch.arange(size, device=ends.device, dtype=ends.dtype)
+    weights = (1 - (position[..., None] - cells).abs()).clamp(min=0) * valid[..., None]  # (B, N, P * r, size)
+    return weights.unflatten(2, (output_size, sampling_ratio)).mean(3)
