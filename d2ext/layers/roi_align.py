@@ -9,11 +9,6 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-# On a CPU, maps up to this many cells are pooled by matrix products, which pays there: torchvision's backward pass
-# runs on one core. See docs/benchmarks.md.
-DENSE_MAX_CELLS = 4096
-
-
 def assign_levels(
     boxes_xyxy: Tensor, min_level: int, max_level: int, canonical_size: float = 224.0, canonical_level: int = 4
 ) -> Tensor:
@@ -57,58 +52,13 @@ def multilevel_roi_align(
             f"and boxes of {boxes_xyxy.shape[0]} images; each level needs one stride and each image its boxes"
         )
     min_level = int(strides[0]).bit_length() - 1
-    levels = assign_levels(boxes_xyxy, min_level, min_level + len(strides) - 1, canonical_size)  # (B, N)
-    dense = boxes_xyxy.device.type == "cpu" and features[0].shape[2] * features[0].shape[3] <= DENSE_MAX_CELLS
-    pool = _pool_dense if dense and sampling_ratio > 0 else _pool_sparse
-    return pool(features, boxes_xyxy.to(features[0].dtype), levels, strides, output_size, sampling_ratio)
-
-
-def _pool_sparse(features, boxes_xyxy, levels, strides, output_size, sampling_ratio) -> Tensor:
-    """Each level pools its own boxes by torchvision's kernel."""
-    batch, count = levels.shape
-    image_index = torch.arange(batch, device=boxes_xyxy.device, dtype=boxes_xyxy.dtype).repeat_interleave(count)
-    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1)  # (B * N, 5)
+    levels = assign_levels(boxes_xyxy, min_level, min_level + len(strides) - 1, canonical_size).flatten()
+    batch, count = boxes_xyxy.shape[:2]
+    image_index = torch.arange(batch, device=boxes_xyxy.device).repeat_interleave(count)
+    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1).to(features[0].dtype)  # (B * N, 5)
     pooled = features[0].new_zeros(batch * count, features[0].shape[1], output_size, output_size)
     for level, (feature, stride) in enumerate(zip(features, strides)):
-        chosen = torch.nonzero(levels.flatten() == level).squeeze(1)
+        chosen = torch.nonzero(levels == level).squeeze(1)
         values = roi_align(feature, rois[chosen], output_size, 1.0 / stride, sampling_ratio, aligned=True)
         pooled = pooled.index_put((chosen,), values)
     return pooled.flatten(2).transpose(1, 2)
-
-
-def _pool_dense(features, boxes_xyxy, levels, strides, output_size, sampling_ratio) -> Tensor:
-    """RoIAlign samples a grid, so pooling is (rows x H) @ map @ (W x columns); boxes of other levels have zero rows."""
-    batch, count = levels.shape
-    pooled = None
-    for level, (feature, stride) in enumerate(zip(features, strides)):
-        channels, height, width = feature.shape[1:]
-        here = (levels == level).to(feature.dtype)[..., None, None]
-        rows = _axis_weights(boxes_xyxy[..., 1::2] / stride, height, output_size, sampling_ratio) * here
-        columns = _axis_weights(boxes_xyxy[..., 0::2] / stride, width, output_size, sampling_ratio)
-        cells = feature.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-        lines = torch.bmm(rows.flatten(1, 2), cells)  # (B, N * P, W * C)
-        lines = lines.view(batch * count, output_size, width, channels)
-        columns = columns.view(batch * count, 1, output_size, width).expand(-1, output_size, -1, -1)
-        value = torch.matmul(columns, lines)  # (B * N, P, P, C)
-        pooled = value if pooled is None else pooled + value
-    return pooled.flatten(1, 2)
-
-
-def _axis_weights(ends: Tensor, size: int, output_size: int, sampling_ratio: int) -> Tensor:
-    """Share of each cell in each pooled bin along one axis.
-
-    Args:
-        ends: (B, N, 2) begin and end of the boxes in cells.
-        size: cells of the map.
-    Returns:
-        (B, N, P, size); samples farther than a cell outside the map count as zero, nearer ones take the border cell.
-    """
-    begin, length = ends[..., :1] - 0.5, ends[..., 1:] - ends[..., :1]
-    samples = output_size * sampling_ratio
-    offset = (torch.arange(samples, device=ends.device, dtype=ends.dtype) + 0.5) / samples
-    position = begin + offset * length  # (B, N, P * r)
-    valid = (position >= -1) & (position <= size)
-    position = position.clamp(0, size - 1)
-    cells = torch.arange(size, device=ends.device, dtype=ends.dtype)
-    weights = (1 - (position[..., None] - cells).abs()).clamp(min=0) * valid[..., None]  # (B, N, P * r, size)
-    return weights.unflatten(2, (output_size, sampling_ratio)).mean(3)
