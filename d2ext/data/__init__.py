@@ -1,0 +1,19 @@
+"""Mappers, data sets by name and by path, loaders. Importing this package registers the data sets."""
+
+from d2ext.data.catalog import class_count_problems, class_names_of, num_classes_of
+from d2ext.data.formats import DATASET_FORMATS, DatasetFormat, register_by_name
+from d2ext.data.loader import build_test_loader, build_train_loader
+from d2ext.data.registry import MAPPER_REGISTRY, build_mapper
+
+__all__ = [
+    "DATASET_FORMATS",
+    "MAPPER_REGISTRY",
+    "DatasetFormat",
+    "build_mapper",
+    "build_test_loader",
+    "build_train_loader",
+    "class_count_problems",
+    "class_names_of",
+    "num_classes_of",
+    "register_by_name",
+]

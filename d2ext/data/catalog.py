@@ -1,0 +1,66 @@
+"""Detectron2's catalogs: registering twice is harmless, and class lists are known before the data is read."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from d2ext.data.formats import register_by_name
+
+
+def register_lazily(name: str, load: Callable[[], list[dict]], **metadata: Any) -> None:
+    """Register a data set that is read when it is first asked for; a name that is there already is left alone."""
+    if name in DatasetCatalog:
+        return
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def class_names_of(name: str) -> list[str]:
+    """Class names of a data set, by contiguous class index; reads the data where the metadata lacks them.
+
+    Raises:
+        ValueError: unknown name, or a data set without class names.
+        FileNotFoundError: the data is not there.
+    """
+    register_by_name(name)
+    metadata = MetadataCatalog.get(name)
+    if not metadata.get("thing_classes"):
+        DatasetCatalog.get(name)
+    if not metadata.get("thing_classes"):
+        raise ValueError(f"data set '{name}' has no thing_classes in its metadata; set them where it is registered")
+    return list(metadata.thing_classes)
+
+
+def num_classes_of(names: str | Sequence[str]) -> int:
+    """Number of classes of data sets that are used together.
+
+    Raises:
+        ValueError: no name; unknown name; class lists differ.
+        FileNotFoundError: the data is not there.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError("the number of classes shall come from the data, but DATASETS names none")
+    first, *others = [class_names_of(name) for name in names]
+    for name, classes in zip(names[1:], others):
+        if classes != first:
+            raise ValueError(
+                f"data sets that are used together need the same classes in the same order: '{names[0]}' has "
+                f"{first}, '{name}' has {classes}"
+            )
+    return len(first)
+
+
+def class_count_problems(key: str, num_classes: int, names: Sequence[str]) -> list[str]:
+    """Whether a configured class count is that of the data sets whose classes are known without reading data.
+
+    Args:
+        key: config key of the count, for the message.
+    """
+    problems = []
+    for name in names:
+        classes = MetadataCatalog.get(name).get("thing_classes")
+        if classes and len(classes) != num_classes:
+            problems.append(f"{key} is {num_classes}, but data set '{name}' has {len(classes)} classes; set it so")
+    return problems

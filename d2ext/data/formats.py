@@ -1,0 +1,52 @@
+"""Data sets by path: a name that says the format and where the data is, so that own data needs no code.
+
+    coco:ANNOTATIONS.json:IMAGE_DIR      kitti:ROOT[:SPLIT.txt]      rope3d:ROOT:train|val
+
+Paths are relative to the working directory and contain no colon.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from detectron2.data import DatasetCatalog
+
+from d2ext.utils.registry import Registry, unknown_name
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """How to register a data set of one format.
+
+    Args:
+        syntax: of its names, for messages.
+        register: called as `register(name, *arguments)`; must be quick, the data is read when it is first used.
+        num_arguments: fewest and most arguments after the format.
+    """
+
+    syntax: str
+    register: Callable[..., None]
+    num_arguments: tuple[int, int]
+
+
+DATASET_FORMATS = Registry("data set format")
+DATASET_FORMATS.__doc__ = "Formats of path-named data sets: format -> `DatasetFormat`."
+
+
+def register_by_name(name: str) -> None:
+    """Make a data set name usable: known ones stay as they are, path names are registered. Idempotent.
+
+    Raises:
+        ValueError: neither a registered name nor one of the format syntaxes.
+    """
+    if name in DatasetCatalog:
+        return
+    kind, colon, rest = name.partition(":")
+    if not colon:
+        syntaxes = ", ".join(f.syntax for _, f in DATASET_FORMATS)
+        raise ValueError(f"{unknown_name('data set', name, DatasetCatalog.list())}; data by path: {syntaxes}")
+    data_format = DATASET_FORMATS.get(kind)
+    arguments = rest.split(":")
+    fewest, most = data_format.num_arguments
+    if not fewest <= len(arguments) <= most or not all(arguments):
+        raise ValueError(f"data set name {name!r} does not read as {data_format.syntax} (paths contain no colon)")
+    data_format.register(name, *arguments)
