@@ -98,7 +98,7 @@ class Camera:
         """Rotation from the ground frame to the camera frame, (3, 3); the identity without a ground plane.
 
         The ground frame is the camera frame levelled: y is the downward normal, x is the camera's x laid into the
-        plane, z = x cross y. Columns are those axes in the camera frame. This is the frame in which Rope3D's `ry` turns.
+        plane, z = x cross y. Columns are those axes in the camera frame. Rope3D's `ry` turns in this frame.
         """
         if self.ground is None:
             return np.eye(3)
