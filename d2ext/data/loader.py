@@ -5,7 +5,6 @@ with which seed, and every image is read and augmented under its own seed, whate
 same batches with 0, 2 or 8 workers, and a resumed run continues with exactly the batches that were to come.
 """
 
-import difflib
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -25,6 +24,8 @@ from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampl
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from d2ext.data.formats import register_by_name
+from d2ext.data.registry import build_mapper
 from d2ext.data.sampler import TrainingBatches, aspect_ratio_groups
 from d2ext.utils.rng import seeded_rng
 
@@ -66,7 +67,7 @@ def build_train_loader(
     generator = torch.Generator()
     generator.manual_seed(seed)
     return DataLoader(
-        SeededMap(DatasetFromList(dicts, copy=True), mapper or _configured_mapper(cfg, True)),
+        SeededMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, True)),
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
@@ -87,7 +88,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None 
     dicts = load_dataset_dicts([dataset_name], filter_empty=False)
     generator = torch.Generator()
     generator.manual_seed(0)
-    data = _NumberedMap(DatasetFromList(dicts, copy=True), mapper or _configured_mapper(cfg, False))
+    data = _NumberedMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, False))
     return DataLoader(
         data,
         sampler=InferenceSampler(len(dicts)),
@@ -125,7 +126,7 @@ def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: 
         raise ValueError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
     dicts: list[dict] = []
     for name in names:
-        _ensure_registered(name)
+        register_by_name(name)
         part = DatasetCatalog.get(name)
         if len(part) == 0:
             raise ValueError(f"data set '{name}' is empty: it has no image")
@@ -155,17 +156,6 @@ def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_key
                 raise ValueError(f"the data sets {', '.join(names)} do not have the same classes") from error
         print_instances_class_histogram(dicts, MetadataCatalog.get(names[0]).thing_classes)
     return dicts
-
-
-def _ensure_registered(name: str) -> None:
-    from d2ext.data import register_by_name  # that module imports this one
-
-    if name not in DatasetCatalog:
-        register_by_name(name)
-    if name not in DatasetCatalog:
-        near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-        raise ValueError(f"data set '{name}' is not registered; " + (f"did you mean {', '.join(near)}?" if near else
-                         f"known are {', '.join(DatasetCatalog.list())}"))  # fmt: skip
 
 
 def _check_categories(name: str, dicts: list[dict]) -> None:
@@ -210,12 +200,6 @@ def _groups(dicts: list[dict]) -> list[int]:
             "state them: set it to False"
         )
     return aspect_ratio_groups([d["width"] for d in dicts], [d["height"] for d in dicts]).tolist()
-
-
-def _configured_mapper(cfg: CfgNode, is_train: bool) -> Mapper:
-    from d2ext.data import build_mapper  # that module imports this one
-
-    return build_mapper(cfg, is_train)
 
 
 class SeededMap(Dataset):

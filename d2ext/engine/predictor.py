@@ -1,0 +1,121 @@
+"""Predicting on images, from a config and weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import detectron2.data.transforms as T
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+
+from d2ext.engine.defaults import load_weights
+
+Image = np.ndarray | str | Path
+
+
+class Predictor:
+    """A model ready to predict on images of any size.
+
+    Args:
+        cfg: a config, or the path of a YAML file.
+        weights: instead of the config's MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
+        batch_size: images that pass through the network together.
+    Raises:
+        FileNotFoundError, ValueError: as loading the config and the weights.
+
+    Attributes:
+        model: the network in eval mode.
+        metadata: of the first of DATASETS.TEST (class names), or None.
+
+    Example:
+        predict = Predictor("configs/diffusion_det/toy.yaml", "output/toy/model_final.pth")
+        boxes = predict("image.jpg")["instances"].pred_boxes
+    """
+
+    def __init__(self, cfg: CfgNode | str | Path, weights: str | Path | None = None, batch_size: int = 1):
+        if not isinstance(cfg, CfgNode):
+            from d2ext.config import make_cfg  # which knows all systems; not needed with a ready config
+
+            cfg = make_cfg(str(cfg))
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+            raise ValueError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', expected RGB or BGR")
+        self.cfg = cfg.clone()  # building a model may change it
+        self.batch_size = batch_size
+        self.model = build_model(self.cfg).eval()
+        load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        names = self.cfg.DATASETS.TEST
+        self.metadata = MetadataCatalog.get(names[0]) if len(names) else None
+        shortest = self.cfg.INPUT.MIN_SIZE_TEST
+        self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
+
+    def __call__(self, images: Image | Sequence[Image], **extra: Any) -> dict[str, Any] | list[dict[str, Any]]:
+        """Predict on an image or a list of images.
+
+        Args:
+            images: (H, W, 3) uint8 arrays, 0..255, in BGR order as cv2.imread gives them, or paths; one or a list.
+            extra: further model inputs that hold for every image, such as its calibration.
+        Returns:
+            For each image what the model returns, on the CPU: {"instances": Instances} with pred_boxes (XYXY,
+            pixels of the given image), scores and pred_classes. A list for a list.
+        Raises:
+            FileNotFoundError: no such image.
+            ValueError: not an image, or an array of another shape or type.
+        """
+        if isinstance(images, (np.ndarray, str, Path)):
+            return self([images], **extra)[0]
+        outputs: list[dict[str, Any]] = []
+        for start in range(0, len(images), self.batch_size):
+            inputs = [{**self.prepare(image), **extra} for image in images[start : start + self.batch_size]]
+            with torch.no_grad():
+                outputs.extend(_to_cpu(output) for output in self.model(inputs))
+        return outputs
+
+    def prepare(self, image: Image) -> dict[str, Any]:
+        """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order."""
+        path = None if isinstance(image, np.ndarray) else str(image)
+        pixels = read_image(path) if path is not None else check_image(image)
+        height, width = pixels.shape[:2]
+        if self.cfg.INPUT.FORMAT == "RGB":
+            pixels = pixels[:, :, ::-1]
+        resized = self.resize.get_transform(pixels).apply_image(pixels)
+        tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
+        return {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """(H, W, 3) uint8 BGR, turned as its EXIF data says.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, or one that cannot be decoded.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no image {path}")
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError(f"{path} cannot be read as an image: it is damaged or of an unknown format")
+    return pixels
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The array itself, if it is an image as `read_image` returns.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            f"expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
+            f"got shape {image.shape}, {image.dtype}"
+        )
+    return image
+
+
+def _to_cpu(output: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.to("cpu") if hasattr(value, "to") else value for key, value in output.items()}
