@@ -248,7 +248,7 @@ def build_criterion(cfg) -> SetCriterion:
         no_object_weight=node.NO_OBJECT_WEIGHT,
         candidates=node.OTA_K,
         deep_supervision=node.DEEP_SUPERVISION,
-        stale_mask=node.OFFICIAL_COMPAT,
+        as_published=node.OFFICIAL_COMPAT,
         fed_loss_weights=fed_weights,
         fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
     )

@@ -52,7 +52,7 @@ class SetCriterion(nn.Module):
 
     Args:
         use_focal: sigmoid focal loss over K classes; else softmax over K + 1 with "no object" down-weighted.
-        stale_mask: see match_dynamic_k.
+        as_published: see match_dynamic_k.
         fed_loss_weights: (K,) class weights for the federated loss, or None for all classes.
         fed_loss_classes: classes that share in the federated loss.
     """
@@ -70,7 +70,7 @@ class SetCriterion(nn.Module):
         no_object_weight: float = 0.1,
         candidates: int = 5,
         deep_supervision: bool = True,
-        stale_mask: bool = False,
+        as_published: bool = False,
         fed_loss_weights: Tensor | None = None,
         fed_loss_classes: int = 50,
     ):
@@ -79,7 +79,7 @@ class SetCriterion(nn.Module):
         self.weights = {"loss_ce": class_weight, "loss_bbox": l1_weight, "loss_giou": giou_weight}
         self.use_focal, self.alpha, self.gamma = use_focal, alpha, gamma
         self.no_object_weight, self.candidates = no_object_weight, candidates
-        self.deep_supervision, self.stale_mask = deep_supervision, stale_mask
+        self.deep_supervision, self.as_published = deep_supervision, as_published
         self.fed_loss_classes = fed_loss_classes
         self.register_buffer("fed_loss_cls_weights", fed_loss_weights)
 
@@ -96,7 +96,7 @@ class SetCriterion(nn.Module):
             l1_weight=self.weights["loss_bbox"],
             giou_weight=self.weights["loss_giou"],
             candidates=self.candidates,
-            stale_mask=self.stale_mask,
+            as_published=self.as_published,
         )
 
     def forward(

@@ -85,7 +85,7 @@ def match_dynamic_k(
     l1_weight: float = 5.0,
     giou_weight: float = 2.0,
     candidates: int = 5,
-    stale_mask: bool = False,
+    as_published: bool = False,
 ) -> Tensor:
     """Assign queries to objects: each object takes as many of its cheapest queries as its best overlaps add up to.
 
@@ -93,8 +93,9 @@ def match_dynamic_k(
         logits: (G, N, K) class logits (K + 1 without focal loss).
         boxes_xyxy: (G, N, 4) predicted boxes in pixels.
         candidates: overlaps that vote for the number of queries of an object (OTA_K).
-        stale_mask: resolve late conflicts among the queries that were in conflict at first, as the published code
-            does, instead of those that are in conflict now.
+        as_published: settle conflicts as the published code does: a disputed query goes to the object that is cheapest
+            for it, even to one that did not ask for it, and late disputes are looked for only among the queries that
+            were disputed at first. Otherwise it goes to the cheapest of those that ask, whenever it is disputed.
     Returns:
         (G, N) int64, the object of each query, -1 for none. Where there are fewer queries than objects every query has
         an object and the most expensive objects go without.
@@ -111,7 +112,7 @@ def match_dynamic_k(
     chosen = torch.zeros_like(cost, dtype=torch.bool).scatter_(1, cheapest, taken & targets.valid[:, None])
 
     disputed = chosen.sum(2) > 1
-    chosen = _cheapest_object_only(chosen, cost, disputed)
+    chosen = _settle(chosen, cost, disputed, as_published)
     # Objects that lost all their queries take the cheapest that is free.
     for _ in range(targets.valid.shape[1]):
         lonely = targets.valid & ~chosen.any(1)  # (G, M)
@@ -124,17 +125,16 @@ def match_dynamic_k(
         cost = cost + TAKEN_COST * (served & active)[:, :, None]
         best = cost.argmin(1, keepdim=True)  # (G, 1, M)
         chosen = chosen | torch.zeros_like(chosen).scatter_(1, best, lonely[:, None])
-        if not stale_mask:
-            disputed = chosen.sum(2) > 1
-        again = (chosen.sum(2) > 1).any(1)[:, None]
-        chosen = _cheapest_object_only(chosen, cost, disputed & again)
+        now = chosen.sum(2) > 1
+        chosen = _settle(chosen, cost, disputed & now.any(1)[:, None] if as_published else now, as_published)
     matched = chosen.to(torch.int8).argmax(2)
     return torch.where(chosen.any(2), matched, -1).view(groups, count)
 
 
-def _cheapest_object_only(chosen: Tensor, cost: Tensor, rows: Tensor) -> Tensor:
-    """In the given rows (G, N) keep the one cheapest object, whether it was chosen or not."""
-    best = torch.zeros_like(chosen).scatter_(2, cost.argmin(2, keepdim=True), True)
+def _settle(chosen: Tensor, cost: Tensor, rows: Tensor, among_all: bool) -> Tensor:
+    """Leave one object to each of the given queries (G, N): the cheapest of those that chose it, or of all."""
+    price = cost if among_all else cost.masked_fill(~chosen, torch.inf)
+    best = torch.zeros_like(chosen).scatter_(2, price.argmin(2, keepdim=True), True)
     return torch.where(rows[..., None], best, chosen)
 
 

@@ -1,0 +1,152 @@
+"""Solvers against diffusers, which we did not write."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
+from diffusion_det.refine import denoise
+from diffusion_det.sampler import SAMPLER_NAMES, build_sampler, step_pairs
+from diffusion_det.schedule import CosineSchedule, boxes_to_state, state_to_boxes
+
+
+@pytest.fixture(scope="module")
+def schedule():
+    return CosineSchedule()
+
+
+@pytest.fixture(scope="module")
+def betas(schedule):
+    abar = schedule.alphas_cumprod
+    return (1 - abar / torch.cat([torch.ones(1, dtype=abar.dtype), abar[:-1]])).numpy()
+
+
+def network(x, t):
+    """Any smooth function of state and level stands for the network."""
+    return torch.tanh(0.7 * x + 0.2 * torch.sin(torch.tensor(t / 90.0)))
+
+
+def state(seed, steps=1):
+    return torch.randn(steps, 2, 9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("steps", [1, 4, 10])
+def test_ddim_equals_diffusers(schedule, betas, eta, steps):
+    oracle = DDIMScheduler(
+        trained_betas=betas, clip_sample=False, prediction_type="sample", timestep_spacing="trailing"
+    )
+    oracle.alphas_cumprod = schedule.alphas_cumprod  # the same levels, not rounded to float32
+    oracle.set_timesteps(steps)
+    sampler = build_sampler("ddim", schedule, eta)
+    ours = theirs = state(0)[0]
+    noises = state(1, steps)
+    pairs = sampler.pairs(steps)
+    assert [t for t, _ in pairs] == oracle.timesteps.tolist()
+    for (t, s), noise in zip(pairs, noises):
+        ours = sampler.step(ours, network(ours, t), t, s, noise)
+        theirs = oracle.step(network(theirs, t), t, theirs, eta=eta, variance_noise=noise).prev_sample
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+def test_ddpm_equals_diffusers(schedule, betas):
+    oracle = DDPMScheduler(trained_betas=betas, clip_sample=False, prediction_type="sample", variance_type="fixed_small")
+    sampler = build_sampler("ddpm", schedule, 1.0)
+    x = state(2)[0]
+    for t in (700, 300, 20, 0):
+        generator = torch.Generator().manual_seed(t)
+        noise = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(t))
+        theirs = oracle.step(network(x, t), t, x, generator=generator).prev_sample
+        torch.testing.assert_close(sampler.step(x, network(x, t), t, t - 1, noise), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_ddpm_is_ddim_with_full_noise(schedule):
+    x, noise = state(3)[0], state(4)[0]
+    ddim, ddpm = (build_sampler(n, schedule, 1.0) for n in ("ddim", "ddpm"))
+    for t, s in [(999, 749), (749, 249), (249, 3)]:
+        x0 = network(x, t)
+        torch.testing.assert_close(ddim.step(x, x0, t, s, noise), ddpm.step(x, x0, t, s, noise))
+
+
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_dpm_solver_equals_diffusers(schedule, betas, steps):
+    oracle = DPMSolverMultistepScheduler(
+        trained_betas=betas,
+        solver_order=2,
+        algorithm_type="dpmsolver++",
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+    )
+    oracle.set_timesteps(steps)
+    sampler = build_sampler("dpmsolver++", schedule, 1.0)
+    sampler.start()
+    ours = theirs = state(5)[0]
+    pairs = sampler.pairs(steps)
+    assert [t for t, _ in pairs] == oracle.timesteps.tolist()
+    for t, s in pairs:
+        ours = sampler.step(ours, network(ours, t), t, s, torch.zeros_like(ours))
+        theirs = oracle.step(network(theirs, t), t, theirs).prev_sample
+        # diffusers keeps its levels in float32, which shows at the noisiest one
+        torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
+
+
+def test_renewed_box_starts_with_a_first_order_step(schedule):
+    sampler = build_sampler("dpmsolver++", schedule, 1.0)
+    x, noise = state(6)[0], torch.zeros(2, 9, 4)
+    renewed = torch.zeros(2, 9, dtype=torch.bool)
+    renewed[1, 3] = True
+    sampler.start()
+    x = sampler.step(x, network(x, 999), 999, 749, noise)
+    second = sampler.step(x, network(x, 749), 749, 499, noise, renewed)
+    sampler.start()
+    first = sampler.step(x, network(x, 749), 749, 499, noise)
+    assert torch.equal(second[renewed], first[renewed])
+    assert not torch.isclose(second[~renewed], first[~renewed]).any(1).any()
+
+
+@pytest.mark.parametrize("name", SAMPLER_NAMES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_perfect_network_gives_the_clean_boxes(schedule, name, steps):
+    """With a network that knows the answer every solver ends there, renewal or not."""
+    whwh = torch.tensor([[320.0, 192.0, 320.0, 192.0], [200.0, 100.0, 200.0, 100.0]])
+    truth = torch.tensor([[20.0, 30.0, 90.0, 80.0]]).expand(2, 6, 4)
+
+    def predict(boxes, t):
+        return torch.full((2, 6, 3), -9.0), truth
+
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    results = denoise(
+        predict, build_sampler(name, schedule, 1.0), whwh, generators, steps=steps, count=6, scale=2.0
+    )
+    assert len(results) == steps
+    torch.testing.assert_close(results[-1][1], truth)
+    sampler = build_sampler(name, schedule, 1.0)
+    sampler.start()
+    x0 = boxes_to_state(truth, whwh, 2.0)
+    end = sampler.step(torch.randn(2, 6, 4), x0, 10, -1, torch.randn(2, 6, 4))
+    torch.testing.assert_close(state_to_boxes(end, whwh, 2.0), truth, atol=1e-4, rtol=0)
+
+
+def test_restart_always_sees_pure_noise(schedule):
+    seen = []
+
+    def predict(boxes, t):
+        seen.append((t, boxes.clone()))
+        return torch.full((1, 50, 3), 9.0), boxes
+
+    whwh = torch.full((1, 4), 100.0)
+    denoise(
+        predict, build_sampler("restart", schedule, 1.0), whwh, [torch.Generator().manual_seed(0)],
+        steps=3, count=50, scale=2.0,
+    )  # fmt: skip
+    assert [t for t, _ in seen] == [999] * 3
+    assert not torch.allclose(seen[0][1], seen[1][1])
+    assert not torch.allclose(seen[1][1], seen[2][1])
+
+
+def test_unknown_sampler_and_steps(schedule):
+    with pytest.raises(ValueError, match="known samplers: ddim, ddpm, dpmsolver"):
+        build_sampler("euler", schedule, 1.0)
+    for steps in (0, -1, 1001):
+        with pytest.raises(ValueError, match="SAMPLE_STEP"):
+            step_pairs(1000, steps)
