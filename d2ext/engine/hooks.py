@@ -102,7 +102,8 @@ class Evaluate(HookBase):
             self.results, self.last_iter = plain_numbers(results), self.trainer.iter
             if comm.is_main_process() and results:
                 flat = {k: v for k, v in flatten_results_dict(self.results).items() if isinstance(v, float)}
-                self.trainer.storage.put_scalars(**flat, smoothing_hint=False)
+                finite = {k: v for k, v in flat.items() if math.isfinite(v)}  # JSON has no NaN
+                self.trainer.storage.put_scalars(**finite, smoothing_hint=False)
                 if self.metric:
                     self._keep_best(flat, model)
         comm.synchronize()
