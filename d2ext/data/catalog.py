@@ -1,6 +1,7 @@
 """Detectron2's catalogs: registering twice is harmless, and class lists are known before the data is read."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -53,14 +54,26 @@ def num_classes_of(names: str | Sequence[str]) -> int:
 
 
 def class_count_problems(key: str, num_classes: int, names: Sequence[str]) -> list[str]:
-    """Whether a configured class count is that of the data sets whose classes are known without reading data.
+    """Whether a configured class count is that of the data sets.
+
+    A data set whose classes only its files tell, and whose files are not on this machine, is not judged: a trained
+    model can be used without its data.
 
     Args:
         key: config key of the count, for the message.
+        names: registered data sets; others are left to the check of names.
     """
     problems = []
-    for name in names:
-        classes = MetadataCatalog.get(name).get("thing_classes")
-        if classes and len(classes) != num_classes:
-            problems.append(f"{key} is {num_classes}, but data set '{name}' has {len(classes)} classes; set it so")
+    for name in dict.fromkeys(names):
+        metadata = MetadataCatalog.get(name)
+        known = metadata.get("thing_classes") or Path(metadata.get("json_file", "")).is_file()
+        if name not in DatasetCatalog or not known:
+            continue
+        try:
+            count = len(class_names_of(name))
+        except (ValueError, FileNotFoundError) as error:
+            problems.append(str(error))
+            continue
+        if count != num_classes:
+            problems.append(f"{key} is {num_classes}, but data set '{name}' has {count} classes; set it to {count}")
     return problems

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data import detection_utils
@@ -54,7 +55,7 @@ def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
     return image
 
 
-def box_defect(box_xyxy: tuple[float, float, float, float], width: int, height: int) -> str:
+def box_defect(box_xyxy: Sequence[float], width: int, height: int) -> str:
     """Why a finite box is useless in an image of this size: "zero area" (or negative), "outside the image", or ""."""
     x1, y1, x2, y2 = box_xyxy
     if x2 <= x1 or y2 <= y1:
@@ -82,22 +83,30 @@ class DroppedBoxes:
 
     def __init__(self, source: str):
         self.source = source
+        self.kept = 0
         self.counts: Counter[str] = Counter()
         self.examples: list[str] = []
 
-    def add(self, defect: str, where: str) -> None:
-        """Count a box dropped for `defect`; `where` tells a user which one it is."""
+    def keep(self, box_xyxy: Sequence[float], width: int, height: int, where: str) -> bool:
+        """Whether a box is of use in an image of this size, which is counted; `where` tells a user which box it is."""
+        defect = box_defect(box_xyxy, width, height)
+        if not defect:
+            self.kept += 1
+            return True
         self.counts[defect] += 1
         if len(self.examples) < SHOWN:
-            self.examples.append(f"{where}: {defect}")
+            corners = ", ".join(f"{v:g}" for v in box_xyxy)
+            self.examples.append(f"{where}: {defect} (corners {corners} in {width}x{height})")
+        return False
 
-    def finish(self, total: int) -> None:
-        """Log what was dropped out of `total` boxes.
+    def finish(self) -> None:
+        """Log what was dropped.
 
         Raises:
             ValueError: more than 10 % and at least 20 boxes, or every box, are useless.
         """
         dropped = sum(self.counts.values())
+        total = self.kept + dropped
         if not dropped:
             return
         kinds = ", ".join(f"{n} of {kind}" for kind, n in sorted(self.counts.items()))
