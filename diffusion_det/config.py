@@ -73,6 +73,8 @@ def finalize(cfg: CN) -> None:
 
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of DiffusionDet, each with its cure."""
+    from d2ext.data import class_count_problems
+
     from .head import DIFFUSION_HEAD_REGISTRY
     from .sampler import SAMPLER_NAMES, SAMPLER_REGISTRY
 
@@ -111,7 +113,8 @@ def check(cfg: CN) -> list[str]:
         wrong("USE_FED_LOSS", "needs USE_FOCAL True")
     if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
         wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
-    return problems
+    data = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    return problems + class_count_problems("MODEL.DiffusionDet.NUM_CLASSES", node.NUM_CLASSES, data)
 
 
 register_finalizer(META_ARCHITECTURE, finalize)

@@ -65,6 +65,10 @@ class DiffusionDetMapper:
             augmentations = self.before + self.crop + self.resize
         image, transforms = T.apply_transform_gens(augmentations, image)
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if self.is_train and "annotations" not in dataset_dict:
+            raise ValueError(
+                f"{dataset_dict['file_name']}: its data set has no annotations, so it cannot be trained on"
+            )
         annotations = dataset_dict.pop("annotations", [])
         if self.is_train:
             annotations = [

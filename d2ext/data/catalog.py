@@ -65,9 +65,10 @@ def class_count_problems(key: str, num_classes: int, names: Sequence[str]) -> li
     """
     problems = []
     for name in dict.fromkeys(names):
+        if name not in DatasetCatalog:
+            continue
         metadata = MetadataCatalog.get(name)
-        known = metadata.get("thing_classes") or Path(metadata.get("json_file", "")).is_file()
-        if name not in DatasetCatalog or not known:
+        if not metadata.get("thing_classes") and not Path(metadata.get("json_file", "")).is_file():
             continue
         try:
             count = len(class_names_of(name))
