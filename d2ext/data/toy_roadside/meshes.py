@@ -1,0 +1,151 @@
+"""Polygon meshes and the primitives that objects are made of.
+
+Object frame: x forward, y left, z up, origin at the centre of the bottom face, metres.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MAX_CORNERS = 12
+
+
+class Mesh:
+    """A growing list of flat convex faces, counter-clockwise seen from outside.
+
+    A decal is a face that lies on another one (its parent) and is painted only where the parent is seen.
+    """
+
+    def __init__(self) -> None:
+        self.vertices: list[np.ndarray] = []
+        self.faces: list[list[int]] = []
+        self.colors: list[np.ndarray] = []
+        self.parents: list[int] = []
+        self.textures: list[int] = []
+        self.gloss: list[float] = []
+
+    def add_face(
+        self,
+        corners: np.ndarray,
+        color: Sequence[float],
+        parent: int = -1,
+        texture: int = -1,
+        gloss: float = 0.0,
+    ) -> int:
+        """Add one face: (K, 3) corners, K <= 12; `texture` indexes `textures.bank()`. Returns its number."""
+        first = len(self.vertices)
+        self.vertices.extend(np.asarray(corners, dtype=np.float64))
+        self.faces.append(list(range(first, len(self.vertices))))
+        self.colors.append(np.asarray(color, dtype=np.float64))
+        self.parents.append(parent)
+        self.textures.append(texture)
+        self.gloss.append(gloss)
+        return len(self.faces) - 1
+
+    def add_decal(self, parent: int, u: tuple, v: tuple, color: Sequence[float], gloss: float = 0.0) -> int:
+        """Paint the part u x v (fractions along the parent's first and last edge) of a four-cornered face."""
+        a, b, c, d = (self.vertices[i] for i in self.faces[parent])
+
+        def at(s: float, t: float) -> np.ndarray:
+            return (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)
+
+        corners = [at(u[0], v[0]), at(u[1], v[0]), at(u[1], v[1]), at(u[0], v[1])]
+        return self.add_face(np.array(corners), color, parent, gloss=gloss)
+
+    def fit_to_box(self, length: float, width: float, height: float) -> None:
+        """Stretch the mesh slightly so that it touches all six faces of its box."""
+        vertices = np.array(self.vertices)
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        size = np.array([length, width, height])
+        unit = (vertices - low) / (high - low)
+        self.vertices = list((unit - np.array([0.5, 0.5, 0.0])) * size)
+
+    def padded_faces(self) -> np.ndarray:
+        """(F, 12) vertex numbers, the last one repeated to fill a row."""
+        table = np.empty((len(self.faces), MAX_CORNERS), dtype=np.int64)
+        for row, face in zip(table, self.faces):
+            row[: len(face)] = face
+            row[len(face) :] = face[-1]
+        return table
+
+
+def add_loft(
+    mesh: Mesh,
+    rings: Sequence[np.ndarray],
+    color: Sequence[float],
+    caps: tuple[bool, bool] = (True, True),
+    gloss: float = 0.0,
+    texture: int = -1,
+) -> list[list[int]]:
+    """Join rings of (K, 3) points, counter-clockwise seen from the far end, each above the one before.
+
+    Returns:
+        The numbers of the side faces, [ring interval][side]; a side's first edge lies on the lower ring.
+    """
+    sides = []
+    for low, high in zip(rings[:-1], rings[1:]):
+        row = []
+        for i in range(len(low)):
+            j = (i + 1) % len(low)
+            row.append(mesh.add_face(np.array([low[i], low[j], high[j], high[i]]), color, -1, texture, gloss))
+        sides.append(row)
+    if caps[0]:
+        mesh.add_face(np.asarray(rings[0])[::-1], np.asarray(color) * 0.5)
+    if caps[1]:
+        mesh.add_face(np.asarray(rings[-1]), color, gloss=gloss)
+    return sides
+
+
+def rectangle_ring(x: tuple[float, float], y: float, z: float | tuple[float, float]) -> np.ndarray:
+    """(4, 3): sides run right (-y), front, left, rear; `z` may differ between rear and front."""
+    z0, z1 = (z, z) if np.isscalar(z) else z
+    return np.array([[x[0], -y, z0], [x[1], -y, z1], [x[1], y, z1], [x[0], y, z0]])
+
+
+def octagon_ring(x: tuple[float, float], y: float, z: float | tuple[float, float], cut: float) -> np.ndarray:
+    """(8, 3) rectangle with its corners cut by `cut` metres; sides: right, corner, front, corner, left, corner, rear."""
+    z0, z1 = (z, z) if np.isscalar(z) else z
+    plan = [
+        (x[0] + cut, -y), (x[1] - cut, -y), (x[1], -y + cut), (x[1], y - cut),
+        (x[1] - cut, y), (x[0] + cut, y), (x[0], y - cut), (x[0], -y + cut),
+    ]  # fmt: skip
+    slope = (z1 - z0) / (x[1] - x[0])
+    return np.array([[px, py, z0 + slope * (px - x[0])] for px, py in plan])
+
+
+def ellipse_ring(center: Sequence[float], radii: tuple[float, float], count: int = 8) -> np.ndarray:
+    """(count, 3) level ellipse around `center` with radii along x and y."""
+    angle = 2 * np.pi * (np.arange(count) + 0.5) / count
+    ring = np.stack([radii[0] * np.cos(angle), radii[1] * np.sin(angle), np.zeros(count)], axis=1)
+    return ring + np.asarray(center, dtype=np.float64)
+
+
+def add_tube(
+    mesh: Mesh, start: Sequence[float], end: Sequence[float], radii: tuple[float, float], color: Sequence[float],
+    sides: int = 5,
+) -> None:  # fmt: skip
+    """A limb or a pipe from `start` to `end` with a radius at each end."""
+    start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+    axis = (end - start) / np.linalg.norm(end - start)
+    across = np.cross(axis, [0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
+    across /= np.linalg.norm(across)
+    other = np.cross(axis, across)
+    angle = 2 * np.pi * np.arange(sides) / sides
+    circle = np.cos(angle)[:, None] * across + np.sin(angle)[:, None] * other
+    add_loft(mesh, [start + radii[0] * circle, end + radii[1] * circle], color)
+
+
+def add_wheel(mesh: Mesh, x: float, y: float, radius: float, outward: int, rim: Sequence[float]) -> None:
+    """A tyre that stands on the ground at x, its outer disc at y facing `outward` (+1 left, -1 right)."""
+    angle = 2 * np.pi * np.arange(MAX_CORNERS) / MAX_CORNERS * -outward
+    circle = np.stack([np.cos(angle), np.zeros(MAX_CORNERS), np.sin(angle)], axis=1)
+    center = np.array([x, y, radius])
+    disc = mesh.add_face(center + radius * circle, (0.035, 0.035, 0.035))
+    mesh.add_face(center + 0.62 * radius * circle, rim, parent=disc)
+    mesh.add_face(center + 0.18 * radius * circle, np.asarray(rim) * 0.5, parent=disc)
+    # The tread: only the front and rear quarters can be seen from a pole.
+    inner = center - np.array([0.0, outward * 0.22, 0.0])
+    for i in range(MAX_CORNERS):
+        j = (i + 1) % MAX_CORNERS
+        quad = [center + radius * circle[i], inner + radius * circle[i], inner + radius * circle[j]]
+        mesh.add_face(np.array([*quad, center + radius * circle[j]]), (0.05, 0.05, 0.05))
