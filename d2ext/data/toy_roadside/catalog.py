@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d2ext.data.toy_roadside.meshes import Mesh
+from d2ext.data.toy_roadside.meshes import Mesh, SolidMesh
 from d2ext.data.toy_roadside.people import build_cyclist, build_pedestrian
 from d2ext.data.toy_roadside.vehicles import build_bus, build_car, build_truck, build_van
 
@@ -78,9 +78,9 @@ def draw_kind(rng: np.random.Generator) -> str:
     return str(rng.choice(list(CLASSES), p=shares / shares.sum()))
 
 
-def build_mesh(kind: str, color_name: str, hwl: np.ndarray, seed: int) -> Mesh:
+def build_mesh(kind: str, color_name: str, hwl: np.ndarray, seed: int) -> SolidMesh:
     """The mesh of one road user; `seed` fixes its details."""
     rng = np.random.default_rng(seed)
     color = np.clip(np.array(COLORS[color_name]) * rng.uniform(0.88, 1.12) + rng.normal(0, 0.015, 3), 0.02, 0.95)
     height, width, length = hwl
-    return CLASSES[kind].build(float(length), float(width), float(height), color, rng)
+    return CLASSES[kind].build(float(length), float(width), float(height), color, rng).freeze()

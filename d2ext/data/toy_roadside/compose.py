@@ -7,7 +7,7 @@ import numpy as np
 
 from d2ext.data.toy_roadside.catalog import build_mesh
 from d2ext.data.toy_roadside.ground import light_ground, paint_ground
-from d2ext.data.toy_roadside.meshes import Mesh
+from d2ext.data.toy_roadside.meshes import SolidMesh
 from d2ext.data.toy_roadside.raster import NEAR_CLIP_M, SHIFT, Light, Patch, face_normals, fixed_point, render_mesh
 from d2ext.data.toy_roadside.scenery import sample_props
 from d2ext.data.toy_roadside.textures import sensor_noise
@@ -73,21 +73,19 @@ def _cast_shadows(view: View, light: Light, things: list[tuple], labelled: int) 
 
 
 def _cast_shadow(
-    shadow: np.ndarray, view: View, light: Light, mesh: Mesh, position: np.ndarray, heading: float
+    shadow: np.ndarray, view: View, light: Light, mesh: SolidMesh, position: np.ndarray, heading: float
 ) -> None:  # fmt: skip
     """Project every face that looks at the sun onto the ground."""
-    c, s = np.cos(heading), np.sin(heading)
-    world = np.array(mesh.vertices) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + [position[0], position[1], 0.0]
+    world = mesh.stand_at(position, heading)
     flat = world - (world[:, 2:] / light.sun[2]) * light.sun
     cam = view.to_camera(flat)
     pixels = np.clip(view.camera.project(cam)[0], -5000, 6000)
-    table = mesh.padded_faces()
-    normals, _ = face_normals(world[table])
-    lit = (normals @ light.sun > 0) & (cam[:, 2][table].min(axis=1) > NEAR_CLIP_M)
+    normals, _ = face_normals(world[mesh.faces])
+    lit = (normals @ light.sun > 0) & (cam[:, 2][mesh.faces].min(axis=1) > NEAR_CLIP_M)
     corners = fixed_point(pixels)
     for number in np.flatnonzero(lit):
         if mesh.parents[number] < 0:
-            cv2.fillConvexPoly(shadow, corners[mesh.faces[number]], 255, cv2.LINE_8, SHIFT)
+            cv2.fillConvexPoly(shadow, corners[mesh.faces[number, : mesh.counts[number]]], 255, cv2.LINE_8, SHIFT)
 
 
 def occlusion_order(footprints: list[np.ndarray]) -> list[int]:

@@ -4,6 +4,8 @@ Object frame: x forward, y left, z up, origin at the centre of the bottom face, 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,13 +62,38 @@ class Mesh:
         unit = (vertices - low) / (high - low)
         self.vertices = list((unit - np.array([0.5, 0.5, 0.0])) * size)
 
-    def padded_faces(self) -> np.ndarray:
-        """(F, 12) vertex numbers, the last one repeated to fill a row."""
-        table = np.empty((len(self.faces), MAX_CORNERS), dtype=np.int64)
-        for row, face in zip(table, self.faces):
-            row[: len(face)] = face
-            row[len(face) :] = face[-1]
-        return table
+    def freeze(self) -> "SolidMesh":
+        """The finished mesh as arrays."""
+        padded = [face + [face[-1]] * (MAX_CORNERS - len(face)) for face in self.faces]
+        return SolidMesh(
+            vertices=np.array(self.vertices),
+            faces=np.array(padded),
+            counts=[len(face) for face in self.faces],
+            colors=np.array(self.colors),
+            gloss=np.array(self.gloss),
+            parents=self.parents,
+            textures=self.textures,
+        )
+
+
+@dataclass(frozen=True)
+class SolidMesh:
+    """A finished mesh: vertices (V, 3), faces (F, 12) as vertex numbers of which the first `counts` are real and the
+    last one repeats, colours (F, 3), gloss (F,), parents and textures per face."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    counts: list[int]
+    colors: np.ndarray
+    gloss: np.ndarray
+    parents: list[int]
+    textures: list[int]
+
+    def stand_at(self, position: np.ndarray, heading: float) -> np.ndarray:
+        """(V, 3) world vertices of the mesh placed at (2,) `position` with its x axis along `heading`."""
+        c, s = np.cos(heading), np.sin(heading)
+        turned = self.vertices @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+        return turned + np.array([position[0], position[1], 0.0])
 
 
 def add_loft(
@@ -83,7 +110,7 @@ def add_loft(
         The numbers of the side faces, [ring interval][side]; a side's first edge lies on the lower ring.
     """
     sides = []
-    for low, high in zip(rings[:-1], rings[1:]):
+    for low, high in pairwise(rings):
         row = []
         for i in range(len(low)):
             j = (i + 1) % len(low)
@@ -103,7 +130,7 @@ def rectangle_ring(x: tuple[float, float], y: float, z: float | tuple[float, flo
 
 
 def octagon_ring(x: tuple[float, float], y: float, z: float | tuple[float, float], cut: float) -> np.ndarray:
-    """(8, 3) rectangle with its corners cut by `cut` metres; sides: right, corner, front, corner, left, corner, rear."""
+    """(8, 3) rectangle without its corners (`cut` metres); sides: right, corner, front, corner, left, corner, rear."""
     z0, z1 = (z, z) if np.isscalar(z) else z
     plan = [
         (x[0] + cut, -y), (x[1] - cut, -y), (x[1], -y + cut), (x[1], y - cut),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from d2ext.data.toy_roadside.meshes import Mesh
+from d2ext.data.toy_roadside.meshes import SolidMesh
 from d2ext.data.toy_roadside.textures import TILE, bank
 from d2ext.data.toy_roadside.views import HEIGHT, WIDTH, View
 
@@ -77,10 +77,9 @@ def fixed_point(pixels: np.ndarray) -> np.ndarray:
     return np.round((np.asarray(pixels) - 0.5) * (1 << SHIFT)).astype(np.int32)
 
 
-def shade_faces(mesh: Mesh, normals: np.ndarray, centers: np.ndarray, view: View, light: Light) -> np.ndarray:
+def shade_faces(mesh: SolidMesh, normals: np.ndarray, centers: np.ndarray, view: View, light: Light) -> np.ndarray:
     """(F, 3) colour of each face: sky light from above, sun, a little reflection of the sky, haze."""
-    colors = np.array(mesh.colors)
-    gloss = np.array(mesh.gloss)
+    colors, gloss = mesh.colors, mesh.gloss
     sky = 0.62 + 0.38 * normals[:, 2]
     sun = np.clip(normals @ light.sun, 0, None)
     lit = colors * (light.ambient * sky + light.sun_strength * sun)[:, None]
@@ -97,18 +96,16 @@ def shade_faces(mesh: Mesh, normals: np.ndarray, centers: np.ndarray, view: View
 
 def _scale_of(size_px: float) -> int:
     """Supersampling: small objects need it most, large ones cost most."""
-    return 4 if size_px < 50 else 3 if size_px < 120 else 2 if size_px < 400 else 1
+    return 3 if size_px < 100 else 2 if size_px < 300 else 1
 
 
-def render_mesh(mesh: Mesh, origin: np.ndarray, heading: float, view: View, light: Light) -> Patch | None:
+def render_mesh(mesh: SolidMesh, origin: np.ndarray, heading: float, view: View, light: Light) -> Patch | None:
     """Draw one object that stands at `origin` (2,) on the ground with its x axis along `heading`.
 
     Returns:
         Its patch, or None if it lies outside the image or reaches behind the near plane.
     """
-    c, s = np.cos(heading), np.sin(heading)
-    local = np.array(mesh.vertices)
-    world = local @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + np.array([origin[0], origin[1], 0.0])
+    world = mesh.stand_at(origin, heading)
     cam = view.to_camera(world)
     if cam[:, 2].min() < NEAR_CLIP_M:
         return None
@@ -119,8 +116,7 @@ def render_mesh(mesh: Mesh, origin: np.ndarray, heading: float, view: View, ligh
         return None
     scale = _scale_of(max(x1 - x0, y1 - y0))
     corners = (pixels - [x0, y0]) * scale
-    table = mesh.padded_faces()
-    normals, centers = face_normals(world[table])
+    normals, centers = face_normals(world[mesh.faces])
     visible = np.sum(normals * (view.position - centers), axis=1) > 0
     colors = shade_faces(mesh, normals, centers, view, light)
     size = ((y1 - y0) * scale, (x1 - x0) * scale)
@@ -160,23 +156,30 @@ def _inverse_depth_planes(
     return np.stack([a / scale, b / scale, c], axis=1)
 
 
+def _extents(mesh: SolidMesh, corners: np.ndarray, size: tuple[int, int]) -> list[list[int]]:
+    """Whole-pixel bounds u0, v0, u1, v1 of each face, cut to a picture of `size` (H, W)."""
+    polygons = corners[mesh.faces]
+    low = np.maximum(np.floor(polygons.min(axis=1)), 0)
+    high = np.minimum(np.ceil(polygons.max(axis=1)) + 1, [size[1], size[0]])
+    return np.concatenate([low, high], axis=1).astype(int).tolist()
+
+
 def _depth_buffer(
-    mesh: Mesh, corners: np.ndarray, visible: np.ndarray, planes: np.ndarray, size: tuple[int, int]
+    mesh: SolidMesh, corners: np.ndarray, visible: np.ndarray, planes: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
     """(H, W) number of the face that each sample sees, -1 for none."""
     ids = np.full(size, -1, dtype=np.int32)
     bases = ids.copy()  # the same without decals
     depth = np.zeros(size, dtype=np.float32)
-    for number, face in enumerate(mesh.faces):
-        if not visible[number]:
-            continue
-        polygon = corners[face]
-        u0, v0 = np.maximum(np.floor(polygon.min(axis=0)).astype(int), 0)
-        u1, v1 = np.minimum(np.ceil(polygon.max(axis=0)).astype(int) + 1, [size[1], size[0]])
-        if u1 <= u0 or v1 <= v0:
+    fixed = fixed_point(corners)
+    for number, (u0, v0, u1, v1) in enumerate(_extents(mesh, corners, size)):
+        if not visible[number] or u1 <= u0 or v1 <= v0:
             continue
         mask = np.zeros((v1 - v0, u1 - u0), dtype=np.uint8)
-        cv2.fillConvexPoly(mask, fixed_point(polygon - [u0, v0]), 1, cv2.LINE_8, SHIFT)
+        polygon = fixed[mesh.faces[number, : mesh.counts[number]]] - np.array(
+            [u0 << SHIFT, v0 << SHIFT], dtype=np.int32
+        )
+        cv2.fillConvexPoly(mask, polygon, 1, cv2.LINE_8, SHIFT)
         seen = mask.view(bool)
         window = ids[v0:v1, u0:u1]
         if mesh.parents[number] >= 0:
@@ -193,18 +196,16 @@ def _depth_buffer(
     return ids
 
 
-def _texture_gain(mesh: Mesh, corners: np.ndarray, visible: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _texture_gain(mesh: SolidMesh, corners: np.ndarray, visible: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """(H, W) float32 factor: the tiles of textured four-cornered faces, mapped in perspective; 1 elsewhere."""
     gain = np.ones(ids.shape, dtype=np.float32)
     square = np.array([[0, TILE], [TILE, TILE], [TILE, 0], [0, 0]], dtype=np.float32)
+    extents = _extents(mesh, corners, ids.shape)
     for number, texture in enumerate(mesh.textures):
-        if texture < 0 or not visible[number]:
+        u0, v0, u1, v1 = extents[number]
+        if texture < 0 or not visible[number] or u1 - u0 < 4 or v1 - v0 < 4:
             continue
-        quad = corners[mesh.faces[number]].astype(np.float32)
-        u0, v0 = np.maximum(np.floor(quad.min(axis=0)).astype(int), 0)
-        u1, v1 = np.minimum(np.ceil(quad.max(axis=0)).astype(int) + 1, [ids.shape[1], ids.shape[0]])
-        if u1 - u0 < 4 or v1 - v0 < 4:
-            continue
+        quad = corners[mesh.faces[number, :4]].astype(np.float32)
         mapping = cv2.getPerspectiveTransform(square, quad - np.array([u0, v0], dtype=np.float32))
         tile = cv2.warpPerspective(
             bank()[texture], mapping, (int(u1 - u0), int(v1 - v0)), borderMode=cv2.BORDER_REPLICATE

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d2ext.data.toy_roadside.meshes import Mesh, add_loft, add_tube, ellipse_ring, rectangle_ring
+from d2ext.data.toy_roadside.meshes import Mesh, SolidMesh, add_loft, add_tube, ellipse_ring, rectangle_ring
 from d2ext.data.toy_roadside.textures import FACADE, FACADE_WIDE, LEAVES
 from d2ext.data.toy_roadside.traffic import Street
 
@@ -13,7 +13,7 @@ from d2ext.data.toy_roadside.traffic import Street
 class Prop:
     """An unlabelled thing: mesh, place (2,), heading and convex footprint (K, 2), world frame."""
 
-    mesh: Mesh
+    mesh: SolidMesh
     position: np.ndarray
     heading: float
     footprint: np.ndarray
@@ -51,7 +51,7 @@ def _add(props: list[Prop], street: Street, mesh: Mesh, s: float, t: float, radi
         return
     angle = np.pi / 4 + np.pi / 2 * np.arange(4)
     footprint = position + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    props.append(Prop(mesh, position, street.heading(0.0), footprint))
+    props.append(Prop(mesh.freeze(), position, street.heading(0.0), footprint))
 
 
 def _add_buildings(props: list[Prop], rng: np.random.Generator, street: Street, t: float) -> None:
@@ -73,7 +73,7 @@ def _add_buildings(props: list[Prop], rng: np.random.Generator, street: Street, 
             mesh = Mesh()
             rings = [rectangle_ring((-length / 2, length / 2), depth / 2, z) for z in (0.0, height)]
             add_loft(mesh, rings, np.clip(color, 0.1, 0.9), texture=texture)
-            props.append(Prop(mesh, position, street.heading(0.0), corners))
+            props.append(Prop(mesh.freeze(), position, street.heading(0.0), corners))
         s += length + rng.uniform(1, 25)
 
 
@@ -93,7 +93,7 @@ def _leaf_color(rng: np.random.Generator) -> np.ndarray:
 def _tree(rng: np.random.Generator) -> Mesh:
     mesh = Mesh()
     trunk = rng.uniform(1.6, 2.6)
-    add_tube(mesh, (0, 0, 0), (0, 0, trunk + 1), (0.18, 0.12), (0.12, 0.17, 0.22))
+    add_tube(mesh, (0, 0, 0), (0, 0, trunk + 2.2), (0.18, 0.1), (0.12, 0.17, 0.22))
     color = _leaf_color(rng)
     for _ in range(int(rng.integers(2, 4))):
         center = (rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6), trunk + rng.uniform(1.0, 2.6))

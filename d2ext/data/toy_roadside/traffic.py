@@ -1,7 +1,7 @@
 """The street of a view and who is on it.
 
-Street frame: s along the street, away from the camera, t to its right, metres; the camera stands at s = 0. Traffic keeps
-to the right: lanes with t > 0 lead away from the camera, lanes with t < 0 towards it.
+Street frame: s along the street, away from the camera, t to its right, metres; the camera stands at s = 0. Traffic
+keeps to the right: lanes with t > 0 lead away from the camera, lanes with t < 0 towards it.
 """
 
 from dataclasses import dataclass, field

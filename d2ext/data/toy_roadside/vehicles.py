@@ -1,6 +1,7 @@
 """Meshes of cars, vans, trucks and buses (object frame: x forward, y left, z up)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -164,7 +165,7 @@ def build_bus(length: float, width: float, height: float, color: Sequence[float]
     skirt, body, _ = add_loft(mesh, rings, color, gloss=0.2, texture=GRIME)
     panes = int(length / 1.5)
     edges = np.linspace(0.03, 0.97, panes + 1)
-    for left, right in zip(edges[:-1], edges[1:]):
+    for left, right in pairwise(edges):
         for side in (body[0], body[2]):
             mesh.add_decal(side, (left + 0.005, right - 0.005), (0.3, 0.85), GLASS, gloss=0.4)
     for u in ((0.14, 0.22), (0.55, 0.64)):  # doors

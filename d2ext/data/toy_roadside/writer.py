@@ -1,7 +1,7 @@
 """The data set on disk: frames rendered by a pool of processes, resumable, the same whatever the number of workers.
 
-Frame i of a split depends on (seed, split, i) alone. Each finished frame leaves a record under OUT/.frames, written last
-and atomically; a later run with the same parameters renders only what has no record. The JSON files come at the end.
+Frame i of a split depends on (seed, split, i) alone. Each finished frame leaves a record under OUT/.frames, written
+last and atomically; a later run with the same parameters renders only what has no record. The JSON files come last.
 """
 
 import json
