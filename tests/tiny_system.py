@@ -104,7 +104,9 @@ def register(name: str, folder: Path) -> None:
     if name not in DatasetCatalog:
         labels = str(folder / "annotations.json")
         DatasetCatalog.register(name, lambda: load_coco_json(labels, str(folder), name))
-        MetadataCatalog.get(name).set(json_file=labels, image_root=str(folder), evaluator_type="tiny")
+        MetadataCatalog.get(name).set(
+            json_file=labels, image_root=str(folder), evaluator_type="tiny", thing_classes=["rectangle"]
+        )
 
 
 def tiny_cfg(data: Path, output: Path, *pairs) -> CfgNode:

@@ -19,7 +19,6 @@ from detectron2.data.build import (
     filter_images_with_only_crowd_annotations,
     print_instances_class_histogram,
 )
-from detectron2.data.detection_utils import check_metadata_consistency
 from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
@@ -148,13 +147,15 @@ def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_key
         dicts = kept
     if min_keypoints > 0:
         dicts = filter_images_with_few_keypoints(dicts, min_keypoints)
-    if MetadataCatalog.get(names[0]).get("thing_classes"):
-        if len(names) > 1:
-            try:
-                check_metadata_consistency("thing_classes", names)
-            except (AssertionError, AttributeError) as error:
-                raise ValueError(f"the data sets {', '.join(names)} do not have the same classes") from error
-        print_instances_class_histogram(dicts, MetadataCatalog.get(names[0]).thing_classes)
+    classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
+    for name, its_classes in zip(names, classes):
+        if its_classes != classes[0]:
+            raise ValueError(
+                f"data sets '{names[0]}' and '{name}' do not have the same classes, so they cannot be trained on "
+                f"together: {classes[0]} and {its_classes}"
+            )
+    if classes[0]:
+        print_instances_class_histogram(dicts, classes[0])
     return dicts
 
 

@@ -1,0 +1,78 @@
+"""Predicting from files and arrays."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+from tiny_system import make_data, tiny_cfg
+
+from d2ext.engine import Predictor
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("tiny") / "data")
+
+
+@pytest.fixture(scope="module")
+def cfg(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    cfg = tiny_cfg(data, folder, "MODEL.WEIGHTS", folder / "model.pth")
+    torch.save({"model": build_model(cfg).state_dict()}, folder / "model.pth")
+    return cfg
+
+
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_sees_what_detectron2_sees(cfg, data, order):
+    cfg.INPUT.FORMAT = order
+    ours, theirs = Predictor(cfg, batch_size=2), DefaultPredictor(cfg)
+    files = sorted((data / "val").glob("*.png"))[:3]
+    seen = []
+    for predictor in (ours, theirs):
+        predictor.model.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    found = ours(files)
+    for file in files:
+        theirs(cv2.imread(str(file)))
+    for mine, given in zip(seen[:3], seen[3:]):
+        assert torch.equal(mine["image"], given["image"])
+        assert (mine["height"], mine["width"]) == (given["height"], given["width"])
+    assert len(found) == 3 and found[0]["instances"].image_size == (64, 48)
+    assert found[0]["instances"].scores.device.type == "cpu"
+    one = ours(cv2.imread(str(files[0])))
+    assert torch.equal(one["instances"].scores, ours(str(files[0]))["instances"].scores)
+    assert ours([]) == [] and ours.metadata.thing_classes == ["rectangle"]
+
+
+def test_weights_by_argument(cfg, tmp_path):
+    state = build_model(cfg).state_dict()
+    averages = {"updates": 1, "weights": {"head.bias": torch.full((6,), 5.0)}}
+    torch.save({"model": state, "ema": averages}, tmp_path / "training.pth")
+    assert (Predictor(cfg, tmp_path / "training.pth").model.head.bias == 5).all()
+    plain = cfg.clone()
+    plain.MODEL_EMA.ENABLED = False
+    assert torch.equal(Predictor(plain, tmp_path / "training.pth").model.head.bias, state["head.bias"])
+
+
+def test_extra_inputs_reach_the_model(cfg):
+    predictor = Predictor(cfg)
+    seen = []
+    predictor.model.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    image = np.full((10, 20, 3), 200, np.uint8)
+    predictor(image, K="a calibration")
+    assert seen[0]["K"] == "a calibration" and seen[0]["image"].dtype == torch.float32
+
+
+def test_bad_input(cfg, tmp_path):
+    predictor = Predictor(cfg)
+    with pytest.raises(FileNotFoundError, match=r"no image .*none\.jpg"):
+        predictor(tmp_path / "none.jpg")
+    (tmp_path / "text.jpg").write_text("not an image")
+    with pytest.raises(ValueError, match=r"text\.jpg cannot be read as an image"):
+        predictor(str(tmp_path / "text.jpg"))
+    for wrong in (np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match=r"expected an image of shape \(H, W, 3\), uint8"):
+            predictor(wrong)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        Predictor(cfg, tmp_path / "none.pth")
