@@ -42,8 +42,9 @@ def register_by_name(name: str) -> None:
         return
     kind, colon, rest = name.partition(":")
     if not colon:
-        syntaxes = ", ".join(f.syntax for _, f in DATASET_FORMATS)
-        raise ValueError(f"{unknown_name('data set', name, DatasetCatalog.list())}; data by path: {syntaxes}")
+        syntaxes = ", ".join(DATASET_FORMATS.get(kind).syntax for kind in DATASET_FORMATS.names())
+        known = [n for n in DatasetCatalog.list() if ":" not in n]
+        raise ValueError(f"{unknown_name('data set', name, known)}; data by path: {syntaxes}")
     data_format = DATASET_FORMATS.get(kind)
     arguments = rest.split(":")
     fewest, most = data_format.num_arguments

@@ -1,0 +1,124 @@
+"""KITTI's label files and folders."""
+
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from d2ext.data import register_by_name
+from d2ext.data.kitti import load_kitti
+
+CAR = "Car 0.00 1 1.85 10 10 30 20 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
+
+
+@pytest.fixture
+def kitti(tmp_path, write_image):
+    """Writes frames {name: label lines or None} and returns the root."""
+
+    def make(frames: dict[str, list[str] | None], inner: str = "training") -> Path:
+        base = tmp_path / inner
+        for folder in ("image_2", "label_2", "calib"):
+            (base / folder).mkdir(parents=True, exist_ok=True)
+        for frame, lines in frames.items():
+            write_image(base / "image_2" / f"{frame}.png")
+            (base / "calib" / f"{frame}.txt").write_text("P2: 1 0 0 0 0 1 0 0 0 0 1 0\n")
+            if lines is not None:
+                (base / "label_2" / f"{frame}.txt").write_text("\n".join(lines))
+        return tmp_path
+
+    return make
+
+
+def test_real_frames(shared_dir):
+    name = f"kitti:{shared_dir}/data/kitti"
+    register_by_name(name)
+    records = {r["image_id"]: r for r in DatasetCatalog.get(name)}
+    assert len(records) == 14
+    assert MetadataCatalog.get(name).thing_classes == ["Car", "Pedestrian", "Cyclist"]
+    record = records["000001"]  # one truck, one car, one cyclist, four DontCare regions
+    assert (record["width"], record["height"]) == (1242, 375)
+    assert Path(record["calib_file"]).name == "000001.txt"
+    assert [a["type"] for a in record["ignored_annotations"]] == ["Truck"]
+    objects = [a for a in record["annotations"] if not a["iscrowd"]]
+    assert [(a["type"], a["category_id"]) for a in objects] == [("Car", 0), ("Cyclist", 2)]
+    assert objects[0]["bbox"] == [387.63, 181.54, 423.81, 203.12]
+    assert objects[0]["bbox_mode"] == BoxMode.XYXY_ABS
+    raw = {k: objects[0][k] for k in ("truncated", "occluded", "alpha", "dimensions_hwl", "location", "rotation_y")}
+    assert raw == {
+        "truncated": 0.0, "occluded": 0, "alpha": 1.85, "dimensions_hwl": [1.67, 1.87, 3.69],
+        "location": [-16.53, 2.39, 58.49], "rotation_y": 1.57,
+    }  # fmt: skip
+    for r in records.values():  # the crops' labels reach beyond their images
+        for a in r["annotations"]:
+            assert 0 <= a["bbox"][0] < a["bbox"][2] <= r["width"]
+            assert 0 <= a["bbox"][1] < a["bbox"][3] <= r["height"]
+
+
+def test_neighbours_of_a_class_are_crowds(kitti):
+    root = kitti({"000000": [CAR.replace("Car", kind) for kind in ("Van", "Person_sitting", "DontCare", "Tram")]})
+    (record,) = load_kitti(str(root))
+    crowds = [(a["type"], a["category_id"], a["iscrowd"]) for a in record["annotations"]]
+    assert crowds == [("Van", 0, 1), ("Person_sitting", 1, 1)] + [("DontCare", c, 1) for c in range(3)]
+    assert [a["type"] for a in record["ignored_annotations"]] == ["Tram"]
+
+
+@pytest.mark.parametrize("inner", ["training", "."])
+def test_root_with_and_without_training_folder(kitti, inner):
+    assert len(load_kitti(str(kitti({"000000": [CAR], "000001": [CAR]}, inner)))) == 2
+
+
+def test_split_file_chooses_and_orders(kitti, tmp_path):
+    root = kitti({f"00000{i}": [CAR] for i in range(4)})
+    split = tmp_path / "val.txt"
+    split.write_text("000003\n000001\n")
+    name = f"kitti:{root}:{split}"
+    register_by_name(name)
+    assert [r["image_id"] for r in DatasetCatalog.get(name)] == ["000003", "000001"]
+    for content, error, message in (
+        ("", ValueError, "is empty"),
+        ("000001 000001", ValueError, "names 000001 more than once"),
+        ("000009", FileNotFoundError, "000009"),
+    ):
+        split.write_text(content)
+        with pytest.raises(error, match=message):
+            load_kitti(str(root), str(split))
+
+
+def test_a_frame_without_objects_is_data(kitti):
+    assert load_kitti(str(kitti({"000000": []})))[0]["annotations"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (CAR.rsplit(" ", 1)[0], "line 2 has 14 fields, expected 15"),
+        (CAR.replace("Car", "Boat"), "line 2 has type 'Boat', expected one of Car"),
+        (CAR.replace("58.49", "nan"), "line 2: z not finite"),
+        (CAR.replace("58.49", "far"), "line 2: could not convert"),
+    ],
+)
+def test_rows_that_cannot_be_right(kitti, line, message):
+    root = kitti({"000000": [CAR, line]})
+    with pytest.raises(ValueError, match=rf"label_2/000000\.txt {message}"):
+        load_kitti(str(root))
+
+
+def test_missing_files_are_named(kitti, tmp_path):
+    root = kitti({"000000": [CAR], "000001": None})
+    with pytest.raises(FileNotFoundError, match=r"label_2/000001\.txt does not exist"):
+        load_kitti(str(root))
+    (root / "training/label_2/000001.txt").write_text(CAR)
+    (root / "training/calib/000001.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"calib/000001\.txt does not exist"):
+        load_kitti(str(root))
+    with pytest.raises(FileNotFoundError, match=r"no images in .*nowhere"):
+        load_kitti(str(tmp_path / "nowhere"))
+
+
+def test_boxes_are_clipped_and_useless_ones_dropped(kitti, caplog):
+    partly = CAR.replace("10 10 30 20", "-4 10 90 60")
+    outside = CAR.replace("10 10 30 20", "70 10 90 20")
+    (record,) = load_kitti(str(kitti({"000000": [partly, outside]})))
+    assert [a["bbox"] for a in record["annotations"]] == [[0, 10, 64, 48]]
+    assert "000000.txt line 2: outside the image" in caplog.text

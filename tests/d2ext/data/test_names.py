@@ -1,0 +1,72 @@
+"""Data sets and mappers by name."""
+
+import importlib
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
+
+import d2ext.data.builtin as builtin
+from d2ext.config import add_common_config
+from d2ext.data import MAPPER_REGISTRY, build_mapper, class_names_of, register_by_name
+from d2ext.data.builtin import NAMES
+from d2ext.data.registry import mapper_name
+
+
+def _cfg():
+    cfg = get_cfg()
+    add_common_config(cfg)
+    return cfg
+
+
+def test_builtin_names_are_known_with_their_classes_and_reading_them_is_idempotent():
+    before = {n: MetadataCatalog.get(n).as_dict() for n in NAMES}
+    importlib.reload(builtin)
+    assert {n: MetadataCatalog.get(n).as_dict() for n in NAMES} == before
+    assert set(NAMES) <= set(DatasetCatalog.list())
+    assert class_names_of("toy_roadside_val") == ["car", "big_vehicle", "cyclist", "pedestrian"]
+    assert class_names_of("kitti_object_train") == ["Car", "Pedestrian", "Cyclist"]
+    assert class_names_of("rope3d_train") == class_names_of("toy_roadside_train")
+
+
+def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
+    from d2ext.data.coco import load_coco
+
+    with pytest.raises(FileNotFoundError, match=r"To get it: python datasets/make_toy_roadside\.py --out "):
+        load_coco(str(tmp_path / "x.json"), str(tmp_path), hint=builtin.TOY_HINT.format(root="datasets"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("toy_roadside_vall", "did you mean 'toy_roadside_val'"),
+        ("coco:only.json", "does not read as coco:ANNOTATIONS.json:IMAGE_DIR"),
+        ("coco:a.json:", "does not read as"),
+        ("coco:a:b:c", "does not read as"),
+        ("kitty:root", r"data set format 'kitty' does not exist; did you mean 'kitti'\?"),
+        ("x", r"data by path: coco:.*kitti:.*rope3d:"),
+    ],
+)
+def test_wrong_names_say_what_is_known(name, message):
+    with pytest.raises(ValueError, match=message):
+        register_by_name(name)
+
+
+def test_mapper_is_that_of_the_config_or_of_the_model_or_detectron2s(monkeypatch):
+    cfg = _cfg()
+    assert mapper_name(cfg) == "DatasetMapper"
+    assert isinstance(build_mapper(cfg, True), DatasetMapper)
+
+    class Model:
+        default_mapper = "special"
+
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "Model", Model)
+    monkeypatch.setitem(MAPPER_REGISTRY._obj_map, "special", lambda cfg, is_train: (cfg, is_train))
+    cfg.MODEL.META_ARCHITECTURE = "Model"
+    assert build_mapper(cfg, False) == (cfg, False)
+    cfg.INPUT.MAPPER = "DatasetMapper"
+    assert isinstance(build_mapper(cfg, False), DatasetMapper)
+    cfg.INPUT.MAPPER = "DatasetMappr"
+    with pytest.raises(ValueError, match="did you mean 'DatasetMapper'"):
+        build_mapper(cfg, False)
