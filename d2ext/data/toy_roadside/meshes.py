@@ -19,8 +19,7 @@ class Mesh:
     """
 
     def __init__(self) -> None:
-        self.vertices: list[np.ndarray] = []
-        self.faces: list[list[int]] = []
+        self.corners: list[np.ndarray] = []  # (K, 3) of each face
         self.colors: list[np.ndarray] = []
         self.parents: list[int] = []
         self.textures: list[int] = []
@@ -35,18 +34,16 @@ class Mesh:
         gloss: float = 0.0,
     ) -> int:
         """Add one face: (K, 3) corners, K <= 12; `texture` indexes `textures.bank()`. Returns its number."""
-        first = len(self.vertices)
-        self.vertices.extend(np.asarray(corners, dtype=np.float64))
-        self.faces.append(list(range(first, len(self.vertices))))
+        self.corners.append(corners)
         self.colors.append(np.asarray(color, dtype=np.float64))
         self.parents.append(parent)
         self.textures.append(texture)
         self.gloss.append(gloss)
-        return len(self.faces) - 1
+        return len(self.corners) - 1
 
     def add_decal(self, parent: int, u: tuple, v: tuple, color: Sequence[float], gloss: float = 0.0) -> int:
         """Paint the part u x v (fractions along the parent's first and last edge) of a four-cornered face."""
-        a, b, c, d = (self.vertices[i] for i in self.faces[parent])
+        a, b, c, d = self.corners[parent]
 
         def at(s: float, t: float) -> np.ndarray:
             return (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)
@@ -56,19 +53,21 @@ class Mesh:
 
     def fit_to_box(self, length: float, width: float, height: float) -> None:
         """Stretch the mesh slightly so that it touches all six faces of its box."""
-        vertices = np.array(self.vertices)
+        vertices = np.concatenate(self.corners)
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         size = np.array([length, width, height])
-        unit = (vertices - low) / (high - low)
-        self.vertices = list((unit - np.array([0.5, 0.5, 0.0])) * size)
+        fitted = ((vertices - low) / (high - low) - np.array([0.5, 0.5, 0.0])) * size
+        self.corners = np.split(fitted, np.cumsum([len(face) for face in self.corners])[:-1])
 
     def freeze(self) -> "SolidMesh":
         """The finished mesh as arrays."""
-        padded = [face + [face[-1]] * (MAX_CORNERS - len(face)) for face in self.faces]
+        counts = np.array([len(face) for face in self.corners])
+        # Faces share no vertices; a row counts up to its face's last corner and stays there.
+        faces = (np.cumsum(counts) - counts)[:, None] + np.minimum(np.arange(MAX_CORNERS), counts[:, None] - 1)
         return SolidMesh(
-            vertices=np.array(self.vertices),
-            faces=np.array(padded),
-            counts=[len(face) for face in self.faces],
+            vertices=np.concatenate(self.corners).astype(np.float64),
+            faces=faces,
+            counts=counts.tolist(),
             colors=np.array(self.colors),
             gloss=np.array(self.gloss),
             parents=self.parents,
