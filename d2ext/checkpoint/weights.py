@@ -4,7 +4,7 @@ A pickle is a program: loading one with Python's own unpickler runs it. Every fi
 admits tensors, arrays, plain containers, numbers and strings; anything else is refused by name.
 """
 
-import codecs
+import io
 import pickle
 import re
 from collections import OrderedDict
@@ -110,15 +110,20 @@ def _torch_globals() -> list:
     return admitted + list(dict.fromkeys(type(np.dtype(kind)) for kind in kinds))
 
 
+def _torch_refused(error: pickle.UnpicklingError) -> str:
+    """The object that torch's reader stumbled upon; "" if it was something else."""
+    # "Unsupported global: GLOBAL x.y was not ...", "Trying to instantiate unsupported class x.y", ...
+    found = re.search(r"(?:GLOBAL|class|function) ([\w]+\.[\w.]*\w)", str(error))
+    return found.group(1) if found else ""
+
+
 def _load_torch(local: Path, name: str) -> dict:
     try:
         with torch.serialization.safe_globals(_torch_globals()):
             loaded = torch.load(local, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search(r"class ([\w.]+)", str(error))
-        if found:
-            raise _refusal(name, f"the object {found.group(1)}") from error
-        raise _truncated(name, error) from error
+        refused = _torch_refused(error)
+        raise (_refusal(name, f"the object {refused}") if refused else _truncated(name, error)) from error
     except (EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
         raise _truncated(name, error) from error
     if not isinstance(loaded, dict):
@@ -141,19 +146,31 @@ def _load_safetensors(local: Path, name: str) -> dict:
 # --- pickles of arrays -----------------------------------------------------------------------------------------------
 
 
+class _Refused(pickle.UnpicklingError):
+    """The file holds something else than data; the message says what."""
+
+
 def _dtype(*args, **kwargs) -> np.dtype:
     """``numpy.dtype`` without object types: an array of those holds whatever it likes."""
     dtype = np.dtype(*args, **kwargs)
     if dtype.hasobject:
-        raise pickle.UnpicklingError("an array of Python objects")
+        raise _Refused("an array of Python objects")
     return dtype
 
 
 def _latin1(text: str, encoding: str = "latin1", *_) -> bytes:
     """``_codecs.encode`` as pickles of protocol 2 use it to store bytes; no other codec."""
-    if codecs.lookup(encoding).name != "iso8859-1":
-        raise pickle.UnpicklingError(f"bytes in the codec {encoding!r}")
+    if encoding not in ("latin1", "latin-1", "iso-8859-1"):
+        raise _Refused(f"bytes in the codec {encoding!r}")
     return text.encode("latin1")
+
+
+def _storage(content: bytes):
+    """``torch.storage._load_from_bytes``, which would run a pickle of its own, by torch's weights-only reader."""
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _Refused(f"the object {_torch_refused(error)} inside a tensor") from error
 
 
 _ADMITTED = {
@@ -161,6 +178,10 @@ _ADMITTED = {
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): OrderedDict,
+    # Tensors: published Swin backbones for Detectron2 are pickles of them.
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch.storage", "_load_from_bytes"): _storage,
 }
 for _module in ("numpy.core", "numpy._core"):
     _ADMITTED[f"{_module}.multiarray", "_reconstruct"] = multiarray._reconstruct
@@ -172,7 +193,7 @@ for _module in ("builtins", "__builtin__"):  # Python 3, Python 2
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler for numpy arrays, plain containers, numbers and strings.
+    """Unpickler for numpy arrays, tensors, plain containers, numbers and strings.
 
     Text of Python 2 is read as latin1, as Detectron2 does: the published Caffe2 files are such.
     """
@@ -184,16 +205,16 @@ class ArrayUnpickler(pickle.Unpickler):
         try:
             return _ADMITTED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"the object {module}.{name}") from None
+            raise _Refused(f"the object {module}.{name}") from None
 
 
 def _load_pickle(local: Path, name: str):
     with open(local, "rb") as file:
         try:
             loaded = ArrayUnpickler(file).load()
+        except _Refused as error:
+            raise _refusal(name, str(error)) from error
         except pickle.UnpicklingError as error:
-            if re.match(r"(the object|an array of|bytes in) ", str(error)):
-                raise _refusal(name, str(error)) from error
             raise _truncated(name, error) from error
         except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError) as error:
             raise _truncated(name, error) from error

@@ -116,15 +116,14 @@ def _probe(name: str, in_channels: int) -> tuple[dict, dict[str, dict]]:
         try:
             with torch.device("meta"):
                 net = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels, **options)
+            infos = net.feature_info.get_dicts()
         except TypeError:  # an option that this family does not know
             continue
         except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
-            raise ValueError(
-                f"MODEL.TIMM.NAME: {name} offers no features (features_only): {error}. Take another model"
-            ) from error
+            raise ValueError(f"MODEL.TIMM.NAME: {name} offers no features (features_only): {error}") from error
         # Plain transformers repeat one stride: the deepest of equal stride counts.
-        return options, {f"s{info['reduction']}": info for info in net.feature_info.get_dicts()}
-    raise ValueError(f"MODEL.TIMM.NAME: {name} offers no features (features_only). Take another model")
+        return options, {f"s{info['reduction']}": info for info in infos}
+    raise ValueError(f"MODEL.TIMM.NAME: {name} offers no features (features_only)")
 
 
 def _choose(name: str, levels: dict[str, dict], wanted: list[str] | tuple[str, ...]) -> list[str]:
@@ -152,7 +151,7 @@ def _frozen_names(net: nn.Module, freeze_at: int, levels: dict[str, dict]) -> se
     forms = (stage, stage.replace(".", "_", 1), f"model.{stage}")
     names = [name for name, _ in net.named_modules()]
     places = [i for i, name in enumerate(names) if any(f"{name}.".startswith(f"{form}.") for form in forms)]
-    if not places:
+    if not places or (not within and infos[0]["reduction"] > 2 ** (freeze_at + 1)):
         raise ValueError(f"MODEL.TIMM.FREEZE_AT: cannot tell where stage {stage!r} of this model ends; set it to 0")
     frozen = set(names[: places[-1] + 1] if within else names[: places[0]])
     return {name for name, _ in net.named_parameters() if name.rpartition(".")[0] in frozen}
@@ -184,7 +183,7 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: str = "") -> FPN:
         top_block=block() if block else None,
     )
     if block:
-        coarsest = max(shape.stride for shape in bottom_up.output_shape().values())
+        coarsest = max(bottom_up.output_shape()[feature].stride for feature in in_features)
         fpn.top_block.in_feature = f"p{coarsest.bit_length() - 1}"
     return fpn
 
