@@ -20,6 +20,7 @@ from .refine import Detections, denoise, denoise_as_published, select_objects
 from .sampler import build_sampler
 from .schedule import CosineSchedule
 from .training_boxes import noisy_training_boxes
+from .tta import DetectorWithTTA
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +153,10 @@ class DiffusionDet(nn.Module):
             {"instances": to_instances(d, size, x.get("height", size[0]), x.get("width", size[1]))}
             for d, size, x in zip(found, images.image_sizes, batched_inputs)
         ]
+
+    def with_tta(self, cfg) -> nn.Module:
+        """This detector under the test-time augmentation of TEST.AUG."""
+        return DetectorWithTTA(cfg, self)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""

@@ -142,7 +142,7 @@ def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
         deltas: (..., 4) in units of the box sides, weighted by BOX_WEIGHTS; the last two are log-scales.
         boxes_xyxy: (..., 4).
     """
-    boxes_xyxy = boxes_xyxy.to(deltas.dtype)
+    deltas = deltas.to(boxes_xyxy.dtype)  # in mixed precision only the step is rounded, not the position
     wh = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
     center = boxes_xyxy[..., :2] + 0.5 * wh
     deltas = deltas / deltas.new_tensor(BOX_WEIGHTS)
@@ -232,8 +232,9 @@ class DynamicHead(nn.Module):
         Returns:
             logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
         """
-        time = self.time_mlp(t)
-        boxes, queries = boxes_xyxy.to(features[0].dtype), None
+        dtype = self.time_mlp[1].weight.dtype
+        time = self.time_mlp[1:](self.time_mlp[0](t).to(dtype))
+        boxes, queries = boxes_xyxy.to(dtype), None
         all_logits, all_boxes = [], []
         for stage in self.head_series:
             pooled = multilevel_roi_align(

@@ -55,7 +55,8 @@ def multilevel_roi_align(
     levels = assign_levels(boxes_xyxy, min_level, min_level + len(strides) - 1, canonical_size).flatten()
     batch, count = boxes_xyxy.shape[:2]
     image_index = torch.arange(batch, device=boxes_xyxy.device).repeat_interleave(count)
-    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1).to(features[0].dtype)  # (B * N, 5)
+    rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1)  # (B * N, 5)
+    features = [f.to(rois.dtype) for f in features]  # half precision would round the coordinates to whole pixels
     pooled = features[0].new_zeros(batch * count, features[0].shape[1], output_size, output_size)
     for level, (feature, stride) in enumerate(zip(features, strides)):
         chosen = torch.nonzero(levels == level).squeeze(1)

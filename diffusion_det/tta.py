@@ -1,0 +1,62 @@
+"""Test-time augmentation: several scales and mirror images of one picture, merged into one answer."""
+
+import copy
+
+import torch
+from detectron2.data import detection_utils as utils
+from detectron2.modeling import DatasetMapperTTA
+from detectron2.structures import Boxes, Instances
+from torch import nn
+from torchvision.ops import batched_nms
+
+
+class DetectorWithTTA(nn.Module):
+    """A detector that answers for all augmentations of TEST.AUG together.
+
+    Each scale may report only objects of its range (TEST.AUG.SCALE_RANGES, square root of the box area in pixels of the
+    picture), if TEST.AUG.SCALE_FILTER says so: small objects come from large scales.
+
+    Args:
+        cfg: TEST.AUG.*, TEST.DETECTIONS_PER_IMAGE, INPUT.FORMAT, MODEL.DiffusionDet.NMS_THRESH.
+        model: detector with Detectron2's contract.
+    """
+
+    def __init__(self, cfg, model: nn.Module):
+        super().__init__()
+        self.model, self.mapper = model, DatasetMapperTTA(cfg)
+        aug, node = cfg.TEST.AUG, cfg.MODEL.DiffusionDet
+        filtered = aug.CVPODS_TTA and aug.SCALE_FILTER
+        self.ranges = [tuple(r) for r in aug.SCALE_RANGES] if filtered else [(0, float("inf"))] * len(aug.MIN_SIZES)
+        self.per_scale = 2 if aug.FLIP else 1
+        self.limit, self.format, self.nms_thresh = cfg.TEST.DETECTIONS_PER_IMAGE, cfg.INPUT.FORMAT, node.NMS_THRESH
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """As the detector's, one image after the other; `file_name` gives the original pixels where it is known."""
+        return [{"instances": self._one(x)} for x in batched_inputs]
+
+    def _one(self, image: dict) -> Instances:
+        image = copy.copy(image)
+        if "file_name" in image:
+            pixels = utils.read_image(image["file_name"], self.format)
+            image["image"] = torch.as_tensor(pixels.transpose(2, 0, 1).copy())
+        height, width = image["image"].shape[1:]
+        image["height"], image["width"] = image.get("height", height), image.get("width", width)
+        parts = []
+        for index, augmented in enumerate(self.mapper(image)):
+            transforms = augmented.pop("transforms")
+            augmented["height"], augmented["width"] = augmented["image"].shape[1:]
+            found = self.model([augmented])[0]["instances"].to("cpu")
+            boxes = transforms.inverse().apply_box(found.pred_boxes.tensor.numpy())
+            boxes = torch.as_tensor(boxes, dtype=torch.float32)
+            side = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)).sqrt()
+            low, high = self.ranges[index // self.per_scale]
+            keep = (side > low) & (side < high)
+            parts.append((boxes[keep], found.scores[keep], found.pred_classes[keep]))
+        boxes, scores, classes = (torch.cat(p) for p in zip(*parts))
+        keep = batched_nms(boxes, scores, classes, self.nms_thresh)[: self.limit]
+        merged = Instances((image["height"], image["width"]))
+        merged.pred_boxes = Boxes(boxes[keep])
+        merged.pred_boxes.clip(merged.image_size)
+        merged.scores, merged.pred_classes = scores[keep], classes[keep]
+        return merged[merged.pred_boxes.nonempty()]
