@@ -10,7 +10,6 @@ from detectron2.modeling import META_ARCH_REGISTRY
 import d2ext.data.builtin as builtin
 from d2ext.config import add_common_config
 from d2ext.data import MAPPER_REGISTRY, build_mapper, class_names_of, register_by_name
-from d2ext.data.builtin import NAMES
 from d2ext.data.registry import mapper_name
 
 
@@ -21,10 +20,12 @@ def _cfg():
 
 
 def test_builtin_names_are_known_with_their_classes_and_reading_them_is_idempotent():
-    before = {n: MetadataCatalog.get(n).as_dict() for n in NAMES}
+    names = builtin.index_files(builtin.datasets_root())
+    assert len(names) == 6
+    before = {n: MetadataCatalog.get(n).as_dict() for n in names}
     importlib.reload(builtin)
-    assert {n: MetadataCatalog.get(n).as_dict() for n in NAMES} == before
-    assert set(NAMES) <= set(DatasetCatalog.list())
+    assert {n: MetadataCatalog.get(n).as_dict() for n in names} == before
+    assert set(names) <= set(DatasetCatalog.list())
     assert class_names_of("toy_roadside_val") == ["car", "big_vehicle", "cyclist", "pedestrian"]
     assert class_names_of("kitti_object_train") == ["Car", "Pedestrian", "Cyclist"]
     assert class_names_of("rope3d_train") == class_names_of("toy_roadside_train")
