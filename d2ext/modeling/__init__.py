@@ -1,5 +1,18 @@
-"""Backbones beyond Detectron2's own. Importing this package registers their builders."""
+"""Backbones beyond Detectron2's own. Importing this package registers their builders.
 
+Its ResNets need none: ``build_resnet_backbone`` and ``build_resnet_fpn_backbone`` are Detectron2's.
+"""
+
+from d2ext.modeling.swin import build_swintransformer_backbone, build_swintransformer_fpn_backbone
 from d2ext.modeling.timm_backbone import TimmBackbone, build_fpn, build_timm_backbone, build_timm_fpn_backbone
+from d2ext.modeling.vit import build_vit_fpn_backbone
 
-__all__ = ["TimmBackbone", "build_fpn", "build_timm_backbone", "build_timm_fpn_backbone"]
+__all__ = [
+    "TimmBackbone",
+    "build_fpn",
+    "build_swintransformer_backbone",
+    "build_swintransformer_fpn_backbone",
+    "build_timm_backbone",
+    "build_timm_fpn_backbone",
+    "build_vit_fpn_backbone",
+]
