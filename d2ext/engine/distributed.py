@@ -1,7 +1,12 @@
-"""Seeds and weights across the processes of a job."""
+"""Seeds, weights and processor cores across the processes of a job."""
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
+import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -9,6 +14,51 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 logger = logging.getLogger(__name__)
+
+# Threads that torch would use in this process if it were the only one of the job; None: it is.
+_threads_alone: int | None = None
+
+
+def share_cores(num_processes: int, threads_alone: int) -> None:
+    """Divide this machine's cores among its processes, unless the user did.
+
+    Args:
+        num_processes: of this job on this machine.
+        threads_alone: what one process would use; see `threads_of_one_process`.
+    """
+    global _threads_alone
+    _threads_alone = threads_alone
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, threads_alone // num_processes))
+
+
+def threads_under_torchrun() -> int:
+    """Threads that a single process would use in the environment in which torchrun was started.
+
+    torchrun itself sets OMP_NUM_THREADS to 1 for several processes if the user has not set it.
+    """
+    try:
+        chosen_by_user = "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ()
+    except psutil.Error:
+        chosen_by_user = True
+    if chosen_by_user or "OMP_NUM_THREADS" not in os.environ:
+        return torch.get_num_threads()
+    return psutil.cpu_count(logical=False) or torch.get_num_threads()
+
+
+@contextmanager
+def threads_of_one_process() -> Iterator[None]:
+    """Compute with as many threads as a single process would.
+
+    Sums are split among threads, so their number shows in the last digits on a CPU. Evaluating with the number of a
+    single process, several processes find exactly what one finds.
+    """
+    present = torch.get_num_threads()
+    torch.set_num_threads(_threads_alone or present)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(present)
 
 
 def distribute(model: nn.Module) -> nn.Module:

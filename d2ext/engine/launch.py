@@ -15,6 +15,8 @@ from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
+from d2ext.engine.distributed import share_cores, threads_under_torchrun
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,8 +40,18 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     if args.num_machines == 1 and not _is_free(url):
         logger.warning("%s is in use; taking a free port instead", url)
         url = "auto"
+    if not torch.cuda.is_available():
+        # The processes share the cores: a thread that waits must not keep one busy. They read it when they start.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        detectron2_launch(_run_in_worker, args.num_gpus, args.num_machines, args.machine_rank, url, args=(main, args))
+        detectron2_launch(
+            _run_in_worker,
+            args.num_gpus,
+            args.num_machines,
+            args.machine_rank,
+            url,
+            args=(main, args, torch.get_num_threads()),
+        )
     except KeyboardInterrupt:
         sys.exit(130)  # Python waits here for the processes, which save and stop
     except ProcessExitedException as error:
@@ -50,8 +62,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     return None
 
 
-def _run_in_worker(main: Callable, args: argparse.Namespace) -> None:
-    _share_cores(comm.get_local_size())
+def _run_in_worker(main: Callable, args: argparse.Namespace, threads_alone: int) -> None:
+    share_cores(comm.get_local_size(), threads_alone)
     main(args)
     comm.synchronize()
     dist.destroy_process_group()
@@ -68,17 +80,11 @@ def _run_under_torchrun(main: Callable, args: argparse.Namespace) -> Any:
     dist.init_process_group("nccl" if on_gpu else "gloo")
     comm.create_local_process_group(local_size)
     comm.synchronize()
-    _share_cores(local_size)
+    share_cores(local_size, threads_under_torchrun())
     result = main(args)
     comm.synchronize()
     dist.destroy_process_group()
     return result
-
-
-def _share_cores(num_processes: int) -> None:
-    """Divide the cores among the processes of this machine, unless the user did."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
 
 
 def _is_free(url: str) -> bool:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from d2ext.checkpoint import Checkpointer
 from d2ext.data.loader import build_test_loader, build_train_loader, images_per_portion
 from d2ext.engine import hooks
-from d2ext.engine.distributed import distribute, synchronize_weights, with_seed
+from d2ext.engine.distributed import distribute, synchronize_weights, threads_of_one_process, with_seed
 from d2ext.engine.ema import ModelEma
 from d2ext.engine.solver import build_clipper, build_optimizer
 from d2ext.engine.step import BadLoss, TrainStep, amp_dtype
@@ -291,7 +291,7 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}} for one data set, {data set: {task: ...}} for several; in the first process only.
         """
         model = model.module if isinstance(model, DistributedDataParallel) else model
-        with preserve_rng():
+        with preserve_rng(), threads_of_one_process():
             results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
