@@ -1,7 +1,7 @@
 """Mappers, data sets by name and by path, loaders. Importing this package registers the data sets."""
 
 from d2ext.data import builtin as _builtin  # noqa: F401  only registration
-from d2ext.data.catalog import class_count_problems, class_names_of, num_classes_of
+from d2ext.data.catalog import class_count_problems, class_names_of, num_classes_of, register_lazily
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat, register_by_name
 from d2ext.data.loader import build_test_loader, build_train_loader
 from d2ext.data.registry import MAPPER_REGISTRY, build_mapper
@@ -17,4 +17,5 @@ __all__ = [
     "class_names_of",
     "num_classes_of",
     "register_by_name",
+    "register_lazily",
 ]

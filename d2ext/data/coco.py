@@ -58,9 +58,7 @@ def load_coco(json_file: str, image_dir: str, dataset_name: str = "", hint: str 
     categories = _categories(data["categories"], json_file)
     contiguous = {c["id"]: i for i, c in enumerate(categories)}
     if dataset_name:
-        MetadataCatalog.get(dataset_name).set(
-            thing_classes=[c["name"] for c in categories], thing_dataset_id_to_contiguous_id=contiguous
-        )
+        _set_classes(dataset_name, [c["name"] for c in categories], contiguous, json_file)
     records = _images(data["images"], image_dir, json_file)
     if "annotations" in data:
         _add_annotations(records, data["annotations"], contiguous, json_file)
@@ -107,6 +105,15 @@ def _categories(categories: list[dict], source: str) -> list[dict]:
         source,
     )
     return sorted(categories, key=lambda c: c["id"])
+
+
+def _set_classes(dataset_name: str, classes: list[str], contiguous: dict[int, int], source: str) -> None:
+    metadata = MetadataCatalog.get(dataset_name)
+    for key, value in (("thing_classes", classes), ("thing_dataset_id_to_contiguous_id", contiguous)):
+        known = metadata.get(key)
+        if known is not None and known != value:
+            raise ValueError(f"{source}: {key} is {value}, but data set '{dataset_name}' is known to have {known}")
+        metadata.set(**{key: value})
 
 
 def _repeated(rows: Iterable[dict], key: str) -> list:

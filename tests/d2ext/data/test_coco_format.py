@@ -57,6 +57,14 @@ def test_data_sets_used_together_need_equal_classes(coco_content, save_coco):
         num_classes_of([])
 
 
+def test_a_file_with_other_classes_than_its_data_set_is_refused(coco_content, save_coco):
+    paths = save_coco(coco_content)
+    name = "coco:" + ":".join(paths)
+    MetadataCatalog.get("fixed " + name).thing_classes = ["dog", "horse"]
+    with pytest.raises(ValueError, match=r"thing_classes is \['dog', 'cat'\], but .* known to have \['dog', 'horse'\]"):
+        load_coco(*paths, "fixed " + name)
+
+
 def test_without_annotations_it_is_test_data(coco_content, save_coco):
     del coco_content["annotations"]
     assert all("annotations" not in r for r in load_coco(*save_coco(coco_content)))
