@@ -12,6 +12,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
+from d2ext.config.setup import finalize, make_cfg
+from d2ext.config.validate import dataset_problems
 from d2ext.engine.defaults import load_weights
 
 Image = np.ndarray | str | Path
@@ -38,9 +40,7 @@ class Predictor:
 
     def __init__(self, cfg: CfgNode | str | Path, weights: str | Path | None = None, batch_size: int = 1):
         if not isinstance(cfg, CfgNode):
-            from d2ext.config import make_cfg  # which knows all systems; not needed with a ready config
-
-            cfg = make_cfg(str(cfg))
+            cfg = read_config(cfg)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
@@ -86,6 +86,20 @@ class Predictor:
         resized = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
         return {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
+
+
+def read_config(path: str | Path) -> CfgNode:
+    """The complete config of a YAML file. Its data sets need not be there, unless the class count comes from them.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, unknown keys, or values that cannot be derived.
+    """
+    cfg = make_cfg(str(path))
+    dataset_problems(cfg)  # registers data sets that are named by their place; missing ones do no harm here
+    problems = finalize(cfg)
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}")
+    return cfg
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -4,11 +4,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from tiny_system import make_data, tiny_cfg
 
+from d2ext.config import make_cfg
+from d2ext.config import setup as config_setup
 from d2ext.engine import Predictor
+from d2ext.engine import predictor as predictor_module
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +80,25 @@ def test_bad_input(cfg, tmp_path):
             predictor(wrong)
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         Predictor(cfg, tmp_path / "none.pth")
+
+
+def test_from_a_config_file(cfg, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text("MODEL:\n  META_ARCHITECTURE: TinyDetector\n  NO_SUCH_KEY: 1\n")
+    with pytest.raises(ValueError, match="NO_SUCH_KEY"):
+        Predictor(tmp_path / "tiny.yaml")
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        Predictor(tmp_path / "none.yaml")
+    fill = {"TinyDetector": lambda config: setattr(config.INPUT, "MIN_SIZE_TEST", 32)}
+    monkeypatch.setattr(config_setup, "_FINALIZERS", fill)
+    keys = {"TINY": CfgNode({"DROPOUT": 0.0, "NORM": True, "POISON": ""})}
+    monkeypatch.setattr(predictor_module, "make_cfg", lambda path: _with_keys(make_cfg(path), keys))
+    (tmp_path / "tiny.yaml").write_text("MODEL:\n  META_ARCHITECTURE: TinyDetector\n  DEVICE: cuda\n")
+    found = Predictor(tmp_path / "tiny.yaml", cfg.MODEL.WEIGHTS)
+    assert found.cfg.INPUT.MIN_SIZE_TEST == 32 and found.metadata is None
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert found.prepare(image)["image"].shape == (3, 32, 32)
+
+
+def _with_keys(cfg: CfgNode, keys: dict) -> CfgNode:
+    cfg.MODEL.update(keys)
+    return cfg
