@@ -1,0 +1,53 @@
+# make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
+# make demo    toy data, a small DiffusionDet, its evaluation and pictures in output/demo
+# make test    ruff, import-linter and all tests
+# make bench-* slow proofs; each finished run is kept under results/ and not repeated
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := $(VENV)/bin/python
+TOY := datasets/toy_roadside
+SEEDS ?= 1
+
+# Training on a CPU spends up to half its time in page faults under glibc's allocator; see docs/benchmarks.md.
+ALLOCATOR := $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2 /usr/lib/libjemalloc.so.2 /usr/local/lib/libjemalloc.so.2 \
+	/usr/lib/*/libtcmalloc_minimal.so.4 /opt/homebrew/lib/libjemalloc.2.dylib))
+FAST := LD_PRELOAD=$(ALLOCATOR) MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1
+define say_allocator
+	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
+endef
+
+.PHONY: setup demo test lint clean bench-diffusion-toy bench-diffusion-overfit
+
+setup: $(VENV)/.ready-dev
+
+$(VENV)/.ready-%: pyproject.toml tools/setup_env.sh
+	VENV=$(VENV) PYTHON=$(PYTHON) bash tools/setup_env.sh $*
+	@touch $@
+
+demo: setup $(TOY)/toy_roadside.json
+	$(say_allocator)
+	$(FAST) $(PY) -m tools.run_demo --output output/demo
+
+$(TOY)/toy_roadside.json: | setup
+	$(PY) datasets/make_toy_roadside.py --out $(TOY) --seed 0
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+
+test: lint
+	$(PY) -m pytest
+
+bench-diffusion-toy: setup $(TOY)/toy_roadside.json
+	$(say_allocator)
+	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_diffusion_toy --seed $$seed || exit 1; done
+	$(PY) -m tools.bench_diffusion_toy --table
+
+bench-diffusion-overfit: setup
+	$(say_allocator)
+	$(FAST) $(PY) -m tools.bench_diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))
+
+clean:
+	rm -rf output build dist *.egg-info
