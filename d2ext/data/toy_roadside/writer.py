@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,13 +106,24 @@ def _run(jobs: list[tuple], workers: int) -> Iterator[None]:
         for job in jobs:
             yield render_job(job)
         return
-    with multiprocessing.Pool(workers, initializer=_start_worker) as pool:
+    with _process_context().Pool(workers, initializer=_start_worker) as pool:
         yield from pool.imap_unordered(render_job, jobs, chunksize=4)
+
+
+def _process_context() -> multiprocessing.context.BaseContext:
+    """How workers start: never as a copy of this process, which hangs where OpenCV's threads are already running."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _start_worker() -> None:
     # One process a core: OpenCV's own threads would only compete with the other workers.
     cv2.setNumThreads(1)
+    # Ctrl-C is for the parent, which then ends the pool.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def frame_rng(seed: int, split: str, index: int) -> np.random.Generator:
