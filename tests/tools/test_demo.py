@@ -1,0 +1,171 @@
+"""The demo: inputs of every kind, a data set's classes, files that cannot be read, and a real model at the end."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+
+from d2ext.visualization import class_color
+from tools import demo
+
+SIZE = (60, 80)  # height, width
+
+
+class OneBox:
+    """A predictor that finds the same two boxes everywhere."""
+
+    def __init__(self, cfg):
+        pass
+
+    def __call__(self, image_bgr):
+        assert image_bgr.dtype == np.uint8 and image_bgr.flags["C_CONTIGUOUS"]
+        found = Instances(image_bgr.shape[:2])
+        found.pred_boxes = Boxes(torch.tensor([[10.0, 30, 50, 55], [0, 0, 5, 5]]))
+        found.scores = torch.tensor([0.75, 0.25])
+        found.pred_classes = torch.tensor([1, 0])
+        return {"instances": found}
+
+
+@pytest.fixture
+def cfg(monkeypatch):
+    monkeypatch.setattr(demo, "Predictor", OneBox)
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
+    return cfg
+
+
+def picture(path, color=(10, 20, 200)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((*SIZE, 3), color, np.uint8))
+    return path
+
+
+def video(path, frames):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, SIZE[::-1])
+    for _ in range(frames):
+        writer.write(np.full((*SIZE, 3), 90, np.uint8))
+    writer.release()
+    return path
+
+
+def predictions(folder):
+    return json.loads((folder / "predictions.json").read_text())
+
+
+def test_a_folder_gives_annotated_copies_and_coco_results(cfg, tmp_path):
+    for name in ("b.png", "a.png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    assert demo.run(cfg, [str(tmp_path / "in")], tmp_path / "out") == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "predictions.json"]
+    expected = {"category_id": 1, "bbox": [10, 30, 40, 25], "score": 0.75}
+    names = [str(tmp_path / "in" / name) for name in ("a.png", "b.png")]
+    assert predictions(tmp_path / "out") == [{"image_id": i, "file_name": n, **expected} for i, n in enumerate(names)]
+    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
+    assert tuple(drawn[45, 10, ::-1]) == class_color(1), "channels keep their order"
+    assert tuple(drawn[58, 75]) == (10, 20, 200)
+
+
+def test_patterns_equal_stems_and_lower_confidence(cfg, tmp_path):
+    for name in ("x/1.jpg", "y/1.jpg", "y/2.bmp"):
+        picture(tmp_path / name)
+    assert demo.run(cfg, [str(tmp_path / "**" / "*.*")], tmp_path / "out", confidence=0.2) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.jpg", "1_2.jpg", "2.png", "predictions.json"}
+    assert len(predictions(tmp_path / "out")) == 6
+
+
+def test_a_video_is_annotated_frame_by_frame(cfg, tmp_path):
+    clip = video(tmp_path / "clip.mp4", frames=4)
+    assert demo.run(cfg, [str(clip)], tmp_path / "out") == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"clip.mp4", "predictions.json"}
+    assert [p["frame"] for p in predictions(tmp_path / "out")] == [0, 1, 2, 3]
+    copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
+    frames = []
+    while (read := copy.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 4 and frames[0].shape == (*SIZE, 3)
+    assert round(copy.get(cv2.CAP_PROP_FPS)) == 12
+    assert np.abs(frames[2][50:57, 15:45].astype(int) - 90).max() > 40, "a box edge at y 55"
+
+
+def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
+    good = picture(tmp_path / "good.jpg")
+    (tmp_path / "half.jpg").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "broken.mp4").write_bytes(b"\x00" * 100)
+    (tmp_path / "empty").mkdir()
+    names = ["half.jpg", "text.png", "broken.mp4", "empty", "missing.jpg", "good.jpg"]
+    assert demo.run(cfg, [str(tmp_path / name) for name in names], tmp_path / "out") == 5
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.jpg", "predictions.json"}
+    assert len(predictions(tmp_path / "out")) == 1
+    reported = [
+        "half.jpg: cannot be read as a picture",
+        "text.png: cannot be read as a picture",
+        "broken.mp4: cannot be read as a video",
+        "empty: no pictures",
+        "missing.jpg: no such file",
+    ]
+    for words in reported:
+        assert words in caplog.text
+
+
+def test_inputs_are_never_replaced(cfg, tmp_path):
+    picture(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="holds the inputs, which would be replaced"):
+        demo.run(cfg, [str(tmp_path)], tmp_path)
+
+
+def test_names_and_ids_come_from_the_data_set(cfg, tmp_path):
+    DatasetCatalog.register("demo_names", list)
+    MetadataCatalog.get("demo_names").set(
+        thing_classes=["cat", "dog"], thing_dataset_id_to_contiguous_id={17: 0, 18: 1}
+    )
+    try:
+        cfg.DATASETS.TEST = ("demo_names",)
+        demo.run(cfg, [str(picture(tmp_path / "a.jpg"))], tmp_path / "out")
+    finally:
+        DatasetCatalog.remove("demo_names")
+        MetadataCatalog.remove("demo_names")
+    (result,) = predictions(tmp_path / "out")
+    assert (result["category_id"], result["category_name"]) == (18, "dog")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--config-file c --input a b.jpg --output o MODEL.WEIGHTS w SEED -1",
+        "--config-file c --output o --input a b.jpg MODEL.WEIGHTS w SEED -1",
+        "--config-file c --output o --input a b.jpg --opts MODEL.WEIGHTS w SEED -1",
+        "MODEL.WEIGHTS w SEED -1 --config-file c --output o --input a b.jpg",
+    ],
+)
+def test_pairs_may_stand_anywhere(line):
+    args = demo.parse_arguments(line.split())
+    assert args.input == ["a", "b.jpg"] and args.output == "o" and args.config_file == "c"
+    assert args.opts == ["MODEL.WEIGHTS", "w", "SEED", "-1"]
+
+
+def test_confidence_is_a_probability(capsys):
+    with pytest.raises(SystemExit):
+        demo.parse_arguments(["--config-file", "c", "--input", "a", "--output", "o", "--confidence", "50"])
+    assert "expected a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_a_real_model_from_the_command_line(repo_dir, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(demo, "setup_logger", lambda name: None)  # it would take this package's log from other tests
+    image = picture(tmp_path / "a.png")
+    line = ["--config-file", str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), "--confidence", "0"]
+    line += ["--output", str(tmp_path / "out"), "--input", str(image), "MODEL.DiffusionDet.NUM_CLASSES", "3"]
+    line += ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "INPUT.MIN_SIZE_TEST", "64"]
+    line += ["MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "5"]
+    assert demo.main(line) == 0
+    found = predictions(tmp_path / "out")
+    assert found and all(0 <= p["category_id"] < 3 and p["bbox"][2] >= 0 for p in found)
+    assert (tmp_path / "out" / "a.png").is_file()
+    assert demo.main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 1
+    assert "none.pth" in caplog.text

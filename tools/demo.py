@@ -1,0 +1,251 @@
+"""Detect objects in pictures and videos, and write annotated copies and one JSON file of all predictions.
+
+    python -m tools.demo --config-file configs/diffusion_det/coco/resnet50.yaml \\
+        --input street.jpg "frames/*.png" clip.mp4 --output output/pictures \\
+        [--confidence 0.5] MODEL.WEIGHTS model.pth [KEY VALUE ...]
+
+OUTPUT/predictions.json holds COCO results ({"image_id", "category_id", "bbox": [x, y, width, height], "score"}) with
+the file name and, for videos, the frame's number. A file that cannot be read is reported, the others are worked off,
+and the exit code is 1.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from glob import glob
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+if not __package__:  # started as a file, from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog, detection_utils
+from detectron2.structures import Instances
+from detectron2.utils.logger import setup_logger
+
+from d2ext.config import setup_cfg
+from d2ext.data import class_names_of
+from d2ext.engine import Predictor
+from d2ext.utils.io import atomic_write, write_json
+from d2ext.utils.progress import track
+from d2ext.visualization import draw_instances
+
+logger = logging.getLogger("d2ext.demo")
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+# First parts of config keys: with them KEY VALUE pairs are told from the names of inputs before them.
+KEY_ROOTS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "MODEL_EMA", "SEED", "OUTPUT_DIR")
+
+
+class Annotator:
+    """Predicts, draws, and collects what was predicted.
+
+    Args:
+        cfg: frozen config with MODEL.WEIGHTS.
+        confidence: predictions below are neither drawn nor written.
+    """
+
+    def __init__(self, cfg: CfgNode, confidence: float):
+        self.predict = Predictor(cfg)
+        self.confidence = confidence
+        self.class_names, self.category_ids = class_lists(cfg)
+        self.results: list[dict] = []
+        self.num_images = 0
+
+    def __call__(self, image_bgr: np.ndarray, **origin) -> np.ndarray:
+        """The annotated copy of a (H, W, 3) uint8 BGR picture; ``origin`` is written with each prediction."""
+        found: Instances = self.predict(image_bgr)["instances"]
+        found = found[found.scores >= self.confidence]
+        boxes, scores = found.pred_boxes.tensor.numpy(), found.scores.numpy()
+        classes = found.pred_classes.numpy()
+        for (left, top, right, bottom), score, index in zip(boxes.tolist(), scores.tolist(), classes.tolist()):
+            result = {"image_id": self.num_images, **origin, "category_id": self.category_ids.get(index, index)}
+            if index < len(self.class_names):
+                result["category_name"] = self.class_names[index]
+            result.update(bbox=[left, top, right - left, bottom - top], score=score)
+            self.results.append(result)
+        self.num_images += 1
+        drawn = draw_instances(image_bgr[:, :, ::-1], boxes, classes, scores, self.class_names)
+        return np.ascontiguousarray(drawn[:, :, ::-1])
+
+
+def class_lists(cfg: CfgNode) -> tuple[list[str], dict[int, int]]:
+    """Class names, and the data set's category ids by class index; both empty where no data set tells them."""
+    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        try:
+            names = class_names_of(name)
+        except (ValueError, FileNotFoundError) as error:
+            logger.info("No class names from %s (%s)", name, error)
+            continue
+        to_contiguous = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {}
+        return names, {index: category for category, index in to_contiguous.items()}
+    logger.info("DATASETS tell no class names: classes are written as numbers")
+    return [], {}
+
+
+def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Files that inputs (files, folders, patterns) name, each once, and what is wrong with the others."""
+    found: list[Path] = []
+    problems = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES | VIDEOS)
+            if not files:
+                problems.append(f"{text}: no pictures or videos in this folder")
+        elif path.is_file():
+            files = [path]
+        else:
+            files = sorted(Path(p) for p in glob(text, recursive=True) if Path(p).is_file())
+            if not files:
+                problems.append(f"{text}: no such file, and no file fits it as a pattern")
+        found.extend(files)
+    return list(dict.fromkeys(found)), problems
+
+
+def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Where each annotated copy goes: the same stem, numbered where several have it.
+
+    Raises:
+        ValueError: a copy would replace one of the inputs.
+    """
+    taken: set[str] = set()
+    targets = []
+    for file in files:
+        kind = file.suffix.lower()
+        suffix = ".mp4" if kind in VIDEOS else kind if kind in (".jpg", ".jpeg", ".png") else ".png"
+        stem, number = file.stem, 1
+        while f"{stem}{suffix}" in taken:
+            number += 1
+            stem = f"{file.stem}_{number}"
+        taken.add(f"{stem}{suffix}")
+        targets.append(folder / f"{stem}{suffix}")
+    overwritten = {f.resolve() for f in files} & {t.resolve() for t in targets}
+    if overwritten:
+        raise ValueError(f"--output {folder} holds the inputs, which would be replaced; name another folder")
+    return targets
+
+
+def annotate_image(annotate: Annotator, file: Path, target: Path) -> None:
+    """Annotate one picture. Raises ValueError where it cannot be read."""
+    try:
+        # Pillow refuses a truncated file, where OpenCV returns the half that is there.
+        image_bgr = np.ascontiguousarray(detection_utils.read_image(str(file), format="BGR"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"cannot be read as a picture: {error}") from error
+    _, content = cv2.imencode(target.suffix, annotate(image_bgr, file_name=str(file)))
+    with atomic_write(target) as out:
+        out.write(content.tobytes())
+
+
+def annotate_video(annotate: Annotator, file: Path, target: Path) -> None:
+    """Annotate a video frame by frame, without holding it in memory. Raises ValueError where it cannot be read."""
+    video = cv2.VideoCapture(str(file))
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")  # OpenCV picks the format by suffix
+    writer = None
+    try:
+        frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))  # what the file claims; can be wrong
+        for index, frame in enumerate(track(_frames(video), total=frames, label=file.name)):
+            drawn = annotate(frame, file_name=str(file), frame=index)
+            if writer is None:
+                writer = _open_writer(str(temporary), video.get(cv2.CAP_PROP_FPS), frame.shape[1], frame.shape[0])
+            writer.write(drawn)
+        if writer is None:
+            raise ValueError("cannot be read as a video: no frame can be decoded")
+        writer.release()
+        os.replace(temporary, target)
+    finally:
+        video.release()
+        temporary.unlink(missing_ok=True)
+
+
+def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        good, frame = video.read()
+        if not good:
+            return
+        yield frame
+
+
+def _open_writer(path: str, fps: float, width: int, height: int) -> cv2.VideoWriter:
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), fps if 0 < fps < 1000 else 25.0, (width, height))
+    if not writer.isOpened():
+        raise ValueError(f"this OpenCV cannot write mp4 video of {width}x{height}")
+    return writer
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line; KEY VALUE pairs may follow any option, as ``opts``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="YAML")
+    parser.add_argument("--input", nargs="+", required=True, help="pictures, videos, folders, patterns like 'a/*.png'")
+    parser.add_argument("--output", required=True, help="folder for annotated copies and predictions.json")
+    parser.add_argument("--confidence", type=float, default=0.5, help="lowest score to draw and write (default: 0.5)")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, e.g. MODEL.WEIGHTS model.pth")
+    args = parser.parse_intermixed_args(argv)
+    args.input, swallowed = split_pairs(args.input)
+    args.opts = swallowed + args.opts + args.more
+    if not 0 <= args.confidence <= 1:
+        parser.error(f"--confidence {args.confidence}: expected a number from 0 to 1")
+    return args
+
+
+def split_pairs(inputs: list[str]) -> tuple[list[str], list[str]]:
+    """Inputs, and the KEY VALUE pairs that stand behind them."""
+    for index, text in enumerate(inputs):
+        if text.split(".")[0] in KEY_ROOTS and not Path(text).exists():
+            return inputs[:index], inputs[index:]
+    return inputs, []
+
+
+def run(cfg: CfgNode, inputs: Sequence[str], output: str | Path, confidence: float = 0.5) -> int:
+    """Annotate inputs into a folder; returns the number of inputs that failed.
+
+    Raises:
+        ValueError, FileNotFoundError: the model or its weights, or an output folder that holds the inputs.
+    """
+    files, problems = find_inputs(inputs)
+    folder = Path(output)
+    targets = output_paths(files, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[dict] = []
+    written = 0
+    if files:
+        annotate = Annotator(cfg, confidence)
+        results = annotate.results
+        for file, target in track(list(zip(files, targets)), label="files"):
+            try:
+                (annotate_video if file.suffix.lower() in VIDEOS else annotate_image)(annotate, file, target)
+                written += 1
+            except ValueError as error:
+                logger.error("%s: %s", file, error)
+                problems.append(f"{file}: {error}")
+    write_json(folder / "predictions.json", results)
+    logger.info("%d predictions; %d annotated files in %s", len(results), written, folder)
+    if problems:
+        logger.error("%d of the inputs failed:\n  %s", len(problems), "\n  ".join(problems))
+    return len(problems)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from a command line; returns the exit code."""
+    setup_logger(name="d2ext")
+    args = parse_arguments(argv)
+    try:
+        return 1 if run(setup_cfg(args), args.input, args.output, args.confidence) else 0
+    except (ValueError, FileNotFoundError) as error:
+        logger.error("%s", error)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
