@@ -96,6 +96,11 @@ class DiffusionDet(nn.Module):
                 "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise per "
                 "image. Set it to True for the numbers of the published code."
             )
+        if node.NUM_CLASSES < 1:
+            raise ValueError(
+                "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2ext.config.setup_cfg replaces by the number of classes of the "
+                "training data; without it set the number, or take the config.yaml that a training wrote"
+            )
         backbone = build_backbone(cfg)
         in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
         shapes = backbone.output_shape()
