@@ -291,8 +291,23 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}} for one data set, {data set: {task: ...}} for several; in the first process only.
         """
         model = model.module if isinstance(model, DistributedDataParallel) else model
+        if cfg.TEST.AUG.ENABLED:
+            model = augmented(cfg, model)
         with preserve_rng(), threads_of_one_process():
             results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
         return results
+
+
+def augmented(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model under the test-time augmentation of TEST.AUG, which it offers by a method `with_tta(cfg)`.
+
+    Raises:
+        ValueError: it offers none.
+    """
+    if not hasattr(model, "with_tta"):
+        raise ValueError(
+            f"TEST.AUG.ENABLED: {cfg.MODEL.META_ARCHITECTURE} has no test-time augmentation; set TEST.AUG.ENABLED False"
+        )
+    return model.with_tta(cfg).eval()

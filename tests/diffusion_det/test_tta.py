@@ -1,9 +1,11 @@
 """Test-time augmentation."""
 
+import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from d2ext.engine.trainer import augmented
 from diffusion_det.tta import DetectorWithTTA
 
 
@@ -47,3 +49,11 @@ def test_scale_filter(small_cfg):
     tta = DetectorWithTTA(cfg_with(small_cfg, ([100, 1e4], [100, 1e4], [0, 30])), Marker())
     assert len(tta([picture(40)])[0]["instances"]) == 0
     assert len(tta([picture(20)])[0]["instances"]) == 1
+
+
+def test_trainer_evaluates_with_it(small_cfg, small_model):
+    model = small_model()
+    cfg = cfg_with(small_cfg, ([0, 1e4],) * 3)
+    assert isinstance(augmented(cfg, model), DetectorWithTTA)
+    with pytest.raises(ValueError, match="no test-time augmentation"):
+        augmented(cfg, nn.Identity())
