@@ -167,8 +167,9 @@ def photograph(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     noise = sensor_noise()
     dy, dx = rng.integers(noise.shape[0] - HEIGHT), rng.integers(noise.shape[1] - WIDTH)
     picture += noise[dy : dy + HEIGHT, dx : dx + WIDTH] * np.float32(rng.uniform(0.004, 0.02))
-    levels = np.clip(picture * 1023, 0, 1023).astype(np.int16)
+    picture *= 1023
+    levels = np.clip(picture, 0, 1023, out=picture).astype(np.intp)
     # A tone curve by table: gamma close to 1 around mid-grey, soft highlights.
     x = np.linspace(0, 1, 1024) ** rng.uniform(0.8, 1.1)
     table = np.clip(255 * x * (1.08 - 0.08 * x), 0, 255).astype(np.uint8)
-    return table[levels]
+    return np.take(table, levels, mode="clip")

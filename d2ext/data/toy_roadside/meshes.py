@@ -95,6 +95,14 @@ class SolidMesh:
         return turned + np.array([position[0], position[1], 0.0])
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(..., 3) vector product; for many small arrays three times as fast as numpy's general one."""
+    product = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        product[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return product
+
+
 def add_loft(
     mesh: Mesh,
     rings: Sequence[np.ndarray],
@@ -153,9 +161,9 @@ def add_tube(
     """A limb or a pipe from `start` to `end` with a radius at each end."""
     start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     axis = (end - start) / np.linalg.norm(end - start)
-    across = np.cross(axis, [0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
+    across = cross(axis, np.array([0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0]))
     across /= np.linalg.norm(across)
-    other = np.cross(axis, across)
+    other = cross(axis, across)
     angle = 2 * np.pi * np.arange(sides) / sides
     circle = np.cos(angle)[:, None] * across + np.sin(angle)[:, None] * other
     add_loft(mesh, [start + radii[0] * circle, end + radii[1] * circle], color)

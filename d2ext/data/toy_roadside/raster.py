@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from d2ext.data.toy_roadside.meshes import SolidMesh
+from d2ext.data.toy_roadside.meshes import MAX_CORNERS, SolidMesh, cross
 from d2ext.data.toy_roadside.textures import TILE, bank
 from d2ext.data.toy_roadside.views import HEIGHT, WIDTH, View
 
 NEAR_CLIP_M = 0.5
 # Polygon corners reach OpenCV in 1/16 pixels.
 SHIFT = 4
+_NEXT_CORNER = np.roll(np.arange(MAX_CORNERS), -1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def clip_polygon(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 def project_polygon(view: View, points: np.ndarray, margin_px: float = 64.0) -> np.ndarray:
     """Pixels (K, 2) of a convex world polygon (N, 3), clipped near the camera and around the image; may be empty."""
-    cam = clip_polygon(view.to_camera(points), view.to_camera(points)[:, 2] - NEAR_CLIP_M)
+    cam = view.to_camera(points)
+    cam = clip_polygon(cam, cam[:, 2] - NEAR_CLIP_M)
     K = view.camera.K
     edges = (
         (1, 0, -(-margin_px - K[0, 2]) / K[0, 0]), (-1, 0, (WIDTH + margin_px - K[0, 2]) / K[0, 0]),
@@ -123,7 +125,7 @@ def render_mesh(mesh: SolidMesh, origin: np.ndarray, heading: float, view: View,
     planes = _inverse_depth_planes(view, normals, centers, (x0, y0), scale)
     ids = _depth_buffer(mesh, corners, visible, planes, size)
     lut = np.concatenate([np.zeros((1, 3)), colors]).astype(np.float32)
-    picture = np.take(lut, ids + 1, axis=0)
+    picture = np.take(lut, ids + 1, axis=0, mode="clip")
     gain = _texture_gain(mesh, corners, visible, ids)
     cv2.multiply(picture, cv2.merge([gain, gain, gain]), dst=picture)
     mask = (ids >= 0).astype(np.float32)
@@ -135,10 +137,10 @@ def render_mesh(mesh: SolidMesh, origin: np.ndarray, heading: float, view: View,
 
 
 def face_normals(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals and centres, both (F, 3), of faces (F, K, 3) whose last corner may repeat (Newell's method)."""
+    """Unit normals and centres, both (F, 3), of faces (F, 12, 3) whose last corner may repeat (Newell's method)."""
     center = corners.mean(axis=1, keepdims=True)
     relative = corners - center
-    normals = np.cross(relative, np.roll(relative, -1, axis=1)).sum(axis=1)
+    normals = cross(relative, relative[:, _NEXT_CORNER]).sum(axis=1)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return normals / np.maximum(length, 1e-12), center[:, 0]
 

@@ -191,7 +191,7 @@ def summarize(records: dict[str, list[dict[str, Any]]]) -> str:
         per_view = [len(frame["objects"]) for frame in frames] or [0]
         lines.append(
             f"{split}: {len(frames)} views, {len(objects)} objects, {np.mean(per_view):.1f} a view "
-            f"({min(per_view)} to {max(per_view)}, {sum(n == 0 for n in per_view)} views without)"
+            f"({min(per_view)} to {max(per_view)}, {sum(not frame['objects'] for frame in frames)} views without)"
         )
         if not objects:
             continue
