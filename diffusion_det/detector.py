@@ -93,13 +93,13 @@ class DiffusionDet(nn.Module):
         node = cfg.MODEL.DiffusionDet
         if not node.OFFICIAL_COMPAT:
             logger.info(
-                "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise per "
-                "image. Set it to True for the numbers of the published code."
+                "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise "
+                "by image. Set it to True for the numbers of the published code."
             )
         if node.NUM_CLASSES < 1:
             raise ValueError(
-                "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2ext.config.setup_cfg replaces by the number of classes of the "
-                "training data; without it set the number, or take the config.yaml that a training wrote"
+                "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2ext.config.setup_cfg replaces by the number of classes "
+                "of the training data; without it set the number, or take the config.yaml that a training wrote"
             )
         backbone = build_backbone(cfg)
         in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
@@ -147,9 +147,7 @@ class DiffusionDet(nn.Module):
         """
         images = self.preprocess(batched_inputs)
         features = self.features(images)
-        whwh = torch.tensor(
-            [[w, h, w, h] for h, w in images.image_sizes], dtype=torch.float32, device=self.device
-        )
+        whwh = torch.tensor([[w, h, w, h] for h, w in images.image_sizes], dtype=torch.float32, device=self.device)
         if self.training:
             return self._losses(batched_inputs, features, whwh)
         generators = [image_generator(x, self.test_seed) for x in batched_inputs]
@@ -237,7 +235,7 @@ def build_head(cfg, strides: Sequence[int]) -> nn.Module:
 
 
 def build_criterion(cfg) -> SetCriterion:
-    """Losses with the weights of the config; the federated loss takes class frequencies from the data set's metadata."""
+    """Losses with the weights of the config; class frequencies (federated loss) come from the data set's metadata."""
     node = cfg.MODEL.DiffusionDet
     fed_weights = None
     if node.USE_FED_LOSS:
@@ -271,7 +269,7 @@ def image_generator(image: dict, seed: int) -> torch.Generator:
 
 
 def to_instances(found: Detections, image_size: tuple[int, int], height: int, width: int) -> Instances:
-    """Detections in pixels of the network input to Instances of the wanted output size, clipped, empty boxes removed."""
+    """Detections in pixels of the network input as Instances of the wanted size, clipped, without empty boxes."""
     instances = Instances(image_size)
     instances.pred_boxes = Boxes(found.boxes_xyxy)
     instances.scores, instances.pred_classes = found.scores, found.classes

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
-from d2ext.layers import multilevel_roi_align
+from d2ext.layers import PyramidPooler
 
 DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
 DIFFUSION_HEAD_REGISTRY.__doc__ = """
-Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead) and called as
+Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
 `head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`.
 """
 
@@ -62,9 +62,9 @@ class DynamicConv(nn.Module):
         """queries (R, C), pooled (R, P * P, C) -> (R, C)."""
         first, second = self.dynamic_layer(queries).chunk(2, dim=1)
         x = torch.bmm(pooled, first.view(-1, self.dim, self.dim_dynamic))  # (R, P * P, D)
-        x = F.relu(self.norm1(x))
+        x = F.relu(self.norm1(x), inplace=True)
         x = torch.bmm(x, second.view(-1, self.dim_dynamic, self.dim))  # (R, P * P, C)
-        x = F.relu(self.norm2(x))
+        x = F.relu(self.norm2(x), inplace=True)
         return F.relu(self.norm3(self.out_layer(x.flatten(1))))
 
 
@@ -189,7 +189,9 @@ class DynamicHead(nn.Module):
         super().__init__()
         self.strides, self.pooled_side = tuple(strides), pooled_side
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
-        self.time_mlp = nn.Sequential(TimeEmbedding(dim), nn.Linear(dim, dim * 4), nn.GELU(), nn.Linear(dim * 4, dim * 4))
+        self.time_mlp = nn.Sequential(
+            TimeEmbedding(dim), nn.Linear(dim, dim * 4), nn.GELU(), nn.Linear(dim * 4, dim * 4)
+        )
         self.head_series = nn.ModuleList(
             Stage(
                 num_outputs=num_outputs,
@@ -234,13 +236,11 @@ class DynamicHead(nn.Module):
         """
         dtype = self.time_mlp[1].weight.dtype
         time = self.time_mlp[1:](self.time_mlp[0](t).to(dtype))
+        pool = PyramidPooler(features, self.strides, self.pooled_side, self.sampling_ratio, self.canonical_size)
         boxes, queries = boxes_xyxy.to(dtype), None
         all_logits, all_boxes = [], []
         for stage in self.head_series:
-            pooled = multilevel_roi_align(
-                features, boxes, self.strides, self.pooled_side, self.sampling_ratio, self.canonical_size
-            )
-            logits, boxes, queries = stage(pooled, boxes, queries, time)
+            logits, boxes, queries = stage(pool(boxes), boxes, queries, time)
             all_logits.append(logits)
             all_boxes.append(boxes)
             boxes = boxes.detach()

@@ -102,9 +102,7 @@ def match_dynamic_k(
     Source: Ge et al., YOLOX, 2021, section 2.1; published DiffusionDet.
     """
     groups, count = boxes_xyxy.shape[:2]
-    cost, overlap = _costs(
-        logits, boxes_xyxy, targets, use_focal, alpha, gamma, class_weight, l1_weight, giou_weight
-    )
+    cost, overlap = _costs(logits, boxes_xyxy, targets, use_focal, alpha, gamma, class_weight, l1_weight, giou_weight)
     wanted = overlap.topk(min(candidates, count), dim=1).values.sum(1).int().clamp(min=1)  # (G, M)
     most = min(int(wanted.max()), count)
     cheapest = cost.topk(most, dim=1, largest=False).indices  # (G, k, M)

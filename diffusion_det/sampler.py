@@ -6,6 +6,8 @@ all images move together, yet each box carries its own solver history, so that a
     x_t --network--> x0 --solver--> x_s        levels, e.g. 4 steps: 999 -> 749 -> 499 -> 249 -> -1 (clean)
 """
 
+import itertools
+
 import torch
 from fvcore.common.registry import Registry
 from torch import Tensor
@@ -27,7 +29,7 @@ def step_pairs(timesteps: int, steps: int) -> list[tuple[int, int]]:
     if not 1 <= steps <= timesteps:
         raise ValueError(f"SAMPLE_STEP is {steps}; choose 1 to {timesteps}, the number of noise levels")
     levels = torch.linspace(-1, timesteps - 1, steps=steps + 1).int().tolist()[::-1]
-    return list(zip(levels[:-1], levels[1:]))
+    return list(itertools.pairwise(levels))
 
 
 class Sampler:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 REPO = Path(__file__).resolve().parent.parent
-# Two cores serve everything: more threads than that only get in each other's way.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# Tests are many small operations: threads would only wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

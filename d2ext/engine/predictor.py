@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import detectron2.data.transforms as T
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from detectron2.modeling import build_model
 
 from d2ext.config.setup import finalize, make_cfg
 from d2ext.config.validate import dataset_problems
+from d2ext.data.checks import read_image_checked
 from d2ext.engine.defaults import load_weights
 
 Image = np.ndarray | str | Path
@@ -107,14 +107,9 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an image, or one that cannot be decoded.
+        ValueError: not an image, or cut off.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no image {path}")
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError(f"{path} cannot be read as an image: it is damaged or of an unknown format")
-    return pixels
+    return read_image_checked({"file_name": str(path)}, "BGR")
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from d2ext.config import make_cfg
 
 SMALL = [
     "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DiffusionDet.HIDDEN_DIM", "32",
-    "MODEL.DiffusionDet.DIM_FEEDFORWARD", "48", "MODEL.DiffusionDet.DIM_DYNAMIC", "8", "MODEL.DiffusionDet.NUM_HEADS", "2",
+    "MODEL.DiffusionDet.DIM_FEEDFORWARD", "48", "MODEL.DiffusionDet.DIM_DYNAMIC", "8",
+    "MODEL.DiffusionDet.NUM_HEADS", "2",
     "MODEL.DiffusionDet.NUM_PROPOSALS", "20", "MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "-1",
     "MODEL.DiffusionDet.NUM_CLASSES", "5",
 ]  # fmt: skip
@@ -49,7 +50,9 @@ def make_input():
         generator = torch.Generator().manual_seed(seed)
         corner = torch.rand(objects, 2, generator=generator) * torch.tensor([width * 0.6, height * 0.6])
         instances = Instances((height, width))
-        instances.gt_boxes = Boxes(torch.cat([corner, corner + 8 + torch.rand(objects, 2, generator=generator) * 30], 1))
+        instances.gt_boxes = Boxes(
+            torch.cat([corner, corner + 8 + torch.rand(objects, 2, generator=generator) * 30], 1)
+        )
         instances.gt_classes = torch.randint(5, (objects,), generator=generator)
         image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
         return {

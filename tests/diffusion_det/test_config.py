@@ -23,8 +23,9 @@ MODEL:
   ROI_HEADS: {IN_FEATURES: ["p2", "p3", "p4", "p5"]}
   ROI_BOX_HEAD: {POOLER_TYPE: "ROIAlignV2", POOLER_RESOLUTION: 7, POOLER_SAMPLING_RATIO: 2}
   DiffusionDet:
-    {NUM_PROPOSALS: 500, NUM_CLASSES: 80, NHEADS: 8, DROPOUT: 0.0, DIM_FEEDFORWARD: 2048, ACTIVATION: relu, HIDDEN_DIM: 256,
-     NUM_CLS: 1, NUM_REG: 3, NUM_HEADS: 6, NUM_DYNAMIC: 2, DIM_DYNAMIC: 64, CLASS_WEIGHT: 2.0, GIOU_WEIGHT: 2.0,
+    {NUM_PROPOSALS: 500, NUM_CLASSES: 80, NHEADS: 8, DROPOUT: 0.0, DIM_FEEDFORWARD: 2048, ACTIVATION: relu,
+     HIDDEN_DIM: 256, NUM_CLS: 1, NUM_REG: 3, NUM_HEADS: 6, NUM_DYNAMIC: 2, DIM_DYNAMIC: 64,
+     CLASS_WEIGHT: 2.0, GIOU_WEIGHT: 2.0,
      L1_WEIGHT: 5.0, DEEP_SUPERVISION: True, NO_OBJECT_WEIGHT: 0.1, USE_FOCAL: True, USE_FED_LOSS: False, ALPHA: 0.25,
      GAMMA: 2.0, PRIOR_PROB: 0.01, OTA_K: 5, SNR_SCALE: 2.0, SAMPLE_STEP: 4, USE_NMS: True}
 MODEL_EMA: {ENABLED: False, DECAY: 0.999, DEVICE: "", USE_EMA_WEIGHTS_FOR_EVAL_ONLY: False, YOLOX: False}
@@ -75,7 +76,9 @@ def test_published_keys_merge(published):
     cfg.merge_from_file(str(published))
     assert cfg.MODEL.DiffusionDet.NUM_PROPOSALS == 500
     assert not cfg.MODEL.DiffusionDet.OFFICIAL_COMPAT
-    assert setup_cfg(default_argument_parser().parse_args(["--config-file", str(published)])).SOLVER.OPTIMIZER == "ADAMW"
+    assert (
+        setup_cfg(default_argument_parser().parse_args(["--config-file", str(published)])).SOLVER.OPTIMIZER == "ADAMW"
+    )
 
 
 def test_log_says_that_compat_is_off(small_cfg, caplog):
@@ -87,13 +90,15 @@ def test_log_says_that_compat_is_off(small_cfg, caplog):
         assert "OFFICIAL_COMPAT" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["coco/resnet50", "coco/resnet101", "coco/swin_base", "lvis/resnet50", "lvis/resnet101",
-                                  "lvis/swin_base", "toy_roadside/effnet_lite0", "kitti/effnet_lite0"])  # fmt: skip
+PUBLISHED = [f"{data}/{backbone}" for data in ("coco", "lvis") for backbone in ("resnet50", "resnet101", "swin_base")]
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "toy_roadside/effnet_lite0", "toy_roadside/demo", "kitti/effnet_lite0"])
 def test_shipped_configs_are_valid(repo_dir, name):
     cfg = setup_cfg(
         default_argument_parser().parse_args(["--config-file", str(repo_dir / f"configs/diffusion_det/{name}.yaml")])
     )
-    assert cfg.MODEL.DiffusionDet.OFFICIAL_COMPAT == name.startswith(("coco", "lvis"))
+    assert name.startswith(("coco", "lvis")) == cfg.MODEL.DiffusionDet.OFFICIAL_COMPAT
 
 
 def test_number_of_classes_must_be_known(small_cfg):

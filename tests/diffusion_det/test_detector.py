@@ -94,10 +94,12 @@ def test_every_step_counts(small_model, make_input):
     with torch.no_grad():
         results = {}
         for compat in (False, True):
-            model = small_model(NODE + "SAMPLE_STEP", 4, NODE + "OFFICIAL_COMPAT", compat, NODE + "USE_NMS", False).eval()
-            results[compat] = model.detect(model.features(model.preprocess(image)), torch.full((1, 4), 100.0), [
-                torch.Generator().manual_seed(0)
-            ])[0]
+            model = small_model(
+                NODE + "SAMPLE_STEP", 4, NODE + "OFFICIAL_COMPAT", compat, NODE + "USE_NMS", False
+            ).eval()
+            results[compat] = model.detect(
+                model.features(model.preprocess(image)), torch.full((1, 4), 100.0), [torch.Generator().manual_seed(0)]
+            )[0]
     assert len(results[False].scores) == 4 * 20
     assert len(results[True].scores) == 3 * 20
 
@@ -204,7 +206,7 @@ def test_wrong_keys_are_all_reported(small_cfg):
 
 
 def test_unknown_feature_names_the_known(small_cfg):
-    with pytest.raises(ValueError, match="p9.*returns"):
+    with pytest.raises(ValueError, match=r"p9.*returns"):
         build_model(small_cfg("MODEL.ROI_HEADS.IN_FEATURES", "('p3','p9')"))
 
 

@@ -22,9 +22,7 @@ def loop_match(logits, boxes, gt, labels, whwh):
     iou = box_iou(boxes, gt)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside = torch.stack([((centers > g[:2]) & (centers < g[2:])).all(1) for g in gt], 1)
-    near = torch.stack(
-        [((centers - (g[:2] + g[2:]) / 2).abs() < 2.5 * (g[2:] - g[:2])).all(1) for g in gt], 1
-    )
+    near = torch.stack([((centers - (g[:2] + g[2:]) / 2).abs() < 2.5 * (g[2:] - g[:2])).all(1) for g in gt], 1)
     cost = 5 * (boxes[:, None] / whwh - gt[None] / whwh).abs().sum(-1)
     cost = cost + 2 * focal_class_cost(logits[None], labels[None], 0.25, 2.0)[0] - 2 * generalized_box_iou(boxes, gt)
     cost = cost + 100.0 * ~inside
@@ -74,7 +72,9 @@ def test_batch_equals_loop(seed):
 @pytest.mark.parametrize("published", [False, True])
 def test_more_objects_than_queries(published):
     logits, boxes, gt, labels, whwh = scene(3, 8, 50)
-    matched = match_dynamic_k(logits[None], boxes[None], Targets.pad([gt], [labels], whwh[None]), as_published=published)[0]
+    matched = match_dynamic_k(
+        logits[None], boxes[None], Targets.pad([gt], [labels], whwh[None]), as_published=published
+    )[0]
     assert (matched >= 0).all()  # every query serves an object, and the call returns
     if not published:
         assert len(matched.unique()) == 8  # each another one

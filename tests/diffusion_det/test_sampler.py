@@ -49,7 +49,9 @@ def test_ddim_equals_diffusers(schedule, betas, eta, steps):
 
 
 def test_ddpm_equals_diffusers(schedule, betas):
-    oracle = DDPMScheduler(trained_betas=betas, clip_sample=False, prediction_type="sample", variance_type="fixed_small")
+    oracle = DDPMScheduler(
+        trained_betas=betas, clip_sample=False, prediction_type="sample", variance_type="fixed_small"
+    )
     sampler = build_sampler("ddpm", schedule, 1.0)
     x = state(2)[0]
     for t in (700, 300, 20, 0):
@@ -115,9 +117,7 @@ def test_perfect_network_gives_the_clean_boxes(schedule, name, steps):
         return torch.full((2, 6, 3), -9.0), truth
 
     generators = [torch.Generator().manual_seed(i) for i in range(2)]
-    results = denoise(
-        predict, build_sampler(name, schedule, 1.0), whwh, generators, steps=steps, count=6, scale=2.0
-    )
+    results = denoise(predict, build_sampler(name, schedule, 1.0), whwh, generators, steps=steps, count=6, scale=2.0)
     assert len(results) == steps
     torch.testing.assert_close(results[-1][1], truth)
     sampler = build_sampler(name, schedule, 1.0)

@@ -70,10 +70,15 @@ def test_extra_inputs_reach_the_model(cfg):
 
 def test_bad_input(cfg, tmp_path):
     predictor = Predictor(cfg)
-    with pytest.raises(FileNotFoundError, match=r"no image .*none\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg .*does not exist"):
         predictor(tmp_path / "none.jpg")
+    whole = tmp_path / "whole.jpg"
+    cv2.imwrite(str(whole), np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:1500])
+    with pytest.raises(ValueError, match=r"cut\.jpg .*cannot be read"):  # OpenCV would fill the rest with grey
+        predictor(tmp_path / "cut.jpg")
     (tmp_path / "text.jpg").write_text("not an image")
-    with pytest.raises(ValueError, match=r"text\.jpg cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"text\.jpg .*cannot be read"):
         predictor(str(tmp_path / "text.jpg"))
     for wrong in (np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"expected an image of shape \(H, W, 3\), uint8"):

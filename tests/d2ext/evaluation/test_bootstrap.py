@@ -25,7 +25,7 @@ def make_data(seed, images=12, noise=4.0):
             )  # fmt: skip
             for _ in range(rng.integers(0, 3)):
                 results.append(
-                    {"image_id": 100 + i, "category_id": category, "bbox": list(np.array(box) + rng.normal(0, noise, 4)),
+                    {"image_id": 100 + i, "category_id": category, "bbox": list(box + rng.normal(0, noise, 4)),
                      "score": float(rng.random())}
                 )  # fmt: skip
     return gt, results
