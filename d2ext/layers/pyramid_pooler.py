@@ -2,8 +2,8 @@
 
 Letters: B images, N boxes an image, R = B * N, C channels, P pooled side, s samples a bin and axis.
 
-A pooled bin is a weighted sum of 4 * s^2 pixels. With all maps as one table of pixels, one row of C values each, that is
-an `embedding_bag`: rows are contiguous, all levels take one call, forward and backward use every core.
+A pooled bin is a weighted sum of 4 * s^2 pixels. With all maps as one table of pixels, one row of C values each, that
+is an `embedding_bag`: rows are contiguous, all levels take one call, forward and backward use every core.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
-"""Backbones beyond Detectron2's own. Importing this package registers their builders.
+"""Backbones beyond Detectron2's own, and fusing for inference. Importing this package registers the builders.
 
 Its ResNets need none: ``build_resnet_backbone`` and ``build_resnet_fpn_backbone`` are Detectron2's.
 """
 
+from d2ext.modeling.fuse import fuse_for_inference
 from d2ext.modeling.swin import build_swintransformer_backbone, build_swintransformer_fpn_backbone
 from d2ext.modeling.timm_backbone import TimmBackbone, build_fpn, build_timm_backbone, build_timm_fpn_backbone
 from d2ext.modeling.vit import build_vit_fpn_backbone
@@ -15,4 +16,5 @@ __all__ = [
     "build_timm_backbone",
     "build_timm_fpn_backbone",
     "build_vit_fpn_backbone",
+    "fuse_for_inference",
 ]
