@@ -84,5 +84,7 @@ def write_record(
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         **more,
     }
-    write_json(record_path(bench, name), record)
+    path = record_path(bench, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
     return record

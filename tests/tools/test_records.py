@@ -44,6 +44,9 @@ def test_settings_cover_what_is_promised():
     assert {c[0] for c in choices} == {"ddim", "dpmsolver++", "restart"}
 
 
+REST = {"command": "", "config": "", "seed": 1, "seconds": 0.0}
+
+
 def test_table_grows(folder):
     metrics = {"AP": 1.0, "AP50": 2.0, "AP75": 0.5, "AP50-vehicles": 3.0, "images_per_second": 9.0}
     for seed, names in {1: list(bench.settings())[:2], 2: list(bench.settings())[:1]}.items():
@@ -52,7 +55,7 @@ def test_table_grows(folder):
                 bench.BENCH, f"seed{seed}/{name}", metrics=metrics, command="", config="", seed=seed, seconds=0
             )
     differences = {"a - b": {"difference": 1.25, "low": -0.5, "high": 3.0}}
-    write_record(bench.BENCH, "seed1/differences", metrics=differences, command="", config="", seed=1, seconds=0)
+    write_record(bench.BENCH, "seed1/differences", metrics=differences, **REST)
     text = bench.write_table().read_text()
     assert text.count("| 1.0 | 2.0 | 0.5 | 3.0 | 9.0 |") == 3
     assert "| 1 | a - b | +1.2 | -0.5 to +3.0 |" in text
