@@ -7,6 +7,8 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := $(VENV)/bin/python
 TOY := datasets/toy_roadside
+# Written last, so an interrupted rendering goes on.
+TOY_DONE := $(TOY)/annotations/instances_val.json
 SEEDS ?= 1
 
 # Training on a CPU spends up to half its time in page faults under glibc's allocator; see docs/benchmarks.md.
@@ -25,11 +27,11 @@ $(VENV)/.ready-%: pyproject.toml tools/setup_env.sh
 	VENV=$(VENV) PYTHON=$(PYTHON) bash tools/setup_env.sh $*
 	@touch $@
 
-demo: setup $(TOY)/toy_roadside.json
+demo: setup $(TOY_DONE)
 	$(say_allocator)
 	$(FAST) $(PY) -m tools.run_demo --output output/demo
 
-$(TOY)/toy_roadside.json: | setup
+$(TOY_DONE): | setup
 	$(PY) datasets/make_toy_roadside.py --out $(TOY) --seed 0
 
 lint: setup
@@ -40,7 +42,7 @@ lint: setup
 test: lint
 	$(PY) -m pytest
 
-bench-diffusion-toy: setup $(TOY)/toy_roadside.json
+bench-diffusion-toy: setup $(TOY_DONE)
 	$(say_allocator)
 	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_diffusion_toy --seed $$seed || exit 1; done
 	$(PY) -m tools.bench_diffusion_toy --table
