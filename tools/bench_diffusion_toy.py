@@ -1,6 +1,7 @@
 """The toy benchmark of DiffusionDet: one training a seed, then steps, boxes and samplers on the trained model.
 
 python -m tools.bench_diffusion_toy --seed 1     train (or resume) and evaluate what has no record yet
+python -m tools.bench_diffusion_toy --seed 1 --part 0/2    every second setting; another process takes --part 1/2
 python -m tools.bench_diffusion_toy --table      the table of all records, with bootstrap intervals
 
 Records go to results/diffusion_toy/seed<N>/; predictions, which the intervals need, stay in output/.
@@ -171,18 +172,21 @@ def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, help="train and evaluate this seed")
+    parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th setting from the I-th on")
     parser.add_argument("--table", action="store_true", help="write results/diffusion_toy/table.md")
     args = parser.parse_args()
     if args.seed is not None:
         weights = train(args.seed)
-        choices = settings()
+        part, parts = (int(v) for v in args.part.split("/"))
+        choices = dict(list(settings().items())[part::parts])
         for number, (name, choice) in enumerate(choices.items(), 1):
             if read_record(BENCH, f"seed{args.seed}/{name}") is None:
                 print(f"setting {number}/{len(choices)}: {name}", flush=True)
                 evaluate(args.seed, name, choice, weights)
             else:
                 print(f"setting {number}/{len(choices)}: {name} is in {record_path(BENCH, f'seed{args.seed}/{name}')}")
-        if read_record(BENCH, f"seed{args.seed}/differences") is None:
+        missing = [n for n in settings() if read_record(BENCH, f"seed{args.seed}/{n}") is None]
+        if not missing and read_record(BENCH, f"seed{args.seed}/differences") is None:
             compare(args.seed)
     if args.table or args.seed is not None:
         print(f"table: {write_table()}")
