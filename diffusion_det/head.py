@@ -60,10 +60,12 @@ class DynamicConv(nn.Module):
 
     def forward(self, queries: Tensor, pooled: Tensor) -> Tensor:
         """queries (R, C), pooled (R, P * P, C) -> (R, C)."""
-        first, second = self.dynamic_layer(queries).chunk(2, dim=1)
-        x = torch.bmm(pooled, first.view(-1, self.dim, self.dim_dynamic))  # (R, P * P, D)
+        # Each half is made when it is used: together they would not stay in the processor's cache.
+        layer = self.dynamic_layer
+        (weight1, weight2), (bias1, bias2) = layer.weight.chunk(2), layer.bias.chunk(2)
+        x = torch.bmm(pooled, F.linear(queries, weight1, bias1).view(-1, self.dim, self.dim_dynamic))  # (R, P * P, D)
         x = F.relu(self.norm1(x), inplace=True)
-        x = torch.bmm(x, second.view(-1, self.dim_dynamic, self.dim))  # (R, P * P, C)
+        x = torch.bmm(x, F.linear(queries, weight2, bias2).view(-1, self.dim_dynamic, self.dim))  # (R, P * P, C)
         x = F.relu(self.norm2(x), inplace=True)
         return F.relu(self.norm3(self.out_layer(x.flatten(1))))
 

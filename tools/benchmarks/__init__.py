@@ -1,0 +1,1 @@
+"""Parts of tools/benchmark.py: timing, and one module for each system."""
