@@ -15,6 +15,7 @@ from d2ext.config.setup import finalize, make_cfg
 from d2ext.config.validate import dataset_problems
 from d2ext.data.checks import read_image_checked
 from d2ext.engine.defaults import load_weights
+from d2ext.modeling.fuse import fuse_for_inference
 
 Image = np.ndarray | str | Path
 
@@ -26,6 +27,8 @@ class Predictor:
         cfg: a config, or the path of a YAML file.
         weights: instead of the config's MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
         batch_size: images that pass through the network together.
+        fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
+            be trained nor saved.
     Raises:
         FileNotFoundError, ValueError: as loading the config and the weights.
 
@@ -38,7 +41,9 @@ class Predictor:
         boxes = predict("image.jpg")["instances"].pred_boxes
     """
 
-    def __init__(self, cfg: CfgNode | str | Path, weights: str | Path | None = None, batch_size: int = 1):
+    def __init__(
+        self, cfg: CfgNode | str | Path, weights: str | Path | None = None, batch_size: int = 1, fuse: bool = True
+    ):
         if not isinstance(cfg, CfgNode):
             cfg = read_config(cfg)
         if batch_size < 1:
@@ -49,6 +54,8 @@ class Predictor:
         self.batch_size = batch_size
         self.model = build_model(self.cfg).eval()
         load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        if fuse:
+            fuse_for_inference(self.model)
         names = self.cfg.DATASETS.TEST
         self.metadata = MetadataCatalog.get(names[0]) if len(names) else None
         shortest = self.cfg.INPUT.MIN_SIZE_TEST

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,6 +12,7 @@ from timm.layers import StdConv2d
 from torch import nn
 
 from d2ext.config import make_cfg
+from d2ext.engine import Predictor
 from d2ext.modeling import fuse_for_inference
 
 SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.TIMM.WEIGHTS", "", "MODEL.DiffusionDet.NUM_CLASSES", "7",
@@ -105,3 +107,16 @@ def test_only_what_is_certain_is_folded():
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match="in training mode"):
         fuse_for_inference(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+
+
+def test_predictor_fuses_unless_told(repo_dir):
+    cfg = make_cfg(str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), SMALL)
+    torch.manual_seed(0)
+    plain = Predictor(cfg, fuse=False)
+    torch.manual_seed(0)
+    fused = Predictor(cfg)
+    assert count_norms(plain.model) > 40 and count_norms(fused.model) == 0
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    expected, ours = plain(image)["instances"], fused(image)["instances"]
+    assert len(ours) == len(expected) > 0
+    torch.testing.assert_close(ours.scores, expected.scores, atol=1e-4, rtol=1e-4)
