@@ -28,7 +28,7 @@ def test_rows_of_all_kinds(repo_dir, tmp_path, capsys, monkeypatch):
     assert benchmark.main(command) == 0
     rows = json.loads((tmp_path / "rows.json").read_text())
     kinds = [row["what"] for row in rows]
-    assert [kinds.count(k) for k in ("train", "infer", "compare", "matcher", "load")] == [2, 4, 3, 1, 1]
+    assert [kinds.count(k) for k in ("train", "infer", "compare", "pooler", "matcher", "load")] == [2, 4, 3, 2, 1, 1]
     for row in rows:
         if row["what"] in ("train", "infer"):
             parts = {name: ms for name, ms in row["ms"].items() if name not in ("total", "of which matching")}

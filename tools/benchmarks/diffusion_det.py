@@ -17,7 +17,7 @@ from d2ext.engine.step import amp_dtype, autocast
 from d2ext.modeling import fuse_for_inference
 from d2ext.utils.io import write_json
 from d2ext.utils.rng import seeded_rng
-from tools.benchmarks.diffusion_det_compare import compare_row, matcher_row
+from tools.benchmarks.diffusion_det_compare import compare_row, matcher_row, pooler_row
 from tools.benchmarks.diffusion_det_inputs import build, pictures
 from tools.benchmarks.timing import Stopwatch, median_parts, peak_memory_mb, reset_peak_memory
 from tools.records import machine, revision, write_record
@@ -90,6 +90,8 @@ def measure(args: argparse.Namespace) -> Iterator[dict]:
                 yield infer_row(args, batch, steps, boxes)
             if "compare" in args.what and (steps == 1 or batch == 1):  # the published loop takes one image at a time
                 yield compare_row(args, batch, steps, boxes)
+        if "compare" in args.what:
+            yield pooler_row(args, batch, boxes)
     if "compare" in args.what:
         yield matcher_row(args)
     if "load" in args.what or "train" in args.what:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from d2ext.config import make_cfg
+from d2ext.layers import PyramidPooler, multilevel_roi_align
 from d2ext.modeling import fuse_for_inference
 from d2ext.utils.rng import seeded_rng
 from diffusion_det.matcher import Targets, match_dynamic_k
@@ -107,3 +108,36 @@ def matcher_scene(seed: int, device: torch.device) -> tuple:
     labels = torch.randint(MATCHER["classes"], (images, objects), generator=generator)
     whwh = torch.tensor([[640.0, 480.0, 640.0, 480.0]]).repeat(images, 1)
     return logits.to(device), boxes.to(device), list(gt.to(device)), list(labels.to(device)), whwh.to(device)
+
+
+def pooler_row(args: argparse.Namespace, batch: int, boxes: int) -> dict:
+    """Pooling forward and backward, with torchvision's kernel level by level against a table of pixels."""
+    cfg = make_cfg(args.config_file, args.opts)
+    device, side = torch.device(cfg.MODEL.DEVICE), cfg.MODEL.ROI_BOX_HEAD
+    options = (side.POOLER_RESOLUTION, side.POOLER_SAMPLING_RATIO, cfg.MODEL.DiffusionDet.POOLER_CANONICAL_SIZE)
+    strides = [2 ** int(name[1:]) for name in cfg.MODEL.ROI_HEADS.IN_FEATURES]  # p2, p3, ...
+    height, width = args.size
+    generator = torch.Generator().manual_seed(args.seed)
+    maps = [
+        torch.randn(batch, cfg.MODEL.FPN.OUT_CHANNELS, -(-height // s), -(-width // s), generator=generator)
+        for s in strides
+    ]
+    maps = [m.to(device, memory_format=torch.channels_last).requires_grad_() for m in maps]
+    corners = torch.rand(batch, boxes, 2, generator=generator) * torch.tensor([width * 0.9, height * 0.9])
+    sides = 8 + torch.rand(batch, boxes, 2, generator=generator) * torch.tensor([width * 0.4, height * 0.4])
+    rois = torch.cat([corners, corners + sides], dim=2).to(device)
+
+    def plain() -> torch.Tensor:
+        pooled = multilevel_roi_align(maps, rois, strides, *options)
+        torch.autograd.grad(pooled.sum(), maps)
+        return pooled
+
+    def table() -> torch.Tensor:
+        pooled = PyramidPooler(maps, strides, *options)(rois)
+        torch.autograd.grad(pooled.sum(), maps)
+        return pooled
+
+    if not torch.allclose(plain(), table(), atol=1e-3):
+        raise RuntimeError("the poolers differ")
+    seconds = alternate({"plain": plain, "table": table}, args.runs, args.warmup, device)
+    return {"what": "pooler", "batch": batch, "boxes": boxes, **compare(seconds, "plain")}
