@@ -17,6 +17,12 @@ SMALL = [
 
 
 @pytest.fixture
+def small_opts():
+    """KEY VALUE pairs over Base-Small.yaml."""
+    return list(SMALL)
+
+
+@pytest.fixture
 def small_cfg(repo_dir):
     """The config, to be changed at will."""
 
