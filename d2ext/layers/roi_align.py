@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+
 def assign_levels(
     boxes_xyxy: Tensor, min_level: int, max_level: int, canonical_size: float = 224.0, canonical_level: int = 4
 ) -> Tensor:
@@ -48,7 +49,7 @@ def multilevel_roi_align(
     """
     if len(features) != len(strides) or features[0].shape[0] != boxes_xyxy.shape[0]:
         raise ValueError(
-            f"multilevel_roi_align got {len(features)} maps of {features[0].shape[0]} images for {len(strides)} strides "
+            f"got {len(features)} maps of {features[0].shape[0]} images for {len(strides)} strides "
             f"and boxes of {boxes_xyxy.shape[0]} images; each level needs one stride and each image its boxes"
         )
     min_level = int(strides[0]).bit_length() - 1

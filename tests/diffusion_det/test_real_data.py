@@ -16,7 +16,8 @@ def test_train_and_evaluate(repo_dir, shared_dir, small_opts, tmp_path, source):
         "coco": f"coco:{data / 'coco_subset/instances_val2017.json'}:{data / 'coco_subset/val2017'}",
     }[source]
     opts = [
-        *small_opts, "MODEL.DiffusionDet.NUM_CLASSES", 0, "DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)",
+        *small_opts, "MODEL.DiffusionDet.NUM_CLASSES", 0,
+        "DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)",
         "SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MIN_SIZE_TEST", 96,
         "INPUT.MAX_SIZE_TRAIN", 320, "INPUT.MAX_SIZE_TEST", 320, "DATALOADER.NUM_WORKERS", 0, "OUTPUT_DIR", tmp_path,
     ]  # fmt: skip
