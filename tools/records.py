@@ -1,4 +1,4 @@
-"""Finished benchmark runs as small files, so that a table can grow over several sittings."""
+"""Finished benchmark runs as small files, so that a table can grow and nothing runs twice."""
 
 import json
 import platform
