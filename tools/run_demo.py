@@ -31,6 +31,7 @@ def train_and_evaluate(cfg: CfgNode) -> dict:
     if finished.is_file() and (Path(cfg.OUTPUT_DIR) / "model_final.pth").is_file():
         print(f"training and evaluation are done already: {finished}")
         return json.loads(finished.read_text())
+    print(f"training starts from {cfg.MODEL.WEIGHTS}: trained on the toy training split, see models/README.md")
     setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIG))
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
