@@ -22,7 +22,7 @@ from d2ext.visualization import contact_sheet, draw_instances
 
 CONFIG = "configs/diffusion_det/toy_roadside/demo.yaml"
 PICTURES = 12
-MIN_SCORE = 0.5
+MIN_SCORE = 0.35
 
 
 def train_and_evaluate(cfg: CfgNode) -> dict:
