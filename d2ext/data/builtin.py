@@ -23,13 +23,19 @@ def index_files(root: Path) -> dict[str, Path]:
     files = {}
     for split, folder in rope3d.FOLDERS.items():
         files[f"toy_roadside_{split}"] = root / "toy_roadside" / "annotations" / f"instances_{split}.json"
+        files[f"toy_roadside3d_{split}"] = root / "toy_roadside" / folder / f"{split}.txt"
         files[f"kitti_object_{split}"] = root / "kitti_object" / "ImageSets" / f"{split}.txt"
         files[f"rope3d_{split}"] = root / "rope3d" / folder / f"{split}.txt"
     return dict(sorted(files.items()))
 
 
+def is_hardly_seen(row: dict) -> bool:
+    """Whether the toy data's COCO files have this object as a crowd: below 0.15 visible or above 0.7 outside."""
+    return row["occluded"] >= 3 or row["truncated"] > 0.7
+
+
 def register_builtin(root: Path) -> None:
-    """Register toy_roadside_*, kitti_object_* and rope3d_* below `root`. Idempotent; reads nothing."""
+    """Register toy_roadside_*, toy_roadside3d_*, kitti_object_*, rope3d_* below `root`. Idempotent; reads nothing."""
     toy, files = root / "toy_roadside", index_files(root)
     for split in rope3d.FOLDERS:
         register_coco(
@@ -40,6 +46,7 @@ def register_builtin(root: Path) -> None:
             thing_classes=list(rope3d.CLASSES),
             thing_dataset_id_to_contiguous_id={i + 1: i for i in range(len(rope3d.CLASSES))},
         )
+        register_rope3d(f"toy_roadside3d_{split}", str(toy), split, TOY_HINT.format(root=root), is_hardly_seen)
         name = f"kitti_object_{split}"
         register_kitti(name, str(root / "kitti_object"), str(files[name]), KITTI_HINT)
         register_rope3d(f"rope3d_{split}", str(root / "rope3d"), split, ROPE3D_HINT)

@@ -17,6 +17,27 @@ def register_lazily(name: str, load: Callable[[], list[dict]], **metadata: Any) 
     MetadataCatalog.get(name).set(**metadata)
 
 
+def register_objects(
+    name: str,
+    load: Callable[[], list[dict]],
+    classes: Sequence[str],
+    *,
+    ry_frame: str,
+    evaluator_type: str = "coco",
+) -> None:
+    """Register data with 3D boxes beside the 2D ones.
+
+    Its dataset dicts name a camera (see `calibration.read_camera`). Its annotations have, beside Detectron2's keys,
+    `dimensions_hwl` (m), `location` (centre of the bottom face, camera frame, m), `rotation_y` and `alpha` (rad, not
+    wrapped), `truncated`, `occluded`, `type`, and `has_3d`: False where there is a 2D box only.
+
+    Args:
+        ry_frame: about what `rotation_y` turns: "camera" (its y axis) or "ground" (the normal of the ground plane, in
+            the frame that `Camera.ground_rotation` gives).
+    """
+    register_lazily(name, load, thing_classes=list(classes), evaluator_type=evaluator_type, ry_frame=ry_frame)
+
+
 def class_names_of(name: str) -> list[str]:
     """Class names of a data set, by contiguous class index; reads the data where the metadata lacks them.
 

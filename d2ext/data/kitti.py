@@ -16,7 +16,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 from PIL import Image, UnidentifiedImageError
 
-from d2ext.data.catalog import register_lazily
+from d2ext.data.catalog import register_objects
 from d2ext.data.checks import DroppedBoxes
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 
@@ -40,12 +40,7 @@ def register_kitti(name: str, root: str, split_file: str = "", hint: str = "") -
     Args:
         hint: how to get the data, for the message when it is missing.
     """
-    register_lazily(
-        name,
-        lambda: load_kitti(root, split_file, hint),
-        thing_classes=list(CLASSES),
-        evaluator_type="coco",
-    )
+    register_objects(name, lambda: load_kitti(root, split_file, hint), CLASSES, ry_frame="camera")
 
 
 DATASET_FORMATS.register(DatasetFormat("kitti:ROOT[:SPLIT.txt]", register_kitti, (1, 2)), name="kitti")
@@ -166,7 +161,24 @@ def _parse_row(words: list[str], types: tuple[str, ...], where: str) -> dict:
         "dimensions_hwl": [values[k] for k in ("height", "width", "length")],
         "location": [values[k] for k in ("x", "y", "z")],
         "rotation_y": values["rotation_y"],
+        "has_3d": _has_3d([values[k] for k in ("height", "width", "length", "x", "y", "z")], where),
     }
+
+
+def _has_3d(values: list[float], where: str) -> bool:
+    """Whether h w l x y z are a box that can be trained on; rows with a 2D box only have dimensions 0 or -1."""
+    *dimensions, _, _, z = values
+    if dimensions in ([0.0] * 3, [-1.0] * 3):
+        return False
+    if min(dimensions) <= 0:
+        raise ValueError(
+            f"{where}: height width length are {dimensions}, expected all above 0 (or all 0 for a row without 3D box)"
+        )
+    reach = math.hypot(*dimensions)  # no corner is farther than this from the bottom centre
+    if z + reach <= 0:
+        raise ValueError(f"{where}: the object lies behind the camera (z {z:g} m), where no image shows it")
+    # The centre of a long vehicle beside the camera may lie behind it; there is no depth to learn from that.
+    return z > 0
 
 
 def index_images(folders: list[Path], hint: str = "") -> dict[str, Path]:

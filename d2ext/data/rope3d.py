@@ -14,9 +14,11 @@ Source: Ye et al., Rope3D, CVPR 2022, and its released files.
 """
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from d2ext.data.catalog import register_lazily
+from d2ext.data.catalog import register_objects
 from d2ext.data.checks import DroppedBoxes
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 from d2ext.data.kitti import existing, frame_record, index_images, read_split
@@ -35,26 +37,26 @@ OTHERS = ("trafficcone", "traffic_cone", "triangle_plate", "unknown*")
 FOLDERS = {"train": "training", "val": "validation"}
 
 
-def register_rope3d(name: str, root: str, split: str, hint: str = "") -> None:
+def register_rope3d(
+    name: str, root: str, split: str, hint: str = "", is_crowd: Callable[[dict], bool] | None = None
+) -> None:
     """Register one split ("train" or "val") of Rope3D data below `root`. Idempotent.
 
+    Args:
+        hint: how to get the data, for the message when it is missing.
+        is_crowd: tells which label rows are neither trained on nor counted (`iscrowd`); none if None.
     Raises:
         ValueError: another split.
     """
     if split not in FOLDERS:
         raise ValueError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
-    register_lazily(
-        name,
-        lambda: load_rope3d(root, split, hint),
-        thing_classes=list(CLASSES),
-        evaluator_type="coco",
-    )
+    register_objects(name, lambda: load_rope3d(root, split, hint, is_crowd), CLASSES, ry_frame="ground")
 
 
 DATASET_FORMATS.register(DatasetFormat("rope3d:ROOT:train|val", register_rope3d, (2, 2)), name="rope3d")
 
 
-def load_rope3d(root: str, split: str, hint: str = "") -> list[dict]:
+def load_rope3d(root: str, split: str, hint: str = "", is_crowd: Callable[[dict], bool] | None = None) -> list[dict]:
     """Dataset dicts of a split, in the order of its list.
 
     As `load_kitti`, with `denorm_file` (ground plane a b c d, ax + by + cz + d = 0 in the camera frame, m) beside
@@ -76,19 +78,22 @@ def load_rope3d(root: str, split: str, hint: str = "") -> list[dict]:
         frames = sorted(images)
         logger.info("%s has no folder %s and no lists: all of its %d frames are used", top, folder, len(frames))
     dropped = DroppedBoxes(str(base / "label_2"))
+    sort_rows = partial(_sort_rows, is_crowd=is_crowd or (lambda row: False))
     records = []
     for frame in frames:
         files = {f"{kind}_file": str(existing(base / kind / f"{frame}.txt")) for kind in ("calib", "denorm")}
         label = existing(base / "label_2" / f"{frame}.txt")
-        records.append(frame_record(frame, images, label, _sort_rows, (*CATEGORY_OF, *OTHERS), dropped, **files))
+        records.append(frame_record(frame, images, label, sort_rows, (*CATEGORY_OF, *OTHERS), dropped, **files))
     dropped.finish()
     logger.info("%s %s: %d frames", top, split, len(records))
     return records
 
 
-def _sort_rows(rows: list[dict]) -> tuple[list[dict], list[dict]]:
+def _sort_rows(rows: list[dict], is_crowd: Callable[[dict], bool]) -> tuple[list[dict], list[dict]]:
     """Rows of the four classes as annotations, and the others."""
     annotations = [
-        {**row, "category_id": CATEGORY_OF[row["type"]], "iscrowd": 0} for row in rows if row["type"] in CATEGORY_OF
+        {**row, "category_id": CATEGORY_OF[row["type"]], "iscrowd": int(is_crowd(row))}
+        for row in rows
+        if row["type"] in CATEGORY_OF
     ]
     return annotations, [row for row in rows if row["type"] not in CATEGORY_OF]
