@@ -8,6 +8,9 @@ the centre of the first pixel is (0.5, 0.5), so that a resize is a plain scaling
           o------ x (right)                so that d is the camera's height above the ground.
           |
           y (down)
+
+When the image changes, the camera changes with it and the points stay where they are (`resized`, `cropped`, `padded`);
+only a flip mirrors the world as well: points (x, y, z) become (-x, y, z), and `ry` becomes pi - ry (`flipped`).
 """
 
 from dataclasses import dataclass, field
@@ -106,6 +109,57 @@ class Camera:
         right = np.array([1.0, 0.0, 0.0]) - down[0] * down
         right /= np.linalg.norm(right)
         return np.stack([right, down, np.cross(right, down)], axis=1)
+
+    def horizon(self) -> np.ndarray:
+        """Where the ground plane vanishes: (3,) a, b, c with a u + b v + c = 0.
+
+        Scaled so that a u + b v + c is the distance in pixels, positive on the side where the ground is seen.
+
+        Raises:
+            ValueError: no ground plane, or a camera that looks straight down or up and so has no horizon.
+        """
+        line = -np.linalg.solve(self.K.T, self._need_ground()[:3])
+        length = np.hypot(line[0], line[1])
+        if length < 1e-12:
+            raise ValueError(f"the image is parallel to the ground plane {self.ground}: it has no horizon")
+        return line / length
+
+    def horizon_v(self, u: np.ndarray) -> np.ndarray:
+        """(...,) row of the horizon at columns `u` (...,); infinite if the horizon is upright."""
+        a, b, c = self.horizon()
+        with np.errstate(divide="ignore"):
+            return -(a * np.asarray(u, dtype=np.float64) + c) / b
+
+    def resized(self, scale_x: float, scale_y: float) -> "Camera":
+        """The camera of the image scaled by these factors (new size / old size).
+
+        Raises:
+            ValueError: a factor is not positive.
+        """
+        if not (scale_x > 0 and scale_y > 0):
+            raise ValueError(f"resize factors must be positive (new size / old size), got {scale_x}, {scale_y}")
+        return self._warped(np.diag([scale_x, scale_y, 1.0]))
+
+    def cropped(self, left: float, top: float) -> "Camera":
+        """The camera of the part of the image that begins at pixel (left, top)."""
+        return self._warped(np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]]))
+
+    def padded(self, left: float = 0.0, top: float = 0.0) -> "Camera":
+        """The camera of the image with a border added; borders at the right and the bottom change nothing."""
+        return self.cropped(-left, -top)
+
+    def flipped(self, width: float) -> "Camera":
+        """The camera of the image of this width mirrored left to right. Exact, but it sees a mirrored world:
+
+        points (x, y, z) become (-x, y, z), headings `ry` become pi - ry in the camera frame and in the ground frame,
+        and the normal of the ground is mirrored like the points.
+        """
+        mirror = np.diag([-1.0, 1, 1, 1])
+        P = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) @ self.P @ mirror
+        return Camera(P, None if self.ground is None else self.ground @ mirror)
+
+    def _warped(self, warp: np.ndarray) -> "Camera":
+        return Camera(warp @ self.P, self.ground)
 
     def _need_ground(self) -> np.ndarray:
         if self.ground is None:
