@@ -135,5 +135,5 @@ def test_wrong_shapes_are_refused(rows):
         Boxes3D.from_kitti(rows[:, :6])
     with pytest.raises(ValueError, match="rotation"):
         Boxes3D(rows[:, :3], rows[:, 3:6], rows)
-    with pytest.raises(ValueError, match="frame is one"):
+    with pytest.raises(ValueError, match="one for each of 30"):
         Boxes3D.from_kitti(rows, torch.eye(4))
