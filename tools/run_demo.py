@@ -8,7 +8,6 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -17,6 +16,7 @@ from detectron2.structures import BoxMode
 from d2ext.config import default_argument_parser, setup_cfg
 from d2ext.engine import Predictor, Trainer, setup
 from d2ext.utils.io import atomic_write
+from d2ext.utils.picture import read_picture, write_picture
 from d2ext.utils.progress import track
 from d2ext.visualization import contact_sheet, draw_instances
 
@@ -51,7 +51,7 @@ def draw_pictures(cfg: CfgNode, folder: Path) -> list[Path]:
     sheet = []
     for entry, path in track(list(zip(chosen, paths)), label="pictures"):
         found = predict(entry["file_name"])["instances"]
-        image = cv2.imread(entry["file_name"])[:, :, ::-1]
+        image = read_picture(entry["file_name"])
         labels = [a for a in entry["annotations"] if not a.get("iscrowd", 0)]
         drawn = draw_instances(
             image,
@@ -67,15 +67,6 @@ def draw_pictures(cfg: CfgNode, folder: Path) -> list[Path]:
         write_picture(path, drawn)
     write_picture(paths[-1], contact_sheet(sheet[:6], columns=2))
     return paths
-
-
-def write_picture(path: Path, image_rgb: np.ndarray) -> None:
-    """Write a JPEG; a broken run leaves no half picture."""
-    done, data = cv2.imencode(".jpg", image_rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    if not done:
-        raise ValueError(f"cannot encode a picture of shape {image_rgb.shape} for {path}")
-    with atomic_write(path) as file:
-        file.write(data.tobytes())
 
 
 def write_table(cfg: CfgNode, results: dict, path: Path) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data import detection_utils
-from PIL import ImageFile
+
+from d2ext.utils.picture import open_picture
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +36,7 @@ def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
     """
     path = dataset_dict["file_name"]
     entry = f"image_id {dataset_dict['image_id']!r}" if "image_id" in dataset_dict else "a data set entry"
-    # Another library may have told Pillow to fill what a cut-off file lacks with grey.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        image = detection_utils.read_image(path, format=image_format)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"image {path} ({entry}) does not exist: check the image folder and the file names in the annotations"
-        ) from error
-    except (OSError, SyntaxError) as error:  # Pillow reports some broken PNGs as SyntaxError
-        raise ValueError(f"image {path} ({entry}) cannot be read: {error}. Fetch or export it again") from error
+    image = detection_utils.convert_PIL_to_numpy(open_picture(path, entry), image_format)
     try:
         detection_utils.check_image_size(dataset_dict, image)
     except detection_utils.SizeMismatchError as error:

@@ -13,9 +13,9 @@ from detectron2.modeling import build_model
 
 from d2ext.config.setup import finalize, make_cfg
 from d2ext.config.validate import dataset_problems
-from d2ext.data.checks import read_image_checked
 from d2ext.engine.defaults import load_weights
 from d2ext.modeling.fuse import fuse_for_inference
+from d2ext.utils.picture import read_picture
 
 Image = np.ndarray | str | Path
 
@@ -86,7 +86,7 @@ class Predictor:
     def prepare(self, image: Image) -> dict[str, Any]:
         """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order."""
         path = None if isinstance(image, np.ndarray) else str(image)
-        pixels = read_image(path) if path is not None else check_image(image)
+        pixels = read_picture(path, bgr=True) if path is not None else check_image(image)
         height, width = pixels.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             pixels = pixels[:, :, ::-1]
@@ -109,18 +109,8 @@ def read_config(path: str | Path) -> CfgNode:
     return cfg
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8 BGR, turned as its EXIF data says.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image, or cut off.
-    """
-    return read_image_checked({"file_name": str(path)}, "BGR")
-
-
 def check_image(image: np.ndarray) -> np.ndarray:
-    """The array itself, if it is an image as `read_image` returns.
+    """The array itself, if it is an image as cv2.imread gives.
 
     Raises:
         ValueError: it is not.

@@ -1,5 +1,19 @@
 """Pictures of what a model sees and says. Arrays in, arrays out; no Detectron2."""
 
+from d2ext.visualization.bev import BevView, draw_bev, fit_view
 from d2ext.visualization.boxes import class_color, contact_sheet, draw_instances
+from d2ext.visualization.boxes3d import draw_boxes3d
+from d2ext.visualization.scene import SceneObjects, draw_scene, side_by_side
 
-__all__ = ["class_color", "contact_sheet", "draw_instances"]
+__all__ = [
+    "BevView",
+    "SceneObjects",
+    "class_color",
+    "contact_sheet",
+    "draw_bev",
+    "draw_boxes3d",
+    "draw_instances",
+    "draw_scene",
+    "fit_view",
+    "side_by_side",
+]

@@ -43,7 +43,7 @@ def draw_instances(
     Raises:
         ValueError: not such an image, or arrays of different lengths.
     """
-    picture = _copy(image_rgb)
+    picture = copy_picture(image_rgb)
     boxes, classes = _checked("boxes", boxes_xyxy, class_ids)
     values = np.ones(len(boxes)) if scores is None else np.asarray(scores, dtype=float).reshape(-1)
     if len(values) != len(boxes):
@@ -66,7 +66,7 @@ def draw_instances(
     for i in shown:  # above all boxes, the best on top
         name = class_names[classes[i]] if 0 <= classes[i] < len(class_names) else str(classes[i])
         text = name if scores is None else f"{name} {values[i]:.2f}"
-        _label(picture, boxes[i], text, class_color(int(classes[i])))
+        draw_label(picture, boxes[i], text, class_color(int(classes[i])))
     return picture
 
 
@@ -88,7 +88,7 @@ def contact_sheet(
     """
     if not len(images) or columns < 1 or cell_width < 1:
         raise ValueError(f"contact_sheet: {len(images)} images in {columns} columns of {cell_width} pixels")
-    pictures = [_copy(image) for image in images]
+    pictures = [copy_picture(image) for image in images]
     columns = min(columns, len(pictures))
     height = max(max(1, round(p.shape[0] * cell_width / p.shape[1])) for p in pictures)
     height = min(height, 2 * cell_width)  # a very tall picture must not blow up every cell
@@ -111,7 +111,12 @@ def line_width(image: np.ndarray) -> int:
     return max(1, round(min(image.shape[:2]) / 300))
 
 
-def _copy(image: np.ndarray) -> np.ndarray:
+def copy_picture(image: np.ndarray) -> np.ndarray:
+    """A copy to draw on.
+
+    Raises:
+        ValueError: not (H, W, 3) uint8.
+    """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"expected a picture of shape (H, W, 3), uint8, RGB; got {got}")
@@ -144,7 +149,7 @@ def _dashed_rectangle(image: np.ndarray, box: np.ndarray, color: tuple[int, int,
             cv2.line(image, (round(xa), round(ya)), (round(xb), round(yb)), color, width)
 
 
-def _label(image: np.ndarray, box: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
+def draw_label(image: np.ndarray, box: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
     """Text on a filled field above the box; inside it where the picture ends; never outside the picture."""
     text = text.encode("ascii", "replace").decode()  # OpenCV's built-in letters
     scale = float(np.clip(min(image.shape[:2]) / 1000, 0.4, 3.0))
