@@ -1,0 +1,192 @@
+"""Objects of many frames as columns, and reading them from folders of KITTI text.
+
+type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry [score]        one line an object, one file a frame
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+FIELDS = "truncated occluded alpha x1 y1 x2 y2 h w l x y z ry score".split()
+DONT_CARE = "dontcare"
+# What KITTI's own tools write for the unknown 3D part of a detection: h w l, then x y z.
+NO_3D = (-1.0, -1.0, -1.0, -1000.0, -1000.0, -1000.0)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Labels or predictions of a set of frames; within a frame the order of rows is that of the file.
+
+    Args:
+        frame: (N,) int, index of the frame.
+        type: (N,) text, compared in lower case.
+        truncated, occluded: (N,), as in KITTI; of no meaning for predictions.
+        alpha: (N,) observation angle, rad; -10 for unknown.
+        boxes_xyxy: (N, 4) pixels.
+        boxes3d: (N, 7) x, y, z of the bottom centre (m), h, w, l (m), ry (rad). Rows with a dimension <= 0 have no 3D box.
+        scores: (N,), 0 for labels.
+    Raises:
+        ValueError: columns of other shapes.
+    """
+
+    frame: np.ndarray
+    type: np.ndarray
+    truncated: np.ndarray
+    occluded: np.ndarray
+    alpha: np.ndarray
+    boxes_xyxy: np.ndarray
+    boxes3d: np.ndarray
+    scores: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = len(self.frame)
+        object.__setattr__(self, "frame", np.asarray(self.frame, dtype=np.int64))
+        object.__setattr__(self, "type", np.char.lower(np.asarray(self.type, dtype=np.str_).reshape(-1)))
+        for name, tail in (("boxes_xyxy", (4,)), ("boxes3d", (7,))):
+            array = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, array.reshape(0, *tail) if array.size == 0 else array)
+        for name in ("truncated", "occluded", "alpha", "scores"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+        tails = {"boxes_xyxy": (4,), "boxes3d": (7,)}
+        for field in fields(self):
+            shape, expected = getattr(self, field.name).shape, (n, *tails.get(field.name, ()))
+            if shape != expected:
+                raise ValueError(f"Objects.{field.name} has shape {shape}, expected {expected} as `frame` has {n} rows")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __getitem__(self, index: np.ndarray) -> "Objects":
+        """Rows by mask or by integer array."""
+        return Objects(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @property
+    def has_3d(self) -> np.ndarray:
+        """(N,) bool: all dimensions are positive."""
+        return (self.boxes3d[:, 3:6] > 0).all(axis=1)
+
+    @property
+    def range_m(self) -> np.ndarray:
+        """(N,) distance sqrt(x^2 + z^2)."""
+        return np.hypot(self.boxes3d[:, 0], self.boxes3d[:, 2])
+
+    @property
+    def height_px(self) -> np.ndarray:
+        """(N,) height of the 2D box."""
+        return self.boxes_xyxy[:, 3] - self.boxes_xyxy[:, 1]
+
+
+def read_labels_folder(folder: Path, frames: Sequence[str], allow_2d_only: bool = False) -> Objects:
+    """Labels of `frames`, from FOLDER/FRAME.txt.
+
+    Args:
+        allow_2d_only: accept objects without dimensions, as Rope3D has some.
+    Raises:
+        FileNotFoundError: a frame has no file.
+        ValueError: a row that cannot be right; names file and line.
+    """
+    _require(folder, frames, "label", "every evaluated frame needs one (an empty file if it has no object)")
+    texts = ((path := folder / f"{frame}.txt", path.read_text(encoding="utf-8")) for frame in frames)
+    return parse_objects(texts, scored=False, allow_2d_only=allow_2d_only)
+
+
+def read_predictions_folder(folder: Path, frames: Sequence[str], missing_as_empty: bool = False) -> Objects:
+    """Predictions of `frames`, from FOLDER/FRAME.txt.
+
+    Args:
+        missing_as_empty: take a frame without a file as one without detections.
+    Raises:
+        FileNotFoundError: a frame has no file, unless `missing_as_empty`.
+        ValueError: a row that cannot be right; names file and line.
+    """
+    if not missing_as_empty:
+        _require(folder, frames, "prediction", "write an empty file for no detection, or pass --missing-as-empty")
+    paths = (folder / f"{frame}.txt" for frame in frames)
+    texts = ((path, path.read_text(encoding="utf-8") if path.is_file() else "") for path in paths)
+    return parse_objects(texts, scored=True)
+
+
+def _require(folder: Path, frames: Sequence[str], what: str, cure: str) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{what} folder {folder} does not exist")
+    missing = [frame for frame in frames if not (folder / f"{frame}.txt").is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{what} file {folder / missing[0]}.txt does not exist ({len(missing)} of {len(frames)} frames have none); "
+            f"{cure}"
+        )
+
+
+def parse_objects(texts, scored: bool, allow_2d_only: bool = False) -> Objects:
+    """KITTI text of frames as columns.
+
+    Args:
+        texts: (name for messages, text) of each frame, in the order of frames.
+        scored: rows must have a score, as predictions do. Predictions without a 3D box have -1 for h, w, l and -1000
+            for x, y, z.
+        allow_2d_only: accept label rows with dimensions <= 0.
+    Raises:
+        ValueError: too few or too many fields, something that is no finite number, a dimension <= 0.
+    """
+    frame, types, values, origins = [], [], [], []
+    for index, (name, text) in enumerate(texts):
+        for number, line in enumerate(text.splitlines(), 1):
+            words = line.split()
+            if words:
+                frame.append(index)
+                types.append(words[0])
+                values.append(_numbers(words, scored, name, number))
+                origins.append((name, number))
+    rows = np.array(values, dtype=np.float64).reshape(-1, len(FIELDS))
+    objects = Objects(
+        frame=np.array(frame, dtype=np.int64),
+        type=np.array(types, dtype=np.str_),
+        truncated=rows[:, 0],
+        occluded=rows[:, 1],
+        alpha=rows[:, 2],
+        boxes_xyxy=rows[:, 3:7],
+        boxes3d=rows[:, [10, 11, 12, 7, 8, 9, 13]],
+        scores=rows[:, 14],
+    )
+    _check_values(objects, rows, origins, scored, allow_2d_only)
+    return objects
+
+
+def _numbers(words: list[str], scored: bool, name: object, number: int) -> list[float]:
+    """The 15 numbers of a row; the score of labels is 0."""
+    count = len(words)
+    if count != 16 and (scored or count != 15):
+        if scored and count == 15:
+            raise ValueError(
+                f"{name} line {number} has 15 fields: the score, the 16th field of a prediction, is missing"
+            )
+        listed = " ".join(FIELDS if scored else FIELDS[:-1])
+        raise ValueError(f"{name} line {number} has {count} fields, expected {15 + scored}: type {listed}")
+    try:
+        row = [float(word) for word in words[1:]]
+    except ValueError as error:
+        raise ValueError(f"{name} line {number}: {error}; all fields but the first are numbers") from error
+    return row if scored else [*row[:14], 0.0]
+
+
+def _check_values(
+    objects: Objects, rows: np.ndarray, origins: list[tuple[object, int]], scored: bool, allow_2d_only: bool
+) -> None:
+    finite = np.isfinite(rows)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        name, number = origins[row]
+        raise ValueError(f"{name} line {number}: {FIELDS[column]} is {rows[row, column]}, expected a finite number")
+    flat = ~objects.has_3d & (objects.type != DONT_CARE)
+    if scored:
+        flat &= (rows[:, 7:13] != np.array(NO_3D)).any(axis=1)
+    if flat.any() and not allow_2d_only:
+        row = int(np.flatnonzero(flat)[0])
+        name, number = origins[row]
+        h, w, length = rows[row, 7:10]
+        cure = "; a detection without 3D box has -1 -1 -1 -1000 -1000 -1000 for h w l x y z" if scored else ""
+        raise ValueError(
+            f"{name} line {number}: dimensions h w l are {h:g} {w:g} {length:g}, expected positive metres{cure}"
+        )
