@@ -8,63 +8,87 @@
                   train.txt                  train.txt          (no list: all frames)
     ROOT/validation/...val.txt ROOT/validation-image_2, ROOT/validation/...val.txt
 
+ROOT/classes.txt, optional for data by path, names the classes of own data (see `label_types.read_classes`).
+
 Types merge to four classes as the benchmark does. Cones, plates and unknown objects are of no class: they are kept in
-`ignored_annotations`. Some rows have a 2D box only; their dimensions and location are all 0.
+`ignored_annotations`. Some rows have a 2D box only; their dimensions and location are all 0. `rotation_y` turns about
+the normal of the ground plane (see `Camera.ground_rotation`); it and `alpha` are as in the files, not wrapped.
 Source: Ye et al., Rope3D, CVPR 2022, and its released files.
 """
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
+from d2ext.data.calibration import read_camera
 from d2ext.data.catalog import register_objects
 from d2ext.data.checks import DroppedBoxes
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
-from d2ext.data.kitti import existing, frame_record, index_images, read_split
+from d2ext.data.frames import existing, frame_record, image_of, index_images, read_labels, read_split
+from d2ext.data.kitti import types_of
+from d2ext.data.label_types import LabelTypes
 
 logger = logging.getLogger(__name__)
 
-MERGED = {
-    "car": ("car", "van"),
-    "big_vehicle": ("truck", "bus"),
-    "cyclist": ("cyclist", "motorcyclist", "tricyclist"),
-    "pedestrian": ("pedestrian", "barrow"),
-}
-CLASSES = tuple(MERGED)
-CATEGORY_OF = {kind: CLASSES.index(name) for name, kinds in MERGED.items() for kind in kinds}
-OTHERS = ("trafficcone", "traffic_cone", "triangle_plate", "unknown*")
+TYPES = LabelTypes(
+    members={
+        "car": ("car", "van"),
+        "big_vehicle": ("truck", "bus"),
+        "cyclist": ("cyclist", "motorcyclist", "tricyclist"),
+        "pedestrian": ("pedestrian", "barrow"),
+    },
+    others=("trafficcone", "traffic_cone", "triangle_plate", "unknown*"),
+)
+CLASSES = tuple(TYPES.classes)
 FOLDERS = {"train": "training", "val": "validation"}
 
 
 def register_rope3d(
-    name: str, root: str, split: str, hint: str = "", is_crowd: Callable[[dict], bool] | None = None
+    name: str,
+    root: str,
+    split: str,
+    hint: str = "",
+    is_crowd: Callable[[dict], bool] | None = None,
+    types: LabelTypes = TYPES,
 ) -> None:
     """Register one split ("train" or "val") of Rope3D data below `root`. Idempotent.
 
     Args:
         hint: how to get the data, for the message when it is missing.
         is_crowd: tells which label rows are neither trained on nor counted (`iscrowd`); none if None.
+        types: what its label files hold.
     Raises:
         ValueError: another split.
     """
     if split not in FOLDERS:
         raise ValueError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
-    register_objects(name, lambda: load_rope3d(root, split, hint, is_crowd), CLASSES, ry_frame="ground")
+    load = lambda: load_rope3d(root, split, hint, is_crowd, types)  # noqa: E731
+    register_objects(name, load, types.classes, ry_frame="ground")
 
 
-DATASET_FORMATS.register(DatasetFormat("rope3d:ROOT:train|val", register_rope3d, (2, 2)), name="rope3d")
+def register_by_path(name: str, root: str, split: str) -> None:
+    """Register data by its path, with the classes of ROOT/classes.txt if that is there."""
+    register_rope3d(name, root, split, types=types_of(root, TYPES))
 
 
-def load_rope3d(root: str, split: str, hint: str = "", is_crowd: Callable[[dict], bool] | None = None) -> list[dict]:
+DATASET_FORMATS.register(DatasetFormat("rope3d:ROOT:train|val", register_by_path, (2, 2)), name="rope3d")
+
+
+def load_rope3d(
+    root: str,
+    split: str,
+    hint: str = "",
+    is_crowd: Callable[[dict], bool] | None = None,
+    types: LabelTypes = TYPES,
+) -> list[dict]:
     """Dataset dicts of a split, in the order of its list.
 
-    As `load_kitti`, with `denorm_file` (ground plane a b c d, ax + by + cz + d = 0 in the camera frame, m) beside
-    `calib_file`, and classes car, big_vehicle, cyclist, pedestrian.
+    As `load_kitti`, always with `denorm_file` (ground plane a b c d, ax + by + cz + d = 0 in the camera frame, m)
+    beside `calib_file`, and classes car, big_vehicle, cyclist, pedestrian.
 
     Raises:
         FileNotFoundError: a folder, the list, or a frame's image, label, calibration or ground plane is missing.
-        ValueError: an empty list or a label row that cannot be right; names file and line.
+        ValueError: no frames, or a label row, calibration or ground plane that cannot be right; names file and line.
     """
     top = Path(root).expanduser()
     folder = FOLDERS[split]
@@ -78,22 +102,13 @@ def load_rope3d(root: str, split: str, hint: str = "", is_crowd: Callable[[dict]
         frames = sorted(images)
         logger.info("%s has no folder %s and no lists: all of its %d frames are used", top, folder, len(frames))
     dropped = DroppedBoxes(str(base / "label_2"))
-    sort_rows = partial(_sort_rows, is_crowd=is_crowd or (lambda row: False))
     records = []
     for frame in frames:
+        image = image_of(frame, images)
         files = {f"{kind}_file": str(existing(base / kind / f"{frame}.txt")) for kind in ("calib", "denorm")}
-        label = existing(base / "label_2" / f"{frame}.txt")
-        records.append(frame_record(frame, images, label, sort_rows, (*CATEGORY_OF, *OTHERS), dropped, **files))
+        rows = read_labels(existing(base / "label_2" / f"{frame}.txt"), types)
+        read_camera(files)  # a wrong file shall not stop a training halfway
+        records.append(frame_record(frame, image, rows, types, dropped, is_crowd, **files))
     dropped.finish()
     logger.info("%s %s: %d frames", top, split, len(records))
     return records
-
-
-def _sort_rows(rows: list[dict], is_crowd: Callable[[dict], bool]) -> tuple[list[dict], list[dict]]:
-    """Rows of the four classes as annotations, and the others."""
-    annotations = [
-        {**row, "category_id": CATEGORY_OF[row["type"]], "iscrowd": int(is_crowd(row))}
-        for row in rows
-        if row["type"] in CATEGORY_OF
-    ]
-    return annotations, [row for row in rows if row["type"] not in CATEGORY_OF]

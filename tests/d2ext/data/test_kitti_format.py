@@ -7,6 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from d2ext.data import register_by_name
+from d2ext.data.calibration import read_camera
 from d2ext.data.kitti import load_kitti
 
 CAR = "Car 0.00 1 1.85 10 10 30 20 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
@@ -96,6 +97,9 @@ def test_a_frame_without_objects_is_data(kitti):
         (CAR.replace("Car", "Boat"), "line 2 has type 'Boat', expected one of Car"),
         (CAR.replace("58.49", "nan"), "line 2: z not finite"),
         (CAR.replace("58.49", "far"), "line 2: could not convert"),
+        (CAR.replace("1.87", "0"), r"line 2: height width length are \[1.67, 0.0, 3.69\], expected all above 0"),
+        (CAR.replace("1.87", "-1.87"), "line 2: height width length"),
+        (CAR.replace("58.49", "-8"), r"line 2: the object lies behind the camera \(z -8 m\)"),
     ],
 )
 def test_rows_that_cannot_be_right(kitti, line, message):
@@ -122,3 +126,70 @@ def test_boxes_are_clipped_and_useless_ones_dropped(kitti, caplog):
     (record,) = load_kitti(str(kitti({"000000": [partly, outside]})))
     assert [a["bbox"] for a in record["annotations"]] == [[0, 10, 64, 48]]
     assert "000000.txt line 2: outside the image" in caplog.text
+
+
+def test_rows_with_a_2d_box_only_are_marked(kitti):
+    rows = [
+        CAR,
+        CAR.replace("1.67 1.87 3.69 -16.53 2.39 58.49", "0 0 0 0 0 0"),
+        CAR.replace("1.67 1.87 3.69 -16.53 2.39 58.49", "-1 -1 -1 -1000 -1000 -1000"),
+        CAR.replace("58.49", "-0.5"),  # beside the camera, its front in view
+    ]
+    (record,) = load_kitti(str(kitti({"000000": rows})))
+    assert [a["has_3d"] for a in record["annotations"]] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "message"),
+    [
+        ("calib", "P2: 1 0 0 0 0 1 0 0 0 0 1", r"calib/000000\.txt line 1: P2 has 11 numbers"),
+        ("calib", "P3: 1 0 0 0 0 1 0 0 0 0 1 0", r"calib/000000\.txt has no line 'P2: '"),
+        ("denorm", "0 -1 nan 5", r"denorm/000000\.txt line 1: .*not finite"),
+    ],
+)
+def test_wrong_cameras_stop_when_the_data_is_read(kitti, folder, text, message):
+    root = kitti({"000000": [CAR]})
+    (root / "training" / folder).mkdir(exist_ok=True)
+    (root / "training" / folder / "000000.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_kitti(str(root))
+
+
+def test_own_data_with_own_classes_and_planes(kitti):
+    rows = [CAR.replace("Car", kind) for kind in ("lorry", "forklift", "trailer", "DontCare", "van")]
+    root = kitti({"000000": rows, "000001": []}, inner=".")
+    (root / "classes.txt").write_text("truck lorry van  # both\n\nforklift\n- trailer\n")
+    (root / "denorm").mkdir()
+    for frame in ("000000", "000001"):
+        (root / "denorm" / f"{frame}.txt").write_text("0 -1 0 6")
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets" / "val.txt").write_text("000001\n")
+    name = f"kitti:{root}"
+    register_by_name(name)
+    metadata = MetadataCatalog.get(name)
+    assert (metadata.thing_classes, metadata.ry_frame) == (["truck", "forklift"], "camera")
+    first, second = DatasetCatalog.get(name)
+    found = [(a["type"], a["category_id"], a["iscrowd"]) for a in first["annotations"]]
+    assert found == [("lorry", 0, 0), ("forklift", 1, 0), ("DontCare", 0, 1), ("DontCare", 1, 1), ("van", 0, 0)]
+    assert [a["type"] for a in first["ignored_annotations"]] == ["trailer"]
+    assert read_camera(first).height_m == 6
+    register_by_name(f"{name}:val")
+    assert [r["image_id"] for r in DatasetCatalog.get(f"{name}:val")] == [second["image_id"]]
+    (root / "label_2/000001.txt").write_text(CAR)
+    with pytest.raises(ValueError, match=r"000001\.txt line 1 has type 'Car', expected one of lorry, van, forklift"):
+        DatasetCatalog.get(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# nothing\n", r"classes\.txt names no class"),
+        ("car\ncar van\n", r"classes\.txt line 2: class 'car' comes twice"),
+        ("car van\ntruck van\n", r"classes\.txt line 2: type 'van' is on line 1 already"),
+        ("car DontCare\n", r"classes\.txt line 1: DontCare regions belong to every class"),
+    ],
+)
+def test_wrong_class_lists(tmp_path, text, message):
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        register_by_name(f"kitti:{tmp_path}")

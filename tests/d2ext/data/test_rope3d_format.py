@@ -86,3 +86,25 @@ def test_unknown_type_and_split_are_refused(tmp_path, write_image):
         load_rope3d(str(tmp_path), "val")
     with pytest.raises(ValueError, match="split is 'test', expected train or val"):
         register_by_name(f"rope3d:{tmp_path}:test")
+
+
+def test_own_classes_and_rows_without_3d(tmp_path, write_image):
+    _write_labels(tmp_path, "f", ["tram", "cone"])
+    with (tmp_path / "label_2" / "f.txt").open("a") as file:
+        file.write("\ntram 0 1 0 10 10 30 20 0 0 0 0 0 0 0")
+    write_image(tmp_path / "image_2" / "f.jpg")
+    (tmp_path / "classes.txt").write_text("tram\n- cone\n")
+    name = f"rope3d:{tmp_path}:val"
+    register_by_name(name)
+    (record,) = DatasetCatalog.get(name)
+    assert (MetadataCatalog.get(name).thing_classes, MetadataCatalog.get(name).ry_frame) == (["tram"], "ground")
+    assert [(a["type"], a["has_3d"]) for a in record["annotations"]] == [("tram", True), ("tram", False)]
+    assert [a["type"] for a in record["ignored_annotations"]] == ["cone"]
+
+
+def test_wrong_ground_planes_stop_when_the_data_is_read(tmp_path, write_image):
+    _write_labels(tmp_path, "f", ["car"])
+    write_image(tmp_path / "image_2" / "f.jpg")
+    (tmp_path / "denorm" / "f.txt").write_text("0 -0.98 -0.2")
+    with pytest.raises(ValueError, match=r"denorm/f\.txt line 1: .* has 3 numbers, expected 4"):
+        load_rope3d(str(tmp_path), "val")
