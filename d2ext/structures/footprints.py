@@ -1,0 +1,102 @@
+"""Overlap and convex hull of the footprints of upright boxes: pairs of rectangles of any heading, in closed form.
+
+Neither function sorts angles nor decides which edges belong to the result. Both integrate heights of edges over x, so
+that the result depends continuously on the boxes: identical, touching and parallel boxes need no special treatment.
+"""
+
+import torch
+from torch import Tensor
+
+# Edges shorter than this, in units of the other box, are taken as a point: a division by less spoils gradients.
+_SHORT = 1e-10
+# Signs of length and width of the corners 0 to 3 drawn in boxes3d.py: once around, from x to z.
+_SIGNS = ((0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5))
+
+
+def overlap_area(a: Tensor, b: Tensor) -> Tensor:
+    """Area of the intersection of the footprints of upright boxes, pair by pair.
+
+    In the frame of b, scaled so that b is the square [-1/2, 1/2]^2, the overlap is the integral over x in [-1/2, 1/2]
+    of a's upper edge less its lower edge, each clamped to [-1/2, 1/2]:
+
+              +1/2 +--------/-\\----+      an edge of a, from left to right, adds the area below it,
+                   |       /...\\   |      from right to left subtracts it;
+                   |      /....../ |      where the edge leaves b, it is replaced by b's border.
+              -1/2 +-----/....../--+
+
+    Args:
+        a, b: (K, 7) x, y, z, h, w, l, ry; float64.
+    Returns:
+        (K,) m^2; 0 where a length or width is not positive. Finite gradients everywhere.
+    """
+    length, width = b[:, 5], b[:, 4]
+    flat = (length <= 0) | (width <= 0)
+    x, y = _corners_seen_from(a, b)  # each (4, K), along b's length and width
+    x0, y0 = x / torch.where(flat, 1.0, length), y / torch.where(flat, 1.0, width)
+    x1, y1 = x0.roll(-1, dims=0), y0.roll(-1, dims=0)
+    left, right = x0.clamp(-0.5, 0.5), x1.clamp(-0.5, 0.5)
+    slope = (y1 - y0) * _inverse(x1 - x0)
+    height = _mean_clamped(y0 + (left - x0) * slope, y1 + (right - x1) * slope)
+    # The corners go round against the clock: upper edges run from right to left.
+    area = ((left - right) * height).sum(dim=0) * length * width
+    return torch.where(flat, 0.0, area.clamp(min=0).minimum(_area(a)).minimum(_area(b)))
+
+
+def hull_area(a: Tensor, b: Tensor) -> Tensor:
+    """Area of the convex hull of both footprints of upright boxes, pair by pair.
+
+    The hull's upper border at the x of a corner is the highest of all chords between a corner to the left and one to
+    the right; between neighbouring x it is straight.
+
+    Args:
+        a, b: (K, 7) x, y, z, h, w, l, ry; float64.
+    Returns:
+        (K,) m^2. Finite gradients everywhere.
+    """
+    itself = torch.cat([torch.zeros_like(b[:, :3]), b[:, 3:6], torch.zeros_like(b[:, 6:])], dim=1)
+    corners = zip(_corners_seen_from(a, b), _corners_seen_from(itself, itself))
+    x, y = (torch.cat(both) for both in corners)  # each (8, K)
+    scale = torch.cat([x, y]).detach().abs().amax(dim=0).clamp(min=1e-300)
+    x, order = (x / scale).sort(dim=0)
+    y = (y / scale).gather(0, order)
+    thickness = [torch.zeros_like(x[0])]
+    for k in range(1, 7):
+        left_x, right_x = x[:k, None], x[None, k + 1 :]
+        left_y, right_y = y[:k, None], y[None, k + 1 :]
+        share = (x[k] - left_x) * _inverse(right_x - left_x)
+        chords = (left_y + share * (right_y - left_y)).flatten(0, 1)  # (k * (7 - k), K)
+        thickness.append(chords.amax(0).maximum(y[k]) - chords.amin(0).minimum(y[k]))
+    thickness = torch.stack([*thickness, thickness[0]])
+    return ((x[1:] - x[:-1]) * (thickness[1:] + thickness[:-1])).sum(dim=0) / 2 * scale**2
+
+
+def _corners_seen_from(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Bottom corners of a along b's length and along b's width, from b's centre, m; each (4, K)."""
+    dx, dz = a[:, 0] - b[:, 0], a[:, 2] - b[:, 2]
+    cos, sin = b[:, 6].cos(), b[:, 6].sin()
+    center_x, center_y = cos * dx - sin * dz, sin * dx + cos * dz
+    signs = a.new_tensor(_SIGNS)
+    length, width = a[:, 5].clamp(min=0) * signs[:, :1], a[:, 4].clamp(min=0) * signs[:, 1:]  # each (4, K)
+    turn = a[:, 6] - b[:, 6]
+    cos, sin = turn.cos(), turn.sin()
+    return center_x + cos * length + sin * width, center_y + cos * width - sin * length
+
+
+def _mean_clamped(start: Tensor, end: Tensor) -> Tensor:
+    """Mean of y clamped to [-1/2, 1/2] where y goes evenly from `start` to `end`."""
+    start_within, end_within = start.clamp(-0.5, 0.5), end.clamp(-0.5, 0.5)
+    start_beyond, end_beyond = start - start_within, end - end_within
+    inverse = _inverse(end - start)
+    # Shares of the way above the square less that below it, and their sum.
+    difference, total = (end_beyond.abs() - start_beyond.abs()) * inverse, (end_beyond - start_beyond) * inverse
+    return 0.5 * difference + (1 - total) * (start_within + end_within) / 2
+
+
+def _inverse(values: Tensor) -> Tensor:
+    """1 / values, 0 for short ones."""
+    short = values.abs() < _SHORT
+    return torch.where(short, 0.0, 1 / torch.where(short, 1.0, values))
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return boxes[:, 4].clamp(min=0) * boxes[:, 5].clamp(min=0)
