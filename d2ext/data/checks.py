@@ -3,7 +3,9 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from detectron2.data import detection_utils
@@ -17,6 +19,33 @@ logger = logging.getLogger(__name__)
 MAX_DROPPED_SHARE = 0.10
 MIN_FATAL = 20
 SHOWN = 5  # examples listed in a message
+_collected: ContextVar[list[str] | None] = ContextVar("_collected", default=None)
+
+
+@contextmanager
+def collected_defects() -> Iterator[list[str]]:
+    """Within it, loaders leave out frames and rows that they would stop at, and list what is wrong with them here.
+
+    For tools that shall report all defects of a data set at once; training stops at the first.
+    """
+    defects: list[str] = []
+    token = _collected.set(defects)
+    try:
+        yield defects
+    finally:
+        _collected.reset(token)
+
+
+@contextmanager
+def one_entry() -> Iterator[None]:
+    """Around the reading of one frame or row: an error in it raises, or is listed (see `collected_defects`)."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        defects = _collected.get()
+        if defects is None:
+            raise
+        defects.append(str(error))
 
 
 def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
@@ -104,10 +133,12 @@ class DroppedBoxes:
         kinds = ", ".join(f"{n} of {kind}" for kind, n in sorted(self.counts.items()))
         message = f"{self.source}: {dropped} of {total} boxes are useless ({kinds}), e.g. {'; '.join(self.examples)}"
         if dropped == total or (dropped >= MIN_FATAL and dropped > MAX_DROPPED_SHARE * total):
-            raise ValueError(
-                f"{message}. So many point to a mistake in the file: are boxes [x, y, width, height] in pixels of "
-                "the images as they are stored?"
-            )
+            with one_entry():
+                raise ValueError(
+                    f"{message}. So many point to a mistake in the file: are boxes [x, y, width, height] in pixels of "
+                    "the images as they are stored?"
+                )
+            return
         logger.warning("%s; they are left out", message)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.structures import BoxMode
 from PIL import Image, UnidentifiedImageError
 
-from d2ext.data.checks import DroppedBoxes
+from d2ext.data.checks import DroppedBoxes, one_entry
 from d2ext.data.label_types import LabelTypes
 
 FIELDS = (
@@ -62,7 +62,8 @@ def read_labels(path: Path, types: LabelTypes) -> list[tuple[str, dict]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
             where = f"{path} line {number}"
-            rows.append((where, _parse_row(line.split(), types, where)))
+            with one_entry():
+                rows.append((where, _parse_row(line.split(), types, where)))
     return rows
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from d2ext.data.calibration import read_camera
 from d2ext.data.catalog import register_objects
-from d2ext.data.checks import DroppedBoxes
+from d2ext.data.checks import DroppedBoxes, one_entry
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 from d2ext.data.frames import existing, frame_record, image_of, index_images, read_labels, read_split
 from d2ext.data.label_types import DONT_CARE, LabelTypes, read_classes
@@ -82,13 +82,14 @@ def load_kitti(root: str, split_file: str = "", hint: str = "", types: LabelType
     dropped = DroppedBoxes(str(labels))
     records = []
     for frame in frames:
-        image = image_of(frame, images)
-        rows = read_labels(existing(labels / f"{frame}.txt"), types) if has_labels else None
-        files = {"calib_file": str(existing(base / "calib" / f"{frame}.txt"))}
-        if has_planes:
-            files["denorm_file"] = str(existing(base / "denorm" / f"{frame}.txt"))
-        read_camera(files)  # a wrong file shall not stop a training halfway
-        records.append(frame_record(frame, image, rows, types, dropped, **files))
+        with one_entry():
+            image = image_of(frame, images)
+            rows = read_labels(existing(labels / f"{frame}.txt"), types) if has_labels else None
+            files = {"calib_file": str(existing(base / "calib" / f"{frame}.txt"))}
+            if has_planes:
+                files["denorm_file"] = str(existing(base / "denorm" / f"{frame}.txt"))
+            read_camera(files)  # a wrong file shall not stop a training halfway
+            records.append(frame_record(frame, image, rows, types, dropped, **files))
     dropped.finish()
     logger.info("%s: %d frames", base, len(records))
     return records

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from d2ext.data.calibration import read_camera
 from d2ext.data.catalog import register_objects
-from d2ext.data.checks import DroppedBoxes
+from d2ext.data.checks import DroppedBoxes, one_entry
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 from d2ext.data.frames import existing, frame_record, image_of, index_images, read_labels, read_split
 from d2ext.data.kitti import types_of
@@ -104,11 +104,12 @@ def load_rope3d(
     dropped = DroppedBoxes(str(base / "label_2"))
     records = []
     for frame in frames:
-        image = image_of(frame, images)
-        files = {f"{kind}_file": str(existing(base / kind / f"{frame}.txt")) for kind in ("calib", "denorm")}
-        rows = read_labels(existing(base / "label_2" / f"{frame}.txt"), types)
-        read_camera(files)  # a wrong file shall not stop a training halfway
-        records.append(frame_record(frame, image, rows, types, dropped, is_crowd, **files))
+        with one_entry():
+            image = image_of(frame, images)
+            files = {f"{kind}_file": str(existing(base / kind / f"{frame}.txt")) for kind in ("calib", "denorm")}
+            rows = read_labels(existing(base / "label_2" / f"{frame}.txt"), types)
+            read_camera(files)  # a wrong file shall not stop a training halfway
+            records.append(frame_record(frame, image, rows, types, dropped, is_crowd, **files))
     dropped.finish()
     logger.info("%s %s: %d frames", top, split, len(records))
     return records

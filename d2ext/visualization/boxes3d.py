@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from d2ext.structures.camera import Camera
+from d2ext.structures.projection import EDGES
 from d2ext.visualization.boxes import class_color, copy_picture, draw_label, line_width
 from d2ext.visualization.lines import NEAR_M, Color, draw_line, fill_polygon, project_convex
 
-EDGES = tuple((i, (i + 1) % 4) for i in range(4)) + tuple((i + 4, (i + 1) % 4 + 4) for i in range(4))
-EDGES += tuple((i, i + 4) for i in range(4))
 FRONT = (0, 3, 7, 4)
 FRONT_ALPHA = 0.4
 HEADING_REACH = 1.6  # of the way from the centre to the front
