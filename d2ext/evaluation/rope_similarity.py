@@ -1,26 +1,28 @@
-"""How alike matched objects of Rope3D are: centre, heading, footprint area and ground corners. Pure functions on arrays.
+"""How alike matched objects of Rope3D are: centre, heading, footprint area and ground corners. Pure functions.
 
-Of a prediction and its ground truth, with location p (bottom centre, camera frame, m) and range r = sqrt(x^2 + z^2) of
+Of a prediction (marked ') and its ground truth, with p the bottom centre in the camera frame and r = sqrt(x^2 + z^2) of
 the ground truth:
 
     ACS = 1 - min(1, |p' - p| / |p|)              centre
     AOS = (1 + cos(ry' - ry)) / 2                 heading
     AAS = 1 - min(1, |w' l' - w l| / (w l))       footprint area
     AGS = 1 - min(1, D / r)                       D: distance of the four bottom corners
-    S   = (ACS + AOS + AAS + AGS) / 4
 
 Mode "true" computes just that. Mode "compat" computes what the published tool prints, which differs:
 
-    heading     halved twice, (3 + cos) / 4, after a turn by pi of predictions that are more than pi/2 off, so that right
-                headings give 1 and wrong ones seldom less than 0.75. The difference is not wrapped before that turn: a
-                right heading written as pi against -pi is turned away and gives 0.5. "true": no turn.
-    pedestrian  their predicted heading is replaced by the ground truth's (they are not labelled with care).
-                "true": it stays.
-    corners     D is the mean over x, y, z of the root of the summed squares over the four corners (a shift by 1 m along an
-                axis gives 2/3), and the least of it over cyclic changes of the axes x y z and over the turn by pi. "true":
-                mean distance of the corners, least over the four starting corners, so that heading counts in AOS alone.
-    level       the corners are turned by the ground's pitch alone. "true": by pitch and roll.
-    far         objects beyond 120 m count in the overall scores but not in the number of matches. "true": in neither.
+    heading      halved twice, (3 + cos) / 4, after predictions more than pi/2 off are turned by pi: wrong headings
+                 seldom get less than 0.75. The difference is not wrapped before that turn, so that a right heading
+                 written as pi against -pi is turned away and gets 0.5.
+                 true: no turn, halved once, wrapped by nature.
+    pedestrians  get the ground truth's heading, since their labels hold none.
+                 true: they keep theirs.
+    corners      D is the mean over x, y, z of the root of the squares summed over the corners (1 m along an axis gives
+                 2/3), and the least over cyclic changes of the axes and over the turn by pi.
+                 true: mean distance of the corners, least over the corner to start from (heading counts in AOS alone).
+    level        corners are turned by the ground's pitch alone.
+                 true: by pitch and roll.
+    far objects  beyond 120 m count in the overall scores but not in the number of matches (see rope_score.py).
+                 true: in neither.
 
 Source: Ye et al., Rope3D, CVPR 2022, and the behaviour of its published evaluation tool.
 """
@@ -29,6 +31,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2ext.evaluation.ground_frame import ground_rotations
+from d2ext.evaluation.kitti_ap import Pairs
 from d2ext.structures.camera import Camera
 
 MODES = ("compat", "true")
@@ -41,66 +45,50 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode is {mode!r}, expected {' or '.join(MODES)}")
 
 
-def mutual_best(truth_frame: np.ndarray, truth_xyxy: np.ndarray, frame: np.ndarray, xyxy: np.ndarray, min_iou: float):
-    """Pairs that are each other's best by 2D IoU within their frame; of equals the first counts.
+def mutual_best(pairs: Pairs, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of ground truth and prediction that are each other's best; of equals the first counts.
 
     Args:
-        truth_frame, frame: (T,), (P,) frame numbers, in any order.
-        truth_xyxy, xyxy: (T, 4), (P, 4) boxes, px.
+        pairs: by 2D IoU, of one class.
         min_iou: pairs at or below it do not count.
     Returns:
-        (M,) indices of the ground truth and (M,) of the predictions, in the order of the predictions.
+        (M,) indices of the ground truth and (M,) of the predictions.
     """
-    by_frame = np.argsort(truth_frame, kind="stable")
-    start = np.searchsorted(truth_frame[by_frame], frame, "left")
-    count = np.searchsorted(truth_frame[by_frame], frame, "right") - start
-    p = np.repeat(np.arange(len(frame)), count)
-    within = np.arange(len(p)) - np.repeat(np.cumsum(count) - count, count)
-    t = by_frame[start[p] + within]
-    iou = _iou_xyxy(truth_xyxy[t], xyxy[p])
-    near = iou > min_iou
-    t, p, iou = t[near], p[near], iou[near]
-    best = _first_best(p, iou, t, len(frame)) & _first_best(t, iou, p, len(truth_frame))
+    near = pairs.overlap > min_iou
+    t, p, iou = pairs.truth[near], pairs.prediction[near], pairs.overlap[near]
+    best = _first_best(p, iou, t) & _first_best(t, iou, p)
     return t[best], p[best]
 
 
-def _first_best(owner: np.ndarray, iou: np.ndarray, partner: np.ndarray, num_owners: int) -> np.ndarray:
+def _first_best(owner: np.ndarray, iou: np.ndarray, partner: np.ndarray) -> np.ndarray:
     """(K,) whether a pair is the best of its owner; of equal ones that with the first partner."""
-    highest = np.full(num_owners, -np.inf)
-    np.maximum.at(highest, owner, iou)
-    top = iou == highest[owner]
-    first = np.full(num_owners, np.iinfo(np.int64).max)
-    np.minimum.at(first, owner[top], partner[top])
-    return top & (partner == first[owner])
-
-
-def _iou_xyxy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(K,) IoU of aligned (K, 4) boxes; 0 where one of them has no area."""
-    overlap = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(axis=1)
-    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (a, b))
-    return np.divide(overlap, area_a + area_b - overlap, out=np.zeros(len(a)), where=overlap > 0)
+    order = np.lexsort((partner, -iou, owner))
+    best = np.zeros(len(owner), dtype=bool)
+    best[order] = np.diff(owner[order], prepend=-1) != 0
+    return best
 
 
 def level_rotations(cameras: Sequence[Camera], mode: str) -> np.ndarray:
-    """(F, 3, 3) rotations from each camera's ground frame to its camera frame: pitch alone in mode "compat"."""
-    if not cameras:
-        return np.zeros((0, 3, 3))
-    if mode == "true":
-        return np.stack([camera.ground_rotation() for camera in cameras])
-    rotations = []
-    for number, camera in enumerate(cameras):
-        if camera.ground is None:
-            raise ValueError(f"camera {number} has no ground plane, which the corners' distance needs")
-        _, b, c, _ = camera.ground
-        rotations.append([[1.0, 0.0, 0.0], [0.0, -b, c], [0.0, -c, -b]])
-    return np.array(rotations)
+    """(F, 3, 3) rotations from each camera's ground frame to its camera frame: pitch alone in mode "compat".
+
+    Raises:
+        ValueError: unknown mode, or a camera without ground plane.
+    """
+    check_mode(mode)
+    rotations = ground_rotations(cameras)
+    if mode == "compat":
+        normals = np.array([camera.ground[:3] for camera in cameras]).reshape(-1, 3)
+        rotations[:, :, 0] = (1, 0, 0)
+        rotations[:, :, 1] = -normals * (0, 1, 1)
+        rotations[:, :, 2] = normals[:, [0, 2, 1]] * (0, 1, -1)
+    return rotations
 
 
 def similarities(truth: np.ndarray, predicted: np.ndarray, rotations: np.ndarray, pedestrian: bool, mode: str) -> dict:
     """The four similarities of matched pairs.
 
     Args:
-        truth, predicted: (M, 7) x, y, z (bottom centre, camera frame, m), h, w, l (m), ry (rad, about the ground's normal).
+        truth, predicted: (M, 7) x, y, z (bottom centre, camera frame, m), h, w, l (m), ry (rad, ground frame).
         rotations: (M, 3, 3) from `level_rotations`.
         pedestrian: whether these are pedestrians.
         mode: "compat" or "true".
@@ -131,13 +119,8 @@ def similarities(truth: np.ndarray, predicted: np.ndarray, rotations: np.ndarray
         "ACS": 1 - np.minimum(1, shift / np.linalg.norm(truth[:, :3], axis=1)),
         "AOS": heading,
         "AAS": 1 - np.minimum(1, np.abs(area - area_truth) / area_truth),
-        "AGS": 1 - np.minimum(1, distance / (range_m(truth) + 1e-7)),
+        "AGS": 1 - np.minimum(1, distance / (np.hypot(truth[:, 0], truth[:, 2]) + 1e-7)),
     }
-
-
-def range_m(boxes: np.ndarray) -> np.ndarray:
-    """(N,) sqrt(x^2 + z^2) of (N, 7) boxes."""
-    return np.hypot(boxes[:, 0], boxes[:, 2])
 
 
 def bottom_corners(boxes: np.ndarray, ry: np.ndarray, rotations: np.ndarray) -> np.ndarray:
