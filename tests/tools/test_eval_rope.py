@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tools.eval_rope import main
+
+ROW = "car 0 0 0.1 100 300 200 360 1.5 1.8 4.4 2 3 30 0.2"
+SCORES = {"ACS", "AOS", "AAS", "AGS", "S"}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    texts = {
+        "label_2": f"{ROW}\n",
+        "pred": f"{ROW} 0.9\n",
+        "calib": "P2: 2000 0 960 0 0 2000 540 0 0 0 1 0\n",
+        "denorm": "0 -0.98 -0.2 6\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "000000.txt").write_text(text)
+    return tmp_path
+
+
+def arguments(root, *more):
+    names = {"--gt": "label_2", "--pred": "pred", "--calib": "calib", "--denorm": "denorm"}
+    return [str(x) for option, name in names.items() for x in (option, root / name)] + list(more)
+
+
+def test_json_as_documented(folders, capsys):
+    out = folders / "out" / "rope.json"
+    assert main(arguments(folders, "--json", str(out))) == 0
+    results = json.loads(out.read_text())
+    assert list(results) == ["car", "big_vehicle", "cyclist", "pedestrian"]
+    for scores in results.values():
+        assert set(scores) == SCORES | {"matched", "by_range", "AP", "Rope"}
+        assert list(scores["by_range"]) == ["0-30", "30-60", "60-90", "90-120"]
+        assert all(set(part) == SCORES | {"matched"} for part in scores["by_range"].values())
+        assert set(scores["AP"]) == set(scores["Rope"]) == {"0.5", "0.7"}
+    car, cyclist = results["car"], results["cyclist"]
+    assert car["matched"] == 1 and car["S"] == pytest.approx(1)
+    assert car["by_range"]["30-60"]["matched"] == 1 and car["by_range"]["0-30"]["S"] is None
+    assert car["Rope"]["0.5"] == pytest.approx(0.8 * car["AP"]["0.5"] + 20)
+    assert cyclist == cyclist | {"matched": 0, "S": None, "AP": {"0.5": None, "0.7": None}}
+    printed = capsys.readouterr().out
+    assert "1 frames, 1 labels, 1 predictions, mode compat" in printed and "90-120" in printed
+
+
+def test_empty_files_are_no_error(folders):
+    for name in ("label_2", "pred"):
+        (folders / name / "000000.txt").write_text("")
+    assert main(arguments(folders)) == 0
+
+
+@pytest.mark.parametrize("mode", ["compat", "true"])
+def test_missing_predictions(folders, caplog, mode):
+    (folders / "pred" / "000000.txt").unlink()
+    assert main(arguments(folders, "--mode", mode)) == 2
+    assert "--missing-as-empty" in caplog.text
+    assert main(arguments(folders, "--mode", mode, "--missing-as-empty")) == 0
+
+
+def test_missing_ground_plane(folders, caplog):
+    (folders / "denorm" / "000000.txt").unlink()
+    assert main(arguments(folders)) == 2
+    assert "denorm/000000.txt does not exist" in caplog.text
+
+
+def test_as_a_command_on_the_golden_frames(shared_dir, repo_dir, tmp_path):
+    source = shared_dir / "golden" / "rope_score"
+    with zipfile.ZipFile(source / "data.zip") as archive:
+        archive.extractall(tmp_path)
+    command = [sys.executable, str(repo_dir / "tools" / "eval_rope.py"), *arguments(tmp_path, "--json", "rope.json")]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    results = json.loads((tmp_path / "rope.json").read_text())
+    for name, scores in json.loads((source / "expected.json").read_text())["scores"].items():
+        assert results[name]["matched"] == scores["matched"]
+        assert results[name]["S"] == pytest.approx(scores["S"], abs=0.00051)
