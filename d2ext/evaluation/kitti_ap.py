@@ -11,6 +11,7 @@ different frames do not affect each other, so here one step treats the k-th trut
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -180,7 +181,7 @@ class _Matching:
         taken = np.zeros((len(self.scores), len(thresholds)), dtype=bool)
         matched = np.zeros((len(order), len(thresholds)), dtype=bool)
         bounds = np.searchsorted(rank, np.arange(rank[-1] + 2 if len(rank) else 1))
-        for low, high in zip(bounds[:-1], bounds[1:]):
+        for low, high in pairwise(bounds):
             # Truths of one rank are of different frames, so no prediction comes twice here.
             mine = prediction[low:high]
             free = (self.scores[mine, None] >= thresholds) & ~taken[mine]

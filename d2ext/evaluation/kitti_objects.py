@@ -3,13 +3,14 @@
 type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry [score]        one line an object, one file a frame
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-FIELDS = "truncated occluded alpha x1 y1 x2 y2 h w l x y z ry score".split()
+FIELDS = ("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "h", "w", "l", "x", "y", "z", "ry", "score")
 DONT_CARE = "dontcare"
 # What KITTI's own tools write for the unknown 3D part of a detection: h w l, then x y z.
 NO_3D = (-1.0, -1.0, -1.0, -1000.0, -1000.0, -1000.0)
@@ -25,7 +26,8 @@ class Objects:
         truncated, occluded: (N,), as in KITTI; of no meaning for predictions.
         alpha: (N,) observation angle, rad; -10 for unknown.
         boxes_xyxy: (N, 4) pixels.
-        boxes3d: (N, 7) x, y, z of the bottom centre (m), h, w, l (m), ry (rad). Rows with a dimension <= 0 have no 3D box.
+        boxes3d: (N, 7) x, y, z of the bottom centre (m), h, w, l (m), ry (rad). A dimension <= 0 says that there is no
+            3D box.
         scores: (N,), 0 for labels.
     Raises:
         ValueError: columns of other shapes.
@@ -119,7 +121,7 @@ def _require(folder: Path, frames: Sequence[str], what: str, cure: str) -> None:
         )
 
 
-def parse_objects(texts, scored: bool, allow_2d_only: bool = False) -> Objects:
+def parse_objects(texts: Iterable[tuple[object, str]], scored: bool, allow_2d_only: bool = False) -> Objects:
     """KITTI text of frames as columns.
 
     Args:
@@ -130,16 +132,17 @@ def parse_objects(texts, scored: bool, allow_2d_only: bool = False) -> Objects:
     Raises:
         ValueError: too few or too many fields, something that is no finite number, a dimension <= 0.
     """
-    frame, types, values, origins = [], [], [], []
+    frame, types, origins = [], [], []
+    values = array("d")  # a list of numbers would take four times the memory
     for index, (name, text) in enumerate(texts):
         for number, line in enumerate(text.splitlines(), 1):
             words = line.split()
             if words:
                 frame.append(index)
                 types.append(words[0])
-                values.append(_numbers(words, scored, name, number))
+                values.extend(_numbers(words, scored, name, number))
                 origins.append((name, number))
-    rows = np.array(values, dtype=np.float64).reshape(-1, len(FIELDS))
+    rows = np.frombuffer(values, dtype=np.float64).reshape(-1, len(FIELDS))
     objects = Objects(
         frame=np.array(frame, dtype=np.int64),
         type=np.array(types, dtype=np.str_),
@@ -159,9 +162,7 @@ def _numbers(words: list[str], scored: bool, name: object, number: int) -> list[
     count = len(words)
     if count != 16 and (scored or count != 15):
         if scored and count == 15:
-            raise ValueError(
-                f"{name} line {number} has 15 fields: the score, the 16th field of a prediction, is missing"
-            )
+            raise ValueError(f"{name} line {number} has 15 fields: the 16th of a prediction, its score, is missing")
         listed = " ".join(FIELDS if scored else FIELDS[:-1])
         raise ValueError(f"{name} line {number} has {count} fields, expected {15 + scored}: type {listed}")
     try:

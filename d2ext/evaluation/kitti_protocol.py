@@ -4,7 +4,7 @@ Overlaps are computed once, for all frames together; matching and curves come fr
 objects and 50 detections each this is about FACTOR times as fast as the same matching in a loop over frames
 (docs/benchmarks.md has the command).
 Source: Geiger et al., Are we ready for autonomous driving?, CVPR 2012, and the behaviour of the published C++ program
-(41 recall points). Differs: 0 true of 0 judged detections is precision 0; a class without counted objects is NaN, not 0.
+(41 recall points). Differs: 0 true of 0 judged detections is precision 0; a class without counted objects is NaN.
 """
 
 import logging
