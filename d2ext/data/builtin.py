@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
-from d2ext.data import rope3d
+from d2ext.data import dair_files, rope3d
 from d2ext.data.coco import register_coco
+from d2ext.data.dair import register_dair
 from d2ext.data.kitti import register_kitti
 from d2ext.data.rope3d import register_rope3d
 
 TOY_HINT = "python datasets/make_toy_roadside.py --out {root}/toy_roadside"
 KITTI_HINT = "download the object data from cvlibs.net and arrange it as datasets/README.md shows"
+DAIR_HINT = "request DAIR-V2X-I from its authors and arrange it as datasets/README.md shows"
 ROPE3D_HINT = "request Rope3D from its authors and arrange it as datasets/README.md shows"
 
 
@@ -25,6 +27,7 @@ def index_files(root: Path) -> dict[str, Path]:
         files[f"toy_roadside_{split}"] = root / "toy_roadside" / "annotations" / f"instances_{split}.json"
         files[f"toy_roadside3d_{split}"] = root / "toy_roadside" / folder / f"{split}.txt"
         files[f"kitti_object_{split}"] = root / "kitti_object" / "ImageSets" / f"{split}.txt"
+        files[f"dair_v2x_i_{split}"] = root / "dair_v2x_i" / dair_files.SPLIT_FILES[0]
         files[f"rope3d_{split}"] = root / "rope3d" / folder / f"{split}.txt"
     return dict(sorted(files.items()))
 
@@ -35,7 +38,7 @@ def is_hardly_seen(row: dict) -> bool:
 
 
 def register_builtin(root: Path) -> None:
-    """Register toy_roadside_*, toy_roadside3d_*, kitti_object_*, rope3d_* below `root`. Idempotent; reads nothing."""
+    """Register the data sets that this module lists below `root`, train and val of each. Idempotent; reads nothing."""
     toy, files = root / "toy_roadside", index_files(root)
     for split in rope3d.FOLDERS:
         register_coco(
@@ -49,6 +52,7 @@ def register_builtin(root: Path) -> None:
         register_rope3d(f"toy_roadside3d_{split}", str(toy), split, TOY_HINT.format(root=root), is_hardly_seen)
         name = f"kitti_object_{split}"
         register_kitti(name, str(root / "kitti_object"), str(files[name]), KITTI_HINT)
+        register_dair(f"dair_v2x_i_{split}", str(root / "dair_v2x_i"), split, DAIR_HINT)
         register_rope3d(f"rope3d_{split}", str(root / "rope3d"), split, ROPE3D_HINT)
 
 

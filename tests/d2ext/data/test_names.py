@@ -21,7 +21,7 @@ def _cfg():
 
 def test_builtin_names_are_known_with_their_classes_and_reading_them_is_idempotent():
     names = builtin.index_files(builtin.datasets_root())
-    assert len(names) == 8
+    assert len(names) == 10
     before = {n: MetadataCatalog.get(n).as_dict() for n in names}
     importlib.reload(builtin)
     assert {n: MetadataCatalog.get(n).as_dict() for n in names} == before
