@@ -2,11 +2,16 @@
 
     python -m tools.demo --config-file configs/diffusion_det/coco/resnet50.yaml \\
         --input street.jpg "frames/*.png" clip.mp4 --output output/pictures \\
-        [--confidence 0.5] MODEL.WEIGHTS model.pth [KEY VALUE ...]
+        [--confidence 0.5] [--calib FILE|DIR [--denorm FILE|DIR]] MODEL.WEIGHTS model.pth [KEY VALUE ...]
 
 OUTPUT/predictions.json holds COCO results ({"image_id", "category_id", "bbox": [x, y, width, height], "score"}) with
 the file name and, for videos, the frame's number. A file that cannot be read is reported, the others are worked off,
 and the exit code is 1.
+
+Models that estimate 3D need the camera: --calib is a file with a line "P2: 12 numbers", --denorm one with the ground
+plane "a b c d" (a x + b y + c z + d = 0, camera frame), each for all inputs, or a folder that holds STEM.txt for each.
+They draw 3D boxes with the scene from above beside them, and write location (bottom centre, camera frame, m),
+dimensions_hwl (m) and rotation_y (rad; about the ground's normal with --denorm, else about the camera's y axis).
 """
 
 import argparse
@@ -24,20 +29,24 @@ if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog, detection_utils
+from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 
 from d2ext.config import setup_cfg
 from d2ext.data import class_names_of
 from d2ext.engine import Predictor
-from d2ext.utils.io import atomic_write, write_json
+from d2ext.structures import Camera
+from d2ext.utils.io import write_json
+from d2ext.utils.picture import read_picture, write_picture
 from d2ext.utils.progress import track
-from d2ext.visualization import draw_instances
+from d2ext.visualization import draw_scene, fit_view
+from tools.scenes import CameraFiles, objects_of, poses_of
 
 logger = logging.getLogger("d2ext.demo")
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+VIDEO_RANGE_M = 100.0  # of the view from above: all frames of a video need the same
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 # First parts of config keys: with them KEY VALUE pairs are told from the names of inputs before them.
 KEY_ROOTS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "MODEL_EMA", "SEED", "OUTPUT_DIR")
@@ -58,20 +67,32 @@ class Annotator:
         self.results: list[dict] = []
         self.num_images = 0
 
-    def __call__(self, image_bgr: np.ndarray, **origin) -> np.ndarray:
-        """The annotated copy of a (H, W, 3) uint8 BGR picture; ``origin`` is written with each prediction."""
-        found: Instances = self.predict(image_bgr)["instances"]
+    def __call__(
+        self, image_bgr: np.ndarray, camera: Camera | None = None, fixed_view: bool = False, **origin
+    ) -> np.ndarray:
+        """The annotated copy of a (H, W, 3) uint8 BGR picture.
+
+        Args:
+            camera: that took it, for models that estimate 3D.
+            fixed_view: keep the size and range of the view from above, as a video needs.
+            origin: is written with each prediction.
+        """
+        found: Instances = self.predict(image_bgr, **({} if camera is None else {"camera": camera}))["instances"]
         found = found[found.scores >= self.confidence]
-        boxes, scores = found.pred_boxes.tensor.numpy(), found.scores.numpy()
-        classes = found.pred_classes.numpy()
-        for (left, top, right, bottom), score, index in zip(boxes.tolist(), scores.tolist(), classes.tolist()):
+        objects, poses = objects_of(found), poses_of(found, camera)
+        rows = zip(objects.boxes_xyxy.tolist(), objects.scores.tolist(), objects.class_ids.tolist(), poses)
+        for (left, top, right, bottom), score, index, pose in rows:
             result = {"image_id": self.num_images, **origin, "category_id": self.category_ids.get(index, index)}
             if index < len(self.class_names):
                 result["category_name"] = self.class_names[index]
-            result.update(bbox=[left, top, right - left, bottom - top], score=score)
+            result.update(bbox=[left, top, right - left, bottom - top], score=score, **pose)
             self.results.append(result)
         self.num_images += 1
-        drawn = draw_instances(image_bgr[:, :, ::-1], boxes, classes, scores, self.class_names)
+        view = None
+        if fixed_view and camera is not None and found.has("pred_boxes3d"):
+            height, width = image_bgr.shape[:2]
+            view = fit_view(height, camera, (width, height), (), VIDEO_RANGE_M)
+        drawn = draw_scene(image_bgr[:, :, ::-1], objects, self.class_names, camera=camera, view=view)
         return np.ascontiguousarray(drawn[:, :, ::-1])
 
 
@@ -132,19 +153,16 @@ def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
     return targets
 
 
-def annotate_image(annotate: Annotator, file: Path, target: Path) -> None:
+def annotate_image(annotate: Annotator, file: Path, target: Path, camera: Camera | None = None) -> None:
     """Annotate one picture. Raises ValueError where it cannot be read."""
     try:
-        # Pillow refuses a truncated file, where OpenCV returns the half that is there.
-        image_bgr = np.ascontiguousarray(detection_utils.read_image(str(file), format="BGR"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"cannot be read as a picture: {error}") from error
-    _, content = cv2.imencode(target.suffix, annotate(image_bgr, file_name=str(file)))
-    with atomic_write(target) as out:
-        out.write(content.tobytes())
+        image_bgr = read_picture(file, bgr=True)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"cannot be read as a picture: {error.__cause__ or error}") from error
+    write_picture(target, annotate(image_bgr, camera, file_name=str(file)), bgr=True)
 
 
-def annotate_video(annotate: Annotator, file: Path, target: Path) -> None:
+def annotate_video(annotate: Annotator, file: Path, target: Path, camera: Camera | None = None) -> None:
     """Annotate a video frame by frame, without holding it in memory. Raises ValueError where it cannot be read."""
     video = cv2.VideoCapture(str(file))
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")  # OpenCV picks the format by suffix
@@ -152,7 +170,7 @@ def annotate_video(annotate: Annotator, file: Path, target: Path) -> None:
     try:
         frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))  # what the file claims; can be wrong
         for index, frame in enumerate(track(_frames(video), total=frames, label=file.name)):
-            drawn = annotate(frame, file_name=str(file), frame=index)
+            drawn = annotate(frame, camera, fixed_view=True, file_name=str(file), frame=index)
             if writer is None:
                 writer = _open_writer(str(temporary), video.get(cv2.CAP_PROP_FPS), frame.shape[1], frame.shape[0])
             writer.write(drawn)
@@ -189,6 +207,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", nargs="+", required=True, help="pictures, videos, folders, patterns like 'a/*.png'")
     parser.add_argument("--output", required=True, help="folder for annotated copies and predictions.json")
     parser.add_argument("--confidence", type=float, default=0.5, help="lowest score to draw and write (default: 0.5)")
+    parser.add_argument("--calib", default="", metavar="FILE|DIR", help="calibration, for models that estimate 3D")
+    parser.add_argument("--denorm", default="", metavar="FILE|DIR", help="ground plane in the camera frame")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, e.g. MODEL.WEIGHTS model.pth")
     args = parser.parse_intermixed_args(argv)
@@ -207,7 +227,13 @@ def split_pairs(inputs: list[str]) -> tuple[list[str], list[str]]:
     return inputs, []
 
 
-def run(cfg: CfgNode, inputs: Sequence[str], output: str | Path, confidence: float = 0.5) -> int:
+def run(
+    cfg: CfgNode,
+    inputs: Sequence[str],
+    output: str | Path,
+    confidence: float = 0.5,
+    cameras: CameraFiles | None = None,
+) -> int:
     """Annotate inputs into a folder; returns the number of inputs that failed.
 
     Raises:
@@ -224,9 +250,10 @@ def run(cfg: CfgNode, inputs: Sequence[str], output: str | Path, confidence: flo
         results = annotate.results
         for file, target in track(list(zip(files, targets)), label="files"):
             try:
-                (annotate_video if file.suffix.lower() in VIDEOS else annotate_image)(annotate, file, target)
+                draw = annotate_video if file.suffix.lower() in VIDEOS else annotate_image
+                draw(annotate, file, target, cameras(file) if cameras else None)
                 written += 1
-            except ValueError as error:
+            except (ValueError, FileNotFoundError) as error:
                 logger.error("%s: %s", file, error)
                 problems.append(f"{file}: {error}")
     write_json(folder / "predictions.json", results)
@@ -241,7 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logger(name="d2ext")
     args = parse_arguments(argv)
     try:
-        return 1 if run(setup_cfg(args), args.input, args.output, args.confidence) else 0
+        cameras = CameraFiles(args.calib, args.denorm)
+        return 1 if run(setup_cfg(args), args.input, args.output, args.confidence, cameras) else 0
     except (ValueError, FileNotFoundError) as error:
         logger.error("%s", error)
         return 1

@@ -70,6 +70,47 @@ def objects_of(found: Instances) -> SceneObjects:
     )
 
 
+def poses_of(found: Instances, camera: Camera | None) -> list[dict]:
+    """The 3D box of each object as JSON can hold it; empty dicts for models without.
+
+    `rotation_y` turns about the normal of the camera's ground plane, without one about the camera's y axis.
+    """
+    if not found.has("pred_boxes3d"):
+        return [{}] * len(found)
+    frame = camera.ground_rotation() if camera is not None else None
+    poses = [
+        {"location": row[:3], "dimensions_hwl": row[3:6], "rotation_y": row[6]}
+        for row in found.pred_boxes3d.to_kitti(frame).tolist()
+    ]
+    if found.has("pred_depth_std_m"):
+        for pose, deviation in zip(poses, found.pred_depth_std_m.tolist()):
+            pose["depth_std_m"] = deviation
+    return poses
+
+
+class CameraFiles:
+    """The camera of each input, from calibration files; none without them.
+
+    Args:
+        calib, denorm: a file for all inputs, or a folder with STEM.txt for each; "" for none.
+    Raises:
+        ValueError: a ground plane without a calibration.
+    """
+
+    def __init__(self, calib: str = "", denorm: str = ""):
+        if denorm and not calib:
+            raise ValueError("--denorm gives the ground plane of a camera, which --calib must give")
+        self.calib, self.denorm = calib, denorm
+
+    def __call__(self, file: Path) -> Camera | None:
+        """Raises FileNotFoundError, ValueError as `read_camera`."""
+        if not self.calib:
+            return None
+        paths = {"calib_file": self.calib, "denorm_file": self.denorm}
+        folders = {key: str(Path(p) / f"{file.stem}.txt") if Path(p).is_dir() else p for key, p in paths.items() if p}
+        return read_camera({"file_name": str(file), **folders})
+
+
 Find = Callable[[Mapping[str, Any], Camera | None], SceneObjects]
 
 

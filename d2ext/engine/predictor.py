@@ -15,6 +15,7 @@ from d2ext.config.setup import finalize, make_cfg
 from d2ext.config.validate import dataset_problems
 from d2ext.engine.defaults import load_weights
 from d2ext.modeling.fuse import fuse_for_inference
+from d2ext.structures.camera import Camera
 from d2ext.utils.picture import read_picture
 
 Image = np.ndarray | str | Path
@@ -61,12 +62,15 @@ class Predictor:
         shortest = self.cfg.INPUT.MIN_SIZE_TEST
         self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
 
-    def __call__(self, images: Image | Sequence[Image], **extra: Any) -> dict[str, Any] | list[dict[str, Any]]:
+    def __call__(
+        self, images: Image | Sequence[Image], camera: Camera | None = None, **extra: Any
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """Predict on an image or a list of images.
 
         Args:
             images: (H, W, 3) uint8 arrays, 0..255, in BGR order as cv2.imread gives them, or paths; one or a list.
-            extra: further model inputs that hold for every image, such as its calibration.
+            camera: that took all of them, in their pixels, for models that estimate 3D.
+            extra: further model inputs that hold for every image.
         Returns:
             For each image what the model returns, on the CPU: {"instances": Instances} with pred_boxes (XYXY,
             pixels of the given image), scores and pred_classes. A list for a list.
@@ -75,16 +79,19 @@ class Predictor:
             ValueError: not an image, or an array of another shape or type.
         """
         if isinstance(images, (np.ndarray, str, Path)):
-            return self([images], **extra)[0]
+            return self([images], camera, **extra)[0]
         outputs: list[dict[str, Any]] = []
         for start in range(0, len(images), self.batch_size):
-            inputs = [{**self.prepare(image), **extra} for image in images[start : start + self.batch_size]]
+            inputs = [{**self.prepare(image, camera), **extra} for image in images[start : start + self.batch_size]]
             with torch.no_grad():
                 outputs.extend(_to_cpu(output) for output in self.model(inputs))
         return outputs
 
-    def prepare(self, image: Image) -> dict[str, Any]:
-        """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order."""
+    def prepare(self, image: Image, camera: Camera | None = None) -> dict[str, Any]:
+        """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order.
+
+        With a camera, in pixels of the given image, also "camera", in those of the resized one.
+        """
         path = None if isinstance(image, np.ndarray) else str(image)
         pixels = read_picture(path, bgr=True) if path is not None else check_image(image)
         height, width = pixels.shape[:2]
@@ -92,7 +99,10 @@ class Predictor:
             pixels = pixels[:, :, ::-1]
         resized = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
-        return {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
+        prepared = {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
+        if camera is not None:
+            prepared["camera"] = camera.resized(tensor.shape[2] / width, tensor.shape[1] / height)
+        return prepared
 
 
 def read_config(path: str | Path) -> CfgNode:

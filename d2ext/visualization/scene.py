@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from d2ext.structures.camera import Camera
-from d2ext.visualization.bev import draw_bev, fit_view
+from d2ext.visualization.bev import BevView, draw_bev, fit_view
 from d2ext.visualization.boxes import copy_picture, draw_instances
 from d2ext.visualization.boxes3d import checked_corners, draw_boxes3d
 
@@ -72,7 +72,7 @@ def draw_scene(
     camera: Camera | None = None,
     all_boxes2d: bool = False,
     bev: bool = True,
-    range_m: float | None = None,
+    view: BevView | None = None,
 ) -> np.ndarray:
     """The image with its objects and, if any has a 3D box, the scene from above at its right.
 
@@ -85,8 +85,8 @@ def draw_scene(
         truth: ground truth for comparison.
         camera: of this image; needed where there are 3D boxes to draw.
         all_boxes2d: draw the 2D boxes of objects with a 3D box too.
-        bev: whether to add the view from above.
-        range_m: its range; None fits it to the objects.
+        bev: whether to add the view from above where an object has a 3D box.
+        view: add this one to every picture, as all frames of a video need it; None fits it to the objects.
     Returns:
         (H, W', 3) uint8; W' = W without the view from above.
     """
@@ -102,7 +102,7 @@ def draw_scene(
         class_names,
         truth_boxes_xyxy=flat_truth.boxes_xyxy,
     )
-    if camera is None or not (solid.any() or dashed.any()):
+    if camera is None or not (solid.any() or dashed.any() or view):
         return picture
     deep, deep_truth = objects[solid], truth[dashed]
     # Labelled once: above the 2D box if that is drawn.
@@ -112,7 +112,7 @@ def draw_scene(
     if not bev:
         return picture
     size = (picture.shape[1], picture.shape[0])
-    view = fit_view(size[1], camera, size, np.concatenate([deep.corners, deep_truth.corners]), range_m)
+    view = view or fit_view(size[1], camera, size, np.concatenate([deep.corners, deep_truth.corners]))
     panel = draw_bev(view, camera, size, deep.corners, deep.class_ids, deep_truth.corners, class_names)
     return side_by_side(picture, panel)
 
