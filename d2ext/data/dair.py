@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from d2ext.data.catalog import register_objects
-from d2ext.data.checks import DroppedBoxes
+from d2ext.data.checks import DroppedBoxes, one_entry
 from d2ext.data.dair_files import Frame, frames_of_split, read_boxes, read_frame_camera, read_frames
 from d2ext.data.dair_ground import CameraGround, ground_planes
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
@@ -84,12 +84,13 @@ def load_dair(root: str, split: str = "", hint: str = "") -> list[dict]:
     # Planes belong to cameras. They are fitted to the training frames where those show the camera.
     training = frames_of_split(root, "train", frames) if split in ("val", "test") else []
     training = [frame for frame in training if frame.label.is_file()]
-    scenes = {frame.id: _read_scene(frame, split) for frame in [*training, *chosen]}
-    training_scenes = [scenes[frame.id] for frame in training]
-    chosen_scenes = [scenes[frame.id] for frame in chosen]
-    planes = ground_planes(chosen_scenes, training_scenes)
+    scenes = _read_scenes(chosen, split)
+    planes = ground_planes(scenes, _read_scenes(training, "train"))
     dropped = DroppedBoxes(str(frames[0].label.parent))
-    records = [_record(scene, planes[scene.key], dropped) for scene in chosen_scenes]
+    records = []
+    for scene in scenes:
+        with one_entry():
+            records.append(_record(scene, planes[scene.key], dropped))
     dropped.finish()
     logger.info("%s %s: %d frames, %d cameras", root, split, len(records), len(planes))
     return records
@@ -110,6 +111,14 @@ class Scene:
         """(M, 3) bottom centres of the road users."""
         rows = [row for _, row in self.boxes or () if row["has_3d"] and row["type"] not in TYPES.others]
         return np.array([row["location"] for row in rows]).reshape(-1, 3)
+
+
+def _read_scenes(frames: list[Frame], split: str) -> list[Scene]:
+    scenes = []
+    for frame in frames:
+        with one_entry():
+            scenes.append(_read_scene(frame, split))
+    return scenes
 
 
 def _read_scene(frame: Frame, split: str) -> Scene:

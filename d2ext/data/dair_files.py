@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from d2ext.data.checks import one_entry
 from d2ext.data.frames import existing, has_3d, read_split
 from d2ext.data.label_types import LabelTypes
 
@@ -143,9 +144,10 @@ def read_boxes(
     rows = []
     for number, entry in enumerate(entries, 1):
         where = f"{frame.label} object {number}"
-        if not isinstance(entry, dict):
-            raise ValueError(f"{where} is no object with type, 2d_box, ...: {entry}")
-        rows.append((where, _row(entry, types, rotation, translation, where)))
+        with one_entry():
+            if not isinstance(entry, dict):
+                raise ValueError(f"{where} is no object with type, 2d_box, ...: {entry}")
+            rows.append((where, _row(entry, types, rotation, translation, where)))
     return rows
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from d2ext.data import register_by_name
 from d2ext.data.calibration import read_camera
+from d2ext.data.checks import collected_defects
 from d2ext.data.dair import load_dair
 from d2ext.data.dair_files import nearest_rotation
 from d2ext.data.rope3d import load_rope3d
@@ -266,6 +267,17 @@ def test_missing_and_broken_files_are_named(dair, tmp_path):
         load_dair(str(dair), "train")
     with pytest.raises(FileNotFoundError, match=r"data_info\.json does not exist\. To get it: ask"):
         load_dair(str(tmp_path / "nowhere"), hint="ask")
+
+
+def test_all_defects_can_be_listed(dair):
+    side = dair / "single-infrastructure-side"
+    _set(side / LABEL, (1, "type"), "Boat")
+    (side / "image/000002.jpg").unlink()
+    (side / "calib/camera_intrinsic/000003.json").unlink()
+    with collected_defects() as defects:
+        records = load_dair(str(dair), "train")
+    assert [r["image_id"] for r in records] == ["000000", "000001", "000006", "000007", "000008"]
+    assert [next(n for n in ("Boat", "000002", "000003") if n in d) for d in defects] == ["Boat", "000003", "000002"]
 
 
 def test_generated_frames_written_in_this_layout_project_to_their_boxes(tmp_path):
