@@ -106,3 +106,10 @@ def test_mutual_best_as_a_table_says_it(rows):
     order = np.random.default_rng(0).permutation(len(p))
     got = mutual_best(Pairs(t[order], p[order], table[p, t][order]), 0.5)
     assert sorted(zip(*(x.tolist() for x in got))) == sorted(expected)
+
+
+def test_the_published_distance_forgives_a_change_of_axes():
+    truth, permuted = changed(x=10, y=20, z=30, w=1e-6, l=1e-6), changed(x=30, y=10, z=20, w=1e-6, l=1e-6)
+    assert score(truth, permuted, "compat")["AGS"] == pytest.approx(1, abs=1e-6)
+    assert score(truth, permuted, "true")["AGS"] < 0.3
+    assert score(truth, permuted, "compat")["ACS"] < 0.4
