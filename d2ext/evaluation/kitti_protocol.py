@@ -60,6 +60,7 @@ def evaluate_kitti(
         min_overlaps: IoU above which a match counts, by class; default KITTI's, 0.5 for classes that KITTI lacks.
         extra_overlaps: further ones, by class; their metrics are named as "3d@0.5".
         neighbors: class -> types that are ignored truths of it.
+        Truths without a 3D box are ignored in bev and 3d.
     Returns:
         class -> metric ("bbox", "aos", "bev", "3d", and those at extra overlaps) -> "R40" and "R11" -> values for
         easy, moderate and hard. NaN: no counted objects; aos where a detection's alpha is -10; bev and 3d where there
@@ -110,6 +111,11 @@ def truth_flags(truth: Objects, name: str, neighbors: Sequence[str], difficulty:
     return np.where(same & ~ignored, COUNTED, np.where(same | near, IGNORED, ABSENT))
 
 
+def without_flat(flags: np.ndarray, truth: Objects) -> np.ndarray:
+    """(G,) the flags for measures in 3D: truths without a 3D box cannot be found there and are ignored."""
+    return np.where((flags == COUNTED) & ~truth.has_3d, IGNORED, flags)
+
+
 def prediction_flags(predictions: Objects, name: str, difficulty: Difficulty) -> np.ndarray:
     """(D,) flags of predictions for one class: small ones of every class are ignored, as the published program does."""
     small = np.abs(predictions.height_px) < difficulty.min_height_px
@@ -125,12 +131,14 @@ def _evaluate_class(overlaps: Overlaps, name: str, min_overlap: float, neighbors
         flags = truth_flags(truth, name, neighbors, difficulty), prediction_flags(predictions, name, difficulty)
         for metric in ("bbox", "bev", "3d"):
             image = metric == "bbox"
+            truth_flag = flags[0] if image else without_flat(flags[0], truth)
             curve = precision_curve(
                 overlaps.pairs[metric],
                 min_overlap,
                 predictions.scores,
                 truth.frame,
-                *flags,
+                truth_flag,
+                flags[1],
                 excused=overlaps.excused(min_overlap) if image else None,
                 similarity=alike if image else None,
             )
