@@ -53,6 +53,26 @@ OURS = {
     "TEST_SEED": 0,  # with the image id it seeds the noise of an image
 }
 
+POSE = {
+    "ENABLED": False,  # location, size and heading beside the 2D boxes; needs cameras and 3D labels
+    "NUM_POSE": 2,  # layers of a stage's pose tower
+    # Class means h, w, l in m, one triple a class; filled from the training data if empty.
+    "DIMENSION_PRIORS": (),
+    "GRADIENT_TO_2D": False,  # pose losses train the decoder and the backbone too
+    "DEPTH": "fused",  # fused | direct | plane | height: the way to depth in testing
+    "USE_GIVEN_GROUND": True,  # False: RGB and intrinsics alone, the ground plane is guessed from the picture
+    "GROUND_PREDICTION": True,  # guess the ground plane (with variance) from the picture
+    "SHARED_GROUND_ERROR": True,  # let all objects of an image correct its plane together
+    # How far a given plane is trusted in testing: standard deviations of roll and pitch in degrees, of height relative.
+    "GROUND_STD": (0.1, 0.1, 0.005),
+    # Levels of the deviation (degrees) of the planes given in training, one drawn an image; and the share of images
+    # whose plane is withheld.
+    "GROUND_JITTER": (0.02, 0.25, 0.5, 1.0),
+    "GROUND_DROPOUT": 0.25,
+    "SCORE_EXPONENTS": (1.0, 1.0),  # of the 2D score and of the predicted 3D overlap in the final score
+    "WEIGHTS": {"xy": 1.0, "z": 1.0, "dims": 1.0, "depth": 0.5, "heading": 0.5, "quality": 0.5, "ground": 0.5},
+}
+
 
 def add_diffusion_det_config(cfg: CN) -> None:
     """Add the keys of DiffusionDet and the common ones to a Detectron2 config, in place; idempotent."""
@@ -60,7 +80,13 @@ def add_diffusion_det_config(cfg: CN) -> None:
     set_default(cfg.MODEL, "DiffusionDet", CN())
     for key, value in {**PUBLISHED, **OURS}.items():
         set_default(cfg.MODEL.DiffusionDet, key, value)
+    set_default(cfg.MODEL.DiffusionDet, "POSE", CN())
+    for key, value in POSE.items():
+        set_default(cfg.MODEL.DiffusionDet.POSE, key, CN(value) if isinstance(value, dict) else value)
     set_default(cfg.INPUT, "COLOR_JITTER", 0.0)  # brightness, contrast and saturation each vary by up to this share
+    # Objects whose label says more than this (KITTI, Rope3D) are not trained on: occluded 0 to 3, truncated share.
+    set_default(cfg.INPUT, "MAX_OCCLUDED", 3)
+    set_default(cfg.INPUT, "MAX_TRUNCATED", 1.0)
 
 
 def finalize(cfg: CN) -> None:
@@ -69,6 +95,11 @@ def finalize(cfg: CN) -> None:
         from d2ext.data import num_classes_of
 
         cfg.MODEL.DiffusionDet.NUM_CLASSES = num_classes_of(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
+    pose = cfg.MODEL.DiffusionDet.POSE
+    if pose.ENABLED and not len(pose.DIMENSION_PRIORS):
+        from .mapper import mean_dimensions
+
+        pose.DIMENSION_PRIORS = mean_dimensions(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
 
 
 def check(cfg: CN) -> list[str]:
@@ -113,8 +144,38 @@ def check(cfg: CN) -> list[str]:
         wrong("USE_FED_LOSS", "needs USE_FOCAL True")
     if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
         wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
+    problems += pose_problems(node)
     data = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     return problems + class_count_problems("MODEL.DiffusionDet.NUM_CLASSES", node.NUM_CLASSES, data)
+
+
+def pose_problems(node: CN) -> list[str]:
+    """Contradictions below MODEL.DiffusionDet.POSE."""
+    from .pose_head import BRANCHES
+
+    pose, problems = node.POSE, []
+
+    def wrong(key: str, cure: str) -> None:
+        problems.append(f"MODEL.DiffusionDet.POSE.{key} is {pose[key]!r}: {cure}")
+
+    if pose.DEPTH not in ("fused", *BRANCHES):
+        wrong("DEPTH", f"choose fused, {', '.join(BRANCHES)}")
+    if pose.NUM_POSE < 1:
+        wrong("NUM_POSE", "must be at least 1")
+    if len(pose.GROUND_STD) != 3 or min(pose.GROUND_STD) < 0:
+        wrong("GROUND_STD", "three numbers from 0: roll and pitch in degrees, relative height")
+    if not len(pose.GROUND_JITTER) or min(pose.GROUND_JITTER) < 0:
+        wrong("GROUND_JITTER", "one or more deviations in degrees; (0.0,) switches jitter off")
+    if not 0 <= pose.GROUND_DROPOUT <= 1:
+        wrong("GROUND_DROPOUT", "choose a share from 0 to 1")
+    if len(pose.SCORE_EXPONENTS) != 2 or min(pose.SCORE_EXPONENTS) < 0:
+        wrong("SCORE_EXPONENTS", "two numbers from 0: of the 2D score, of the quality")
+    if pose.ENABLED and not pose.GROUND_PREDICTION and pose.GROUND_DROPOUT > 0:
+        wrong("GROUND_DROPOUT", "nothing replaces a withheld plane while GROUND_PREDICTION is False; set it to 0")
+    priors = pose.DIMENSION_PRIORS
+    if pose.ENABLED and (len(priors) != node.NUM_CLASSES or any(len(p) != 3 or min(p) <= 0 for p in priors)):
+        wrong("DIMENSION_PRIORS", f"{node.NUM_CLASSES} triples of h, w, l in m, or () for those of the training data")
+    return problems
 
 
 register_finalizer(META_ARCHITECTURE, finalize)

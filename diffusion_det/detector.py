@@ -1,6 +1,7 @@
 """The registered meta-architecture: images in, losses or objects out."""
 
 import logging
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -13,9 +14,15 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils import comm
 from torch import Tensor, nn
 
+from d2ext.structures import Camera
+
+from .cameras import Cameras
 from .head import DIFFUSION_HEAD_REGISTRY
 from .losses import SetCriterion
 from .matcher import Targets
+from .pose_estimator import PoseEstimator
+from .pose_head import GroundHead, PoseHead
+from .pose_losses import PoseCriterion, PoseTargets
 from .refine import Detections, denoise, denoise_as_published, select_objects
 from .sampler import build_sampler
 from .schedule import CosineSchedule
@@ -48,6 +55,7 @@ class DiffusionDet(nn.Module):
         ensemble: report the union of all steps.
         compat: numerically the published code.
         test_seed: with the image id it seeds the noise of an image.
+        pose: reads 3D pose off the decoder, or None.
     """
 
     default_mapper = "DiffusionDetMapper"
@@ -74,6 +82,7 @@ class DiffusionDet(nn.Module):
         ensemble: bool,
         compat: bool,
         test_seed: int = 0,
+        pose: PoseEstimator | None = None,
     ):
         super().__init__()
         self.backbone, self.head, self.criterion = backbone, head, criterion
@@ -85,6 +94,7 @@ class DiffusionDet(nn.Module):
         self.scale, self.sampler, self.eta, self.sample_step = scale, sampler, eta, sample_step
         self.renewal_thresh, self.nms_thresh, self.ensemble = renewal_thresh, nms_thresh, ensemble
         self.compat, self.test_seed = compat, test_seed
+        self.pose = pose
         self.register_load_state_dict_pre_hook(_drop_published_buffers)
 
     @classmethod
@@ -128,6 +138,7 @@ class DiffusionDet(nn.Module):
             "ensemble": node.ENSEMBLE,
             "compat": node.OFFICIAL_COMPAT,
             "test_seed": node.TEST_SEED,
+            "pose": build_pose(cfg, shapes[in_features[-1]].stride) if node.POSE.ENABLED else None,
         }
 
     @property
@@ -140,10 +151,12 @@ class DiffusionDet(nn.Module):
         Args:
             batched_inputs: per image `image` (3, H, W) in 0..255 of INPUT.FORMAT; `height`, `width` of the output
                 (default: the input's); in training `instances` with gt_boxes and gt_classes; in testing optionally
-                `image_id` or `file_name`, which seed the noise.
+                `image_id` or `file_name`, which seed the noise. With pose also `camera`, a Camera in pixels of
+                `image`, and in training gt_boxes3d and gt_has_3d (see DiffusionDetMapper).
         Returns:
             in training the weighted losses by name; else per image {"instances": Instances} with pred_boxes (pixels
-            of the output), scores and pred_classes.
+            of the output), scores and pred_classes. With pose also pred_boxes3d (Boxes3D, camera frame, m),
+            pred_depth_std_m (N,), and scores_2d (N,): `scores` is then that times the expected 3D overlap.
         """
         images = self.preprocess(batched_inputs)
         features = self.features(images)
@@ -151,11 +164,34 @@ class DiffusionDet(nn.Module):
         if self.training:
             return self._losses(batched_inputs, features, whwh)
         generators = [image_generator(x, self.test_seed) for x in batched_inputs]
-        found = self.detect(features, whwh, generators)
+        cameras = None if self.pose is None else Cameras.from_list(camera_list(batched_inputs), self.device)
+        found = self.detect(features, whwh, generators, cameras)
+        instances = [to_instances(d, size) for d, size in zip(found, images.image_sizes)]
+        if self.pose is not None:
+            self._add_pose(instances, found, batched_inputs, features[-1], cameras)
         return [
-            {"instances": to_instances(d, size, x.get("height", size[0]), x.get("width", size[1]))}
-            for d, size, x in zip(found, images.image_sizes, batched_inputs)
+            {"instances": detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))}
+            for i, x in zip(instances, batched_inputs)
         ]
+
+    def _add_pose(
+        self,
+        instances: list[Instances],
+        found: list[Detections],
+        batched_inputs: list[dict],
+        coarsest: Tensor,
+        cameras: Cameras,
+    ) -> None:
+        """Fill the 3D fields, best score first."""
+        given = self.pose.given(camera_list(batched_inputs), self.device)
+        ground, _ = self.pose.grounds(given, coarsest, [i.image_size for i in instances], cameras)
+        for i, detections in enumerate(found):
+            one = torch.tensor([i], device=self.device)
+            boxes3d, scores, std = self.pose.boxes3d(detections, cameras[one], ground[one])
+            objects = instances[i]
+            objects.pred_boxes3d, objects.pred_depth_std_m = boxes3d, std
+            objects.scores_2d, objects.scores = objects.scores, scores
+            instances[i] = objects[scores.argsort(descending=True, stable=True)]
 
     def with_tta(self, cfg) -> nn.Module:
         """This detector under the test-time augmentation of TEST.AUG."""
@@ -175,15 +211,35 @@ class DiffusionDet(nn.Module):
         instances = [x["instances"].to(self.device) for x in batched_inputs]
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
         boxes, t = noisy_training_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
-        logits, pred_boxes = self.head(features, boxes, t)
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
-        if self.compat:
-            return self.criterion(logits, pred_boxes, targets)
-        return self.criterion(logits, pred_boxes, targets, mean_over_processes)
+        mean = (lambda counts: counts) if self.compat else mean_over_processes
+        if self.pose is None:
+            logits, pred_boxes = self.head(features, boxes, t)
+            return self.criterion(logits, pred_boxes, targets, mean)
+        logits, pred_boxes, decoded = self.head.refine(features, boxes, t)
+        matched = self.criterion.assign(logits, pred_boxes, targets)
+        losses = self.criterion(logits, pred_boxes, targets, mean, matched)
+        stages = len(matched)
+        return losses | self.pose.losses(
+            camera_list(batched_inputs),
+            [i.image_size for i in instances],
+            features[-1],
+            (pred_boxes[-stages:], decoded[-stages:]),
+            matched,
+            targets,
+            PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances]),
+            mean((matched >= 0).flatten(1).sum(1).float()).clamp(min=1),
+        )
 
     @torch.no_grad()
-    def detect(self, features: list[Tensor], whwh: Tensor, generators: Sequence[torch.Generator]) -> list[Detections]:
-        """Objects from features of B images, in pixels of the network input."""
+    def detect(
+        self,
+        features: list[Tensor],
+        whwh: Tensor,
+        generators: Sequence[torch.Generator],
+        cameras: Cameras | None = None,
+    ) -> list[Detections]:
+        """Objects from features of B images, in pixels of the network input; with cameras, pose rows as a column."""
         options = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
@@ -193,13 +249,21 @@ class DiffusionDet(nn.Module):
         }
         sampler = build_sampler(self.sampler, self.schedule, self.eta)
         if self.compat and self.sample_step > 1 and len(whwh) > 1:  # the published loop takes one image at a time
-            parts = [self.detect([f[i : i + 1] for f in features], whwh[i : i + 1], []) for i in range(len(whwh))]
+            ones = torch.arange(len(whwh), device=whwh.device)[:, None]
+            parts = [
+                self.detect([f[i] for f in features], whwh[i], [], None if cameras is None else cameras[i])
+                for i in ones
+            ]
             return [part[0] for part in parts]
 
-        def predict(boxes_xyxy: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        def predict(boxes_xyxy: Tensor, t: int) -> tuple[Tensor, ...]:
             levels = torch.full((len(whwh),), t, dtype=torch.long, device=self.device)
-            logits, boxes = self.head(features, boxes_xyxy, levels)
-            return logits[-1].float(), boxes[-1].float()
+            if cameras is None:
+                logits, boxes = self.head(features, boxes_xyxy, levels)
+                return logits[-1].float(), boxes[-1].float()
+            logits, boxes, decoded = self.head.refine(features, boxes_xyxy, levels)
+            rows = self.pose.rows(decoded[-1], boxes[-1].float(), cameras, self.pose.head.num_stages - 1)
+            return logits[-1].float(), boxes[-1].float(), rows
 
         if self.compat:
             results = denoise_as_published(predict, sampler, whwh, **options)
@@ -268,12 +332,50 @@ def image_generator(image: dict, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
 
 
-def to_instances(found: Detections, image_size: tuple[int, int], height: int, width: int) -> Instances:
-    """Detections in pixels of the network input as Instances of the wanted size, clipped, without empty boxes."""
+def to_instances(found: Detections, image_size: tuple[int, int]) -> Instances:
+    """Detections as Instances, all in pixels of the network input."""
     instances = Instances(image_size)
     instances.pred_boxes = Boxes(found.boxes_xyxy)
     instances.scores, instances.pred_classes = found.scores, found.classes
-    return detector_postprocess(instances, height, width)
+    return instances
+
+
+def camera_list(batched_inputs: list[dict]) -> list[Camera]:
+    """The cameras of a batch.
+
+    Raises:
+        ValueError: an image has none.
+    """
+    for x in batched_inputs:
+        if not isinstance(x.get("camera"), Camera):
+            raise ValueError(
+                f"image {x.get('file_name', '')!r} comes without a camera, which 3D pose needs: give `camera` "
+                "(a d2ext.structures.Camera with its intrinsics), or set MODEL.DiffusionDet.POSE.ENABLED False "
+                "for 2D boxes alone"
+            )
+    return [x["camera"] for x in batched_inputs]
+
+
+def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
+    """What MODEL.DiffusionDet.POSE describes."""
+    node = cfg.MODEL.DiffusionDet
+    pose = node.POSE
+    roll, pitch, height = pose.GROUND_STD
+    return PoseEstimator(
+        head=PoseHead(
+            num_stages=node.NUM_HEADS, num_classes=node.NUM_CLASSES, dim=node.HIDDEN_DIM, num_pose=pose.NUM_POSE
+        ),
+        ground_head=GroundHead(node.HIDDEN_DIM, coarsest_stride) if pose.GROUND_PREDICTION else None,
+        criterion=PoseCriterion(dict(pose.WEIGHTS), torch.tensor(pose.DIMENSION_PRIORS), node.NUM_CLASSES),
+        depth=pose.DEPTH,
+        use_given_ground=pose.USE_GIVEN_GROUND,
+        shared_ground_error=pose.SHARED_GROUND_ERROR,
+        ground_std=(math.radians(pitch), math.radians(roll), height),
+        jitter_std=[math.radians(level) for level in pose.GROUND_JITTER],
+        ground_dropout=pose.GROUND_DROPOUT,
+        score_exponents=pose.SCORE_EXPONENTS,
+        gradient_to_2d=pose.GRADIENT_TO_2D,
+    )
 
 
 def mean_over_processes(counts: Tensor) -> Tensor:

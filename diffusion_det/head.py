@@ -20,7 +20,8 @@ from d2ext.layers import PyramidPooler
 DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
 DIFFUSION_HEAD_REGISTRY.__doc__ = """
 Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
-`head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`.
+`head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`. Heads that pose is read off also have
+`head.refine(features, boxes_xyxy, t, hint=None)`, see DynamicHead.
 """
 
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
@@ -109,8 +110,8 @@ class Stage(nn.Module):
         self.bboxes_delta = nn.Linear(dim, 4)
 
     def forward(
-        self, pooled: Tensor, boxes_xyxy: Tensor, queries: Tensor | None, time: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, pooled: Tensor, boxes_xyxy: Tensor, queries: Tensor | None, time: Tensor, hint: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Refine boxes given the features under them.
 
         Args:
@@ -118,12 +119,14 @@ class Stage(nn.Module):
             boxes_xyxy: (B, N, 4) pixels.
             queries: (B, N, C) of the stage before, None in the first.
             time: (B, 4 * C) embedded noise level.
+            hint: (B, N, C) added to the queries that the first stage makes.
         Returns:
-            logits (B, N, K), boxes (B, N, 4), queries (B, N, C) before modulation by time.
+            logits (B, N, K), boxes (B, N, 4), queries (B, N, C) before and features (B, N, C) after modulation by time.
         """
         batch, count = boxes_xyxy.shape[:2]
         if queries is None:
             queries = pooled.mean(1).view(batch, count, -1)
+            queries = queries if hint is None else queries + hint
         attended = self.self_attn(queries, queries, queries, need_weights=False)[0]
         x = self.norm1(queries + self.dropout(attended)).flatten(0, 1)  # (B * N, C)
         x = self.norm2(x + self.dropout(self.inst_interact(x, pooled)))
@@ -134,7 +137,7 @@ class Stage(nn.Module):
         feature = queries * (scale + 1) + shift
         logits = self.class_logits(self.cls_module(feature))
         deltas = self.bboxes_delta(self.reg_module(feature))
-        return logits, apply_deltas(deltas, boxes_xyxy), queries
+        return logits, apply_deltas(deltas, boxes_xyxy), queries, feature
 
 
 def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
@@ -236,14 +239,26 @@ class DynamicHead(nn.Module):
         Returns:
             logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
         """
+        return self.refine(features, boxes_xyxy, t)[:2]
+
+    def refine(
+        self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor, hint: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with what further heads read from.
+
+        Args:
+            hint: (B, N, C) added to the queries of the first stage.
+        Returns:
+            logits (S, B, N, K), boxes_xyxy (S, B, N, 4), features modulated by time (S, B, N, C).
+        """
         dtype = self.time_mlp[1].weight.dtype
         time = self.time_mlp[1:](self.time_mlp[0](t).to(dtype))
         pool = PyramidPooler(features, self.strides, self.pooled_side, self.sampling_ratio, self.canonical_size)
         boxes, queries = boxes_xyxy.to(dtype), None
-        all_logits, all_boxes = [], []
+        outputs = []
         for stage in self.head_series:
-            logits, boxes, queries = stage(pool(boxes), boxes, queries, time)
-            all_logits.append(logits)
-            all_boxes.append(boxes)
+            logits, boxes, queries, feature = stage(pool(boxes), boxes, queries, time, hint)
+            outputs.append((logits, boxes, feature))
             boxes = boxes.detach()
-        return torch.stack(all_logits), torch.stack(all_boxes)
+        logits, boxes, features = (torch.stack(parts) for parts in zip(*outputs))
+        return logits, boxes, features

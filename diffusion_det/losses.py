@@ -99,26 +99,42 @@ class SetCriterion(nn.Module):
             as_published=self.as_published,
         )
 
+    def assign(self, logits: Tensor, boxes_xyxy: Tensor, targets: Targets) -> Tensor:
+        """Matches of the supervised stages: all, or the last alone without deep supervision.
+
+        Args:
+            logits: (S, B, N, K), boxes_xyxy: (S, B, N, 4) pixels.
+        Returns:
+            (S or 1, B, N) index of the object of each query, -1 for none.
+        """
+        if not self.deep_supervision:
+            logits, boxes_xyxy = logits[-1:], boxes_xyxy[-1:]
+        logits, boxes = logits.detach().flatten(0, 1).float(), boxes_xyxy.detach().flatten(0, 1).float()
+        return self.match(logits, boxes, targets.repeat(len(boxes_xyxy))).view(boxes_xyxy.shape[:3])
+
     def forward(
         self,
         logits: Tensor,
         boxes_xyxy: Tensor,
         targets: Targets,
         mean_over_processes: Callable[[Tensor], Tensor] = lambda counts: counts,
+        matched: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Weighted losses by name; stages before the last carry the suffix _0, _1, ...
 
         Args:
             logits: (S, B, N, K), boxes_xyxy: (S, B, N, 4) pixels.
+            matched: what `assign` returns for the same arguments, if it is known already.
             mean_over_processes: averages the (S,) numbers of matched queries over the processes of a training, so
                 that splitting a batch over processes does not change its losses.
         """
-        if not self.deep_supervision:
-            logits, boxes_xyxy = logits[-1:], boxes_xyxy[-1:]
+        if matched is None:
+            matched = self.assign(logits, boxes_xyxy, targets)
+        logits, boxes_xyxy = logits[-len(matched) :], boxes_xyxy[-len(matched) :]
         stages, batch, count = logits.shape[:3]
         every = targets.repeat(stages)
         logits, boxes = logits.flatten(0, 1).float(), boxes_xyxy.flatten(0, 1).float()
-        matched = self.match(logits.detach(), boxes.detach(), every)  # (S * B, N)
+        matched = matched.flatten(0, 1)  # (S * B, N)
         positive = matched >= 0
         number = mean_over_processes(positive.view(stages, -1).sum(1).to(logits.dtype)).clamp(min=1)  # (S,)
 

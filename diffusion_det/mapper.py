@@ -1,14 +1,19 @@
 """From a dataset dict to the input of DiffusionDet: read, augment, resize, as tensors."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from d2ext.data.calibration import read_camera
+from d2ext.data.catalog import class_names_of
 from d2ext.data.checks import read_image_checked
 from d2ext.data.registry import MAPPER_REGISTRY
+from d2ext.data.transforms3d import mirror_rows, transform_camera
 
 # The published crop: the image is first shrunk to one of these short sides, then a part of it is cut out.
 CROP_SHORT_SIDES = (400, 500, 600)
@@ -21,12 +26,14 @@ class DiffusionDetMapper:
     Random draws come from numpy's global state, which the loader seeds for each sample.
 
     Args:
-        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, CROP, MIN_SIZE_TRAIN, ...) and INPUT.COLOR_JITTER.
+        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, CROP, MIN_SIZE_TRAIN, ...) and INPUT.COLOR_JITTER; with
+            MODEL.DiffusionDet.POSE.ENABLED cameras and 3D labels are attached.
         is_train: augment and attach `instances`; else only resize.
     """
 
     def __init__(self, cfg, is_train: bool = True):
-        self.is_train, self.format = is_train, cfg.INPUT.FORMAT
+        self.is_train, self.format, self.with_pose = is_train, cfg.INPUT.FORMAT, cfg.MODEL.DiffusionDet.POSE.ENABLED
+        self.max_occluded, self.max_truncated = cfg.INPUT.MAX_OCCLUDED, cfg.INPUT.MAX_TRUNCATED
         part = "TRAIN" if is_train else "TEST"
         sizes, longest = cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"]
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
@@ -54,9 +61,12 @@ class DiffusionDetMapper:
         """Read and transform one image.
 
         Returns:
-            the dict with `image` (3, H, W) uint8 in the configured channel order and, in training, `instances`.
+            the dict with `image` (3, H, W) uint8 in the configured channel order and, in training, `instances`. With
+            pose also `camera`, a Camera in pixels of `image`, and in `instances` gt_boxes3d (M, 7), rows x, y, z, h, w,
+            l, ry as the data set defines them, and gt_has_3d (M,).
         Raises:
-            FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says.
+            FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says;
+                calibration missing or wrong.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image_checked(dataset_dict, self.format)
@@ -69,13 +79,57 @@ class DiffusionDetMapper:
             raise ValueError(
                 f"{dataset_dict['file_name']}: its data set has no annotations, so it cannot be trained on"
             )
-        annotations = dataset_dict.pop("annotations", [])
+        annotations = [a for a in dataset_dict.pop("annotations", []) if self._is_of_use(a)]
+        mirrored = False
+        if self.with_pose:
+            dataset_dict["camera"], mirrored = transform_camera(read_camera(dataset_dict), transforms)
         if self.is_train:
-            annotations = [
-                utils.transform_instance_annotations(a, transforms, image.shape[:2])
-                for a in annotations
-                if not a.get("iscrowd", 0)
-            ]
-            instances = utils.annotations_to_instances(annotations, image.shape[:2])
+            boxes = [utils.transform_instance_annotations(a, transforms, image.shape[:2]) for a in annotations]
+            instances = utils.annotations_to_instances(boxes, image.shape[:2])
+            if self.with_pose:
+                instances.gt_boxes3d, instances.gt_has_3d = pose_labels(annotations, mirrored)
             dataset_dict["instances"] = utils.filter_empty_instances(instances)
         return dataset_dict
+
+    def _is_of_use(self, annotation: dict) -> bool:
+        return (
+            not annotation.get("iscrowd", 0)
+            and annotation.get("occluded", 0) <= self.max_occluded
+            and annotation.get("truncated", 0.0) <= self.max_truncated
+        )
+
+
+def pose_labels(annotations: list[dict], mirrored: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (M, 7) float32 and whether each object has a pose at all (M,)."""
+    known = [bool(a.get("has_3d", "location" in a)) for a in annotations]
+    rows = [
+        [*a["location"], *a["dimensions_hwl"], a["rotation_y"]] if has else [0.0, 0, 1, 1, 1, 1, 0]
+        for a, has in zip(annotations, known)
+    ]
+    array = np.array(rows, dtype=np.float64).reshape(-1, 7)
+    if mirrored:
+        array = mirror_rows(array)
+    return torch.as_tensor(array, dtype=torch.float32), torch.tensor(known, dtype=torch.bool)
+
+
+def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
+    """Mean h, w, l in m of each class over data sets with 3D labels.
+
+    Raises:
+        ValueError: a class has no object with a size.
+    """
+    names = class_names_of(datasets[0])
+    sizes: list[list] = [[] for _ in names]
+    for dataset in datasets:
+        for record in DatasetCatalog.get(dataset):
+            for a in record.get("annotations", ()):
+                if not a.get("iscrowd", 0) and a.get("has_3d", "location" in a):
+                    sizes[a["category_id"]].append(a["dimensions_hwl"])
+    empty = [name for name, rows in zip(names, sizes) if not rows]
+    if empty:
+        raise ValueError(
+            f"no object of class {', '.join(empty)} in {', '.join(datasets)} has 3D dimensions, so "
+            "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS cannot be found: set it (h, w, l in m for each of "
+            f"{', '.join(names)}), take data with 3D labels or leave MODEL.DiffusionDet.POSE.ENABLED False"
+        )
+    return tuple(tuple(round(float(v), 4) for v in np.mean(rows, axis=0)) for rows in sizes)

@@ -13,17 +13,19 @@ from torchvision.ops import batched_nms
 from .sampler import Sampler
 from .schedule import boxes_to_state, random_unit_boxes, state_to_boxes
 
-# (boxes_xyxy (B, N, 4) pixels, noise level) -> last stage's logits (B, N, K), boxes_xyxy (B, N, 4)
-Predict = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# (boxes_xyxy (B, N, 4) pixels, noise level) -> last stage's logits (B, N, K), boxes_xyxy (B, N, 4) and any number of
+# further columns (B, N, ...) that shall stay with their boxes
+Predict = Callable[[Tensor, int], tuple[Tensor, ...]]
 
 
 @dataclass
 class Detections:
-    """Objects of one image: boxes_xyxy (D, 4) pixels, scores (D,), classes (D,) int64."""
+    """Objects of one image: boxes_xyxy (D, 4) pixels, scores (D,), classes (D,) int64, further columns (D, ...)."""
 
     boxes_xyxy: Tensor
     scores: Tensor
     classes: Tensor
+    columns: tuple[Tensor, ...] = ()
 
 
 def draw(generators: Sequence[torch.Generator], count: int, device: torch.device | str) -> Tensor:
@@ -47,7 +49,7 @@ def denoise(
     scale: float,
     renewal_thresh: float | None = 0.5,
     use_focal: bool = True,
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[Tensor, ...]]:
     """Run all steps; every box that scores at most `renewal_thresh` is replaced after its step.
 
     A replaced box enters at the level that the others have reached: a random box as in training, noised to that level.
@@ -57,15 +59,15 @@ def denoise(
         generators: one per image, on the CPU; each is used in the same order whatever the batch.
         renewal_thresh: None switches renewal off.
     Returns:
-        per step, logits (B, N, K) and boxes (B, N, 4).
+        per step what `predict` returned.
     """
     device = image_whwh.device
     x = draw(generators, count, device)
     renewed, results = None, []
     sampler.start()
     for t, s in sampler.pairs(steps):
-        logits, boxes = predict(state_to_boxes(x, image_whwh, scale), t)
-        results.append((logits, boxes))
+        logits, boxes, *columns = predict(state_to_boxes(x, image_whwh, scale), t)
+        results.append((logits, boxes, *columns))
         if s < 0:
             break
         x0 = boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale)
@@ -89,7 +91,7 @@ def denoise_as_published(
     scale: float,
     renewal_thresh: float | None = 0.5,
     use_focal: bool = True,
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[Tensor, ...]]:
     """The published loop, number for number: global random state, float64 after the first step, renewed boxes are plain
     noise at the end of the list, and of several steps the last is not used.
 
@@ -100,10 +102,10 @@ def denoise_as_published(
     results = []
     sampler.start()
     for t, s in sampler.pairs(steps):
-        logits, boxes = predict(state_to_boxes(x, image_whwh, scale), t)
+        logits, boxes, *columns = predict(state_to_boxes(x, image_whwh, scale), t)
         if s < 0:
             if steps == 1:
-                results.append((logits, boxes))
+                results.append((logits, boxes, *columns))
             break
         x0 = boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale)
         if renewal_thresh is not None:
@@ -112,39 +114,40 @@ def denoise_as_published(
         x = sampler.step(x.double(), x0, t, s, torch.randn_like(x))
         if renewal_thresh is not None:
             x = torch.cat([x, torch.randn(1, count - x.shape[1], 4, device=device)], dim=1)
-        results.append((logits, boxes))
+        results.append((logits, boxes, *columns))
     return results
 
 
 def select_objects(
-    results: Sequence[tuple[Tensor, Tensor]], *, use_focal: bool = True, nms_thresh: float | None = 0.5
+    results: Sequence[tuple[Tensor, ...]], *, use_focal: bool = True, nms_thresh: float | None = 0.5
 ) -> list[Detections]:
     """Merge the predictions of several steps: best N scores of each step, then non-maximum suppression per class.
 
     Args:
-        results: per step, logits (B, N, K) and boxes (B, N, 4).
+        results: per step, logits (B, N, K), boxes (B, N, 4) and further columns (B, N, ...).
         nms_thresh: overlap above which the lower score goes; None keeps all.
     Returns:
         one entry per image, sorted by score where suppression ran.
     """
-    merged = [_top_scores(logits, boxes, use_focal) for logits, boxes in results]
-    scores, classes, boxes = (torch.cat(parts, dim=1) for parts in zip(*merged))
+    merged = [_top_scores(logits, boxes, tuple(columns), use_focal) for logits, boxes, *columns in results]
+    scores, classes, *parts = (torch.cat(column, dim=1) for column in zip(*merged))
     detections = []
     for i in range(len(scores)):
-        found = Detections(boxes[i], scores[i], classes[i])
+        kept = torch.arange(scores.shape[1], device=scores.device)
+        boxes, *columns = (part[i] for part in parts)
         if nms_thresh is not None:
-            keep = batched_nms(found.boxes_xyxy, found.scores, found.classes, nms_thresh)
-            found = Detections(found.boxes_xyxy[keep], found.scores[keep], found.classes[keep])
-        detections.append(found)
+            kept = batched_nms(boxes, scores[i], classes[i], nms_thresh)
+        detections.append(Detections(boxes[kept], scores[i, kept], classes[i, kept], tuple(c[kept] for c in columns)))
     return detections
 
 
-def _top_scores(logits: Tensor, boxes: Tensor, use_focal: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores (B, N), classes (B, N), boxes (B, N, 4): with focal loss one box may report several classes."""
+def _top_scores(logits: Tensor, boxes: Tensor, columns: tuple[Tensor, ...], use_focal: bool) -> tuple[Tensor, ...]:
+    """Scores, classes (B, N), boxes (B, N, 4), columns: with focal loss one box may report several classes."""
     if not use_focal:
         scores, classes = logits.softmax(-1)[..., :-1].max(-1)
-        return scores, classes, boxes
+        return scores, classes, boxes, *columns
     count, num_classes = logits.shape[1:]
     scores, index = logits.sigmoid().flatten(1).topk(count, dim=1, sorted=False)
     box_index = index.div(num_classes, rounding_mode="floor")
-    return scores, index % num_classes, boxes.gather(1, box_index[..., None].expand(-1, -1, 4))
+    images = torch.arange(len(logits), device=logits.device)[:, None]
+    return scores, index % num_classes, *(part[images, box_index] for part in (boxes, *columns))

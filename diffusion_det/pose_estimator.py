@@ -1,0 +1,167 @@
+"""The part of DiffusionDet that knows about 3D: cameras in, losses or 3D boxes out; the detector only calls it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from d2ext.structures import Boxes3D, Camera
+
+from .cameras import Cameras, Grounds
+from .losses import Targets
+from .pose import branch_index, decode, place
+from .pose_fusion import fuse, fuse_image
+from .pose_head import GroundHead, PoseHead, RawPose
+from .pose_losses import PoseCriterion, PoseTargets
+from .refine import Detections
+
+
+class PoseEstimator(nn.Module):
+    """Pose as a read-out of the decoder.
+
+    Args:
+        head, ground_head: networks; `ground_head` None gives no guess of the plane.
+        criterion: losses.
+        depth: "fused" or one of pose_head.BRANCHES: the way to depth in testing.
+        use_given_ground: whether planes that come with the cameras are used in testing.
+        shared_ground_error: correct the plane by what all objects of an image say together.
+        ground_std: deviations of s0, s1 (tangents) and log H that a given plane is trusted with in testing.
+        jitter_std: levels of the deviation of roll and pitch in training, one drawn an image; log H gets as much.
+        ground_dropout: share of training images whose plane is withheld.
+        score_exponents: of the 2D score and of the quality in the final score.
+        gradient_to_2d: let pose losses train what they read from.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: PoseHead,
+        ground_head: GroundHead | None,
+        criterion: PoseCriterion,
+        depth: str = "fused",
+        use_given_ground: bool = True,
+        shared_ground_error: bool = True,
+        ground_std: Sequence[float] = (0.002, 0.002, 0.005),
+        jitter_std: Sequence[float] = (0.0,),
+        ground_dropout: float = 0.0,
+        score_exponents: tuple[float, float] = (1.0, 1.0),
+        gradient_to_2d: bool = False,
+    ):
+        super().__init__()
+        self.head, self.ground_head, self.criterion = head, ground_head, criterion
+        self.depth, self.branch = depth, None if depth == "fused" else branch_index(depth)
+        self.use_given_ground, self.shared_ground_error = use_given_ground, shared_ground_error
+        self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
+        self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
+        self.gradient_to_2d = gradient_to_2d
+
+    def grounds(
+        self, given: Grounds, coarsest: Tensor, image_sizes: Sequence[tuple[int, int]], cameras: Cameras
+    ) -> tuple[Grounds, Grounds | None]:
+        """What is believed of the planes, and the guess from the picture that went into it.
+
+        Args:
+            given: planes that come with the images, with their variance.
+            coarsest: (B, C, h, w) coarsest map of the pyramid.
+        """
+        if self.ground_head is None:
+            return given, None
+        guessed = self.ground_head(coarsest if self.gradient_to_2d else coarsest.detach(), image_sizes, cameras)
+        return given.combine(guessed.detach()), guessed
+
+    def rows(self, feature: Tensor, boxes_xyxy: Tensor, cameras: Cameras, stage: int) -> Tensor:
+        """Outputs of the pose head for all boxes: feature (B, N, C), boxes (B, N, 4) -> (B, N, R)."""
+        image = torch.arange(len(feature), device=feature.device).repeat_interleave(feature.shape[1])
+        feature, boxes = feature.flatten(0, 1), boxes_xyxy.detach().flatten(0, 1)
+        return self.head(feature, boxes, cameras[image], stage).unflatten(0, boxes_xyxy.shape[:2])
+
+    def losses(
+        self,
+        camera_list: Sequence[Camera],
+        image_sizes: Sequence[tuple[int, int]],
+        coarsest: Tensor,
+        decoded: tuple[Tensor, Tensor],
+        matched: Tensor,
+        targets: Targets,
+        pose_targets: PoseTargets,
+        number: Tensor,
+    ) -> dict[str, Tensor]:
+        """Weighted losses by name.
+
+        Args:
+            decoded: boxes_xyxy (S, B, N, 4) and features (S, B, N, C) of the supervised stages.
+            matched: (S, B, N) object of each box, -1 for none.
+            number: (S,) matched boxes, by which each stage's sums are divided.
+        """
+        boxes, features = decoded[0].detach().float(), decoded[1] if self.gradient_to_2d else decoded[1].detach()
+        cameras = Cameras.from_list(camera_list, boxes.device)
+        true = Grounds.from_list(camera_list, boxes.device)
+        believed, guessed = self.grounds(self.disturb(true), coarsest, image_sizes, cameras)
+
+        stage, image, index = (matched >= 0).nonzero(as_tuple=True)
+        objects = matched[stage, image, index]
+        has_pose = pose_targets.valid[image, objects]
+        stage, image, index, objects = (part[has_pose] for part in (stage, image, index, objects))
+        offset = self.head.num_stages - len(matched)
+        rows = [
+            self.head(
+                features[s, image[own], index[own]], boxes[s, image[own], index[own]], cameras[image[own]], s + offset
+            )
+            for s in range(len(matched))
+            for own in [stage == s]
+        ]  # `nonzero` lists stage by stage
+        losses = self.criterion(
+            torch.cat(rows),
+            boxes[stage, image, index],
+            targets.classes[image, objects],
+            pose_targets.boxes3d[image, objects],
+            stage,
+            number,
+            cameras[image],
+            believed[image],
+            true[image],
+        )
+        if guessed is not None:
+            losses["loss_pose_ground"] = self.criterion.ground(guessed, true)
+        return losses
+
+    def disturb(self, true: Grounds) -> Grounds:
+        """True planes as a user might give them: off by a random error of a known deviation, or withheld."""
+        levels = torch.tensor(self.jitter_std, device=true.mean.device)
+        level = levels[torch.randint(len(levels), (len(true.mean), 1), device=levels.device)]
+        std = level.expand(-1, 3)
+        withheld = torch.rand(len(true.mean), device=levels.device) < self.ground_dropout
+        return Grounds(true.mean + std * torch.randn_like(true.mean), std**2, true.known & ~withheld)
+
+    def given(self, camera_list: Sequence[Camera], device: torch.device | str) -> Grounds:
+        """Planes of the cameras as testing trusts them."""
+        known = Grounds.from_list(camera_list, device)
+        var = torch.tensor(self.ground_std, device=device).square().expand_as(known.mean)
+        return Grounds(known.mean, var, known.known & self.use_given_ground)
+
+    def boxes3d(self, found: Detections, cameras: Cameras, ground: Grounds) -> tuple[Boxes3D, Tensor, Tensor]:
+        """3D boxes of one image's detections, whose first further column holds the rows of the pose head.
+
+        Args:
+            cameras, ground: of the one image (B = 1).
+        Returns:
+            boxes in the camera frame, their scores (D,), deviation of their depths (D,) in m.
+        """
+        each = torch.zeros(len(found.scores), dtype=torch.long, device=found.scores.device)
+        raw = RawPose.unpack(found.columns[0], self.criterion.num_classes)
+        camera = cameras[each]
+        pose = decode(raw, found.boxes_xyxy, found.classes, self.criterion.priors_hwl, camera, ground[each])
+        mean = ground.mean
+        if self.branch is not None:
+            index = torch.where(pose.usable[:, self.branch], self.branch, 0)[:, None]
+            log_depth, var = pose.log_depth.gather(1, index)[:, 0], pose.var.gather(1, index)[:, 0]
+        elif self.shared_ground_error and bool(ground.known[0]):
+            log_depth, var, error = fuse_image(pose, ground.var[0], found.scores)
+            mean = mean - error
+        else:
+            log_depth, var = fuse(pose, ground[each].var)
+        frame = Grounds(mean, ground.var, ground.known).frame()[each]
+        location, _, rotation = place(pose.xy, log_depth, pose.alpha, camera, frame)
+        power_2d, power_quality = self.score_exponents
+        scores = found.scores**power_2d * pose.quality**power_quality
+        return Boxes3D(location, pose.dims, rotation), scores, var.sqrt() * log_depth.exp()
