@@ -13,6 +13,12 @@ _SHORT = 1e-10
 _SIGNS = ((0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5))
 
 
+def resolve_heading(boxes: Tensor) -> Tensor:
+    """Rows x, y, z, h, w, l, cos(ry), sin(ry) in float64 of boxes (..., 7) x, y, z, h, w, l, ry."""
+    boxes = boxes.double()
+    return torch.cat([boxes[..., :6], boxes[..., 6:].cos(), boxes[..., 6:].sin()], dim=-1)
+
+
 def overlap_area(a: Tensor, b: Tensor) -> Tensor:
     """Area of the intersection of the footprints of upright boxes, pair by pair.
 
@@ -25,7 +31,7 @@ def overlap_area(a: Tensor, b: Tensor) -> Tensor:
               -1/2 +-----/....../--+
 
     Args:
-        a, b: (K, 7) x, y, z, h, w, l, ry; float64.
+        a, b: (K, 8) of `resolve_heading`.
     Returns:
         (K,) m^2; 0 where a length or width is not positive. Finite gradients everywhere.
     """
@@ -49,12 +55,11 @@ def hull_area(a: Tensor, b: Tensor) -> Tensor:
     the right; between neighbouring x it is straight.
 
     Args:
-        a, b: (K, 7) x, y, z, h, w, l, ry; float64.
+        a, b: (K, 8) of `resolve_heading`.
     Returns:
         (K,) m^2. Finite gradients everywhere.
     """
-    itself = torch.cat([torch.zeros_like(b[:, :3]), b[:, 3:6], torch.zeros_like(b[:, 6:])], dim=1)
-    corners = zip(_corners_seen_from(a, b), _corners_seen_from(itself, itself))
+    corners = zip(_corners_seen_from(a, b), _corners_seen_from(b, b))
     x, y = (torch.cat(both) for both in corners)  # each (8, K)
     scale = torch.cat([x, y]).detach().abs().amax(dim=0).clamp(min=1e-300)
     x, order = (x / scale).sort(dim=0)
@@ -72,14 +77,14 @@ def hull_area(a: Tensor, b: Tensor) -> Tensor:
 
 def _corners_seen_from(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Bottom corners of a along b's length and along b's width, from b's centre, m; each (4, K)."""
-    dx, dz = a[:, 0] - b[:, 0], a[:, 2] - b[:, 2]
-    cos, sin = b[:, 6].cos(), b[:, 6].sin()
-    center_x, center_y = cos * dx - sin * dz, sin * dx + cos * dz
     signs = a.new_tensor(_SIGNS)
     length, width = a[:, 5].clamp(min=0) * signs[:, :1], a[:, 4].clamp(min=0) * signs[:, 1:]  # each (4, K)
-    turn = a[:, 6] - b[:, 6]
-    cos, sin = turn.cos(), turn.sin()
-    return center_x + cos * length + sin * width, center_y + cos * width - sin * length
+    dx, dz = a[:, 0] - b[:, 0], a[:, 2] - b[:, 2]
+    (cos_a, sin_a), (cos_b, sin_b) = a[:, 6:].unbind(1), b[:, 6:].unbind(1)
+    cos, sin = cos_a * cos_b + sin_a * sin_b, sin_a * cos_b - cos_a * sin_b  # of the turn from b to a
+    along = cos_b * dx - sin_b * dz + cos * length + sin * width
+    across = sin_b * dx + cos_b * dz - sin * length + cos * width
+    return along, across
 
 
 def _mean_clamped(start: Tensor, end: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from d2ext.structures.footprints import hull_area, overlap_area
+from d2ext.structures.footprints import hull_area, overlap_area, resolve_heading
 
-# Pairs in one piece. Larger pieces leave the caches: slower, and about 1 kB a pair.
-_PIECE = 2**15
+# Pairs in one piece. On the CPU a piece stays in the cache and below the size at which torch shares an operation among
+# threads: these operations are too short to gain from that, and lose much when other work keeps a core busy.
+_PIECE_CPU, _PIECE_GPU = 2**11, 2**18
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -83,7 +84,7 @@ def _giou_bev(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _overlap_and_union_3d(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """(K,) volumes of pairs (K, 7), (K, 7)."""
+    """(K,) volumes of pairs (K, 8), (K, 8)."""
     shared_height = a[:, 1].minimum(b[:, 1]) - (a[:, 1] - _height(a)).maximum(b[:, 1] - _height(b))
     # Written as a loss of height, not as a difference of the y, the height of equal boxes is exact.
     shared_height = shared_height.clamp(min=0).minimum(_height(a)).minimum(_height(b))
@@ -92,7 +93,7 @@ def _overlap_and_union_3d(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _overlap_and_union_bev(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """(K,) areas of pairs (K, 7), (K, 7)."""
+    """(K,) areas of pairs (K, 8), (K, 8)."""
     overlap = _footprint_overlap(a, b, torch.ones_like(a[:, 0], dtype=torch.bool))
     return overlap, _footprint(a) + _footprint(b) - overlap
 
@@ -134,15 +135,16 @@ def _pairwise(a: Tensor, b: Tensor, iou: Measure) -> Tensor:
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"all pairs need boxes (N, 7) and (M, 7), got {tuple(a.shape)} and {tuple(b.shape)}")
     dtype = _check(a, b)
-    a, b = a.double(), b.double()
+    a, b = resolve_heading(a), resolve_heading(b)
     rows = []
-    for some_a in a.split(max(1, 8 * _PIECE // max(1, len(b)))):
+    piece = _piece(a)
+    for some_a in a.split(max(1, 8 * piece // max(1, len(b)))):
         with torch.no_grad():
             meet = _circles_meet(some_a[:, None], b)
             if iou is _iou_3d:
                 meet &= _heights_meet(some_a[:, None], b)
             pairs = meet.nonzero()
-        values = [iou(some_a[i], b[j]) for i, j in (piece.T for piece in pairs.split(_PIECE))]
+        values = [iou(some_a[ij[:, 0]], b[ij[:, 1]]) for ij in pairs.split(piece)]
         block = torch.zeros_like(meet, dtype=torch.float64)
         rows.append(block.index_put(tuple(pairs.T), torch.cat(values)))
     return torch.cat(rows).to(dtype)
@@ -155,9 +157,13 @@ def _aligned(a: Tensor, b: Tensor, measure: Measure) -> Tensor:
         shape = torch.broadcast_shapes(a.shape, b.shape)
     except RuntimeError as error:
         raise ValueError(f"boxes {tuple(a.shape)} and {tuple(b.shape)} do not pair up: {error}") from error
-    a, b = (boxes.expand(shape).reshape(-1, 7) for boxes in (a, b))
-    pieces = [measure(i.double(), j.double()) for i, j in zip(a.split(_PIECE), b.split(_PIECE), strict=True)]
+    a, b = (resolve_heading(boxes).expand(*shape[:-1], 8).reshape(-1, 8) for boxes in (a, b))
+    pieces = [measure(i, j) for i, j in zip(a.split(_piece(a)), b.split(_piece(b)), strict=True)]
     return torch.cat(pieces).reshape(shape[:-1]).to(dtype)
+
+
+def _piece(boxes: Tensor) -> int:
+    return _PIECE_CPU if boxes.device.type == "cpu" else _PIECE_GPU
 
 
 def _check(a: Tensor, b: Tensor) -> torch.dtype:
