@@ -17,7 +17,7 @@ from d2ext.evaluation.ground_frame import ground_rotations, to_ground_frame
 from d2ext.evaluation.kitti_ap import COUNTED, IGNORED, Pairs, interpolated_ap, precision_curve
 from d2ext.evaluation.kitti_objects import Objects
 from d2ext.evaluation.kitti_overlaps import solid_pairs
-from d2ext.evaluation.kitti_protocol import DIFFICULTIES, prediction_flags, truth_flags, warn_of_few
+from d2ext.evaluation.kitti_protocol import DIFFICULTIES, Difficulty, prediction_flags, truth_flags, warn_of_few
 from d2ext.evaluation.rope_similarity import check_mode
 from d2ext.structures.camera import Camera
 
@@ -32,6 +32,7 @@ def evaluate_dair(
     mode: str = "compat",
     max_ranges_m: Sequence[float] = MAX_RANGES_M,
     min_overlaps: Mapping[str, float] = MIN_OVERLAPS,
+    neighbors: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, dict[str, dict[str, dict[str, list[float]]]]]:
     """AP in percent of every range, class, metric and difficulty.
 
@@ -42,6 +43,7 @@ def evaluate_dair(
         mode: "compat" or "true".
         max_ranges_m: farthest sqrt(x^2 + z^2) in the camera frame that counts, in both modes.
         min_overlaps: class -> IoU above which a match counts.
+        neighbors: class -> types that are ignored truths of it.
     Returns:
         "0-102m" -> class -> "3d" and "bev" -> "R40" and "R11" -> [easy, moderate, hard]; NaN without counted objects.
     Raises:
@@ -53,17 +55,19 @@ def evaluate_dair(
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
     pairs = dict(zip(("3d", "bev"), solid_pairs(truth, predictions)))
-    results = {}
+    results = {range_name(limit): {} for limit in max_ranges_m}
     for limit in max_ranges_m:
         in_range = truth.has_3d & (ranges[0] <= limit)
         excused = ranges[1] > limit
-        results[range_name(limit)] = {
-            name: {
-                metric: _average_precisions(truth, predictions, name, pairs[metric], overlap, in_range, excused)
+        for name, overlap in min_overlaps.items():
+            flags = [
+                _flags(truth, predictions, name, (neighbors or {}).get(name, ()), difficulty, in_range)
+                for difficulty in DIFFICULTIES
+            ]
+            results[range_name(limit)][name] = {
+                metric: _average_precisions(truth, predictions, pairs[metric], overlap, flags, excused)
                 for metric in pairs
             }
-            for name, overlap in min_overlaps.items()
-        }
     warn_of_few(truth, list(min_overlaps))
     return results
 
@@ -73,22 +77,32 @@ def range_name(limit_m: float) -> str:
     return f"0-{limit_m:g}m"
 
 
-def _average_precisions(
+def _flags(
     truth: Objects,
     predictions: Objects,
     name: str,
+    neighbors: Sequence[str],
+    difficulty: Difficulty,
+    in_range: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flags (G,) and (D,) by KITTI's rules; truths that are not `in_range` (G,) are ignored."""
+    flags = truth_flags(truth, name, neighbors, difficulty)
+    flags = np.where((flags == COUNTED) & ~in_range, IGNORED, flags)
+    return flags, prediction_flags(predictions, name, difficulty)
+
+
+def _average_precisions(
+    truth: Objects,
+    predictions: Objects,
     pairs: Pairs,
     min_overlap: float,
-    in_range: np.ndarray,
+    flags: Sequence[tuple[np.ndarray, np.ndarray]],
     excused: np.ndarray,
 ) -> dict[str, list[float]]:
-    """R40 and R11 of a class; `in_range` (G,) and `excused` (D,) bool."""
+    """R40 and R11 at each of the `flags`; `excused` (D,) bool."""
     values: dict[str, list[float]] = {"R40": [], "R11": []}
-    for difficulty in DIFFICULTIES:
-        flags = truth_flags(truth, name, (), difficulty)
-        flags = np.where((flags == COUNTED) & ~in_range, IGNORED, flags)
-        judged = prediction_flags(predictions, name, difficulty)
-        curve = precision_curve(pairs, min_overlap, predictions.scores, truth.frame, flags, judged, excused)
+    for of_truth, of_predictions in flags:
+        curve = precision_curve(pairs, min_overlap, predictions.scores, truth.frame, of_truth, of_predictions, excused)
         for recall, ap in interpolated_ap(curve.precision, curve.num_truth).items():
             values[recall].append(ap)
     return values

@@ -13,7 +13,7 @@ tables print them.
 Source: Ye et al., Rope3D, CVPR 2022, and its evaluation tool (which gives no AP).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -38,10 +38,13 @@ def evaluate_rope(
     cameras: Sequence[Camera],
     mode: str = "compat",
     classes: Sequence[str] = CLASSES,
+    neighbors: Mapping[str, Sequence[str]] | None = None,
 ) -> dict:
     """All scores of each class.
 
-    Args and errors: as in `rope_similarities`.
+    Args:
+        truth, predictions, cameras, mode, classes: as in `rope_similarities`.
+        neighbors: as in `moderate_ap`.
     Returns:
         as `rope_similarities`, and for each class `"AP": {"0.5": ..., "0.7": ...}` and `"Rope": {"0.5": ..., "0.7":
         ...}` in percent; None for the AP of a class without counted objects.
@@ -50,21 +53,29 @@ def evaluate_rope(
     if mode == "true":
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
-    for name, ap in moderate_ap(truth, predictions, classes).items():
+    for name, ap in moderate_ap(truth, predictions, classes, neighbors).items():
         results[name]["AP"] = ap
         results[name]["Rope"] = {overlap: rope_score(value, results[name]["S"]) for overlap, value in ap.items()}
     return results
 
 
-def moderate_ap(truth: Objects, predictions: Objects, classes: Sequence[str] = CLASSES) -> dict:
+def moderate_ap(
+    truth: Objects,
+    predictions: Objects,
+    classes: Sequence[str] = CLASSES,
+    neighbors: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, dict[str, float | None]]:
     """AP of 3D boxes in percent, R40, moderate: `{class: {"0.5": ..., "0.7": ...}}`, None without counted objects.
 
     Boxes are upright about the y axis of their frame. Labels that have a 2D box only are ignored.
+
+    Args:
+        neighbors: class -> types that are ignored truths of it; Rope3D has none.
     """
     pairs = solid_pairs(truth, predictions)[0]
     results = {}
     for name in classes:
-        flags = truth_flags(truth, name, (), MODERATE)
+        flags = truth_flags(truth, name, (neighbors or {}).get(name, ()), MODERATE)
         flags = np.where((flags == COUNTED) & ~truth.has_3d, IGNORED, flags)
         judged = prediction_flags(predictions, name, MODERATE)
         results[name] = {}
