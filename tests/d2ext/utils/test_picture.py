@@ -1,0 +1,49 @@
+"""Pictures are read as they are meant to be seen, and written whole or not at all."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2ext.utils.picture import read_picture, write_picture
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_channels_keep_their_order(tmp_path, bgr):
+    write_picture(tmp_path / "a.png", PICTURE, bgr=bgr)
+    assert np.array_equal(read_picture(tmp_path / "a.png", bgr=bgr), PICTURE)
+    with_opencv = cv2.imread(str(tmp_path / "a.png"))
+    assert np.array_equal(with_opencv if bgr else with_opencv[:, :, ::-1], PICTURE)
+    read = read_picture(tmp_path / "a.png", bgr=not bgr)
+    read[0] = 0  # a copy of its own that can be drawn on
+    assert read.flags["C_CONTIGUOUS"]
+
+
+def test_exif_orientation_and_other_modes(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # stored lying on its side
+    Image.fromarray(PICTURE).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read_picture(tmp_path / "turned.png"), np.rot90(PICTURE, -1))
+    Image.new("L", (60, 40), 7).save(tmp_path / "grey.png")
+    assert (read_picture(tmp_path / "grey.png") == 7).all() and read_picture(tmp_path / "grey.png").shape == (40, 60, 3)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.png does not exist"):
+        read_picture(tmp_path / "none.png")
+    write_picture(tmp_path / "a.jpg", PICTURE)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:900])
+    (tmp_path / "text.png").write_text("hello")
+    for name in ("cut.jpg", "text.png"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as a picture"):
+            read_picture(tmp_path / name)
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"suffix '\.nonsense'; use \.jpg or \.png"):
+        write_picture(tmp_path / "a.nonsense", PICTURE)
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, got \(40, 60, 3\) float64"):
+        write_picture(tmp_path / "a.png", PICTURE / 255.0)
+    assert not list(tmp_path.iterdir())
