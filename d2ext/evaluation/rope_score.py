@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from d2ext.evaluation.ground_frame import ground_rotations, to_ground_frame
-from d2ext.evaluation.kitti_ap import COUNTED, IGNORED, interpolated_ap, precision_curve
+from d2ext.evaluation.kitti_ap import interpolated_ap, precision_curve
 from d2ext.evaluation.kitti_objects import Objects
 from d2ext.evaluation.kitti_overlaps import box_pairs, solid_pairs
-from d2ext.evaluation.kitti_protocol import DIFFICULTIES, prediction_flags, truth_flags
+from d2ext.evaluation.kitti_protocol import DIFFICULTIES, prediction_flags, truth_flags, without_flat
 from d2ext.evaluation.rope_similarity import SIMILARITIES, level_rotations, mutual_best, similarities
 from d2ext.structures.camera import Camera
 
@@ -75,8 +75,7 @@ def moderate_ap(
     pairs = solid_pairs(truth, predictions)[0]
     results = {}
     for name in classes:
-        flags = truth_flags(truth, name, (neighbors or {}).get(name, ()), MODERATE)
-        flags = np.where((flags == COUNTED) & ~truth.has_3d, IGNORED, flags)
+        flags = without_flat(truth_flags(truth, name, (neighbors or {}).get(name, ()), MODERATE), truth)
         judged = prediction_flags(predictions, name, MODERATE)
         results[name] = {}
         for overlap in AP_OVERLAPS:
