@@ -9,7 +9,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-RECALL_POINTS = np.linspace(0, 1, 101)
+RECALL_POINTS = np.linspace(0, 1, 101)  # COCO's
+KITTI_RECALL_POINTS = np.arange(1, 41) / 40
 
 
 @dataclass
@@ -58,8 +59,10 @@ def match_tables(coco_gt: COCO, detections: list[dict], iou: float, category_ids
     return tables
 
 
-def average_precision(table: MatchTable, weight: np.ndarray | None = None) -> float:
-    """COCO's 101-point AP in percent with each picture counted `weight` (I,) times; NaN without objects."""
+def average_precision(
+    table: MatchTable, weight: np.ndarray | None = None, recall_points: np.ndarray = RECALL_POINTS
+) -> float:
+    """AP in percent at `recall_points` with each picture counted `weight` (I,) times; NaN without objects."""
     weight = np.ones(len(table.objects)) if weight is None else weight
     total = (table.objects * weight).sum()
     if total == 0:
@@ -68,17 +71,24 @@ def average_precision(table: MatchTable, weight: np.ndarray | None = None) -> fl
     hits = np.cumsum(each * table.hit)
     precision = hits / np.maximum(np.cumsum(each), 1e-12)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    position = np.searchsorted(hits / total, RECALL_POINTS, side="left")
+    position = np.searchsorted(hits / total, recall_points, side="left")
     return 100 * float(np.append(precision, 0.0)[np.minimum(position, len(precision))].mean())
 
 
-def mean_ap(tables: list[MatchTable], weight: np.ndarray | None = None) -> float:
+def mean_ap(
+    tables: list[MatchTable], weight: np.ndarray | None = None, recall_points: np.ndarray = RECALL_POINTS
+) -> float:
     """Mean over the categories that have objects."""
-    return float(np.nanmean([average_precision(t, weight) for t in tables]))
+    return float(np.nanmean([average_precision(t, weight, recall_points) for t in tables]))
 
 
 def paired_bootstrap(
-    a: list[MatchTable], b: list[MatchTable], samples: int = 1000, seed: int = 0, level: float = 0.95
+    a: list[MatchTable],
+    b: list[MatchTable],
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    recall_points: np.ndarray = RECALL_POINTS,
 ) -> dict[str, float]:
     """How sure the difference of two models on the same pictures is.
 
@@ -86,6 +96,7 @@ def paired_bootstrap(
 
     Args:
         a, b: from `match_tables` on the same ground truth.
+        recall_points: KITTI_RECALL_POINTS for tables of 3D boxes (`roadside.match_tables`).
     Returns:
         difference (b - a of the mean AP, in points), low and high ends of the percentile interval.
     Raises:
@@ -97,7 +108,11 @@ def paired_bootstrap(
     differences = []
     for _ in range(samples):
         weight = np.bincount(generator.integers(images, size=images), minlength=images).astype(np.float64)
-        differences.append(mean_ap(b, weight) - mean_ap(a, weight))
+        differences.append(mean_ap(b, weight, recall_points) - mean_ap(a, weight, recall_points))
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(differences, [tail, 100 - tail])
-    return {"difference": mean_ap(b) - mean_ap(a), "low": float(low), "high": float(high)}
+    return {
+        "difference": mean_ap(b, None, recall_points) - mean_ap(a, None, recall_points),
+        "low": float(low),
+        "high": float(high),
+    }
