@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from d2ext.data import dair_files, rope3d
+from d2ext.data import omni3d as _omni3d  # noqa: F401  only registration
 from d2ext.data.coco import register_coco
 from d2ext.data.dair import register_dair
 from d2ext.data.kitti import register_kitti

@@ -22,8 +22,8 @@ def register_objects(
     load: Callable[[], list[dict]],
     classes: Sequence[str],
     *,
+    evaluator_type: str,
     ry_frame: str,
-    evaluator_type: str = "coco",
 ) -> None:
     """Register data with 3D boxes beside the 2D ones.
 

@@ -60,7 +60,8 @@ def register_dair(name: str, root: str, split: str = "", hint: str = "") -> None
         split: "train", "val" or "test" of the split file, or a text file with a frame a line; "" for all frames.
         hint: how to get the data, for the message when it is missing.
     """
-    register_objects(name, lambda: load_dair(root, split, hint), CLASSES, ry_frame="ground")
+    load = lambda: load_dair(root, split, hint)  # noqa: E731
+    register_objects(name, load, CLASSES, ry_frame="ground", evaluator_type="dair")
 
 
 DATASET_FORMATS.register(DatasetFormat("dair:ROOT[:train|val|test|SPLIT.txt]", register_dair, (1, 2)), name="dair")

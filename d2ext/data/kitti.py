@@ -40,7 +40,7 @@ def register_kitti(name: str, root: str, split_file: str = "", hint: str = "", t
         types: what its label files hold.
     """
     load = lambda: load_kitti(root, split_file, hint, types)  # noqa: E731
-    register_objects(name, load, types.classes, ry_frame="camera")
+    register_objects(name, load, types.classes, ry_frame="camera", evaluator_type="kitti")
 
 
 def register_by_path(name: str, root: str, split: str = "") -> None:

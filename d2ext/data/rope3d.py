@@ -63,7 +63,7 @@ def register_rope3d(
     if split not in FOLDERS:
         raise ValueError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
     load = lambda: load_rope3d(root, split, hint, is_crowd, types)  # noqa: E731
-    register_objects(name, load, types.classes, ry_frame="ground")
+    register_objects(name, load, types.classes, ry_frame="ground", evaluator_type="rope3d")
 
 
 def register_by_path(name: str, root: str, split: str) -> None:

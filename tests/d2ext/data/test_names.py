@@ -11,6 +11,7 @@ import d2ext.data.builtin as builtin
 from d2ext.config import add_common_config
 from d2ext.data import MAPPER_REGISTRY, build_mapper, class_names_of, register_by_name
 from d2ext.data.registry import mapper_name
+from d2ext.evaluation import EVALUATOR_REGISTRY
 
 
 def _cfg():
@@ -29,6 +30,24 @@ def test_builtin_names_are_known_with_their_classes_and_reading_them_is_idempote
     assert class_names_of("toy_roadside_val") == ["car", "big_vehicle", "cyclist", "pedestrian"]
     assert class_names_of("kitti_object_train") == ["Car", "Pedestrian", "Cyclist"]
     assert class_names_of("rope3d_train") == class_names_of("toy_roadside_train")
+
+
+@pytest.mark.parametrize(
+    ("name", "evaluator", "frame"),
+    [
+        ("kitti_object_val", "kitti", "camera"),
+        ("rope3d_val", "rope3d", "ground"),
+        ("toy_roadside3d_val", "rope3d", "ground"),
+        ("dair_v2x_i_val", "dair", "ground"),
+        ("toy_roadside_val", "coco", None),
+        ("omni3d:a.json:b", "omni3d", "camera"),
+    ],
+)
+def test_what_evaluates_a_data_set_and_what_its_headings_turn_about(name, evaluator, frame):
+    register_by_name(name)
+    metadata = MetadataCatalog.get(name)
+    assert (metadata.evaluator_type, metadata.get("ry_frame")) == (evaluator, frame)
+    assert evaluator in EVALUATOR_REGISTRY.names()
 
 
 def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
