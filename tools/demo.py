@@ -171,8 +171,11 @@ def annotate_video(annotate: Annotator, file: Path, target: Path, camera: Camera
         frames = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))  # what the file claims; can be wrong
         for index, frame in enumerate(track(_frames(video), total=frames, label=file.name)):
             drawn = annotate(frame, camera, fixed_view=True, file_name=str(file), frame=index)
+            # Video codecs take even sizes only.
+            odd_rows, odd_columns = drawn.shape[0] % 2, drawn.shape[1] % 2
+            drawn = cv2.copyMakeBorder(drawn, 0, odd_rows, 0, odd_columns, cv2.BORDER_REPLICATE)
             if writer is None:
-                writer = _open_writer(str(temporary), video.get(cv2.CAP_PROP_FPS), frame.shape[1], frame.shape[0])
+                writer = _open_writer(str(temporary), video.get(cv2.CAP_PROP_FPS), drawn.shape[1], drawn.shape[0])
             writer.write(drawn)
         if writer is None:
             raise ValueError("cannot be read as a video: no frame can be decoded")

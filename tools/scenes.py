@@ -41,16 +41,16 @@ def corners_of(annotations: Sequence[Mapping[str, Any]], camera: Camera | None, 
     """(N, 8, 3) corners in the camera frame, m; NaN for annotations without a 3D box (`has_3d`).
 
     Args:
-        annotations: with `dimensions_hwl`, `location` and `rotation_y` where there is a 3D box.
+        annotations: with `dimensions_hwl`, `location` and `rotation_y` where there is a 3D box, or a whole
+            `box_rotation` (3, 3) from the box's axes to the camera frame (Omni3D).
         ry_frame: about what `rotation_y` turns: "camera" or "ground" (see `d2ext.data.catalog.register_objects`).
     """
     corners = np.full((len(annotations), 8, 3), np.nan)
-    index = [i for i, a in enumerate(annotations) if a.get("has_3d")]
-    if camera is not None and index:
-        rows = [annotations[i] for i in index]
-        frame = camera.ground_rotation() if ry_frame == "ground" else None
-        values = [np.array([r[k] for r in rows]) for k in ("location", "dimensions_hwl", "rotation_y")]
-        corners[index] = box_corners(*values, frame)
+    frame = camera.ground_rotation() if camera is not None and ry_frame == "ground" else None
+    for i, row in enumerate(annotations if camera is not None else ()):
+        if row.get("has_3d"):
+            turn, axes = (0.0, row["box_rotation"]) if "box_rotation" in row else (row["rotation_y"], frame)
+            corners[i] = box_corners(row["location"], row["dimensions_hwl"], turn, axes)[0]
     return corners
 
 

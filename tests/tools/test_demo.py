@@ -10,8 +10,10 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
+from d2ext.structures import Boxes3D, Camera
 from d2ext.visualization import class_color
 from tools import demo
+from tools.scenes import CameraFiles
 
 SIZE = (60, 80)  # height, width
 
@@ -37,6 +39,25 @@ def cfg(monkeypatch):
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
     return cfg
+
+
+class PosedBox(OneBox):
+    """With a 3D box before the camera, turned about the ground's normal; only frames with a camera are taken."""
+
+    def __call__(self, image_bgr, camera):
+        found = super().__call__(image_bgr)["instances"]
+        frame = camera.ground_rotation()
+        rows = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]] * 2)
+        found.pred_boxes3d = Boxes3D.from_kitti(rows, frame)
+        found.pred_depth_std_m = torch.tensor([0.5, 2.0])
+        return {"instances": found}
+
+
+def calibration(folder):
+    folder.mkdir()
+    (folder / "calib.txt").write_text("P2: 100 0 40 0 0 100 20 0 0 0 1 0\n")
+    (folder / "denorm.txt").write_text("0 -0.98 -0.2 6\n")
+    return str(folder / "calib.txt"), str(folder / "denorm.txt")
 
 
 def picture(path, color=(10, 20, 200)):
@@ -112,6 +133,37 @@ def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
     ]
     for words in reported:
         assert words in caplog.text
+
+
+def test_models_with_3d_get_the_camera_and_bring_the_view_from_above(cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "Predictor", PosedBox)
+    cameras = CameraFiles(*calibration(tmp_path / "calibration"))
+    clip, still = video(tmp_path / "clip.mp4", frames=2), picture(tmp_path / "a.png")
+    assert demo.run(cfg, [str(clip), str(still)], tmp_path / "out", cameras=cameras) == 0
+    results = predictions(tmp_path / "out")
+    assert [r.get("frame") for r in results] == [0, 1, None]
+    for result in results:
+        assert result["location"] == [0, 1, 12] and result["dimensions_hwl"] == pytest.approx([1.5, 1.8, 4])
+        assert result["rotation_y"] == pytest.approx(0.7, abs=1e-5), "about the ground's normal"
+        assert result["depth_std_m"] == 0.5
+    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
+    assert drawn.shape[0] == SIZE[0] and drawn.shape[1] > SIZE[1] + 20
+    wire = np.abs(drawn[20:35, 25:60, ::-1].astype(int) - class_color(1)).max(-1) < 60
+    assert wire.sum() > 20, "the wire frame around (40, 28)"
+    assert tuple(drawn[50, 10, ::-1]) != class_color(1), "instead of the 2D box"
+    copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
+    assert copy.read()[1].shape[1] > SIZE[1] + 20
+
+
+def test_calibrations_by_file_and_by_folder(tmp_path):
+    calib, denorm = calibration(tmp_path / "a")
+    assert CameraFiles()(tmp_path / "x.png") is None
+    assert CameraFiles(calib, denorm)(tmp_path / "x.png").height_m == pytest.approx(6 / np.hypot(0.98, 0.2))
+    assert isinstance(CameraFiles(str(tmp_path / "a"))(tmp_path / "calib.jpg"), Camera)
+    with pytest.raises(FileNotFoundError, match=r"x\.txt does not exist"):
+        CameraFiles(str(tmp_path / "a"))(tmp_path / "x.jpg")
+    with pytest.raises(ValueError, match="which --calib must give"):
+        CameraFiles("", denorm)
 
 
 def test_inputs_are_never_replaced(cfg, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from d2ext.data.checks import read_image_checked
+from d2ext.data.checks import DroppedBoxes, collected_defects, one_entry, read_image_checked
 
 SIZE = (64, 48)  # width, height
 
@@ -56,3 +56,25 @@ def test_exif_orientation_is_applied_before_sizes_are_compared(tmp_path):
     Image.new("RGB", SIZE).save(path, exif=exif)
     image = read_image_checked({"file_name": str(path), "width": SIZE[1], "height": SIZE[0]}, "RGB")
     assert image.shape == (SIZE[0], SIZE[1], 3)
+
+
+def test_defects_are_collected_only_where_asked_for():
+    def load():
+        good = []
+        for number in range(3):
+            with one_entry():
+                if number == 1:
+                    raise ValueError("the second is broken")
+                good.append(number)
+        return good
+
+    with pytest.raises(ValueError, match="the second is broken"):
+        load()
+    with collected_defects() as defects:
+        assert load() == [0, 2]
+        dropped = DroppedBoxes("labels")
+        dropped.keep((5, 5, 5, 9), 64, 48, "line 1")
+        dropped.finish()
+    assert len(defects) == 2 and "1 of 1 boxes are useless" in defects[1]
+    with pytest.raises(ValueError, match="the second is broken"):
+        load()

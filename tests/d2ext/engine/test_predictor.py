@@ -13,6 +13,7 @@ from d2ext.config import make_cfg
 from d2ext.config import setup as config_setup
 from d2ext.engine import Predictor
 from d2ext.engine import predictor as predictor_module
+from d2ext.structures import Camera
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,20 @@ def test_extra_inputs_reach_the_model(cfg):
     image = np.full((10, 20, 3), 200, np.uint8)
     predictor(image, K="a calibration")
     assert seen[0]["K"] == "a calibration" and seen[0]["image"].dtype == torch.float32
+
+
+def test_the_camera_is_that_of_the_resized_image(cfg):
+    predictor = Predictor(cfg)
+    seen = []
+    predictor.model.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    camera = Camera(np.array([[50.0, 0, 9], [0, 40, 6], [0, 0, 1]]), np.array([0, -1.0, 0, 5]))
+    predictor(np.full((10, 20, 3), 200, np.uint8), camera)
+    height, width = seen[0]["image"].shape[1:]
+    assert (height, width) != (10, 20)
+    point = np.array([0.3, 0.2, 7.0])
+    expected = camera.project(point)[0] * [width / 20, height / 10]
+    assert seen[0]["camera"].project(point)[0] == pytest.approx(expected)
+    assert seen[0]["camera"].height_m == 5
 
 
 def test_bad_input(cfg, tmp_path):

@@ -1,0 +1,154 @@
+"""Each kind of damage is found and named, and a good data set is clean."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools import check_dataset
+
+
+def check(root, tmp_path, *options, name=""):
+    """(exit code, report) of the tool on a copy of the name that is not registered yet."""
+    name = name or f"kitti:{root}"
+    code = check_dataset.main([name, "--workers", "1", "--json", str(tmp_path / "report.json"), *options])
+    return code, json.loads((tmp_path / "report.json").read_text())
+
+
+def test_a_good_data_set_is_clean(kitti_folder, tmp_path, capsys):
+    code, report = check(kitti_folder, tmp_path, "--sheet", str(tmp_path / "out" / "sheet.jpg"))
+    assert code == 0 and report["problems"] == report["defects"] == []
+    assert (report["images"], report["images_without_objects"], report["objects"]) == (4, 1, 9)
+    assert {name: entry["objects"] for name, entry in report["classes"].items()} == {
+        "Car": 6, "Pedestrian": 3, "Cyclist": 0,
+    }  # fmt: skip
+    assert report["dimensions"]["types"]["Car"]["median_hwl"] == [1.5, 1.7, 4.0]
+    assert report["projection"]["mean_iou"] > 0.999 and report["projection"]["objects"] == 9
+    assert report["ground_plane"] == {"objects": 9, "median_m": 0.0, "p90_m": 0.0, "median_signed_m": 0.0}
+    sheet = cv2.imread(str(tmp_path / "out" / "sheet.jpg"))
+    assert sheet.shape[1] == 3 * 640 + 4 * 4
+    output = capsys.readouterr()
+    assert "no problems" in output.out and "frames 4/4 100%" in output.err
+
+
+def test_all_missing_and_broken_files_are_listed_at_once(kitti_folder, tmp_path, capsys):
+    (kitti_folder / "image_2" / "000000.png").write_bytes(b"not a picture")
+    whole = (kitti_folder / "image_2" / "000001.png").read_bytes()
+    (kitti_folder / "image_2" / "000001.png").write_bytes(whole[: len(whole) // 2])
+    (kitti_folder / "calib" / "000002.txt").unlink()
+    (kitti_folder / "label_2" / "000003.txt").write_text("Car 0 0 nonsense\n")
+    code, report = check(kitti_folder, tmp_path)
+    assert code == 1
+    text = "\n".join(report["defects"])
+    for words in (
+        "000000.png",
+        "000001.png cannot be read",
+        "000002.txt does not exist",
+        "000003.txt line 1 has 4 fields",
+    ):
+        assert words in text
+    assert len(report["defects"]) == 4 and report["images"] == 2
+    assert "PROBLEM: 4 files or labels are missing or broken" in capsys.readouterr().out
+
+
+def test_quick_does_not_open_pictures(kitti_folder, tmp_path):
+    whole = (kitti_folder / "image_2" / "000001.png").read_bytes()
+    (kitti_folder / "image_2" / "000001.png").write_bytes(whole[: len(whole) // 2])
+    assert check(kitti_folder, tmp_path, "--quick")[0] == 0
+    assert check(kitti_folder, tmp_path)[0] == 1
+
+
+def test_boxes_that_project_away_are_found_with_their_file(kitti_folder, tmp_path, rewrite, row):
+    rewrite(1, row("Car", -2, 12), row("Car", 3, 20, shift=(25, 0)))
+    code, report = check(kitti_folder, tmp_path)
+    assert code == 1
+    (away,) = report["projection"]["away"]
+    assert away["file"].endswith("000001.png") and away["iou"] < 0.5 and away["type"] == "Car"
+    assert report["projection"]["worst"][0] == away
+    assert "1 of 8 3D boxes project away" in report["problems"][0]
+    assert check(kitti_folder, tmp_path, "--tolerance", "0.2")[0] == 0
+
+
+def test_other_order_of_dimensions_is_found(kitti_folder, tmp_path, rewrite, row):
+    for frame in range(3):
+        words = [row("Car", x, 11 + frame).split() for x in (-2, 2)]
+        for w in words:
+            w[8], w[10] = w[10], w[8]  # l w h
+        rewrite(frame, *(" ".join(w) for w in words))
+    code, report = check(kitti_folder, tmp_path)
+    assert code == 1 and report["projection"]["num_away"] == 6
+    assert any("order of dimensions" in problem for problem in report["problems"])
+
+
+def test_odd_dimensions_and_objects_off_the_plane(kitti_folder, tmp_path, rewrite, row):
+    rewrite(0, *(row("Car", x, 14, y=2.6) for x in (-4, -2, 0, 2, 4)), row("Car", 0, 20, hwl=(1.5, 1.7, 17)))
+    code, report = check(kitti_folder, tmp_path, "--tolerance", "0")
+    assert code == 1
+    (odd,) = report["dimensions"]["odd"]
+    assert odd["dimensions_hwl"] == [1.5, 1.7, 17] and odd["file"].endswith("000000.png")
+    assert report["ground_plane"]["p90_m"] == 1.0 and report["ground_plane"]["median_m"] == 0.0
+    for frame in (1, 2):
+        rewrite(frame, row("Car", 0, 14, y=2.6))
+    report = check(kitti_folder, tmp_path, name=f"kitti:{kitti_folder}/.")[1]
+    assert report["ground_plane"]["median_signed_m"] == -1.0
+    assert any("1 m or more off the ground plane" in problem for problem in report["problems"])
+
+
+def test_a_centre_behind_the_camera_is_listed(kitti_folder, tmp_path, rewrite):
+    rewrite(0, "Car 0.9 0 0 0 60 100 200 1.5 1.7 12 -2 1.6 -0.5 1.57")
+    code, report = check(kitti_folder, tmp_path)
+    assert code == 1 and len(report["behind_camera"]) == 1
+    assert "1 of 7 3D boxes have their centre behind the camera" in report["problems"]
+
+
+def test_coco_data_without_3d(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    images = [{"id": i, "file_name": name, "width": 64, "height": 48} for i, name in enumerate(("a.png", "b.png"))]
+    boxes = [{"id": 1, "image_id": 0, "category_id": 7, "bbox": [4, 4, 10, 20]}]
+    boxes.append({"id": 2, "image_id": 0, "category_id": 7, "bbox": [0, 0, 30, 30], "iscrowd": 1})
+    data = {"images": images, "annotations": boxes, "categories": [{"id": 7, "name": "cat"}]}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    code, report = check(None, tmp_path, name=f"coco:{tmp_path}/a.json:{tmp_path}")
+    assert code == 0 and report["crowds"] == 1
+    assert report["classes"] == {"cat": {"objects": 1, "types": {}, "height_px": [20.0] * 5}}
+    assert "projection" not in report and "ground_plane" not in report
+    (tmp_path / "b.png").unlink()
+    images.append({"id": 5, "file_name": "a.png", "width": 48, "height": 64})
+    (tmp_path / "b.json").write_text(json.dumps(data))
+    code, report = check(None, tmp_path, name=f"coco:{tmp_path}/b.json:{tmp_path}")
+    assert code == 1 and len(report["defects"]) == 3
+    for words, line in zip(("b.png does not exist", "a.png is 64x48", "a.png comes 2 times"), report["defects"]):
+        assert words in line
+    (tmp_path / "c.json").write_text("{")
+    code, report = check(None, tmp_path, name=f"coco:{tmp_path}/c.json:{tmp_path}")
+    assert code == 1 and "is not JSON" in report["defects"][0]
+
+
+@pytest.mark.parametrize(("name", "words"), [("nonsense", "known are"), ("kitti:/nowhere", "no images in /nowhere")])
+def test_what_is_not_there_cannot_be_checked(name, words, capsys):
+    assert check_dataset.main([name]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [["-m", "tools.check_dataset"], ["tools/check_dataset.py"]])
+def test_as_module_and_as_file(repo_dir, kitti_folder, start):
+    command = [sys.executable, *start, f"kitti:{kitti_folder}", "--quick"]
+    done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no problems (pictures were not opened: --quick)" in done.stdout
+
+
+def test_real_labels_project_where_they_say(shared_dir, tmp_path):
+    code, rope = check(None, tmp_path, name=f"rope3d:{shared_dir}/data/rope3d_sample:val")
+    assert code == 0 and rope["projection"]["objects"] == 44
+    assert rope["projection"]["mean_iou"] > 0.98 and rope["ground_plane"]["median_m"] < 0.11
+    code, kitti = check(None, tmp_path, name=f"kitti:{shared_dir}/data/kitti")
+    assert code == 0 and kitti["images"] == 14
+    assert kitti["projection"]["median_iou"] > 0.95 and "ground_plane" not in kitti
+    assert np.isclose(kitti["dimensions"]["types"]["Car"]["median_hwl"], [1.51, 1.62, 3.69]).all()

@@ -1,0 +1,96 @@
+"""Pictures of labels and predictions: as many as asked for, and with the right objects in them."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from d2ext.structures import Camera
+from d2ext.visualization import class_color
+from tools import visualize_data
+from tools.scenes import corners_of, read_predictions
+
+CLASSES = ["Car", "Pedestrian", "Cyclist"]
+
+
+def draw(name, out, *options):
+    return visualize_data.main([name, "--out", str(out), *options])
+
+
+def share(picture, color, tolerance=40):
+    """Share of pixels near an RGB colour; pictures are JPEG."""
+    return float((np.abs(picture[:, :, ::-1].astype(int) - color).max(-1) < tolerance).mean())
+
+
+def test_labels_are_drawn_in_3d_with_the_view_from_above(kitti_folder, tmp_path):
+    assert draw(f"kitti:{kitti_folder}", tmp_path / "out", "--num", "3") == 0
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["000000.jpg", "000001.jpg", "000003.jpg", "sheet.jpg"], "taken evenly"
+    picture = cv2.imread(str(tmp_path / "out" / "000000.jpg"))
+    assert picture.shape[0] == 200 and picture.shape[1] > 320
+    assert share(picture[:, :320], class_color(0)) > 0.002 and share(picture[:, :320], class_color(1)) > 0.002
+    assert cv2.imread(str(tmp_path / "out" / "000003.jpg")).shape == (200, 320, 3), "no objects, no view"
+
+
+def test_predictions_are_coloured_and_labels_white(kitti_folder, tmp_path, row):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    (folder / "000000.txt").write_text(row("Cyclist", 0, 15) + " 0.9\n" + row("Pedestrian", -3, 15) + " 0.1\n")
+    assert draw(f"kitti:{kitti_folder}", tmp_path / "out", "--num", "1", "--predictions", str(folder), "--no-bev") == 0
+    picture = cv2.imread(str(tmp_path / "out" / "000000.jpg"))
+    assert picture.shape == (200, 320, 3)
+    assert share(picture, class_color(2)) > 0.002, "the prediction"
+    assert share(picture, class_color(0)) == share(picture, class_color(1)) == 0, "labels, and what scores 0.1"
+    assert share(picture, (255, 255, 255), 70) > 0.002, "labels"
+
+
+def test_coco_results_are_matched_by_image_and_category(kitti_folder, tmp_path):
+    file = tmp_path / "results.json"
+    rows = [{"image_id": "000002", "category_id": 11, "bbox": [10, 20, 30, 40], "score": 0.7}]
+    file.write_text(json.dumps(rows))
+    find = read_predictions(file, CLASSES, {11: 1}, "camera")
+    found = find({"image_id": "000002"}, None)
+    assert found.class_ids.tolist() == [1] and found.boxes_xyxy.tolist() == [[10, 20, 40, 60]]
+    assert found.scores.tolist() == [0.7] and not found.has_3d.any()
+    assert len(find({"image_id": "000001"}, None)) == 0
+
+
+def test_seed_decides_the_choice_and_zero_takes_all():
+    assert visualize_data.choose(5, 0) == visualize_data.choose(5, 9) == [0, 1, 2, 3, 4]
+    assert visualize_data.choose(100, 4) == [0, 33, 66, 99]
+    chosen = visualize_data.choose(100, 10, seed=3)
+    assert chosen == visualize_data.choose(100, 10, seed=3) != visualize_data.choose(100, 10, seed=4)
+    assert len(set(chosen)) == 10 and chosen == sorted(chosen)
+
+
+def test_equal_stems_get_numbers():
+    records = [{"file_name": f"{folder}/1.png"} for folder in "abc"]
+    assert visualize_data.picture_names(records) == ["1.jpg", "1_2.jpg", "1_3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "message"),
+    [("none", "no such file or folder"), ("data", "no .txt files"), ("bad.json", "holds no COCO results")],
+)
+def test_what_cannot_be_drawn_is_said(kitti_folder, tmp_path, capsys, predictions, message):
+    (tmp_path / "bad.json").write_text('[{"image_id": 1}]')
+    assert draw(f"kitti:{kitti_folder}", tmp_path / "out", "--predictions", str(tmp_path / predictions)) == 2
+    assert message in capsys.readouterr().err
+    assert draw("nonsense", tmp_path / "out") == 2
+
+
+def test_corners_by_turn_in_either_frame_and_by_rotation():
+    camera = Camera(np.array([[300.0, 0, 160], [0, 300, 60], [0, 0, 1]]), np.array([0.05, -0.95, -0.3, 6]))
+    frame = camera.ground_rotation()
+    box = {"has_3d": True, "location": [1.0, 2, 15], "dimensions_hwl": [1.5, 2.0, 4.0], "rotation_y": 0.0}
+    flat = {**box, "has_3d": False}
+    level, unknown = corners_of([box, flat], camera)
+    assert np.isnan(unknown).all()
+    assert level[0] - level[1] == pytest.approx([4, 0, 0]), "the length runs along the camera's x"
+    (grounded,) = corners_of([box], camera, "ground")
+    assert grounded[0] - grounded[1] == pytest.approx(4 * frame[:, 0])
+    assert grounded[4] - grounded[0] == pytest.approx(-1.5 * frame[:, 1]), "up along the normal"
+    (turned,) = corners_of([{**box, "rotation_y": 9.0, "box_rotation": frame.tolist()}], camera)
+    assert turned == pytest.approx(grounded)
+    assert np.isnan(corners_of([box], None)).all()
