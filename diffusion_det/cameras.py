@@ -131,6 +131,17 @@ class Grounds:
         return Grounds(mean, var, self.known | other.known)
 
 
+@dataclass
+class Scene:
+    """Where the images of a batch were taken: cameras and grounds (B)."""
+
+    cameras: Cameras
+    ground: Grounds
+
+    def __getitem__(self, index: Tensor) -> "Scene":
+        return Scene(self.cameras[index], self.ground[index])
+
+
 def ground_parameters(camera: Camera) -> np.ndarray:
     """(3,) s0, s1, log H of a camera; zeros without a plane.
 

@@ -69,6 +69,9 @@ POSE = {
     # whose plane is withheld.
     "GROUND_JITTER": (0.02, 0.25, 0.5, 1.0),
     "GROUND_DROPOUT": 0.25,
+    # The diffusion state carries pose beside the box (research option); STATE_SCALE is its signal scale.
+    "IN_STATE": False,
+    "STATE_SCALE": 1.0,
     "SCORE_EXPONENTS": (1.0, 1.0),  # of the 2D score and of the predicted 3D overlap in the final score
     "WEIGHTS": {"xy": 1.0, "z": 1.0, "dims": 1.0, "depth": 0.5, "heading": 0.5, "quality": 0.5, "ground": 0.5},
 }
@@ -170,6 +173,12 @@ def pose_problems(node: CN) -> list[str]:
         wrong("GROUND_DROPOUT", "choose a share from 0 to 1")
     if len(pose.SCORE_EXPONENTS) != 2 or min(pose.SCORE_EXPONENTS) < 0:
         wrong("SCORE_EXPONENTS", "two numbers from 0: of the 2D score, of the quality")
+    if pose.STATE_SCALE <= 0:
+        wrong("STATE_SCALE", "must be positive")
+    if pose.IN_STATE and not pose.ENABLED:
+        wrong("IN_STATE", "needs POSE.ENABLED True")
+    if pose.IN_STATE and node.OFFICIAL_COMPAT:
+        wrong("IN_STATE", "the published loop knows boxes alone; set OFFICIAL_COMPAT False")
     if pose.ENABLED and not pose.GROUND_PREDICTION and pose.GROUND_DROPOUT > 0:
         wrong("GROUND_DROPOUT", "nothing replaces a withheld plane while GROUND_PREDICTION is False; set it to 0")
     priors = pose.DIMENSION_PRIORS

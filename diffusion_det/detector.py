@@ -1,14 +1,11 @@
 """The registered meta-architecture: images in, losses or objects out."""
 
 import logging
-import math
 import zlib
 from collections.abc import Sequence
 
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog
-from detectron2.data.detection_utils import get_fed_loss_cls_weights
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, detector_postprocess
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils import comm
@@ -16,13 +13,12 @@ from torch import Tensor, nn
 
 from d2ext.structures import Camera
 
-from .cameras import Cameras
-from .head import DIFFUSION_HEAD_REGISTRY
+from .build import build_criterion, build_head, build_pose
+from .cameras import Scene
 from .losses import SetCriterion
 from .matcher import Targets
 from .pose_estimator import PoseEstimator
-from .pose_head import GroundHead, PoseHead
-from .pose_losses import PoseCriterion, PoseTargets
+from .pose_losses import PoseTargets
 from .refine import Detections, denoise, denoise_as_published, select_objects
 from .sampler import build_sampler
 from .schedule import CosineSchedule
@@ -164,34 +160,25 @@ class DiffusionDet(nn.Module):
         if self.training:
             return self._losses(batched_inputs, features, whwh)
         generators = [image_generator(x, self.test_seed) for x in batched_inputs]
-        cameras = None if self.pose is None else Cameras.from_list(camera_list(batched_inputs), self.device)
-        found = self.detect(features, whwh, generators, cameras)
-        instances = [to_instances(d, size) for d, size in zip(found, images.image_sizes)]
+        scene = None
         if self.pose is not None:
-            self._add_pose(instances, found, batched_inputs, features[-1], cameras)
+            scene = self.pose.scene(camera_list(batched_inputs), features[-1], images.image_sizes)
+        found = self.detect(features, whwh, generators, scene)
+        instances = [to_instances(d, size) for d, size in zip(found, images.image_sizes)]
+        if scene is not None:
+            instances = [self._with_pose(i, d, scene, n) for n, (i, d) in enumerate(zip(instances, found))]
         return [
             {"instances": detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))}
             for i, x in zip(instances, batched_inputs)
         ]
 
-    def _add_pose(
-        self,
-        instances: list[Instances],
-        found: list[Detections],
-        batched_inputs: list[dict],
-        coarsest: Tensor,
-        cameras: Cameras,
-    ) -> None:
-        """Fill the 3D fields, best score first."""
-        given = self.pose.given(camera_list(batched_inputs), self.device)
-        ground, _ = self.pose.grounds(given, coarsest, [i.image_size for i in instances], cameras)
-        for i, detections in enumerate(found):
-            one = torch.tensor([i], device=self.device)
-            boxes3d, scores, std = self.pose.boxes3d(detections, cameras[one], ground[one])
-            objects = instances[i]
-            objects.pred_boxes3d, objects.pred_depth_std_m = boxes3d, std
-            objects.scores_2d, objects.scores = objects.scores, scores
-            instances[i] = objects[scores.argsort(descending=True, stable=True)]
+    def _with_pose(self, instances: Instances, found: Detections, scene: Scene, image: int) -> Instances:
+        """Fill the 3D fields of one image's objects, best score first."""
+        own = scene[torch.tensor([image], device=self.device)]
+        boxes3d, scores, std = self.pose.boxes3d(found, own)
+        instances.pred_boxes3d, instances.pred_depth_std_m = boxes3d, std
+        instances.scores_2d, instances.scores = instances.scores, scores
+        return instances[scores.argsort(descending=True, stable=True)]
 
     def with_tta(self, cfg) -> nn.Module:
         """This detector under the test-time augmentation of TEST.AUG."""
@@ -210,24 +197,27 @@ class DiffusionDet(nn.Module):
     def _losses(self, batched_inputs: list[dict], features: list[Tensor], whwh: Tensor) -> dict[str, Tensor]:
         instances = [x["instances"].to(self.device) for x in batched_inputs]
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
-        boxes, t = noisy_training_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
+        boxes, t, origin = noisy_training_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
         mean = (lambda counts: counts) if self.compat else mean_over_processes
         if self.pose is None:
             logits, pred_boxes = self.head(features, boxes, t)
             return self.criterion(logits, pred_boxes, targets, mean)
-        logits, pred_boxes, decoded = self.head.refine(features, boxes, t)
+        cameras = camera_list(batched_inputs)
+        poses = PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances])
+        hint = self.pose.training_hint(origin, t, self.schedule, cameras, targets, poses)
+        logits, pred_boxes, decoded = self.head.refine(features, boxes, t, hint)
         matched = self.criterion.assign(logits, pred_boxes, targets)
         losses = self.criterion(logits, pred_boxes, targets, mean, matched)
         stages = len(matched)
         return losses | self.pose.losses(
-            camera_list(batched_inputs),
+            cameras,
             [i.image_size for i in instances],
             features[-1],
             (pred_boxes[-stages:], decoded[-stages:]),
             matched,
             targets,
-            PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances]),
+            poses,
             mean((matched >= 0).flatten(1).sum(1).float()).clamp(min=1),
         )
 
@@ -237,9 +227,9 @@ class DiffusionDet(nn.Module):
         features: list[Tensor],
         whwh: Tensor,
         generators: Sequence[torch.Generator],
-        cameras: Cameras | None = None,
+        scene: Scene | None = None,
     ) -> list[Detections]:
-        """Objects from features of B images, in pixels of the network input; with cameras, pose rows as a column."""
+        """Objects from features of B images, in pixels of the network input; with a scene, pose rows as a column."""
         options = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
@@ -251,79 +241,30 @@ class DiffusionDet(nn.Module):
         if self.compat and self.sample_step > 1 and len(whwh) > 1:  # the published loop takes one image at a time
             ones = torch.arange(len(whwh), device=whwh.device)[:, None]
             parts = [
-                self.detect([f[i] for f in features], whwh[i], [], None if cameras is None else cameras[i])
-                for i in ones
+                self.detect([f[i] for f in features], whwh[i], [], None if scene is None else scene[i]) for i in ones
             ]
             return [part[0] for part in parts]
 
-        def predict(boxes_xyxy: Tensor, t: int) -> tuple[Tensor, ...]:
+        def predict(boxes_xyxy: Tensor, t: int, *state: Tensor) -> tuple[Tensor, ...]:
             levels = torch.full((len(whwh),), t, dtype=torch.long, device=self.device)
-            if cameras is None:
+            if scene is None:
                 logits, boxes = self.head(features, boxes_xyxy, levels)
                 return logits[-1].float(), boxes[-1].float()
-            logits, boxes, decoded = self.head.refine(features, boxes_xyxy, levels)
-            rows = self.pose.rows(decoded[-1], boxes[-1].float(), cameras, self.pose.head.num_stages - 1)
-            return logits[-1].float(), boxes[-1].float(), rows
+            hint = self.pose.state(state[0]) if state else None
+            logits, boxes, decoded = self.head.refine(features, boxes_xyxy, levels, hint)
+            logits, boxes = logits[-1].float(), boxes[-1].float()
+            rows = self.pose.rows(decoded[-1], boxes, scene.cameras, self.pose.head.num_stages - 1)
+            return logits, boxes, rows, *([self.pose.clean_state(rows, boxes, logits, scene)] if state else [])
 
         if self.compat:
             results = denoise_as_published(predict, sampler, whwh, **options)
         else:
+            if scene is not None:
+                options |= {"side_size": self.pose.side_size, "side_scale": self.pose.state_scale}
             results = denoise(predict, sampler, whwh, generators, **options)
         if not self.ensemble:
             results = results[-1:]
         return select_objects(results, use_focal=self.criterion.use_focal, nms_thresh=self.nms_thresh)
-
-
-def build_head(cfg, strides: Sequence[int]) -> nn.Module:
-    """The decoder that MODEL.DiffusionDet.HEAD names."""
-    node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
-    return DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
-        strides=strides,
-        num_outputs=node.NUM_CLASSES if node.USE_FOCAL else node.NUM_CLASSES + 1,
-        num_classes=node.NUM_CLASSES,
-        num_stages=node.NUM_HEADS,
-        dim=node.HIDDEN_DIM,
-        dim_feedforward=node.DIM_FEEDFORWARD,
-        num_attention_heads=node.NHEADS,
-        dropout=node.DROPOUT,
-        activation=node.ACTIVATION,
-        num_cls=node.NUM_CLS,
-        num_reg=node.NUM_REG,
-        dim_dynamic=node.DIM_DYNAMIC,
-        pooled_side=pooler.POOLER_RESOLUTION,
-        sampling_ratio=pooler.POOLER_SAMPLING_RATIO,
-        canonical_size=node.POOLER_CANONICAL_SIZE,
-        prior_prob=node.PRIOR_PROB if node.USE_FOCAL else None,
-        bias_by_shape=node.OFFICIAL_COMPAT,
-    )
-
-
-def build_criterion(cfg) -> SetCriterion:
-    """Losses with the weights of the config; class frequencies (federated loss) come from the data set's metadata."""
-    node = cfg.MODEL.DiffusionDet
-    fed_weights = None
-    if node.USE_FED_LOSS:
-        if not hasattr(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]), "class_image_count"):
-            raise ValueError(
-                f"USE_FED_LOSS needs the class frequencies of {cfg.DATASETS.TRAIN[0]}, which has none in its metadata "
-                "(class_image_count); use an LVIS data set or set USE_FED_LOSS False"
-            )
-        fed_weights = get_fed_loss_cls_weights(cfg.DATASETS.TRAIN[0], cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
-    return SetCriterion(
-        num_classes=node.NUM_CLASSES,
-        class_weight=node.CLASS_WEIGHT,
-        l1_weight=node.L1_WEIGHT,
-        giou_weight=node.GIOU_WEIGHT,
-        use_focal=node.USE_FOCAL,
-        alpha=node.ALPHA,
-        gamma=node.GAMMA,
-        no_object_weight=node.NO_OBJECT_WEIGHT,
-        candidates=node.OTA_K,
-        deep_supervision=node.DEEP_SUPERVISION,
-        as_published=node.OFFICIAL_COMPAT,
-        fed_loss_weights=fed_weights,
-        fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
-    )
 
 
 def image_generator(image: dict, seed: int) -> torch.Generator:
@@ -354,28 +295,6 @@ def camera_list(batched_inputs: list[dict]) -> list[Camera]:
                 "for 2D boxes alone"
             )
     return [x["camera"] for x in batched_inputs]
-
-
-def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
-    """What MODEL.DiffusionDet.POSE describes."""
-    node = cfg.MODEL.DiffusionDet
-    pose = node.POSE
-    roll, pitch, height = pose.GROUND_STD
-    return PoseEstimator(
-        head=PoseHead(
-            num_stages=node.NUM_HEADS, num_classes=node.NUM_CLASSES, dim=node.HIDDEN_DIM, num_pose=pose.NUM_POSE
-        ),
-        ground_head=GroundHead(node.HIDDEN_DIM, coarsest_stride) if pose.GROUND_PREDICTION else None,
-        criterion=PoseCriterion(dict(pose.WEIGHTS), torch.tensor(pose.DIMENSION_PRIORS), node.NUM_CLASSES),
-        depth=pose.DEPTH,
-        use_given_ground=pose.USE_GIVEN_GROUND,
-        shared_ground_error=pose.SHARED_GROUND_ERROR,
-        ground_std=(math.radians(pitch), math.radians(roll), height),
-        jitter_std=[math.radians(level) for level in pose.GROUND_JITTER],
-        ground_dropout=pose.GROUND_DROPOUT,
-        score_exponents=pose.SCORE_EXPONENTS,
-        gradient_to_2d=pose.GRADIENT_TO_2D,
-    )
 
 
 def mean_over_processes(counts: Tensor) -> Tensor:

@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 from d2ext.structures import Boxes3D, Camera
 
-from .cameras import Cameras, Grounds
+from .cameras import Cameras, Grounds, Scene
 from .losses import Targets
 from .pose import branch_index, decode, place
 from .pose_fusion import fuse, fuse_image
 from .pose_head import GroundHead, PoseHead, RawPose
-from .pose_losses import PoseCriterion, PoseTargets
+from .pose_losses import PoseCriterion, PoseTargets, read_labels
+from .pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
 from .refine import Detections
+from .schedule import CosineSchedule
 
 
 class PoseEstimator(nn.Module):
@@ -30,6 +32,8 @@ class PoseEstimator(nn.Module):
         ground_dropout: share of training images whose plane is withheld.
         score_exponents: of the 2D score and of the quality in the final score.
         gradient_to_2d: let pose losses train what they read from.
+        state: network that tells the decoder of poses in the diffusion state; None leaves the state to the boxes.
+        state_scale: signal scale of that part.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class PoseEstimator(nn.Module):
         ground_dropout: float = 0.0,
         score_exponents: tuple[float, float] = (1.0, 1.0),
         gradient_to_2d: bool = False,
+        state: StateEmbedding | None = None,
+        state_scale: float = 1.0,
     ):
         super().__init__()
         self.head, self.ground_head, self.criterion = head, ground_head, criterion
@@ -54,6 +60,12 @@ class PoseEstimator(nn.Module):
         self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
         self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
         self.gradient_to_2d = gradient_to_2d
+        self.state, self.state_scale = state, state_scale
+
+    @property
+    def side_size(self) -> int:
+        """Numbers a box that this adds to the diffusion state."""
+        return 0 if self.state is None else STATE_SIZE
 
     def grounds(
         self, given: Grounds, coarsest: Tensor, image_sizes: Sequence[tuple[int, int]], cameras: Cameras
@@ -74,6 +86,51 @@ class PoseEstimator(nn.Module):
         image = torch.arange(len(feature), device=feature.device).repeat_interleave(feature.shape[1])
         feature, boxes = feature.flatten(0, 1), boxes_xyxy.detach().flatten(0, 1)
         return self.head(feature, boxes, cameras[image], stage).unflatten(0, boxes_xyxy.shape[:2])
+
+    def training_hint(
+        self,
+        origin: Tensor,
+        t: Tensor,
+        schedule: CosineSchedule,
+        camera_list: Sequence[Camera],
+        targets: Targets,
+        pose_targets: PoseTargets,
+    ) -> Tensor | None:
+        """What the decoder hears of the noised poses of the training boxes, (B, N, C); None without pose in the state.
+
+        Args:
+            origin: (B, N) object that each box was made from, -1 for none.
+            t: (B,) noise levels.
+        """
+        if self.state is None:
+            return None
+        picked = origin.clamp(min=0)
+        image = torch.arange(len(origin), device=origin.device)[:, None].expand_as(origin)
+        present = (origin >= 0) & pose_targets.valid[image, picked]
+        own, objects = image[present], origin[present]
+        cameras = Cameras.from_list(camera_list, origin.device)[own]
+        truth = read_labels(
+            pose_targets.boxes3d[own, objects],
+            targets.boxes_xyxy[own, objects],
+            cameras,
+            Grounds.from_list(camera_list, origin.device)[own],
+        )
+        ratio = (truth.dims / self.criterion.priors_hwl[targets.classes[own, objects]]).log()
+        clean = torch.zeros(*origin.shape, STATE_SIZE, device=origin.device)
+        clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
+        return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
+
+    def clean_state(self, rows: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: Scene) -> Tensor:
+        """The pose part of the state that predictions (B, N, ...) amount to, (B, N, 8)."""
+        shape = rows.shape[:2]
+        image = torch.arange(shape[0], device=rows.device).repeat_interleave(shape[1])
+        raw = RawPose.unpack(rows.flatten(0, 1), self.criterion.num_classes)
+        classes = logits[..., : self.criterion.num_classes].argmax(-1).flatten()
+        priors, each = self.criterion.priors_hwl, scene[image]
+        pose = decode(raw, boxes_xyxy.flatten(0, 1), classes, priors, each.cameras, each.ground)
+        log_depth, _ = fuse(pose, each.ground.var)
+        ratio = (pose.dims / priors[classes]).log()
+        return encode_state(raw.bottom, log_depth, ratio, pose.alpha, self.state_scale).unflatten(0, shape)
 
     def losses(
         self,
@@ -133,23 +190,25 @@ class PoseEstimator(nn.Module):
         withheld = torch.rand(len(true.mean), device=levels.device) < self.ground_dropout
         return Grounds(true.mean + std * torch.randn_like(true.mean), std**2, true.known & ~withheld)
 
-    def given(self, camera_list: Sequence[Camera], device: torch.device | str) -> Grounds:
-        """Planes of the cameras as testing trusts them."""
-        known = Grounds.from_list(camera_list, device)
-        var = torch.tensor(self.ground_std, device=device).square().expand_as(known.mean)
-        return Grounds(known.mean, var, known.known & self.use_given_ground)
+    def scene(self, camera_list: Sequence[Camera], coarsest: Tensor, image_sizes: Sequence[tuple[int, int]]) -> Scene:
+        """Cameras and believed grounds for testing; planes of the cameras are trusted as far as `ground_std` says."""
+        cameras = Cameras.from_list(camera_list, coarsest.device)
+        exact = Grounds.from_list(camera_list, coarsest.device)
+        var = torch.tensor(self.ground_std, device=coarsest.device).square().expand_as(exact.mean)
+        given = Grounds(exact.mean, var, exact.known & self.use_given_ground)
+        return Scene(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
 
-    def boxes3d(self, found: Detections, cameras: Cameras, ground: Grounds) -> tuple[Boxes3D, Tensor, Tensor]:
+    def boxes3d(self, found: Detections, scene: Scene) -> tuple[Boxes3D, Tensor, Tensor]:
         """3D boxes of one image's detections, whose first further column holds the rows of the pose head.
 
         Args:
-            cameras, ground: of the one image (B = 1).
+            scene: of the one image (B = 1).
         Returns:
             boxes in the camera frame, their scores (D,), deviation of their depths (D,) in m.
         """
         each = torch.zeros(len(found.scores), dtype=torch.long, device=found.scores.device)
         raw = RawPose.unpack(found.columns[0], self.criterion.num_classes)
-        camera = cameras[each]
+        camera, ground = scene.cameras[each], scene.ground
         pose = decode(raw, found.boxes_xyxy, found.classes, self.criterion.priors_hwl, camera, ground[each])
         mean = ground.mean
         if self.branch is not None:

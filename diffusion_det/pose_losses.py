@@ -35,6 +35,32 @@ class PoseTargets:
         return PoseTargets(torch.stack(rows), torch.stack([F.pad(v, (0, most - len(v))) for v in valid]))
 
 
+@dataclass
+class Labels:
+    """What P objects look like to their cameras.
+
+    xy (P, 2): normalised image point of the bottom centre. bottom, center (P, 2): projected bottom centre and middle as
+    offsets from a 2D box, as in `RawPose`. log_depth (P,), dims (P, 3), alpha (P,) in the true ground's frame.
+    """
+
+    xy: Tensor
+    bottom: Tensor
+    center: Tensor
+    log_depth: Tensor
+    dims: Tensor
+    alpha: Tensor
+
+
+def read_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Grounds) -> Labels:
+    """Labels (P, 7) with the 2D boxes (P, 4) that offsets refer to, one camera and true ground a row."""
+    location, dims, ry = boxes3d[:, :3], boxes3d[:, 3:6], boxes3d[:, 6]
+    xy, z = cameras.project(location)
+    up = torch.where(true.known[:, None], true.normal(), location.new_tensor([0.0, -1.0, 0.0]))
+    middle, _ = cameras.project(location + up * dims[:, :1] / 2)
+    bottom, center = _offsets(boxes_xyxy, cameras.to_pixels(xy), cameras.to_pixels(middle))
+    return Labels(xy, bottom, center, z.clamp(min=0.1).log(), dims, ry - azimuth(xy, true.frame()))
+
+
 class PoseCriterion(nn.Module):
     """Disentangled corner errors, likelihood of each way to depth, heading, quality.
 
@@ -70,27 +96,22 @@ class PoseCriterion(nn.Module):
         """
         raw = RawPose.unpack(rows, self.num_classes)
         pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, believed)
-        location, dims, ry = boxes3d[:, :3], boxes3d[:, 3:6], boxes3d[:, 6]
-        xy, z = cameras.project(location)
-        up = torch.where(true.known[:, None], true.normal(), torch.tensor([0.0, -1.0, 0.0], device=rows.device))
-        middle, _ = cameras.project(location + up * dims[:, :1] / 2)
-        bottom_offset, center_offset = _offsets(boxes_xyxy, cameras.to_pixels(xy), cameras.to_pixels(middle))
-        inside = ((bottom_offset.abs() < MAX_OFFSET).all(1) & (center_offset.abs() < MAX_OFFSET).all(1)).float()
-        diagonal = dims.norm(dim=1)
-        lever = (z / diagonal).clamp(max=LEVER_LIMIT)
+        truth = read_labels(boxes3d, boxes_xyxy, cameras, true)
+        inside = ((truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)).float()
+        diagonal = truth.dims.norm(dim=1)
+        lever = (truth.log_depth.exp() / diagonal).clamp(max=LEVER_LIMIT)
         log_depth, _ = fuse(pose, believed.var)
 
-        offset = (raw.bottom - bottom_offset).abs().sum(1) + (raw.center - center_offset).abs().sum(1)
-        frame = true.frame()
-        bins, residual = encode_heading(ry - azimuth(xy, frame))
+        offset = (raw.bottom - truth.bottom).abs().sum(1) + (raw.center - truth.center).abs().sum(1)
+        bins, residual = encode_heading(truth.alpha)
         at_bin = raw.residuals.gather(1, bins[:, None])[:, 0]
         losses = {
-            "xy": inside * (offset + lever * (pose.xy - xy).abs().sum(1)),
-            "z": inside * lever * (log_depth - z.log()).abs(),
-            "dims": (pose.dims - dims).abs().sum(1) / (2 * diagonal) + _log_ratio_error(pose.dims, dims),
-            "depth": inside * self._depth(pose, believed, z.log()),
+            "xy": inside * (offset + lever * (pose.xy - truth.xy).abs().sum(1)),
+            "z": inside * lever * (log_depth - truth.log_depth).abs(),
+            "dims": (pose.dims - truth.dims).abs().sum(1) / (2 * diagonal) + _log_ratio_error(pose.dims, truth.dims),
+            "depth": inside * self._depth(pose, believed, truth.log_depth),
             "heading": F.cross_entropy(raw.bins, bins, reduction="none") + (at_bin - residual).abs(),
-            "quality": self._quality(raw, pose, log_depth, boxes3d, cameras, believed, frame),
+            "quality": self._quality(raw, pose, log_depth, boxes3d, cameras, believed, true.frame()),
         }
         zeros = rows.new_zeros(len(number))
         suffixes = [f"_{i}" for i in range(len(number) - 1)] + [""]

@@ -14,8 +14,9 @@ from .sampler import Sampler
 from .schedule import boxes_to_state, random_unit_boxes, state_to_boxes
 
 # (boxes_xyxy (B, N, 4) pixels, noise level) -> last stage's logits (B, N, K), boxes_xyxy (B, N, 4) and any number of
-# further columns (B, N, ...) that shall stay with their boxes
-Predict = Callable[[Tensor, int], tuple[Tensor, ...]]
+# further columns (B, N, ...) that shall stay with their boxes. Where the diffusion carries a side state of E numbers a
+# box, that (B, N, E) is the third argument and its clean prediction the last column, which is not kept.
+Predict = Callable[..., tuple[Tensor, ...]]
 
 
 @dataclass
@@ -28,9 +29,9 @@ class Detections:
     columns: tuple[Tensor, ...] = ()
 
 
-def draw(generators: Sequence[torch.Generator], count: int, device: torch.device | str) -> Tensor:
-    """Standard normal (B, count, 4), row i from generator i alone, drawn on the CPU so that every device agrees."""
-    return torch.stack([torch.randn(count, 4, generator=g) for g in generators]).to(device)
+def draw(generators: Sequence[torch.Generator], count: int, device: torch.device | str, size: int = 4) -> Tensor:
+    """Standard normal (B, count, size), row i from generator i alone, drawn on the CPU so that every device agrees."""
+    return torch.stack([torch.randn(count, size, generator=g) for g in generators]).to(device)
 
 
 def best_score(logits: Tensor, use_focal: bool) -> Tensor:
@@ -49,6 +50,8 @@ def denoise(
     scale: float,
     renewal_thresh: float | None = 0.5,
     use_focal: bool = True,
+    side_size: int = 0,
+    side_scale: float = 1.0,
 ) -> list[tuple[Tensor, ...]]:
     """Run all steps; every box that scores at most `renewal_thresh` is replaced after its step.
 
@@ -58,24 +61,30 @@ def denoise(
         image_whwh: (B, 4) of the resized, unpadded images.
         generators: one per image, on the CPU; each is used in the same order whatever the batch.
         renewal_thresh: None switches renewal off.
+        side_size: numbers a box that are diffused beside it; side_scale: their deviation when clean.
     Returns:
-        per step what `predict` returned.
+        per step what `predict` returned (without the side state).
     """
-    device = image_whwh.device
-    x = draw(generators, count, device)
+    device, size = image_whwh.device, 4 + side_size
+    x = draw(generators, count, device, size)
     renewed, results = None, []
     sampler.start()
     for t, s in sampler.pairs(steps):
-        logits, boxes, *columns = predict(state_to_boxes(x, image_whwh, scale), t)
+        side = (x[..., 4:],) if side_size else ()
+        logits, boxes, *columns = predict(state_to_boxes(x[..., :4], image_whwh, scale), t, *side)
+        clean_side = columns.pop() if side_size else x[..., 4:]
         results.append((logits, boxes, *columns))
         if s < 0:
             break
-        x0 = boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale)
-        x = sampler.step(x, x0, t, s, draw(generators, count, device), renewed)
+        x0 = torch.cat([boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale), clean_side], dim=-1)
+        x = sampler.step(x, x0, t, s, draw(generators, count, device, size), renewed)
         if renewal_thresh is not None:
             renewed = best_score(logits, use_focal) <= renewal_thresh  # (B, N)
             prior = torch.stack([random_unit_boxes(count, "cpu", g) for g in generators]).to(device)
-            fresh = sampler.schedule.add_noise((prior * 2 - 1) * scale, s, draw(generators, count, device))
+            prior = (prior * 2 - 1) * scale
+            if side_size:
+                prior = torch.cat([prior, side_scale * draw(generators, count, device, side_size)], dim=-1)
+            fresh = sampler.schedule.add_noise(prior, s, draw(generators, count, device, size))
             x = torch.where(renewed[..., None], fresh, x.to(fresh.dtype))
         x = x.float()
     return results

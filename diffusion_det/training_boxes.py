@@ -11,7 +11,7 @@ from .schedule import CosineSchedule, boxes_to_state, random_unit_boxes, state_t
 
 def noisy_training_boxes(
     gt_boxes_xyxy: Sequence[Tensor], image_whwh: Tensor, schedule: CosineSchedule, count: int, scale: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Diffuse the objects of each image; random draws come from the global states, in the published order.
 
     An image without objects gets one box over all of it; more objects than `count` are thinned out at random (all of
@@ -22,14 +22,16 @@ def noisy_training_boxes(
         image_whwh: (B, 4).
         count: boxes an image, N.
     Returns:
-        boxes_xyxy (B, N, 4) float64 pixels, t (B,) int64.
+        boxes_xyxy (B, N, 4) float64 pixels, t (B,) int64, origin (B, N) object that a box was made from, -1 for none.
     """
-    boxes, levels = [], []
+    boxes, levels, origins = [], [], []
     for gt, whwh in zip(gt_boxes_xyxy, image_whwh):
         t = torch.randint(0, schedule.timesteps, (1,), device=whwh.device)
         noise = torch.randn(count, 4, device=whwh.device)
         whole_image = torch.cat([torch.zeros_like(whwh[2:]), whwh[2:]])[None]
         x0 = boxes_to_state(gt if len(gt) else whole_image, whwh, scale)
+        origin = torch.arange(count, device=whwh.device)
+        origin = torch.where(origin < len(gt), origin, -1)
         if len(x0) < count:
             fill = random_unit_boxes(count - len(x0), whwh.device)
             x0 = torch.cat([x0, (fill * 2 - 1) * scale])
@@ -37,6 +39,8 @@ def noisy_training_boxes(
             mask = [True] * count + [False] * (len(x0) - count)
             random.shuffle(mask)
             x0 = x0[torch.tensor(mask, device=whwh.device)]
+            origin = torch.tensor(mask, device=whwh.device).nonzero()[:, 0]
         boxes.append(state_to_boxes(schedule.add_noise(x0[None], t, noise[None])[0], whwh, scale))
         levels.append(t)
-    return torch.stack(boxes), torch.cat(levels)
+        origins.append(origin)
+    return torch.stack(boxes), torch.cat(levels), torch.stack(origins)

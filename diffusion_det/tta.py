@@ -9,9 +9,12 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torchvision.ops import batched_nms
 
+from d2ext.data.transforms3d import transform_camera
+from d2ext.structures import Camera
+
 
 class DetectorWithTTA(nn.Module):
-    """A detector that answers for all augmentations of TEST.AUG together.
+    """A detector that answers for all augmentations of TEST.AUG together, in 3D too where it has a pose head.
 
     Each scale may report only objects of its range (TEST.AUG.SCALE_RANGES, square root of the box area in pixels of the
     picture), if TEST.AUG.SCALE_FILTER says so: small objects come from large scales.
@@ -37,26 +40,40 @@ class DetectorWithTTA(nn.Module):
 
     def _one(self, image: dict) -> Instances:
         image = copy.copy(image)
+        camera = image.pop("camera", None)
+        net_height, net_width = image["image"].shape[1:]
         if "file_name" in image:
             pixels = utils.read_image(image["file_name"], self.format)
             image["image"] = torch.as_tensor(pixels.transpose(2, 0, 1).copy())
         height, width = image["image"].shape[1:]
         image["height"], image["width"] = image.get("height", height), image.get("width", width)
-        parts = []
-        for index, augmented in enumerate(self.mapper(image)):
-            transforms = augmented.pop("transforms")
-            augmented["height"], augmented["width"] = augmented["image"].shape[1:]
-            found = self.model([augmented])[0]["instances"].to("cpu")
-            boxes = transforms.inverse().apply_box(found.pred_boxes.tensor.numpy())
-            boxes = torch.as_tensor(boxes, dtype=torch.float32)
-            side = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)).sqrt()
-            low, high = self.ranges[index // self.per_scale]
-            keep = (side > low) & (side < high)
-            parts.append((boxes[keep], found.scores[keep], found.pred_classes[keep]))
-        boxes, scores, classes = (torch.cat(p) for p in zip(*parts))
-        keep = batched_nms(boxes, scores, classes, self.nms_thresh)[: self.limit]
-        merged = Instances((image["height"], image["width"]))
-        merged.pred_boxes = Boxes(boxes[keep])
+        if camera is not None:
+            camera = camera.resized(image["width"] / net_width, image["height"] / net_height)
+        parts = [
+            self._part(augmented, index, camera, (image["height"], image["width"]))
+            for index, augmented in enumerate(self.mapper(image))
+        ]
+        merged = Instances.cat(parts)
+        keep = batched_nms(merged.pred_boxes.tensor, merged.scores, merged.pred_classes, self.nms_thresh)[: self.limit]
+        merged = merged[keep]
         merged.pred_boxes.clip(merged.image_size)
-        merged.scores, merged.pred_classes = scores[keep], classes[keep]
         return merged[merged.pred_boxes.nonempty()]
+
+    def _part(self, augmented: dict, index: int, camera: Camera | None, size: tuple[int, int]) -> Instances:
+        """What one augmentation finds, in pixels (and the world) of the picture."""
+        transforms = augmented.pop("transforms")
+        augmented["height"], augmented["width"] = augmented["image"].shape[1:]
+        mirrored = False
+        if camera is not None:
+            augmented["camera"], mirrored = transform_camera(camera, transforms)
+        found = self.model([augmented])[0]["instances"].to("cpu")
+        fields = found.get_fields()
+        boxes = torch.as_tensor(
+            transforms.inverse().apply_box(found.pred_boxes.tensor.numpy()), dtype=torch.float32
+        ).reshape(-1, 4)
+        fields["pred_boxes"] = Boxes(boxes)
+        if mirrored and "pred_boxes3d" in fields:
+            fields["pred_boxes3d"] = found.pred_boxes3d.flipped()
+        side = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1).sqrt()
+        low, high = self.ranges[index // self.per_scale]
+        return Instances(size, **fields)[(side > low) & (side < high)]

@@ -82,7 +82,7 @@ def test_training(golden, head, features, whwh):
     recorded = golden["training"]
     torch.manual_seed(recorded["noise_seed"])
     random.seed(recorded["noise_seed"])
-    boxes, t = noisy_training_boxes(recorded["gt_boxes"], whwh, CosineSchedule(), 30, 2.0)
+    boxes, t, _ = noisy_training_boxes(recorded["gt_boxes"], whwh, CosineSchedule(), 30, 2.0)
     assert torch.equal(t, recorded["t"])
     assert torch.equal(boxes, recorded["noisy_boxes_xyxy"])
 

@@ -1,0 +1,92 @@
+"""Parts of the detector from a config."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import get_fed_loss_cls_weights
+from torch import nn
+
+from .head import DIFFUSION_HEAD_REGISTRY
+from .losses import SetCriterion
+from .pose_estimator import PoseEstimator
+from .pose_head import GroundHead, PoseHead
+from .pose_losses import PoseCriterion
+from .pose_state import StateEmbedding
+
+
+def build_head(cfg, strides: Sequence[int]) -> nn.Module:
+    """The decoder that MODEL.DiffusionDet.HEAD names."""
+    node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
+    return DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
+        strides=strides,
+        num_outputs=node.NUM_CLASSES if node.USE_FOCAL else node.NUM_CLASSES + 1,
+        num_classes=node.NUM_CLASSES,
+        num_stages=node.NUM_HEADS,
+        dim=node.HIDDEN_DIM,
+        dim_feedforward=node.DIM_FEEDFORWARD,
+        num_attention_heads=node.NHEADS,
+        dropout=node.DROPOUT,
+        activation=node.ACTIVATION,
+        num_cls=node.NUM_CLS,
+        num_reg=node.NUM_REG,
+        dim_dynamic=node.DIM_DYNAMIC,
+        pooled_side=pooler.POOLER_RESOLUTION,
+        sampling_ratio=pooler.POOLER_SAMPLING_RATIO,
+        canonical_size=node.POOLER_CANONICAL_SIZE,
+        prior_prob=node.PRIOR_PROB if node.USE_FOCAL else None,
+        bias_by_shape=node.OFFICIAL_COMPAT,
+    )
+
+
+def build_criterion(cfg) -> SetCriterion:
+    """Losses with the weights of the config; class frequencies (federated loss) come from the data set's metadata."""
+    node = cfg.MODEL.DiffusionDet
+    fed_weights = None
+    if node.USE_FED_LOSS:
+        if not hasattr(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]), "class_image_count"):
+            raise ValueError(
+                f"USE_FED_LOSS needs the class frequencies of {cfg.DATASETS.TRAIN[0]}, which has none in its metadata "
+                "(class_image_count); use an LVIS data set or set USE_FED_LOSS False"
+            )
+        fed_weights = get_fed_loss_cls_weights(cfg.DATASETS.TRAIN[0], cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
+    return SetCriterion(
+        num_classes=node.NUM_CLASSES,
+        class_weight=node.CLASS_WEIGHT,
+        l1_weight=node.L1_WEIGHT,
+        giou_weight=node.GIOU_WEIGHT,
+        use_focal=node.USE_FOCAL,
+        alpha=node.ALPHA,
+        gamma=node.GAMMA,
+        no_object_weight=node.NO_OBJECT_WEIGHT,
+        candidates=node.OTA_K,
+        deep_supervision=node.DEEP_SUPERVISION,
+        as_published=node.OFFICIAL_COMPAT,
+        fed_loss_weights=fed_weights,
+        fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
+    )
+
+
+def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
+    """What MODEL.DiffusionDet.POSE describes."""
+    node = cfg.MODEL.DiffusionDet
+    pose = node.POSE
+    roll, pitch, height = pose.GROUND_STD
+    return PoseEstimator(
+        head=PoseHead(
+            num_stages=node.NUM_HEADS, num_classes=node.NUM_CLASSES, dim=node.HIDDEN_DIM, num_pose=pose.NUM_POSE
+        ),
+        ground_head=GroundHead(node.HIDDEN_DIM, coarsest_stride) if pose.GROUND_PREDICTION else None,
+        criterion=PoseCriterion(dict(pose.WEIGHTS), torch.tensor(pose.DIMENSION_PRIORS), node.NUM_CLASSES),
+        depth=pose.DEPTH,
+        use_given_ground=pose.USE_GIVEN_GROUND,
+        shared_ground_error=pose.SHARED_GROUND_ERROR,
+        ground_std=(math.radians(pitch), math.radians(roll), height),
+        jitter_std=[math.radians(level) for level in pose.GROUND_JITTER],
+        ground_dropout=pose.GROUND_DROPOUT,
+        score_exponents=pose.SCORE_EXPONENTS,
+        gradient_to_2d=pose.GRADIENT_TO_2D,
+        state=StateEmbedding(node.HIDDEN_DIM) if pose.IN_STATE else None,
+        state_scale=pose.STATE_SCALE,
+    )
