@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2ext.structures import Camera
+from d2ext.structures.boxes3d import box_corners, project_boxes
 from tools import check_dataset
 
 
@@ -152,3 +154,23 @@ def test_real_labels_project_where_they_say(shared_dir, tmp_path):
     assert code == 0 and kitti["images"] == 14
     assert kitti["projection"]["median_iou"] > 0.95 and "ground_plane" not in kitti
     assert np.isclose(kitti["dimensions"]["types"]["Car"]["median_hwl"], [1.51, 1.62, 3.69]).all()
+
+
+def test_omni3d_with_boxes_of_any_rotation(kitti_folder, tmp_path):
+    """A car on a slope: its whole rotation is needed to project it where its label says."""
+    camera = Camera(np.array([[300.0, 0, 160], [0, 300, 60], [0, 0, 1]]))
+    slope = Camera(camera.P, np.array([0.1, -0.9, -0.35, 5])).ground_rotation()
+    h, w, l = 1.5, 1.8, 4.2  # noqa: E741
+    center = np.array([0.5, 1.2, 12])
+    corners = box_corners(center + slope[:, 1] * h / 2, [h, w, l], 0.0, slope)
+    box = [float(v) for v in project_boxes(camera, corners)[0][0]]
+    label = {"id": 1, "image_id": 3, "category_id": 5, "category_name": "car", "valid3D": True, "behind_camera": False}
+    label |= {"bbox2D_tight": [-1] * 4, "bbox2D_proj": box, "bbox2D_trunc": box, "visibility": 1, "truncation": 0}
+    label |= {"center_cam": center.tolist(), "dimensions": [w, h, l], "R_cam": slope.tolist(), "depth_error": 0}
+    label |= {"bbox3D_cam": corners[0].tolist(), "lidar_pts": 9, "segmentation_pts": -1}
+    image = {"id": 3, "width": 320, "height": 200, "file_path": "000000.png", "K": camera.K.tolist(), "dataset_id": 0}
+    data = {"info": {}, "images": [image], "categories": [{"id": 5, "name": "car"}], "annotations": [label]}
+    (tmp_path / "omni.json").write_text(json.dumps(data))
+    code, report = check(None, tmp_path, name=f"omni3d:{tmp_path}/omni.json:{kitti_folder}/image_2")
+    assert code == 0, report["problems"] + report["defects"] + report["notes"]
+    assert report["projection"]["objects"] == 1 and report["projection"]["mean_iou"] > 0.999
