@@ -1,6 +1,7 @@
 """Data sets by path: a name that says the format and where the data is, so that own data needs no code.
 
-    coco:ANNOTATIONS.json:IMAGE_DIR      kitti:ROOT[:SPLIT.txt]      rope3d:ROOT:train|val
+    coco:ANNOTATIONS.json:IMAGE_DIR      kitti:ROOT[:SPLIT]      rope3d:ROOT:train|val
+    omni3d:ANNOTATIONS.json:IMAGE_DIR    dair:ROOT[:SPLIT]
 
 Paths are relative to the working directory and contain no colon.
 """
