@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog
 
+from d2ext.data import register_by_name
+from d2ext.data.calibration import read_camera
 from d2ext.data.ground_plane import fit_ground_height, fit_ground_plane
 from d2ext.structures.camera import normalize_plane
 
@@ -79,3 +82,14 @@ def test_height_for_a_known_normal():
     assert fit.residuals_m[0] == pytest.approx(4)
     with pytest.raises(ValueError, match="at least one object"):
         fit_ground_height(np.zeros((0, 3)), PLANE[:3])
+
+
+def test_real_frame_against_its_stated_plane(shared_dir):
+    """One Rope3D frame: the plane of its labels lies within half a degree of the one that its file states."""
+    name = f"rope3d:{shared_dir}/data/rope3d_sample:val"
+    register_by_name(name)
+    (record,) = DatasetCatalog.get(name)
+    stated = read_camera(record).ground
+    fit = fit_ground_plane(np.array([a["location"] for a in record["annotations"] if a["has_3d"]]))
+    assert np.degrees(np.arccos(fit.plane[:3] @ stated[:3])) < 0.5
+    assert np.median(np.abs(fit.residuals_m)) < 0.1
