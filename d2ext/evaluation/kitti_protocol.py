@@ -1,8 +1,8 @@
 """KITTI's object protocol on columns of labels and predictions: AP of 2D boxes, orientation, footprints and 3D boxes.
 
 Overlaps are computed once, for all frames together; matching and curves come from `kitti_ap`. On 3,769 frames with 20
-objects and 50 detections each this is about FACTOR times as fast as the same matching in a loop over frames
-(docs/benchmarks.md has the command).
+objects and 50 detections each this is about 25 times as fast as a loop over frames (docs/benchmarks.md has the
+command).
 Source: Geiger et al., Are we ready for autonomous driving?, CVPR 2012, and the behaviour of the published C++ program
 (41 recall points). Differs: 0 true of 0 judged detections is precision 0; a class without counted objects is NaN.
 """

@@ -125,4 +125,4 @@ def read_matches(path: Path) -> tuple[dict[str, MatchTable], dict[str, dict[str,
 @EVALUATOR_REGISTRY.register(name="rope3d")
 def build_roadside_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and the roadside evaluation where predictions have 3D boxes."""
-    return DatasetEvaluators([BoxEvaluator(dataset_name, output_dir), RoadsideEvaluator(dataset_name, output_dir)])
+    return DatasetEvaluators([RoadsideEvaluator(dataset_name, output_dir), BoxEvaluator(dataset_name, output_dir)])
