@@ -166,13 +166,13 @@ class DiffusionDet(nn.Module):
         found = self.detect(features, whwh, generators, scene)
         instances = [to_instances(d, size) for d, size in zip(found, images.image_sizes)]
         if scene is not None:
-            instances = [self._with_pose(i, d, scene, n) for n, (i, d) in enumerate(zip(instances, found))]
+            instances = [self.attach_pose(i, d, scene, n) for n, (i, d) in enumerate(zip(instances, found))]
         return [
             {"instances": detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))}
             for i, x in zip(instances, batched_inputs)
         ]
 
-    def _with_pose(self, instances: Instances, found: Detections, scene: Scene, image: int) -> Instances:
+    def attach_pose(self, instances: Instances, found: Detections, scene: Scene, image: int) -> Instances:
         """Fill the 3D fields of one image's objects, best score first."""
         own = scene[torch.tensor([image], device=self.device)]
         boxes3d, scores, std = self.pose.boxes3d(found, own)
@@ -229,7 +229,8 @@ class DiffusionDet(nn.Module):
         generators: Sequence[torch.Generator],
         scene: Scene | None = None,
     ) -> list[Detections]:
-        """Objects from features of B images, in pixels of the network input; with a scene, pose rows as a column."""
+        """Objects from features of B images, in pixels of the network input; with a scene, the features that pose is
+        read from are a further column."""
         options = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
@@ -253,8 +254,8 @@ class DiffusionDet(nn.Module):
             hint = self.pose.state(state[0]) if state else None
             logits, boxes, decoded = self.head.refine(features, boxes_xyxy, levels, hint)
             logits, boxes = logits[-1].float(), boxes[-1].float()
-            rows = self.pose.rows(decoded[-1], boxes, scene.cameras, self.pose.head.num_stages - 1)
-            return logits, boxes, rows, *([self.pose.clean_state(rows, boxes, logits, scene)] if state else [])
+            clean = [self.pose.clean_state(decoded[-1], boxes, logits, scene)] if state else []
+            return logits, boxes, decoded[-1], *clean
 
         if self.compat:
             results = denoise_as_published(predict, sampler, whwh, **options)

@@ -9,7 +9,7 @@ from d2ext.structures import Boxes3D, Camera
 
 from .cameras import Cameras, Grounds, Scene
 from .losses import Targets
-from .pose import branch_index, decode, place
+from .pose import Pose, branch_index, decode, place
 from .pose_fusion import fuse, fuse_image
 from .pose_head import GroundHead, PoseHead, RawPose
 from .pose_losses import PoseCriterion, PoseTargets, read_labels
@@ -55,12 +55,19 @@ class PoseEstimator(nn.Module):
     ):
         super().__init__()
         self.head, self.ground_head, self.criterion = head, ground_head, criterion
-        self.depth, self.branch = depth, None if depth == "fused" else branch_index(depth)
+        if depth != "fused":
+            branch_index(depth)  # refuses an unknown one
+        self.depth = depth
         self.use_given_ground, self.shared_ground_error = use_given_ground, shared_ground_error
         self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
         self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
         self.gradient_to_2d = gradient_to_2d
         self.state, self.state_scale = state, state_scale
+
+    @property
+    def branch(self) -> int | None:
+        """Index of the one way to depth that is used, None for all."""
+        return None if self.depth == "fused" else branch_index(self.depth)
 
     @property
     def side_size(self) -> int:
@@ -70,7 +77,7 @@ class PoseEstimator(nn.Module):
     def grounds(
         self, given: Grounds, coarsest: Tensor, image_sizes: Sequence[tuple[int, int]], cameras: Cameras
     ) -> tuple[Grounds, Grounds | None]:
-        """What is believed of the planes, and the guess from the picture that went into it.
+        """What is believed of the planes, and the guess from the picture that went into it (None if there is none).
 
         Args:
             given: planes that come with the images, with their variance.
@@ -81,11 +88,11 @@ class PoseEstimator(nn.Module):
         guessed = self.ground_head(coarsest if self.gradient_to_2d else coarsest.detach(), image_sizes, cameras)
         return given.combine(guessed.detach()), guessed
 
-    def rows(self, feature: Tensor, boxes_xyxy: Tensor, cameras: Cameras, stage: int) -> Tensor:
-        """Outputs of the pose head for all boxes: feature (B, N, C), boxes (B, N, 4) -> (B, N, R)."""
-        image = torch.arange(len(feature), device=feature.device).repeat_interleave(feature.shape[1])
-        feature, boxes = feature.flatten(0, 1), boxes_xyxy.detach().flatten(0, 1)
-        return self.head(feature, boxes, cameras[image], stage).unflatten(0, boxes_xyxy.shape[:2])
+    def read(self, feature: Tensor, boxes_xyxy: Tensor, classes: Tensor, scene: Scene) -> tuple[RawPose, Pose]:
+        """Pose from the last stage's features (P, C) of boxes (P, 4), one scene a row."""
+        rows = self.head(feature, boxes_xyxy, scene.cameras, self.head.num_stages - 1)
+        raw = RawPose.unpack(rows, self.criterion.num_classes)
+        return raw, decode(raw, boxes_xyxy, classes, self.criterion.priors_hwl, scene.cameras, scene.ground)
 
     def training_hint(
         self,
@@ -120,14 +127,13 @@ class PoseEstimator(nn.Module):
         clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
         return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
 
-    def clean_state(self, rows: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: Scene) -> Tensor:
+    def clean_state(self, feature: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: Scene) -> Tensor:
         """The pose part of the state that predictions (B, N, ...) amount to, (B, N, 8)."""
-        shape = rows.shape[:2]
-        image = torch.arange(shape[0], device=rows.device).repeat_interleave(shape[1])
-        raw = RawPose.unpack(rows.flatten(0, 1), self.criterion.num_classes)
+        shape = feature.shape[:2]
+        each = scene[torch.arange(shape[0], device=feature.device).repeat_interleave(shape[1])]
         classes = logits[..., : self.criterion.num_classes].argmax(-1).flatten()
-        priors, each = self.criterion.priors_hwl, scene[image]
-        pose = decode(raw, boxes_xyxy.flatten(0, 1), classes, priors, each.cameras, each.ground)
+        raw, pose = self.read(feature.flatten(0, 1), boxes_xyxy.flatten(0, 1), classes, each)
+        priors = self.criterion.priors_hwl
         log_depth, _ = fuse(pose, each.ground.var)
         ratio = (pose.dims / priors[classes]).log()
         return encode_state(raw.bottom, log_depth, ratio, pose.alpha, self.state_scale).unflatten(0, shape)
@@ -199,7 +205,7 @@ class PoseEstimator(nn.Module):
         return Scene(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
 
     def boxes3d(self, found: Detections, scene: Scene) -> tuple[Boxes3D, Tensor, Tensor]:
-        """3D boxes of one image's detections, whose first further column holds the rows of the pose head.
+        """3D boxes of one image's detections, whose first further column holds the decoder's features.
 
         Args:
             scene: of the one image (B = 1).
@@ -207,9 +213,8 @@ class PoseEstimator(nn.Module):
             boxes in the camera frame, their scores (D,), deviation of their depths (D,) in m.
         """
         each = torch.zeros(len(found.scores), dtype=torch.long, device=found.scores.device)
-        raw = RawPose.unpack(found.columns[0], self.criterion.num_classes)
         camera, ground = scene.cameras[each], scene.ground
-        pose = decode(raw, found.boxes_xyxy, found.classes, self.criterion.priors_hwl, camera, ground[each])
+        _, pose = self.read(found.columns[0], found.boxes_xyxy, found.classes, scene[each])
         mean = ground.mean
         if self.branch is not None:
             index = torch.where(pose.usable[:, self.branch], self.branch, 0)[:, None]
