@@ -102,7 +102,7 @@ def _footprint_overlap(a: Tensor, b: Tensor, wanted: Tensor) -> Tensor:
     """(K,) overlap of the footprints where it is wanted (K,) and possible, else 0."""
     with torch.no_grad():
         chosen = (wanted & _circles_meet(a, b)).nonzero()[:, 0]
-    return torch.zeros_like(a[:, 0]).index_put((chosen,), overlap_area(a[chosen], b[chosen]))
+    return torch.zeros_like(a[:, 0]).scatter(0, chosen, overlap_area(_take(a, chosen), _take(b, chosen)))
 
 
 def _circles_meet(a: Tensor, b: Tensor) -> Tensor:
@@ -137,16 +137,16 @@ def _pairwise(a: Tensor, b: Tensor, iou: Measure) -> Tensor:
     dtype = _check(a, b)
     a, b = resolve_heading(a), resolve_heading(b)
     rows = []
-    piece = _piece(a)
-    for some_a in a.split(max(1, 8 * piece // max(1, len(b)))):
+    piece, columns = _piece(a), max(1, len(b))
+    for some_a in a.split(max(1, 8 * piece // columns)):
         with torch.no_grad():
             meet = _circles_meet(some_a[:, None], b)
             if iou is _iou_3d:
                 meet &= _heights_meet(some_a[:, None], b)
-            pairs = meet.nonzero()
-        values = [iou(some_a[ij[:, 0]], b[ij[:, 1]]) for ij in pairs.split(piece)]
-        block = torch.zeros_like(meet, dtype=torch.float64)
-        rows.append(block.index_put(tuple(pairs.T), torch.cat(values)))
+            pairs = meet.flatten().nonzero()[:, 0]
+        values = [iou(_take(some_a, ij // columns), _take(b, ij % columns)) for ij in pairs.split(piece)]
+        block = torch.zeros_like(meet, dtype=torch.float64).flatten()
+        rows.append(block.scatter(0, pairs, torch.cat(values)).view(meet.shape))
     return torch.cat(rows).to(dtype)
 
 
@@ -160,6 +160,11 @@ def _aligned(a: Tensor, b: Tensor, measure: Measure) -> Tensor:
     a, b = (resolve_heading(boxes).expand(*shape[:-1], 8).reshape(-1, 8) for boxes in (a, b))
     pieces = [measure(i, j) for i, j in zip(a.split(_piece(a)), b.split(_piece(b)), strict=True)]
     return torch.cat(pieces).reshape(shape[:-1]).to(dtype)
+
+
+def _take(boxes: Tensor, index: Tensor) -> Tensor:
+    # boxes[index] uses threads for less than 100 boxes.
+    return boxes.index_select(0, index)
 
 
 def _piece(boxes: Tensor) -> int:
