@@ -99,10 +99,11 @@ def finalize(cfg: CN) -> None:
 
         cfg.MODEL.DiffusionDet.NUM_CLASSES = num_classes_of(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
     pose = cfg.MODEL.DiffusionDet.POSE
-    if pose.ENABLED and not len(pose.DIMENSION_PRIORS):
+    names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
+    if pose.ENABLED and not len(pose.DIMENSION_PRIORS) and len(names):
         from .mapper import mean_dimensions
 
-        pose.DIMENSION_PRIORS = mean_dimensions(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
+        pose.DIMENSION_PRIORS = mean_dimensions(names)
 
 
 def check(cfg: CN) -> list[str]:
@@ -182,7 +183,8 @@ def pose_problems(node: CN) -> list[str]:
     if pose.ENABLED and not pose.GROUND_PREDICTION and pose.GROUND_DROPOUT > 0:
         wrong("GROUND_DROPOUT", "nothing replaces a withheld plane while GROUND_PREDICTION is False; set it to 0")
     priors = pose.DIMENSION_PRIORS
-    if pose.ENABLED and (len(priors) != node.NUM_CLASSES or any(len(p) != 3 or min(p) <= 0 for p in priors)):
+    # Empty ones are left to the data; without data the model says so when it is built.
+    if len(priors) and (len(priors) != node.NUM_CLASSES or any(len(p) != 3 or min(p) <= 0 for p in priors)):
         wrong("DIMENSION_PRIORS", f"{node.NUM_CLASSES} triples of h, w, l in m, or () for those of the training data")
     return problems
 
