@@ -10,6 +10,7 @@ TOY := datasets/toy_roadside
 # Written last, so an interrupted rendering goes on.
 TOY_DONE := $(TOY)/annotations/instances_val.json
 SEEDS ?= 1
+VARIANTS ?= readout state
 
 # Training on a CPU spends up to half its time in page faults under glibc's allocator; see docs/benchmarks.md.
 ALLOCATOR := $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2 /usr/lib/libjemalloc.so.2 /usr/local/lib/libjemalloc.so.2 \
@@ -19,7 +20,7 @@ define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
 
-.PHONY: setup demo test lint clean bench-diffusion-toy bench-diffusion-overfit
+.PHONY: setup demo test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit
 
 setup: $(VENV)/.ready-dev
 
@@ -47,9 +48,20 @@ bench-diffusion-toy: setup $(TOY_DONE)
 	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_diffusion_toy --seed $$seed || exit 1; done
 	$(PY) -m tools.bench_diffusion_toy --table
 
+bench-diffusion-toy3d: setup $(TOY_DONE)
+	$(say_allocator)
+	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
+		$(FAST) $(PY) -m tools.bench_diffusion_toy3d --variant $$variant --seed $$seed || exit 1; \
+	done; done
+	$(PY) -m tools.bench_diffusion_toy3d --table
+
 bench-diffusion-overfit: setup
 	$(say_allocator)
 	$(FAST) $(PY) -m tools.bench_diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))
+
+bench-pose-overfit: setup
+	$(say_allocator)
+	$(FAST) $(PY) -m tools.bench_pose_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 clean:
 	rm -rf output build dist *.egg-info
