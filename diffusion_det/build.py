@@ -75,7 +75,7 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
     if not len(pose.DIMENSION_PRIORS):
         raise ValueError(
             "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS is empty, which d2ext.config.setup_cfg replaces by the class "
-            "means of the training data; without it set h, w, l in m for each class, or take the config.yaml of a training"
+            "means of the training data; without it set h, w, l in m of each class, or take a config.yaml of a training"
         )
     roll, pitch, height = pose.GROUND_STD
     return PoseEstimator(
