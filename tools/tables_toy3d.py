@@ -29,7 +29,7 @@ CLASSES = {"car": "car", "big_vehicle": "big vehicle"}
 RANGES = ("10-30m", "30-50m", "50-80m")
 OCCLUSIONS = ("occluded_0", "occluded_1", "occluded_2")
 # Variants whose tables are those of one model; the state variant is compared with the read-out.
-TRAINED = {"readout": "", "nojitter": ", trained without plane jitter"}
+TRAINED = {"readout": "", "nojitter": "; trained on exact planes, none guessed"}
 MAIN_RUN = "ddim4"
 
 Metrics = dict[str, dict[str, float]]
