@@ -37,14 +37,14 @@ RULE = (
 )
 
 
-def count_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_score: float, min_iou: float) -> dict:
-    """Recall and precision of cars, in percent.
+def judge(truth: Objects, predictions: Objects, limits: Difficulty, min_iou: float) -> tuple[int, np.ndarray]:
+    """Who finds what. Predictions take, best score first, the free car of their frame that they overlap most.
 
-    Predictions take, best score first, the free car of their frame that they overlap most. Types are "car", and
-    "car~crowd" for vans, as `truth_of` names them.
+    Types are "car", and "car~crowd" for vans, as `truth_of` names them.
 
     Returns:
-        cars, found, predictions (of those that count), false_alarms, recall, precision (NaN where nothing counts).
+        number of counted cars; (P, 3) rows score, found (0 or 1), false alarm (0 or 1) of all predicted cars, best
+        score first. As they choose in this order, the rows above any score are the outcome at that threshold.
     """
     is_car = truth.type == "car"
     counted = (
@@ -55,27 +55,43 @@ def count_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_sco
         & (truth.truncated <= limits.max_truncated)
     )
     solid = truth.has_3d & (is_car | (truth.type == "car~crowd"))
-    rows = np.flatnonzero((predictions.type == "car") & (predictions.scores >= min_score))
+    rows = np.flatnonzero(predictions.type == "car")
     rows = rows[np.argsort(-predictions.scores[rows], kind="stable")]
     overlap = pairwise_iou_3d(torch.from_numpy(predictions.boxes3d[rows]), torch.from_numpy(truth.boxes3d)).numpy()
     overlap[predictions.frame[rows][:, None] != truth.frame[None]] = 0
     overlap[:, ~solid] = 0
-    found = false_alarms = 0
-    for row, own in zip(rows, overlap):
+    outcome = np.zeros((len(rows), 3))
+    outcome[:, 0] = predictions.scores[rows]
+    for line, row, own in zip(outcome, rows, overlap):
         best = int(own.argmax()) if len(own) else -1
         if best >= 0 and own[best] >= min_iou:
-            found += int(counted[best])
+            line[1] = counted[best]
             overlap[:, best] = 0  # taken
-        elif predictions.height_px[row] >= limits.min_height_px:
-            false_alarms += 1
-    cars, judged = int(counted.sum()), found + false_alarms
+        else:
+            line[2] = predictions.height_px[row] >= limits.min_height_px
+    return int(counted.sum()), outcome
+
+
+def count_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_score: float, min_iou: float) -> dict:
+    """Recall and precision of cars in percent, NaN where nothing counts.
+
+    Returns:
+        cars, found, false_alarms, recall, precision, of predictions of `min_score` and more; recall_at_precision_90,
+        the highest recall at any threshold at which precision is 90 or more, and score_at_precision_90, that threshold.
+    """
+    cars, outcome = judge(truth, predictions, limits, min_iou)
+    found, false_alarms = (int(n) for n in outcome[outcome[:, 0] >= min_score, 1:].sum(axis=0))
+    nan = float("nan")
+    hits, alarms = outcome[:, 1:].cumsum(axis=0).T
+    good = np.flatnonzero((hits >= 0.9 * (hits + alarms)) & (hits > 0))
     return {
         "cars": cars,
         "found": found,
-        "predictions": judged,
         "false_alarms": false_alarms,
-        "recall": 100 * found / cars if cars else float("nan"),
-        "precision": 100 * found / judged if judged else float("nan"),
+        "recall": 100 * found / cars if cars else nan,
+        "precision": 100 * found / (found + false_alarms) if found + false_alarms else nan,
+        "recall_at_precision_90": 100 * float(hits[good[-1]]) / cars if cars and len(good) else 0.0,
+        "score_at_precision_90": float(outcome[good[-1], 0]) if len(good) else nan,
     }
 
 

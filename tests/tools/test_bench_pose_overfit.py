@@ -83,6 +83,15 @@ def test_a_car_is_found_once():
     assert result["recall"] == 50 and result["precision"] == 50
 
 
+def test_recall_where_precision_is_90():
+    rows = [(0, "car", 0, 0, 40, 0, 10), (0, "car", 0, 0, 40, 40, 10), (1, "car", 0, 0, 40, 0, 10)]
+    early = count_cars(TRUTH, objects(*rows, scores=[0.9, 0.8, 0.2]), MODERATE, 0.3, 0.5)
+    assert (early["recall_at_precision_90"], early["score_at_precision_90"]) == (50, 0.9)
+    late = count_cars(TRUTH, objects(*rows, scores=[0.9, 0.1, 0.2]), MODERATE, 0.3, 0.5)
+    assert (late["recall_at_precision_90"], late["score_at_precision_90"]) == (100, 0.2)
+    assert late["recall"] == 50
+
+
 def test_no_predictions_and_no_truth():
     nothing = TRUTH[np.zeros(len(TRUTH), dtype=bool)]
     assert counts(nothing, ALL) == (4, 0, 0)
