@@ -1,14 +1,20 @@
 """Counting of cars in the overfit check of 3D pose."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.modeling import build_model
 
+from d2ext.checkpoint import load_weights_file
+from d2ext.config import default_argument_parser, setup_cfg
 from d2ext.data.formats import register_by_name
 from d2ext.evaluation.kitti_objects import Objects
 from d2ext.evaluation.kitti_protocol import DIFFICULTIES
+from tools import bench_pose_overfit as bench
 from tools.bench_pose_overfit import RULES, count_all, count_cars
+from tools.records import read_record
 
 MODERATE, HARD, ALL = RULES
 
@@ -117,3 +123,51 @@ def test_cars_of_the_sample_frames(shared_dir, tmp_path):
     register_by_name(data)
     metrics = count_all(data, tmp_path)
     assert metrics["moderate_cars"] == 18 and metrics["all_cars"] == 33 and metrics["hard_found"] == 0
+
+
+def test_configuration_begins_with_the_toy_detector(repo_dir):
+    priors = "((1.5, 1.6, 3.9), (1.7, 0.6, 0.8), (1.7, 0.6, 1.8))"
+    opts = ["MODEL.DiffusionDet.POSE.DIMENSION_PRIORS", priors, "MODEL.DEVICE", "cpu"]
+    arguments = ["--config-file", str(repo_dir / bench.CONFIG), *opts]
+    cfg = setup_cfg(default_argument_parser().parse_args(arguments))
+    assert cfg.INPUT.RANDOM_FLIP == "none" and cfg.INPUT.COLOR_JITTER == 0
+    own = build_model(cfg).state_dict()
+    toy = load_weights_file(repo_dir / cfg.MODEL.WEIGHTS)["model"]
+    other = {key for key, value in own.items() if key in toy and toy[key].shape != value.shape}
+    assert other and all("class_logits" in key for key in other)
+    assert all(key.startswith("pose.") for key in own.keys() - toy.keys())
+    assert not any(key.startswith("pose.ground_head") for key in own)
+
+
+def test_record_of_a_run(kitti_folder, tmp_path, monkeypatch, capsys):
+    class Trained:
+        """Stands for a training: leaves the labels as predictions."""
+
+        start_iter = 0
+
+        def __init__(self, cfg):
+            self.folder = Path(cfg.OUTPUT_DIR) / "inference/kitti"
+
+        def resume_or_load(self, resume):
+            assert resume
+
+        def train(self):
+            self.folder.mkdir(parents=True)
+            for file in (kitti_folder / "label_2").glob("*.txt"):
+                rows = [line for line in file.read_text().splitlines() if line]
+                (self.folder / file.name).write_text("".join(f"{row} 0.9\n" for row in rows))
+
+    priors = "MODEL: {DiffusionDet: {POSE: {DIMENSION_PRIORS: [[1.5, 1.6, 4.0], [1.7, 0.6, 0.8], [1.7, 0.6, 1.8]]}}}\n"
+    config = tmp_path / "config.yaml"
+    config.write_text(f'_BASE_: "{Path(bench.CONFIG).resolve()}"\n{priors}OUTPUT_DIR: "{tmp_path / "output"}"\n')
+    monkeypatch.setattr(bench, "CONFIG", str(config))
+    monkeypatch.setattr(bench, "Trainer", Trained)
+    monkeypatch.setattr(bench, "setup", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["bench_pose_overfit", "--data", str(kitti_folder)])
+    monkeypatch.chdir(tmp_path)
+    bench.main()
+    record = read_record(bench.BENCH, bench.NAME)
+    assert record["metrics"]["all_recall"] == 100 and "OVERFIT" in record["note"]
+    assert "OVERFIT" in capsys.readouterr().out
+    bench.main()
+    assert "done already" in capsys.readouterr().out
