@@ -1,0 +1,173 @@
+"""Configuration of EfficientAD."""
+
+from pathlib import Path
+
+from detectron2.config import CfgNode as CN
+
+from d2ext.config import add_common_config, register_check
+from d2ext.config.defaults import set_default
+
+META_ARCHITECTURE = "EfficientAD"
+
+MODEL = {
+    "SIZE": "small",  # small | medium: of the networks (PDN) of teacher and student
+    "OUT_CHANNELS": 384,  # of the teacher's features
+    # Zeros around every layer of the networks: maps then cover the whole picture, with features at the border that
+    # see the zeros. Off, as published, the outer 16 pixels have no value of their own.
+    "PADDING": False,
+    # Order of border, upsampling and quantiles: nelson1425 | anomalib | paper; see calibration.py.
+    "COMPAT": "nelson1425",
+    # conv (published, from 256 pixels up) | softmax_attention | linear_attention | gated_linear_attention
+    "AUTOENCODER": "linear_attention",
+    # Numbers that describe a picture inside the autoencoder; 0 or null: no bottleneck, maps all the way.
+    "BOTTLENECK": 64,
+    "ATTENTION_DIM": 64,  # width of the attention autoencoders
+    "ATTENTION_HEADS": 4,
+    "DROPOUT": 0.2,  # in the autoencoder's decoder
+    # Teacher to train with: a .pth of nelson1425 or anomalib, or of `make teacher`. "random" trains against random
+    # features. A checkpoint in MODEL.WEIGHTS brings its own teacher along.
+    "TEACHER": "",
+    "HARD_QUANTILE": 0.999,  # the student learns from the distances above this quantile
+    # Folder of pictures of anything else (searched in depth), on which the student is to stay silent; "" is none.
+    "PENALTY_IMAGES": "",
+    # The autoencoder's picture: one of these, by a factor drawn from the range.
+    "JITTER": ("brightness", "contrast", "saturation"),
+    "JITTER_RANGE": (0.8, 1.2),
+    # Data sets of good pictures that maps are calibrated on; () takes the validation part of each of DATASETS.TRAIN.
+    "VALIDATION": (),
+}
+
+CALIBRATION = {
+    "QUANTILES": (0.9, 0.995),  # of the map values on good pictures; they become 0 and 0.1
+    # exact: keeps all values | histogram: constant memory, relative error below 1e-4 | auto: exact while they are few
+    "METHOD": "auto",
+    # The decision threshold: share of good pictures that may be called anomalous.
+    "FALSE_POSITIVE_RATE": 0.01,
+}
+
+TILING = {
+    "ENABLED": False,  # cut pictures into tiles of the size that the model was trained on
+    "TILE": (256, 256),  # height, width in pixels of the model input
+    "OVERLAP": 0.25,  # share of a tile's side that neighbours have in common
+}
+
+PUAD = {"ENABLED": False}  # add the Mahalanobis distance of channel means to the score
+
+DISTILL = {
+    # Network whose features the teacher learns: efficientnet_lite0 (weights of the installed package) |
+    # wide_resnet101 (FEATURE_WEIGHTS names the file of torchvision, IMAGENET1K_V1).
+    "FEATURES": "efficientnet_lite0",
+    "FEATURE_WEIGHTS": "",
+    "STATISTICS_IMAGES": 10000,  # at most, for mean and deviation of its features
+    "GRAYSCALE": 0.1,  # share of pictures without colour
+}
+
+
+def add_efficientad_config(cfg: CN) -> None:
+    """Add the keys of EfficientAD and the common ones to a Detectron2 config, in place; idempotent."""
+    add_common_config(cfg)
+    set_default(cfg.MODEL, "EFFICIENT_AD", CN())
+    node = cfg.MODEL.EFFICIENT_AD
+    for key, value in MODEL.items():
+        set_default(node, key, value)
+    for name, keys in {"CALIBRATION": CALIBRATION, "TILING": TILING, "PUAD": PUAD, "DISTILL": DISTILL}.items():
+        set_default(node, name, CN())
+        for key, value in keys.items():
+            set_default(node[name], key, value)
+    # Height and width in pixels that the mapper resizes to, without keeping the aspect ratio, as published; the longer
+    # way round for large pictures is MODEL.EFFICIENT_AD.TILING. (0, 0) keeps the picture's own size.
+    set_default(cfg.INPUT, "IMAGE_SIZE", (256, 256))
+
+
+def bottleneck_of(node: CN) -> int | None:
+    """BOTTLENECK as a number, or None for none."""
+    return node.BOTTLENECK or None
+
+
+def check(cfg: CN) -> list[str]:
+    """Contradictions in the keys of EfficientAD, each with its cure."""
+    from .autoencoder import AUTOENCODERS
+    from .calibration import COMPATS, METHODS
+    from .pdn import LAYERS
+
+    node, problems = cfg.MODEL.EFFICIENT_AD, []
+
+    def wrong(key: str, value, cure: str) -> None:
+        problems.append(f"{key} is {value!r}: {cure}")
+
+    name = "MODEL.EFFICIENT_AD."
+    for key, allowed in (("SIZE", LAYERS), ("COMPAT", COMPATS), ("AUTOENCODER", AUTOENCODERS)):
+        if node[key] not in allowed:
+            wrong(name + key, node[key], f"choose one of {', '.join(allowed)}")
+    if node.CALIBRATION.METHOD not in METHODS:
+        wrong(name + "CALIBRATION.METHOD", node.CALIBRATION.METHOD, f"choose one of {', '.join(METHODS)}")
+    if node.BOTTLENECK is not None and (not isinstance(node.BOTTLENECK, int) or node.BOTTLENECK < 0):
+        wrong(name + "BOTTLENECK", node.BOTTLENECK, "choose how many numbers pass, such as 64, or 0 for no bottleneck")
+    if node.OUT_CHANNELS < 1:
+        wrong(name + "OUT_CHANNELS", node.OUT_CHANNELS, "must be at least 1; published teachers have 384")
+    if node.ATTENTION_HEADS < 1 or node.ATTENTION_DIM < 1 or node.ATTENTION_DIM % max(node.ATTENTION_HEADS, 1):
+        wrong(name + "ATTENTION_HEADS", node.ATTENTION_HEADS, f"must divide ATTENTION_DIM = {node.ATTENTION_DIM}")
+    if not 0 <= node.DROPOUT < 1:
+        wrong(name + "DROPOUT", node.DROPOUT, "choose from 0 up to but not including 1")
+    if not 0 <= node.HARD_QUANTILE < 1:
+        wrong(name + "HARD_QUANTILE", node.HARD_QUANTILE, "choose from 0 up to but not including 1")
+    low, high = (*node.CALIBRATION.QUANTILES, 0, 0)[:2]
+    if len(node.CALIBRATION.QUANTILES) != 2 or not 0 < low < high < 1:
+        wrong(name + "CALIBRATION.QUANTILES", node.CALIBRATION.QUANTILES, "two rising numbers between 0 and 1")
+    if not 0 < node.CALIBRATION.FALSE_POSITIVE_RATE < 1:
+        wrong(name + "CALIBRATION.FALSE_POSITIVE_RATE", node.CALIBRATION.FALSE_POSITIVE_RATE, "between 0 and 1")
+    return problems + _picture_problems(cfg) + _size_problems(cfg)
+
+
+def _picture_problems(cfg: CN) -> list[str]:
+    node, problems = cfg.MODEL.EFFICIENT_AD, []
+    if cfg.INPUT.FORMAT != "RGB":
+        problems.append(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: teachers are trained on RGB; set it to RGB")
+    if len(cfg.MODEL.PIXEL_MEAN) != 3 or max(cfg.MODEL.PIXEL_STD) <= 2:
+        problems.append(
+            f"MODEL.PIXEL_STD is {cfg.MODEL.PIXEL_STD}: published teachers take ImageNet's statistics of RGB in 0..255, "
+            "PIXEL_MEAN [123.675, 116.28, 103.53] and PIXEL_STD [58.395, 57.12, 57.375] (configs/efficientad/Base-*.yaml)"
+        )
+    unknown = [kind for kind in node.JITTER if kind not in ("brightness", "contrast", "saturation")]
+    if unknown:
+        problems.append(
+            f"MODEL.EFFICIENT_AD.JITTER has {unknown}: choose among brightness, contrast, saturation; () is none"
+        )
+    if len(node.JITTER_RANGE) != 2 or not 0 < node.JITTER_RANGE[0] <= node.JITTER_RANGE[1]:
+        problems.append(
+            f"MODEL.EFFICIENT_AD.JITTER_RANGE is {node.JITTER_RANGE}: two rising factors such as (0.8, 1.2)"
+        )
+    if node.PENALTY_IMAGES and not Path(node.PENALTY_IMAGES).is_dir():
+        problems.append(
+            f"MODEL.EFFICIENT_AD.PENALTY_IMAGES is {node.PENALTY_IMAGES!r}, which is no folder: name one with pictures of "
+            "other things, or '' to train without the penalty"
+        )
+    return problems
+
+
+def _size_problems(cfg: CN) -> list[str]:
+    from .autoencoder import AUTOENCODERS
+
+    node, problems = cfg.MODEL.EFFICIENT_AD, []
+    sizes = [("INPUT.IMAGE_SIZE", cfg.INPUT.IMAGE_SIZE)]
+    if node.TILING.ENABLED:
+        sizes.append(("MODEL.EFFICIENT_AD.TILING.TILE", node.TILING.TILE))
+        if not 0 <= node.TILING.OVERLAP < 1:
+            problems.append(
+                f"MODEL.EFFICIENT_AD.TILING.OVERLAP is {node.TILING.OVERLAP}: choose a share from 0 below 1"
+            )
+    if node.AUTOENCODER not in AUTOENCODERS:
+        return problems
+    least = AUTOENCODERS[node.AUTOENCODER].min_size
+    for key, size in sizes:
+        if len(size) != 2:
+            problems.append(f"{key} is {tuple(size)}: two numbers, height and width in pixels")
+        elif any(size) and min(size) < least:
+            problems.append(
+                f"{key} is {tuple(size)}: the {node.AUTOENCODER} autoencoder needs at least {least} pixels a side"
+                + ("; attention autoencoders take 128 and more" if least > 128 else "")
+            )
+    return problems
+
+
+register_check(META_ARCHITECTURE, check)
