@@ -125,8 +125,9 @@ def _picture_problems(cfg: CN) -> list[str]:
         problems.append(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: teachers are trained on RGB; set it to RGB")
     if len(cfg.MODEL.PIXEL_MEAN) != 3 or max(cfg.MODEL.PIXEL_STD) <= 2:
         problems.append(
-            f"MODEL.PIXEL_STD is {cfg.MODEL.PIXEL_STD}: published teachers take ImageNet's statistics of RGB in 0..255, "
-            "PIXEL_MEAN [123.675, 116.28, 103.53] and PIXEL_STD [58.395, 57.12, 57.375] (configs/efficientad/Base-*.yaml)"
+            f"MODEL.PIXEL_STD is {cfg.MODEL.PIXEL_STD}: published teachers take ImageNet's statistics of RGB in 0 to "
+            "255, PIXEL_MEAN [123.675, 116.28, 103.53] and PIXEL_STD [58.395, 57.12, 57.375], as in "
+            "configs/efficientad/Base-EfficientAD.yaml"
         )
     unknown = [kind for kind in node.JITTER if kind not in ("brightness", "contrast", "saturation")]
     if unknown:
@@ -139,8 +140,8 @@ def _picture_problems(cfg: CN) -> list[str]:
         )
     if node.PENALTY_IMAGES and not Path(node.PENALTY_IMAGES).is_dir():
         problems.append(
-            f"MODEL.EFFICIENT_AD.PENALTY_IMAGES is {node.PENALTY_IMAGES!r}, which is no folder: name one with pictures of "
-            "other things, or '' to train without the penalty"
+            f"MODEL.EFFICIENT_AD.PENALTY_IMAGES is {node.PENALTY_IMAGES!r}, which is no folder: name one with pictures "
+            "of other things, or '' to train without the penalty"
         )
     return problems
 
