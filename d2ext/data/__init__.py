@@ -2,11 +2,12 @@
 
 from d2ext.data import builtin as _builtin  # noqa: F401  only registration
 from d2ext.data.catalog import class_count_problems, class_names_of, num_classes_of, register_lazily
-from d2ext.data.formats import DATASET_FORMATS, DatasetFormat, register_by_name
+from d2ext.data.formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
 from d2ext.data.loader import build_test_loader, build_train_loader
 from d2ext.data.registry import MAPPER_REGISTRY, build_mapper
 
 __all__ = [
+    "DATASET_FAMILIES",
     "DATASET_FORMATS",
     "MAPPER_REGISTRY",
     "DatasetFormat",
