@@ -22,6 +22,8 @@ from d2ext.structures import Camera
 
 # Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
 MIN_DROP = 0.02
+# Depth, m, below which a point counts as not before the camera.
+NEAR = 0.1
 
 
 @dataclass
@@ -56,9 +58,9 @@ class Cameras:
         return self.center + torch.cat([xy, torch.ones_like(xy[:, :1])], dim=1) * depth[:, None]
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3) points -> (B, 2) normalised coordinates, (B,) depths."""
+        """(B, 3) points -> (B, 2) normalised coordinates, (B,) depths; nearer than NEAR coordinates mean nothing."""
         relative = points - self.center
-        return relative[:, :2] / relative[:, 2:], relative[:, 2]
+        return relative[:, :2] / relative[:, 2:].clamp(min=NEAR), relative[:, 2]
 
     def to_pixels(self, xy: Tensor) -> Tensor:
         """(B, 2) normalised coordinates -> (B, 2) pixels; inverse of `normalize`."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from d2ext.structures import aligned_iou_3d
 
-from .cameras import Cameras, Grounds
+from .cameras import NEAR, Cameras, Grounds
 from .pose import MAX_LOG_RATIO, Pose, azimuth, decode, encode_heading
 from .pose_fusion import fuse
 from .pose_head import RawPose
@@ -41,6 +41,7 @@ class Labels:
 
     xy (P, 2): normalised image point of the bottom centre. bottom, center (P, 2): projected bottom centre and middle as
     offsets from a 2D box, as in `RawPose`. log_depth (P,), dims (P, 3), alpha (P,) in the true ground's frame.
+    in_front (P,): False where bottom centre or middle lie beside or behind the camera and so have no image point.
     """
 
     xy: Tensor
@@ -49,6 +50,7 @@ class Labels:
     log_depth: Tensor
     dims: Tensor
     alpha: Tensor
+    in_front: Tensor
 
 
 def read_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Grounds) -> Labels:
@@ -56,9 +58,10 @@ def read_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Gro
     location, dims, ry = boxes3d[:, :3], boxes3d[:, 3:6], boxes3d[:, 6]
     xy, z = cameras.project(location)
     up = torch.where(true.known[:, None], true.normal(), location.new_tensor([0.0, -1.0, 0.0]))
-    middle, _ = cameras.project(location + up * dims[:, :1] / 2)
+    middle, z_middle = cameras.project(location + up * dims[:, :1] / 2)
     bottom, center = _offsets(boxes_xyxy, cameras.to_pixels(xy), cameras.to_pixels(middle))
-    return Labels(xy, bottom, center, z.clamp(min=0.1).log(), dims, ry - azimuth(xy, true.frame()))
+    alpha = ry - azimuth(xy, true.frame())
+    return Labels(xy, bottom, center, z.clamp(min=NEAR).log(), dims, alpha, (z > NEAR) & (z_middle > NEAR))
 
 
 class PoseCriterion(nn.Module):
@@ -97,7 +100,8 @@ class PoseCriterion(nn.Module):
         raw = RawPose.unpack(rows, self.num_classes)
         pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, believed)
         truth = read_labels(boxes3d, boxes_xyxy, cameras, true)
-        inside = ((truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)).float()
+        near_box = (truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)
+        inside = (truth.in_front & near_box).float()
         diagonal = truth.dims.norm(dim=1)
         lever = (truth.log_depth.exp() / diagonal).clamp(max=LEVER_LIMIT)
         log_depth, _ = fuse(pose, believed.var)
@@ -140,9 +144,9 @@ class PoseCriterion(nn.Module):
         ry = pose.alpha + azimuth(pose.xy, believed.frame())
         turn = frame.transpose(1, 2)
         found, wanted = (turn @ location[..., None])[..., 0], (turn @ boxes3d[:, :3, None])[..., 0]
-        return aligned_iou_3d(
-            torch.cat([found, pose.dims, ry[:, None]], dim=1), torch.cat([wanted, boxes3d[:, 3:]], dim=1)
-        ).to(boxes3d.dtype)
+        # Numbers that overflowed show in the other losses, which the trainer judges.
+        rows = torch.cat([found, pose.dims, ry[:, None]], dim=1).nan_to_num(0.0, 0.0, 0.0)
+        return aligned_iou_3d(rows, torch.cat([wanted, boxes3d[:, 3:]], dim=1)).to(boxes3d.dtype)
 
     def _quality(self, raw: RawPose, pose: Pose, log_depth: Tensor, boxes3d: Tensor, *geometry) -> Tensor:
         overlap = self._overlap(pose, log_depth, boxes3d, *geometry)
