@@ -63,7 +63,7 @@ def decode(
     center_xy = cameras.normalize(middle + raw.center * wh)
 
     ratio = raw.dims.gather(1, classes[:, None, None].expand(-1, 1, 3))[:, 0].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    prior = priors_hwl[classes]
+    prior = priors_hwl[classes].float()  # metres stay in single precision, whatever the network computes in
     direct = (cameras.fy * prior[:, 0] / wh[:, 1]).log() + raw.depth[:, 0]
     plane = grounds.mean[:, 2] - grounds.drop(xy).log() + raw.depth[:, 1]
     height, height_shared, height_ok = _height_branch(raw.depth[:, 2], prior[:, 0], center_xy, grounds)

@@ -122,7 +122,7 @@ class PoseEstimator(nn.Module):
             cameras,
             Grounds.from_list(camera_list, origin.device)[own],
         )
-        ratio = (truth.dims / self.criterion.priors_hwl[targets.classes[own, objects]]).log()
+        ratio = (truth.dims / self.criterion.priors_hwl[targets.classes[own, objects]].float()).log()
         clean = torch.zeros(*origin.shape, STATE_SIZE, device=origin.device)
         clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
         return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
@@ -133,9 +133,8 @@ class PoseEstimator(nn.Module):
         each = scene[torch.arange(shape[0], device=feature.device).repeat_interleave(shape[1])]
         classes = logits[..., : self.criterion.num_classes].argmax(-1).flatten()
         raw, pose = self.read(feature.flatten(0, 1), boxes_xyxy.flatten(0, 1), classes, each)
-        priors = self.criterion.priors_hwl
         log_depth, _ = fuse(pose, each.ground.var)
-        ratio = (pose.dims / priors[classes]).log()
+        ratio = (pose.dims / self.criterion.priors_hwl[classes].float()).log()
         return encode_state(raw.bottom, log_depth, ratio, pose.alpha, self.state_scale).unflatten(0, shape)
 
     def losses(
@@ -218,7 +217,8 @@ class PoseEstimator(nn.Module):
         mean = ground.mean
         if self.branch is not None:
             index = torch.where(pose.usable[:, self.branch], self.branch, 0)[:, None]
-            log_depth, var = pose.log_depth.gather(1, index)[:, 0], pose.var.gather(1, index)[:, 0]
+            var = pose.var + (pose.shared.square() * ground.var).sum(-1)
+            log_depth, var = pose.log_depth.gather(1, index)[:, 0], var.gather(1, index)[:, 0]
         elif self.shared_ground_error and bool(ground.known[0]):
             log_depth, var, error = fuse_image(pose, ground.var[0], found.scores)
             mean = mean - error
