@@ -1,11 +1,14 @@
 """A detector small enough for tests, built through the real config path."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from pose_models import PRIORS, camera_for
 
 from d2ext.config import make_cfg
+from d2ext.structures import Boxes3D
 
 SMALL = [
     "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DiffusionDet.HIDDEN_DIM", "32",
@@ -68,5 +71,28 @@ def make_input():
             "width": width * 2,
             "image_id": seed if image_id is None else image_id,
         }
+
+    return make
+
+
+@pytest.fixture
+def make_scene(make_input):
+    """A picture with its camera and true boxes on the ground."""
+
+    def make(seed, objects=3, ground=True, size=(96, 128), **options):
+        camera = camera_for(seed, ground, width=size[1], height=size[0])
+        rng = np.random.default_rng(seed)
+        image = make_input(seed, objects=objects, height=size[0], width=size[1], **options)
+        z = rng.uniform(9, 22, objects)
+        level = np.stack([rng.uniform(-0.3, 0.3, objects) * z, np.full(objects, 6.0), z], axis=1)
+        classes = image["instances"].gt_classes
+        sizes = torch.tensor(PRIORS)[classes] * torch.tensor(rng.uniform(0.9, 1.1, (objects, 3))).float()
+        location = torch.tensor(level @ camera.ground_rotation().T).float()
+        rows = torch.cat([location, sizes, torch.tensor(rng.uniform(-3, 3, (objects, 1))).float()], dim=1)
+        boxes, _ = Boxes3D.from_kitti(rows, camera.ground_rotation()).project(camera, (size[1], size[0]))
+        image["instances"].gt_boxes = Boxes(boxes)
+        image["instances"].gt_boxes3d = rows
+        image["instances"].gt_has_3d = torch.ones(objects, dtype=torch.bool)
+        return image | {"camera": camera}
 
     return make
