@@ -51,6 +51,12 @@ TILING = {
     "OVERLAP": 0.25,  # share of a tile's side that neighbours have in common
 }
 
+EVALUATION = {
+    "EXACT": False,  # keep every pixel of the maps; else some thousand points of each, right to about 1e-5
+    "SAVE_MAPS": "",  # .tiff | .npy: also write the maps, to anomaly_maps in the folder of the results
+    "BOOTSTRAP": 1000,  # draws for the intervals over images; 0 is none
+}
+
 PUAD = {"ENABLED": False}  # add the Mahalanobis distance of channel means to the score
 
 DISTILL = {
@@ -70,7 +76,8 @@ def add_efficientad_config(cfg: CN) -> None:
     node = cfg.MODEL.EFFICIENT_AD
     for key, value in MODEL.items():
         set_default(node, key, value)
-    for name, keys in {"CALIBRATION": CALIBRATION, "TILING": TILING, "PUAD": PUAD, "DISTILL": DISTILL}.items():
+    nodes = {"CALIBRATION": CALIBRATION, "TILING": TILING, "EVALUATION": EVALUATION, "PUAD": PUAD, "DISTILL": DISTILL}
+    for name, keys in nodes.items():
         set_default(node, name, CN())
         for key, value in keys.items():
             set_default(node[name], key, value)
