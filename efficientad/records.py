@@ -1,0 +1,17 @@
+"""Short texts inside a state dict, as tensors: what a checkpoint was made with travels with its weights."""
+
+import torch
+from torch import Tensor
+
+LENGTH = 160
+
+
+def encode(text: str) -> Tensor:
+    """A text as (160,) uint8; a longer one loses its beginning."""
+    content = text.encode("utf-8")[-LENGTH:]
+    return torch.tensor(list(content) + [0] * (LENGTH - len(content)), dtype=torch.uint8)
+
+
+def decode(record: Tensor) -> str:
+    """The text of `encode`."""
+    return bytes(record.cpu().tolist()).rstrip(b"\0").decode("utf-8", errors="ignore")

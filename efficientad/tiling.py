@@ -1,0 +1,77 @@
+"""Large pictures in overlapping tiles of the size that the networks were trained on.
+
+Letters: T tiles, H x W pixels, c channels.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# Weight of a tile's margin where another tile could say more; not zero, for there the picture may end.
+LEAST_WEIGHT = 1e-4
+
+
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """First pixels of tiles along an axis: evenly spread, the last one ends where the picture does.
+
+    Args:
+        length: of the picture; one tile from 0 if it is not longer than `tile`.
+        tile: length of a tile.
+        overlap: share of a tile that neighbours have in common at least, 0 <= overlap < 1.
+    Raises:
+        ValueError: a tile without length, or an overlap out of range.
+    """
+    if tile < 1 or not 0 <= overlap < 1:
+        raise ValueError(f"tile of {tile} pixels with overlap {overlap}: expected 1 or more, and 0 <= overlap < 1")
+    if length <= tile:
+        return [0]
+    step = max(1, int(tile * (1 - overlap)))
+    count = math.ceil((length - tile) / step) + 1
+    return [round(number * (length - tile) / (count - 1)) for number in range(count)]
+
+
+def tile_boxes(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[tuple[int, int, int, int]]:
+    """Tiles (top, left, bottom, right) of a picture of `size` (height, width), row by row; see `tile_starts`."""
+    height, width = (min(side, whole) for side, whole in zip(tile, size))
+    return [
+        (top, left, top + height, left + width)
+        for top in tile_starts(size[0], tile[0], overlap)
+        for left in tile_starts(size[1], tile[1], overlap)
+    ]
+
+
+def cut(image: Tensor, boxes: list[tuple[int, int, int, int]]) -> Tensor:
+    """Tiles (T, c, h, w) of a picture (c, H, W)."""
+    return torch.stack([image[:, top:bottom, left:right] for top, left, bottom, right in boxes])
+
+
+def merge(tiles: Tensor, boxes: list[tuple[int, int, int, int]], size: tuple[int, int], margin: int = 0) -> Tensor:
+    """Blend tiles into one map.
+
+    A tile weighs most in its middle, falls off towards its sides and says next to nothing within `margin` pixels of
+    them, so that seams do not show. Where only one tile is, it counts alone.
+
+    Args:
+        tiles: (T, c, h, w), pixel by pixel those of `boxes`.
+        boxes: of `tile_boxes`.
+        size: height and width of the picture.
+        margin: pixels at a tile's sides without a value of their own.
+    Returns:
+        (c, H, W).
+    """
+    height, width = tiles.shape[-2:]
+    weight = _window(height, margin, tiles)[:, None] * _window(width, margin, tiles)
+    total = tiles.new_zeros(tiles.shape[1], *size)
+    weights = tiles.new_zeros(size)
+    for tile, (top, left, bottom, right) in zip(tiles, boxes):
+        total[:, top:bottom, left:right] += tile * weight
+        weights[top:bottom, left:right] += weight
+    return total / weights
+
+
+def _window(length: int, margin: int, like: Tensor) -> Tensor:
+    """(length,) weights that rise from the margins to the middle."""
+    place = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
+    inside = torch.minimum(place, length - place) - margin
+    return (inside / max(length / 2 - margin, 1)).clamp(min=LEAST_WEIGHT)
