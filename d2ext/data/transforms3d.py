@@ -6,7 +6,7 @@ A flip mirrors the world: camera and labels both change, exactly. Resizing and c
 from collections.abc import Iterable
 
 import numpy as np
-from detectron2.data.transforms import ResizeTransform
+from detectron2.data.transforms import ColorTransform, ResizeTransform
 from fvcore.transforms.transform import (
     BlendTransform,
     CropTransform,
@@ -20,7 +20,7 @@ from fvcore.transforms.transform import (
 from d2ext.structures import Camera
 
 # They change colours only, or nothing.
-WITHOUT_GEOMETRY = (BlendTransform, NoOpTransform)
+WITHOUT_GEOMETRY = (BlendTransform, ColorTransform, NoOpTransform)
 
 
 def transform_camera(camera: Camera, transforms: Transform) -> tuple[Camera, bool]:
