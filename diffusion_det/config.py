@@ -149,6 +149,8 @@ def check(cfg: CN) -> list[str]:
     if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
         wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
     problems += pose_problems(node)
+    if node.POSE.ENABLED:
+        problems += pose_input_problems(cfg)
     data = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     return problems + class_count_problems("MODEL.DiffusionDet.NUM_CLASSES", node.NUM_CLASSES, data)
 
@@ -186,6 +188,26 @@ def pose_problems(node: CN) -> list[str]:
     # Empty ones are left to the data; without data the model says so when it is built.
     if len(priors) and (len(priors) != node.NUM_CLASSES or any(len(p) != 3 or min(p) <= 0 for p in priors)):
         wrong("DIMENSION_PRIORS", f"{node.NUM_CLASSES} triples of h, w, l in m, or () for those of the training data")
+    return problems
+
+
+def pose_input_problems(cfg: CN) -> list[str]:
+    """What the pose head cannot learn from: pictures upside down, a ground that no data has."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    problems = []
+    if cfg.INPUT.RANDOM_FLIP == "vertical":
+        problems.append(
+            "INPUT.RANDOM_FLIP is 'vertical', which 3D poses do not survive: choose horizontal or none, or set "
+            "MODEL.DiffusionDet.POSE.ENABLED False"
+        )
+    known = [name for name in cfg.DATASETS.TRAIN if name in DatasetCatalog]
+    without = [name for name in known if MetadataCatalog.get(name).get("ry_frame") == "camera"]
+    if cfg.MODEL.DiffusionDet.POSE.GROUND_PREDICTION and without:
+        problems.append(
+            "MODEL.DiffusionDet.POSE.GROUND_PREDICTION is True, but there is no ground plane to learn it from in "
+            f"{', '.join(without)}, whose headings turn about the camera's y axis: set it False and GROUND_DROPOUT 0.0"
+        )
     return problems
 
 

@@ -1,10 +1,12 @@
 """Keys of the pose head: contradictions are all reported, with their cure."""
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from pose_models import NODE, ON, POSE
 
 from d2ext.config import validate
+from diffusion_det.config import check
 
 
 def test_wrong_pose_keys_are_all_reported(small_cfg):
@@ -24,3 +26,26 @@ def test_wrong_pose_keys_are_all_reported(small_cfg):
 def test_priors_must_be_known(small_cfg):
     with pytest.raises(ValueError, match="DIMENSION_PRIORS is empty"):
         build_model(small_cfg(POSE + "ENABLED", True))
+
+
+@pytest.mark.parametrize("ry_frame, refused", [("camera", True), ("ground", False)])
+def test_ground_is_not_guessed_where_no_data_has_one(small_cfg, ry_frame, refused):
+    """Else headings would be learned about the camera's axis and answered about a plane that nothing taught."""
+    name = f"headings_about_{ry_frame}"
+    DatasetCatalog.register(name, list)
+    MetadataCatalog.get(name).set(thing_classes=list("abcde"), ry_frame=ry_frame)
+    try:
+        opts = ("DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()")
+        problems = check(small_cfg(*ON, *opts))
+        assert any("GROUND_PREDICTION is True" in p and name in p for p in problems) == refused
+        assert not check(small_cfg(*ON, *opts, POSE + "GROUND_PREDICTION", False, POSE + "GROUND_DROPOUT", 0.0))
+        assert not check(small_cfg(*opts))  # 2D alone
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_upside_down_pictures(small_cfg):
+    opts = ("INPUT.RANDOM_FLIP", "vertical", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()")
+    assert any("RANDOM_FLIP is 'vertical'" in problem for problem in check(small_cfg(*ON, *opts)))
+    assert not check(small_cfg(*opts))
