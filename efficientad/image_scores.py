@@ -1,4 +1,4 @@
-"""What one test image contributes to the metrics, small enough to keep for every image and to send between processes."""
+"""What one test image contributes to the metrics, small enough to keep for all images and to send between processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def check_map(anomaly_map: np.ndarray, name: str) -> np.ndarray:
     if not finite.all():
         y, x = np.argwhere(~finite)[0].tolist()
         raise ValueError(
-            f"{name} has {int((~finite).sum())} values that are not finite, the first at x {x}, y {y}: "
+            f"{name} has {int((~finite).sum())} value(s) that are not finite, the first at x {x}, y {y}: "
             f"{anomaly_map[y, x]}"
         )
     return anomaly_map

@@ -1,7 +1,7 @@
 """How far the metrics of a test set depend on its images: bootstrap over images.
 
-Images are drawn with replacement, good ones and each type of anomaly by themselves, so that every draw has as many of each
-as the test set. Pixels of an image stay together: they are not independent.
+Images are drawn with replacement, good ones and each type of anomaly by themselves, so that every draw has as many of
+each as the test set. Pixels of an image stay together: they are not independent.
 
 Letters: I images, K thresholds, R draws.
 """

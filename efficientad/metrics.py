@@ -33,9 +33,9 @@ class Ranking:
 def curve_area(negatives: Ranking, positives: Points, limit: float = 1.0) -> float:
     """Area under the curve of the positive weight found over the false-positive rate, from 0 to `limit`, over `limit`.
 
-    With a weight of 1 each it is the tie-aware AUROC (Mann-Whitney); with weights 1 / area of their region the area under
-    the per-region overlap (AU-PRO); with the weights of `spro.defect_points` the one under the saturated overlap (sPRO).
-    The curve is piecewise linear between thresholds, and so is the last piece, which the limit cuts.
+    With a weight of 1 each it is the tie-aware AUROC (Mann-Whitney); with weights 1 / area of their region it is the
+    area under the per-region overlap (AU-PRO); with the weights of `spro.defect_points` the one under the saturated
+    overlap (sPRO). The curve is piecewise linear between thresholds, and so is the last piece, which the limit cuts.
 
     Each positive point adds its weight times the part of the axis that lies beyond the false-positive rate at which it
     is found, so that no curve has to be stored and no thresholds have to be chosen.
@@ -94,25 +94,6 @@ def f1_above(negatives: Ranking, positives: Ranking, threshold: float) -> float:
 
 def _f1(found: np.ndarray, false: np.ndarray, total: float) -> np.ndarray:
     return 2 * found / (found + false + total)
-
-
-def good_threshold(scores: np.ndarray, false_positive_rate: float = 0.0) -> float:
-    """The lowest of the scores of good images above which at most the given share of them lies.
-
-    Args:
-        scores: (N,) of good images that are not those of the test.
-        false_positive_rate: 0 gives the highest score; 0.01 needs 100 images to differ from it.
-    Raises:
-        ValueError: no scores, or a rate outside [0, 1).
-    """
-    scores = np.sort(np.asarray(scores, dtype=np.float64).ravel())
-    if not len(scores) or not 0 <= false_positive_rate < 1:
-        raise ValueError(
-            f"threshold from {len(scores)} good images at a false-positive rate of {false_positive_rate}: expected at "
-            "least one image and a rate from 0 to below 1"
-        )
-    allowed = int(np.floor(false_positive_rate * len(scores) + 1e-9))
-    return float(scores[len(scores) - 1 - allowed])
 
 
 def histogram_areas(negatives: np.ndarray, positives: np.ndarray, limit: float = 1.0) -> np.ndarray:

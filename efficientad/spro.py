@@ -1,6 +1,6 @@
 """Saturated per-region overlap of MVTec LOCO: what counts as having found a defect.
 
-Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022. Equal to the areas of the official program, except that a
+Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022. Areas are those of the official program, except that a
 saturation that rounds to no pixel at all counts as one pixel.
 """
 

@@ -15,7 +15,6 @@ from efficientad.metrics import (
     curve_area,
     f1_above,
     f1_max,
-    good_threshold,
     histogram_areas,
     histogram_f1_max,
 )
@@ -113,17 +112,6 @@ def test_nothing_to_measure_is_nan_and_a_wrong_limit_an_error():
     assert np.isnan(f1_max(Ranking(Points(some)), Ranking(Points(none)))[0])
     with pytest.raises(ValueError, match="limit of the false-positive rate is 0"):
         curve_area(Ranking(Points(some)), Points(some), 0)
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.99])
-def test_threshold_from_good_images_lets_that_share_pass(rate):
-    scores = np.random.default_rng(1).normal(size=40)
-    threshold = good_threshold(scores, rate)
-    assert (scores > threshold).mean() <= rate + 1e-12
-    lower = scores[scores < threshold]
-    assert (scores > lower.max()).mean() > rate if len(lower) else True
-    with pytest.raises(ValueError, match="0 good images"):
-        good_threshold(np.zeros(0))
 
 
 def test_exact_metrics_equal_sklearn_and_brute_force():
@@ -242,7 +230,7 @@ def test_paired_differences():
         (np.zeros((2, 3, 4)), r"float64 \(2, 3, 4\), expected numbers of shape"),
         (np.array([["a"]]), "expected numbers"),
         (np.zeros((0, 4)), "expected numbers"),
-        (np.array([[1.0, np.nan], [np.inf, 0]]), r"2 values that are not finite, the first at x 1, y 0: nan"),
+        (np.array([[1.0, np.nan], [np.inf, 0]]), r"2 value\(s\) that are not finite, the first at x 1, y 0: nan"),
     ],
 )
 def test_what_is_no_map_is_refused(anomaly_map, message):
