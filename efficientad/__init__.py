@@ -3,6 +3,10 @@
 Batzner et al., EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies, WACV 2024.
 """
 
+from . import dataset as _dataset  # noqa: F401  only registration
+from . import evaluator as _evaluator  # noqa: F401
+from . import mapper as _mapper  # noqa: F401
 from .config import add_efficientad_config
+from .detector import EfficientAD
 
-__all__ = ["add_efficientad_config"]
+__all__ = ["EfficientAD", "add_efficientad_config"]

@@ -40,7 +40,7 @@ def _add_solver(cfg: CN) -> None:
         # None follows WEIGHT_DECAY, as WEIGHT_DECAY_BIAS does and as published DiffusionDet trains; Detectron2's own
         # default is 0.
         cfg.SOLVER.WEIGHT_DECAY_NORM = None
-    set_default(cfg.SOLVER, "OPTIMIZER", "ADAMW")  # ADAMW | SGD
+    set_default(cfg.SOLVER, "OPTIMIZER", "ADAMW")  # ADAMW | SGD | ADAM
     # Learning rate of the backbone relative to BASE_LR.
     set_default(cfg.SOLVER, "BACKBONE_MULTIPLIER", 1.0)
     # IMS_PER_BATCH stays the number of images of one optimizer step; it is worked off in this many portions.

@@ -16,7 +16,7 @@ from d2ext.utils.registry import Registry, unknown_name
 Check = Callable[[CfgNode], list[str]]
 _CHECKS: dict[str, Check] = {}
 
-OPTIMIZERS = ("ADAMW", "SGD")
+OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
 CLIP_TYPES = ("value", "norm", "full_model")
 AMP_TYPES = ("auto", "fp16", "bf16")
 

@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-OPTIMIZERS = ("ADAMW", "SGD")
+OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
 CLIP_TYPES = ("full_model", "norm", "value")
 
 NORM_TYPES = (
@@ -30,6 +30,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         raise ValueError("the model has no parameter that trains")
     if name == "ADAMW":
         return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+    if name == "ADAM":  # with weight decay added to the gradients
+        return torch.optim.Adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
     if name == "SGD":
         return torch.optim.SGD(
             groups,

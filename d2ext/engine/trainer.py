@@ -40,6 +40,9 @@ class Trainer(DefaultTrainer):
     On a CPU, a run that is killed at any moment and resumed ends with exactly the weights of one that was not: model,
     averages, optimizer, schedule, position in the data and random states of all processes are in its checkpoints.
 
+    A model may offer `training_hooks(cfg)`, a list of Detectron2 hooks: what has to happen around its steps, before
+    anything is evaluated or saved.
+
     Args:
         cfg: with the keys of `add_common_config`. SEED below 0 draws a seed, which is logged and kept on resuming.
     Raises:
@@ -122,6 +125,7 @@ class Trainer(DefaultTrainer):
             detectron2_hooks.IterationTimer(),
             detectron2_hooks.LRScheduler(),
             hooks.EmaUpdate() if self.ema else None,
+            *(self.bare_model.training_hooks(cfg) if hasattr(self.bare_model, "training_hooks") else ()),
             self.evaluation if cfg.DATASETS.TEST else None,
             self.saver,
             hooks.WriteMetrics(self.build_writers) if comm.is_main_process() else None,

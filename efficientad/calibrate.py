@@ -1,0 +1,221 @@
+"""Calibration with data: what the Trainer and the tools do around the detector."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import Tensor
+
+from d2ext.data.loader import build_test_loader
+from d2ext.utils.progress import track
+from d2ext.utils.rng import preserve_rng
+
+from .calibration import Moments, Quantiles, check_quantiles, decision_threshold, maps_for_quantiles
+from .dataset import validation_name
+from .detector import EfficientAD
+from .teacher import load_teacher
+
+logger = logging.getLogger(__name__)
+
+MAP_NAMES = ("student-teacher", "autoencoder")
+FEW_IMAGES = 10
+# Entries of the state dict that calibration makes, not training.
+CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "state.", "puad.")
+
+
+@torch.no_grad()
+def measure_teacher(model: EfficientAD, batches: Iterable[list[dict]], label: str) -> None:
+    """Take mean and deviation of the teacher's channels over good pictures into the model.
+
+    Args:
+        model: with its teacher loaded.
+        batches: mapped pictures; of several processes each has its share.
+        label: what to call the teacher.
+    Raises:
+        ValueError: no picture, or a degenerate channel.
+    """
+    moments = Moments()
+    for entry in _entries(batches, "teacher statistics"):
+        image = model.normalised(entry)
+        for top, left, bottom, right in model.boxes(image):
+            moments.update(model.networks.teacher(image[None, :, top:bottom, left:right]))
+    moments = _gathered(moments)
+    mean, std = moments.result()
+    model.networks.teacher_mean.copy_(mean)
+    model.networks.teacher_std.copy_(std)
+    model.state.set_teacher(label)
+
+
+@torch.no_grad()
+def measure_maps(
+    model: EfficientAD,
+    batches: Iterable[list[dict]],
+    *,
+    quantiles: Sequence[float] = (0.9, 0.995),
+    false_positive_rate: float = 0.01,
+    method: str = "auto",
+    training: Iterable[list[dict]] | None = None,
+) -> None:
+    """Take the quantiles of both maps and the decision threshold from good pictures into the model.
+
+    Args:
+        model: with its weights and the teacher's statistics.
+        batches: mapped good pictures that were not trained on; of several processes each has its share.
+        quantiles, false_positive_rate, method: see MODEL.EFFICIENT_AD.CALIBRATION.
+        training: mapped good training pictures, needed with PUAD.
+    Raises:
+        ValueError: no picture, or maps without spread.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        if model.puad is not None:
+            _fit_puad(model, training)
+        _measure_maps(model, batches, quantiles, false_positive_rate, method)
+    finally:
+        model.train(was_training)
+
+
+def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> None:
+    values = [Quantiles(method) for _ in MAP_NAMES]
+    kept = []  # maps at feature size, 25 kB a picture, spare a second pass for the scores
+    for entry in _entries(batches, "map quantiles"):
+        image = model.normalised(entry)
+        size, boxes = tuple(image.shape[-2:]), model.boxes(image)
+        (raw, means), = model.measure(image[None])  # fmt: skip
+        tile = (boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1])
+        for part, found in enumerate(values):
+            found.update(maps_for_quantiles(raw[:, part : part + 1], model.compat, model.networks.border, tile))
+        output = (int(entry.get("height", size[0])), int(entry.get("width", size[1])))
+        kept.append((raw, boxes, size, output, means))
+    pairs = []
+    for name, found in zip(MAP_NAMES, values):
+        pairs.append(_gathered(found).result(quantiles))
+        check_quantiles(*pairs[-1], name)
+    model.state.map_quantiles.copy_(torch.tensor(pairs))
+    maxima = [model.score_map(*picture[:-1]).max() for picture in kept]
+    scores = _all(torch.stack(maxima) if maxima else torch.zeros(0))
+    if model.puad is not None:
+        own = torch.stack([picture[-1] for picture in kept]) if kept else torch.zeros(0, model.networks.channels)
+        distances = model.puad.distance(_all(own).to(model.device))
+        model.puad.standardise(distances, scores.to(model.device))
+        scores = model.puad.combine(distances, scores.to(model.device))
+    threshold = decision_threshold(scores.tolist(), false_positive_rate)
+    model.state.set_map_quantiles(torch.tensor(pairs), threshold)
+    if len(scores) < max(FEW_IMAGES, 1 / false_positive_rate - 1):
+        logger.warning(
+            "Calibrated on %d good picture(s): a false-positive rate of %.3g needs %d or more; the threshold is the "
+            "largest score among them",
+            len(scores),
+            false_positive_rate,
+            round(1 / false_positive_rate) - 1,
+        )
+    logger.info("Calibrated on %d good pictures: quantiles %s, threshold %.4f", len(scores), pairs, threshold)
+
+
+def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None:
+    if training is None:
+        raise ValueError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
+    own = []
+    for entry in _entries(training, "PUAD statistics"):
+        ((_, means),) = model.measure(model.normalised(entry)[None])
+        own.append(means)
+    model.puad.fit(_all(torch.stack(own) if own else torch.zeros(0, model.networks.channels)))
+
+
+class Calibration(HookBase):
+    """Loads and measures the teacher before the first step; calibrates the maps before each evaluation and checkpoint.
+
+    Calibration leaves no trace in the random numbers, and with averaged weights (MODEL_EMA) it is these whose maps are
+    measured. Between calibrations the model counts as uncalibrated.
+
+    Args:
+        cfg: of the training.
+    """
+
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    def before_train(self) -> None:
+        model = self.trainer.bare_model
+        if self.trainer.start_iter > 0 and model.state.teacher_name:
+            return
+        label, path = model.state.teacher_name, self.cfg.MODEL.EFFICIENT_AD.TEACHER
+        if not label:
+            label = load_teacher(model.networks.teacher, path)
+        elif path:
+            logger.info("The teacher is that of MODEL.WEIGHTS (%s); TEACHER %s is not read", label, path)
+        with preserve_rng():
+            measure_teacher(model, Pictures(self.cfg, self.cfg.DATASETS.TRAIN), label)
+        if self.trainer.ema:
+            self.trainer.ema.reset(model)  # nothing is trained yet
+
+    def after_step(self) -> None:
+        trainer, model = self.trainer, self.trainer.bare_model
+        evaluates = bool(self.cfg.DATASETS.TEST) and trainer.evaluation.due(trainer.iter + 1)
+        if not evaluates and not trainer.saver.due():
+            model.state.outdate_maps()
+            return
+        with trainer.evaluation_weights() as weighted:
+            calibrate(self.cfg, weighted)
+            found = {
+                name: value.clone() for name, value in weighted.state_dict().items() if name.startswith(CALIBRATED)
+            }
+        # Averaged weights are gone again, and with them what was measured; only that is taken over.
+        state = model.state_dict()
+        for name, value in found.items():
+            state[name].copy_(value)
+            if trainer.ema and name in trainer.ema.weights:
+                trainer.ema.weights[name].copy_(value)
+        model.state.forget_texts()
+
+
+def calibrate(cfg, model: EfficientAD) -> None:
+    """Calibrate the maps of a model with the good validation pictures that a config names."""
+    node = cfg.MODEL.EFFICIENT_AD
+    names = node.VALIDATION or [validation_name(name) for name in cfg.DATASETS.TRAIN]
+    measure_maps(
+        model,
+        Pictures(cfg, names),
+        quantiles=node.CALIBRATION.QUANTILES,
+        false_positive_rate=node.CALIBRATION.FALSE_POSITIVE_RATE,
+        method=node.CALIBRATION.METHOD,
+        training=Pictures(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
+    )
+
+
+class Pictures:
+    """Mapped pictures of several data sets, one after the other, without augmentation."""
+
+    def __init__(self, cfg, names: Sequence[str]):
+        self.cfg, self.loaders = cfg, [build_test_loader(cfg, name) for name in names]
+
+    def __len__(self) -> int:
+        return sum(len(loader) for loader in self.loaders)
+
+    def __iter__(self):
+        for loader in self.loaders:
+            yield from loader
+
+
+def _entries(batches: Iterable[list[dict]], label: str) -> Iterable[dict]:
+    total = len(batches) if hasattr(batches, "__len__") else None
+    counted = batches if total is None else track(batches, total, label, every_s=20, log=logger.info)
+    for batch in counted:
+        yield from batch
+
+
+def _gathered(part):
+    """The merged statistics of all processes, in every process."""
+    parts = comm.all_gather(part)
+    whole = parts[0]
+    for other in parts[1:]:
+        whole.merge(other)
+    return whole
+
+
+def _all(values: Tensor) -> Tensor:
+    """Rows of all processes, on the CPU."""
+    return torch.cat([part.cpu() for part in comm.all_gather(values.cpu())])

@@ -1,0 +1,291 @@
+"""The registered meta-architecture: pictures in, losses or anomaly maps out."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from .autoencoder import build_autoencoder
+from .calibration import finish_map, maps_for_quantiles, normalise_map, resize_maps
+from .config import bottleneck_of
+from .networks import Networks, difference_maps
+from .pdn import PDN
+from .puad import Puad, channel_means
+from .state import ModelState
+from .tiling import cut, merge, tile_boxes
+
+logger = logging.getLogger(__name__)
+
+Boxes = list[tuple[int, int, int, int]]
+PIXELS_PER_CELL = 4
+
+
+@META_ARCH_REGISTRY.register()
+class EfficientAD(nn.Module):
+    """Anomaly detector with a student and an autoencoder that fail to follow a teacher.
+
+    Args:
+        networks: teacher, student, autoencoder.
+        pixel_mean, pixel_std: per channel, 0 to 255.
+        compat: order of border, enlargement and quantiles, see `calibration`.
+        architecture: what the networks are, by key of the config; a checkpoint of another one is refused.
+        tile: height and width of tiles in pixels, or None to take pictures whole.
+        overlap: of tiles, as a share of their side.
+        puad: adds the distance of mean features to the score, or None.
+
+    Its calibration is saved with the weights: `networks` holds the teacher's statistics, `state` the rest.
+    """
+
+    default_mapper = "EfficientADMapper"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        networks: Networks,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        compat: str = "nelson1425",
+        architecture: dict[str, object],
+        tile: tuple[int, int] | None = None,
+        overlap: float = 0.25,
+        puad: Puad | None = None,
+    ):
+        super().__init__()
+        self.networks = networks.to(memory_format=torch.channels_last)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.compat, self.tile, self.overlap, self.puad = compat, tile, overlap, puad
+        tiling = f"tiles of {tile[0]} x {tile[1]}" if tile else "whole pictures"
+        setting = f"COMPAT {compat}, {tiling}" + (", PUAD" if puad is not None else "")
+        self.state = ModelState(architecture, setting)
+        self._warned = False
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Arguments of __init__ from a config."""
+        node = cfg.MODEL.EFFICIENT_AD
+        autoencoder = build_autoencoder(
+            node.AUTOENCODER,
+            node.OUT_CHANNELS,
+            bottleneck_of(node),
+            node.DROPOUT,
+            dim=node.ATTENTION_DIM,
+            heads=node.ATTENTION_HEADS,
+        )
+        return {
+            "networks": Networks(
+                PDN(node.SIZE, node.OUT_CHANNELS, node.PADDING),
+                PDN(node.SIZE, 2 * node.OUT_CHANNELS, node.PADDING),
+                autoencoder,
+                node.HARD_QUANTILE,
+            ),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "compat": node.COMPAT,
+            "architecture": architecture_of(node),
+            "tile": tuple(node.TILING.TILE) if node.TILING.ENABLED else None,
+            "overlap": node.TILING.OVERLAP,
+            "puad": Puad(node.OUT_CHANNELS) if node.PUAD.ENABLED else None,
+        }
+
+    def training_hooks(self, cfg) -> list:
+        """What the Trainer does for this model beside its steps: teacher, statistics, calibration."""
+        from .calibrate import Calibration
+
+        return [Calibration(cfg)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Detectron2's contract.
+
+        Args:
+            batched_inputs: per picture `image` (3, H, W) in 0..255 of RGB order, resized by the mapper; `height` and
+                `width` of the output (default: those of `image`). In training also `image_ae`, the picture with jitter
+                (default: `image`), and optionally `image_penalty`, a picture of something else.
+        Returns:
+            in training the losses by name; else per picture {"anomaly_map": (height, width) float32, to about 0.1 where
+            all is well; "anomaly_score": its maximum (with PUAD: the combined score, and the maximum as "map_score");
+            "anomaly_threshold": score that good pictures rarely exceed; "map_student_teacher", "map_autoencoder": the
+            normalised maps that it is the mean of, (h, w) at feature size (tiled: at the size of `image`); "teacher":
+            where the teacher comes from}.
+        Raises:
+            ValueError: pixels that are not finite, a picture that is too small; in testing, maps that are not
+                calibrated.
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        self.state.require_calibration()
+        return self.detect(batched_inputs)
+
+    # --- training ---
+
+    def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        if not self.state.teacher_name and not self._warned:
+            logger.warning(
+                "Training without a known teacher and its statistics, which the Trainer would load and measure"
+            )
+            self._warned = True
+        sums: dict[str, Tensor] = {}
+        for places in by_shape(batched_inputs):
+            losses = self.networks.losses(*self._training_pictures([batched_inputs[i] for i in places]))
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value * (len(places) / len(batched_inputs))
+        return sums
+
+    def _training_pictures(self, group: list[dict]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pictures for the student, for the autoencoder, and of other things, of one size."""
+        students, twins, others = [], [], []
+        for entry in group:
+            student = self.normalised(entry)
+            twin = self.normalised(entry, "image_ae") if "image_ae" in entry else student
+            if twin.shape != student.shape:
+                raise ValueError(
+                    f"{_name(entry)}: image_ae is {tuple(twin.shape)}, image is {tuple(student.shape)}; the "
+                    "autoencoder takes the same picture with other colours"
+                )
+            top, left, bottom, right = self._training_tile(student)
+            students.append(student[:, top:bottom, left:right])
+            twins.append(twin[:, top:bottom, left:right])
+            if "image_penalty" in entry:
+                others.append(self.normalised(entry, "image_penalty")[:, : bottom - top, : right - left])
+        return _batch(students), _batch(twins), _batch(others) if others else None
+
+    def _training_tile(self, image: Tensor) -> tuple[int, int, int, int]:
+        """A random tile, or the whole picture."""
+        boxes = self.boxes(image)
+        return boxes[int(torch.randint(len(boxes), (1,)))] if len(boxes) > 1 else boxes[0]
+
+    # --- testing ---
+
+    @torch.no_grad()
+    def detect(self, batched_inputs: list[dict]) -> list[dict]:
+        """Maps and scores, calibrated or not."""
+        results: list[dict] = [{}] * len(batched_inputs)
+        for places in by_shape(batched_inputs):
+            images = _batch([self.normalised(batched_inputs[i]) for i in places])
+            size = tuple(images.shape[-2:])
+            boxes = self.boxes(images[0])
+            for place, (raw, means) in zip(places, self.measure(images)):
+                entry = batched_inputs[place]
+                output = (int(entry.get("height", size[0])), int(entry.get("width", size[1])))
+                results[place] = self._result(raw, means, boxes, size, output)
+        return results
+
+    def measure(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Raw maps (T, 2, h, w) of the tiles of each normalised image (one if whole); with PUAD mean features (C,)."""
+        boxes = self.boxes(images[0])
+        pieces = [images] if len(boxes) == 1 else [cut(image, boxes) for image in images]
+        for piece in pieces:
+            features = self.networks.features(piece.contiguous(memory_format=torch.channels_last))
+            raw = difference_maps(features)
+            means = channel_means(features.student) if self.puad is not None else None
+            if len(boxes) == 1:
+                yield from ((raw[i : i + 1], None if means is None else means[i]) for i in range(len(piece)))
+            else:
+                yield raw, None if means is None else means.mean(0)
+
+    def score_map(self, raw: Tensor, boxes: Boxes, size: tuple[int, int], output: tuple[int, int]) -> Tensor:
+        """Anomaly map (height, width) of `output` from the raw maps of a picture's tiles.
+
+        Args:
+            raw: (T, 2, h, w).
+            boxes: of the tiles in the network input.
+            size: height and width of the network input.
+        """
+        tile = _tile_size(boxes)
+        values = maps_for_quantiles(raw, self.compat, self.networks.border, tile)
+        combined = self.normalised_maps(values).mean(1, keepdim=True)
+        combined = finish_map(combined, self.compat, self.networks.border)
+        if len(boxes) > 1:
+            combined = self._merged(resize_maps(combined, tile), boxes, size)[None]
+        if combined.shape[-2:] != output:
+            combined = resize_maps(combined, output)
+        return combined[0, 0]
+
+    def _result(self, raw: Tensor, means: Tensor | None, boxes: Boxes, size: tuple, output: tuple) -> dict:
+        anomaly_map = self.score_map(raw, boxes, size, output)
+        parts = self.normalised_maps(raw)
+        parts = parts[0] if len(boxes) == 1 else self._merged(resize_maps(parts, _tile_size(boxes)), boxes, size)
+        result = {
+            "anomaly_map": anomaly_map,
+            "anomaly_score": anomaly_map.max(),
+            "anomaly_threshold": self.state.threshold.clone(),
+            "teacher": self.state.teacher_name,
+            "map_student_teacher": parts[0],
+            "map_autoencoder": parts[1],
+        }
+        if self.puad is not None:
+            result["map_score"] = result["anomaly_score"]
+            distance = self.puad.distance(means[None])
+            result["anomaly_score"] = self.puad.combine(distance, result["map_score"][None])[0]
+        return result
+
+    def _merged(self, tiles: Tensor, boxes: Boxes, size: tuple[int, int]) -> Tensor:
+        return merge(tiles, boxes, size, margin=self.networks.border * PIXELS_PER_CELL)
+
+    def normalised_maps(self, raw: Tensor) -> Tensor:
+        """Maps (T, 2, h, w) with 0 at the lower quantile and 0.1 at the higher one."""
+        start, end = self.state.map_quantiles.T.reshape(2, 2, 1, 1)
+        return normalise_map(raw, start, end)
+
+    # --- pictures ---
+
+    def normalised(self, entry: dict, key: str = "image") -> Tensor:
+        """(3, H, W) float32 on the model's device, by ImageNet's statistics.
+
+        Raises:
+            ValueError: not three channels, or pixels that are NaN or infinite.
+        """
+        image = entry[key]
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(f"{_name(entry)}: {key} is {tuple(image.shape)}, expected (3, height, width) in RGB order")
+        # On the CPU, where pictures come from; a GPU would have to wait for the answer.
+        if image.is_floating_point() and image.device.type == "cpu" and not bool(torch.isfinite(image).all()):
+            raise ValueError(
+                f"{_name(entry)}: {key} has pixels that are NaN or infinite; repair or leave out the picture"
+            )
+        return (image.to(self.device).float() - self.pixel_mean) / self.pixel_std
+
+    def boxes(self, image: Tensor) -> Boxes:
+        """Tiles (top, left, bottom, right) of a picture (3, H, W); one with everything if it is taken whole."""
+        height, width = image.shape[-2:]
+        if self.tile is None:
+            return [(0, 0, height, width)]
+        return tile_boxes((height, width), self.tile, self.overlap)
+
+
+def architecture_of(node) -> dict[str, object]:
+    """The keys of MODEL.EFFICIENT_AD that decide which weights there are and what they mean."""
+    keys = ["SIZE", "OUT_CHANNELS", "PADDING", "AUTOENCODER"]
+    described = {key: node[key] for key in keys} | {"BOTTLENECK": bottleneck_of(node) or 0}
+    if node.AUTOENCODER != "conv":
+        described |= {key: node[key] for key in ("ATTENTION_DIM", "ATTENTION_HEADS")}
+    return described
+
+
+def by_shape(batched_inputs: list[dict]) -> list[list[int]]:
+    """Places of pictures of equal size together, in the order of their first."""
+    groups: dict[tuple, list[int]] = {}
+    for place, entry in enumerate(batched_inputs):
+        groups.setdefault(tuple(entry["image"].shape), []).append(place)
+    return list(groups.values())
+
+
+def _batch(images: list[Tensor]) -> Tensor:
+    return torch.stack(images).contiguous(memory_format=torch.channels_last)
+
+
+def _tile_size(boxes: Boxes) -> tuple[int, int]:
+    top, left, bottom, right = boxes[0]
+    return bottom - top, right - left
+
+
+def _name(entry: dict) -> str:
+    return str(entry.get("file_name", entry.get("image_id", "picture without a name")))

@@ -1,0 +1,106 @@
+"""What a trained model knows beside its weights: quantiles and threshold, and what they and the weights belong to."""
+
+import torch
+from torch import Tensor, nn
+
+from .records import decode, encode
+
+RECALIBRATE = (
+    "python tools/convert_checkpoint.py --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_PICTURES IN OUT"
+)
+
+
+class ModelState(nn.Module):
+    """Buffers that are saved in every checkpoint.
+
+    map_quantiles (2, 2): lower and higher quantile, of the student-teacher and of the autoencoder map; threshold: score
+    that good pictures rarely exceed; as text (see `records`) teacher: where it comes from, architecture: what the
+    weights are, maps: what the maps are calibrated for. The texts of teacher and maps are empty until that is done.
+
+    Args:
+        architecture: what decides which weights there are and what they mean, by key of the config. A state dict of
+            another architecture is refused.
+        setting: what map quantiles depend on beside the weights.
+    """
+
+    def __init__(self, architecture: dict[str, object], setting: str):
+        super().__init__()
+        self.setting = setting
+        self.register_buffer("map_quantiles", torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+        self.register_buffer("threshold", torch.tensor(float("inf")))
+        self.register_buffer("teacher", encode(""))
+        self.register_buffer("maps", encode(""))
+        self.register_buffer("architecture", encode(";".join(f"{k}={v}" for k, v in architecture.items())))
+        self._texts: dict[str, str] = {}  # decoded once: on a GPU, reading a buffer waits for it
+        self.register_load_state_dict_pre_hook(_refuse_other_architecture)
+        self.register_load_state_dict_post_hook(_forget_texts)
+
+    @property
+    def teacher_name(self) -> str:
+        """Where the teacher comes from; "" if none has been loaded and measured."""
+        return self._text("teacher")
+
+    @property
+    def calibrated_for(self) -> str:
+        """The `setting` that the maps are calibrated for; "" if they are not."""
+        return self._text("maps")
+
+    def set_teacher(self, name: str) -> None:
+        self._set_text("teacher", name)
+
+    def set_map_quantiles(self, quantiles: Tensor, threshold: float) -> None:
+        """Take over quantiles (2, 2) and threshold: from now on the model may be used."""
+        self.map_quantiles.copy_(quantiles)
+        self.threshold.fill_(threshold)
+        self._set_text("maps", self.setting)
+
+    def outdate_maps(self) -> None:
+        """Weights have changed since the maps were calibrated."""
+        if self.calibrated_for:
+            self._set_text("maps", "")
+
+    def require_calibration(self) -> None:
+        """Raise ValueError, with the cure, unless maps are calibrated for the present setting."""
+        if not self.calibrated_for:
+            raise ValueError(
+                "this model is not calibrated: without quantiles of its maps on good pictures its scores mean nothing. "
+                f"Training with train_net.py calibrates; a model of other origin does so by: {RECALIBRATE}"
+            )
+        if self.calibrated_for != self.setting:
+            raise ValueError(
+                f"this model is calibrated for {self.calibrated_for}, the config says {self.setting}. Set the config "
+                f"back, or calibrate anew: {RECALIBRATE}"
+            )
+
+    def forget_texts(self) -> None:
+        """To be called when the buffers were written to directly."""
+        self._texts.clear()
+
+    def _text(self, name: str) -> str:
+        if name not in self._texts:
+            self._texts[name] = decode(self.get_buffer(name))
+        return self._texts[name]
+
+    def _set_text(self, name: str, text: str) -> None:
+        self.get_buffer(name).copy_(encode(text))
+        self._texts.pop(name, None)
+
+
+def _refuse_other_architecture(module: ModelState, state_dict: dict, prefix: str, *args) -> None:
+    record = state_dict.get(prefix + "architecture")
+    if record is None:
+        return
+    theirs, ours = (dict(pair.split("=") for pair in decode(r).split(";")) for r in (record, module.architecture))
+    different = [
+        f"{key} is {theirs[key]} in the checkpoint and {ours[key]} in the config"
+        for key in ours
+        if theirs.get(key, ours[key]) != ours[key]
+    ]
+    if different:
+        raise ValueError(
+            f"this checkpoint is of another network: {'; '.join(different)}. Set MODEL.EFFICIENT_AD accordingly"
+        )
+
+
+def _forget_texts(module: ModelState, incompatible_keys) -> None:
+    module.forget_texts()
