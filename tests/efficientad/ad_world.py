@@ -1,12 +1,16 @@
 """A tiny data set in the MVTec AD layout, a narrow model, and a config for both."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import torch
 
 from d2ext.config import make_cfg
+from efficientad.pdn import LAYERS
 
 SIDE = 128
 
@@ -41,6 +45,14 @@ def picture_of(rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
     grid = 128 + 40 * np.sin((x + rng.integers(20)) / 6) + 30 * np.sin((y + rng.integers(20)) / 9)
     picture = grid[..., None] + rng.normal(0, 8, (side, side, 3))
     return picture.clip(0, 255).astype(np.uint8)
+
+
+@contextmanager
+def narrow_networks() -> Iterator[None]:
+    """Networks built inside have an eighth of the published width, for speed."""
+    narrow = {size: tuple((k, p, w // 8, r, o) for k, p, w, r, o in layers) for size, layers in LAYERS.items()}
+    with mock.patch.dict(LAYERS, narrow):
+        yield
 
 
 def small_cfg(*pairs):

@@ -141,6 +141,12 @@ def test_positions_of_the_same_place_agree_between_grids():
     assert torch.allclose(fine[:, :, 1::3, 1::3], coarse, atol=1e-6)
 
 
+def test_published_networks_together_have_the_published_size():
+    for size, total in (("small", 8.06), ("medium", 20.74)):
+        networks = Networks(PDN(size, 384), PDN(size, 768), build_autoencoder("conv"))
+        assert sum(p.numel() for p in networks.parameters()) / 1e6 == pytest.approx(total, abs=0.011)
+
+
 def test_student_must_match_the_teacher():
     with pytest.raises(ValueError, match="twice"):
         Networks(PDN("small", 8), PDN("small", 8), nn.Identity())
