@@ -3,6 +3,7 @@
 from d2ext.visualization.bev import BevView, draw_bev, fit_view
 from d2ext.visualization.boxes import class_color, contact_sheet, draw_instances
 from d2ext.visualization.boxes3d import draw_boxes3d
+from d2ext.visualization.heatmap import draw_heatmap, draw_mask_outline
 from d2ext.visualization.scene import SceneObjects, draw_scene, side_by_side
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "contact_sheet",
     "draw_bev",
     "draw_boxes3d",
+    "draw_heatmap",
     "draw_instances",
+    "draw_mask_outline",
     "draw_scene",
     "fit_view",
     "side_by_side",
