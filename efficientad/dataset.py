@@ -38,37 +38,14 @@ FEW_IMAGES = 10
 EXIF_ORIENTATION = 274
 
 MVTEC_AD = [
-    "bottle",
-    "cable",
-    "capsule",
-    "carpet",
-    "grid",
-    "hazelnut",
-    "leather",
-    "metal_nut",
-    "pill",
-    "screw",
-    "tile",
-    "toothbrush",
-    "transistor",
-    "wood",
-    "zipper",
-]
+    "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile",
+    "toothbrush", "transistor", "wood", "zipper",
+]  # fmt: skip
 MVTEC_LOCO = ["breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors"]
 VISA = [
-    "candle",
-    "capsules",
-    "cashew",
-    "chewinggum",
-    "fryum",
-    "macaroni1",
-    "macaroni2",
-    "pcb1",
-    "pcb2",
-    "pcb3",
-    "pcb4",
+    "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4",
     "pipe_fryum",
-]
+]  # fmt: skip
 TOY_LOCO = ["fastener_kit"]
 TOY_HINT = "python datasets/make_toy_loco.py --out {root}/toy_loco"
 RELEASE_HINT = "download it from its authors and arrange it as datasets/README.md shows"
@@ -82,8 +59,8 @@ def held_out(paths: Sequence, share: float) -> tuple[list, list]:
     """
     if len(paths) < 2:
         raise ValueError(
-            f"there is {len(paths)} good picture ({', '.join(map(str, paths))}): at least 2 are needed, one to train on "
-            "and one to calibrate with; 10 are few"
+            f"there is {len(paths)} good picture ({', '.join(map(str, paths))}): at least 2 are needed, one to train "
+            "on and one to calibrate with; 10 are few"
         )
     kept = min(max(int((1 - share) * len(paths)), 1), len(paths) - 1)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()

@@ -5,12 +5,9 @@ last and atomically; a later run with the same parameters renders only what has 
 """
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from d2ext.data.toy_roadside.compose import render_frame
 from d2ext.data.toy_roadside.labels import CATEGORIES, calibration_files, coco_annotation, frame_record, label_row
 from d2ext.data.toy_roadside.views import HEIGHT, WIDTH
 from d2ext.utils.io import atomic_write, write_json
+from d2ext.utils.jobs import run_jobs
 from d2ext.utils.progress import track
 
 SPLITS = {"train": "training", "val": "validation"}
@@ -60,7 +58,7 @@ def make_toy_roadside(
     jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
     start = time.monotonic()
-    for _ in track(_run(todo, workers), len(jobs), "render", already_done=len(jobs) - len(todo)):
+    for _ in track(run_jobs(render_job, todo, workers), len(jobs), "render", already_done=len(jobs) - len(todo)):
         pass
     seconds = time.monotonic() - start
     records = {split: _read_records(out, split, n) for split, n in counts.items()}
@@ -99,31 +97,6 @@ def _prepare(out: Path, meta: dict[str, Any], overwrite: bool) -> None:
 
 def _record_path(out: Path, split: str, index: int) -> Path:
     return out / ".frames" / SPLITS[split] / f"{index:06d}.json"
-
-
-def _run(jobs: list[tuple], workers: int) -> Iterator[None]:
-    if workers < 2 or len(jobs) < 2:
-        for job in jobs:
-            yield render_job(job)
-        return
-    with _process_context().Pool(workers, initializer=_start_worker) as pool:
-        yield from pool.imap_unordered(render_job, jobs, chunksize=4)
-
-
-def _process_context() -> multiprocessing.context.BaseContext:
-    """How workers start: never as a copy of this process, which hangs where OpenCV's threads are already running."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _start_worker() -> None:
-    # One process a core: OpenCV's own threads would only compete with the other workers.
-    cv2.setNumThreads(1)
-    # Ctrl-C is for the parent, which then ends the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def frame_rng(seed: int, split: str, index: int) -> np.random.Generator:

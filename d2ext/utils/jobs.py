@@ -1,0 +1,38 @@
+"""A function over many jobs in several processes."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cv2
+
+
+def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int, chunk: int = 4) -> Iterator[Any]:
+    """Yield `function(job)` for every job as they come, in any order; 0 or 1 workers run in this process, in order.
+
+    Args:
+        function: of a module, so that another process finds it; what it uses up of random numbers must not matter.
+        chunk: jobs that a process takes at once.
+    """
+    if workers < 2 or len(jobs) < 2:
+        yield from map(function, jobs)
+        return
+    with _process_context(function.__module__).Pool(workers, initializer=_start_worker) as pool:
+        yield from pool.imap_unordered(function, jobs, chunksize=chunk)
+
+
+def _process_context(module: str) -> multiprocessing.context.BaseContext:
+    """How workers start: never as a copy of this process, which hangs where OpenCV's threads are already running."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
+
+
+def _start_worker() -> None:
+    # One process a core: OpenCV's own threads would only compete with the other workers.
+    cv2.setNumThreads(1)
+    # Ctrl-C is for the parent, which then ends the pool.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
