@@ -80,7 +80,11 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
     roll, pitch, height = pose.GROUND_STD
     return PoseEstimator(
         head=PoseHead(
-            num_stages=node.NUM_HEADS, num_classes=node.NUM_CLASSES, dim=node.HIDDEN_DIM, num_pose=pose.NUM_POSE
+            num_stages=node.NUM_HEADS,
+            num_classes=node.NUM_CLASSES,
+            dim=node.HIDDEN_DIM,
+            num_pose=pose.NUM_POSE,
+            pooled_size=node.HIDDEN_DIM * cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION**2 if pose.POOLED else 0,
         ),
         ground_head=GroundHead(node.HIDDEN_DIM, coarsest_stride) if pose.GROUND_PREDICTION else None,
         criterion=PoseCriterion(dict(pose.WEIGHTS), torch.tensor(pose.DIMENSION_PRIORS), node.NUM_CLASSES),

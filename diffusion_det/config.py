@@ -56,6 +56,7 @@ OURS = {
 POSE = {
     "ENABLED": False,  # location, size and heading beside the 2D boxes; needs cameras and 3D labels
     "NUM_POSE": 2,  # layers of a stage's pose tower
+    "POOLED": True,  # pose also looks at the pooled map of a box, not only at the decoder's feature of it
     # Class means h, w, l in m, one triple a class; filled from the training data if empty.
     "DIMENSION_PRIORS": (),
     "GRADIENT_TO_2D": False,  # pose losses train the decoder and the backbone too
@@ -73,7 +74,7 @@ POSE = {
     "IN_STATE": False,
     "STATE_SCALE": 1.0,
     "SCORE_EXPONENTS": (1.0, 1.0),  # of the 2D score and of the predicted 3D overlap in the final score
-    "WEIGHTS": {"xy": 1.0, "z": 1.0, "dims": 1.0, "depth": 0.5, "heading": 0.5, "quality": 0.5, "ground": 0.5},
+    "WEIGHTS": {"xy": 1.0, "z": 1.0, "dims": 1.0, "depth": 0.25, "heading": 2.0, "quality": 0.5, "ground": 0.5},
 }
 
 

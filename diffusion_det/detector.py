@@ -206,15 +206,14 @@ class DiffusionDet(nn.Module):
         cameras = camera_list(batched_inputs)
         poses = PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances])
         hint = self.pose.training_hint(origin, t, self.schedule, cameras, targets, poses)
-        logits, pred_boxes, decoded = self.head.refine(features, boxes, t, hint)
-        matched = self.criterion.assign(logits, pred_boxes, targets)
-        losses = self.criterion(logits, pred_boxes, targets, mean, matched)
-        stages = len(matched)
+        refined = self.head.refine(features, boxes, t, hint, self.pose.uses_pooled)
+        matched = self.criterion.assign(refined.logits, refined.boxes_xyxy, targets)
+        losses = self.criterion(refined.logits, refined.boxes_xyxy, targets, mean, matched)
         return losses | self.pose.losses(
             cameras,
             [i.image_size for i in instances],
             features[-1],
-            (pred_boxes[-stages:], decoded[-stages:]),
+            refined,
             matched,
             targets,
             poses,
@@ -252,10 +251,14 @@ class DiffusionDet(nn.Module):
                 logits, boxes = self.head(features, boxes_xyxy, levels)
                 return logits[-1].float(), boxes[-1].float()
             hint = self.pose.state(state[0]) if state else None
-            logits, boxes, decoded = self.head.refine(features, boxes_xyxy, levels, hint)
-            logits, boxes = logits[-1].float(), boxes[-1].float()
-            clean = [self.pose.clean_state(decoded[-1], boxes, logits, scene)] if state else []
-            return logits, boxes, decoded[-1], *clean
+            refined = self.head.refine(features, boxes_xyxy, levels, hint, self.pose.uses_pooled)
+            logits, boxes, feature = (
+                refined.logits[-1].float(),
+                refined.boxes_xyxy[-1].float(),
+                self.pose.embed_last(refined),
+            )
+            clean = [self.pose.clean_state(feature, boxes, logits, scene)] if state else []
+            return logits, boxes, feature, *clean
 
         if self.compat:
             results = denoise_as_published(predict, sampler, whwh, **options)

@@ -9,6 +9,7 @@ Parameter names follow the published DiffusionDet so that its checkpoints load.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
 DIFFUSION_HEAD_REGISTRY.__doc__ = """
 Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
 `head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`. Heads that pose is read off also have
-`head.refine(features, boxes_xyxy, t, hint=None)`, see DynamicHead.
+`head.refine(features, boxes_xyxy, t, hint=None, keep_pooled=False)`, see DynamicHead.
 """
 
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
@@ -140,6 +141,16 @@ class Stage(nn.Module):
         return logits, apply_deltas(deltas, boxes_xyxy), queries, feature
 
 
+class Refined(NamedTuple):
+    """Of all stages: logits (S, B, N, K), boxes_xyxy (S, B, N, 4), features modulated by time (S, B, N, C) and, if
+    asked for, the maps that each stage pooled (S, B, N, P * P * C)."""
+
+    logits: Tensor
+    boxes_xyxy: Tensor
+    features: Tensor
+    pooled: Tensor | None = None
+
+
 def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
     """Shift and scale boxes by (dx, dy, dw, dh); the result may leave the image.
 
@@ -239,17 +250,22 @@ class DynamicHead(nn.Module):
         Returns:
             logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
         """
-        return self.refine(features, boxes_xyxy, t)[:2]
+        refined = self.refine(features, boxes_xyxy, t)
+        return refined.logits, refined.boxes_xyxy
 
     def refine(
-        self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor, hint: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        features: Sequence[Tensor],
+        boxes_xyxy: Tensor,
+        t: Tensor,
+        hint: Tensor | None = None,
+        keep_pooled: bool = False,
+    ) -> "Refined":
         """As `forward`, with what further heads read from.
 
         Args:
             hint: (B, N, C) added to the queries of the first stage.
-        Returns:
-            logits (S, B, N, K), boxes_xyxy (S, B, N, 4), features modulated by time (S, B, N, C).
+            keep_pooled: return the pooled maps too.
         """
         dtype = self.time_mlp[1].weight.dtype
         time = self.time_mlp[1:](self.time_mlp[0](t).to(dtype))
@@ -257,8 +273,8 @@ class DynamicHead(nn.Module):
         boxes, queries = boxes_xyxy.to(dtype), None
         outputs = []
         for stage in self.head_series:
-            logits, boxes, queries, feature = stage(pool(boxes), boxes, queries, time, hint)
-            outputs.append((logits, boxes, feature))
+            pooled = pool(boxes)
+            logits, boxes, queries, feature = stage(pooled, boxes, queries, time, hint)
+            outputs.append((logits, boxes, feature, *([pooled.view(*boxes.shape[:2], -1)] if keep_pooled else [])))
             boxes = boxes.detach()
-        logits, boxes, features = (torch.stack(parts) for parts in zip(*outputs))
-        return logits, boxes, features
+        return Refined(*(torch.stack(parts) for parts in zip(*outputs)))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from d2ext.structures import Boxes3D, Camera
 
 from .cameras import Cameras, Grounds, Scene
+from .head import Refined
 from .losses import Targets
 from .pose import Pose, branch_index, decode, place
 from .pose_fusion import fuse, fuse_image
@@ -88,8 +89,18 @@ class PoseEstimator(nn.Module):
         guessed = self.ground_head(coarsest if self.gradient_to_2d else coarsest.detach(), image_sizes, cameras)
         return given.combine(guessed.detach()), guessed
 
+    @property
+    def uses_pooled(self) -> bool:
+        """Whether the decoder's pooled maps are needed."""
+        return self.head.looks is not None
+
+    def embed_last(self, refined: Refined) -> Tensor:
+        """What pose is read from in testing, (B, N, C): the last stage."""
+        pooled = None if refined.pooled is None else refined.pooled[-1]
+        return self.head.embed(refined.features[-1], pooled, self.head.num_stages - 1)
+
     def read(self, feature: Tensor, boxes_xyxy: Tensor, classes: Tensor, scene: Scene) -> tuple[RawPose, Pose]:
-        """Pose from the last stage's features (P, C) of boxes (P, 4), one scene a row."""
+        """Pose from the last stage's embedded features (P, C) of boxes (P, 4), one scene a row."""
         rows = self.head(feature, boxes_xyxy, scene.cameras, self.head.num_stages - 1)
         raw = RawPose.unpack(rows, self.criterion.num_classes)
         return raw, decode(raw, boxes_xyxy, classes, self.criterion.priors_hwl, scene.cameras, scene.ground)
@@ -142,7 +153,7 @@ class PoseEstimator(nn.Module):
         camera_list: Sequence[Camera],
         image_sizes: Sequence[tuple[int, int]],
         coarsest: Tensor,
-        decoded: tuple[Tensor, Tensor],
+        refined: Refined,
         matched: Tensor,
         targets: Targets,
         pose_targets: PoseTargets,
@@ -151,11 +162,14 @@ class PoseEstimator(nn.Module):
         """Weighted losses by name.
 
         Args:
-            decoded: boxes_xyxy (S, B, N, 4) and features (S, B, N, C) of the supervised stages.
-            matched: (S, B, N) object of each box, -1 for none.
+            refined: of the decoder, S or more stages.
+            matched: (S, B, N) object of each box of the last S stages, -1 for none.
             number: (S,) matched boxes, by which each stage's sums are divided.
         """
-        boxes, features = decoded[0].detach().float(), decoded[1] if self.gradient_to_2d else decoded[1].detach()
+        if not self.gradient_to_2d:
+            refined = Refined(*(None if part is None else part.detach() for part in refined))
+        offset = self.head.num_stages - len(matched)
+        boxes = refined.boxes_xyxy[offset:].detach().float()
         cameras = Cameras.from_list(camera_list, boxes.device)
         true = Grounds.from_list(camera_list, boxes.device)
         believed, guessed = self.grounds(self.disturb(true), coarsest, image_sizes, cameras)
@@ -164,13 +178,9 @@ class PoseEstimator(nn.Module):
         objects = matched[stage, image, index]
         has_pose = pose_targets.valid[image, objects]
         stage, image, index, objects = (part[has_pose] for part in (stage, image, index, objects))
-        offset = self.head.num_stages - len(matched)
         rows = [
-            self.head(
-                features[s, image[own], index[own]], boxes[s, image[own], index[own]], cameras[image[own]], s + offset
-            )
+            self._rows(refined, boxes[s], s + offset, image[stage == s], index[stage == s], cameras)
             for s in range(len(matched))
-            for own in [stage == s]
         ]  # `nonzero` lists stage by stage
         losses = self.criterion(
             torch.cat(rows),
@@ -186,6 +196,14 @@ class PoseEstimator(nn.Module):
         if guessed is not None:
             losses["loss_pose_ground"] = self.criterion.ground(guessed, true)
         return losses
+
+    def _rows(
+        self, refined: Refined, boxes: Tensor, stage: int, image: Tensor, index: Tensor, cameras: Cameras
+    ) -> Tensor:
+        """Rows of the pose head for some boxes of a stage."""
+        pooled = None if refined.pooled is None else refined.pooled[stage, image, index]
+        feature = self.head.embed(refined.features[stage, image, index], pooled, stage)
+        return self.head(feature, boxes[image, index], cameras[image], stage)
 
     def disturb(self, true: Grounds) -> Grounds:
         """True planes as a user might give them: off by a random error of a known deviation, or withheld."""

@@ -74,17 +74,28 @@ def box_geometry(boxes_xyxy: Tensor, cameras: Cameras) -> Tensor:
 
 
 class PoseHead(nn.Module):
-    """A tower for each decoder stage: the box's modulated feature and its geometry in, a `RawPose` row out.
+    """A tower for each decoder stage: what the decoder knows of a box and its geometry in, a `RawPose` row out.
+
+    The decoder's feature is made for class and box, which are the same from the front and from behind. So each stage
+    also looks at the pooled map itself, where lamps are lamps (`embed`).
 
     Args:
         num_stages: S.
         dim: C.
         num_pose: layers of a tower.
+        pooled_size: numbers of a box's pooled map, P * P * C; 0 leaves it out.
     """
 
-    def __init__(self, *, num_stages: int, num_classes: int, dim: int, num_pose: int = 2):
+    def __init__(self, *, num_stages: int, num_classes: int, dim: int, num_pose: int = 2, pooled_size: int = 0):
         super().__init__()
         self.num_classes, self.num_stages = num_classes, num_stages
+        self.looks = (
+            nn.ModuleList(
+                nn.Sequential(nn.Linear(pooled_size, dim), nn.LayerNorm(dim), nn.ReLU()) for _ in range(num_stages)
+            )
+            if pooled_size
+            else None
+        )
         self.geometry = nn.ModuleList(nn.Linear(GEOMETRY_SIZE, dim) for _ in range(num_stages))
         self.towers = nn.ModuleList(tower(dim, num_pose) for _ in range(num_stages))
         self.outputs = nn.ModuleList(nn.Linear(dim, sum(RawPose.sizes(num_classes))) for _ in range(num_stages))
@@ -94,8 +105,12 @@ class PoseHead(nn.Module):
             # Depth starts at a deviation of e^-1.5, 20 %: no branch dominates before it has learned.
             layer.bias.data[7:10] = -1.5
 
+    def embed(self, feature: Tensor, pooled: Tensor | None, stage: int) -> Tensor:
+        """What pose is read from: the decoder's features (..., C) and pooled maps (..., P * P * C) -> (..., C)."""
+        return feature if self.looks is None else feature + self.looks[stage](pooled)
+
     def forward(self, feature: Tensor, boxes_xyxy: Tensor, cameras: Cameras, stage: int) -> Tensor:
-        """feature (P, C), boxes (P, 4) pixels, one camera a row -> (P, R) rows for `RawPose.unpack`."""
+        """Embedded feature (P, C), boxes (P, 4) pixels, one camera a row -> (P, R) rows for `RawPose.unpack`."""
         geometry = self.geometry[stage](box_geometry(boxes_xyxy.float(), cameras).to(feature.dtype))
         return self.outputs[stage](self.towers[stage](feature + geometry)).float()
 

@@ -86,8 +86,9 @@ def test_clean_state_is_what_training_would_encode(small_model, make_scene):
         features = model.features(batch)
         scene = model.pose.scene([x["camera"] for x in images], features[-1], batch.image_sizes)
         boxes = torch.tensor([[20.0, 30, 60, 70]]).expand(2, 5, 4)
-        logits, refined, decoded = model.head.refine(features, boxes, torch.tensor([500, 500]))
-        state = model.pose.clean_state(decoded[-1], refined[-1], logits[-1], scene)
+        refined = model.head.refine(features, boxes, torch.tensor([500, 500]), keep_pooled=True)
+        feature = model.pose.embed_last(refined)
+        state = model.pose.clean_state(feature, refined.boxes_xyxy[-1], refined.logits[-1], scene)
     assert state.shape == (2, 5, STATE_SIZE)
     assert torch.isfinite(state).all() and state.abs().max() <= LIMIT
     torch.testing.assert_close(
