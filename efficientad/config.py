@@ -114,6 +114,10 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "OUT_CHANNELS", node.OUT_CHANNELS, "must be at least 1; published teachers have 384")
     if node.ATTENTION_HEADS < 1 or node.ATTENTION_DIM < 1 or node.ATTENTION_DIM % max(node.ATTENTION_HEADS, 1):
         wrong(name + "ATTENTION_HEADS", node.ATTENTION_HEADS, f"must divide ATTENTION_DIM = {node.ATTENTION_DIM}")
+    if node.EVALUATION.SAVE_MAPS not in ("", ".tiff", ".tif", ".npy"):
+        wrong(name + "EVALUATION.SAVE_MAPS", node.EVALUATION.SAVE_MAPS, "choose .tiff or .npy, or '' to write no maps")
+    if node.EVALUATION.BOOTSTRAP < 0 or node.EVALUATION.BOOTSTRAP == 1:
+        wrong(name + "EVALUATION.BOOTSTRAP", node.EVALUATION.BOOTSTRAP, "choose 1000 draws, or 0 for no intervals")
     if not 0 <= node.DROPOUT < 1:
         wrong(name + "DROPOUT", node.DROPOUT, "choose from 0 up to but not including 1")
     if not 0 <= node.HARD_QUANTILE < 1:

@@ -12,8 +12,12 @@ import cv2
 import numpy as np
 import pytest
 from anomaly_data import read_all, write_category
+from detectron2.config import get_cfg
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
+from efficientad.config import add_efficientad_config, check
+from tools.benchmarks.anomaly_eval import largest_difference
+from tools.benchmarks.anomaly_eval import write_category as benchmark_category
 from tools.eval_anomaly import main
 
 KEYS = ["image_auroc", "image_auroc_by_type", "pixel_auroc", "aupro", "auspro", "f1_max", "pixel_f1_max"]
@@ -203,6 +207,23 @@ def test_folders_and_options_that_are_wrong(tmp_path, caplog):
     _fails(data, maps, "holds no maps", caplog, "--good-maps", str(data / "ground_truth"))
     _fails(data, maps, "false-positive rate is 2", caplog, "--good-maps", str(maps), "--fpr", "2")
     _fails(data, maps, "interval from 1 draws", caplog, "--bootstrap", "1")
+
+
+def test_made_up_category_of_the_benchmark(tmp_path):
+    data, maps = benchmark_category(tmp_path, images=6, size=128)
+    exact, streaming = _run(data, maps, "--exact"), _run(data, maps, "--streaming")
+    assert largest_difference(exact, streaming) < 1e-3
+    assert 0.5 < exact["auspro"]["mean"]["1.0"] < 1
+    assert largest_difference({"a": {"b": 1.0, "c": None}}, {"a": {"b": 0.5, "c": None}}) == 0.5
+
+
+def test_wrong_keys_are_found_before_training():
+    cfg = get_cfg()
+    add_efficientad_config(cfg)
+    cfg.MODEL.EFFICIENT_AD.EVALUATION.SAVE_MAPS = "png"
+    cfg.MODEL.EFFICIENT_AD.EVALUATION.BOOTSTRAP = 1
+    problems = "\n".join(check(cfg))
+    assert "EVALUATION.SAVE_MAPS is 'png': choose .tiff" in problems and "EVALUATION.BOOTSTRAP is 1" in problems
 
 
 def test_real_category(shared_dir, tmp_path):
