@@ -111,6 +111,7 @@ def datasets() -> Iterator[tuple[str, str]]:
     """Which of the data sets with a name are there."""
     from detectron2.data import MetadataCatalog
 
+    from d2ext.data import DATASET_FAMILIES
     from d2ext.data.builtin import datasets_root, index_files
 
     root = datasets_root()
@@ -121,6 +122,12 @@ def datasets() -> Iterator[tuple[str, str]]:
         files[name] = Path(MetadataCatalog.get(name).json_file)
     for name, path in files.items():
         yield name, "present" if path.is_file() else f"absent (no {path})"
+    for _ in systems():  # importing them registers their collections
+        pass
+    for family in DATASET_FAMILIES.names():
+        inside = [p.name for p in (root / family).iterdir() if p.is_dir()] if (root / family).is_dir() else []
+        found = ", ".join(sorted(name for name in inside if not name.startswith(".")))
+        yield f"{family}/CATEGORY", f"present: {found}" if found else f"absent (no {root / family})"
 
 
 def systems() -> Iterator[tuple[str, str]]:

@@ -182,7 +182,7 @@ def _lay(scene: Scene, part: Part, kit_color: str, rng: np.random.Generator) -> 
     color = np.array(COLORS[part.color or kit_color] if kind.color is None else kind.color) * tint
     under = np.median(scene.height[window][covered])
     # Machined metal keeps fine marks that break up its reflections.
-    height = height + (0.03 if kind.metal else 0.015) * _window(fine, rng, covered.shape)
+    height = height + (0.018 if kind.metal else 0.015) * _window(fine, rng, covered.shape)
     scene.height[window] = np.where(covered, under + height, scene.height[window])
     scene.color[window] = np.where(covered[..., None], color * (tone * wear)[..., None], scene.color[window])
     scene.metal[window] = np.where(covered, float(kind.metal), scene.metal[window])
