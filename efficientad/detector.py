@@ -216,11 +216,12 @@ class EfficientAD(nn.Module):
         result = {
             "anomaly_map": anomaly_map,
             "anomaly_score": anomaly_map.max(),
-            "anomaly_threshold": self.state.threshold.clone(),
             "teacher": self.state.teacher_name,
             "map_student_teacher": parts[0],
             "map_autoencoder": parts[1],
         }
+        if self.state.has_threshold:
+            result["anomaly_threshold"] = self.state.threshold.clone()
         if self.puad is not None:
             result["map_score"] = result["anomaly_score"]
             distance = self.puad.distance(means[None])

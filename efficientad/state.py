@@ -45,14 +45,22 @@ class ModelState(nn.Module):
         """The `setting` that the maps are calibrated for; "" if they are not."""
         return self._text("maps")
 
+    @property
+    def has_threshold(self) -> bool:
+        """Whether there is a decision threshold; an imported model need not have one."""
+        if "threshold" not in self._texts:
+            self._texts["threshold"] = "yes" if bool(torch.isfinite(self.threshold)) else ""
+        return bool(self._texts["threshold"])
+
     def set_teacher(self, name: str) -> None:
         self._set_text("teacher", name)
 
-    def set_map_quantiles(self, quantiles: Tensor, threshold: float) -> None:
-        """Take over quantiles (2, 2) and threshold: from now on the model may be used."""
+    def set_map_quantiles(self, quantiles: Tensor, threshold: float, setting: str = "") -> None:
+        """Take over quantiles (2, 2) and threshold, measured under `setting` (default: the model's own)."""
         self.map_quantiles.copy_(quantiles)
         self.threshold.fill_(threshold)
-        self._set_text("maps", self.setting)
+        self.forget_texts()
+        self._set_text("maps", setting or self.setting)
 
     def outdate_maps(self) -> None:
         """Weights have changed since the maps were calibrated."""

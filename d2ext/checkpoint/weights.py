@@ -124,7 +124,8 @@ def _load_torch(local: Path, name: str) -> dict:
     except pickle.UnpicklingError as error:
         refused = _torch_refused(error)
         raise (_refusal(name, f"the object {refused}") if refused else _truncated(name, error)) from error
-    except (EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
+    # A file that is no pickle at all can upset the reader anywhere.
+    except (EOFError, RuntimeError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise _truncated(name, error) from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{name}: expected a dictionary of weights, found {type(loaded).__name__}")

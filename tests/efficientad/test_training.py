@@ -28,9 +28,15 @@ def run_cfg(category, out, *pairs):
     )
 
 
-def train(cfg, resume=False):
+def start(cfg, resume=False):
+    torch.manual_seed(0)  # train_net.py seeds before it builds
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)
+    return trainer
+
+
+def train(cfg, resume=False):
+    trainer = start(cfg, resume)
     return trainer, trainer.train()
 
 
@@ -62,8 +68,7 @@ def test_averaged_weights_are_calibrated_for_themselves(category, tmp_path):
 def test_resumed_training_ends_like_one_that_was_not_interrupted(category, tmp_path):
     whole, _ = train(run_cfg(category, tmp_path / "whole"))
     cfg = run_cfg(category, tmp_path / "parts", "TEST.EVAL_PERIOD", 1)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(False)
+    trainer = start(cfg)
     trainer.register_hooks([stop_after(2)])
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
@@ -75,8 +80,7 @@ def test_resumed_training_ends_like_one_that_was_not_interrupted(category, tmp_p
 def test_between_calibrations_the_model_counts_as_uncalibrated(category, tmp_path):
     cfg = run_cfg(category, tmp_path, "TEST.EVAL_PERIOD", 3, "SOLVER.CHECKPOINT_PERIOD", 100)
     seen = []
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(False)
+    trainer = start(cfg)
     trainer.register_hooks([after_each_step(lambda t: seen.append(bool(t.bare_model.state.calibrated_for)))])
     trainer.train()
     assert seen == [False, False, True, True]
