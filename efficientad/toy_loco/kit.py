@@ -23,13 +23,12 @@ class Cell:
     kind: str
     count: int
     axis: int
-    free_turn: bool = False  # round parts lie at any angle
 
 
 CELLS = {
     "bolts": Cell((-68, -68, -4, -11), "bolt", 3, 1),
-    "nuts": Cell((0, -68, 68, -42), "nut", 3, 0, True),
-    "washers": Cell((0, -38, 68, -11), "washer", 3, 0, True),
+    "nuts": Cell((0, -68, 68, -42), "nut", 3, 0),
+    "washers": Cell((0, -38, 68, -11), "washer", 3, 0),
     "plugs": Cell((-68, -7, -4, 48), "plug", 4, 1),
     "springs": Cell((0, -7, 68, 48), "spring", 2, 1),
 }

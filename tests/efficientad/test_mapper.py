@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
 import efficientad.mapper  # noqa: F401  registers it
-from d2ext.data import MAPPER_REGISTRY
+from d2ext.data import MAPPER_REGISTRY, build_test_loader, build_train_loader
 from d2ext.utils.rng import seeded_rng
 from efficientad import add_efficientad_config
 from efficientad.mapper import JITTERS, read_rgb
@@ -87,6 +87,25 @@ def test_draws_are_the_samples_own(record):
     assert torch.equal(first, again)
     assert len({tuple(o.mean((1, 2)).tolist()) for o in others}) > 8
     assert max((o - first).abs().max() for o in others) < 80
+
+
+def test_loaders_give_the_same_batches_with_any_number_of_workers(shared_dir):
+    root = shared_dir / "data/mvtec_screw_256/screw"
+    cfg = get_cfg()
+    add_efficientad_config(cfg)
+    cfg.merge_from_list(["INPUT.IMAGE_SIZE", (64, 64), "INPUT.MAPPER", "EfficientADMapper", "SEED", 5])
+    cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 2, "DATASETS.TRAIN", (f"mvtec:{root}",)])
+    batches = []
+    for workers in (0, 1):
+        cfg.DATALOADER.NUM_WORKERS = workers
+        batches.append(next(iter(build_train_loader(cfg))))
+    for first, second in zip(*batches):
+        assert first["file_name"] == second["file_name"] and "train/good" in first["file_name"]
+        assert torch.equal(first["image_ae"], second["image_ae"]) and first["image_ae"].shape == (3, 64, 64)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    tested = next(iter(build_test_loader(cfg, f"mvtec:{root}:test")))[0]
+    assert tested["image"].shape == (3, 64, 64) and (tested["height"], tested["width"]) == (256, 256)
+    assert {"label", "defect", "mask_files"} <= set(tested) and "image_ae" not in tested
 
 
 def test_no_jitter(record):
