@@ -91,6 +91,7 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
         depth=pose.DEPTH,
         use_given_ground=pose.USE_GIVEN_GROUND,
         shared_ground_error=pose.SHARED_GROUND_ERROR,
+        common_direct=pose.COMMON_DIRECT,
         ground_std=(math.radians(pitch), math.radians(roll), height),
         jitter_std=[math.radians(level) for level in pose.GROUND_JITTER],
         ground_dropout=pose.GROUND_DROPOUT,

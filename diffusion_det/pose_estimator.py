@@ -28,6 +28,7 @@ class PoseEstimator(nn.Module):
         depth: "fused" or one of pose_head.BRANCHES: the way to depth in testing.
         use_given_ground: whether planes that come with the cameras are used in testing.
         shared_ground_error: correct the plane by what all objects of an image say together.
+        common_direct: share of the variance of direct depths that is one error of the whole picture.
         ground_std: deviations of s0, s1 (tangents) and log H that a given plane is trusted with in testing.
         jitter_std: levels of the deviation of roll and pitch in training, one drawn an image; log H gets as much.
         ground_dropout: share of training images whose plane is withheld.
@@ -46,6 +47,7 @@ class PoseEstimator(nn.Module):
         depth: str = "fused",
         use_given_ground: bool = True,
         shared_ground_error: bool = True,
+        common_direct: float = 0.5,
         ground_std: Sequence[float] = (0.002, 0.002, 0.005),
         jitter_std: Sequence[float] = (0.0,),
         ground_dropout: float = 0.0,
@@ -60,6 +62,7 @@ class PoseEstimator(nn.Module):
             branch_index(depth)  # refuses an unknown one
         self.depth = depth
         self.use_given_ground, self.shared_ground_error = use_given_ground, shared_ground_error
+        self.common_direct = common_direct
         self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
         self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
         self.gradient_to_2d = gradient_to_2d
@@ -238,7 +241,7 @@ class PoseEstimator(nn.Module):
             var = pose.var + (pose.shared.square() * ground.var).sum(-1)
             log_depth, var = pose.log_depth.gather(1, index)[:, 0], var.gather(1, index)[:, 0]
         elif self.shared_ground_error and bool(ground.known[0]):
-            log_depth, var, error = fuse_image(pose, ground.var[0], found.scores)
+            log_depth, var, error = fuse_image(pose, ground.var[0], found.scores, self.common_direct)
             mean = mean - error
         else:
             log_depth, var = fuse(pose, ground[each].var)

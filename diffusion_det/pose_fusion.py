@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .pose import Pose
+from .pose_head import BRANCHES
 
 # A way that cannot be used enters with this variance: it then has no weight unless it is the only one.
 UNUSABLE_VAR = 1e4
@@ -41,26 +42,45 @@ def _own_var(pose: Pose) -> Tensor:
     return torch.where(pose.usable, pose.var, torch.full_like(pose.var, UNUSABLE_VAR))
 
 
-def ground_error(pose: Pose, ground_var: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
+def _split(pose: Pose, common: float) -> tuple[Tensor, Tensor]:
+    """What each way suffers from errors that all objects share (P, J, 3 or 4), and its own variance (P, J).
+
+    With `common` above 0, that share of a direct depth's variance is one error of the whole picture, since all are
+    guessed from the same picture: a fourth column, of unit variance.
+    """
+    shared = torch.where(pose.usable[..., None], pose.shared, torch.zeros_like(pose.shared))
+    own = _own_var(pose)
+    if common == 0:
+        return shared, own
+    is_direct = torch.zeros_like(own)
+    is_direct[:, BRANCHES.index("direct")] = 1
+    column = is_direct * (common * own).sqrt()
+    return torch.cat([shared, column[..., None]], dim=-1), own * (1 - common * is_direct)
+
+
+def ground_error(pose: Pose, ground_var: Tensor, trust: Tensor, common: float = 0.0) -> tuple[Tensor, Tensor]:
     """The error of one image's ground that its objects agree on.
 
     Args:
         pose: P objects of the one image.
         ground_var: (3,) variances of s0, s1, log H before the objects are asked.
         trust: (P,) weight of each object, 0..1 (its score): a false alarm should not move the ground.
+        common: share of the variance of direct depths that is one error of the whole picture.
     Returns:
-        mean (3,) and covariance (3, 3) of the error, given the objects. The depths of the ways lose `shared @ mean`.
+        mean (3,) and covariance (3, 3) of the error, given the objects; with `common` above 0 a fourth number, the
+        common error of the direct depths in deviations. The depths of the ways lose `shared @ mean`.
     Source: Bayesian linear regression with the depths integrated out, reweighted (Huber) against outliers.
     """
-    prior = torch.diag(ground_var.double())
-    inverse = 1 / _own_var(pose).double()  # (P, J)
-    S = torch.where(pose.usable[..., None], pose.shared, torch.zeros_like(pose.shared)).double()
+    S, own = (part.double() for part in _split(pose, common))
+    inverse = 1 / own  # (P, J)
+    size = S.shape[-1]
+    prior = torch.diag(torch.cat([ground_var.double(), ground_var.new_ones(size - 3).double()]))
     y = pose.log_depth.double()
     # Projection that removes the unknown depth of each object: W = D - D 1 1' D / (1' D 1).
     W = torch.diag_embed(inverse) - inverse[:, :, None] * inverse[:, None, :] / inverse.sum(1)[:, None, None]
-    StW = S.transpose(1, 2) @ W  # (P, 3, J)
-    eye = torch.eye(3, dtype=torch.float64, device=S.device)
-    weight, mean, covariance = trust.double(), torch.zeros(3, dtype=torch.float64, device=S.device), prior
+    StW = S.transpose(1, 2) @ W  # (P, 3 or 4, J)
+    eye = torch.eye(size, dtype=torch.float64, device=S.device)
+    weight, mean, covariance = trust.double(), torch.zeros(size, dtype=torch.float64, device=S.device), prior
     for _ in range(ITERATIONS if len(y) else 0):
         information = (weight[:, None, None] * (StW @ S)).sum(0)
         evidence = (weight[:, None] * (StW @ y[..., None])[..., 0]).sum(0)
@@ -74,17 +94,17 @@ def ground_error(pose: Pose, ground_var: Tensor, trust: Tensor) -> tuple[Tensor,
     return mean.to(ground_var.dtype), covariance.to(ground_var.dtype)
 
 
-def fuse_image(pose: Pose, ground_var: Tensor, trust: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def fuse_image(pose: Pose, ground_var: Tensor, trust: Tensor, common: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Depths of one image's objects after its ground has been corrected by all of them.
 
     Args: as in `ground_error`.
     Returns:
         log depth (P,), variance (P,) including what remains unknown of the ground, mean error of the ground (3,).
     """
-    mean, covariance = ground_error(pose, ground_var, trust)
-    S = torch.where(pose.usable[..., None], pose.shared, torch.zeros_like(pose.shared))
-    inverse = 1 / _own_var(pose)
+    mean, covariance = ground_error(pose, ground_var, trust, common)
+    S, own = _split(pose, common)
+    inverse = 1 / own
     weights = inverse / inverse.sum(1, keepdim=True)
     log_depth = (weights * (pose.log_depth - S @ mean)).sum(1)
     lever = (weights[..., None] * S).sum(1)  # (P, 3) how the fused depth follows the ground
-    return log_depth, 1 / inverse.sum(1) + ((lever @ covariance) * lever).sum(1), mean
+    return log_depth, 1 / inverse.sum(1) + ((lever @ covariance) * lever).sum(1), mean[:3]

@@ -33,26 +33,29 @@ def some_unusable(rng, count):
     return usable
 
 
-def dense_posterior(pose, ground_var, trust=None):
-    """Log depths and ground error of one image from one big Gaussian: unknowns g (3), zeta (P); flat prior on zeta.
+def dense_posterior(pose, ground_var, trust=None, common=0.0):
+    """Log depths and ground error of one image from one big Gaussian: unknowns g (3), the error that all direct depths
+    have in common (1), zeta (P); flat prior on zeta.
 
     Returns means and covariances of g and zeta. An object of trust w speaks about g with w times its precision.
     """
     count = len(pose.log_depth)
-    precision, vector = np.zeros((3 + count, 3 + count)), np.zeros(3 + count)
-    precision[:3, :3] = np.diag(1 / np.asarray(ground_var, dtype=float))
+    precision, vector = np.zeros((4 + count, 4 + count)), np.zeros(4 + count)
+    precision[:4, :4] = np.diag([*(1 / np.asarray(ground_var, dtype=float)), 1.0])
     for i in range(count):
         for j in range(3):
             if not pose.usable[i, j]:
                 continue
-            row = np.zeros(3 + count)
-            row[:3], row[3 + i] = pose.shared[i, j].double().numpy(), 1.0
-            weight = (1.0 if trust is None else trust[i]) / pose.var[i, j].item()
+            row, var = np.zeros(4 + count), pose.var[i, j].item()
+            row[:3], row[4 + i] = pose.shared[i, j].double().numpy(), 1.0
+            if j == 0:
+                row[3], var = (common * var) ** 0.5, (1 - common) * var
+            weight = (1.0 if trust is None else trust[i]) / var
             precision += weight * np.outer(row, row)
             vector += weight * row * pose.log_depth[i, j].item()
     covariance = np.linalg.inv(precision)
     mean = covariance @ vector
-    return mean[:3], covariance[:3, :3], mean[3:], np.diag(covariance)[3:]
+    return mean[:3], covariance[:3, :3], mean[4:], np.diag(covariance)[4:]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,8 +98,9 @@ def test_a_way_that_cannot_be_used_changes_nothing():
             torch.testing.assert_close(x, y, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("common", [0.0, 0.5])
 @pytest.mark.parametrize("trusted", [True, False])
-def test_image_is_the_dense_posterior(trusted):
+def test_image_is_the_dense_posterior(trusted, common):
     """Where no object disagrees by more than the Huber bound, so that all weights stay as given."""
     rng = np.random.default_rng(3)
     pose = random_pose(rng, 15, std=np.array([0.1, 0.05, 0.07]), usable=some_unusable(rng, 15))
@@ -106,12 +110,12 @@ def test_image_is_the_dense_posterior(trusted):
     pose.log_depth = torch.tensor(zeta[:, None] + pose.shared.double().numpy() @ error + noise).float()
     ground_var = torch.tensor([1e-5, 2e-5, 4e-4])
     trust = torch.ones(15) if trusted else torch.rand(15, generator=torch.Generator().manual_seed(0))
-    mean, covariance = ground_error(pose, ground_var, trust)
-    wanted, wanted_cov, depths, variances = dense_posterior(pose, ground_var, trust.tolist())
-    np.testing.assert_allclose(mean, wanted, atol=2e-5)
-    np.testing.assert_allclose(covariance, wanted_cov, rtol=2e-3, atol=1e-9)
-    log_depth, var, again = fuse_image(pose, ground_var, trust)
-    assert torch.equal(again, mean)
+    mean, covariance = ground_error(pose, ground_var, trust, common)
+    wanted, wanted_cov, depths, variances = dense_posterior(pose, ground_var, trust.tolist(), common)
+    np.testing.assert_allclose(mean[:3], wanted, atol=2e-5)
+    np.testing.assert_allclose(covariance[:3, :3], wanted_cov, rtol=2e-3, atol=1e-9)
+    log_depth, var, again = fuse_image(pose, ground_var, trust, common)
+    assert torch.equal(again, mean[:3])
     if trusted:  # else the depths use their own measurements in full
         np.testing.assert_allclose(log_depth, depths, atol=3e-4)
         np.testing.assert_allclose(var, variances, rtol=2e-3)
@@ -202,3 +206,38 @@ def test_false_alarms_of_low_score_move_the_ground_little():
     full, _ = ground_error(both, ground_var, torch.ones(25))
     scale = ground_var.sqrt()
     assert ((low - good) / scale).abs().max() < 0.1 < ((full - good) / scale).abs().max()
+
+
+def test_common_error_of_direct_depths_is_a_fourth_unknown():
+    """Against normal equations for all depths, the ground and one factor on the direct depths, solved at once."""
+    rng = np.random.default_rng(5)
+    pose, ground_var, common = random_pose(rng, 9, std=np.array([0.1, 0.05, 0.07])), np.array([1e-5, 2e-5, 4e-4]), 0.4
+    zeta = np.log(rng.uniform(10, 80, 9))
+    pose.log_depth = torch.tensor(zeta[:, None] + rng.normal(0, 0.02, (9, 3))).float()
+    shared, var, y = (t.double().numpy() for t in (pose.shared, pose.var, pose.log_depth))
+    precision = np.zeros((9 + 4, 9 + 4))
+    precision[9:, 9:] = np.diag([*(1 / ground_var), 1.0])
+    evidence = np.zeros(13)
+    for i in range(9):
+        for way in range(3):
+            row, own = np.zeros(13), var[i, way]
+            row[i], row[9:12] = 1, shared[i, way]
+            if way == 0:  # direct
+                row[12], own = np.sqrt(common * own), own * (1 - common)
+            precision += np.outer(row, row) / own
+            evidence += row * y[i, way] / own
+    wanted = np.linalg.solve(precision, evidence)
+    log_depth, variance, error = fuse_image(pose, torch.tensor(ground_var).float(), torch.ones(9), common)
+    np.testing.assert_allclose(error, wanted[9:12], atol=2e-5)
+    np.testing.assert_allclose(log_depth, wanted[:9], atol=3e-4)
+    np.testing.assert_allclose(variance, np.diag(np.linalg.inv(precision))[:9], rtol=2e-3)
+
+
+def test_direct_depths_that_are_all_too_long_do_not_turn_an_exact_ground():
+    rng = np.random.default_rng(6)
+    pose = random_pose(rng, 20, std=np.array([0.1, 0.02, 0.03]))
+    zeta = np.log(rng.uniform(10, 80, 20))
+    pose.log_depth = torch.tensor(zeta[:, None] + np.array([0.1, 0.0, 0.0])).float()
+    ground_var, trust = torch.tensor([3e-6, 3e-6, 2.5e-5]), torch.ones(20)
+    off = [(fuse_image(pose, ground_var, trust, c)[0] - torch.tensor(zeta)).abs().mean() for c in (0.0, 0.5)]
+    assert off[1] < 0.7 * off[0]
