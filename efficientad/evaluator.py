@@ -1,6 +1,6 @@
 """Evaluation of anomaly maps as Detectron2 runs it, after training and with --eval-only."""
 
-import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from .intervals import bootstrap
 from .map_files import MAP_SUFFIXES, score_file, write_map
 from .protocol import evaluate
 from .spro import CONFIG_FILE, read_defects_config
-
-logger = logging.getLogger(__name__)
 
 MAP_FOLDER = "anomaly_maps"
 # Bounds of intervals beside these metrics; the others are in anomaly.json.
@@ -69,13 +67,15 @@ class AnomalyEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         self._images: list[ImageScores] = []
         self._threshold: float | None = None
+        self._score_is_of_map = True
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Measure a batch.
 
         Args:
             inputs: dataset dicts with file_name, defect ("good" or its kind) and mask_files.
-            outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold".
+            outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score, and
+                "map_score" where the score is more than the maximum of the map.
         Raises:
             ValueError: a map is not finite, or not of the size of the image and its masks.
         """
@@ -87,8 +87,9 @@ class AnomalyEvaluator(DatasetEvaluator):
             if None not in size and anomaly_map.shape != size:
                 raise ValueError(f"{source} is {size_text(anomaly_map)}, but the image is {size[1]}x{size[0]}")
             score = float(output["anomaly_score"]) if "anomaly_score" in output else None
-            if "anomaly_threshold" in output:
+            if "anomaly_threshold" in output and math.isfinite(output["anomaly_threshold"]):
                 self._threshold = float(output["anomaly_threshold"])
+            self._score_is_of_map &= "map_score" not in output
             self._images.append(
                 score_file(
                     name, entry["defect"], anomaly_map, entry["mask_files"], self.types, self.exact, score, source
@@ -120,6 +121,8 @@ class AnomalyEvaluator(DatasetEvaluator):
             images = [image for part, _ in gathered for image in part]
             threshold = next((value for _, value in gathered if value is not None), None)
         results = evaluate(images, self.types is not None, threshold)
+        if not self._score_is_of_map and threshold is not None:
+            results["pixel_f1_at_good_threshold"] = float("nan")  # the threshold is no value of the map
         if self.draws:
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
         if self.output_dir:

@@ -68,7 +68,8 @@ def condense(scores: np.ndarray, weight: float = 1.0, bins: int | None = BINS) -
         bins: None keeps every score.
     """
     if bins is None:
-        return Points(scores, None if weight == 1 else np.full(len(scores), weight))
+        # A copy: whoever made the map may use its memory for the next one.
+        return Points(scores.copy(), None if weight == 1 else np.full(len(scores), weight))
     edges = rank_edges(len(scores), bins)
     ranked = np.sort(scores)[::-1]
     counts = np.diff(edges)

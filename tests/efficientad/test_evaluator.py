@@ -84,6 +84,10 @@ def test_threshold_of_the_model_gives_f1_at_it(tmp_path):
     expected = 2 * np.dot(called, labels) / (sum(called) + sum(labels))
     assert results["f1_at_good_threshold"] == pytest.approx(expected) and results["good_threshold"] == 3
     assert 0 < results["pixel_f1_at_good_threshold"] <= results["pixel_f1_max"]
+    for _, outputs in pairs:  # a score of the map and something else: its threshold says nothing of pixels
+        outputs["map_score"] = outputs["anomaly_score"]
+    combined = _run(AnomalyEvaluator(str(data), draws=0), pairs)["anomaly"]
+    assert math.isnan(combined.pop("pixel_f1_at_good_threshold")) and results.items() >= combined.items()
 
 
 def test_score_of_the_model_counts_not_the_maximum(tmp_path):
