@@ -1,5 +1,6 @@
 # make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
 # make demo    toy data, a small DiffusionDet, its evaluation and pictures in output/demo
+# make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy pictures
 # make test    ruff, import-linter and all tests
 # make bench-* slow proofs; each finished run is kept under results/ and not repeated
 
@@ -9,6 +10,8 @@ PY := $(VENV)/bin/python
 TOY := datasets/toy_roadside
 # Written last, so an interrupted rendering goes on.
 TOY_DONE := $(TOY)/annotations/instances_val.json
+TOY_LOCO := datasets/toy_loco
+TOY_LOCO_DONE := $(TOY_LOCO)/fastener_kit/defects_config.json
 SEEDS ?= 1
 VARIANTS ?= readout state
 
@@ -20,7 +23,7 @@ define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
 
-.PHONY: setup demo test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit
+.PHONY: setup demo teacher test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit
 
 setup: $(VENV)/.ready-dev
 
@@ -42,6 +45,17 @@ lint: setup
 
 test: lint
 	$(PY) -m pytest
+
+$(TOY_LOCO_DONE): | setup
+	$(PY) datasets/make_toy_loco.py --out $(TOY_LOCO) --seed 0
+
+# IMAGES="a b" becomes the tuple ('pictures:a','pictures:b',) of the config's syntax.
+COMMA := ,
+TEACHER_DATA = $(if $(IMAGES),DATASETS.TRAIN "($(foreach dir,$(IMAGES),'pictures:$(dir)'$(COMMA)))")
+
+teacher: setup $(if $(IMAGES),,$(TOY_DONE) $(TOY_LOCO_DONE))
+	$(say_allocator)
+	$(FAST) $(PY) train_net.py --config-file configs/efficientad/teacher_small_lite0.yaml --resume $(TEACHER_DATA) $(OPTS)
 
 bench-diffusion-toy: setup $(TOY_DONE)
 	$(say_allocator)

@@ -8,5 +8,6 @@ from . import evaluator as _evaluator  # noqa: F401
 from . import mapper as _mapper  # noqa: F401
 from .config import add_efficientad_config
 from .detector import EfficientAD
+from .distill import TeacherDistillation
 
-__all__ = ["EfficientAD", "add_efficientad_config"]
+__all__ = ["EfficientAD", "TeacherDistillation", "add_efficientad_config"]

@@ -1,7 +1,9 @@
 """Calibration with data: what the Trainer and the tools do around the detector."""
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import torch
 from detectron2.engine import HookBase
@@ -37,11 +39,11 @@ def measure_teacher(model: EfficientAD, batches: Iterable[list[dict]], label: st
         ValueError: no picture, or a degenerate channel.
     """
     moments = Moments()
-    for entry in _entries(batches, "teacher statistics"):
+    for entry in pictures_of(batches, "teacher statistics"):
         image = model.normalised(entry)
         for top, left, bottom, right in model.boxes(image):
             moments.update(model.networks.teacher(image[None, :, top:bottom, left:right]))
-    moments = _gathered(moments)
+    moments = gathered(moments)
     mean, std = moments.result()
     model.networks.teacher_mean.copy_(mean)
     model.networks.teacher_std.copy_(std)
@@ -81,7 +83,7 @@ def measure_maps(
 def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> None:
     values = [Quantiles(method) for _ in MAP_NAMES]
     kept = []  # maps at feature size, 25 kB a picture, spare a second pass for the scores
-    for entry in _entries(batches, "map quantiles"):
+    for entry in pictures_of(batches, "map quantiles"):
         image = model.normalised(entry)
         size, boxes = tuple(image.shape[-2:]), model.boxes(image)
         (raw, means), = model.measure(image[None])  # fmt: skip
@@ -92,7 +94,7 @@ def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> Non
         kept.append((raw, boxes, size, output, means))
     pairs = []
     for name, found in zip(MAP_NAMES, values):
-        pairs.append(_gathered(found).result(quantiles))
+        pairs.append(gathered(found).result(quantiles))
         check_quantiles(*pairs[-1], name)
     model.state.map_quantiles.copy_(torch.tensor(pairs))
     maxima = [model.score_map(*picture[:-1]).max() for picture in kept]
@@ -119,7 +121,7 @@ def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None
     if training is None:
         raise ValueError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
     own = []
-    for entry in _entries(training, "PUAD statistics"):
+    for entry in pictures_of(training, "PUAD statistics"):
         ((_, means),) = model.measure(model.normalised(entry)[None])
         own.append(means)
     model.puad.fit(_all(torch.stack(own) if own else torch.zeros(0, model.networks.channels)))
@@ -187,27 +189,36 @@ def calibrate(cfg, model: EfficientAD) -> None:
 
 
 class Pictures:
-    """Mapped pictures of several data sets, one after the other, without augmentation."""
+    """Mapped pictures of several data sets, one after the other, without augmentation.
 
-    def __init__(self, cfg, names: Sequence[str]):
-        self.cfg, self.loaders = cfg, [build_test_loader(cfg, name) for name in names]
+    Args:
+        names: of the data sets.
+        most: pictures to take at most, of each data set its share; None takes all.
+    """
+
+    def __init__(self, cfg, names: Sequence[str], most: int | None = None):
+        self.loaders = [build_test_loader(cfg, name) for name in names]
+        counts = [len(loader) for loader in self.loaders]
+        kept = 1 if most is None else min(1, most / max(sum(counts), 1))
+        self.counts = [math.ceil(count * kept) for count in counts]
 
     def __len__(self) -> int:
-        return sum(len(loader) for loader in self.loaders)
+        return sum(self.counts)
 
     def __iter__(self):
-        for loader in self.loaders:
-            yield from loader
+        for loader, count in zip(self.loaders, self.counts):
+            yield from islice(loader, count)
 
 
-def _entries(batches: Iterable[list[dict]], label: str) -> Iterable[dict]:
+def pictures_of(batches: Iterable[list[dict]], label: str) -> Iterable[dict]:
+    """The pictures of batches one by one, with progress in the log."""
     total = len(batches) if hasattr(batches, "__len__") else None
     counted = batches if total is None else track(batches, total, label, every_s=20, log=logger.info)
     for batch in counted:
         yield from batch
 
 
-def _gathered(part):
+def gathered(part):
     """The merged statistics of all processes, in every process."""
     parts = comm.all_gather(part)
     whole = parts[0]

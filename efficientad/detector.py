@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from PIL import Image
 from torch import Tensor, nn
 
 from .autoencoder import build_autoencoder
@@ -34,6 +36,8 @@ class EfficientAD(nn.Module):
         architecture: what the networks are, by key of the config; a checkpoint of another one is refused.
         tile: height and width of tiles in pixels, or None to take pictures whole.
         overlap: of tiles, as a share of their side.
+        image_size: height and width that pictures are resized to, (0, 0) for their own size; the mapper does so, and
+            `resize_picture` for those that come without a mapper.
         puad: adds the distance of mean features to the score, or None.
 
     Its calibration is saved with the weights: `networks` holds the teacher's statistics, `state` the rest.
@@ -52,6 +56,7 @@ class EfficientAD(nn.Module):
         architecture: dict[str, object],
         tile: tuple[int, int] | None = None,
         overlap: float = 0.25,
+        image_size: tuple[int, int] = (0, 0),
         puad: Puad | None = None,
     ):
         super().__init__()
@@ -59,6 +64,7 @@ class EfficientAD(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.compat, self.tile, self.overlap, self.puad = compat, tile, overlap, puad
+        self.image_size = tuple(image_size)
         tiling = f"tiles of {tile[0]} x {tile[1]}" if tile else "whole pictures"
         setting = f"COMPAT {compat}, {tiling}" + (", PUAD" if puad is not None else "")
         self.state = ModelState(architecture, setting)
@@ -89,6 +95,7 @@ class EfficientAD(nn.Module):
             "architecture": architecture_of(node),
             "tile": tuple(node.TILING.TILE) if node.TILING.ENABLED else None,
             "overlap": node.TILING.OVERLAP,
+            "image_size": cfg.INPUT.IMAGE_SIZE,
             "puad": Puad(node.OUT_CHANNELS) if node.PUAD.ENABLED else None,
         }
 
@@ -237,6 +244,12 @@ class EfficientAD(nn.Module):
         return normalise_map(raw, start, end)
 
     # --- pictures ---
+
+    def resize_picture(self, rgb: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
+        if not all(self.image_size):
+            return rgb
+        return np.asarray(Image.fromarray(rgb).resize(self.image_size[::-1], Image.Resampling.BILINEAR))
 
     def normalised(self, entry: dict, key: str = "image") -> Tensor:
         """(3, H, W) float32 on the model's device, by ImageNet's statistics.

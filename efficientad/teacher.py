@@ -33,7 +33,7 @@ def load_teacher(teacher: PDN, path: str) -> str:
         teacher: as the config describes it.
         path: of the file, or "random" to keep the initial weights.
     Returns:
-        What to call it in results: its origin where the file says so, else file name and checksum of the weights.
+        What to call it in results: its origin where the file says so, else the file's name, and a checksum.
     Raises:
         FileNotFoundError: no such file.
         ValueError: no path, not the weights of a PDN, another size or number of channels, or damaged.
@@ -58,7 +58,7 @@ def load_teacher(teacher: PDN, path: str) -> str:
         raise ValueError(f"{error}. {CURE[0].upper()}{CURE[1:]}") from error
     check_fit(teacher, state, path)
     teacher.load_state_dict({name: value.float() for name, value in state.items()})
-    label = label or f"{Path(path).name} ({checksum(state)})"
+    label = f"{label or Path(path).name} ({checksum(state)})"
     logger.info("Teacher: %s", label)
     return label
 

@@ -97,7 +97,10 @@ class Predictor:
         height, width = pixels.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             pixels = pixels[:, :, ::-1]
-        resized = self.resize.get_transform(pixels).apply_image(pixels)
+        if hasattr(self.model, "resize_picture"):  # a model that does not take the short side to MIN_SIZE_TEST
+            resized = self.model.resize_picture(pixels)
+        else:
+            resized = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
         prepared = {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
         if camera is not None:

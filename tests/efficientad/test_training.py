@@ -1,11 +1,13 @@
 """Training through the Trainer: calibration at the right moments, averages, resuming, loading."""
 
+import cv2
 import pytest
 import torch
 from ad_world import entries, narrow_networks, small_cfg, write_category
 from detectron2.engine.hooks import CallbackHook
 
-from d2ext.engine import Trainer, evaluate
+from d2ext.data import build_mapper
+from d2ext.engine import Predictor, Trainer, evaluate
 from efficientad.calibrate import calibrate
 
 
@@ -49,6 +51,13 @@ def test_trains_evaluates_and_is_loaded_again(category, tmp_path):
     cfg.MODEL.WEIGHTS, cfg.MODEL.EFFICIENT_AD.TEACHER = str(tmp_path / "model_final.pth"), "/gone/teacher.pth"
     again = evaluate(cfg)
     assert again["anomaly"] == pytest.approx(results["anomaly"], nan_ok=True)
+    # One picture by the Predictor, from a file and as an array, is what the mapper and the model give.
+    path = category / "test" / "blot" / "000.png"
+    predict = Predictor(cfg)
+    found = predict(str(path))
+    mapped = build_mapper(cfg, False)({"file_name": str(path)})
+    assert torch.allclose(found["anomaly_map"], predict.model([mapped])[0]["anomaly_map"], atol=1e-5)
+    assert torch.allclose(predict(cv2.imread(str(path)))["anomaly_map"], found["anomaly_map"], atol=1e-5)
 
 
 def test_averaged_weights_are_calibrated_for_themselves(category, tmp_path):

@@ -70,6 +70,13 @@ def test_detectron2_schedules_drive_all_groups(cfg):
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.125, 0.25])
 
 
+def test_adam_decays_by_the_gradient(cfg):
+    cfg.SOLVER.OPTIMIZER = "adam"
+    optimizer = build_optimizer(cfg, net())
+    assert type(optimizer) is torch.optim.Adam
+    assert {group["weight_decay"] for group in optimizer.param_groups} <= {cfg.SOLVER.WEIGHT_DECAY, 0.0}
+
+
 def test_unknown_settings_name_the_known(cfg):
     cfg.SOLVER.OPTIMIZER = "LION"
     with pytest.raises(ValueError, match="'LION', expected one of ADAMW, SGD"):

@@ -1,0 +1,88 @@
+"""Pretrained networks that teachers are distilled from."""
+
+from collections.abc import Sequence
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from d2ext.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2ext.modeling.packaged_weights import PACKAGED
+from d2ext.modeling.timm_backbone import TimmBackbone
+
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+LITE0 = "tf_efficientnet_lite0"
+WIDE_RESNET_CURE = (
+    "name the file wide_resnet101_2-32ee1156.pth (torchvision, IMAGENET1K_V1, the published choice) in "
+    "MODEL.EFFICIENT_AD.DISTILL.FEATURE_WEIGHTS, or set DISTILL.FEATURES efficientnet_lite0, whose weights "
+    "are installed"
+)
+
+
+class Extractor(nn.Module):
+    """Maps of strides 8 and 16 of a frozen network.
+
+    Args:
+        net: images (B, 3, H, W), normalised, to the maps.
+        mean, std: of its pixels, RGB from 0 to 255.
+        label: what to call it.
+    """
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float], label: str):
+        super().__init__()
+        self.net, self.label = net.eval().requires_grad_(False), label
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps of images (B, 3, H, W) in 0 to 255."""
+        return self.net((images - self.mean) / self.std)
+
+
+class _WideResNet(nn.Module):
+    def __init__(self, path: str):
+        super().__init__()
+        net = torchvision.models.wide_resnet101_2(weights=None)
+        state = unwrap_state_dict(load_weights_file(path))
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path}: not the weights of torchvision's wide_resnet101_2; {WIDE_RESNET_CURE}"
+            ) from error
+        self.first = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1)
+        self.layer2, self.layer3 = net.layer2, net.layer3
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        second = self.layer2(self.first(x))
+        return [second, self.layer3(second)]
+
+
+class _Lite0(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = TimmBackbone(name=LITE0, weights="package", out_features=("s8", "s16"), norm="frozen")
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return list(self.backbone(x).values())
+
+
+def build_extractor(name: str, weights: str = "") -> Extractor:
+    """A network by name.
+
+    Args:
+        name: "efficientnet_lite0", with the weights of the installed package, or "wide_resnet101".
+        weights: file of the latter.
+    Raises:
+        FileNotFoundError: no such file, or the package is not installed.
+        ValueError: unknown name, or weights of another network.
+    """
+    if name == "efficientnet_lite0":
+        entry = PACKAGED[LITE0]
+        return Extractor(_Lite0(), entry.pixel_mean, entry.pixel_std, "EfficientNet-Lite0")
+    if name == "wide_resnet101":
+        if not weights:
+            raise ValueError(f"wide_resnet101 needs a file of its weights: {WIDE_RESNET_CURE}")
+        return Extractor(_WideResNet(weights), *IMAGENET, "WideResNet-101-2")
+    raise ValueError(f"DISTILL.FEATURES is {name!r}, expected efficientnet_lite0 or wide_resnet101")
