@@ -173,13 +173,18 @@ class Quantiles:
         return found
 
     def _from_bins(self, q: float) -> float:
-        upto = self._bins.cumsum(0)
         rank = q * (self.count - 1)
-        index = int(torch.searchsorted(upto, torch.tensor(rank, dtype=torch.float64), right=True))
+        low, high = self._nth(math.floor(rank)), self._nth(min(math.floor(rank) + 1, self.count - 1))
+        return low + (high - low) * (rank - math.floor(rank))
+
+    def _nth(self, number: int) -> float:
+        """About the value that `number` others precede: those of a bin are taken to be evenly spread in it."""
+        upto = self._bins.cumsum(0)
+        index = int(torch.searchsorted(upto, number, right=True))
+        inside = int(self._bins[index])
         edges = torch.tensor([index, index + 1], dtype=torch.int64) << HISTOGRAM_SHIFT
         low, high = edges.to(torch.int32).view(torch.float32).double().tolist()
-        inside = (rank - int(upto[index]) + int(self._bins[index])) / int(self._bins[index])
-        return low + (high - low) * min(inside, 1.0)
+        return low + (high - low) * (number - (int(upto[index]) - inside) + 0.5) / inside
 
 
 def check_quantiles(start: float, end: float, name: str) -> None:

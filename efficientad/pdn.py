@@ -65,10 +65,9 @@ class PDN(nn.Module):
         """
         return self.last(self.body(images), part)
 
-    def body(self, images: Tensor) -> Tensor:
-        """All layers but the last one."""
-        x = images
-        for number, (_, _, _, relu, pool) in enumerate(LAYERS[self.size][:-1], 1):
+    def body(self, x: Tensor, first: int = 1) -> Tensor:
+        """All layers but the last one, from layer `first` on."""
+        for number, (_, _, _, relu, pool) in list(enumerate(LAYERS[self.size][:-1], 1))[first - 1 :]:
             x = self.get_submodule(f"conv{number}")(x)
             if relu:
                 x = F.relu(x, inplace=True)
