@@ -91,6 +91,15 @@ def bottleneck_of(node: CN) -> int | None:
     return node.BOTTLENECK or None
 
 
+def architecture_of(node: CN) -> dict[str, object]:
+    """The keys of MODEL.EFFICIENT_AD that decide which weights there are and what they mean."""
+    keys = ["SIZE", "OUT_CHANNELS", "PADDING", "AUTOENCODER"]
+    described = {key: node[key] for key in keys} | {"BOTTLENECK": bottleneck_of(node) or 0}
+    if node.AUTOENCODER != "conv":
+        described |= {key: node[key] for key in ("ATTENTION_DIM", "ATTENTION_HEADS")}
+    return described
+
+
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of EfficientAD, each with its cure."""
     from .autoencoder import AUTOENCODERS

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from .autoencoder import build_autoencoder
 from .calibration import finish_map, maps_for_quantiles, normalise_map, resize_maps
-from .config import bottleneck_of
+from .config import architecture_of, bottleneck_of
+from .fold import FoldedNetworks
+from .inputs import Boxes, by_shape, name_of, stack, tile_size
 from .networks import Networks, difference_maps
 from .pdn import PDN
 from .puad import Puad, channel_means
@@ -21,7 +23,6 @@ from .tiling import cut, merge, tile_boxes
 
 logger = logging.getLogger(__name__)
 
-Boxes = list[tuple[int, int, int, int]]
 PIXELS_PER_CELL = 4
 
 
@@ -69,6 +70,9 @@ class EfficientAD(nn.Module):
         setting = f"COMPAT {compat}, {tiling}" + (", PUAD" if puad is not None else "")
         self.state = ModelState(architecture, setting)
         self._warned = False
+        # Networks of `fold_for_inference`; in a list, so that they are no part of the state dict.
+        self._folded: list[FoldedNetworks] = []
+        self.register_load_state_dict_post_hook(_unfold)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -154,7 +158,7 @@ class EfficientAD(nn.Module):
             twin = self.normalised(entry, "image_ae") if "image_ae" in entry else student
             if twin.shape != student.shape:
                 raise ValueError(
-                    f"{_name(entry)}: image_ae is {tuple(twin.shape)}, image is {tuple(student.shape)}; the "
+                    f"{name_of(entry)}: image_ae is {tuple(twin.shape)}, image is {tuple(student.shape)}; the "
                     "autoencoder takes the same picture with other colours"
                 )
             top, left, bottom, right = self._training_tile(student)
@@ -162,7 +166,7 @@ class EfficientAD(nn.Module):
             twins.append(twin[:, top:bottom, left:right])
             if "image_penalty" in entry:
                 others.append(self.normalised(entry, "image_penalty")[:, : bottom - top, : right - left])
-        return _batch(students), _batch(twins), _batch(others) if others else None
+        return stack(students), stack(twins), stack(others) if others else None
 
     def _training_tile(self, image: Tensor) -> tuple[int, int, int, int]:
         """A random tile, or the whole picture."""
@@ -176,7 +180,7 @@ class EfficientAD(nn.Module):
         """Maps and scores, calibrated or not."""
         results: list[dict] = [{}] * len(batched_inputs)
         for places in by_shape(batched_inputs):
-            images = _batch([self.normalised(batched_inputs[i]) for i in places])
+            images = stack([self.normalised(batched_inputs[i]) for i in places])
             size = tuple(images.shape[-2:])
             boxes = self.boxes(images[0])
             for place, (raw, means) in zip(places, self.measure(images)):
@@ -190,9 +194,14 @@ class EfficientAD(nn.Module):
         boxes = self.boxes(images[0])
         pieces = [images] if len(boxes) == 1 else [cut(image, boxes) for image in images]
         for piece in pieces:
-            features = self.networks.features(piece.contiguous(memory_format=torch.channels_last))
-            raw = difference_maps(features)
-            means = channel_means(features.student) if self.puad is not None else None
+            piece = piece.contiguous(memory_format=torch.channels_last)
+            means = None
+            if self._folded:
+                raw = self._folded[0].raw_maps(piece)
+            else:
+                features = self.networks.features(piece)
+                raw = difference_maps(features)
+                means = channel_means(features.student) if self.puad is not None else None
             if len(boxes) == 1:
                 yield from ((raw[i : i + 1], None if means is None else means[i]) for i in range(len(piece)))
             else:
@@ -206,7 +215,7 @@ class EfficientAD(nn.Module):
             boxes: of the tiles in the network input.
             size: height and width of the network input.
         """
-        tile = _tile_size(boxes)
+        tile = tile_size(boxes)
         values = maps_for_quantiles(raw, self.compat, self.networks.border, tile)
         combined = self.normalised_maps(values).mean(1, keepdim=True)
         combined = finish_map(combined, self.compat, self.networks.border)
@@ -219,7 +228,7 @@ class EfficientAD(nn.Module):
     def _result(self, raw: Tensor, means: Tensor | None, boxes: Boxes, size: tuple, output: tuple) -> dict:
         anomaly_map = self.score_map(raw, boxes, size, output)
         parts = self.normalised_maps(raw)
-        parts = parts[0] if len(boxes) == 1 else self._merged(resize_maps(parts, _tile_size(boxes)), boxes, size)
+        parts = parts[0] if len(boxes) == 1 else self._merged(resize_maps(parts, tile_size(boxes)), boxes, size)
         result = {
             "anomaly_map": anomaly_map,
             "anomaly_score": anomaly_map.max(),
@@ -243,6 +252,20 @@ class EfficientAD(nn.Module):
         start, end = self.state.map_quantiles.T.reshape(2, 2, 1, 1)
         return normalise_map(raw, start, end)
 
+    def fold_for_inference(self) -> None:
+        """Work with networks that give the same maps faster, until the model trains or loads weights again.
+
+        PUAD needs the student's features, which folded networks do not keep: with it nothing changes.
+        """
+        if self.puad is None:
+            self._folded = [FoldedNetworks(self.networks)]
+
+    def train(self, mode: bool = True):
+        """Switch the mode; training gives up folded networks."""
+        if mode:
+            self._folded = []
+        return super().train(mode)
+
     # --- pictures ---
 
     def resize_picture(self, rgb: np.ndarray) -> np.ndarray:
@@ -259,11 +282,13 @@ class EfficientAD(nn.Module):
         """
         image = entry[key]
         if image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(f"{_name(entry)}: {key} is {tuple(image.shape)}, expected (3, height, width) in RGB order")
+            raise ValueError(
+                f"{name_of(entry)}: {key} is {tuple(image.shape)}, expected (3, height, width) in RGB order"
+            )
         # On the CPU, where pictures come from; a GPU would have to wait for the answer.
         if image.is_floating_point() and image.device.type == "cpu" and not bool(torch.isfinite(image).all()):
             raise ValueError(
-                f"{_name(entry)}: {key} has pixels that are NaN or infinite; repair or leave out the picture"
+                f"{name_of(entry)}: {key} has pixels that are NaN or infinite; repair or leave out the picture"
             )
         return (image.to(self.device).float() - self.pixel_mean) / self.pixel_std
 
@@ -275,31 +300,5 @@ class EfficientAD(nn.Module):
         return tile_boxes((height, width), self.tile, self.overlap)
 
 
-def architecture_of(node) -> dict[str, object]:
-    """The keys of MODEL.EFFICIENT_AD that decide which weights there are and what they mean."""
-    keys = ["SIZE", "OUT_CHANNELS", "PADDING", "AUTOENCODER"]
-    described = {key: node[key] for key in keys} | {"BOTTLENECK": bottleneck_of(node) or 0}
-    if node.AUTOENCODER != "conv":
-        described |= {key: node[key] for key in ("ATTENTION_DIM", "ATTENTION_HEADS")}
-    return described
-
-
-def by_shape(batched_inputs: list[dict]) -> list[list[int]]:
-    """Places of pictures of equal size together, in the order of their first."""
-    groups: dict[tuple, list[int]] = {}
-    for place, entry in enumerate(batched_inputs):
-        groups.setdefault(tuple(entry["image"].shape), []).append(place)
-    return list(groups.values())
-
-
-def _batch(images: list[Tensor]) -> Tensor:
-    return torch.stack(images).contiguous(memory_format=torch.channels_last)
-
-
-def _tile_size(boxes: Boxes) -> tuple[int, int]:
-    top, left, bottom, right = boxes[0]
-    return bottom - top, right - left
-
-
-def _name(entry: dict) -> str:
-    return str(entry.get("file_name", entry.get("image_id", "picture without a name")))
+def _unfold(module: EfficientAD, incompatible_keys) -> None:
+    module._folded = []

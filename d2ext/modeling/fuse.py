@@ -20,7 +20,7 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
     The outputs are those of before up to rounding. The state dict is not: load weights first, and neither train nor
     save what comes out. A batch norm stays where it is not certain that it follows a convolution directly. Certain are
     Detectron2's convolution with its own norm, neighbours in an `nn.Sequential`, and timm's blocks, which register
-    `conv_x` and then `bn_x` in the order of their use.
+    `conv_x` and then `bn_x` in the order of their use. A model may offer `fold_for_inference()`, what else it can do.
 
     Args:
         model: in eval mode, with its final weights.
@@ -39,6 +39,8 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.to(memory_format=torch.channels_last)
+    if hasattr(model, "fold_for_inference"):
+        model.fold_for_inference()
     return model.requires_grad_(False)
 
 

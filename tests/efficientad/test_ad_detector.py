@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 
 from d2ext.checkpoint import Checkpointer
 from d2ext.config import validate
+from d2ext.modeling import fuse_for_inference
 from efficientad.calibrate import measure_maps, measure_teacher
 from efficientad.calibration import COMPATS
 from efficientad.pdn import map_size
@@ -60,6 +61,23 @@ def test_uint8_pictures_and_missing_sizes(model):
     as_float = {"image": entry["image"].float()}
     assert torch.equal(model([entry])[0]["anomaly_map"], model([as_float])[0]["anomaly_map"])
     assert model([]) == []
+
+
+def test_folded_for_inference_until_it_changes(model):
+    fast, pictures = copy.deepcopy(model), entries(2, seed=4)
+    plain = fuse_for_inference(copy.deepcopy(model))
+    fast.fold_for_inference()
+    assert fast._folded and plain._folded and set(fast.state_dict()) == set(model.state_dict())
+    for one, other in zip(fast(pictures), model(pictures)):
+        assert torch.allclose(one["anomaly_map"], other["anomaly_map"], atol=1e-4)
+    with torch.no_grad():
+        fast.networks.teacher.conv1.weight.mul_(2)
+    assert torch.allclose(fast(pictures)[0]["anomaly_map"], model(pictures)[0]["anomaly_map"], atol=1e-4)
+    fast.train().eval()
+    assert not torch.allclose(fast(pictures)[0]["anomaly_map"], model(pictures)[0]["anomaly_map"], atol=1e-2)
+    fast.fold_for_inference()
+    fast.load_state_dict(model.state_dict())
+    assert torch.equal(fast(pictures)[0]["anomaly_map"], model(pictures)[0]["anomaly_map"])
 
 
 def test_black_picture_gives_a_finite_map(model):
