@@ -5,7 +5,6 @@ written last and atomically; a later run with the same parameters draws only wha
 """
 
 import json
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from d2ext.utils.generated import claim_folder, read_json
 from d2ext.utils.io import atomic_write, write_json
 from d2ext.utils.jobs import run_jobs
 from d2ext.utils.progress import track
@@ -68,50 +68,23 @@ def make_toy_loco(
     if train < 2:
         raise ValueError(f"--train is {train}: at least 2 pictures are needed to train on")
     out = Path(out)
-    _prepare(out, {"version": VERSION, "seed": seed, **counts, "size": SIZE}, overwrite)
+    # A data set without validation pictures has no empty folder for them.
+    folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]
+    folders += [f".pictures/{group}" for group in GROUPS]
+    meta = {"version": VERSION, "seed": seed, **counts, "size": SIZE}
+    claim_folder(out, META, meta, folders, (".pictures", CATEGORY), overwrite)
     jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
     start = time.monotonic()
     for _ in track(run_jobs(draw_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
         pass
     seconds = time.monotonic() - start
-    records = [_read_json(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
+    records = [read_json(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
     with atomic_write(out / CATEGORY / "pictures.jsonl", "w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
     # Last, for it says that the category is complete.
     write_json(out / CATEGORY / "defects_config.json", defect_types())
     return {"drawn": len(todo), "seconds": seconds, "summary": summarize(records)}
-
-
-def _prepare(out: Path, meta: dict[str, Any], overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file, expected a folder")
-    path = out / META
-    if path.is_file():
-        found = _read_json(path)
-        if found != meta:
-            if not overwrite:
-                text = ", ".join(
-                    f"{key} {found.get(key)} there, {value} asked for"
-                    for key, value in meta.items()
-                    if found.get(key) != value
-                )
-                raise ValueError(
-                    f"{out} holds a toy data set of other parameters ({text}): use --overwrite or another --out"
-                )
-            for name in (".pictures", CATEGORY):
-                shutil.rmtree(out / name, ignore_errors=True)
-    elif out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and is no toy data set ({META} is missing): choose another --out")
-    try:
-        for group, folder in GROUPS.items():
-            # A data set without validation pictures has no empty folder for them.
-            if meta[group]:
-                (out / CATEGORY / folder).mkdir(parents=True, exist_ok=True)
-            (out / ".pictures" / group).mkdir(parents=True, exist_ok=True)
-        write_json(path, meta)
-    except OSError as error:
-        raise PermissionError(f"cannot write to {out} ({error}): choose another --out") from error
 
 
 def _record_path(out: Path, group: str, index: int) -> Path:
@@ -153,13 +126,6 @@ def _write_png(path: Path, image: np.ndarray) -> None:
     ok, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
     assert ok, "an 8-bit picture can always be encoded"
     path.write_bytes(encoded.tobytes())
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): delete it and run again") from error
 
 
 def summarize(records: list[dict[str, Any]]) -> str:

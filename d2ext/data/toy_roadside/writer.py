@@ -6,7 +6,6 @@ last and atomically; a later run with the same parameters renders only what has 
 
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from d2ext.data.toy_roadside.compose import render_frame
 from d2ext.data.toy_roadside.labels import CATEGORIES, calibration_files, coco_annotation, frame_record, label_row
 from d2ext.data.toy_roadside.views import HEIGHT, WIDTH
+from d2ext.utils.generated import claim_folder, read_json
 from d2ext.utils.io import atomic_write, write_json
 from d2ext.utils.jobs import run_jobs
 from d2ext.utils.progress import track
@@ -53,7 +53,9 @@ def make_toy_roadside(
         raise ValueError("--train 0 --val 0: no views to render; ask for at least one")
     out = Path(out)
     meta = {"version": VERSION, "seed": seed, "train": train, "val": val, "width": WIDTH, "height": HEIGHT}
-    _prepare(out, meta, overwrite)
+    folders = [f"{split}/{name}" for split in SPLITS.values() for name in FOLDERS]
+    folders += [f".frames/{split}" for split in SPLITS.values()]
+    claim_folder(out, META, meta, [*folders, "annotations"], [*SPLITS.values(), ".frames", "annotations"], overwrite)
     counts = {"train": train, "val": val}
     jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
@@ -65,34 +67,6 @@ def make_toy_roadside(
     for split in counts:
         _write_split(out, split, records[split])
     return {"rendered": len(todo), "seconds": seconds, "summary": summarize(records)}
-
-
-def _prepare(out: Path, meta: dict[str, Any], overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file, expected a folder")
-    path = out / META
-    if path.is_file():
-        found = _read_json(path)
-        if found != meta:
-            if not overwrite:
-                differs = {k: (found.get(k), meta[k]) for k in meta if found.get(k) != meta[k]}
-                text = ", ".join(f"{k} {a} there, {b} asked for" for k, (a, b) in differs.items())
-                raise ValueError(
-                    f"{out} holds a toy data set of other parameters ({text}): use --overwrite or another --out"
-                )
-            for name in (*SPLITS.values(), ".frames", "annotations"):
-                shutil.rmtree(out / name, ignore_errors=True)
-    elif out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and is no toy data set ({META} is missing): choose another --out")
-    try:
-        for folder in SPLITS.values():
-            for name in FOLDERS:
-                (out / folder / name).mkdir(parents=True, exist_ok=True)
-            (out / ".frames" / folder).mkdir(parents=True, exist_ok=True)
-        (out / "annotations").mkdir(exist_ok=True)
-        write_json(path, meta)
-    except OSError as error:
-        raise PermissionError(f"cannot write to {out} ({error}): choose another --out") from error
 
 
 def _record_path(out: Path, split: str, index: int) -> Path:
@@ -124,15 +98,8 @@ def render_job(job: tuple[str, str, int, int]) -> None:
     os.replace(temporary, path)
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): delete it and run again") from error
-
-
 def _read_records(out: Path, split: str, count: int) -> list[dict[str, Any]]:
-    return [_read_json(_record_path(out, split, i)) for i in range(count)]
+    return [read_json(_record_path(out, split, i)) for i in range(count)]
 
 
 def _write_split(out: Path, split: str, records: list[dict[str, Any]]) -> None:
