@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Predictor, Trainer, setup
+from d2ext.engine import Predictor
 from d2ext.visualization import contact_sheet, draw_instances
 from tools.records import read_record, record_path, write_record
+from tools.trainings import config_on, train_to_end
 
 CONFIG = "configs/diffusion_det/coco_subset_overfit.yaml"
 BENCH, NAME = "diffusion_overfit", "coco_subset_seed0"
@@ -29,14 +29,9 @@ def main() -> None:
         print(f"done already: {record_path(BENCH, NAME)}")
         return
     data = f"coco:{args.data / 'instances_train2017.json'}:{args.data / 'train2017'}"
-    opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)"]
-    cfg = setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
-    setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIG))
+    cfg = config_on(CONFIG, data)
     start = time.perf_counter()
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=True)
-    resumed_at = trainer.start_iter
-    results = trainer.train()
+    resumed_at, results = train_to_end(cfg, CONFIG)
     draw(cfg, data)
     write_record(
         BENCH, NAME, metrics=results["bbox"], config=CONFIG, command="make bench-diffusion-overfit DATA=...",

@@ -15,16 +15,16 @@ import logging
 import time
 from pathlib import Path
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from pycocotools.coco import COCO
 
 from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Trainer, load_weights, setup
+from d2ext.engine import Trainer, load_weights
 from d2ext.evaluation.bootstrap import MatchTable, match_tables, mean_ap, paired_bootstrap
 from d2ext.utils.io import atomic_write
 from tools.records import RESULTS, read_record, record_path, write_record
+from tools.trainings import train_once
 
 CONFIG = "configs/diffusion_det/toy_roadside/effnet_lite0.yaml"
 NODE = "MODEL.DiffusionDet."
@@ -60,22 +60,8 @@ def train(seed: int) -> Path:
         the final checkpoint.
     """
     cfg = config_for(seed)
-    weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
     command = f"python train_net.py --config-file {CONFIG} SEED {seed} OUTPUT_DIR {cfg.OUTPUT_DIR}"
-    if not weights.is_file():
-        setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIG))
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=True)
-        trainer.train()
-    if read_record(BENCH, f"seed{seed}/train") is None:
-        lines = [json.loads(line) for line in (weights.parent / "metrics.json").read_text().splitlines()]
-        steps = [line for line in lines if "time" in line]
-        seconds = float(np.mean([line["time"] for line in steps])) * cfg.SOLVER.MAX_ITER
-        write_record(
-            BENCH, f"seed{seed}/train", metrics={"total_loss": steps[-1]["total_loss"], "steps": cfg.SOLVER.MAX_ITER},
-            command=command, config=CONFIG, seed=seed, seconds=seconds,
-        )  # fmt: skip
-    return weights
+    return train_once(cfg, CONFIG, BENCH, f"seed{seed}/train", command)
 
 
 def evaluate(seed: int, name: str, choice: dict, weights: Path) -> None:

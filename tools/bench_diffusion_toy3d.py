@@ -8,17 +8,15 @@ Records go to results/diffusion_toy3d/<variant>_seed<N>/. The validation cameras
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
-import numpy as np
 from detectron2.config import CfgNode
 
 from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Trainer, setup
 from tools.pose_study import Choice, PoseStudy
 from tools.records import read_record, record_path, write_record
+from tools.trainings import train_once
 
 BENCH = "diffusion_toy3d"
 CONFIGS = {
@@ -71,22 +69,8 @@ def train(variant: str, seed: int) -> Path:
     cfg = config_for(variant, seed).clone()
     cfg.defrost()
     cfg.DATASETS.TEST = ()  # evaluated below
-    weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
-    if not weights.is_file():
-        setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIGS[variant]))
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=True)
-        trainer.train()
-    if read_record(BENCH, f"{variant}_seed{seed}/train") is None:
-        lines = [json.loads(line) for line in (weights.parent / "metrics.json").read_text().splitlines()]
-        steps = [line for line in lines if "time" in line]
-        write_record(
-            BENCH, f"{variant}_seed{seed}/train", config=CONFIGS[variant], seed=seed,
-            metrics={"total_loss": steps[-1]["total_loss"], "steps": cfg.SOLVER.MAX_ITER},
-            command=f"python -m tools.bench_diffusion_toy3d --variant {variant} --seed {seed}",
-            seconds=float(np.mean([line["time"] for line in steps])) * cfg.SOLVER.MAX_ITER,
-        )  # fmt: skip
-    return weights
+    command = f"python -m tools.bench_diffusion_toy3d --variant {variant} --seed {seed}"
+    return train_once(cfg, CONFIGS[variant], BENCH, f"{variant}_seed{seed}/train", command)
 
 
 def evaluate(variant: str, seed: int, weights: Path) -> None:

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 
-from d2ext.config import default_argument_parser, setup_cfg
 from d2ext.data.catalog import class_names_of
-from d2ext.engine import Trainer, setup
 from d2ext.evaluation.kitti_objects import Objects, read_predictions_folder
 from d2ext.evaluation.kitti_protocol import DIFFICULTIES, Difficulty
 from d2ext.evaluation.kitti_text import truth_of
 from d2ext.structures import pairwise_iou_3d
 from tools.records import read_record, record_path, write_record
+from tools.trainings import config_on, train_to_end
 
 CONFIG = "configs/diffusion_det/kitti/overfit3d.yaml"
 BENCH, NAME = "pose_overfit", "kitti_seed0"
@@ -116,14 +115,9 @@ def main() -> None:
         print(f"done already: {record_path(BENCH, NAME)}")
         return
     data = f"kitti:{args.data}"
-    opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)"]
-    cfg = setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
-    setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIG))
+    cfg = config_on(CONFIG, data)
     start = time.perf_counter()
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=True)
-    resumed_at = trainer.start_iter
-    trainer.train()  # ends with an evaluation, which leaves the predictions as text
+    resumed_at, _ = train_to_end(cfg, CONFIG)  # ends with an evaluation, which leaves the predictions as text
     metrics = count_all(data, Path(cfg.OUTPUT_DIR) / "inference/kitti")
     write_record(
         BENCH, NAME, metrics=metrics, config=CONFIG, command="make bench-pose-overfit DATA=...", seed=cfg.SEED,

@@ -24,6 +24,7 @@ import numpy as np
 if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from d2ext.data.frames import read_split
 from d2ext.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
 from d2ext.evaluation.kitti_protocol import CLASSES, evaluate_kitti
 from d2ext.evaluation.results import write_results
@@ -84,13 +85,7 @@ def frames_to_evaluate(gt: Path, pred: Path, split: Path | None) -> list[str]:
         if not folder.is_dir():
             raise FileNotFoundError(f"{option} {folder} is not a folder")
     if split is not None:
-        if not split.is_file():
-            raise FileNotFoundError(f"--split {split} does not exist; it is a text file with one frame name a line")
-        frames = split.read_text(encoding="utf-8").split()
-        twice = next((f for f, g in zip(sorted(frames), sorted(frames)[1:]) if f == g), None)
-        if not frames or twice:
-            raise ValueError(f"--split {split} " + (f"names {twice} more than once" if twice else "names no frame"))
-        return frames
+        return read_split(split)
     frames = sorted(path.stem for path in pred.glob("*.txt"))
     if not frames:
         raise FileNotFoundError(f"--pred {pred} holds no *.txt; expected FRAME.txt for each frame, empty for none")

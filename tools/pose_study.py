@@ -42,9 +42,11 @@ class Choice:
 
 @dataclass
 class Seen:
-    """One picture after the network: Detections with features as column, coarsest map (1, C, h, w), network size."""
+    """One picture after the network: its true camera, Detections with features as column, coarsest map (1, C, h, w),
+    network size."""
 
     record: dict
+    camera: Camera
     found: Detections
     coarsest: torch.Tensor
     size: tuple[int, int]
@@ -80,7 +82,7 @@ class PoseStudy:
         whwh = torch.tensor([[width, height, width, height]], dtype=torch.float32, device=model.device)
         scene = model.pose.scene([x["camera"]], features[-1], images.image_sizes)
         (found,) = model.detect(features, whwh, [image_generator(x, model.test_seed)], scene)
-        return Seen(record, found, features[-1], (height, width))
+        return Seen(record, read_camera(record), found, features[-1], (height, width))
 
     @torch.no_grad()
     def evaluate(self, choice: Choice, output_dir: str | Path) -> dict:
@@ -96,7 +98,7 @@ class PoseStudy:
 
     def _decode(self, seen: Seen, choice: Choice, tilt_rad: np.ndarray):
         height, width = seen.record["height"], seen.record["width"]
-        camera = disturb(read_camera(seen.record), tilt_rad, choice.focal)
+        camera = disturb(seen.camera, tilt_rad, choice.focal)
         camera = camera.resized(seen.size[1] / width, seen.size[0] / height)
         scene = self.model.pose.scene([camera], seen.coarsest, [seen.size])
         instances = self.model.attach_pose(to_instances(seen.found, seen.size), seen.found, scene, 0)

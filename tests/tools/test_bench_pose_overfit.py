@@ -161,8 +161,8 @@ def test_record_of_a_run(kitti_folder, tmp_path, monkeypatch, capsys):
     config = tmp_path / "config.yaml"
     config.write_text(f'_BASE_: "{Path(bench.CONFIG).resolve()}"\n{priors}OUTPUT_DIR: "{tmp_path / "output"}"\n')
     monkeypatch.setattr(bench, "CONFIG", str(config))
-    monkeypatch.setattr(bench, "Trainer", Trained)
-    monkeypatch.setattr(bench, "setup", lambda *_: None)
+    monkeypatch.setattr("tools.trainings.Trainer", Trained)
+    monkeypatch.setattr("tools.trainings.setup", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["bench_pose_overfit", "--data", str(kitti_folder)])
     monkeypatch.chdir(tmp_path)
     bench.main()

@@ -1,0 +1,55 @@
+"""How the benchmarks train: resumable, with records that hold the time of a whole training."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from d2ext.config import default_argument_parser, setup_cfg
+from d2ext.engine import Trainer, setup
+from tools.records import read_record, write_record
+
+
+def train_to_end(cfg: CfgNode, config: str) -> tuple[int, dict]:
+    """Train from the start or from the last checkpoint of OUTPUT_DIR.
+
+    Args:
+        config: the file that `cfg` came from.
+    Returns:
+        the first step of this run, results of the evaluation at the end.
+    """
+    setup(cfg, argparse.Namespace(eval_only=False, config_file=config))
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=True)
+    return trainer.start_iter, trainer.train()
+
+
+def train_once(cfg: CfgNode, config: str, bench: str, name: str, command: str) -> Path:
+    """Train unless there is a final checkpoint, and keep a record of the training.
+
+    Args:
+        bench, name: of the record.
+        command: as a user would type it.
+    Returns:
+        the final checkpoint.
+    """
+    weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    if not weights.is_file():
+        train_to_end(cfg, config)
+    if read_record(bench, name) is None:
+        lines = [json.loads(line) for line in (weights.parent / "metrics.json").read_text().splitlines()]
+        steps = [line for line in lines if "time" in line]
+        write_record(
+            bench, name, config=config, seed=cfg.SEED, command=command,
+            metrics={"total_loss": steps[-1]["total_loss"], "steps": cfg.SOLVER.MAX_ITER},
+            seconds=float(np.mean([line["time"] for line in steps])) * cfg.SOLVER.MAX_ITER,
+        )  # fmt: skip
+    return weights
+
+
+def config_on(config: str, data: str) -> CfgNode:
+    """A config that trains and is evaluated on the same data set."""
+    opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)"]
+    return setup_cfg(default_argument_parser().parse_args(["--config-file", config, *opts]))
