@@ -49,6 +49,20 @@ class Subset:
     excused: np.ndarray
 
 
+@dataclass(frozen=True)
+class Overlaps:
+    """Pairs of truths and detections by 3D IoU, by IoU of footprints and by IoU of 2D boxes."""
+
+    solid: Pairs
+    footprint: Pairs
+    image: Pairs
+
+    @staticmethod
+    def of(truth: Objects, predictions: Objects) -> "Overlaps":
+        """All pairs that overlap."""
+        return Overlaps(*solid_pairs(truth, predictions), box_pairs(truth, predictions))
+
+
 def evaluate_roadside(
     truth: Objects,
     predictions: Objects,
@@ -57,6 +71,7 @@ def evaluate_roadside(
     ranges_m: Sequence[tuple[float, float]] = RANGES_M,
     limits: Difficulty = LIMITS,
     neighbors: Mapping[str, Sequence[str]] | None = None,
+    pairs: Overlaps | None = None,
 ) -> dict[str, dict[str, dict]]:
     """AP and errors of each class.
 
@@ -66,27 +81,27 @@ def evaluate_roadside(
         ranges_m: bins, each from its first value to below its second.
         limits: truths beyond are ignored.
         neighbors: class -> types that are ignored truths of it.
+        pairs: `Overlaps.of(truth, predictions)`, if it is known already.
     Returns:
         class -> "objects" -> subset -> number of counted truths;
         class -> "3d@0.5", "bev@0.5", ... -> subset -> AP R40 in percent, NaN without counted truths;
         class -> "errors" -> subset -> see `summary`.
     """
-    solid, footprint = solid_pairs(truth, predictions)
-    image = box_pairs(truth, predictions)
+    pairs = pairs or Overlaps.of(truth, predictions)
     results = {}
     for name in classes:
         near = (neighbors or {}).get(name, ())
         flags, judged = class_flags(truth, predictions, name, limits, near)
-        flat = on_flat_truths(truth, predictions, image, name)
+        flat = on_flat_truths(truth, predictions, pairs.image, name)
         subsets = subsets_of(truth, predictions, flags, flat, ranges_m)
         table = {"objects": {key: int((s.counted & (flags == COUNTED)).sum()) for key, s in subsets.items()}}
-        for metric, pairs in (("3d", solid), ("bev", footprint)):
+        for metric, overlapping in (("3d", pairs.solid), ("bev", pairs.footprint)):
             for overlap in overlaps:
                 table[f"{metric}@{overlap:g}"] = {
-                    key: _average_precision(pairs, overlap, truth, predictions, flags, judged, subset)
+                    key: _average_precision(overlapping, overlap, truth, predictions, flags, judged, subset)
                     for key, subset in subsets.items()
                 }
-        errors = matched_errors(truth, predictions, image, flags, judged)
+        errors = matched_errors(truth, predictions, pairs.image, flags, judged)
         table["errors"] = {key: summary(select(errors, key, ranges_m)) for key in subsets}
         results[name] = table
     return results
@@ -226,6 +241,7 @@ def match_tables(
     overlaps: Sequence[float] = OVERLAPS,
     limits: Difficulty = LIMITS,
     neighbors: Mapping[str, Sequence[str]] | None = None,
+    pairs: Overlaps | None = None,
 ) -> dict[str, MatchTable]:
     """What `bootstrap.paired_bootstrap` needs: "car 3d@0.5" -> detections, best score first, and counted truths.
 
@@ -233,15 +249,15 @@ def match_tables(
     table (at `bootstrap.KITTI_RECALL_POINTS`) differs a little from that of `evaluate_roadside`; it is not capped
     where there are fewer than 41 truths.
     """
-    image = box_pairs(truth, predictions)
+    pairs = pairs or Overlaps.of(truth, predictions)
     tables = {}
-    for metric, pairs in zip(("3d", "bev"), solid_pairs(truth, predictions)):
+    for metric, overlapping in (("3d", pairs.solid), ("bev", pairs.footprint)):
         for name in classes:
             flags, judged = class_flags(truth, predictions, name, limits, (neighbors or {}).get(name, ()))
-            excused = on_flat_truths(truth, predictions, image, name)
+            excused = on_flat_truths(truth, predictions, pairs.image, name)
             objects = np.bincount(truth.frame[flags == COUNTED], minlength=num_frames)
             for overlap in overlaps:
-                t, p = best_score_matches(pairs, overlap, predictions.scores, truth.frame, flags, judged)
+                t, p = best_score_matches(overlapping, overlap, predictions.scores, truth.frame, flags, judged)
                 hit, spared = np.zeros(len(predictions), dtype=bool), excused.copy()
                 hit[p[flags[t] == COUNTED]] = True
                 spared[p[flags[t] != COUNTED]] = True

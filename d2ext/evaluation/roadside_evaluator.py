@@ -11,12 +11,11 @@ from d2ext.evaluation.bootstrap import MatchTable
 from d2ext.evaluation.coco import BoxEvaluator
 from d2ext.evaluation.ground_frame import ground_rotations, to_ground_frame
 from d2ext.evaluation.kitti_objects import Objects
-from d2ext.evaluation.kitti_overlaps import box_pairs
 from d2ext.evaluation.kitti_protocol import DIFFICULTIES, evaluate_kitti
 from d2ext.evaluation.kitti_text import KittiTextEvaluator, crowd_types, type_names
 from d2ext.evaluation.registry import EVALUATOR_REGISTRY
 from d2ext.evaluation.results import write_results
-from d2ext.evaluation.roadside import class_flags, evaluate_roadside, match_tables, matched_errors
+from d2ext.evaluation.roadside import Overlaps, class_flags, evaluate_roadside, match_tables, matched_errors
 from d2ext.evaluation.rope_score import evaluate_rope
 from d2ext.structures import Camera
 from d2ext.utils.io import atomic_write
@@ -52,13 +51,17 @@ class RoadsideEvaluator(KittiTextEvaluator):
         rope = evaluate_rope(truth, predictions, cameras, mode="compat", classes=classes)
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
-        ground = evaluate_roadside(truth, predictions, classes, neighbors=neighbors)
+        pairs = Overlaps.of(truth, predictions)
+        ground = evaluate_roadside(truth, predictions, classes, neighbors=neighbors, pairs=pairs)
         write_results(
             self.output_dir / "roadside.json",
             {name: {"ground": ground[name], "compat": compat[name], "rope": rope[name]} for name in classes},
         )
-        tables = match_tables(truth, predictions, len(cameras), classes, neighbors=neighbors)
-        write_matches(self.output_dir / "roadside_matches.npz", tables, _errors(truth, predictions, classes))
+        tables = match_tables(truth, predictions, len(cameras), classes, neighbors=neighbors, pairs=pairs)
+        errors = {
+            n: matched_errors(truth, predictions, pairs.image, *class_flags(truth, predictions, n)) for n in classes
+        }
+        write_matches(self.output_dir / "roadside_matches.npz", tables, errors)
         return {**ground_tasks(ground), "compat": compat_task(compat), "rope": rope_task(rope)}
 
 
@@ -96,11 +99,6 @@ def rope_task(results: Mapping[str, Mapping]) -> dict[str, float]:
         values = {f"{name}_S": row["S"], **{f"{name}_Rope@{k}": v for k, v in row["Rope"].items()}}
         task.update({key: float("nan") if value is None else value for key, value in values.items()})
     return task
-
-
-def _errors(truth: Objects, predictions: Objects, classes: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
-    image = box_pairs(truth, predictions)
-    return {n: matched_errors(truth, predictions, image, *class_flags(truth, predictions, n)) for n in classes}
 
 
 def write_matches(path: Path, tables: Mapping[str, MatchTable], errors: Mapping[str, Mapping[str, np.ndarray]]) -> None:
