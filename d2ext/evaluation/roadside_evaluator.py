@@ -48,7 +48,7 @@ class RoadsideEvaluator(KittiTextEvaluator):
             extra_overlaps=dict.fromkeys(classes, others),
             neighbors=neighbors,
         )
-        rope = evaluate_rope(truth, predictions, cameras, mode="compat", classes=classes)
+        rope = evaluate_rope(truth, predictions, cameras, mode="compat", classes=classes, neighbors=neighbors)
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
         pairs = Overlaps.of(truth, predictions)
