@@ -6,7 +6,7 @@ each as the test set. Pixels of an image stay together: they are not independent
 Letters: I images, K thresholds, R draws.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def bootstrap(
     Raises:
         ValueError: as `evaluate`, or fewer than 2 draws.
     """
-    return _map(draw_metrics(images, spro, draws, seed), lambda values: _interval(values, level))
+    return map_arrays(draw_metrics(images, spro, draws, seed), lambda values: percentile_interval(values, level))
 
 
 def paired_bootstrap(
@@ -49,7 +49,7 @@ def paired_bootstrap(
     if {(i.name, i.kind) for i in a} != {(i.name, i.kind) for i in b}:
         raise ValueError("paired_bootstrap needs both models' maps of the same images")
     first, second = (draw_metrics(images, spro, draws, seed) for images in (a, b))
-    return _map(_difference(first, second), lambda values: _interval(values, level))
+    return map_arrays(_difference(first, second), lambda values: percentile_interval(values, level))
 
 
 def draw_metrics(images: Sequence[ImageScores], spro: bool, draws: int, seed: int) -> dict:
@@ -148,17 +148,17 @@ def _mean(values: Sequence[np.ndarray], draws: int) -> np.ndarray:
     return np.mean(values, axis=0) if len(values) else np.full(draws, np.nan)
 
 
-def _interval(values: np.ndarray, level: float) -> list[float]:
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float]:
     """[low, high] of the draws that have a value; NaN if none has."""
     values = values[np.isfinite(values)]
     tail = 100 * (1 - level) / 2
     return np.percentile(values, [tail, 100 - tail]).tolist() if len(values) else [float("nan")] * 2
 
 
-def _map(results: Mapping, function) -> dict:
+def map_arrays(results: Mapping, function: Callable[[np.ndarray], object]) -> dict:
     """A nested dict with `function` applied to every array."""
     return {
-        key: None if value is None else _map(value, function) if isinstance(value, Mapping) else function(value)
+        key: None if value is None else map_arrays(value, function) if isinstance(value, Mapping) else function(value)
         for key, value in results.items()
     }
 
