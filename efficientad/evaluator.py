@@ -73,7 +73,8 @@ class AnomalyEvaluator(DatasetEvaluator):
         """Measure a batch.
 
         Args:
-            inputs: dataset dicts with file_name, defect ("good" or its kind) and mask_files.
+            inputs: dataset dicts with file_name, defect ("good" or its kind) and mask_files; with "ignore_file" the
+                pixels that are not 0 in it count in no metric of pixels, unless they are in a mask.
             outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score, and
                 "map_score" where the score is more than the maximum of the map.
         Raises:
@@ -92,7 +93,15 @@ class AnomalyEvaluator(DatasetEvaluator):
             self._score_is_of_map &= "map_score" not in output
             self._images.append(
                 score_file(
-                    name, entry["defect"], anomaly_map, entry["mask_files"], self.types, self.exact, score, source
+                    name,
+                    entry["defect"],
+                    anomaly_map,
+                    entry["mask_files"],
+                    self.types,
+                    self.exact,
+                    score,
+                    source,
+                    entry.get("ignore_file"),
                 )
             )
             if self.save_maps and self.output_dir:

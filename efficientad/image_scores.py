@@ -48,6 +48,7 @@ def score_image(
     defects: Sequence[Defect] = (),
     score: float | None = None,
     exact: bool = False,
+    ignore: np.ndarray | None = None,
 ) -> ImageScores:
     """Measure one image.
 
@@ -59,8 +60,10 @@ def score_image(
         defects: for sPRO; their union should be the mask.
         score: of the image; the maximum of the map if None.
         exact: keep every pixel instead of some thousand points.
+        ignore: (H, W), not 0 where pixels count neither as good nor as anomalous, unless they are in the mask; the
+            score of the image is as it is.
     Raises:
-        ValueError: not a map, not finite, or the mask is of another size.
+        ValueError: not a map, not finite, or a mask is of another size.
     """
     anomaly_map = check_map(anomaly_map, name)
     score = float(anomaly_map.max()) if score is None else float(score)
@@ -69,17 +72,19 @@ def score_image(
     if mask is None and kind != GOOD:
         return ImageScores(name, kind, score, has_pixels=False)
     bins, positive_bins = (None, None) if exact else (BINS, POSITIVE_BINS)
+    for other, what in ((ignore, "ignore mask"), (mask, "mask")):
+        if other is not None and other.any() and other.shape != anomaly_map.shape:
+            raise ValueError(f"{name}: map is {size_text(anomaly_map)}, its {what} {size_text(other)} (width x height)")
+    counted = np.ones(anomaly_map.shape, dtype=bool) if ignore is None or not ignore.any() else ignore == 0
     if mask is None or not mask.any():
-        return ImageScores(name, kind, score, negatives=condense(anomaly_map.ravel(), bins=bins))
-    if mask.shape != anomaly_map.shape:
-        raise ValueError(f"{name}: map is {size_text(anomaly_map)}, its mask {size_text(mask)} (width x height)")
+        return ImageScores(name, kind, score, negatives=condense(anomaly_map[counted], bins=bins))
     inside = mask != 0
     regions, region_count = region_points(anomaly_map, inside, positive_bins)
     return ImageScores(
         name,
         kind,
         score,
-        negatives=condense(anomaly_map[~inside], bins=bins),
+        negatives=condense(anomaly_map[~inside & counted], bins=bins),
         positives=condense(anomaly_map[inside], bins=positive_bins),
         regions=regions,
         region_count=region_count,

@@ -80,17 +80,20 @@ def score_file(
     exact: bool = False,
     score: float | None = None,
     source: str = "",
+    ignore: str | os.PathLike | None = None,
 ) -> ImageScores:
     """`score_image` with the masks read from their files, each a defect if `types` are given.
 
     Args:
         source: what holds the map, for messages; `name` if empty.
+        ignore: file of a mask of pixels that do not count, see `score_image`.
     Raises:
         FileNotFoundError, ValueError: as `read_mask` and `score_image`; the message names the file.
     """
     source = source or name
     read = [read_mask(path) for path in masks]
-    for path, mask in zip(masks, read):
+    ignored = [read_mask(path) for path in (ignore,) if path]
+    for path, mask in zip((*masks, ignore), read + ignored):
         if mask.shape != anomaly_map.shape:
             raise ValueError(
                 f"{source} is {size_text(anomaly_map)}, but mask {path} is {size_text(mask)} (width x height): maps "
@@ -98,4 +101,4 @@ def score_file(
             )
     defects = [] if types is None else [make_defect(mask, types, str(path)) for path, mask in zip(masks, read)]
     mask = np.any([m != 0 for m in read], axis=0) if read else None
-    return score_image(name, kind, anomaly_map, mask, defects, score, exact)
+    return score_image(name, kind, anomaly_map, mask, defects, score, exact, *ignored)
