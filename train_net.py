@@ -6,13 +6,17 @@ python train_net.py --config-file ... --resume                    continue after
 python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
 python train_net.py --config-file ... --num-gpus 2                 several processes, on GPUs or on a CPU
 torchrun --nproc-per-node 2 train_net.py --config-file ...         the same under torchrun
+
+The exit code is 0, or 2 after an error in the config or the data; D2ROAD_DEBUG=1 adds its traceback.
 """
 
 import argparse
+import sys
 from typing import Any
 
 from d2ext.config import default_argument_parser, setup_cfg
 from d2ext.engine import Trainer, evaluate, launch, setup
+from d2ext.utils.program import program
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
@@ -31,5 +35,4 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    arguments = default_argument_parser().parse_args()
-    launch(main, arguments)
+    sys.exit(program(launch)(main, default_argument_parser().parse_args()))

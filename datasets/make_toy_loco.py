@@ -13,6 +13,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from d2ext.utils.program import program
 from efficientad.toy_loco import make_toy_loco
 
 
@@ -34,14 +35,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@program
 def main() -> int:
     """Draw; returns the exit code."""
     args = parse_args()
     try:
         done = make_toy_loco(**vars(args))
-    except (ValueError, OSError) as error:
-        print(f"make_toy_loco: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("make_toy_loco: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2ext.data.toy_roadside import make_toy_roadside
+from d2ext.utils.program import program
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,14 +29,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@program
 def main() -> int:
     """Render; returns the exit code."""
     args = parse_args()
     try:
         done = make_toy_roadside(args.out, args.seed, args.train, args.val, args.workers, args.overwrite)
-    except (ValueError, OSError) as error:
-        print(f"make_toy_roadside: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("make_toy_roadside: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -22,6 +22,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
 
 from d2ext.data.frames import index_images, read_split
 from d2ext.utils.io import atomic_write
+from d2ext.utils.program import program
 
 USUAL = (3712, 3769)
 
@@ -98,14 +99,11 @@ def _write(root: Path, prefix: str, train: list[str], val: list[str]) -> list[st
     return done
 
 
+@program
 def main() -> int:
     """Write the lists; returns the exit code."""
     args = parse_args()
-    try:
-        done = prepare(Path(args.root).expanduser(), args.train, args.val, args.random_seed, args.val_share)
-    except (ValueError, OSError) as error:
-        print(f"prepare_kitti: {error}", file=sys.stderr)
-        return 2
+    done = prepare(Path(args.root).expanduser(), args.train, args.val, args.random_seed, args.val_share)
     print("\n".join(done))
     return 0
 

@@ -30,6 +30,7 @@ from d2ext.data import register_by_name
 from d2ext.data.checks import collected_defects
 from d2ext.utils.io import write_json
 from d2ext.utils.picture import write_picture
+from d2ext.utils.program import program
 from d2ext.utils.progress import track
 from d2ext.visualization import contact_sheet
 from tools.dataset_checks import Frame, duplicate_files, inspect_frame, join_columns
@@ -132,19 +133,16 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     args = parse_arguments(argv)
-    try:
-        report = check(
-            args.name, not args.quick, args.workers, args.tolerance, sheet=args.sheet, pictures=args.sheet_pictures
-        )
-        if args.json:
-            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-            write_json(args.json, json.loads(json.dumps(report, default=str)))
-    except (ValueError, OSError) as error:
-        print(f"cannot check {args.name}: {error}", file=sys.stderr)
-        return 2
+    report = check(
+        args.name, not args.quick, args.workers, args.tolerance, sheet=args.sheet, pictures=args.sheet_pictures
+    )
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        write_json(args.json, json.loads(json.dumps(report, default=str)))
     print(as_text(report))
     return 1 if report["problems"] else 0
 

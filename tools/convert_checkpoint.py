@@ -29,6 +29,7 @@ from d2ext.config.merge import raise_problems
 from d2ext.config.validate import find_problems
 from d2ext.data import build_mapper
 from d2ext.utils.io import atomic_write
+from d2ext.utils.program import program
 from efficientad.calibrate import measure_maps, measure_teacher
 from efficientad.convert import SOURCES, Parts, fill, read_anomalib, read_nelson
 from efficientad.detector import EfficientAD
@@ -137,14 +138,11 @@ def calibrate(cfg: CfgNode, model: EfficientAD, folder: Path, with_teacher: bool
     )
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert; 0, or 2 for input that cannot be converted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        convert(build_parser().parse_args(argv))
-    except (FileNotFoundError, ValueError) as error:
-        logger.error("%s", error)
-        return 2
+    convert(build_parser().parse_args(argv))
     return 0
 
 

@@ -32,6 +32,7 @@ if not __package__:  # started as a file, from a checkout that is not installed
 import cv2
 
 from d2ext.evaluation.results import write_results
+from d2ext.utils.program import program
 from d2ext.utils.progress import track
 from efficientad.calibration import decision_threshold
 from efficientad.dataset import TEST_SHARE, held_out, picture_size
@@ -47,15 +48,12 @@ logger = logging.getLogger("d2ext.eval_anomaly")
 EXACT_PIXELS = 2**25
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     args = parser().parse_args(argv)
-    try:
-        results = run(args)
-    except (ValueError, OSError) as error:
-        logger.error("%s", error)
-        return 2
+    results = run(args)
     print(format_table(results))
     if args.json:
         write_results(args.json, results)

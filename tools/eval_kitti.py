@@ -28,24 +28,22 @@ from d2ext.data.frames import read_split
 from d2ext.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
 from d2ext.evaluation.kitti_protocol import CLASSES, evaluate_kitti
 from d2ext.evaluation.results import write_results
+from d2ext.utils.program import program
 from d2ext.utils.registry import unknown_name
 
 logger = logging.getLogger("d2ext.eval_kitti")
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     args = parser().parse_args(argv)
-    try:
-        frames = frames_to_evaluate(args.gt, args.pred, args.split)
-        truth = read_labels_folder(args.gt, frames)
-        predictions = read_predictions_folder(args.pred, frames, args.missing_as_empty)
-        classes = chosen_classes(args.classes, truth, predictions)
-        extra = parse_overlaps(args.iou, classes)
-    except (ValueError, OSError) as error:
-        logger.error("%s", error)
-        return 2
+    frames = frames_to_evaluate(args.gt, args.pred, args.split)
+    truth = read_labels_folder(args.gt, frames)
+    predictions = read_predictions_folder(args.pred, frames, args.missing_as_empty)
+    classes = chosen_classes(args.classes, truth, predictions)
+    extra = parse_overlaps(args.iou, classes)
     results = evaluate_kitti(truth, predictions, classes, extra_overlaps=extra)
     print(f"{len(frames)} frames, {len(truth)} labels, {len(predictions)} predictions\n{format_table(results)}")
     if args.json:

@@ -29,21 +29,17 @@ from d2ext.evaluation.results import write_results
 from d2ext.evaluation.rope_files import read_rope_folders
 from d2ext.evaluation.rope_score import AP_OVERLAPS, evaluate_rope
 from d2ext.evaluation.rope_similarity import MODES, SIMILARITIES
+from d2ext.utils.program import program
 
-logger = logging.getLogger("d2ext.eval_rope")
 
-
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     args = parser().parse_args(argv)
-    try:
-        truth, predictions, cameras = read_rope_folders(
-            args.gt, args.pred, args.calib, args.denorm, args.roi, args.split, args.missing_as_empty
-        )
-    except (ValueError, OSError) as error:
-        logger.error("%s", error)
-        return 2
+    truth, predictions, cameras = read_rope_folders(
+        args.gt, args.pred, args.calib, args.denorm, args.roi, args.split, args.missing_as_empty
+    )
     results = evaluate_rope(truth, predictions, cameras, args.mode)
     print(f"{len(cameras)} frames, {len(truth)} labels, {len(predictions)} predictions, mode {args.mode}")
     print(format_table(results))

@@ -23,6 +23,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2ext.data import register_by_name
 from d2ext.utils.picture import read_picture, write_picture
+from d2ext.utils.program import program
 from d2ext.utils.progress import track
 from d2ext.visualization import contact_sheet, draw_scene
 from tools.scenes import Find, camera_of, read_predictions, truth_of
@@ -134,14 +135,11 @@ def run(args: argparse.Namespace) -> list[Path]:
     return paths
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     args = parse_arguments(argv)
-    try:
-        paths = run(args)
-    except (ValueError, OSError) as error:
-        print(f"cannot draw {args.name}: {error}", file=sys.stderr)
-        return 2
+    paths = run(args)
     print(f"{len(paths) - 1} pictures in {args.out} (start with {paths[-1]})")
     return 0
 

@@ -8,6 +8,7 @@ same batches with 0, 2 or 8 workers, and a resumed run continues with exactly th
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import cv2
@@ -21,11 +22,12 @@ from detectron2.data.build import (
 )
 from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from d2ext.data.formats import register_by_name
 from d2ext.data.registry import build_mapper
 from d2ext.data.sampler import TrainingBatches, aspect_ratio_groups
+from d2ext.utils.program import words_for_other_processes
 from d2ext.utils.rng import seeded_rng
 
 logger = logging.getLogger(__name__)
@@ -217,7 +219,7 @@ class SeededMap(Dataset):
         index, seed = item
         record = self.dicts[index]
         name = record.get("file_name", f"image {index}")
-        with seeded_rng(seed):
+        with seeded_rng(seed), words_for_other_processes() if get_worker_info() else nullcontext():
             mapped = self.mapper(record)
         if mapped is None:
             raise ValueError(f"{name}: the mapper returned nothing; it must return a model input for every image")

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from d2ext.engine.distributed import share_cores, threads_under_torchrun
+from d2ext.utils.program import USER_ERROR, is_told, tell
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     except KeyboardInterrupt:
         sys.exit(130)  # Python waits here for the processes, which save and stop
     except ProcessExitedException as error:
-        # A run that stopped in good order (see StopOnSignal) needs no traceback of its parent.
-        if error.exit_code and error.exit_code > 128:
+        # A run that stopped in good order (see StopOnSignal), or told what is wrong, needs no traceback of its parent.
+        if error.exit_code and (error.exit_code > 128 or error.exit_code == USER_ERROR):
             sys.exit(error.exit_code)
         raise
     return None
@@ -64,7 +65,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
 
 def _run_in_worker(main: Callable, args: argparse.Namespace, threads_alone: int) -> None:
     share_cores(comm.get_local_size(), threads_alone)
-    main(args)
+    _run_in_job(main, args)
     comm.synchronize()
     dist.destroy_process_group()
 
@@ -81,10 +82,30 @@ def _run_under_torchrun(main: Callable, args: argparse.Namespace) -> Any:
     comm.create_local_process_group(local_size)
     comm.synchronize()
     share_cores(local_size, threads_under_torchrun())
-    result = main(args)
+    result = _run_in_job(main, args)
     comm.synchronize()
     dist.destroy_process_group()
     return result
+
+
+def _run_in_job(main: Callable, args: argparse.Namespace) -> Any:
+    """Run in one of several processes: what is wrong with a config or data, all find out, and one tells."""
+    try:
+        return main(args)
+    except Exception as error:
+        if not is_told(error):
+            raise
+        if _is_first("user error"):
+            tell(error)
+        sys.exit(USER_ERROR)
+
+
+def _is_first(event: str) -> bool:
+    """Whether this process is the first to ask; also if those that may have asked are gone."""
+    try:
+        return dist.distributed_c10d._get_default_store().add(event, 1) == 1
+    except RuntimeError:  # the store is in the first process
+        return True
 
 
 def _is_free(url: str) -> bool:

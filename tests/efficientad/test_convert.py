@@ -105,8 +105,8 @@ def test_nelson_folder_needs_the_flag_and_calibration(tmp_path, good, capsys, ca
     folder, out = nelson_folder(tmp_path / "run", source), tmp_path / "sub" / "out.pth"
     call = ["--source", "nelson1425", str(folder), str(out), *SMALL]
     assert main(call) == 2
-    assert "runs what is in the file" in caplog.text and "--unsafe-pickle" in caplog.text and not out.exists()
-    caplog.clear()
+    said = capsys.readouterr().err
+    assert "runs what is in the file" in said and "--unsafe-pickle" in said and not out.exists()
     assert main([*call, "--unsafe-pickle"]) == 0
     assert "NOT calibrated" in caplog.text
     model = load(out)
@@ -120,7 +120,7 @@ def test_nelson_folder_needs_the_flag_and_calibration(tmp_path, good, capsys, ca
     assert model.networks.teacher_std.min() > 0 and not (model.networks.teacher_std == 1).all()
 
 
-def test_own_model_calibrated_for_another_compat(tmp_path, good, caplog):
+def test_own_model_calibrated_for_another_compat(tmp_path, good, capsys):
     out = tmp_path / "nelson.pth"
     folder = nelson_folder(tmp_path / "run", conv_model())
     assert (
@@ -134,7 +134,8 @@ def test_own_model_calibrated_for_another_compat(tmp_path, good, caplog):
     assert model.compat == "paper" and same_networks(model, before)
     assert torch.equal(model.networks.teacher_mean, before.networks.teacher_mean)
     model([{"image": torch.rand(3, 256, 256) * 255}])
-    assert main(["--source", "own", str(out), str(again)]) == 2 and "--config-file" in caplog.text
+    assert main(["--source", "own", str(out), str(again)]) == 2
+    assert "--config-file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -145,22 +146,23 @@ def test_own_model_calibrated_for_another_compat(tmp_path, good, caplog):
         (lambda path: None, "no weights file"),
     ],
 )
-def test_wrong_files(tmp_path, caplog, make, said):
+def test_wrong_files(tmp_path, capsys, make, said):
     make(tmp_path / "model.ckpt")
     assert main(["--source", "anomalib", str(tmp_path / "model.ckpt"), str(tmp_path / "o.pth"), *SMALL]) == 2
-    assert said in caplog.text
+    assert said in capsys.readouterr().err
 
 
-def test_other_wrong_input(tmp_path, caplog):
+def test_other_wrong_input(tmp_path, capsys):
     torch.save({"state_dict": anomalib_state(conv_model())}, tmp_path / "model.ckpt")
     call = ["--source", "anomalib", str(tmp_path / "model.ckpt")]
     assert main([*call, str(tmp_path / "o.pth"), *SMALL, "MODEL.EFFICIENT_AD.SIZE", "medium"]) == 2
-    assert "this is a small teacher" in caplog.text
+    assert "this is a small teacher" in capsys.readouterr().err
     assert main([*call, str(tmp_path / "o.pth"), *SMALL, "MODEL.EFFICIENT_AD.AUTOENCODER", "linear_attention"]) == 2
-    assert "published autoencoder" in caplog.text
+    assert "published autoencoder" in capsys.readouterr().err
     assert main([*call, str(tmp_path / "o.onnx"), *SMALL]) == 2
+    assert "ends with .pth" in capsys.readouterr().err
     assert main(["--source", "nelson1425", str(tmp_path), str(tmp_path / "o.pth")]) == 2
-    assert "teacher_final.pth" in caplog.text
+    assert "teacher_final.pth" in capsys.readouterr().err
 
 
 def test_nothing_inside_an_anomalib_file_is_run(tmp_path):

@@ -33,10 +33,11 @@ def _run(data: Path, maps: Path, *more: str) -> dict:
     return json.loads((data / "out.json").read_text())
 
 
-def _fails(data: Path, maps: Path, message: str, caplog, *more: str) -> None:
-    caplog.clear()
+def _fails(data: Path, maps: Path, message: str, capsys, *more: str) -> None:
+    capsys.readouterr()
     assert main(_arguments(data, maps, *more)) == 2
-    assert re.search(message, caplog.text), caplog.text
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and re.search(message, said), said
     assert not (data / "out.json").exists()
 
 
@@ -145,68 +146,69 @@ def test_thresholds_and_intervals_add_keys(tmp_path):
     assert fixed["f1_at_good_threshold"] == results["f1_at_good_threshold"] <= fixed["f1_max"]
 
 
-def test_maps_that_are_wrong_are_named(tmp_path, caplog):
+def test_maps_that_are_wrong_are_named(tmp_path, capsys):
     data, maps = write_category(tmp_path)
     path = maps / "test" / "dent" / "002.tiff"
     content = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     path.unlink()
     _fails(
-        data, maps, r"1 of 12 test images have no anomaly map, test/dent/002 first: expected .*dent/002\.tiff", caplog
+        data, maps, r"1 of 12 test images have no anomaly map, test/dent/002 first: expected .*dent/002\.tiff", capsys
     )
     cv2.imwrite(str(path), content[:, :-1])
-    _fails(data, maps, r"dent/002\.tiff is 51x40, but its image .*dent/002\.png is 52x40", caplog)
+    _fails(data, maps, r"dent/002\.tiff is 51x40, but its image .*dent/002\.png is 52x40", capsys)
     content[4, 7] = np.nan
     cv2.imwrite(str(path), content)
-    _fails(data, maps, r"dent/002\.tiff has 1 value\(s\) that are not finite, the first at x 7, y 4", caplog)
+    _fails(data, maps, r"dent/002\.tiff has 1 value\(s\) that are not finite, the first at x 7, y 4", capsys)
     path.write_bytes(b"II*")
-    _fails(data, maps, r"dent/002\.tiff cannot be read as TIFF", caplog)
+    _fails(data, maps, r"dent/002\.tiff cannot be read as TIFF", capsys)
     path.unlink()
     path.with_suffix(".npy").write_bytes(b"\x93NUMPY")
-    _fails(data, maps, r"dent/002\.npy cannot be read", caplog)
+    _fails(data, maps, r"dent/002\.npy cannot be read", capsys)
     np.save(path.with_suffix(".npy"), np.array([{}], dtype=object))
-    _fails(data, maps, r"dent/002\.npy cannot be read: .*allow_pickle", caplog)
+    _fails(data, maps, r"dent/002\.npy cannot be read: .*allow_pickle", capsys)
     np.save(path.with_suffix(".npy"), np.zeros((2, 40, 52)))
-    _fails(data, maps, r"dent/002\.npy is not an anomaly map: float64 \(2, 40, 52\)", caplog)
+    _fails(data, maps, r"dent/002\.npy is not an anomaly map: float64 \(2, 40, 52\)", capsys)
     cv2.imwrite(str(path), np.zeros((40, 52), np.float32))
-    _fails(data, maps, r"002\.tiff and .*002\.npy are maps of one image", caplog)
+    _fails(data, maps, r"002\.tiff and .*002\.npy are maps of one image", capsys)
 
 
-def test_masks_that_are_wrong_are_named(tmp_path, caplog):
+def test_masks_that_are_wrong_are_named(tmp_path, capsys):
     data, maps = write_category(tmp_path)
     path = data / "ground_truth" / "scratch" / "001_mask.png"
     cv2.imwrite(str(path), np.full((20, 26), 255, np.uint8))
-    _fails(data, maps, r"scratch/001\.tiff is 52x40, but mask .*001_mask\.png is 26x20", caplog)
+    _fails(data, maps, r"scratch/001\.tiff is 52x40, but mask .*001_mask\.png is 26x20", capsys)
     path.write_bytes(b"no picture")
-    _fails(data, maps, r"001_mask\.png cannot be read as a picture", caplog)
+    _fails(data, maps, r"001_mask\.png cannot be read as a picture", capsys)
     path.unlink()
-    _fails(data, maps, r"test/scratch/001\.png has no mask: expected .*001_mask\.png", caplog)
+    _fails(data, maps, r"test/scratch/001\.png has no mask: expected .*001_mask\.png", capsys)
 
 
-def test_defects_that_are_wrong_are_named(tmp_path, caplog):
+def test_defects_that_are_wrong_are_named(tmp_path, capsys, caplog):
     data, maps = write_category(tmp_path, loco=True)
     path = data / "ground_truth" / "logical_anomalies" / "001" / "001.png"
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(path), mask // 254 * 7)
-    _fails(data, maps, r"logical_anomalies/001/001\.png has the value 7, which defects_config\.json lacks", caplog)
+    _fails(data, maps, r"logical_anomalies/001/001\.png has the value 7, which defects_config\.json lacks", capsys)
     cv2.imwrite(str(path), mask * 0)
-    _fails(data, maps, r"logical_anomalies/001/001\.png has no pixel of a defect", caplog)
+    _fails(data, maps, r"logical_anomalies/001/001\.png has no pixel of a defect", capsys)
     cv2.imwrite(str(path), mask)
     (data / "defects_config.json").write_text("[{}]")
-    _fails(data, maps, r"defects_config\.json, entry 0 lacks defect_name", caplog)
+    _fails(data, maps, r"defects_config\.json, entry 0 lacks defect_name", capsys)
     (data / "defects_config.json").unlink()
     assert _run(data, maps)["auspro"] is None
     assert "defects_config.json does not exist: sPRO is left out" in caplog.text
 
 
-def test_folders_and_options_that_are_wrong(tmp_path, caplog):
+def test_folders_and_options_that_are_wrong(tmp_path, capsys):
     data, maps = write_category(tmp_path)
-    _fails(data, tmp_path / "nowhere", "--maps .*nowhere is not a folder", caplog)
+    _fails(data, tmp_path / "nowhere", "--maps .*nowhere is not a folder", capsys)
     assert main(["--data", str(data.parent), "--maps", str(maps)]) == 2
-    assert "expected one category's folder" in caplog.text and "name one of thing" in caplog.text
-    _fails(data, maps, "--threshold is nan", caplog, "--threshold", "nan")
-    _fails(data, maps, "holds no maps", caplog, "--good-maps", str(data / "ground_truth"))
-    _fails(data, maps, "false-positive rate is 2", caplog, "--good-maps", str(maps), "--fpr", "2")
-    _fails(data, maps, "interval from 1 draws", caplog, "--bootstrap", "1")
+    said = capsys.readouterr().err
+    assert "expected one category's folder" in said and "name one of thing" in said
+    _fails(data, maps, "--threshold is nan", capsys, "--threshold", "nan")
+    _fails(data, maps, "holds no maps", capsys, "--good-maps", str(data / "ground_truth"))
+    _fails(data, maps, "false-positive rate is 2", capsys, "--good-maps", str(maps), "--fpr", "2")
+    _fails(data, maps, "interval from 1 draws", capsys, "--bootstrap", "1")
 
 
 def test_made_up_category_of_the_benchmark(tmp_path):

@@ -61,12 +61,13 @@ def test_classes_and_further_thresholds(folders, capsys):
     assert "3d@0.5" not in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_frames_of_a_split_need_predictions(folders, caplog):
+def test_frames_of_a_split_need_predictions(folders, capsys):
     (folders / "val.txt").write_text("000003\n000001\n")
     whole = _run(folders, "--split", str(folders / "val.txt"))
     (folders / "pred" / "000003.txt").unlink()
     assert main(_arguments(folders, "--split", str(folders / "val.txt"))) == 2
-    assert "000003.txt does not exist" in caplog.text and "--missing-as-empty" in caplog.text
+    said = capsys.readouterr().err
+    assert "000003.txt does not exist" in said and "--missing-as-empty" in said
     fewer = _run(folders, "--split", str(folders / "val.txt"), "--missing-as-empty")
     (folders / "pred" / "000003.txt").touch()
     assert _run(folders, "--split", str(folders / "val.txt")) == fewer != whole
@@ -94,10 +95,11 @@ def test_without_a_split_the_predicted_frames_count(folders, caplog):
         ("pred", 8, "-1", r"pred/000002.txt line 2: dimensions h w l are -1 .*-1000"),
     ],
 )
-def test_wrong_rows_are_named_by_file_and_line(folders, caplog, kind, column, value, message):
+def test_wrong_rows_are_named_by_file_and_line(folders, capsys, kind, column, value, message):
     _edit(folders / kind / "000002.txt", column, value)
     assert main(_arguments(folders)) == 2
-    assert re.search(message, caplog.text), caplog.text
+    said = capsys.readouterr().err
+    assert re.search(message, said), said
     assert not (folders / "ap.json").exists()
 
 
@@ -111,19 +113,20 @@ def test_wrong_rows_are_named_by_file_and_line(folders, caplog, kind, column, va
         (["--split", "nowhere.txt"], "nowhere.txt does not exist"),
     ],
 )
-def test_wrong_options(folders, caplog, arguments, message):
+def test_wrong_options(folders, capsys, arguments, message):
     assert main(_arguments(folders, *arguments)) == 2
-    assert message in caplog.text
+    assert message in capsys.readouterr().err
 
 
-def test_missing_and_empty_folders_and_labels(folders, caplog):
+def test_missing_and_empty_folders_and_labels(folders, capsys):
     (folders / "none").mkdir()
     assert main(["--gt", str(folders / "gt"), "--pred", str(folders / "nowhere")]) == 2
     assert main(["--gt", str(folders / "gt"), "--pred", str(folders / "none")]) == 2
     (folders / "gt" / "000001.txt").unlink()
     assert main(_arguments(folders)) == 2
+    said = capsys.readouterr().err
     for message in ("nowhere is not a folder", "holds no *.txt", "label file", "000001.txt does not exist"):
-        assert message in caplog.text
+        assert message in said
 
 
 def test_empty_files_are_frames_without_objects(folders):

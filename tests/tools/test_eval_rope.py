@@ -56,17 +56,17 @@ def test_empty_files_are_no_error(folders):
 
 
 @pytest.mark.parametrize("mode", ["compat", "true"])
-def test_missing_predictions(folders, caplog, mode):
+def test_missing_predictions(folders, capsys, mode):
     (folders / "pred" / "000000.txt").unlink()
     assert main(arguments(folders, "--mode", mode)) == 2
-    assert "--missing-as-empty" in caplog.text
+    assert "--missing-as-empty" in capsys.readouterr().err
     assert main(arguments(folders, "--mode", mode, "--missing-as-empty")) == 0
 
 
-def test_missing_ground_plane(folders, caplog):
+def test_missing_ground_plane(folders, capsys):
     (folders / "denorm" / "000000.txt").unlink()
     assert main(arguments(folders)) == 2
-    assert "denorm/000000.txt does not exist" in caplog.text
+    assert "denorm/000000.txt does not exist" in capsys.readouterr().err
 
 
 def test_as_a_command_on_the_golden_frames(shared_dir, repo_dir, tmp_path):

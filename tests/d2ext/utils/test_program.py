@@ -1,0 +1,102 @@
+"""Programs end with a line where their user erred, and with a traceback where they did themselves."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from d2ext.data.loader import SeededMap
+from d2ext.utils.program import DEBUG, UserError, is_user_error, program
+
+
+def in_words(kind: type[Exception] = ValueError, words: str = "size is 3, expected 2"):
+    """A function of this project that refuses something."""
+    module = types.ModuleType("d2ext.made_up")
+    exec("def refuse(error):\n    raise error", module.__dict__)
+    return lambda: module.refuse(kind(words))
+
+
+def caught(action) -> Exception:
+    with pytest.raises(Exception) as info:
+        action()
+    return info.value
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        in_words(),
+        in_words(FileNotFoundError),
+        lambda: open("/nowhere/at/all"),  # noqa: SIM115
+        lambda: Path("/").read_text(),
+        lambda: b"\xff".decode("utf-8"),
+        lambda: json.loads("{"),
+    ],
+)
+def test_errors_of_a_user(action, capsys):
+    assert is_user_error(caught(action))
+    assert program(action)() == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda: np.zeros(3) + np.zeros(2),  # ValueError in C
+        lambda: torch.distributions.Normal(0.0, -1.0),  # ValueError that torch raises
+        lambda: int("a"),
+        in_words(KeyError),
+        in_words(RuntimeError),
+    ],
+)
+def test_errors_of_the_program_keep_their_traceback(action):
+    error = caught(action)
+    assert not is_user_error(error)
+    with pytest.raises(type(error)):
+        program(action)()
+
+
+def test_debugging_keeps_all_tracebacks(monkeypatch):
+    monkeypatch.setenv(DEBUG, "1")
+    with pytest.raises(ValueError, match="expected 2"):
+        program(in_words())()
+
+
+def test_exit_codes_and_arguments():
+    assert program(lambda code: code)(3) == 3
+    assert program(lambda: {"bbox": {"AP": 1.0}})() == 0
+    assert program(lambda: None)() == 0
+
+
+def test_words_come_through_workers_of_a_loader(capsys):
+    refuse = in_words(words="picture a.png is cut off\nfetch it again")
+    loader = DataLoader(
+        SeededMap([{"file_name": "a.png"}], lambda record: refuse()), sampler=[(0, 1)], batch_size=1, num_workers=1
+    )
+    with pytest.raises(UserError, match="Original Traceback"):
+        next(iter(loader))
+    assert program(lambda: next(iter(loader)))() == 2
+    assert capsys.readouterr().err == "error: picture a.png is cut off\nfetch it again\n"
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_train_net_tells_in_a_line(repo_dir, tmp_path, processes):
+    line = [sys.executable, "train_net.py", "--num-gpus", processes, "--dist-url", "auto", "--config-file"]
+    line += ["configs/efficientad/own_pictures.yaml", "OUTPUT_DIR", str(tmp_path), "MODEL.EFFICIENT_AD.SIZE", "huge"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr + done.stdout
+    assert "MODEL.EFFICIENT_AD.SIZE is 'huge': choose one of small, medium" in done.stderr
+    if processes == "1":
+        environment[DEBUG] = "1"
+        done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 1 and "Traceback" in done.stderr
