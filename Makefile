@@ -23,7 +23,8 @@ define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
 
-.PHONY: setup demo teacher test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit
+.PHONY: setup demo teacher test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit \
+	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec
 
 setup: $(VENV)/.ready-dev
 
@@ -76,6 +77,32 @@ bench-diffusion-overfit: setup
 bench-pose-overfit: setup
 	$(say_allocator)
 	$(FAST) $(PY) -m tools.bench_pose_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+
+# Of EfficientAD: TEACHER=file of `make teacher` or a published one, STEPS=number, KEYS="KEY VALUE ..." of the config.
+AUTOENCODERS ?= conv linear_attention softmax_attention
+KINDS ?= linear_attention softmax_attention gated_linear_attention
+CROSS = conv-64 $(foreach size,64 256 0,$(KINDS:%=%-$(size)))
+MVTEC_DATA = $(or $(DATA),$(error name the folder above the categories: make $@ DATA=.../mvtec_ad))
+AD_OPTIONS = $(if $(TEACHER),--teacher $(TEACHER)) $(if $(STEPS),--steps $(STEPS)) $(KEYS)
+
+bench-efficientad-screw: setup
+	$(say_allocator)
+	for seed in $(SEEDS); do for variant in neighbours $(AUTOENCODERS); do \
+		$(FAST) $(PY) -m tools.bench_efficientad_screw --data $(MVTEC_DATA) --variant $$variant --seed $$seed $(AD_OPTIONS) \
+		|| exit 1; \
+	done; done
+
+bench-efficientad-loco: SEEDS = 1 2 3
+bench-efficientad-loco: setup $(TOY_LOCO_DONE)
+	$(say_allocator)
+	for seed in $(SEEDS); do for variant in $(CROSS); do \
+		$(FAST) $(PY) -m tools.bench_efficientad_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
+	done; done
+
+bench-efficientad-mvtec: setup
+	$(say_allocator)
+	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_efficientad_mvtec --data $(MVTEC_DATA) --seed $$seed $(AD_OPTIONS) \
+		|| exit 1; done
 
 clean:
 	rm -rf output build dist *.egg-info
