@@ -14,7 +14,15 @@ from d2ext.data.loader import build_test_loader
 from d2ext.utils.progress import track
 from d2ext.utils.rng import preserve_rng
 
-from .calibration import Moments, Quantiles, check_quantiles, decision_threshold, maps_for_quantiles
+from .calibration import (
+    MAP_END,
+    Moments,
+    Quantiles,
+    check_quantiles,
+    decision_threshold,
+    maps_for_quantiles,
+    pictures_needed,
+)
 from .dataset import validation_name
 from .detector import EfficientAD
 from .teacher import load_teacher
@@ -23,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 MAP_NAMES = ("student-teacher", "autoencoder")
 FEW_IMAGES = 10
+# Of the threshold, so that a good picture that lies on it does not cross it by the rounding of another batch size.
+ROUNDING = 1e-4
 # Entries of the state dict that calibration makes, not training.
 CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "state.", "puad.")
 
@@ -105,16 +115,35 @@ def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> Non
         model.puad.standardise(distances, scores.to(model.device))
         scores = model.puad.combine(distances, scores.to(model.device))
     threshold = decision_threshold(scores.tolist(), false_positive_rate)
+    threshold += ROUNDING * max(abs(threshold), MAP_END)
     model.state.set_map_quantiles(torch.tensor(pairs), threshold)
-    if len(scores) < max(FEW_IMAGES, 1 / false_positive_rate - 1):
+    _warn_of_scores(model, scores.tolist(), false_positive_rate)
+    logger.info("Calibrated on %d good pictures: quantiles %s, threshold %.6g", len(scores), pairs, threshold)
+
+
+def _warn_of_scores(model: EfficientAD, scores: list[float], false_positive_rate: float) -> None:
+    """Say where a threshold from these scores of good pictures promises little."""
+    count, needed = len(scores), pictures_needed(false_positive_rate)
+    if count < needed:
         logger.warning(
-            "Calibrated on %d good picture(s): a false-positive rate of %.3g needs %d or more; the threshold is the "
-            "largest score among them",
-            len(scores),
+            "Calibrated on %d good picture(s): a false-positive rate of %.3g needs %d or more. The threshold is the "
+            "largest score among them, which about %.2g of all good pictures exceed",
+            count,
             false_positive_rate,
-            round(1 / false_positive_rate) - 1,
+            needed,
+            1 / (count + 1),
         )
-    logger.info("Calibrated on %d good pictures: quantiles %s, threshold %.4f", len(scores), pairs, threshold)
+    elif count < FEW_IMAGES:
+        logger.warning("Calibrated on %d good pictures: the quantiles of so few maps are rough", count)
+    flat = sum(score <= 0 for score in scores)
+    if model.puad is None and model.compat == "nelson1425" and 2 * flat > count:
+        logger.warning(
+            "In %d of %d good pictures nothing exceeds the border of the map, which COMPAT nelson1425 sets to 0, and "
+            "their scores are 0: the maps hardly change from place to place, as those of a model that has not learned "
+            "yet. Train longer; COMPAT paper sets no border",
+            flat,
+            count,
+        )
 
 
 def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None:
@@ -177,15 +206,19 @@ class Calibration(HookBase):
 def calibrate(cfg, model: EfficientAD) -> None:
     """Calibrate the maps of a model with the good validation pictures that a config names."""
     node = cfg.MODEL.EFFICIENT_AD
-    names = node.VALIDATION or [validation_name(name) for name in cfg.DATASETS.TRAIN]
     measure_maps(
         model,
-        Pictures(cfg, names),
+        Pictures(cfg, calibration_names(cfg)),
         quantiles=node.CALIBRATION.QUANTILES,
         false_positive_rate=node.CALIBRATION.FALSE_POSITIVE_RATE,
         method=node.CALIBRATION.METHOD,
         training=Pictures(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
     )
+
+
+def calibration_names(cfg) -> list[str]:
+    """The data sets of good pictures that maps are calibrated on."""
+    return list(cfg.MODEL.EFFICIENT_AD.VALIDATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
 
 
 class Pictures:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from d2ext.utils.io import atomic_write
 from tools.bench_diffusion_toy3d import BENCH, CONFIGS, TILTS_DEG
 from tools.differences_toy3d import differences
+from tools.markdown import table, write_page
 from tools.records import RESULTS, read_record
 
 RUNS = {"ddim1": "DDIM, 1 step", "ddim4": "DDIM, 4 steps", "restart4": "restart, 4 steps"}
@@ -55,11 +55,7 @@ def write_tables() -> Path:
         formulations(records),
         differences(sorted({seed for _, seed in records})),
     ]
-    path = RESULTS / BENCH / "table.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "w") as file:
-        file.write("\n\n".join("\n".join(lines) for lines in sections if lines) + "\n")
-    return path
+    return write_page(RESULTS / BENCH / "table.md", sections)
 
 
 def load_records() -> Records:
@@ -88,15 +84,6 @@ def value(metrics: Metrics, task: str, key: str, digits: int = 1, sign: str = ""
     """A figure as text, "-" where there is none."""
     number = metrics.get(task, {}).get(key)
     return "-" if number is None or math.isnan(number) else f"{number:{sign}.{digits}f}"
-
-
-def table(title: str, note: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown section; none without rows."""
-    rows = list(rows)
-    if not rows:
-        return []
-    lines = [f"## {title}", "", *([note, ""] if note else [])]
-    return lines + [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def rows_of(

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -26,12 +27,13 @@ def train_to_end(cfg: CfgNode, config: str) -> tuple[int, dict]:
     return trainer.start_iter, trainer.train()
 
 
-def train_once(cfg: CfgNode, config: str, bench: str, name: str, command: str) -> Path:
+def train_once(cfg: CfgNode, config: str, bench: str, name: str, command: str, **more: Any) -> Path:
     """Train unless there is a final checkpoint, and keep a record of the training.
 
     Args:
         bench, name: of the record.
         command: as a user would type it.
+        more: further entries of the record.
     Returns:
         the final checkpoint.
     """
@@ -45,6 +47,7 @@ def train_once(cfg: CfgNode, config: str, bench: str, name: str, command: str) -
             bench, name, config=config, seed=cfg.SEED, command=command,
             metrics={"total_loss": steps[-1]["total_loss"], "steps": cfg.SOLVER.MAX_ITER},
             seconds=float(np.mean([line["time"] for line in steps])) * cfg.SOLVER.MAX_ITER,
+            **more,
         )  # fmt: skip
     return weights
 

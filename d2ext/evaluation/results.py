@@ -19,14 +19,21 @@ def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
         ValueError: a value is not a number, text or a mapping of those.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _plain(results, where="results"))
+    write_json(path, plain(results, "results"))
 
 
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str) -> Any:
+    """Numbers, text and mappings of those as JSON holds them, see `write_results`.
+
+    Args:
+        where: what to call the value in messages.
+    Raises:
+        ValueError: it holds something else.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): plain(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if hasattr(value, "item"):  # scalars of numpy and torch
         try:
             value = value.item()

@@ -1,0 +1,66 @@
+"""EfficientAD on generated kits of fasteners: kinds of attention crossed with bottlenecks, in short runs.
+
+python -m tools.bench_efficientad_loco --variant linear_attention-64 --seed 1     train and test
+python -m tools.bench_efficientad_loco --table                                    the tables of all records
+
+A variant is AUTOENCODER-BOTTLENECK; 0 is no bottleneck, conv-64 the published autoencoder. The data is
+toy_loco/fastener_kit (datasets/README.md), or --data with the folder fastener_kit. 300 steps are far from convergence:
+the runs compare variants at equal steps and say nothing of what each reaches. An interrupted run goes on where it was.
+Records go to results/efficientad_loco/.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from d2ext.utils.program import program
+from efficientad.autoencoder import AUTOENCODERS
+from efficientad.dataset import split_name
+from tools.anomaly_study.results import train_and_test
+from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run
+from tools.records import record_path
+
+BENCH, CATEGORY = "efficientad_loco", "fastener_kit"
+CONFIGS = "configs/efficientad/toy_loco"
+BOTTLENECKS = (64, 256, 0)
+VARIANTS = [f"{kind}-{size}" for size in BOTTLENECKS for kind in AUTOENCODERS]
+STEPS = 300
+
+
+def open_study(args: argparse.Namespace) -> Run:
+    """The run that the arguments ask for.
+
+    Raises:
+        FileNotFoundError, ValueError: data, teacher or config cannot be used.
+    """
+    kind, bottleneck = args.variant.split("-")
+    opts: list[object] = ["MODEL.EFFICIENT_AD.BOTTLENECK", bottleneck]
+    arguments = f"--variant {args.variant}"
+    if args.data is not None:
+        data = category_name(args.data, CATEGORY)
+        opts += ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{split_name(data, 'test')}',)"]
+        arguments = f"--data {args.data} {arguments}"
+    args.steps = args.steps or STEPS
+    return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", args.variant, opts, args, arguments, parts=2)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"with the folder {CATEGORY}, or that folder")
+    parser.add_argument("--variant", choices=VARIANTS, default="linear_attention-64")
+    add_arguments(parser, str(STEPS))
+    args = parser.parse_args(argv)
+    if args.seed is not None:
+        run = open_study(args)
+        train_and_test(run)
+        print(f"records: {record_path(BENCH, run.name).parent}")
+    if args.table or args.seed is not None:
+        from tools.tables_efficientad import write_loco_tables
+
+        print(f"tables: {write_loco_tables()}")
+
+
+if __name__ == "__main__":
+    sys.exit(program(main)())
