@@ -206,9 +206,10 @@ def check_quantiles(start: float, end: float, name: str) -> None:
 def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> float:
     """A score that good pictures exceed with at most the given probability.
 
-    The ceil((1 - rate) * (n + 1))-th smallest of n scores of good pictures: the conformal bound, which holds for the
-    next good picture whatever the distribution. With fewer than 1 / rate pictures no score can promise that; then it is
-    the largest one.
+    What scores above it, not at it, is to be called anomalous. It is the ceil((1 - rate) * (n + 1))-th smallest of n
+    scores of good pictures: the conformal bound, which holds for the next good picture whatever the distribution. With
+    fewer than `pictures_needed(rate)` no score can promise that; then it is the largest one, which the next good
+    picture exceeds with a probability of 1 / (n + 1).
 
     Raises:
         ValueError: no score, or a rate out of range.
@@ -221,6 +222,11 @@ def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> f
     # Rounded before the ceiling: 0.95 * 20 is 19.000000000000004 in some orders of multiplication.
     rank = math.ceil(round((1 - false_positive_rate) * (len(ordered) + 1), 9))
     return ordered[min(rank, len(ordered)) - 1]
+
+
+def pictures_needed(false_positive_rate: float) -> int:
+    """How many good pictures a threshold for this rate takes: 99 for 0.01."""
+    return max(1, math.ceil(round(1 / false_positive_rate - 1, 9)))
 
 
 def maps_for_quantiles(maps: Tensor, compat: str, border: int, input_size: tuple[int, int]) -> Tensor:

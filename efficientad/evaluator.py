@@ -1,5 +1,6 @@
 """Evaluation of anomaly maps as Detectron2 runs it, after training and with --eval-only."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from .map_files import MAP_SUFFIXES, score_file, write_map
 from .protocol import evaluate
 from .spro import CONFIG_FILE, read_defects_config
 
+logger = logging.getLogger(__name__)
+
 MAP_FOLDER = "anomaly_maps"
 # Bounds of intervals beside these metrics; the others are in anomaly.json.
 HEADLINES = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "pixel_f1_max")
@@ -31,7 +34,8 @@ class AnomalyEvaluator(DatasetEvaluator):
     every limit, "f1_max", "pixel_f1_max"; bounds of the 95 % interval over images as "image_auroc_low",
     "image_auroc_high", ...; where the model gives "anomaly_threshold" with its maps, "good_threshold",
     "f1_at_good_threshold" and "pixel_f1_at_good_threshold". What the data cannot tell (no masks, no good images) is
-    NaN. OUTPUT_DIR/anomaly.json has the same nested as tools/eval_anomaly.py writes it, with all intervals.
+    NaN. OUTPUT_DIR/anomaly.json has the same nested as tools/eval_anomaly.py writes it, with all intervals, and the
+    "teacher" of the model, without which results do not compare.
 
     Args:
         category_root: folder with defects_config.json, which sPRO needs; None or one without that file leaves sPRO out.
@@ -67,6 +71,7 @@ class AnomalyEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         self._images: list[ImageScores] = []
         self._threshold: float | None = None
+        self._teacher = ""
         self._score_is_of_map = True
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -75,8 +80,8 @@ class AnomalyEvaluator(DatasetEvaluator):
         Args:
             inputs: dataset dicts with file_name, defect ("good" or its kind) and mask_files; with "ignore_file" the
                 pixels that are not 0 in it count in no metric of pixels, unless they are in a mask.
-            outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score, and
-                "map_score" where the score is more than the maximum of the map.
+            outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score,
+                "map_score" where the score is more than the maximum of the map, and "teacher", where it comes from.
         Raises:
             ValueError: a map is not finite, or not of the size of the image and its masks.
         """
@@ -90,6 +95,7 @@ class AnomalyEvaluator(DatasetEvaluator):
             score = float(output["anomaly_score"]) if "anomaly_score" in output else None
             if "anomaly_threshold" in output and math.isfinite(output["anomaly_threshold"]):
                 self._threshold = float(output["anomaly_threshold"])
+            self._teacher = output.get("teacher", self._teacher)
             self._score_is_of_map &= "map_score" not in output
             self._images.append(
                 score_file(
@@ -121,21 +127,24 @@ class AnomalyEvaluator(DatasetEvaluator):
         Raises:
             ValueError: no image, or some anomalous images have masks and others none.
         """
-        images, threshold = self._images, self._threshold
+        images, threshold, teacher = self._images, self._threshold, self._teacher
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather((images, threshold), dst=0)
+            gathered = comm.gather((images, threshold, teacher), dst=0)
             if not comm.is_main_process():
                 return {}
-            images = [image for part, _ in gathered for image in part]
-            threshold = next((value for _, value in gathered if value is not None), None)
+            images = [image for part, _, _ in gathered for image in part]
+            threshold = next((value for _, value, _ in gathered if value is not None), None)
+            teacher = next((name for _, _, name in gathered if name), "")
         results = evaluate(images, self.types is not None, threshold)
         if not self._score_is_of_map and threshold is not None:
             results["pixel_f1_at_good_threshold"] = float("nan")  # the threshold is no value of the map
         if self.draws:
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
+        if teacher:
+            logger.info("Anomaly results of a model with the teacher %s", teacher)
         if self.output_dir:
-            write_results(self.output_dir / "anomaly.json", results)
+            write_results(self.output_dir / "anomaly.json", {"teacher": teacher, **results} if teacher else results)
         return {"anomaly": flat_metrics(results)}
 
 

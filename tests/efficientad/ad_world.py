@@ -1,4 +1,4 @@
-"""A tiny data set in the MVTec AD layout, a narrow model, and a config for both."""
+"""A tiny data set in the MVTec AD layout, narrow models, and a config for both."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,11 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
+from detectron2.modeling import build_model
 
 from d2ext.config import make_cfg
+from efficientad.calibrate import measure_maps, measure_teacher
+from efficientad.detector import EfficientAD
 from efficientad.pdn import LAYERS
 
 SIDE = 128
@@ -77,3 +80,18 @@ def entries(count: int = 2, side: int | tuple[int, int] = SIDE, seed: int = 0, *
         {"image": torch.rand(3, height, width, generator=generator) * 255, "height": height, "width": width, **more}
         for _ in range(count)
     ]
+
+
+def build(*pairs, seed: int = 0) -> EfficientAD:
+    """An untrained model of `small_cfg`."""
+    torch.manual_seed(seed)
+    return build_model(small_cfg(*pairs))
+
+
+def calibrated(*pairs, batches: list[list[dict]] | None = None, seed: int = 0) -> EfficientAD:
+    """The same in eval mode, calibrated on batches of model inputs."""
+    model = build(*pairs, seed=seed)
+    batches = batches or [[entry] for entry in entries(4, seed=1)]
+    measure_teacher(model, batches, "a random teacher")
+    measure_maps(model, batches, training=batches)
+    return model.eval()

@@ -1,4 +1,4 @@
-"""Streaming statistics against numpy and torch, degenerate data, thresholds, the three orders of map operations."""
+"""Streaming statistics against numpy and torch, degenerate data, the three orders of map operations."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from efficientad.calibration import (
     Moments,
     Quantiles,
     check_quantiles,
-    decision_threshold,
     finish_map,
     maps_for_quantiles,
     normalise_map,
@@ -129,21 +128,6 @@ def test_equal_quantiles_are_refused(start, end):
     with pytest.raises(ValueError, match=r"autoencoder map.*VALIDATION"):
         check_quantiles(start, end, "autoencoder")
     check_quantiles(1.0, 1.01, "autoencoder")
-
-
-def test_threshold_keeps_its_promise():
-    rng = np.random.default_rng(0)
-    rates = []
-    for _ in range(400):
-        scores = rng.normal(size=60)
-        rates.append((rng.normal(size=100) > decision_threshold(scores[:59], 0.1)).mean())
-    assert np.mean(rates) == pytest.approx(0.1, abs=0.01)
-    assert decision_threshold([3.0, 1.0, 2.0], 0.01) == 3.0  # too few to promise 1 %
-    assert decision_threshold(list(range(19)), 0.05) == 18
-    with pytest.raises(ValueError, match="no score"):
-        decision_threshold([], 0.1)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        decision_threshold([1.0], 0)
 
 
 def test_normalised_quantiles_are_0_and_a_tenth():

@@ -90,6 +90,24 @@ def test_threshold_of_the_model_gives_f1_at_it(tmp_path):
     assert math.isnan(combined.pop("pixel_f1_at_good_threshold")) and results.items() >= combined.items()
 
 
+def test_the_teacher_is_named_beside_the_results(tmp_path, caplog):
+    data, maps = write_category(tmp_path)
+    pairs = _batches(data, maps)
+    evaluator = AnomalyEvaluator(str(data), str(tmp_path), draws=0)
+    with caplog.at_level("INFO"):
+        plain = _run(evaluator, pairs)
+    assert "teacher" not in json.loads((tmp_path / "anomaly.json").read_text()) and "teacher" not in caplog.text
+    for _, outputs in pairs:
+        outputs["teacher"] = "teacher_small.pth (0123abcd)"
+    with caplog.at_level("INFO"):
+        results = _run(evaluator, pairs)
+    written = json.loads((tmp_path / "anomaly.json").read_text())
+    assert written["teacher"] == "teacher_small.pth (0123abcd)" and "teacher_small.pth (0123abcd)" in caplog.text
+    assert results == plain and written["image_auroc"] == results["anomaly"]["image_auroc"], "metrics are numbers"
+    assert _run(evaluator, _batches(data, maps)) == plain
+    assert "teacher" not in json.loads((tmp_path / "anomaly.json").read_text()), "reset forgets it"
+
+
 def test_score_of_the_model_counts_not_the_maximum(tmp_path):
     data, maps = write_category(tmp_path)
     pairs = _batches(data, maps)
