@@ -1,0 +1,18 @@
+"""What EfficientAD on time-space pictures has to beat: rules, a forest on features of vehicles, principal components.
+
+All are fitted on windows of good traffic alone and give a score for a window, so that one evaluation serves them all.
+"""
+
+from .forest import VehicleForest
+from .pca import PatchPca, PicturePca
+from .rules import KinematicRules
+from .window import Baseline, Window
+
+__all__ = ["BASELINES", "Baseline", "KinematicRules", "PatchPca", "PicturePca", "VehicleForest", "Window"]
+
+BASELINES: dict[str, type[Baseline]] = {
+    "rules": KinematicRules,
+    "isolation_forest": VehicleForest,
+    "pca": PicturePca,
+    "patch_pca": PatchPca,
+}
