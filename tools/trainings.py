@@ -42,11 +42,12 @@ def train_once(cfg: CfgNode, config: str, bench: str, name: str, command: str, *
         train_to_end(cfg, config)
     if read_record(bench, name) is None:
         lines = [json.loads(line) for line in (weights.parent / "metrics.json").read_text().splitlines()]
-        steps = [line for line in lines if "time" in line]
+        losses = [line["total_loss"] for line in lines if "total_loss" in line]
+        times = [line["time"] for line in lines if "time" in line] or [0.0]  # not measured in the first three steps
         write_record(
             bench, name, config=config, seed=cfg.SEED, command=command,
-            metrics={"total_loss": steps[-1]["total_loss"], "steps": cfg.SOLVER.MAX_ITER},
-            seconds=float(np.mean([line["time"] for line in steps])) * cfg.SOLVER.MAX_ITER,
+            metrics={"total_loss": losses[-1], "steps": cfg.SOLVER.MAX_ITER},
+            seconds=float(np.mean(times)) * cfg.SOLVER.MAX_ITER,
             **more,
         )  # fmt: skip
     return weights

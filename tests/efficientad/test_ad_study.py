@@ -10,17 +10,21 @@ from ad_world import narrow_networks, write_category
 from sklearn.metrics import roc_auc_score
 
 from efficientad.pdn import PDN
+from tools import bench_efficientad_loco as loco
+from tools import bench_efficientad_mvtec as mvtec
 from tools import bench_efficientad_screw as screw
 from tools import records
 from tools.anomaly_study.draws import read_draws
 from tools.anomaly_study.pictures import choose
 from tools.anomaly_study.runs import find_teacher
 
+TYPES = ("logical_anomalies", "structural_anomalies")
 TINY = """
 _BASE_: "{base}"
 MODEL:
   DEVICE: "cpu"
   EFFICIENT_AD:
+    AUTOENCODER: "{kind}"
     OUT_CHANNELS: 8
     ATTENTION_DIM: 16
     ATTENTION_HEADS: 2
@@ -39,20 +43,39 @@ def narrow():
 
 @pytest.fixture(scope="module")
 def place(narrow, tmp_path_factory, repo_dir):
-    """A working folder with data in mvtec/screw, a tiny config, a teacher."""
+    """A working folder with data in mvtec and kits, tiny configs, a teacher."""
     folder = tmp_path_factory.mktemp("study")
     write_category(folder / "mvtec").rename(folder / "mvtec" / "screw")
+    write_category(folder / "mvtec", num_train=4, num_test=2)
+    write_kit(folder / "kits")
     base = repo_dir / "configs" / "efficientad" / "Base-EfficientAD.yaml"
-    (folder / "tiny.yaml").write_text(TINY.format(base=base))
+    for kind in ("linear_attention", "softmax_attention"):
+        (folder / f"{kind}.yaml").write_text(TINY.format(base=base, kind=kind))
     torch.manual_seed(0)
     torch.save(PDN("small", 8).state_dict(), folder / "teacher.pth")
     return folder
 
 
+def write_kit(root) -> None:
+    """Both types of anomalies of MVTec LOCO, a mask folder each."""
+    category = write_category(root).rename(root / "fastener_kit")
+    for kind in TYPES:
+        shutil.copytree(category / "test" / "blot", category / "test" / kind)
+        for mask in (category / "ground_truth" / "blot").glob("*.png"):
+            target = category / "ground_truth" / kind / mask.name.removesuffix("_mask.png") / "000.png"
+            target.parent.mkdir(parents=True)
+            shutil.copy(mask, target)
+    shutil.rmtree(category / "test" / "blot")
+    shutil.rmtree(category / "ground_truth" / "blot")
+    entry = {"defect_name": "blot", "pixel_value": 255, "saturation_threshold": 1.0, "relative_saturation": True}
+    (category / "defects_config.json").write_text(json.dumps([entry]))
+
+
 @pytest.fixture(autouse=True)
 def here(place, monkeypatch):
     monkeypatch.chdir(place)
-    monkeypatch.setattr(screw, "CONFIG", "tiny.yaml")
+    monkeypatch.setattr(screw, "CONFIG", "linear_attention.yaml")
+    monkeypatch.setattr(loco, "CONFIGS", ".")
     return place
 
 
@@ -112,11 +135,48 @@ def test_own_keys_make_another_run(here):
     assert "BOTTLENECK 8" in read(f"{names[0]}/final")["config"]["keys"]
 
 
+def test_loco_crosses_attention_and_bottleneck(here):
+    for variant in ("linear_attention-64", "softmax_attention-0"):
+        loco.main(["--data", "kits", "--variant", variant, "--seed", "2", "--steps", "2", "--teacher", "teacher.pth"])
+    results = {}
+    for variant in ("linear_attention-64", "softmax_attention-0"):
+        (path,) = records.RESULTS.glob(f"efficientad_loco/teacher_*/{variant}_seed2_2steps/final.json")
+        results[variant] = json.loads(path.read_text())
+        assert f"BOTTLENECK {variant.split('-')[1]}" in results[variant]["config"]["keys"]
+        assert results[variant]["data"] == "loco:kits/fastener_kit"
+        assert set(results[variant]["metrics"]["auspro"]) == {*TYPES, "mean"}
+        draws = read_draws(path.with_suffix(".npz"))
+        assert {"auspro/mean/0.05", "image_auroc_by_type/mean"} <= set(draws.metrics)
+        assert "auspro/mean/0.3" not in draws.metrics  # kept small
+    assert results["linear_attention-64"]["metrics"]["losses"] != results["softmax_attention-0"]["metrics"]["losses"]
+    page = (records.RESULTS / "efficientad_loco" / "table.md").read_text()
+    assert "| linear attention, bottleneck 64 | 2 |" in page and "| softmax attention, no bottleneck | 2 |" in page
+
+
+def test_every_category_once(here, capsys):
+    arguments = ["--data", "mvtec", "--config-file", "linear_attention.yaml", "--seed", "1", "--steps", "2"]
+    arguments += ["--teacher", "teacher.pth"]
+    mvtec.main([*arguments, "--category", "tiles"])
+    assert "category 1/1: tiles, image_auroc" in capsys.readouterr().out
+    mvtec.main(arguments)
+    said = capsys.readouterr().out
+    assert "category 1/2: screw, image_auroc" in said and "category 2/2: tiles, done already" in said
+    names = sorted(path.parent.name for path in records.RESULTS.glob("efficientad_mvtec/*/*/*/final.json"))
+    assert names == ["screw", "tiles"]
+    assert "**mean of 2**" in (records.RESULTS / "efficientad_mvtec" / "table.md").read_text()
+    with pytest.raises(FileNotFoundError, match="--category bolt: mvtec holds screw, tiles"):
+        mvtec.main([*arguments, "--category", "bolt"])
+    with pytest.raises(FileNotFoundError, match="no category"):
+        mvtec.main(["--data", "kits/fastener_kit", "--seed", "1"])
+
+
 def test_bad_arguments(here):
     with pytest.raises(FileNotFoundError, match="make teacher IMAGES=mvtec/screw/train"):
         screw.main(["--data", "mvtec", "--seed", "1"])
     with pytest.raises(FileNotFoundError, match=r"gone\.pth does not exist"):
         screw.main(["--data", "mvtec", "--seed", "1", "--teacher", "gone.pth"])
+    with pytest.raises(SystemExit):
+        screw.main(["--seed", "1"])
     with pytest.raises(FileNotFoundError, match="train/good"):
         screw.main(["--data", "nowhere", "--seed", "1", "--teacher", "teacher.pth"])
     with pytest.raises(ValueError, match="this teacher has 8 channels"):

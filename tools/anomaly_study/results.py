@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,8 +145,9 @@ def training_figures(folder: Path) -> dict[str, Mapping[str, float] | float]:
     """Last losses (medians of 20 steps) and seconds a step from the log of a training; {} without one."""
     path = folder / "metrics.json"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    steps = [line for line in lines if "time" in line]
+    steps = [line for line in lines if "total_loss" in line]
     if not steps:
         return {}
+    times = [line["time"] for line in steps if "time" in line]  # not measured in the first three steps
     losses = {key: value for key, value in steps[-1].items() if "loss" in key}
-    return {"losses": losses, "seconds_per_step": float(np.median([line["time"] for line in steps]))}
+    return {"losses": losses, "seconds_per_step": float(np.median(times)) if times else math.nan}
