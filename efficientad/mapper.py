@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from d2ext.data.registry import MAPPER_REGISTRY
-from d2ext.utils.picture import open_picture
+from d2ext.utils.picture import open_rgb
 
 from .layouts import is_picture
 
@@ -19,7 +19,6 @@ JITTERS = {
     "saturation": ImageEnhance.Color,
 }
 PENALTY_GRAYSCALE = 0.3  # share of penalty pictures without colour
-SIXTEEN_BIT = 65535
 
 
 @MAPPER_REGISTRY.register()
@@ -55,7 +54,7 @@ class EfficientADMapper:
                 values that are no colours.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        picture = read_rgb(dataset_dict["file_name"], _entry(dataset_dict))
+        picture = open_rgb(dataset_dict["file_name"], _entry(dataset_dict))
         _check_size(dataset_dict, picture)
         height, width = self.size if all(self.size) else picture.size[::-1]
         resized = picture.resize((width, height), Image.Resampling.BILINEAR)
@@ -74,34 +73,6 @@ class EfficientADMapper:
         return JITTERS[kind](picture).enhance(np.random.uniform(*self.jitter_range))
 
 
-def read_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:
-    """A picture as 8-bit RGB.
-
-    16-bit grey is scaled by 255 / 65535 whatever values it has, floating-point grey by 255; grey ones get three equal
-    channels, transparency is dropped.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no picture, cut off, NaN or infinite, or numbers out of range.
-    """
-    picture = open_picture(path, entry)
-    if not picture.mode.startswith(("I", "F")):
-        # A palette's transparent entry is a colour like the others here.
-        return picture.convert("RGB")
-    values = np.asarray(picture).astype(np.float64)
-    if not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
-        raise ValueError(f"image {path} has {count} pixel(s) that are NaN or infinite; repair or leave out the picture")
-    highest = 1 if picture.mode == "F" else SIXTEEN_BIT
-    if values.min() < 0 or values.max() > highest:
-        raise ValueError(
-            f"image {path} (mode {picture.mode}) has values from {values.min():g} to {values.max():g}, expected 0 to "
-            f"{highest}; store it as 8 or 16 bit"
-        )
-    grey = Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
-    return grey.convert("RGB")
-
-
 def to_tensor(picture: Image.Image) -> torch.Tensor:
     """(3, H, W) float32, 0..255."""
     values = np.asarray(picture).transpose(2, 0, 1).astype(np.float32)
@@ -113,7 +84,7 @@ def penalty_picture(path: Path, height: int, width: int) -> Image.Image:
 
     Source: the published training code; random draws come from numpy's global state.
     """
-    picture = read_rgb(path).resize((2 * width, 2 * height), Image.Resampling.BILINEAR)
+    picture = open_rgb(path).resize((2 * width, 2 * height), Image.Resampling.BILINEAR)
     if np.random.uniform() < PENALTY_GRAYSCALE:
         picture = picture.convert("L").convert("RGB")
     # Rounded as torchvision's CenterCrop rounds.

@@ -1,12 +1,16 @@
-"""Detect objects in pictures and videos, and write annotated copies and one JSON file of all predictions.
+"""Run a model over pictures and videos, and write annotated copies and one file of all that was found.
 
     python -m tools.demo --config-file configs/diffusion_det/coco/resnet50.yaml \\
         --input street.jpg "frames/*.png" clip.mp4 --output output/pictures \\
         [--confidence 0.5] [--calib FILE|DIR [--denorm FILE|DIR]] MODEL.WEIGHTS model.pth [KEY VALUE ...]
 
-OUTPUT/predictions.json holds COCO results ({"image_id", "category_id", "bbox": [x, y, width, height], "score"}) with
-the file name and, for videos, the frame's number. A file that cannot be read is reported, the others are worked off,
-and the exit code is 1.
+Of a detector OUTPUT/predictions.json holds COCO results ({"image_id", "category_id", "bbox": [x, y, width, height],
+"score"}) with the file name and, for videos, the frame's number. A file that cannot be read is reported, the others are
+worked off, and the exit code is 1; it is 2 where the model or the options are wrong.
+
+Models of anomalies give heat maps, in the same colours for all pictures, and OUTPUT/scores.csv with a line for each:
+file, (frame,) score, threshold, verdict, teacher. A picture is anomalous if its score is above the threshold that was
+calibrated on good pictures.
 
 Models that estimate 3D need the camera: --calib is a file with a line "P2: 12 numbers", --denorm one with the ground
 plane "a b c d" (a x + b y + c z + d = 0, camera frame), each for all inputs, or a folder that holds STEM.txt for each.
@@ -29,85 +33,22 @@ if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 
 from d2ext.config import setup_cfg
-from d2ext.data import class_names_of
-from d2ext.engine import Predictor
 from d2ext.structures import Camera
-from d2ext.utils.io import write_json
 from d2ext.utils.picture import read_picture, write_picture
+from d2ext.utils.program import program
 from d2ext.utils.progress import track
-from d2ext.visualization import draw_scene, fit_view
-from tools.scenes import CameraFiles, objects_of, poses_of
+from tools.annotators import Annotator
+from tools.scenes import CameraFiles
 
 logger = logging.getLogger("d2ext.demo")
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
-VIDEO_RANGE_M = 100.0  # of the view from above: all frames of a video need the same
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 # First parts of config keys: with them KEY VALUE pairs are told from the names of inputs before them.
 KEY_ROOTS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "MODEL_EMA", "SEED", "OUTPUT_DIR")
-
-
-class Annotator:
-    """Predicts, draws, and collects what was predicted.
-
-    Args:
-        cfg: frozen config with MODEL.WEIGHTS.
-        confidence: predictions below are neither drawn nor written.
-    """
-
-    def __init__(self, cfg: CfgNode, confidence: float):
-        self.predict = Predictor(cfg)
-        self.confidence = confidence
-        self.class_names, self.category_ids = class_lists(cfg)
-        self.results: list[dict] = []
-        self.num_images = 0
-
-    def __call__(
-        self, image_bgr: np.ndarray, camera: Camera | None = None, fixed_view: bool = False, **origin
-    ) -> np.ndarray:
-        """The annotated copy of a (H, W, 3) uint8 BGR picture.
-
-        Args:
-            camera: that took it, for models that estimate 3D.
-            fixed_view: keep the size and range of the view from above, as a video needs.
-            origin: is written with each prediction.
-        """
-        found: Instances = self.predict(image_bgr, **({} if camera is None else {"camera": camera}))["instances"]
-        found = found[found.scores >= self.confidence]
-        objects, poses = objects_of(found), poses_of(found, camera)
-        rows = zip(objects.boxes_xyxy.tolist(), objects.scores.tolist(), objects.class_ids.tolist(), poses)
-        for (left, top, right, bottom), score, index, pose in rows:
-            result = {"image_id": self.num_images, **origin, "category_id": self.category_ids.get(index, index)}
-            if index < len(self.class_names):
-                result["category_name"] = self.class_names[index]
-            result.update(bbox=[left, top, right - left, bottom - top], score=score, **pose)
-            self.results.append(result)
-        self.num_images += 1
-        view = None
-        if fixed_view and camera is not None and found.has("pred_boxes3d"):
-            height, width = image_bgr.shape[:2]
-            view = fit_view(height, camera, (width, height), (), VIDEO_RANGE_M)
-        drawn = draw_scene(image_bgr[:, :, ::-1], objects, self.class_names, camera=camera, view=view)
-        return np.ascontiguousarray(drawn[:, :, ::-1])
-
-
-def class_lists(cfg: CfgNode) -> tuple[list[str], dict[int, int]]:
-    """Class names, and the data set's category ids by class index; both empty where no data set tells them."""
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        try:
-            names = class_names_of(name)
-        except (ValueError, FileNotFoundError) as error:
-            logger.info("No class names from %s (%s)", name, error)
-            continue
-        to_contiguous = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {}
-        return names, {index: category for category, index in to_contiguous.items()}
-    logger.info("DATASETS tell no class names: classes are written as numbers")
-    return [], {}
 
 
 def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -208,8 +149,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config-file", required=True, metavar="YAML")
     parser.add_argument("--input", nargs="+", required=True, help="pictures, videos, folders, patterns like 'a/*.png'")
-    parser.add_argument("--output", required=True, help="folder for annotated copies and predictions.json")
-    parser.add_argument("--confidence", type=float, default=0.5, help="lowest score to draw and write (default: 0.5)")
+    parser.add_argument("--output", required=True, help="folder for annotated copies and what was found")
+    parser.add_argument(
+        "--confidence", type=float, default=0.5, help="lowest score of boxes to draw and write (default: 0.5)"
+    )
     parser.add_argument("--calib", default="", metavar="FILE|DIR", help="calibration, for models that estimate 3D")
     parser.add_argument("--denorm", default="", metavar="FILE|DIR", help="ground plane in the camera frame")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
@@ -246,11 +189,9 @@ def run(
     folder = Path(output)
     targets = output_paths(files, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    results: list[dict] = []
-    written = 0
+    written, found = 0, "nothing predicted"
     if files:
         annotate = Annotator(cfg, confidence)
-        results = annotate.results
         for file, target in track(list(zip(files, targets)), label="files"):
             try:
                 draw = annotate_video if file.suffix.lower() in VIDEOS else annotate_image
@@ -259,23 +200,20 @@ def run(
             except (ValueError, FileNotFoundError) as error:
                 logger.error("%s: %s", file, error)
                 problems.append(f"{file}: {error}")
-    write_json(folder / "predictions.json", results)
-    logger.info("%d predictions; %d annotated files in %s", len(results), written, folder)
+        found = annotate.write(folder)
+    logger.info("%s; %d annotated files in %s", found, written, folder)
     if problems:
         logger.error("%d of the inputs failed:\n  %s", len(problems), "\n  ".join(problems))
     return len(problems)
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     setup_logger(name="d2ext")
     args = parse_arguments(argv)
-    try:
-        cameras = CameraFiles(args.calib, args.denorm)
-        return 1 if run(setup_cfg(args), args.input, args.output, args.confidence, cameras) else 0
-    except (ValueError, FileNotFoundError) as error:
-        logger.error("%s", error)
-        return 1
+    cameras = CameraFiles(args.calib, args.denorm)
+    return 1 if run(setup_cfg(args), args.input, args.output, args.confidence, cameras) else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import numpy as np
 from detectron2.data import detection_utils
 
-from d2ext.utils.picture import open_picture
+from d2ext.utils.picture import open_picture, to_eight_bits
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ def one_entry() -> Iterator[None]:
 def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
     """Read the image of a dataset dict, or say what is wrong with it.
 
-    Turned as its EXIF orientation says; grey and palette images become colour ones. `width` and `height` are added to
-    the dict where they are missing.
+    Turned as its EXIF orientation says; grey and palette images become colour ones, 16 bits become 8. `width` and
+    `height` are added to the dict where they are missing.
 
     Args:
         dataset_dict: with `file_name` and optionally `width`, `height`, which must be those of the (turned) image.
@@ -65,7 +65,7 @@ def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
     """
     path = dataset_dict["file_name"]
     entry = f"image_id {dataset_dict['image_id']!r}" if "image_id" in dataset_dict else "a data set entry"
-    image = detection_utils.convert_PIL_to_numpy(open_picture(path, entry), image_format)
+    image = detection_utils.convert_PIL_to_numpy(to_eight_bits(open_picture(path, entry), path), image_format)
     try:
         detection_utils.check_image_size(dataset_dict, image)
     except detection_utils.SizeMismatchError as error:

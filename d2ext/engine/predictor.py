@@ -31,7 +31,8 @@ class Predictor:
         fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
             be trained nor saved.
     Raises:
-        FileNotFoundError, ValueError: as loading the config and the weights.
+        FileNotFoundError, ValueError: as loading the config and the weights; a model that is not calibrated, though it
+            has to be.
 
     Attributes:
         model: the network in eval mode.
@@ -55,6 +56,9 @@ class Predictor:
         self.batch_size = batch_size
         self.model = build_model(self.cfg).eval()
         load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        for part in self.model.modules():
+            if hasattr(part, "require_calibration"):
+                part.require_calibration()  # or the first picture would tell
         if fuse:
             fuse_for_inference(self.model)
         names = self.cfg.DATASETS.TEST

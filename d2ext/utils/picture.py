@@ -10,6 +10,7 @@ from PIL import Image, ImageFile, ImageOps
 from d2ext.utils.io import atomic_write
 
 JPEG_QUALITY = 90
+SIXTEEN_BIT = 65535
 
 
 def open_picture(path: str | os.PathLike, entry: str = "") -> Image.Image:
@@ -41,13 +42,48 @@ def open_picture(path: str | os.PathLike, entry: str = "") -> Image.Image:
         return image
 
 
-def read_picture(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8, RGB or BGR; grey, palette and transparent pictures become colour ones.
+def open_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:
+    """A picture as 8-bit RGB: grey ones get three equal channels, transparency is dropped, see `to_eight_bits`.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_picture`.
+        FileNotFoundError, ValueError: as `open_picture` and `to_eight_bits`.
     """
-    rgb = np.asarray(open_picture(path).convert("RGB"))
+    # A palette's transparent entry is a colour like the others here.
+    return to_eight_bits(open_picture(path, entry), path).convert("RGB")
+
+
+def to_eight_bits(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """The picture itself; of 16-bit or floating-point grey, which Pillow would cut off at 255, one of 8 bits.
+
+    16-bit grey is scaled by 255 / 65535 whatever values it has, floating-point grey by 255.
+
+    Args:
+        path: for messages.
+    Raises:
+        ValueError: NaN or infinite, or numbers out of range.
+    """
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture).astype(np.float64)
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise ValueError(f"image {path} has {count} pixel(s) that are NaN or infinite; repair or leave out the picture")
+    highest = 1 if picture.mode == "F" else SIXTEEN_BIT
+    if values.min() < 0 or values.max() > highest:
+        raise ValueError(
+            f"image {path} (mode {picture.mode}) has values from {values.min():g} to {values.max():g}, expected 0 to "
+            f"{highest}; store it as 8 or 16 bit"
+        )
+    return Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
+
+
+def read_picture(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8, RGB or BGR, of any picture, see `open_rgb`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_rgb`.
+    """
+    rgb = np.asarray(open_rgb(path))
     return np.ascontiguousarray(rgb[:, :, ::-1]) if bgr else np.array(rgb)
 
 

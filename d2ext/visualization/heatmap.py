@@ -16,6 +16,7 @@ def draw_heatmap(
     threshold: float | None = None,
     truth_mask: np.ndarray | None = None,
     opacity: float = 0.75,
+    alarm: bool | None = None,
 ) -> np.ndarray:
     """A grey copy of the picture with a map in colours over it: the higher a value, the less of the picture is seen.
 
@@ -28,6 +29,7 @@ def draw_heatmap(
         threshold: the line around what lies above it is drawn.
         truth_mask: (H, W), not 0 inside; its outline is drawn in white.
         opacity: of the highest values, 0 to 1.
+        alarm: whether the score is written on red, whatever `threshold` is.
     Raises:
         ValueError: not such an image, map, mask, range or opacity.
     """
@@ -52,7 +54,8 @@ def draw_heatmap(
     if truth_mask is not None:
         draw_mask_outline(picture, truth_mask, TRUTH, width)
     if score is not None:
-        alarm = threshold is not None and score > threshold
+        if alarm is None:
+            alarm = threshold is not None and score > threshold
         draw_label(picture, np.zeros(4), f"{score:.3g}", ALARM if alarm else CALM)
     return picture
 

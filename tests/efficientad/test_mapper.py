@@ -10,9 +10,10 @@ from torchvision.transforms.functional import pil_to_tensor
 
 import efficientad.mapper  # noqa: F401  registers it
 from d2ext.data import MAPPER_REGISTRY, build_test_loader, build_train_loader
+from d2ext.utils.picture import open_rgb
 from d2ext.utils.rng import seeded_rng
 from efficientad import add_efficientad_config
-from efficientad.mapper import JITTERS, read_rgb
+from efficientad.mapper import JITTERS
 
 
 def make_mapper(is_train=True, **keys):
@@ -167,7 +168,7 @@ def test_sixteen_bits_span_the_same_range(tmp_path, suffix):
 def test_float_pictures_are_zero_to_one_and_finite(tmp_path):
     values = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     record = save(tmp_path, values, "tiff")
-    assert np.asarray(read_rgb(record["file_name"]))[0, :, 1].tolist() == [0, 128, 255]
+    assert np.asarray(open_rgb(record["file_name"]))[0, :, 1].tolist() == [0, 128, 255]
     save(tmp_path, values * 200, "tiff")
     with pytest.raises(ValueError, match=r"has values from 0 to 200, expected 0 to 1"):
         make_mapper(False)(record)

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 
 from d2ext.structures import Boxes3D, Camera
 from d2ext.visualization import class_color
-from tools import demo
+from tools import annotators, demo
 from tools.scenes import CameraFiles
 
 SIZE = (60, 80)  # height, width
@@ -35,7 +35,7 @@ class OneBox:
 
 @pytest.fixture
 def cfg(monkeypatch):
-    monkeypatch.setattr(demo, "Predictor", OneBox)
+    monkeypatch.setattr(annotators, "Predictor", OneBox)
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
     return cfg
@@ -136,7 +136,7 @@ def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
 
 
 def test_models_with_3d_get_the_camera_and_bring_the_view_from_above(cfg, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "Predictor", PosedBox)
+    monkeypatch.setattr(annotators, "Predictor", PosedBox)
     cameras = CameraFiles(*calibration(tmp_path / "calibration"))
     clip, still = video(tmp_path / "clip.mp4", frames=2), picture(tmp_path / "a.png")
     assert demo.run(cfg, [str(clip), str(still)], tmp_path / "out", cameras=cameras) == 0
@@ -208,7 +208,7 @@ def test_confidence_is_a_probability(capsys):
     assert "expected a number from 0 to 1" in capsys.readouterr().err
 
 
-def test_a_real_model_from_the_command_line(repo_dir, tmp_path, caplog, monkeypatch):
+def test_a_real_model_from_the_command_line(repo_dir, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "setup_logger", lambda name: None)  # it would take this package's log from other tests
     image = picture(tmp_path / "a.png")
     line = ["--config-file", str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), "--confidence", "0"]
@@ -219,5 +219,5 @@ def test_a_real_model_from_the_command_line(repo_dir, tmp_path, caplog, monkeypa
     found = predictions(tmp_path / "out")
     assert found and all(0 <= p["category_id"] < 3 and p["bbox"][2] >= 0 for p in found)
     assert (tmp_path / "out" / "a.png").is_file()
-    assert demo.main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 1
-    assert "none.pth" in caplog.text
+    assert demo.main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 2
+    assert "none.pth" in capsys.readouterr().err

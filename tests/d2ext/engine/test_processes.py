@@ -27,7 +27,7 @@ def run(repo_dir: Path, launcher: list[str], *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *launcher, str(SCRIPT), *arguments],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2ext.data.checks import read_image_checked
 from d2ext.utils.picture import read_picture, write_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -28,6 +29,18 @@ def test_exif_orientation_and_other_modes(tmp_path):
     assert np.array_equal(read_picture(tmp_path / "turned.png"), np.rot90(PICTURE, -1))
     Image.new("L", (60, 40), 7).save(tmp_path / "grey.png")
     assert (read_picture(tmp_path / "grey.png") == 7).all() and read_picture(tmp_path / "grey.png").shape == (40, 60, 3)
+
+
+def test_sixteen_bits_and_floats_span_the_range_of_eight(tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), np.array([[0, 257, 65535], [32896, 128, 129]], np.uint16))
+    assert read_picture(tmp_path / "deep.png")[..., 2].tolist() == [[0, 1, 255], [128, 0, 1]]
+    record = {"file_name": str(tmp_path / "deep.png")}
+    assert read_image_checked(record, "BGR")[..., 0].tolist() == [[0, 1, 255], [128, 0, 1]]
+    cv2.imwrite(str(tmp_path / "float.tiff"), np.array([[0, 0.5, 1]], np.float32))
+    assert read_picture(tmp_path / "float.tiff")[0, :, 0].tolist() == [0, 128, 255]
+    cv2.imwrite(str(tmp_path / "nan.tiff"), np.array([[0, np.nan]], np.float32))
+    with pytest.raises(ValueError, match=r"nan\.tiff has 1 pixel\(s\) that are NaN"):
+        read_picture(tmp_path / "nan.tiff")
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
