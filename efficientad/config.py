@@ -10,7 +10,7 @@ from d2ext.config.defaults import set_default
 META_ARCHITECTURE = "EfficientAD"
 
 MODEL = {
-    "SIZE": "small",  # small | medium: of the networks (PDN) of teacher and student
+    "SIZE": "small",  # narrow (for CPUs) | small | medium (published): of the networks (PDN) of teacher and student
     "OUT_CHANNELS": 384,  # of the teacher's features
     # Zeros around every layer of the networks: maps then cover the whole picture, with features at the border that
     # see the zeros. Off, as published, the outer 16 pixels have no value of their own.

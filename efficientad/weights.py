@@ -58,6 +58,8 @@ def autoencoder_names(state: Mapping[str, Tensor], source: str) -> dict[str, Ten
 def size_of(state: Mapping[str, Tensor]) -> tuple[str, int]:
     """Size and output channels of a PDN's weights under our names."""
     size = "medium" if "conv6.weight" in state else "small"
+    if size == "small" and len(state["conv1.weight"]) == LAYERS["narrow"][0][2]:
+        size = "narrow"  # of small's layers
     return size, state[f"conv{len(LAYERS[size])}.weight"].shape[0]
 
 

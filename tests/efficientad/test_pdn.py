@@ -24,7 +24,7 @@ def published_pdn(size: str, out: int) -> nn.Sequential:
     return nn.Sequential(*first, *second, *third, nn.Conv2d(512, out, 4), nn.ReLU(), nn.Conv2d(out, out, 1))
 
 
-@pytest.mark.parametrize("size", LAYERS)
+@pytest.mark.parametrize("size", COUNTS)
 def test_equals_the_published_layers_with_their_weights(size):
     torch.manual_seed(0)
     reference, ours = published_pdn(size, 24), PDN(size, 24)
@@ -35,7 +35,7 @@ def test_equals_the_published_layers_with_their_weights(size):
         assert torch.allclose(ours(images, slice(5, 9)), reference(images)[:, 5:9], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", LAYERS)
+@pytest.mark.parametrize("size", COUNTS)
 def test_counts_are_the_published_ones(size):
     teacher, student = PDN(size, 384), PDN(size, 768)
     counts = [sum(p.numel() for p in model.parameters()) / 1e6 for model in (teacher, student)]
@@ -68,7 +68,7 @@ def test_a_cell_sees_33_pixels():
 def test_too_small_a_picture_and_unknown_size():
     with pytest.raises(ValueError, match="33 x 33"):
         map_size(32, 256)
-    with pytest.raises(ValueError, match=r"small, medium"):
+    with pytest.raises(ValueError, match=r"narrow, small, medium"):
         PDN("large")
 
 
