@@ -25,6 +25,7 @@ from .calibration import (
 )
 from .dataset import validation_name
 from .detector import EfficientAD
+from .puad import FEW
 from .teacher import load_teacher
 
 logger = logging.getLogger(__name__)
@@ -179,6 +180,7 @@ class Calibration(HookBase):
         elif path:
             logger.info("The teacher is that of MODEL.WEIGHTS (%s); TEACHER %s is not read", label, path)
         with preserve_rng():
+            check_pictures(self.cfg, model)
             measure_teacher(model, Pictures(self.cfg, self.cfg.DATASETS.TRAIN), label)
         if self.trainer.ema:
             self.trainer.ema.reset(model)  # nothing is trained yet
@@ -189,11 +191,17 @@ class Calibration(HookBase):
         if not evaluates and not trainer.saver.due():
             model.state.outdate_maps()
             return
-        with trainer.evaluation_weights() as weighted:
-            calibrate(self.cfg, weighted)
-            found = {
-                name: value.clone() for name, value in weighted.state_dict().items() if name.startswith(CALIBRATED)
-            }
+        try:
+            with trainer.evaluation_weights() as weighted:
+                calibrate(self.cfg, weighted)
+                found = {
+                    name: value.clone() for name, value in weighted.state_dict().items() if name.startswith(CALIBRATED)
+                }
+        except ValueError:
+            model.state.outdate_maps()
+            if comm.get_world_size() == 1:  # others may not know of it, and would wait
+                trainer.save_checkpoint()  # what was learned stays, whatever is wrong with the pictures
+            raise
         # Averaged weights are gone again, and with them what was measured; only that is taken over.
         state = model.state_dict()
         for name, value in found.items():
@@ -219,6 +227,23 @@ def calibrate(cfg, model: EfficientAD) -> None:
 def calibration_names(cfg) -> list[str]:
     """The data sets of good pictures that maps are calibrated on."""
     return list(cfg.MODEL.EFFICIENT_AD.VALIDATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
+
+
+def check_pictures(cfg, model: EfficientAD) -> None:
+    """Read the pictures to calibrate with: what is wrong with them shall not come out when the training is done.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none, too few for PUAD, or one that cannot be used.
+    """
+    pictures = Pictures(cfg, calibration_names(cfg))
+    count = sum(len(loader.dataset) for loader in pictures.loaders)
+    if model.puad is not None and count < FEW:
+        raise ValueError(
+            f"PUAD standardises its scores on {FEW} good validation pictures or more, there is {count}: name others in "
+            "MODEL.EFFICIENT_AD.VALIDATION, or set MODEL.EFFICIENT_AD.PUAD.ENABLED False"
+        )
+    for entry in pictures_of(pictures, "pictures to calibrate with"):
+        model.normalised(entry)
 
 
 class Pictures:
