@@ -19,6 +19,7 @@ from efficientad.dataset import split_name
 from tools.anomaly_study.results import FINAL, train_and_test
 from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run
 from tools.records import read_record, record_path
+from tools.trainings import separate_logs
 
 BENCH = "efficientad_mvtec"
 CONFIG = "configs/efficientad/mvtec_ad/screw_small.yaml"
@@ -80,8 +81,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.error("--seed needs --data FOLDER")
         categories = find_categories(args.data, args.category)
         for number, category in enumerate(categories, 1):
-            run = open_study(args, category)
-            print(f"category {number}/{len(categories)}: {category}, {run_study(run)}", flush=True)
+            with separate_logs():
+                run = open_study(args, category)
+                outcome = run_study(run)
+            print(f"category {number}/{len(categories)}: {category}, {outcome}", flush=True)
             write_mvtec_tables()  # after each, to look at while the rest trains
         print(f"records: {record_path(BENCH, run.name).parent.parent}")
     if args.table or args.seed is not None:

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,24 @@ def train_once(cfg: CfgNode, config: str, bench: str, name: str, command: str, *
             **more,
         )  # fmt: skip
     return weights
+
+
+@contextmanager
+def separate_logs() -> Iterator[None]:
+    """End the logs that are started inside, so that of several trainings in a process each has its own."""
+    before = {name: list(logging.getLogger(name).handlers) for name in _own_names()}
+    try:
+        yield
+    finally:
+        for name in _own_names():
+            log = logging.getLogger(name)
+            for handler in [handler for handler in log.handlers if handler not in before.get(name, ())]:
+                log.removeHandler(handler)
+
+
+def _own_names() -> list[str]:
+    """Names of all loggers that are nobody's child; `setup` gives handlers to these."""
+    return [name for name in logging.root.manager.loggerDict if "." not in name]
 
 
 def config_on(config: str, data: str) -> CfgNode:

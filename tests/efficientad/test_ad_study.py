@@ -161,6 +161,9 @@ def test_every_category_once(here, capsys):
     mvtec.main(arguments)
     said = capsys.readouterr().out
     assert "category 1/2: screw, image_auroc" in said and "category 2/2: tiles, done already" in said
+    logs = [path.read_text() for path in sorted(here.glob("output/bench/efficientad_mvtec/*/*/*/log.txt"))]
+    assert len(logs) == 2 and all(log.count("teacher statistics") for log in logs)
+    assert "mvtec/screw" not in logs[1]  # each has its own
     names = sorted(path.parent.name for path in records.RESULTS.glob("efficientad_mvtec/*/*/*/final.json"))
     assert names == ["screw", "tiles"]
     assert "**mean of 2**" in (records.RESULTS / "efficientad_mvtec" / "table.md").read_text()
