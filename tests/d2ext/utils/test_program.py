@@ -95,7 +95,7 @@ def test_train_net_tells_in_a_line(repo_dir, tmp_path, processes):
     done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr + done.stdout
-    assert "MODEL.EFFICIENT_AD.SIZE is 'huge': choose one of small, medium" in done.stderr
+    assert "MODEL.EFFICIENT_AD.SIZE is 'huge': choose one of " in done.stderr
     if processes == "1":
         environment[DEBUG] = "1"
         done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=240)
