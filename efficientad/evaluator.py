@@ -33,8 +33,9 @@ class AnomalyEvaluator(DatasetEvaluator):
     fractions: "image_auroc", "image_auroc_<kind>", "pixel_auroc", "aupro", "auspro_<kind>@0.05", "auspro_mean@0.05" at
     every limit, "f1_max", "pixel_f1_max"; bounds of the 95 % interval over images as "image_auroc_low",
     "image_auroc_high", ...; where the model gives "anomaly_threshold" with its maps, "good_threshold",
-    "f1_at_good_threshold" and "pixel_f1_at_good_threshold". What the data cannot tell (no masks, no good images) is
-    NaN. OUTPUT_DIR/anomaly.json has the same nested as tools/eval_anomaly.py writes it, with all intervals, and the
+    "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events "event_recall",
+    "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good images) is NaN.
+    OUTPUT_DIR/anomaly.json has the same nested as tools/eval_anomaly.py writes it, with all intervals, and the
     "teacher" of the model, without which results do not compare.
 
     Args:
@@ -45,6 +46,7 @@ class AnomalyEvaluator(DatasetEvaluator):
             which tools/eval_anomaly.py reads.
         draws: of the bootstrap; 0 leaves the intervals out.
         distributed: gather what the processes measured.
+        meta_csv: table of the events in windows of traffic, see `window_events`; None for other pictures.
     Raises:
         ValueError: unknown suffix of maps, or a defects_config.json that cannot be used.
     """
@@ -58,6 +60,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         save_maps: str = "",
         draws: int = 1000,
         distributed: bool = True,
+        meta_csv: str | None = None,
     ):
         if save_maps and save_maps not in MAP_SUFFIXES:
             raise ValueError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, or '' for none")
@@ -66,6 +69,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         self.exact, self.save_maps, self.draws, self.distributed = exact, save_maps, draws, distributed
         config = self.category_root / CONFIG_FILE if self.category_root else None
         self.types = read_defects_config(config) if config is not None and config.is_file() else None
+        self.meta_csv = meta_csv
         self.reset()
 
     def reset(self) -> None:
@@ -141,11 +145,19 @@ class AnomalyEvaluator(DatasetEvaluator):
             results["pixel_f1_at_good_threshold"] = float("nan")  # the threshold is no value of the map
         if self.draws:
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
+        if self.meta_csv and threshold is not None:
+            results["events"] = self._events(images, threshold)
         if teacher:
             logger.info("Anomaly results of a model with the teacher %s", teacher)
         if self.output_dir:
             write_results(self.output_dir / "anomaly.json", {"teacher": teacher, **results} if teacher else results)
         return {"anomaly": flat_metrics(results)}
+
+    def _events(self, images: Sequence[ImageScores], threshold: float) -> dict:
+        from .window_events import evaluate_windows, read_meta  # pandas is an extra, for traffic alone
+
+        scores = {image.name: image.score for image in images}
+        return evaluate_windows(read_meta(self.meta_csv), scores, threshold, self.draws)
 
 
 def flat_metrics(results: Mapping) -> dict[str, float]:
@@ -157,6 +169,9 @@ def flat_metrics(results: Mapping) -> dict[str, float]:
         elif name == "auspro":
             areas = value or {}
             flat.update({f"auspro_{kind}@{limit}": a for kind, row in areas.items() for limit, a in row.items()})
+        elif name == "events":
+            flat["event_recall"], flat["false_alarms_per_hour"] = value["recall"], value["false_alarms_per_hour"]
+            flat.update({f"event_recall_{kind}": share for kind, share in value["recall_by_kind"].items()})
         elif name != "intervals":
             flat[name] = value
     for name in HEADLINES if "intervals" in results else ():
@@ -182,4 +197,5 @@ def build_anomaly_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) ->
         exact=node.EXACT,
         save_maps=node.SAVE_MAPS,
         draws=node.BOOTSTRAP,
+        meta_csv=MetadataCatalog.get(dataset_name).get("meta_csv"),
     )

@@ -151,14 +151,25 @@ def evaluate_events(
         threshold: from good traffic.
         draws: of the bootstrap over events, each type by itself; 0 leaves "intervals" out.
     Returns:
+        as `summary`.
+    """
+    found = find_events(windows, events, threshold)
+    return summary(found, false_alarms(windows, events, threshold, aftermath_s), threshold, draws, seed)
+
+
+def summary(found: pd.DataFrame, quiet: dict, threshold: float, draws: int = 1000, seed: int = 0) -> dict:
+    """The figures of events that were looked for.
+
+    Args:
+        found: as `find_events` returns them. quiet: as `false_alarms` returns it.
+        threshold, draws, seed: see `evaluate_events`.
+    Returns:
         {"threshold", "events": how many, "recall", "recall_by_kind": {...}, "recall_by_severity", "recall_by_density",
          "delay_s": {"median", "p90"} of those found, "delay_s_by_kind": {kind: median},
          "false_alarms", "hours", "false_alarms_per_hour",
          "intervals": {"recall", "recall_by_kind", "recall_by_severity", "recall_by_density", "delay_s_median",
          "false_alarms_per_hour"}: [low, high] at 95 %, the last one of a Poisson rate}.
     """
-    found = find_events(windows, events, threshold)
-    quiet = false_alarms(windows, events, threshold, aftermath_s)
     ones = np.ones((1, len(found)))
     results = {
         "threshold": float(threshold),
@@ -172,13 +183,12 @@ def evaluate_events(
     results["delay_s_by_kind"] = {
         str(kind): float(part["delay"].median()) for kind, part in found.groupby("kind", observed=True)
     }
-    interval = quiet.pop("interval")
-    results.update(quiet)
+    results.update({name: value for name, value in quiet.items() if name != "interval"})
     if draws and len(found):
         weights = draw_weights([str(kind) for kind in found["kind"]], draws, seed)
         intervals = map_arrays(recalls(found, weights), percentile_interval)
         intervals["delay_s_median"] = percentile_interval(_medians(found["delay"].to_numpy(float), weights))
-        intervals["false_alarms_per_hour"] = interval
+        intervals["false_alarms_per_hour"] = quiet["interval"]
         results["intervals"] = intervals
     return results
 
