@@ -1,0 +1,218 @@
+"""Grounding data, schema version 1: images, their objects in 3D and sentences that refer to them, one JSON a split.
+
+docs/grounding_data.md draws it. What may be left out has a default below; `validation.problems` says what is wrong
+with a file, and reading one does so first.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d2ext.data.checks import raise_defects
+from d2ext.structures import Boxes3D, Camera
+from d2ext.utils.io import write_json
+
+from .validation import kind_of, problems
+
+VERSION = 1
+Id = int | str
+
+
+@dataclass(frozen=True)
+class SceneImage:
+    """An image and its camera; `ground_plane` is a, b, c, d (a x + b y + c z + d = 0 in the camera frame) or None."""
+
+    id: Id
+    file_name: str
+    width: int
+    height: int
+    P: tuple
+    ground_plane: tuple | None = None
+
+    @cached_property
+    def camera(self) -> Camera:
+        return Camera(np.array(self.P, dtype=np.float64), self.ground_plane)
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """A labelled object.
+
+    Its box: `location` = bottom centre (camera frame, m), `dimensions` h, w, l (m), `rotation_y` (rad) about the axis
+    that the file's `info.rotation_y` names. `occlusion` is KITTI's 0 to 3, or -1 unknown; `truncation` 0 to 1, or -1.
+    An `ignore`d object is no target, and may have no 3D box (None).
+    """
+
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: tuple[float, float, float, float]
+    dimensions: tuple[float, float, float] | None
+    location: tuple[float, float, float] | None
+    rotation_y: float | None
+    alpha: float
+    truncation: float = -1.0
+    occlusion: int = -1
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    ignore: bool = False
+
+    @property
+    def row(self) -> list[float]:
+        """x, y, z, h, w, l, ry."""
+        assert self.location is not None and self.dimensions is not None, "only ignored objects lack a 3D box"
+        return [*self.location, *self.dimensions, self.rotation_y]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A sentence about an image and the objects that it means.
+
+    `distractors`: whether the image has other objects of the class that is spoken of. None for zero-target sentences
+    of data that does not tell. `category_ids`: classes that are spoken of. `form`, `choices` and `language` are those
+    of generated sentences, see `language.forms`.
+    """
+
+    id: Id
+    image_id: Id
+    text: str
+    target_ids: tuple[Id, ...]
+    kind: str
+    distractors: bool | None
+    category_ids: tuple[Id, ...] = ()
+    tags: tuple[str, ...] = ()
+    legacy: Mapping[str, Any] = field(default_factory=dict)
+    form: Sequence | None = None
+    choices: tuple[int, ...] = ()
+    language: str = ""
+
+    @property
+    def group(self) -> str | None:
+        """zt_w_d, zt_wo_d, st_w_d, st_wo_d or mt, as Multi3DRefer divides sentences; None if that is not known."""
+        if self.kind == "multi":
+            return "mt"
+        if self.distractors is None:
+            return None
+        return f"{self.kind[0]}t_{'w' if self.distractors else 'wo'}_d"
+
+
+class GroundingData:
+    """A split in memory.
+
+    Args:
+        raw: the content of a file that `problems` finds nothing wrong with.
+    """
+
+    def __init__(self, raw: Mapping[str, Any]):
+        self.info: dict[str, Any] = dict(raw.get("info") or {})
+        self.categories: dict[Id, str] = {c["id"]: c["name"] for c in raw["categories"]}
+        self.images = {entry["id"]: _image(entry) for entry in raw["images"]}
+        self.ry_frame = self.info.get("rotation_y", "camera")
+        self.objects = {e["id"]: _object(e, self.images[e["image_id"]], self.ry_frame) for e in raw["annotations"]}
+        self.objects_of: dict[Id, list[SceneObject]] = {image_id: [] for image_id in self.images}
+        for thing in self.objects.values():
+            self.objects_of[thing.image_id].append(thing)
+        self.expressions = {entry["id"]: self._expression(entry) for entry in raw["expressions"]}
+
+    def frame_of(self, image_id: Id) -> np.ndarray | None:
+        """(3, 3) frame in which the boxes of an image stand upright; None: the camera's."""
+        return self.images[image_id].camera.ground_rotation() if self.ry_frame == "ground" else None
+
+    def target_rows(self, expression: Expression) -> np.ndarray:
+        """(G, 7) boxes that a sentence means: x, y, z, h, w, l, ry."""
+        return np.array([self.objects[i].row for i in expression.target_ids], dtype=np.float64).reshape(-1, 7)
+
+    def _expression(self, entry: Mapping[str, Any]) -> Expression:
+        targets = tuple(entry["target_ids"])
+        categories = entry.get("category_ids") or dict.fromkeys(self.objects[i].category_id for i in targets)
+        others = [o for o in self.objects_of[entry["image_id"]] if o.id not in targets and not o.ignore]
+        distractors = entry.get("distractors")
+        if targets:
+            meant = {self.objects[i].category_id for i in targets}
+            distractors = any(o.category_id in meant for o in others)
+        return Expression(
+            id=entry["id"],
+            image_id=entry["image_id"],
+            text=entry["text"],
+            target_ids=targets,
+            kind=kind_of(len(targets)),
+            distractors=distractors,
+            category_ids=tuple(categories),
+            tags=tuple(entry.get("tags") or ()),
+            legacy=entry.get("legacy") or {},
+            form=entry.get("form"),
+            choices=tuple(entry.get("choices") or ()),
+            language=entry.get("language", ""),
+        )
+
+
+def read_grounding(path: str | Path) -> GroundingData:
+    """Read and check a file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: not JSON, or not of this schema; lists file, place and id of what is wrong.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"grounding file {path} does not exist")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    raise_defects(problems(raw), str(path))
+    return GroundingData(raw)
+
+
+def write_grounding(path: str | Path, raw: Mapping[str, Any]) -> None:
+    """Check and write a file, atomically; the folder is created if it is missing.
+
+    Raises:
+        ValueError: the content is not of this schema.
+    """
+    raise_defects(problems(raw), f"{path}, which shall be written")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, raw, indent=None)
+
+
+def _image(entry: Mapping[str, Any]) -> SceneImage:
+    plane = entry.get("ground_plane")
+    return SceneImage(
+        entry["id"],
+        entry["file_name"],
+        entry["width"],
+        entry["height"],
+        tuple(map(tuple, entry["P"])),
+        None if plane is None else tuple(plane),
+    )
+
+
+def _object(entry: Mapping[str, Any], image: SceneImage, ry_frame: str) -> SceneObject:
+    has_box = entry.get("location") is not None
+    ry = entry["rotation_y"] if has_box else None
+    bbox, alpha = entry.get("bbox"), entry.get("alpha")
+    if bbox is None:
+        frame = image.camera.ground_rotation() if ry_frame == "ground" else None
+        boxes = Boxes3D.from_kitti(np.array([[*entry["location"], *entry["dimensions"], ry]]), frame)
+        bbox = boxes.project(image.camera, (image.width, image.height))[0][0].tolist()
+    if alpha is None:
+        bearing = np.arctan2(entry["location"][0], entry["location"][2]) if has_box else 0.0
+        alpha = (ry - bearing + np.pi) % (2 * np.pi) - np.pi if has_box else -10.0  # as KITTI marks the unknown
+    return SceneObject(
+        id=entry["id"],
+        image_id=entry["image_id"],
+        category_id=entry["category_id"],
+        bbox=tuple(bbox),
+        dimensions=tuple(entry["dimensions"]) if has_box else None,
+        location=tuple(entry["location"]) if has_box else None,
+        rotation_y=ry,
+        alpha=float(alpha),
+        truncation=float(entry.get("truncation", -1)),
+        occlusion=int(entry.get("occlusion", -1)),
+        attributes=entry.get("attributes") or {},
+        ignore=bool(entry.get("ignore", False)),
+    )
