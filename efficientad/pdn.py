@@ -9,6 +9,8 @@ Source: Batzner et al., EfficientAD, WACV 2024, Tables 6 and 7.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import winograd
+
 # Per layer: kernel, padding if it pads, width (0: the output's), ReLU behind it, pooling behind it.
 LAYERS: dict[str, tuple[tuple[int, int, int, bool, bool], ...]] = {
     # A quarter of small's width, for processors: a fifteenth of its work with 96 channels. Not published.
@@ -46,15 +48,19 @@ class PDN(nn.Module):
         size: "narrow", "small" or "medium".
         out_channels: C of the maps.
         padding: zeros around every layer; maps then have a quarter of the picture's side, else 8 cells less.
+        fewer_products: convolve by `winograd` where that is faster; equal up to rounding.
     Raises:
         ValueError: unknown size.
     """
 
-    def __init__(self, size: str = "small", out_channels: int = 384, padding: bool = False):
+    def __init__(
+        self, size: str = "small", out_channels: int = 384, padding: bool = False, fewer_products: bool = True
+    ):
         super().__init__()
         if size not in LAYERS:
             raise ValueError(f"PDN size is {size!r}, expected one of {', '.join(LAYERS)}")
         self.size, self.out_channels, self.padding = size, out_channels, padding
+        self.fewer_products = fewer_products
         channels = 3
         for number, (kernel, pad, width, _, _) in enumerate(LAYERS[size], 1):
             conv = nn.Conv2d(channels, width or out_channels, kernel, padding=pad if padding else 0)
@@ -75,7 +81,7 @@ class PDN(nn.Module):
     def body(self, x: Tensor, first: int = 1) -> Tensor:
         """All layers but the last one, from layer `first` on."""
         for number, (_, _, _, relu, pool) in list(enumerate(LAYERS[self.size][:-1], 1))[first - 1 :]:
-            x = self.get_submodule(f"conv{number}")(x)
+            x = self._convolve(number, x)
             if relu:
                 x = F.relu(x, inplace=True)
             if pool:
@@ -85,10 +91,17 @@ class PDN(nn.Module):
 
     def last(self, x: Tensor, part: slice | None = None) -> Tensor:
         """The last layer; with `part` only these of its channels."""
-        conv = self.get_submodule(f"conv{len(LAYERS[self.size])}")
-        if part is None:
+        return self._convolve(len(LAYERS[self.size]), x, part)
+
+    def _convolve(self, number: int, x: Tensor, part: slice | None = None) -> Tensor:
+        conv = self.get_submodule(f"conv{number}")
+        fewer = self.fewer_products and winograd.suits(conv, x)
+        if part is None and not fewer:
             return conv(x)
-        return F.conv2d(x, conv.weight[part], conv.bias[part], padding=conv.padding)
+        weight, bias = (conv.weight, conv.bias) if part is None else (conv.weight[part], conv.bias[part])
+        if fewer:
+            return winograd.conv2d(x, weight, bias, conv.padding[0])
+        return F.conv2d(x, weight, bias, padding=conv.padding)
 
 
 def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
