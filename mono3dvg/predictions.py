@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from d2ext.data.checks import raise_defects
+from d2ext.utils.defects import raise_defects
 from d2ext.utils.io import write_json
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from d2ext.data.checks import raise_defects
 from d2ext.structures import Boxes3D, Camera
+from d2ext.utils.defects import raise_defects
 from d2ext.utils.io import write_json
 
 from .validation import kind_of, problems

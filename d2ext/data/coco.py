@@ -15,8 +15,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from d2ext.data.catalog import register_lazily
-from d2ext.data.checks import DroppedBoxes, is_finite_box, raise_defects
+from d2ext.data.checks import DroppedBoxes, is_finite_box
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
+from d2ext.utils.defects import raise_defects
 
 logger = logging.getLogger(__name__)
 
