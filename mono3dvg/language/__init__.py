@@ -1,0 +1,29 @@
+"""Sentences about scenes: logical forms, what they mean, how they are said. Pure NumPy.
+
+forms       what can be said           predicates, meaning   what it refers to, in three truth values
+scene       what it is said of         english, chinese      how it is said; wording: which words, which held out
+sampler     forms that fit a scene     generator             sentences with exact targets for a data set
+"""
+
+from .forms import mirror, to_form, to_json
+from .generator import Recipe, generate
+from .meaning import Meaning, evaluate
+from .scene import Scene, scene_of
+from .sentences import LANGUAGES, Sentence, say, say_again, say_mirrored
+
+__all__ = [
+    "LANGUAGES",
+    "Meaning",
+    "Recipe",
+    "Scene",
+    "Sentence",
+    "evaluate",
+    "generate",
+    "mirror",
+    "say",
+    "say_again",
+    "say_mirrored",
+    "scene_of",
+    "to_form",
+    "to_json",
+]

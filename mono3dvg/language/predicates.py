@@ -1,0 +1,178 @@
+"""What is true of an object by itself: (N,) truth for each object of a scene. Margins make vague words safe."""
+
+import numpy as np
+
+from .forms import UNITS
+from .scene import Scene
+from .truth import MAYBE, NO, YES, at_least, at_most, both, decide, known, negate
+
+VEHICLES = ("car", "van", "truck", "bus", "tram")
+PEOPLE = ("pedestrian", "cyclist", "motorcyclist", "tricyclist", "person_sitting")
+GROUPS = {"vehicle": VEHICLES, "road_user": VEHICLES + PEOPLE}
+
+LARGE_FROM_M, SMALL_TO_M = 7.0, 6.0  # length of vehicles
+NEAR_M, FAR_M = (20.0, 28.0), (42.0, 50.0)
+HEADING_MARGIN_DEG = 8.0
+_HEADINGS = {"away": 0.0, "right": 90.0, "toward": 180.0, "left": -90.0}
+
+
+def evaluate_predicate(form: tuple, scene: Scene) -> np.ndarray:
+    """Truth of every predicate but relations."""
+    op, *parts = form
+    if op == "not":
+        return negate(evaluate_predicate(parts[0], scene))
+    return _PREDICATES[op](scene, *parts)
+
+
+def _class(scene: Scene, name: str) -> np.ndarray:
+    members = GROUPS.get(name, (name,))
+    spoken = set(GROUPS["road_user"])
+    # What another class is (misc, a trailer) may well pass for a vehicle.
+    outside = NO if name not in GROUPS else MAYBE
+    return np.array([YES if k in members else NO if k in spoken else outside for k in scene.kinds], dtype=np.int8)
+
+
+def _color(scene: Scene, name: str) -> np.ndarray:
+    truth = known(list(scene.colors), name)
+    # Grey and silver, or orange and brown in the shade, are told apart by no one.
+    alike = {"grey": "silver", "silver": "grey", "brown": "orange", "orange": "brown"}.get(name)
+    return np.where([c is not None and c == alike for c in scene.colors], MAYBE, truth)
+
+
+def _size(scene: Scene, size: str) -> np.ndarray:
+    large = at_least(scene.hwl[:, 2], SMALL_TO_M, LARGE_FROM_M)
+    truth = large if size == "large" else negate(large)
+    return np.where(_are(scene, VEHICLES), truth, MAYBE)
+
+
+def _lane(scene: Scene, lane: int) -> np.ndarray:
+    # People walk and cycle beside the lanes that a label may give them.
+    lanes = [abs(v) if v is not None and k in VEHICLES else None for v, k in zip(scene.lanes, scene.kinds)]
+    return known(lanes, lane)
+
+
+def _state(scene: Scene, state: str) -> np.ndarray:
+    # A parked vehicle and a pedestrian on the carriageway can be seen as such; other states cannot.
+    who = VEHICLES if state == "parked" else ("pedestrian",)
+    return np.where(_are(scene, who), known(list(scene.states), state), NO)
+
+
+def _heading(scene: Scene, way: str) -> np.ndarray:
+    """As the camera sees it: the turn against the line of sight, by quarters."""
+    ray = scene.position / np.maximum(scene.distance, 1e-9)[:, None]
+    along = (scene.heading * ray).sum(axis=1)
+    to_right = scene.heading[:, 0] * ray[:, 1] - scene.heading[:, 1] * ray[:, 0]
+    turn = np.degrees(np.arctan2(to_right, along))
+    off = np.abs((turn - _HEADINGS[way] + 180) % 360 - 180)
+    return at_most(off, 45 - HEADING_MARGIN_DEG, 45 + HEADING_MARGIN_DEG)
+
+
+def _hidden(scene: Scene, hidden: bool) -> np.ndarray:
+    return known(list(scene.hidden), int(hidden))
+
+
+def _place(scene: Scene, place: str) -> np.ndarray:
+    if place == "middle":
+        return at_most(np.abs(scene.u - 0.5), 0.09, 0.15)
+    return at_most(scene.u if place == "left" else 1 - scene.u, 0.36, 0.42)
+
+
+def _range(scene: Scene, name: str) -> np.ndarray:
+    return at_most(scene.distance, *NEAR_M) if name == "near" else at_least(scene.distance, *FAR_M)
+
+
+def _distance(scene: Scene, kind: str, number: float, unit: str) -> np.ndarray:
+    value_m = number * UNITS[unit]
+    if kind == "about":
+        return at_most(np.abs(scene.distance - value_m), max(1.5, 0.05 * value_m), max(4.0, 0.12 * value_m))
+    margin = max(1.0, 0.04 * value_m)
+    below = at_most(scene.distance, value_m - margin, value_m + margin)
+    return below if kind == "under" else negate(below)
+
+
+def _are(scene: Scene, kinds: tuple[str, ...]) -> np.ndarray:
+    return np.array([kind in kinds for kind in scene.kinds], dtype=bool)
+
+
+_PREDICATES = {
+    "class": _class,
+    "color": _color,
+    "size": _size,
+    "lane": _lane,
+    "state": _state,
+    "heading": _heading,
+    "hidden": _hidden,
+    "place": _place,
+    "range": _range,
+    "distance": _distance,
+}
+
+
+def evaluate_relation(op: str, scene: Scene, anchor: int) -> np.ndarray:
+    """Truth of "object `op` anchor" for each object; NO for the anchor itself.
+
+    Behind and in front lie on the camera's line of sight through the anchor, farther or nearer, within about 27
+    degrees of it. Left and right are beside the anchor's box in the picture. Next to is a gap of up to 2.5 m.
+    """
+    truth = _RELATIONS[op](scene, anchor)
+    truth[anchor] = NO
+    return truth
+
+
+def evaluate_between(scene: Scene, first: int, second: int) -> np.ndarray:
+    """Truth of "between" two anchors, seen from above; MAYBE if they are less than 4 m apart."""
+    start, way = scene.position[first], scene.position[second] - scene.position[first]
+    length = float(np.hypot(*way))
+    offset = scene.position - start
+    along = offset @ way / max(length, 1e-9) ** 2
+    aside = np.abs(offset[:, 0] * way[1] - offset[:, 1] * way[0]) / max(length, 1e-9) ** 2
+    inside = both(at_least(along, 0.05, 0.15), at_most(along, 0.85, 0.95), at_most(aside, 0.2, 0.35))
+    truth = inside if length >= 4 else np.full(len(scene), MAYBE)
+    truth[[first, second]] = NO
+    return truth
+
+
+def _beside(scene: Scene, anchor: int, side: str) -> np.ndarray:
+    if side == "left":
+        return decide(scene.u < scene.u_left[anchor] - 0.01, scene.u > scene.u[anchor] - 0.01)
+    return decide(scene.u > scene.u_right[anchor] + 0.01, scene.u < scene.u[anchor] + 0.01)
+
+
+def _on_the_ray(scene: Scene, anchor: int, sign: float) -> np.ndarray:
+    ray = scene.position[anchor] / max(float(scene.distance[anchor]), 1e-9)
+    offset = scene.position - scene.position[anchor]
+    along = sign * (offset @ ray)
+    aside = np.abs(offset[:, 0] * ray[1] - offset[:, 1] * ray[0])
+    return decide((along >= 2.5) & (aside <= 0.5 * along), (along <= 0.5) | (aside >= along))
+
+
+def _next_to(scene: Scene, anchor: int) -> np.ndarray:
+    prints = scene.footprints()
+    gaps = [np.minimum(_corner_gap(p, prints[anchor]), _corner_gap(prints[anchor], p)) for p in prints]
+    return at_most(np.array(gaps), 2.5, 4.0)
+
+
+def _corner_gap(corners: np.ndarray, polygon: np.ndarray) -> float:
+    """Smallest distance of the corners (4, 2) from the edges of a polygon (4, 2)."""
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    offsets = corners[:, None] - polygon
+    lengths = np.maximum((edges**2).sum(axis=1), 1e-9)
+    part = np.clip((offsets * edges).sum(axis=2) / lengths, 0, 1)
+    return float(np.linalg.norm(offsets - part[..., None] * edges, axis=2).min())
+
+
+def _closer(scene: Scene, anchor: int, sign: float) -> np.ndarray:
+    lead = sign * (scene.distance[anchor] - scene.distance)
+    margin = max(1.5, 0.05 * float(scene.distance[anchor]))
+    return at_least(lead, -margin, margin)
+
+
+_RELATIONS = {
+    "left_of": lambda scene, anchor: _beside(scene, anchor, "left"),
+    "right_of": lambda scene, anchor: _beside(scene, anchor, "right"),
+    "behind": lambda scene, anchor: _on_the_ray(scene, anchor, 1),
+    "in_front_of": lambda scene, anchor: _on_the_ray(scene, anchor, -1),
+    "next_to": _next_to,
+    "closer_than": lambda scene, anchor: _closer(scene, anchor, 1),
+    "farther_than": lambda scene, anchor: _closer(scene, anchor, -1),
+}

@@ -1,0 +1,56 @@
+"""Choice among wordings: drawn when a sentence is made, repeated when it is said again, some of them held out.
+
+A wording that begins with "~" is held out: sentences for training never use it, so that sentences with it test whether
+a model understands what it was not trained on.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MODES = ("seen", "held_out")
+
+
+class Chooser:
+    """Picks a wording at each place of a sentence and remembers it.
+
+    Args:
+        rng: draws the wordings; None repeats `choices`.
+        mode: "seen" takes wordings that are not held out, "held_out" takes held-out ones wherever there are some.
+        choices: of an earlier sentence of a form of the same structure.
+    Raises:
+        ValueError: unknown mode.
+    """
+
+    def __init__(self, rng: np.random.Generator | None, mode: str = "seen", choices: Sequence[int] = ()):
+        if mode not in MODES:
+            raise ValueError(f"wordings {mode!r}: choose one of {', '.join(MODES)}")
+        self.rng, self.mode = rng, mode
+        self._repeated = list(choices)
+        self.choices: list[int] = []
+        self.num_held_out = 0
+
+    def pick(self, wordings: Sequence[str]) -> str:
+        """One of the wordings, without its "~".
+
+        Raises:
+            ValueError: the choices to be repeated do not fit the sentence.
+        """
+        index = self._draw(wordings)
+        self.choices.append(index)
+        text = wordings[index]
+        self.num_held_out += text.startswith("~")
+        return text.removeprefix("~")
+
+    def _draw(self, wordings: Sequence[str]) -> int:
+        if self.rng is None:
+            place = len(self.choices)
+            if place >= len(self._repeated) or not 0 <= self._repeated[place] < len(wordings):
+                raise ValueError(
+                    f"choices {self._repeated} do not fit this sentence at place {place}: they belong to another form"
+                )
+            return self._repeated[place]
+        held_out = [i for i, text in enumerate(wordings) if text.startswith("~")]
+        open_ones = [i for i in range(len(wordings)) if i not in held_out]
+        pool = held_out if self.mode == "held_out" and held_out else open_ones
+        return int(pool[self.rng.integers(len(pool))])
