@@ -1,15 +1,22 @@
 """Layers in plain PyTorch that more than one system uses."""
 
 from .linear_attention import AttentionBlock, TokenAttention, elu_plus_one, linear_attention
+from .mamba2 import BidirectionalMamba2, GatedRMSNorm, Mamba2
 from .pyramid_pooler import PyramidPooler
 from .roi_align import assign_levels, multilevel_roi_align
+from .state_space import ssd, ssd_reference
 
 __all__ = [
     "AttentionBlock",
+    "BidirectionalMamba2",
+    "GatedRMSNorm",
+    "Mamba2",
     "PyramidPooler",
     "TokenAttention",
     "assign_levels",
     "elu_plus_one",
     "linear_attention",
     "multilevel_roi_align",
+    "ssd",
+    "ssd_reference",
 ]
