@@ -156,6 +156,11 @@ class Trajectories:
             keep &= codes_in(self.frame["vehicle"], vehicles)
         return self.where(keep)
 
+    def compact(self) -> "Trajectories":
+        """The same rows, without the names of categories that have none: those of vehicles that left long ago."""
+        names = {name: self.frame[name].cat.remove_unused_categories() for name in NAMES}
+        return Trajectories(self.frame.assign(**names))
+
     def to_parquet(self, path: str | os.PathLike) -> None:
         """Write the table, atomically. It is read by `from_parquet` and the reader "parquet"."""
         with atomic_write(path) as file:

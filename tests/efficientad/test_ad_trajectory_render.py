@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 from shapely.geometry import box
-from traffic_world import steps, table, track
+from trajectory_world import steps, table, track
 
 from efficientad.trajectories.render import TimeSpaceRenderer
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from traffic_world import steps, table, track
+from trajectory_world import steps, table, track
 
 from efficientad.trajectories.table import COLUMNS, DTYPES, Trajectories, concat, natural_key
 
