@@ -12,13 +12,12 @@ Records go to results/efficientad_loco/.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.dataset import split_name
 from tools.anomaly_study.results import train_and_test
-from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run
+from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run, relative
 from tools.records import record_path
 
 BENCH, CATEGORY = "efficientad_loco", "fastener_kit"
@@ -48,14 +47,14 @@ def open_study(args: argparse.Namespace) -> Run:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"with the folder {CATEGORY}, or that folder")
+    parser.add_argument("--data", type=relative, metavar="FOLDER", help=f"with the folder {CATEGORY}, or that folder")
     parser.add_argument("--variant", choices=VARIANTS, default="linear_attention-64")
     add_arguments(parser, str(STEPS))
     args = parser.parse_args(argv)
     if args.seed is not None:
         run = open_study(args)
         train_and_test(run)
-        print(f"records: {record_path(BENCH, run.name).parent}")
+        print(f"records: {record_path(BENCH, run.name).with_suffix('')}")
     if args.table or args.seed is not None:
         from tools.tables_efficientad import write_loco_tables
 

@@ -17,7 +17,7 @@ from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.dataset import split_name
 from tools.anomaly_study.results import FINAL, train_and_test
-from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run
+from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run, relative
 from tools.records import read_record, record_path
 from tools.trainings import separate_logs
 
@@ -68,7 +68,7 @@ def run_study(run: Run) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="with a folder for each category")
+    parser.add_argument("--data", type=relative, metavar="FOLDER", help="with a folder for each category")
     parser.add_argument("--category", nargs="+", default=(), metavar="NAME", help="only these")
     parser.add_argument("--config-file", default=CONFIG)
     parser.add_argument("--variant", choices=list(AUTOENCODERS), default="linear_attention")
@@ -79,14 +79,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.seed is not None:
         if args.data is None:
             parser.error("--seed needs --data FOLDER")
-        categories = find_categories(args.data, args.category)
+        categories = find_categories(Path(args.data), args.category)
         for number, category in enumerate(categories, 1):
             with separate_logs():
                 run = open_study(args, category)
                 outcome = run_study(run)
             print(f"category {number}/{len(categories)}: {category}, {outcome}", flush=True)
             write_mvtec_tables()  # after each, to look at while the rest trains
-        print(f"records: {record_path(BENCH, run.name).parent.parent}")
+        print(f"records: {record_path(BENCH, run.name).parent}")
     if args.table or args.seed is not None:
         print(f"tables: {write_mvtec_tables()}")
 

@@ -11,7 +11,6 @@ it was. Records go to results/efficientad_screw/, heat maps to output/bench/effi
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
@@ -19,7 +18,7 @@ from tools.anomaly_study.baseline import BASELINE, evaluate_baseline
 from tools.anomaly_study.draws import read_draws
 from tools.anomaly_study.pictures import write_pictures
 from tools.anomaly_study.results import FINAL, load_model, train_and_test
-from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run
+from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run, relative
 from tools.records import record_path
 
 BENCH, CATEGORY = "efficientad_screw", "screw"
@@ -56,7 +55,7 @@ def run_study(run: Run) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"with the folder {CATEGORY}, or that folder")
+    parser.add_argument("--data", type=relative, metavar="FOLDER", help=f"with the folder {CATEGORY}, or that folder")
     parser.add_argument("--variant", choices=VARIANTS, default="linear_attention")
     add_arguments(parser, "those of the config, 600")
     args = parser.parse_args(argv)
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.error("--seed needs --data FOLDER")
         run = open_study(args)
         run_study(run)
-        print(f"records: {record_path(BENCH, run.name).parent}")
+        print(f"records: {record_path(BENCH, run.name).with_suffix('')}")
     if args.table or args.seed is not None:
         from tools.tables_efficientad import write_screw_tables
 

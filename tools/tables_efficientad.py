@@ -49,11 +49,11 @@ INTERVALS = (
 
 def label(variant: str) -> str:
     """A variant in words: "linear attention, bottleneck 64"."""
+    variant, plus, own = variant.partition("+")
     name, _, bottleneck = variant.partition("-")
     words = {BASELINE: "nearest neighbours, no training", CONV: "convolution"}.get(name, name.replace("_", " "))
-    number, plus, own = bottleneck.partition("+")
-    ending = {"": "", "0": ", no bottleneck"}.get(number, f", bottleneck {number}")
-    return words + ending + (f" ({own})" if plus else "")
+    words += {"": "", "0": ", no bottleneck"}.get(bottleneck, f", bottleneck {bottleneck}")
+    return words + (f" (own keys, {own})" if plus else "")
 
 
 # --- screw ---

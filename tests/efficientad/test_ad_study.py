@@ -16,7 +16,7 @@ from tools import bench_efficientad_screw as screw
 from tools import records
 from tools.anomaly_study.draws import read_draws
 from tools.anomaly_study.pictures import choose
-from tools.anomaly_study.runs import find_teacher
+from tools.anomaly_study.runs import find_teacher, relative
 
 TYPES = ("logical_anomalies", "structural_anomalies")
 TINY = """
@@ -196,6 +196,10 @@ def test_the_usual_places_of_a_teacher(tmp_path, monkeypatch):
     (tmp_path / "models" / "teacher_small.pth").touch()
     assert find_teacher() == "models/teacher_small.pth"
     assert find_teacher("random") == "random"
+
+
+def test_records_name_no_folder_of_the_machine(here):
+    assert relative(str(here / "mvtec")) == "mvtec" and relative("../a") == "../a" and relative("") == ""
 
 
 def test_pictures_to_show():

@@ -49,7 +49,8 @@ def write_pictures(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores:
     chosen = choose(kinds, scores)
     found = {what: model([mapper(entries[number])])[0] for what, number in chosen.items()}
     high = max(float(result["anomaly_map"].max()) for result in found.values())
-    low = min(float(result["anomaly_map"].median()) for result in found.values())
+    # Of normalised maps 0 is where findings begin; below it lies the noise of good pictures.
+    low = max(0.0, min(float(result["anomaly_map"].median()) for result in found.values()))
     for what, result in found.items():
         entry = entries[chosen[what]]
         picture, outlined = (read_picture(entry["file_name"]) for _ in range(2))
@@ -61,7 +62,7 @@ def write_pictures(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores:
             picture,
             result["anomaly_map"].cpu().numpy(),
             float(result["anomaly_score"]),
-            (low, high),
+            (low, max(low, high)),
             None if threshold is None else float(threshold),
         )
         name = f"{what}_{entry['defect']}_{Path(entry['file_name']).stem}.png"

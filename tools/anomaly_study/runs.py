@@ -6,6 +6,7 @@ and final.npz, the bootstrap draws that comparisons need. Checkpoints are below 
 """
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,18 +81,25 @@ def add_arguments(parser: argparse.ArgumentParser, steps: str) -> None:
     """
     parser.add_argument("--seed", type=int, help="train and evaluate with this seed")
     parser.add_argument("--steps", type=int, help=f"training steps; {steps}")
-    parser.add_argument("--teacher", default="", metavar="FILE", help="weights of the teacher; made by `make teacher`")
+    parser.add_argument(
+        "--teacher", type=relative, default="", metavar="FILE", help="weights of the teacher; made by `make teacher`"
+    )
     parser.add_argument("--table", action="store_true", help="write the table of all records")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys that are changed")
 
 
-def category_name(data: Path, category: str) -> str:
+def relative(path: str) -> str:
+    """A path as seen from the working directory, so that records name no folder of one machine."""
+    return os.path.relpath(Path(path).expanduser()) if path else path
+
+
+def category_name(data: str, category: str) -> str:
     """Data set name of a category in MVTec AD's or MVTec LOCO's layout, from its folder or the one above.
 
     Raises:
         FileNotFoundError: there are no good training pictures.
     """
-    root = data / category if (data / category).is_dir() else data
+    root = Path(data, category) if Path(data, category).is_dir() else Path(data)
     if not (root / "train" / "good").is_dir():
         raise FileNotFoundError(f"{data} holds neither {category}/train/good nor train/good: name MVTec AD's folder")
     return f"{'loco' if (root / CONFIG_FILE).is_file() else 'mvtec'}:{root}"
