@@ -6,7 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from efficientad.trajectories.render import TimeSpaceRenderer
 from efficientad.trajectories.table import Trajectories
+from efficientad.trajectories.windows import Window as GridWindow
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,20 @@ class Window:
     table: Trajectories = field(repr=False)
     picture: np.ndarray | None = field(default=None, repr=False)
     direction: int = 1
+
+    @classmethod
+    def drawn(cls, window: GridWindow, renderer: TimeSpaceRenderer) -> "Window":
+        """A window of a grid with its picture."""
+        return cls(
+            window.recording,
+            window.t0,
+            window.t0 + renderer.duration,
+            window.s0,
+            window.s0 + renderer.stretch,
+            window.table,
+            window.draw(renderer),
+            window.direction,
+        )
 
     def inside(self) -> Trajectories:
         """The rows that lie in the window."""
