@@ -1,5 +1,7 @@
 """Mono3DVG: 3D visual grounding of one, several or no objects from one image and a sentence."""
 
+from . import dataset as _dataset  # noqa: F401  only registration
+from . import evaluator as _evaluator  # noqa: F401
 from .config import add_mono3dvg_config
 
 __all__ = ["add_mono3dvg_config"]

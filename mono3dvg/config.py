@@ -13,8 +13,10 @@ DATA = {"FLIP": "form"}
 
 EVALUATION = {
     "SUBSETS": "",  # Mono3DRefer's test_instanceID_split.json; "" divides by rule
-    # Boxes from this score on are the answer. CHOOSE_ON names a data set whose best mean F1@0.25 decides it instead.
+    # Boxes from this score on are the answer, unless OUTPUT_DIR has a score_threshold.json: that is written when the
+    # data set VALIDATION is evaluated (name it first in DATASETS.TEST), with the threshold of its best mean F1@0.25.
     "SCORE_THRESHOLD": 0.3,
+    "VALIDATION": "",
 }
 
 

@@ -30,13 +30,15 @@ ZERO_PLURAL, SINGLE_PLURAL = 0.4, 0.15  # so that the number of the noun does no
 class Recipe:
     """How to make sentences.
 
-    seed: with the position of an image decides its sentences. per_image: as many as are found up to this. languages:
+    seed: with `stream` and the position of an image decides its sentences; splits of one data set have a stream each.
+    per_image: as many as are found up to this. languages:
     drawn for each sentence. held_out: share of sentences whose wordings are held out (0 for training). mix: shares of
     the groups (zero, single, multi target, with and without distractors). proposals: forms tried for an image.
     most_targets: of one sentence. units: of distances.
     """
 
     seed: int = 0
+    stream: int = 0
     per_image: int = 8
     languages: tuple[str, ...] = ("en",)
     held_out: float = 0.0
@@ -70,7 +72,7 @@ def generate(data: "GroundingData", recipe: Recipe) -> tuple[list[dict[str, Any]
     counts: Counter = Counter()
     entries: list[dict[str, Any]] = []
     for index, image_id in enumerate(data.images):
-        rng = np.random.default_rng([recipe.seed, index])
+        rng = np.random.default_rng([recipe.seed, recipe.stream, index])
         scene = scene_of(data, image_id)
         pool = find_candidates(scene, rng, list(category_of), recipe, counts)
         chosen = choose(pool, recipe, counts, rng)

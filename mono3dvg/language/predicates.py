@@ -18,10 +18,13 @@ _HEADINGS = {"away": 0.0, "right": 90.0, "toward": 180.0, "left": -90.0}
 
 def evaluate_predicate(form: tuple, scene: Scene) -> np.ndarray:
     """Truth of every predicate but relations."""
-    op, *parts = form
-    if op == "not":
-        return negate(evaluate_predicate(parts[0], scene))
-    return _PREDICATES[op](scene, *parts)
+    if form not in scene.truths:
+        op, *parts = form
+        if op == "not":
+            scene.truths[form] = negate(evaluate_predicate(parts[0], scene))
+        else:
+            scene.truths[form] = _PREDICATES[op](scene, *parts)
+    return scene.truths[form]
 
 
 def _class(scene: Scene, name: str) -> np.ndarray:
@@ -114,9 +117,11 @@ def evaluate_relation(op: str, scene: Scene, anchor: int) -> np.ndarray:
     Behind and in front lie on the camera's line of sight through the anchor, farther or nearer, within about 27
     degrees of it. Left and right are beside the anchor's box in the picture. Next to is a gap of up to 2.5 m.
     """
-    truth = _RELATIONS[op](scene, anchor)
-    truth[anchor] = NO
-    return truth
+    if (op, anchor) not in scene.truths:
+        truth = _RELATIONS[op](scene, anchor)
+        truth[anchor] = NO
+        scene.truths[op, anchor] = truth
+    return scene.truths[op, anchor]
 
 
 def evaluate_between(scene: Scene, first: int, second: int) -> np.ndarray:

@@ -76,16 +76,17 @@ class FormSampler:
         """("all", class, ...) that is true of an object, with so many attributes, of `ops` if given."""
         kind, draw = self.scene.kinds[i], self.rng.random()
         name = kind if draw < 0.72 else "vehicle" if kind in VEHICLES and draw < 0.92 else "road_user"
-        facts = dict(self._facts[i])
-        facts["distance"] = [self._distance(i)]
-        usable = [op for op in facts if (op in ops if ops else op != "distance")]
+        facts = self._facts[i]
+        usable = [op for op in facts if ops is None or op in ops]
         if ops is None and self.rng.random() < DISTANCE_CHANCE:
             usable.append("distance")
         chosen = [str(op) for op in self.rng.permutation(usable)[:attributes]]
         if "distance" in chosen and "range" in chosen:
             chosen.remove("range")
-        predicates = [facts[op][self.rng.integers(len(facts[op]))] for op in chosen]
-        predicates = [self._maybe_negated(p) for p in predicates]
+        predicates = [
+            self._distance(i) if op == "distance" else self._maybe_negated(facts[op][self.rng.integers(len(facts[op]))])
+            for op in chosen
+        ]
         return ("all", ("class", name), *predicates)
 
     def _maybe_negated(self, predicate: tuple) -> tuple:

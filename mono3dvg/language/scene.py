@@ -5,7 +5,7 @@ plane they are the camera's own. u runs over the picture from 0 (left) to 1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Scene:
     colors: tuple[str | None, ...]
     lanes: tuple[int | None, ...]
     states: tuple[str | None, ...]
+    truths: dict = field(default_factory=dict, compare=False, repr=False)  # of predicates, once they are found out
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,6 +65,7 @@ class Scene:
             u_right=1 - self.u_left,
             position=self.position * mirror,
             heading=self.heading * mirror,
+            truths={},
         )
 
 

@@ -1,4 +1,4 @@
-"""Truth in three values, as int8 arrays over the objects of a scene: NO 0, YES 1, MAYBE -1.
+"""Truth in three values, as int8 arrays over the objects of a scene: NO < MAYBE < YES (Kleene's logic).
 
 Words are vague: a car 22 m away is neither near nor not near. What lies within such a margin, or is not labelled, is
 MAYBE, and a sentence that meets a MAYBE is not used.
@@ -6,7 +6,7 @@ MAYBE, and a sentence that meets a MAYBE is not used.
 
 import numpy as np
 
-NO, YES, MAYBE = np.int8(0), np.int8(1), np.int8(-1)
+NO, MAYBE, YES = np.int8(0), np.int8(1), np.int8(2)
 
 
 def decide(yes: np.ndarray, no: np.ndarray) -> np.ndarray:
@@ -27,18 +27,17 @@ def at_most(values: np.ndarray, yes_to: float, no_from: float) -> np.ndarray:
 
 def both(*truths: np.ndarray) -> np.ndarray:
     """And: NO if one is NO, else MAYBE if one is MAYBE."""
-    stacked = np.stack(truths)
-    return np.where((stacked == NO).any(0), NO, np.where((stacked == MAYBE).any(0), MAYBE, YES))
+    return np.minimum.reduce(truths)
 
 
 def either(*truths: np.ndarray) -> np.ndarray:
     """Or: YES if one is YES, else MAYBE if one is MAYBE."""
-    return negate(both(*(negate(t) for t in truths)))
+    return np.maximum.reduce(truths)
 
 
 def negate(truth: np.ndarray) -> np.ndarray:
     """Not: MAYBE stays."""
-    return np.where(truth == MAYBE, MAYBE, YES - truth).astype(np.int8)
+    return YES - truth
 
 
 def known(values: list, wanted: object) -> np.ndarray:

@@ -1,0 +1,169 @@
+"""Grounding data sets by name and by path: `grounding:FILE.json:IMAGE_DIR`.
+
+    toy_grounding_train, toy_grounding_val, toy_grounding_test        below DETECTRON2_DATASETS, see datasets/README.md
+    mono3drefer_train, mono3drefer_val, mono3drefer_test
+
+A dataset dict is one image with all of its sentences, so that a model sees the image once:
+
+    file_name, height, width, image_id, camera {"P", "ground"}
+    annotations    as 3D data sets have them (see `d2ext.data.catalog.register_objects`), with `id` and `attributes`
+    expressions    each with id, text, targets (positions in annotations), target_ids, kind, distractors, group, tags,
+                   category_ids (contiguous), and for generated ones language, form and choices
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
+
+from d2ext.data.builtin import datasets_root
+from d2ext.data.catalog import register_lazily
+from d2ext.data.checks import DroppedBoxes
+from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
+
+from .schema import Expression, GroundingData, SceneObject, read_grounding
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+TOY_HINT = "python datasets/make_toy_grounding.py --out {root}/toy_grounding --toy {root}/toy_roadside"
+MONO3DREFER_HINT = "get Mono3DRefer from its authors and convert it as datasets/README.md shows"
+MAX_NAMED = 3  # missing pictures listed in a message
+
+
+def register_grounding(name: str, json_file: str, image_dir: str, hint: str = "") -> None:
+    """Register grounding data; it is read at first use. Idempotent.
+
+    Args:
+        hint: how to get the data, for the message when it is missing.
+    """
+    json_file, image_dir = str(Path(json_file).expanduser()), str(Path(image_dir).expanduser())
+    register_lazily(
+        name,
+        partial(load_grounding, json_file, image_dir, name, hint),
+        json_file=json_file,
+        image_root=image_dir,
+        evaluator_type="grounding",
+    )
+
+
+DATASET_FORMATS.register(DatasetFormat("grounding:FILE.json:IMAGE_DIR", register_grounding, (2, 2)), name="grounding")
+
+
+def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint: str = "") -> list[dict]:
+    """Dataset dicts of a grounding file, in its order.
+
+    With a `dataset_name` its metadata gets `thing_classes` (the categories in the order of the file),
+    `thing_dataset_id_to_contiguous_id` and `ry_frame` ("camera" or "ground", about what `rotation_y` turns).
+
+    Raises:
+        FileNotFoundError: the file or a picture is not there.
+        ValueError: the file is not of the schema; see `schema.read_grounding`.
+    """
+    if not Path(json_file).is_file():
+        cure = f". To get it: {hint}" if hint else f" (looked from {Path.cwd()})"
+        raise FileNotFoundError(f"grounding file {json_file} does not exist{cure}")
+    data = read_grounding(json_file)
+    contiguous = {key: number for number, key in enumerate(data.categories)}
+    sentences: dict[Any, list[Expression]] = {image_id: [] for image_id in data.images}
+    for expression in data.expressions.values():
+        sentences[expression.image_id].append(expression)
+    dropped, records = DroppedBoxes(json_file), []
+    for image_id, image in data.images.items():
+        annotations = [
+            _annotation(thing, data, contiguous, image.width, image.height)
+            for thing in data.objects_of[image_id]
+            if dropped.keep(thing.bbox, image.width, image.height, f"annotation id {thing.id!r}")
+        ]
+        places = {annotation["id"]: place for place, annotation in enumerate(annotations)}
+        records.append(
+            {
+                "file_name": str(Path(image_dir, image.file_name)),
+                "height": image.height,
+                "width": image.width,
+                "image_id": image_id,
+                "camera": {"P": image.camera.P.tolist(), "ground": image.ground_plane},
+                "annotations": annotations,
+                "expressions": [_expression(e, places, contiguous) for e in sentences[image_id]],
+            }
+        )
+    dropped.finish()
+    _need_pictures(records, json_file)
+    if dataset_name:
+        MetadataCatalog.get(dataset_name).set(
+            thing_classes=list(data.categories.values()),
+            thing_dataset_id_to_contiguous_id=contiguous,
+            ry_frame=data.ry_frame,
+        )
+    logger.info("%s: %d images, %d sentences", json_file, len(records), len(data.expressions))
+    return records
+
+
+def _annotation(thing: SceneObject, data: GroundingData, contiguous: dict, width: int, height: int) -> dict:
+    x1, y1, x2, y2 = thing.bbox
+    has_3d = thing.location is not None
+    return {
+        "id": thing.id,
+        "type": data.categories[thing.category_id],
+        "category_id": contiguous[thing.category_id],
+        "iscrowd": int(thing.ignore),
+        "bbox": [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "truncated": thing.truncation,
+        "occluded": thing.occlusion,
+        "alpha": thing.alpha,
+        "dimensions_hwl": list(thing.dimensions or (0.0, 0.0, 0.0)),
+        "location": list(thing.location or (0.0, 0.0, 0.0)),
+        "rotation_y": thing.rotation_y if has_3d else 0.0,
+        "has_3d": has_3d,
+        "attributes": dict(thing.attributes),
+    }
+
+
+def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
+    missing = [key for key in expression.target_ids if key not in places]
+    if missing:
+        raise ValueError(
+            f"expression {expression.id!r}: its target {missing[0]!r} lies outside the picture of image "
+            f"{expression.image_id!r}: leave the sentence out, or correct the box"
+        )
+    return {
+        "id": expression.id,
+        "text": expression.text,
+        "target_ids": list(expression.target_ids),
+        "targets": [places[key] for key in expression.target_ids],
+        "kind": expression.kind,
+        "distractors": expression.distractors,
+        "group": expression.group,
+        "tags": list(expression.tags),
+        "category_ids": [contiguous[key] for key in expression.category_ids],
+        "language": expression.language,
+        "form": expression.form,
+        "choices": list(expression.choices),
+    }
+
+
+def _need_pictures(records: list[dict], json_file: str) -> None:
+    missing = [record["file_name"] for record in records if not Path(record["file_name"]).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(records)} pictures of {json_file} do not exist: {', '.join(missing[:MAX_NAMED])}; "
+            "is the folder of pictures the right one?"
+        )
+
+
+def register_builtin(root: Path) -> None:
+    """Register the data sets that this module lists below `root`. Idempotent; reads nothing."""
+    for split in SPLITS:
+        toy = root / "toy_grounding" / f"grounding_{split}.json"
+        register_grounding(f"toy_grounding_{split}", str(toy), str(root / "toy_roadside"), TOY_HINT.format(root=root))
+        refer = root / "mono3drefer"
+        register_grounding(
+            f"mono3drefer_{split}", str(refer / f"grounding_{split}.json"), str(refer / "images"), MONO3DREFER_HINT
+        )
+
+
+register_builtin(datasets_root())
