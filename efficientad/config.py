@@ -7,6 +7,8 @@ from detectron2.config import CfgNode as CN
 from d2ext.config import add_common_config, register_check
 from d2ext.config.defaults import set_default
 
+from .trajectories.config import add_time_space_config
+
 META_ARCHITECTURE = "EfficientAD"
 
 MODEL = {
@@ -84,6 +86,7 @@ def add_efficientad_config(cfg: CN) -> None:
     # Height and width in pixels that the mapper resizes to, without keeping the aspect ratio, as published; the longer
     # way round for large pictures is MODEL.EFFICIENT_AD.TILING. (0, 0) keeps the picture's own size.
     set_default(cfg.INPUT, "IMAGE_SIZE", (256, 256))
+    add_time_space_config(cfg)
 
 
 def bottleneck_of(node: CN) -> int | None:

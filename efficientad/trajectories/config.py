@@ -1,10 +1,16 @@
 """Keys of time-space pictures, in the node TIME_SPACE."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from detectron2.config import CfgNode as CN
 
 from d2ext.config.defaults import set_default
-from efficientad.trajectories.render import TimeSpaceRenderer
-from efficientad.trajectories.windows import WindowGrid
+
+if TYPE_CHECKING:  # they need pandas, an extra; the keys are in every config
+    from efficientad.trajectories.render import TimeSpaceRenderer
+    from efficientad.trajectories.windows import WindowGrid
 
 KEYS = {
     "SIZE": (256, 256),  # height, width in pixels
@@ -42,6 +48,8 @@ def renderer_of(cfg: CN) -> TimeSpaceRenderer:
     Raises:
         ValueError: a key makes no sense.
     """
+    from efficientad.trajectories.render import TimeSpaceRenderer
+
     node = cfg.TIME_SPACE
     return TimeSpaceRenderer(
         size=tuple(node.SIZE),
@@ -62,6 +70,8 @@ def window_grid_of(cfg: CN) -> WindowGrid:
     Raises:
         ValueError: a key makes no sense.
     """
+    from efficientad.trajectories.windows import WindowGrid
+
     node = cfg.TIME_SPACE
     return WindowGrid(
         renderer_of(cfg),
