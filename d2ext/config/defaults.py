@@ -102,6 +102,23 @@ def _add_backbones(cfg: CN) -> None:
     # Pyramid level beyond the coarsest feature: "" none | "maxpool" subsamples it.
     set_default(timm, "TOP_BLOCK", "")
 
+    # MODEL.BACKBONE.NAME: build_dla34_backbone | build_dla34_fpn_backbone | build_dla34_aggregation_backbone
+    set_default(cfg.MODEL, "DLA", CN())
+    dla = cfg.MODEL.DLA
+    # "" random | "timm" download by timm | a path or address of a state dict, e.g. the authors'
+    # http://dl.yf.io/dla/models/imagenet/dla34-ba72cf86.pth.
+    set_default(dla, "WEIGHTS", "")
+    set_default(dla, "OUT_FEATURES", ["s4", "s8", "s16", "s32"])  # of s2 ... s32
+    set_default(dla, "FREEZE_AT", 0)  # as MODEL.TIMM.FREEZE_AT
+    set_default(dla, "NORM", "eval")  # as MODEL.TIMM.NORM
+    # Channels at strides 1 to 32. Narrower ones have no published weights.
+    set_default(dla, "CHANNELS", [16, 32, 64, 128, 256, 512])
+    # The aggregation neck: 3x3 convolutions "plain" | "deformable"; their norm as MODEL.FPN.NORM; channels of all
+    # levels, 0 leaves each level those of its feature.
+    set_default(dla, "NECK_CONV", "plain")
+    set_default(dla, "NECK_NORM", "BN")
+    set_default(dla, "NECK_CHANNELS", 0)
+
     # MODEL.BACKBONE.NAME: build_swintransformer_fpn_backbone (published DiffusionDet configs)
     set_default(cfg.MODEL, "SWIN", CN())
     set_default(cfg.MODEL.SWIN, "SIZE", "B")  # T | S | B | B-22k | L-22k

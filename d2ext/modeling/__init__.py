@@ -3,13 +3,27 @@
 Its ResNets need none: ``build_resnet_backbone`` and ``build_resnet_fpn_backbone`` are Detectron2's.
 """
 
+from d2ext.modeling.dla import DLA34, build_dla34_backbone, build_dla34_fpn_backbone
+from d2ext.modeling.dla_neck import (
+    AggregationBackbone,
+    AggregationPyramid,
+    IterativeAggregation,
+    build_dla34_aggregation_backbone,
+)
 from d2ext.modeling.fuse import fuse_for_inference
 from d2ext.modeling.swin import build_swintransformer_backbone, build_swintransformer_fpn_backbone
 from d2ext.modeling.timm_backbone import TimmBackbone, build_fpn, build_timm_backbone, build_timm_fpn_backbone
 from d2ext.modeling.vit import build_vit_fpn_backbone
 
 __all__ = [
+    "DLA34",
+    "AggregationBackbone",
+    "AggregationPyramid",
+    "IterativeAggregation",
     "TimmBackbone",
+    "build_dla34_aggregation_backbone",
+    "build_dla34_backbone",
+    "build_dla34_fpn_backbone",
     "build_fpn",
     "build_swintransformer_backbone",
     "build_swintransformer_fpn_backbone",

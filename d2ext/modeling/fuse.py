@@ -11,6 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 # Exact types: subclasses may standardise their weights on the way, which a changed weight would upset.
 CONVOLUTIONS = (nn.Conv2d, Detectron2Conv2d, Conv2dSame)
+# Modules that register `conv` and `bn` in the order of their use.
+IN_ORDER = ("timm.", "d2ext.modeling.dla")
 BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, BatchNormAct2d)
 
 
@@ -19,8 +21,9 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
 
     The outputs are those of before up to rounding. The state dict is not: load weights first, and neither train nor
     save what comes out. A batch norm stays where it is not certain that it follows a convolution directly. Certain are
-    Detectron2's convolution with its own norm, neighbours in an `nn.Sequential`, and timm's blocks, which register
-    `conv_x` and then `bn_x` in the order of their use. A model may offer `fold_for_inference()`, what else it can do.
+    Detectron2's convolution with its own norm, neighbours in an `nn.Sequential`, and the blocks of timm and DLA, which
+    register `conv_x` and then `bn_x` in the order of their use. A model may offer `fold_for_inference()`, what else it
+    can do.
 
     Args:
         model: in eval mode, with its final weights.
@@ -47,11 +50,11 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
 def _fold_neighbours(parent: nn.Module) -> None:
     """Fold each batch norm among the children of `parent` that directly follows a convolution."""
     children = list(parent.named_children())
-    in_timm = type(parent).__module__.startswith("timm.")
+    in_order = type(parent).__module__.startswith(IN_ORDER)
     for (conv_name, conv), (norm_name, norm) in pairwise(children):
         if type(conv) not in CONVOLUTIONS or type(norm) not in BATCH_NORMS or not _is_fixed(norm):
             continue
-        named = in_timm and conv_name.startswith("conv") and norm_name.startswith("bn")
+        named = in_order and conv_name.startswith("conv") and norm_name.startswith("bn")
         if (type(parent) is nn.Sequential or named) and not _does_more(conv):
             setattr(parent, norm_name, _fold(conv, norm))
 

@@ -13,16 +13,15 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from d2ext.modeling.fixed_norms import FixedNormBackbone
 from d2ext.modeling.timm_weights import load_timm_weights
 
-NORMS = ("frozen", "eval", "train")
 # What lets a model of fixed size take any size, by family; none is the rule.
 ANY_SIZE = ({"strict_img_size": False}, {"dynamic_img_size": True, "dynamic_img_pad": True}, {})
 
 
-class TimmBackbone(Backbone):
+class TimmBackbone(FixedNormBackbone):
     """A timm feature extractor that returns ``{"s<stride>": (B, C, H / stride, W / stride)}``.
 
     Args:
@@ -48,8 +47,6 @@ class TimmBackbone(Backbone):
         in_channels: int = 3,
     ):
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"MODEL.TIMM.NORM: got {norm!r}, expected one of {list(NORMS)}")
         options, levels = _probe(name, in_channels)
         chosen = _choose(name, levels, out_features)
         self.net = timm.create_model(
@@ -67,37 +64,7 @@ class TimmBackbone(Backbone):
         self._out_feature_strides = {feature: levels[feature]["reduction"] for feature in chosen}
         # timm's own wrappers say how their features lie; those that do not say return channels first.
         self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
-        self._fixed_norms = self._freeze(freeze_at, norm, levels)
-        self.train(self.training)
-
-    def _freeze(self, freeze_at: int, norm: str, levels: dict[str, dict]) -> list[nn.Module]:
-        """Stop gradients as asked and return the batch norms whose statistics stay fixed."""
-        stem = _frozen_names(self.net, freeze_at, levels)
-        for name, parameter in self.net.named_parameters():
-            if name in stem:
-                parameter.requires_grad_(False)
-        fixed = []
-        for name, module in self.net.named_modules():
-            if not isinstance(module, _BatchNorm):
-                continue
-            if norm == "frozen":
-                for parameter in module.parameters():
-                    parameter.requires_grad_(False)
-            if norm != "train" or f"{name}.weight" in stem:
-                fixed.append(module)
-        return fixed
-
-    @property
-    def size_divisibility(self) -> int:
-        """Coarsest stride: inputs padded to it give features of exactly 1 / stride."""
-        return max(self._out_feature_strides.values())
-
-    def train(self, mode: bool = True):
-        """Switch to training, except the batch norms whose statistics are fixed."""
-        super().train(mode)
-        for module in getattr(self, "_fixed_norms", []):
-            module.training = False
-        return self
+        self.fix(norm, {f"net.{key}" for key in _frozen_names(self.net, freeze_at, levels)}, "MODEL.TIMM")
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Features of ``image`` (B, C, H, W), normalised, by name."""

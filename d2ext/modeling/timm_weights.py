@@ -1,7 +1,6 @@
 """Start weights of a timm feature extractor: packaged, downloaded by timm, or from a file."""
 
 import logging
-from pathlib import Path
 
 import timm
 import torch
@@ -13,17 +12,20 @@ from d2ext.modeling.packaged_weights import load_packaged_weights
 
 logger = logging.getLogger(__name__)
 
-# What a state dict may carry in front of timm's names: our own detectors, bare backbones, DataParallel.
-PREFIXES = ("backbone.bottom_up.net.", "backbone.net.", "net.", "module.")
+# What a state dict may carry in front of timm's names: our own detectors, bare backbones, DataParallel, CenterNet.
+PREFIXES = ("backbone.bottom_up.net.", "backbone.net.", "backbone.bottom_up.", "backbone.", "net.", "module.", "base.")
 
 
-def load_timm_weights(net: nn.Module, name: str, weights: str, in_channels: int = 3) -> None:
-    """Load the weights that ``MODEL.TIMM.WEIGHTS`` names into the feature extractor ``net`` of model ``name``.
+def load_timm_weights(
+    net: nn.Module, name: str, weights: str, in_channels: int = 3, key: str = "MODEL.TIMM.WEIGHTS"
+) -> None:
+    """Load the weights that ``weights`` names into the feature extractor ``net``, with the names of timm's ``name``.
 
     Args:
         weights: "" leaves ``net`` as it is | "package" from an installed Python package | "timm" downloaded by timm |
             anything else is the path of a state dict of the complete timm model or of the extractor.
         in_channels: of the input; the first convolution is adapted as timm does where the file has another number.
+        key: config key that ``weights`` comes from, for messages.
     Raises:
         ValueError: parameters are missing in the file or differ in shape.
         FileNotFoundError: no such file or package.
@@ -34,22 +36,22 @@ def load_timm_weights(net: nn.Module, name: str, weights: str, in_channels: int 
     if weights == "package":
         state = load_packaged_weights(name)
     elif weights == "timm":
-        state = _download(name)
+        state = _download(name, key)
     else:
         state = _strip(unwrap_state_dict(load_weights_file(weights)))
     source = {"package": f"package weights of {name}", "timm": f"timm's weights of {name}"}.get(weights, weights)
-    _load(net, name, state, source, in_channels)
+    _load(net, name, state, f"{key} {source}", in_channels)
 
 
-def _download(name: str) -> dict[str, torch.Tensor]:
+def _download(name: str, key: str) -> dict[str, torch.Tensor]:
     """timm's own weights as the state dict of the complete model."""
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # each download library raises its own kinds
         raise RuntimeError(
-            f"MODEL.TIMM.WEIGHTS 'timm': cannot download weights of {name} ({type(error).__name__}: {error}). Without "
+            f"{key} 'timm': cannot download weights of {name} ({type(error).__name__}: {error}). Without "
             "network: save `timm.create_model(name, pretrained=True).state_dict()` with torch.save on a connected "
-            "machine and set MODEL.TIMM.WEIGHTS to that file, or take a model with packaged weights ('package')"
+            f"machine and set {key} to that file, or take a model with packaged weights ('package')"
         ) from error
 
 
@@ -81,11 +83,12 @@ def _load(net: nn.Module, name: str, state: dict, source: str, in_channels: int)
         state = {k: v for k, v in state.items() if k != stored}
     if missing or differing:
         raise ValueError(
-            f"MODEL.TIMM.WEIGHTS {source}: does not fit {name}. Missing: {_some(missing)}; other shapes: "
-            f"{_some(differing)}; unused: {_some(list(state))}. Is MODEL.TIMM.NAME the model that it was saved from?"
+            f"{source}: does not fit {name}. Missing: {_some(missing)}; other shapes: "
+            f"{_some(differing)}; unused: {_some(list(state))}. "
+            "Choose by MODEL.BACKBONE.NAME or MODEL.TIMM.NAME the model that it was saved from"
         )
     net.load_state_dict(found, strict=False)
-    logger.info("Loaded %s: %d tensors; unused: %s", Path(source).name, len(found), _some(list(state)))
+    logger.info("Loaded %s: %d tensors; unused: %s", source, len(found), _some(list(state)))
 
 
 def _stored_names(key: str) -> list[str]:
