@@ -1,17 +1,12 @@
 """Calibration with data: what the Trainer and the tools do around the detector."""
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from torch import Tensor
 
-from d2ext.data.loader import build_test_loader
-from d2ext.utils.progress import track
 from d2ext.utils.rng import preserve_rng
 
 from .calibration import (
@@ -25,8 +20,11 @@ from .calibration import (
 )
 from .dataset import validation_name
 from .detector import EfficientAD
+from .pictures import Pictures, gathered, pictures_of, rows_of_all
 from .puad import FEW
+from .reduced import Observer
 from .teacher import load_teacher
+from .tiling import cut
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +73,8 @@ def measure_maps(
 
     Args:
         model: with its weights and the teacher's statistics.
-        batches: mapped good pictures that were not trained on; of several processes each has its share.
+        batches: mapped good pictures that were not trained on; of several processes each has its share. For 8-bit
+            arithmetic they are gone through twice.
         quantiles, false_positive_rate, method: see MODEL.EFFICIENT_AD.CALIBRATION.
         training: mapped good training pictures, needed with PUAD.
     Raises:
@@ -83,7 +82,10 @@ def measure_maps(
     """
     was_training = model.training
     model.eval()
+    model.unfold()  # what was prepared for other weights
     try:
+        if model.arithmetic == "int8":
+            _measure_ranges(model, batches)
         if model.puad is not None:
             _fit_puad(model, training)
         _measure_maps(model, batches, quantiles, false_positive_rate, method)
@@ -109,10 +111,10 @@ def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> Non
         check_quantiles(*pairs[-1], name)
     model.state.map_quantiles.copy_(torch.tensor(pairs))
     maxima = [model.score_map(*picture[:-1]).max() for picture in kept]
-    scores = _all(torch.stack(maxima) if maxima else torch.zeros(0))
+    scores = rows_of_all(torch.stack(maxima) if maxima else torch.zeros(0))
     if model.puad is not None:
         own = torch.stack([picture[-1] for picture in kept]) if kept else torch.zeros(0, model.networks.channels)
-        distances = model.puad.distance(_all(own).to(model.device))
+        distances = model.puad.distance(rows_of_all(own).to(model.device))
         model.puad.standardise(distances, scores.to(model.device))
         scores = model.puad.combine(distances, scores.to(model.device))
     threshold = decision_threshold(scores.tolist(), false_positive_rate)
@@ -147,6 +149,18 @@ def _warn_of_scores(model: EfficientAD, scores: list[float], false_positive_rate
         )
 
 
+def _measure_ranges(model: EfficientAD, batches: Iterable[list[dict]]) -> None:
+    """Ranges of the values that 8-bit arithmetic has to hold."""
+    limits = (torch.tensor([0.0, 255.0], device=model.device).view(-1, 1, 1, 1) - model.pixel_mean) / model.pixel_std
+    observer = Observer(model.networks, float(limits.min()), float(limits.max()))
+    for entry in pictures_of(batches, "ranges for 8 bits"):
+        image = model.normalised(entry)
+        boxes = model.boxes(image)
+        observer.update(cut(image, boxes))
+    parts = torch.stack([part.to(model.device) for part in comm.all_gather(observer.ranges)])
+    model.state.ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
+
+
 def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None:
     if training is None:
         raise ValueError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
@@ -154,7 +168,7 @@ def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None
     for entry in pictures_of(training, "PUAD statistics"):
         ((_, means),) = model.measure(model.normalised(entry)[None])
         own.append(means)
-    model.puad.fit(_all(torch.stack(own) if own else torch.zeros(0, model.networks.channels)))
+    model.puad.fit(rows_of_all(torch.stack(own) if own else torch.zeros(0, model.networks.channels)))
 
 
 class Calibration(HookBase):
@@ -244,47 +258,3 @@ def check_pictures(cfg, model: EfficientAD) -> None:
         )
     for entry in pictures_of(pictures, "pictures to calibrate with"):
         model.normalised(entry)
-
-
-class Pictures:
-    """Mapped pictures of several data sets, one after the other, without augmentation.
-
-    Args:
-        names: of the data sets.
-        most: pictures to take at most, of each data set its share; None takes all.
-    """
-
-    def __init__(self, cfg, names: Sequence[str], most: int | None = None):
-        self.loaders = [build_test_loader(cfg, name) for name in names]
-        counts = [len(loader) for loader in self.loaders]
-        kept = 1 if most is None else min(1, most / max(sum(counts), 1))
-        self.counts = [math.ceil(count * kept) for count in counts]
-
-    def __len__(self) -> int:
-        return sum(self.counts)
-
-    def __iter__(self):
-        for loader, count in zip(self.loaders, self.counts):
-            yield from islice(loader, count)
-
-
-def pictures_of(batches: Iterable[list[dict]], label: str) -> Iterable[dict]:
-    """The pictures of batches one by one, with progress in the log."""
-    total = len(batches) if hasattr(batches, "__len__") else None
-    counted = batches if total is None else track(batches, total, label, every_s=20, log=logger.info)
-    for batch in counted:
-        yield from batch
-
-
-def gathered(part):
-    """The merged statistics of all processes, in every process."""
-    parts = comm.all_gather(part)
-    whole = parts[0]
-    for other in parts[1:]:
-        whole.merge(other)
-    return whole
-
-
-def _all(values: Tensor) -> Tensor:
-    """Rows of all processes, on the CPU."""
-    return torch.cat([part.cpu() for part in comm.all_gather(values.cpu())])

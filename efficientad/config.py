@@ -26,6 +26,9 @@ MODEL = {
     "ATTENTION_DIM": 64,  # width of the attention autoencoders
     "ATTENTION_HEADS": 4,
     "DROPOUT": 0.2,  # in the autoencoder's decoder
+    # On a CPU in float32, do large convolutions by fewer products: equal up to rounding, and twice as fast. See
+    # winograd.py.
+    "WINOGRAD": True,
     # Teacher to train with: a .pth of nelson1425 or anomalib, or of `make teacher`. "random" trains against random
     # features. A checkpoint in MODEL.WEIGHTS brings its own teacher along.
     "TEACHER": "",
@@ -53,6 +56,12 @@ TILING = {
     "OVERLAP": 0.25,  # share of a tile's side that neighbours have in common
 }
 
+INFERENCE = {
+    # float32 | bfloat16 | int8 (onnxruntime, on the CPU): of testing. A model is calibrated for one of them;
+    # tools/export_efficientad.py makes it one for another.
+    "ARITHMETIC": "float32",
+}
+
 EVALUATION = {
     "EXACT": False,  # keep every pixel of the maps; else some thousand points of each, right to about 1e-5
     "SAVE_MAPS": "",  # .tiff | .npy: also write the maps, to anomaly_maps in the folder of the results
@@ -78,7 +87,14 @@ def add_efficientad_config(cfg: CN) -> None:
     node = cfg.MODEL.EFFICIENT_AD
     for key, value in MODEL.items():
         set_default(node, key, value)
-    nodes = {"CALIBRATION": CALIBRATION, "TILING": TILING, "EVALUATION": EVALUATION, "PUAD": PUAD, "DISTILL": DISTILL}
+    nodes = {
+        "CALIBRATION": CALIBRATION,
+        "TILING": TILING,
+        "INFERENCE": INFERENCE,
+        "EVALUATION": EVALUATION,
+        "PUAD": PUAD,
+        "DISTILL": DISTILL,
+    }
     for name, keys in nodes.items():
         set_default(node, name, CN())
         for key, value in keys.items():
@@ -139,7 +155,22 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "CALIBRATION.QUANTILES", node.CALIBRATION.QUANTILES, "two rising numbers between 0 and 1")
     if not 0 < node.CALIBRATION.FALSE_POSITIVE_RATE < 1:
         wrong(name + "CALIBRATION.FALSE_POSITIVE_RATE", node.CALIBRATION.FALSE_POSITIVE_RATE, "between 0 and 1")
-    return problems + _picture_problems(cfg) + _size_problems(cfg)
+    return problems + _arithmetic_problems(cfg) + _picture_problems(cfg) + _size_problems(cfg)
+
+
+def _arithmetic_problems(cfg: CN) -> list[str]:
+    from .reduced import ARITHMETICS
+
+    node = cfg.MODEL.EFFICIENT_AD
+    arithmetic, key = node.INFERENCE.ARITHMETIC, "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
+    if arithmetic not in ARITHMETICS:
+        return [f"{key} is {arithmetic!r}: choose one of {', '.join(ARITHMETICS)}"]
+    problems = []
+    if arithmetic != "float32" and node.PUAD.ENABLED:
+        problems.append(f"{key} is {arithmetic}: PUAD needs float32; set it so, or PUAD.ENABLED False")
+    if arithmetic == "int8" and cfg.MODEL.DEVICE != "cpu":
+        problems.append(f"{key} is int8, which runs on the CPU, and MODEL.DEVICE is {cfg.MODEL.DEVICE}: set it to cpu")
+    return problems
 
 
 def _picture_problems(cfg: CN) -> list[str]:

@@ -10,20 +10,19 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
+from .anomaly_maps import combined_map, part_maps
 from .autoencoder import build_autoencoder
-from .calibration import finish_map, maps_for_quantiles, normalise_map, resize_maps
 from .config import architecture_of, bottleneck_of
 from .fold import FoldedNetworks
-from .inputs import Boxes, by_shape, name_of, stack, tile_size
+from .inputs import Boxes, by_shape, name_of, stack
 from .networks import Networks, difference_maps
 from .pdn import PDN
 from .puad import Puad, channel_means
+from .reduced import QuantisedNetworks, for_inference, range_names
 from .state import ModelState
-from .tiling import cut, merge, tile_boxes
+from .tiling import cut, tile_boxes
 
 logger = logging.getLogger(__name__)
-
-PIXELS_PER_CELL = 4
 
 
 @META_ARCH_REGISTRY.register()
@@ -40,6 +39,7 @@ class EfficientAD(nn.Module):
         image_size: height and width that pictures are resized to, (0, 0) for their own size; the mapper does so, and
             `resize_picture` for those that come without a mapper.
         puad: adds the distance of mean features to the score, or None.
+        arithmetic: of testing, see `reduced`; maps are calibrated for it.
 
     Its calibration is saved with the weights: `networks` holds the teacher's statistics, `state` the rest.
     """
@@ -59,6 +59,7 @@ class EfficientAD(nn.Module):
         overlap: float = 0.25,
         image_size: tuple[int, int] = (0, 0),
         puad: Puad | None = None,
+        arithmetic: str = "float32",
     ):
         super().__init__()
         self.networks = networks.to(memory_format=torch.channels_last)
@@ -68,10 +69,13 @@ class EfficientAD(nn.Module):
         self.image_size = tuple(image_size)
         tiling = f"tiles of {tile[0]} x {tile[1]}" if tile else "whole pictures"
         setting = f"COMPAT {compat}, {tiling}" + (", PUAD" if puad is not None else "")
-        self.state = ModelState(architecture, setting)
+        self.arithmetic = arithmetic
+        setting += f", {arithmetic}" if arithmetic != "float32" else ""
+        num_ranges = len(range_names(networks.teacher.size)) if arithmetic == "int8" else 0
+        self.state = ModelState(architecture, setting, num_ranges)
         self._warned = False
         # Networks of `fold_for_inference`; in a list, so that they are no part of the state dict.
-        self._folded: list[FoldedNetworks] = []
+        self._folded: list[FoldedNetworks | QuantisedNetworks] = []
         self.register_load_state_dict_post_hook(_unfold)
 
     @classmethod
@@ -88,8 +92,8 @@ class EfficientAD(nn.Module):
         )
         return {
             "networks": Networks(
-                PDN(node.SIZE, node.OUT_CHANNELS, node.PADDING),
-                PDN(node.SIZE, 2 * node.OUT_CHANNELS, node.PADDING),
+                PDN(node.SIZE, node.OUT_CHANNELS, node.PADDING, node.WINOGRAD),
+                PDN(node.SIZE, 2 * node.OUT_CHANNELS, node.PADDING, node.WINOGRAD),
                 autoencoder,
                 node.HARD_QUANTILE,
             ),
@@ -101,6 +105,7 @@ class EfficientAD(nn.Module):
             "overlap": node.TILING.OVERLAP,
             "image_size": cfg.INPUT.IMAGE_SIZE,
             "puad": Puad(node.OUT_CHANNELS) if node.PUAD.ENABLED else None,
+            "arithmetic": node.INFERENCE.ARITHMETIC,
         }
 
     def training_hooks(self, cfg) -> list:
@@ -191,6 +196,8 @@ class EfficientAD(nn.Module):
 
     def measure(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Raw maps (T, 2, h, w) of the tiles of each normalised image (one if whole); with PUAD mean features (C,)."""
+        if self.arithmetic != "float32" and not self._folded:
+            self.fold_for_inference()
         boxes = self.boxes(images[0])
         pieces = [images] if len(boxes) == 1 else [cut(image, boxes) for image in images]
         for piece in pieces:
@@ -208,27 +215,14 @@ class EfficientAD(nn.Module):
                 yield raw, None if means is None else means.mean(0)
 
     def score_map(self, raw: Tensor, boxes: Boxes, size: tuple[int, int], output: tuple[int, int]) -> Tensor:
-        """Anomaly map (height, width) of `output` from the raw maps of a picture's tiles.
-
-        Args:
-            raw: (T, 2, h, w).
-            boxes: of the tiles in the network input.
-            size: height and width of the network input.
-        """
-        tile = tile_size(boxes)
-        values = maps_for_quantiles(raw, self.compat, self.networks.border, tile)
-        combined = self.normalised_maps(values).mean(1, keepdim=True)
-        combined = finish_map(combined, self.compat, self.networks.border)
-        if len(boxes) > 1:
-            combined = self._merged(resize_maps(combined, tile), boxes, size)[None]
-        if combined.shape[-2:] != output:
-            combined = resize_maps(combined, output)
-        return combined[0, 0]
+        """Anomaly map (height, width) of `output` from the raw maps (T, 2, h, w) of a picture's tiles, see
+        `anomaly_maps`."""
+        quantiles, border = self.state.map_quantiles, self.networks.border
+        return combined_map(raw, quantiles, self.compat, border, boxes, size, output)
 
     def _result(self, raw: Tensor, means: Tensor | None, boxes: Boxes, size: tuple, output: tuple) -> dict:
         anomaly_map = self.score_map(raw, boxes, size, output)
-        parts = self.normalised_maps(raw)
-        parts = parts[0] if len(boxes) == 1 else self._merged(resize_maps(parts, tile_size(boxes)), boxes, size)
+        parts = part_maps(raw, self.state.map_quantiles, self.networks.border, boxes, size)
         result = {
             "anomaly_map": anomaly_map,
             "anomaly_score": anomaly_map.max(),
@@ -244,26 +238,25 @@ class EfficientAD(nn.Module):
             result["anomaly_score"] = self.puad.combine(distance, result["map_score"][None])[0]
         return result
 
-    def _merged(self, tiles: Tensor, boxes: Boxes, size: tuple[int, int]) -> Tensor:
-        return merge(tiles, boxes, size, margin=self.networks.border * PIXELS_PER_CELL)
-
-    def normalised_maps(self, raw: Tensor) -> Tensor:
-        """Maps (T, 2, h, w) with 0 at the lower quantile and 0.1 at the higher one."""
-        start, end = self.state.map_quantiles.T.reshape(2, 2, 1, 1)
-        return normalise_map(raw, start, end)
-
     def fold_for_inference(self) -> None:
         """Work with networks that give the same maps faster, until the model trains or loads weights again.
 
         PUAD needs the student's features, which folded networks do not keep: with it nothing changes.
+
+        Raises:
+            ValueError, ImportError: see `reduced.for_inference`.
         """
         if self.puad is None:
-            self._folded = [FoldedNetworks(self.networks)]
+            self._folded = [for_inference(self.networks, self.arithmetic, self.state.ranges)]
+
+    def unfold(self) -> None:
+        """Give up the networks of `fold_for_inference`."""
+        self._folded = []
 
     def train(self, mode: bool = True):
         """Switch the mode; training gives up folded networks."""
         if mode:
-            self._folded = []
+            self.unfold()
         return super().train(mode)
 
     # --- pictures ---
@@ -301,4 +294,4 @@ class EfficientAD(nn.Module):
 
 
 def _unfold(module: EfficientAD, incompatible_keys) -> None:
-    module._folded = []
+    module.unfold()

@@ -18,13 +18,13 @@ from d2ext.data.catalog import register_lazily
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 from d2ext.utils.rng import preserve_rng
 
-from .calibrate import Pictures, gathered, pictures_of
 from .calibration import Moments
 from .dataset import picture_size
 from .extractors import Extractor, build_extractor
 from .layouts import is_picture
 from .patch_features import describe_patches
 from .pdn import LAYERS, PDN
+from .pictures import Pictures, gathered, pictures_of
 from .records import encode
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,8 @@ from .records import decode, encode
 RECALIBRATE = (
     "python tools/convert_checkpoint.py --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_PICTURES IN OUT"
 )
+# The same for other arithmetic, on the pictures of the config.
+EXPORT = "python tools/export_efficientad.py --arithmetic int8 --config-file CONFIG --weights IN OUT.pth"
 
 
 class ModelState(nn.Module):
@@ -16,18 +18,21 @@ class ModelState(nn.Module):
     map_quantiles (2, 2): lower and higher quantile, of the student-teacher and of the autoencoder map; threshold: score
     that good pictures rarely exceed; as text (see `records`) teacher: where it comes from, architecture: what the
     weights are, maps: what the maps are calibrated for. The texts of teacher and maps are empty until that is done.
+    For 8-bit arithmetic also ranges (P, 2): least and largest value at each place of the networks, see `reduced`.
 
     Args:
         architecture: what decides which weights there are and what they mean, by key of the config. A state dict of
             another architecture is refused.
         setting: what map quantiles depend on beside the weights.
+        num_ranges: P, or 0 for none.
     """
 
-    def __init__(self, architecture: dict[str, object], setting: str):
+    def __init__(self, architecture: dict[str, object], setting: str, num_ranges: int = 0):
         super().__init__()
         self.setting = setting
         self.register_buffer("map_quantiles", torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
         self.register_buffer("threshold", torch.tensor(float("inf")))
+        self.register_buffer("ranges", torch.zeros(num_ranges, 2) if num_ranges else None)
         self.register_buffer("teacher", encode(""))
         self.register_buffer("maps", encode(""))
         self.register_buffer("architecture", encode(";".join(f"{k}={v}" for k, v in architecture.items())))
@@ -77,7 +82,7 @@ class ModelState(nn.Module):
         if self.calibrated_for != self.setting:
             raise ValueError(
                 f"this model is calibrated for {self.calibrated_for}, the config says {self.setting}. Set the config "
-                f"back, or calibrate anew: {RECALIBRATE}"
+                f"back, or calibrate anew: {RECALIBRATE}, or for other arithmetic: {EXPORT}"
             )
 
     def forget_texts(self) -> None:

@@ -256,7 +256,7 @@ def test_puad_adds_the_distance_of_mean_features():
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("MODEL.EFFICIENT_AD.SIZE", "large", "choose one of small, medium"),
+        ("MODEL.EFFICIENT_AD.SIZE", "large", "choose one of narrow, small, medium"),
         ("MODEL.EFFICIENT_AD.COMPAT", "nelson", "nelson1425"),
         ("MODEL.EFFICIENT_AD.AUTOENCODER", "attention", "linear_attention"),
         ("MODEL.EFFICIENT_AD.BOTTLENECK", -1, "0 for no bottleneck"),

@@ -13,10 +13,11 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
-from efficientad.calibrate import Pictures, calibration_names, measure_teacher, pictures_of
+from efficientad.calibrate import calibration_names, measure_teacher
 from efficientad.calibration import decision_threshold, resize_maps
 from efficientad.detector import EfficientAD
 from efficientad.neighbours import FeatureBank
+from efficientad.pictures import Pictures, pictures_of
 from efficientad.teacher import load_teacher
 from tools.anomaly_study.results import FINAL, record_test, run_test
 from tools.anomaly_study.runs import Run, run_name
