@@ -24,7 +24,7 @@ define say_allocator
 endef
 
 .PHONY: setup demo teacher test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit \
-	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec
+	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic
 
 setup: $(VENV)/.ready-dev
 
@@ -103,6 +103,25 @@ bench-efficientad-mvtec: setup
 	$(say_allocator)
 	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_efficientad_mvtec --data $(MVTEC_DATA) --seed $$seed $(AD_OPTIONS) \
 		|| exit 1; done
+
+# The motorway of SUMO; LOOK=folder of NGSIM I-80 adds the look at real traffic without labels.
+TRAFFIC := datasets/traffic_incidents
+TRAFFIC_DONE := $(TRAFFIC)/motorway/defects_config.json
+TRAFFIC_TEACHER := output/efficientad/traffic_teacher/model_final.pth
+TRAFFIC_VARIANTS ?= rules isolation_forest pca patch_pca linear_attention conv softmax_attention gated_linear_attention
+
+$(TRAFFIC_DONE): | setup
+	$(PY) datasets/make_traffic_incidents.py --out $(TRAFFIC) --seed 0 --good-hours 14
+
+$(TRAFFIC_TEACHER): | $(TRAFFIC_DONE)
+	$(FAST) $(PY) train_net.py --config-file configs/efficientad/traffic/teacher.yaml --resume
+
+bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
+	$(say_allocator)
+	for seed in $(SEEDS); do for variant in $(TRAFFIC_VARIANTS); do \
+		$(FAST) $(PY) -m tools.bench_efficientad_traffic --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
+	done; done
+	$(if $(LOOK),$(FAST) $(PY) -m tools.bench_efficientad_traffic --look $(LOOK) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
 
 clean:
 	rm -rf output build dist *.egg-info

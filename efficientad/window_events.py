@@ -17,7 +17,7 @@ from efficientad.image_scores import GOOD
 
 META_COLUMNS = ("window", "recording", "t0", "s0", "kind", "severity", "onset", "end", "vehicle", "density")
 EVENT_KEY = ["recording", "vehicle", "kind", "onset"]
-# Of a window, where the table has no columns `duration` and `stretch`: 256 columns of 0.1 s, 256 rows of 2 m.
+# Of a window, where the table does not tell `t1` and `s1`: 256 columns of 0.1 s, 256 rows of 2 m.
 DURATION_S, STRETCH_M = 25.6, 512.0
 
 
@@ -38,13 +38,9 @@ def read_meta(path: str | Path) -> pd.DataFrame:
     twice = meta["window"].duplicated()
     if twice.any():
         raise ValueError(f"{path}: window {meta['window'][twice].iloc[0]} has two rows")
-    defaults = {"duration": DURATION_S, "stretch": STRETCH_M}
-    meta = meta.assign(**{name: value for name, value in defaults.items() if name not in meta})
-    return meta.assign(
-        window=meta["window"].str.removesuffix(".png"),
-        t1=meta["t0"] + meta["duration"],
-        s1=meta["s0"] + meta["stretch"],
-    )
+    ends = {"t1": meta["t0"] + DURATION_S, "s1": meta["s0"] + STRETCH_M}
+    ends = {name: values for name, values in ends.items() if name not in meta}
+    return meta.assign(window=meta["window"].str.removesuffix(".png"), **ends)
 
 
 def evaluate_windows(

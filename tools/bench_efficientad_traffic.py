@@ -1,0 +1,77 @@
+"""EfficientAD on time-space pictures of traffic: autoencoders at equal steps, baselines, events in streams, a look.
+
+python -m tools.bench_efficientad_traffic --variant linear_attention --seed 1   train, test windows, score the streams
+python -m tools.bench_efficientad_traffic --variant rules --seed 1              a baseline: the same without training
+python -m tools.bench_efficientad_traffic --look FOLDER --seed 1                NGSIM I-80, no labels: pictures, a table
+python -m tools.bench_efficientad_traffic --table                               the tables of all records
+
+Windows and streams are those of datasets/make_traffic_incidents.py with --good-hours 14. Every variant sees pictures of
+256 pixels, which the published autoencoder needs, through the narrow networks, at equal steps. An interrupted run goes
+on where it was. Records go to results/efficientad_traffic/, pictures of the look to output/bench/efficientad_traffic/.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from d2ext.utils.program import program
+from efficientad.autoencoder import AUTOENCODERS
+from efficientad.baselines import BASELINES
+from tools.anomaly_study.runs import Run, add_arguments, open_run
+from tools.records import record_path
+
+BENCH = "efficientad_traffic"
+CONFIGS = "configs/efficientad/traffic"
+VARIANTS = (*AUTOENCODERS, *BASELINES)
+TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
+LOOK_STEPS = 1500
+
+
+def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments: str = "") -> Run:
+    """The run that the arguments ask for.
+
+    Raises:
+        FileNotFoundError, ValueError: data, teacher or config cannot be used.
+    """
+    kind = args.variant if args.variant in AUTOENCODERS else "linear_attention"
+    args.teacher = args.teacher or TEACHER
+    arguments = arguments or f"--variant {args.variant}"
+    return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", args.variant, opts, args, arguments, parts=2)
+
+
+def run_look(args: argparse.Namespace) -> Path:
+    """Train on the first part of NGSIM and look at the rest; returns the page."""
+    from tools.traffic_study.look import look, read_parts, write_data
+
+    parts = read_parts(Path(args.look))
+    folder = Path("output/bench") / BENCH / f"look_seed{args.seed}"
+    args.steps = args.steps or LOOK_STEPS
+    opts = ["DATASETS.TRAIN", f"('{write_data(parts, folder / 'data')}',)", "DATASETS.TEST", "()"]
+    run = open_study(args, opts, f"--look {args.look} --variant {args.variant}")
+    return look(run, parts, folder / "pictures", Path("results") / BENCH / f"look_seed{args.seed}.md")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", choices=VARIANTS, default="linear_attention")
+    parser.add_argument("--look", metavar="FOLDER", help="look at NGSIM's leader-follower pairs instead")
+    add_arguments(parser, "those of the config")
+    args = parser.parse_args(argv)
+    if args.look is not None:
+        if args.seed is None:
+            raise ValueError("--look needs a --seed")
+        print(f"look: {run_look(args)}")
+    elif args.seed is not None:
+        from tools.traffic_study.variants import run_variant
+
+        print(f"records: {record_path(BENCH, run_variant(open_study(args))).with_suffix('')}")
+    if args.table or (args.seed is not None and args.look is None):
+        from tools.traffic_study.tables import write_tables
+
+        print(f"tables: {write_tables()}")
+
+
+if __name__ == "__main__":
+    sys.exit(program(main)())
