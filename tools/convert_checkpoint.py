@@ -109,18 +109,23 @@ def convert(args: argparse.Namespace) -> EfficientAD:
     if args.calibrate_on is not None:
         # Statistics of the teacher that the student has learned by stay as they are.
         calibrate(cfg, model, args.calibrate_on, with_teacher=parts is not None and parts.statistics is None)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(args.output) as file:
-        torch.save({"model": model.state_dict()}, file)
-    cfg.MODEL.WEIGHTS = str(args.output)
-    with atomic_write(args.output.with_suffix(".yaml"), "w") as file:
-        file.write(cfg.dump())
+    write_model(model, cfg, args.output)
     if not model.state.calibrated_for:
         logger.warning(
             "%s is NOT calibrated and will refuse to predict: convert again with --calibrate-on", args.output
         )
-    logger.info("Wrote %s and %s", args.output, args.output.with_suffix(".yaml"))
     return model
+
+
+def write_model(model: EfficientAD, cfg: CfgNode, path: Path) -> None:
+    """Write weights and calibration to a `.pth`, and the config that belongs to them beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        torch.save({"model": model.state_dict()}, file)
+    cfg.MODEL.WEIGHTS = str(path)
+    with atomic_write(path.with_suffix(".yaml"), "w") as file:
+        file.write(cfg.dump())
+    logger.info("Wrote %s and %s", path, path.with_suffix(".yaml"))
 
 
 def calibrate(cfg: CfgNode, model: EfficientAD, folder: Path, with_teacher: bool) -> None:
