@@ -4,13 +4,14 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 MEGABYTE = 2**20
+Name = TypeVar("Name", bound=Hashable)  # of a candidate
 
 
 def synchronize(device: torch.device) -> None:
@@ -29,17 +30,17 @@ class Stopwatch:
         watch.seconds["backbone"]
     """
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter):
+        self.device, self.clock = device, clock
         self.seconds: dict[str, float] = {}
 
     def run(self, name: str, function: Callable, *args: Any, **kwargs: Any) -> Any:
         """Call a function and add its time to a part."""
         synchronize(self.device)
-        start = time.perf_counter()
+        start = self.clock()
         result = function(*args, **kwargs)
         synchronize(self.device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
         return result
 
     def timed(self, name: str, function: Callable) -> Callable:
@@ -56,11 +57,15 @@ def median_parts(run: Callable[[], Mapping[str, float]], runs: int, warmup: int)
 
 
 def alternate(
-    candidates: Mapping[str, Callable[[], Any]], runs: int, warmup: int, device: torch.device
-) -> dict[str, list[float]]:
+    candidates: Mapping[Name, Callable[[], Any]],
+    runs: int,
+    warmup: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Name, list[float]]:
     """Seconds of each run of each candidate, in turns A B A B, so that a change of the machine's load hits all."""
-    watch = Stopwatch(device)
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    watch = Stopwatch(device, clock)
+    seconds: dict[Name, list[float]] = {name: [] for name in candidates}
     for number in range(warmup + runs):
         for name, function in candidates.items():
             watch.seconds.clear()
@@ -70,7 +75,7 @@ def alternate(
     return seconds
 
 
-def compare(seconds: Mapping[str, list[float]], reference: str) -> dict[str, dict[str, float]]:
+def compare(seconds: Mapping[Name, list[float]], reference: Name) -> dict[Name, dict[str, float]]:
     """For each candidate the median in milliseconds, and how many times as long the reference took.
 
     `ratio` is the median of the ratios within each turn, `ratio_best` that of the fastest runs.
