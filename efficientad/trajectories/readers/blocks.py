@@ -40,7 +40,8 @@ def csv_blocks(
     missing = [name for name in wanted.values() if name not in found.values() and name not in optional]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
-    texts = {column: "category" for column, name in found.items() if name in names}
+    # As text first: read as categories, names that look like numbers would be numbers, and in this block alone.
+    texts = dict.fromkeys((column for column, name in found.items() if name in names), str)
     first = 1 if header is not None else 2
     try:
         with pd.read_csv(
@@ -58,9 +59,8 @@ def csv_blocks(
             for block in blocks:
                 rows = np.arange(first, first + len(block))
                 first += len(block)
-                yield _numbers(block.rename(columns=found), [n for n in numbers if n in found.values()]).assign(
-                    row=rows
-                )
+                block = block.astype(dict.fromkeys(texts, "category")).rename(columns=found)
+                yield _numbers(block, [n for n in numbers if n in found.values()]).assign(row=rows)
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
 
