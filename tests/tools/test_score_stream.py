@@ -1,4 +1,4 @@
-"""score_stream on made-up FCD: alarms, files, growth, interruption and going on, thresholds; once with a real model."""
+"""score_stream on made-up FCD: alarms, files, growth, interruption and going on, thresholds."""
 
 import json
 import os

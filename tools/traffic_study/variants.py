@@ -72,7 +72,7 @@ def fit(run: Run) -> Baseline:
         chosen = np.unique(np.linspace(0, len(own) - 1, each).round().astype(int)) if own else []
         # Only their own rows: neighbours would be kept many times over.
         windows += [replace(own[i], table=own[i].inside()) for i in chosen]
-    return BASELINES[run.variant](seed=run.cfg.SEED).fit(windows)
+    return BASELINES[run.variant.partition("+")[0]](seed=run.cfg.SEED).fit(windows)
 
 
 def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:

@@ -1,0 +1,158 @@
+"""The benchmark on traffic, from end to end on tiny data and networks, and its parts by hand."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "efficientad"))
+
+from traffic_data import write_data
+
+from efficientad.alarms import alarm_threshold
+from efficientad.trajectories.render import TimeSpaceRenderer
+from efficientad.trajectories.table import Trajectories
+from efficientad.window_events import read_meta
+from tools.traffic_study import event_records, streams
+
+RENDERER = TimeSpaceRenderer()
+TINY = """
+_BASE_: "{base}"
+MODEL:
+  DEVICE: "cpu"
+  EFFICIENT_AD:
+    AUTOENCODER: "linear_attention"
+    TEACHER: "random"
+    ATTENTION_DIM: 16
+    ATTENTION_HEADS: 2
+INPUT:
+  IMAGE_SIZE: (128, 128)
+DATALOADER:
+  NUM_WORKERS: 0
+DATASETS:
+  TRAIN: ("mvtec:{data}",)
+  TEST: ("mvtec:{data}:test",)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The folder of a made-up data set."""
+    return write_data(tmp_path_factory.mktemp("traffic")).parent
+
+
+def test_recordings_have_their_parts(data):
+    found = {part: [r.name for r in streams.read_streams(data, part)] for part in ("fit", "calibrate", "test")}
+    assert found["fit"] == ["train_000"] and found["calibrate"] == [f"hours_{i:03d}" for i in range(6)]
+    assert found["test"] == ["good_000", "stopped_000", "stopped_001", "hours_006", "hours_007"]
+    (fit,) = streams.read_streams(data, "fit")
+    assert fit.hours == pytest.approx(330 / 3600) and fit.s_range == (0, 600)
+    with pytest.raises(FileNotFoundError, match="make_traffic_incidents"):
+        streams.read_recordings(data / "motorway")
+
+
+@pytest.mark.parametrize(("s_range", "places"), [((410, 1434), [410, 922]), ((770, 1434), [770, 922]), ((0, 512), [0])])
+def test_windows_cover_all_that_is_observed(s_range, places):
+    recording = streams.Recording("a", "test", "free", 60.0, s_range, Path("a"))
+    grid = streams.grid_of(recording, RENDERER)
+    origin, step = grid.s_range[0], grid.step_s
+    last = int((grid.s_range[1] - origin - RENDERER.stretch) / step + 1e-6)
+    assert [origin + i * step for i in range(last + 1)] == pytest.approx(places)
+
+
+def stopped_pixels(windows):
+    """Standing vehicles are magenta."""
+    return [float(np.all(w.picture == (255, 0, 255), axis=2).sum()) for w in windows]
+
+
+def test_events_in_streams(data, monkeypatch):
+    monkeypatch.setattr(event_records, "alarm_threshold", partial(alarm_threshold, least_hours=0.0))
+    recordings = streams.read_streams(data, "calibrate")
+    calibration = streams.score_streams(recordings, stopped_pixels, RENDERER)
+    assert len(calibration) == 6 * 3 * 2 and (calibration["score"] == 0).all()
+    assert calibration["density"].between(5, 20).all()
+    test = streams.score_streams(streams.read_streams(data, "test"), stopped_pixels, RENDERER)
+    events = streams.read_events(data, read_meta(data / "meta.csv"))
+    metrics, found = event_records.judge_streams(calibration, recordings, test, events)
+    assert metrics["recall"] == 1 and metrics["events"] == 2 and metrics["false_alarms"] == 0
+    assert metrics["recall_by_density"] == {"free": 1.0} and metrics["calibration"]["hours"] == pytest.approx(0.1)
+    # It stands from 22 s on; windows end at 25.6, 38.4, ... s.
+    assert found["delay"].tolist() == pytest.approx([3.6, 3.6])
+
+
+def test_windows_of_pictures_are_drawn_as_they_were(data):
+    import cv2
+
+    windows = streams.windows_by_name(
+        data, read_meta(data / "meta.csv"), ["test/stopped/010", "test/good/001"], RENDERER
+    )
+    for window, name in zip(windows, ("test/stopped/010", "test/good/001")):
+        np.testing.assert_array_equal(window.picture[:, :, ::-1], cv2.imread(str(data / "motorway" / f"{name}.png")))
+    with pytest.raises(ValueError, match="not in the table of windows, test/x first"):
+        streams.windows_by_name(data, read_meta(data / "meta.csv"), ["test/x"], RENDERER)
+
+
+def record(found, kinds=("a", "a", "b", "b")):
+    return {"events": {"recording": list("wxyz"), "kind": list(kinds), "found": list(found)}}
+
+
+def test_difference_of_recalls():
+    difference, interval = event_records.recall_difference([record([0, 0, 0, 1])], [record([1, 1, 0, 1])])
+    assert difference == 0.5 and interval == [0.5, 0.5]  # all of a, none of b, whatever is drawn
+    seeds = [record([1, 0, 0, 1]), record([1, 1, 0, 1])]
+    difference, (low, high) = event_records.recall_difference([record([0, 0, 0, 1])], seeds)
+    assert difference == pytest.approx(0.375) and low < 0.375 < high
+    with pytest.raises(ValueError, match="of other events"):
+        event_records.recall_difference([record([1] * 4)], [record([1] * 4, "abab")])
+
+
+@pytest.mark.parametrize("variant", ["rules", "patch_pca", "linear_attention"])
+def test_variants_from_end_to_end(data, monkeypatch, repo_dir, variant):
+    from ad_world import narrow_networks
+
+    from tools import bench_efficientad_traffic as bench
+
+    place = data.parent / "work"
+    place.mkdir(exist_ok=True)
+    base = repo_dir / "configs" / "efficientad" / "traffic" / "Base.yaml"
+    (place / "linear_attention.yaml").write_text(TINY.format(base=base, data=data / "motorway"))
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(bench, "CONFIGS", ".")
+    monkeypatch.setattr(event_records, "alarm_threshold", partial(alarm_threshold, least_hours=0.0))
+    with narrow_networks():
+        assert bench.main(["--variant", variant, "--seed", "1", "--steps", "4", "--teacher", "random"]) is None
+    folder = next((place / "results" / "efficientad_traffic").glob(f"teacher_*/{variant}_seed1*"))
+    events, final = (json.loads((folder / f"{name}.json").read_text()) for name in ("events", "final"))
+    assert len(events["events"]["found"]) == 2 and 0 <= events["metrics"]["recall"] <= 1
+    if variant != "linear_attention":
+        assert events["metrics"]["recall"] == 1 and final["metrics"]["image_auroc"] == 1
+    assert (final["metrics"]["aupro"] is None) == (variant == "rules")
+    page = (place / "results" / "efficientad_traffic" / "table.md").read_text()
+    assert "| kinematic rules |" in page and "Event recall by type" in page
+    if variant == "linear_attention":
+        assert "better than every learned baseline" in page and "Simple rules find more events of" in page
+        check_stream(data, next((place / "output").glob("**/model_final.pth")), place)
+    scores = pd.read_csv(next((place / "output").glob("bench/efficientad_traffic/**/scores_test.csv")))
+    assert set(scores["recording"]) == {"good_000", "stopped_000", "stopped_001", "hours_006", "hours_007"}
+
+
+def check_stream(data, weights, place) -> None:
+    """score_stream with the trained model gives the scores of the benchmark."""
+    from ad_world import narrow_networks
+
+    from tools.score_stream import main
+
+    Trajectories.from_parquet(data / "recordings" / "stopped_000.parquet").frame.to_csv(place / "a.csv", index=False)
+    words = ["--input", "csv:a.csv?ordered=1", "--config-file", "linear_attention.yaml", "--weights", str(weights)]
+    words += ["--scores", "stream.csv", "--pictures", "alarms", "--threshold", "-1e9"]
+    with narrow_networks():
+        assert main([*words, "TIME_SPACE.S_RANGE", "(0, 600)", "TIME_SPACE.STRIDE_S", "88.0"]) == 0
+    found = pd.read_csv("stream.csv")
+    bench = pd.read_csv(next((place / "output").glob("**/linear_attention*/scores_test.csv")))
+    bench = bench[bench["recording"] == "stopped_000"]
+    np.testing.assert_allclose(found["score"], bench["score"], rtol=1e-3, atol=1e-3)
+    assert len(list((place / "alarms").glob("*.png"))) == 1
