@@ -2,14 +2,12 @@
 
 python -m tools.bench_score_stream --hours 24 --weights MODEL.pth      simulate (not timed, kept), score, record
 
-The file is SUMO's CSV of the motorway of traffic_incidents, without incidents; parsing, drawing, scoring and joining
-alarms are timed, as in a stream whose file is there already. The record is results/efficientad_stream/<hours>h.json.
+The file is SUMO's CSV of a day on the motorway of traffic_incidents, without incidents; parsing, drawing, scoring and
+joining alarms are timed, as in a stream whose file is there already. The record is results/efficientad_stream/.
 """
 
 import argparse
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -20,6 +18,8 @@ import numpy as np
 import psutil
 
 from d2ext.utils.program import program
+from efficientad.incidents.day import make_day
+from efficientad.incidents.network import FCD_EDGES, OBSERVED_M
 from tools.records import record_path, write_record
 from tools.score_stream import parser as stream_parser
 from tools.stream_session import Session
@@ -54,28 +54,11 @@ class Memory(threading.Thread):
         return [float(part.max()) if len(part) else float("nan") for part in parts]
 
 
-def simulate(path: Path, hours: float, scenario: str, seed: int) -> None:
-    """SUMO's file of so many hours of good traffic, unless it is there."""
-    if path.is_file():
-        return
-    from efficientad.incidents.scenarios import SCENARIOS
-    from efficientad.incidents.simulate import simulate_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="stream-", dir=path.parent) as folder:
-        made, _ = simulate_file(Path(folder), SCENARIOS[scenario], np.random.default_rng(seed), hours * 3600)
-        shutil.move(made, path)
-
-
 def measure(args: argparse.Namespace, path: Path) -> dict[str, float | list[float]]:
     """Score the file; figures of the run."""
-    from efficientad.incidents.network import FCD_EDGES
-    from efficientad.incidents.scenarios import SCENARIOS
-
-    low, high = SCENARIOS[args.scenario].observed
     spec = f"fcd:{path}?edges={FCD_EDGES}"
     words = ["--input", spec, "--config-file", args.config_file, "--weights", args.weights, "--batch", str(args.batch)]
-    session = Session(stream_parser().parse_args([*words, "TIME_SPACE.S_RANGE", f"({low}, {high})", *args.opts]))
+    session = Session(stream_parser().parse_args([*words, "TIME_SPACE.S_RANGE", str(OBSERVED_M), *args.opts]))
     memory = Memory(session)
     memory.start()
     start = time.perf_counter()
@@ -101,14 +84,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--weights", required=True, metavar="FILE", help="of a model trained by the benchmark")
     parser.add_argument("--config-file", default=CONFIG, metavar="FILE")
-    parser.add_argument("--scenario", default="free", help="kind of traffic; free")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys that are changed")
     args = parser.parse_args(argv)
-    path = Path("output/bench") / BENCH / f"{args.scenario}_{args.hours:g}h_seed{args.seed}.csv"
-    simulate(path, args.hours, args.scenario, args.seed)
-    start, name = time.perf_counter(), f"{args.scenario}_{args.hours:g}h"
+    path = Path("output/bench") / BENCH / f"day_{args.hours:g}h_seed{args.seed}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        print(make_day(path, args.hours, args.seed), flush=True)
+    start, name = time.perf_counter(), f"day_{args.hours:g}h"
     metrics = measure(args, path)
     write_record(
         BENCH, name, metrics=metrics, seed=args.seed, seconds=time.perf_counter() - start,
