@@ -15,7 +15,10 @@ if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 # System -> "module:function", called with the arguments after the system's name and returning an exit code.
-BENCHMARKS = {"diffusion_det": "tools.benchmarks.diffusion_det:main"}
+BENCHMARKS = {
+    "diffusion_det": "tools.benchmarks.diffusion_det:main",
+    "efficientad": "tools.benchmarks.efficientad:main",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
