@@ -118,8 +118,9 @@ def open_layout(data: Path) -> Layout:
         FileNotFoundError: no such folder, or one without test images.
     """
     if (data / "test").is_dir():
-        folders = any(path.is_dir() for path in (data / "ground_truth").glob("*/*"))
-        return mvtec_loco(data) if folders or (data / CONFIG_FILE).is_file() else mvtec_ad(data)
+        masks = list((data / "ground_truth").glob("*/*"))
+        folders = any(path.is_dir() for path in masks) if masks else (data / CONFIG_FILE).is_file()
+        return mvtec_loco(data) if folders else mvtec_ad(data)
     if (data.parent / VISA_TABLE).is_file():
         return VisaTable(data.parent, data.name)
     if any((data / name).is_dir() for name in FOLDER_PARTS["bad"]):
@@ -204,7 +205,8 @@ def score_one(name: str, entry: Entry, path: Path, types: dict[int, DefectType] 
             f"anomaly map {path} is {size_text(anomaly_map)}, but its image {entry.path} is {width}x{height} (width x "
             "height): maps are judged at the size of the image, so resize the map to it"
         )
-    return score_file(name, entry.defect, anomaly_map, entry.masks, types, exact, source=f"anomaly map {path}")
+    source = f"anomaly map {path}"
+    return score_file(name, entry.defect, anomaly_map, entry.masks, types, exact, None, source, entry.ignore)
 
 
 def threshold_of(folder: Path, false_positive_rate: float) -> float:

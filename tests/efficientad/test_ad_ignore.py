@@ -1,5 +1,7 @@
 """Pixels that are to be ignored: out of every metric of pixels, and nothing else changes."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from efficientad.image_scores import score_image
 from efficientad.layouts import mvtec_ad
 from efficientad.map_files import read_map, read_mask
 from efficientad.protocol import evaluate
+from tools.eval_anomaly import main
 
 
 def run(data, maps, ignore_files=None, exact=True) -> dict:
@@ -59,6 +62,22 @@ def test_pixel_auroc_without_the_ignored_pixels_by_sklearn(tmp_path, exact):
     assert ignoring["pixel_auroc"] == pytest.approx(expected, abs=1e-9 if exact else 1e-3)
     assert ignoring["pixel_auroc"] != plain["pixel_auroc"] and ignoring["aupro"] != plain["aupro"]
     assert ignoring["image_auroc"] == plain["image_auroc"]
+
+
+def test_the_tool_ignores_what_the_evaluator_ignores(tmp_path):
+    data, maps = write_category(tmp_path)
+    files = write_ignore_masks(data, maps)
+    for name, file in files.items():
+        target = data / "ignore" / f"{name.removeprefix('test/')}_ignore.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
+        files[name] = target
+    found = tmp_path / "found.json"
+    assert main(["--data", str(data), "--maps", str(maps), "--json", str(found), "--exact"]) == 0
+    anomalous = {name: file for name, file in files.items() if "/good/" not in name}  # good pictures have none
+    expected, results = run(data, maps, anomalous), json.loads(found.read_text())
+    assert results["pixel_auroc"] == pytest.approx(expected["pixel_auroc"], abs=1e-9)
+    assert results["aupro"] == pytest.approx(expected["aupro"], abs=1e-9) != run(data, maps)["aupro"]
 
 
 def test_an_empty_ignore_mask_changes_nothing(tmp_path):
