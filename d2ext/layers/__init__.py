@@ -1,5 +1,6 @@
 """Layers in plain PyTorch that more than one system uses."""
 
+from .deform_conv import ModulatedDeformConv
 from .linear_attention import AttentionBlock, TokenAttention, elu_plus_one, linear_attention
 from .mamba2 import BidirectionalMamba2, GatedRMSNorm, Mamba2
 from .pyramid_pooler import PyramidPooler
@@ -11,6 +12,7 @@ __all__ = [
     "BidirectionalMamba2",
     "GatedRMSNorm",
     "Mamba2",
+    "ModulatedDeformConv",
     "PyramidPooler",
     "TokenAttention",
     "assign_levels",

@@ -163,9 +163,11 @@ def _scan(
         state = torch.addcmul(add, keep, state)
 
     # What each step reads of that.
-    found = torch.stack(found, dim=1).view(batch, chunks, groups, size, share * dim)
-    far = (C @ found).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
-    y = (far * since_start.view(batch, chunks, steps, groups, share, 1)).add_(near.permute(0, 1, 4, 2, 3, 5))
+    y = near.permute(0, 1, 4, 2, 3, 5)
+    if chunks > 1 or initial is not None:
+        found = torch.stack(found, dim=1).view(batch, chunks, groups, size, share * dim)
+        far = (C @ found).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
+        y = (far * since_start.view(batch, chunks, steps, groups, share, 1)).add_(y)
     return y.reshape(batch, chunks * steps, heads, dim)[:, :length], _outer_layout(state)
 
 
@@ -198,10 +200,10 @@ def _decays(dt: Tensor, A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     steps = dt.shape[2]
     log = (dt * A).clamp(min=MIN_LOG_DECAY).transpose(2, 3).cumsum(-1, dtype=wide)  # (b, c, h, q)
     last = log[..., -1:]
-    future = torch.ones(steps, steps, dtype=torch.bool, device=dt.device).triu_(1)
+    future = torch.full((steps, steps), -torch.inf, dtype=dt.dtype, device=dt.device).triu_(1)
     within = (log.unsqueeze(-1) - log.unsqueeze(-2)).to(dt.dtype)
-    # In place: neither the difference nor its cast keeps its result for the gradient.
-    within = within.masked_fill_(future, -torch.inf).exp_()
+    # In place: neither the difference, nor its cast, nor a sum keeps its result for the gradient.
+    within = within.add_(future).exp_()
     until_end = (last - log).to(dt.dtype).exp().transpose(2, 3)
     log = log.to(dt.dtype)
     return within, log.exp().transpose(2, 3).contiguous(), until_end, log[..., -1].exp()
