@@ -65,7 +65,7 @@ def make_toy_grounding(
         "validation": validation,
     }  # fmt: skip
     parts = read_parts(toy, validation)
-    claim_folder(out, META, meta, [], [], overwrite)
+    claim_folder(out, META, meta, ["."], [], overwrite)
     made = {}
     for split, raw in parts.items():
         raw["expressions"], made[split] = generate(GroundingData(raw), recipes[split])

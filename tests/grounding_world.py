@@ -2,11 +2,19 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
+
+from d2ext.data.toy_roadside.labels import describe_objects
+from d2ext.data.toy_roadside.traffic import sample_actors, sample_street
+from d2ext.data.toy_roadside.views import sample_view
 
 P = [[700.0, 0.0, 480.0, 0.0], [0.0, 700.0, 270.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
 CLASSES = ("car", "truck", "pedestrian")
 CAR = [1.5, 1.6, 4.0]
+TOY_CLASSES = ("car", "van", "truck", "bus", "cyclist", "pedestrian")
 
 
 def box(x: float, z: float, ry: float = 0.0, hwl: list | None = None, y: float = 1.6) -> list[float]:
@@ -51,3 +59,44 @@ def write(folder: Path, raw: dict, predictions: list[dict], threshold: float | N
     gt.write_text(json.dumps(raw))
     pred.write_text(json.dumps({"score_threshold": threshold, "predictions": predictions}))
     return gt, pred
+
+
+def toy_world(num_images: int, seed: int = 0) -> tuple[dict, list[list[dict]]]:
+    """Unrendered toy roadside views as a grounding file, and what the toy generator says of their objects."""
+    images, things, described = [], [], []
+    for number in range(num_images):
+        rng = np.random.default_rng([seed, number])
+        view, street = sample_view(rng), sample_street(rng)
+        actors = sample_actors(rng, street, view)
+        visible = rng.choice([1.0, 0.97, 0.6, 0.3, 0.1], size=len(actors), p=[0.5, 0.2, 0.1, 0.1, 0.1])
+        entries = describe_objects(SimpleNamespace(actors=actors, visible=visible, view=view))
+        described.append(entries)
+        images.append(
+            {
+                "id": number,
+                "file_name": f"{number}.jpg",
+                "width": 960,
+                "height": 540,
+                "P": view.camera.P.tolist(),
+                "ground_plane": view.camera.ground.tolist(),
+            }
+        )
+        things += [_toy_annotation(entry, number, len(things) + i) for i, entry in enumerate(entries)]
+    raw = {"info": {"rotation_y": "ground"}, "images": images, "annotations": things, "expressions": []}
+    return {**raw, "categories": [{"id": i, "name": name} for i, name in enumerate(TOY_CLASSES)]}, described
+
+
+def _toy_annotation(entry: dict, image_id: int, key: int) -> dict:
+    return {
+        "id": key,
+        "image_id": image_id,
+        "category_id": TOY_CLASSES.index(entry["type"]),
+        "bbox": entry["box_xyxy"],
+        "truncation": entry["truncated"],
+        "occlusion": entry["occluded"],
+        "dimensions": entry["hwl"],
+        "location": entry["location"],
+        "rotation_y": entry["ry"],
+        "attributes": {name: entry[name] for name in ("color", "lane", "state", "visible")},
+        "ignore": entry["visible"] < 0.15,
+    }

@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     raw = grounding_of(args.source, images, args.attributes)
     raw["expressions"], counts = generate(GroundingData(raw), recipe)
     if not raw["expressions"]:
-        raise ValueError(
-            f"--source {args.source}: no sentence fits its {len(raw['images'])} images; are they labelled?"
-        )
+        raise ValueError(f"--source {args.source}: no sentence fits; are its images labelled?")
     write_grounding(args.out, raw)
     print(f"{len(raw['images'])} images, {describe_counts(counts)}\nto use it: grounding:{args.out}:{images}")
     return 0

@@ -101,7 +101,7 @@ def find_candidates(
                 continue
             seen.add(proposal)
             meaning = evaluate(proposal, scene)
-            if not meaning.certain or len(meaning.targets) > recipe.most_targets or _half_empty(proposal, scene):
+            if not meaning.certain or len(meaning.targets) > recipe.most_targets or _is_unclear(proposal, scene):
                 counts["rejected"] += 1
                 continue
             candidate = Candidate(proposal, meaning.targets, group_of(proposal, meaning.targets, scene, kinds))
@@ -189,9 +189,9 @@ def _members(form: tuple, kinds: Sequence[str]) -> list[str]:
     return [kind for kind in kinds if kind in spoken]
 
 
-def _half_empty(form: tuple, scene: Scene) -> bool:
-    """Whether one part of a union means nothing and the other something: readers differ on what that asks for."""
+def _is_unclear(form: tuple, scene: Scene) -> bool:
+    """Whether the parts of a union share objects, or one of them alone means nothing: readers differ on such."""
     if form[0] != "union":
         return False
-    first, second = (bool(evaluate(part, scene).targets) for part in form[1:])
-    return first != second
+    first, second = (set(evaluate(part, scene).targets) for part in form[1:])
+    return bool(first & second) or bool(first) != bool(second)

@@ -206,11 +206,11 @@ def is_odd(form: tuple) -> bool:
         if node[0] != "all":
             continue
         names = {p[1] for p in node[1:] if p[0] == "class"}
-        people = bool(names) and not names & {*VEHICLES, *GROUPS}
-        walks, drives = ("state", "crossing") in node, names & {*VEHICLES, "vehicle"}
-        if (walks and drives) or (
-            people and any(p[0] in ("size", "lane") or p == ("state", "parked") for p in node[1:])
-        ):
+        drives = bool(names & {*VEHICLES, "vehicle"})
+        people = bool(names) and not drives and "road_user" not in names
+        like_vehicles = any(p[0] == "lane" or p == ("state", "parked") for p in node[1:])
+        has_size, walks = any(p[0] == "size" for p in node[1:]), ("state", "crossing") in node
+        if (walks and drives) or (people and like_vehicles) or (has_size and not drives):
             return True
     return False
 

@@ -1,0 +1,262 @@
+"""Sentences: grammar of both languages, held-out wordings, saying again, flips; and whole generated data sets."""
+
+import copy
+import itertools
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from grounding_world import TOY_CLASSES, toy_world
+
+from mono3dvg.language import (
+    Recipe,
+    chinese,
+    english,
+    evaluate,
+    generate,
+    say,
+    say_again,
+    say_mirrored,
+    scene_of,
+    to_form,
+)
+from mono3dvg.language.forms import RANK_KEYS, RELATIONS, VALUES
+from mono3dvg.language.generator import MIX
+from mono3dvg.language.predicates import GROUPS
+from mono3dvg.language.wording import Chooser
+from mono3dvg.schema import GroundingData
+from mono3dvg.validation import problems
+
+BUS = ("all", ("class", "bus"))
+
+
+class First(Chooser):
+    """Always the first wording."""
+
+    def _draw(self, wordings):
+        return 0
+
+
+def _first(form: tuple, language: str = "en", many: int = 0) -> str:
+    writer = {"en": english.English, "zh": chinese.Chinese}[language]
+    return writer(First(None)).sentence(form, many)
+
+
+@pytest.mark.parametrize(
+    ("form", "many", "en", "zh"),
+    [
+        (("all", ("class", "car"), ("color", "red")), 0, "the red car", "红色轿车"),
+        (("all", ("class", "bus"), ("size", "large")), 1, "the large buses", "大型公交车"),
+        (("all", ("class", "car"), ("not", ("color", "red"))), 1, "the cars that are not red", "不是红色的轿车"),
+        (
+            ("all", ("class", "car"), ("heading", "left"), ("left_of", ("all", ("class", "bus"), ("range", "far")))),
+            0,
+            "the car heading left, left of the bus that is far away",
+            "离相机很远的公交车左边的朝左行驶的轿车",
+        ),
+        (
+            ("rank", "left", 2, 2, ("all", ("class", "car"), ("color", "white"))),
+            0,
+            "the second white car from the left",
+            "从左数第二辆白色轿车",
+        ),
+        (
+            ("rank", "near", 1, 3, ("all", ("class", "cyclist"), ("lane", 1))),
+            0,
+            "the three nearest ones among the cyclists in the first lane from the middle of the road",
+            "在从道路中间数第一条车道上的骑车人当中离相机最近的三名骑车人",
+        ),
+        (
+            ("nearest", ("all", ("class", "pedestrian")), BUS),
+            0,
+            "the pedestrian nearest to the bus",
+            "离公交车最近的行人",
+        ),
+        (("exactly", 2, ("all", ("class", "van"))), 0, "the two vans, if there are exactly two", "恰好两辆面包车"),
+        (("union", ("all", ("class", "van")), BUS), 2, "the van and the buses", "面包车和公交车"),
+        (
+            ("all", ("class", "car"), ("distance", "about", 35, "m"), ("between", BUS, ("all", ("class", "tram")))),
+            0,
+            "the car about 35 m away, between the bus and the tram",
+            "公交车和有轨电车之间的距离约35米的轿车",
+        ),
+    ],
+)
+def test_grammar(form, many, en, zh):
+    assert _first(to_form(form), "en", many) == en
+    assert _first(to_form(form), "zh", many) == zh
+
+
+def _every_form():
+    """Each operator with each of its values, in a phrase."""
+    for op, values in VALUES.items():
+        for value in values:
+            yield ("all", ("class", "car"), (op, value))
+    for kind, unit in itertools.product(("about", "under", "over"), ("m", "cm", "ft")):
+        yield ("all", ("class", "car"), ("distance", kind, 30, unit))
+    for op in RELATIONS:
+        yield ("all", ("class", "pedestrian"), ("lane", 3), (op, BUS))
+    for key, (first, last) in itertools.product(RANK_KEYS, ((1, 1), (3, 3), (1, 2))):
+        for inner in (BUS, ("all", ("class", "bus"), ("place", "left"))):
+            yield ("rank", key, first, last, inner)
+    for name in (*GROUPS["road_user"], *GROUPS):
+        yield ("all", ("class", name))
+    yield ("all", ("class", "car"), ("between", BUS, ("all", ("class", "van"))))
+    yield from (("nearest", BUS, BUS), ("exactly", 3, BUS), ("union", BUS, BUS))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_everything_can_be_said_and_said_again(language):
+    rng = np.random.default_rng(0)
+    seen, held_out = set(), set()
+    for form, many in itertools.product(_every_form(), (0, 1)):
+        for _ in range(6):
+            sentence = say(to_form(form), language, many, rng)
+            assert not sentence.held_out
+            assert say_again(form, language, sentence.choices) == sentence.text
+            seen.add(sentence.text)
+            other = say(to_form(form), language, many, rng, "held_out")
+            assert other.held_out and say_again(form, language, other.choices) == other.text
+            held_out.add(other.text)
+            assert not re.search(r"[{}~]|  |None", sentence.text + other.text)
+    assert not seen & held_out
+    if language == "zh":
+        assert not any(re.search("[A-Za-z]", text) for text in seen | held_out)
+
+
+def test_seen_sentences_have_no_held_out_wording():
+    """Searched as text: no wording that is marked in the tables occurs in a training sentence."""
+    marked = []
+
+    def collect(value):
+        if isinstance(value, str) and value.startswith("~"):
+            marked.append(re.sub(r"\{\w+\}", "(.+)", re.escape(value[1:]).replace(r"\{", "{").replace(r"\}", "}")))
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                collect(part)
+
+    tables = [v for name, v in vars(english).items() if name.isupper()]
+    for table in tables:
+        collect(list(table.values()) if isinstance(table, dict) else table)
+    assert len(marked) > 30
+    rng = np.random.default_rng(1)
+    texts = [say(to_form(f), "en", m, rng).text for f in _every_form() for m in (0, 1) for _ in range(4)]
+    # Where a wording is part of a longer one that is seen ("on the left" of "on the left side"), it must end there.
+    for pattern in marked:
+        assert not any(re.fullmatch(f"(.* )?{pattern}([ ,?].*)?", t) for t in texts if "side" not in t), pattern
+
+
+def test_flips_swap_left_and_right_alone():
+    form = ("all", ("class", "car"), ("heading", "left"), ("right_of", BUS))
+    rng = np.random.default_rng(4)
+    swapped = {"left": "right", "right": "left"}
+    for _ in range(30):
+        sentence = say(to_form(form), "en", 0, rng)
+        expected = re.sub("left|right", lambda m: swapped[m.group()], sentence.text)
+        assert say_mirrored(form, "en", sentence.choices) == expected != sentence.text
+        chinese_text = say(to_form(form), "zh", 0, rng)
+        expected = re.sub("[左右]", lambda m: {"左": "右", "右": "左"}[m.group()], chinese_text.text)
+        assert say_mirrored(form, "zh", chinese_text.choices) == expected
+    plain = say(to_form(("all", ("class", "car"))), "en", 0, rng)
+    assert say_mirrored(("all", ("class", "car")), "en", plain.choices) == plain.text
+
+
+def test_wrong_choices_and_languages():
+    with pytest.raises(ValueError, match="choices \\[0, 0\\] do not fit this sentence at place"):
+        say_again(("all", ("class", "car"), ("place", "left")), "en", [0, 0, 0])
+    with pytest.raises(ValueError, match="choices are missing"):
+        say_again(BUS, "en", [])
+    with pytest.raises(ValueError, match="choose one of en, zh"):
+        say(to_form(BUS), "fr", 0, np.random.default_rng(0))
+    for wrong in ({"languages": ("fr",)}, {"held_out": 2}, {"per_image": 0}, {"mix": {"one": 1.0}}):
+        with pytest.raises(ValueError):
+            Recipe(**wrong)
+
+
+@pytest.fixture(scope="module")
+def made():
+    raw, described = toy_world(24, seed=1)
+    raw["expressions"], counts = generate(GroundingData(raw), Recipe(seed=3, languages=("en", "zh"), held_out=0.3))
+    return raw, described, counts
+
+
+def test_generated_data_is_of_the_schema(made):
+    raw, _, counts = made
+    assert problems(raw) == []
+    assert len(raw["expressions"]) == sum(counts[group] for group in MIX) > 150
+
+
+def test_targets_are_what_the_form_means(made):
+    data = GroundingData(made[0])
+    for e in data.expressions.values():
+        scene = scene_of(data, e.image_id)
+        meaning = evaluate(to_form(e.form), scene)
+        assert meaning.certain and tuple(scene.ids[i] for i in meaning.targets) == e.target_ids
+        assert say_again(e.form, e.language, e.choices) == e.text
+
+
+def test_targets_equal_a_plain_reading_of_the_labels(made):
+    """Class, colour, lane and order from the left, read from the labels without the project's logic."""
+    raw, _, _ = made
+    by_image = {}
+    for thing in raw["annotations"]:
+        by_image.setdefault(thing["image_id"], []).append(thing)
+    vehicles, checked = ("car", "van", "truck", "bus"), Counter()
+
+    def holds(thing, predicate):
+        op, value = predicate[:2]
+        kind = TOY_CLASSES[thing["category_id"]]
+        if op == "class":
+            return kind == value or value == "road_user" or (value == "vehicle" and kind in vehicles)
+        if op == "color":
+            return thing["attributes"]["color"] == value
+        return abs(thing["attributes"]["lane"]) == value and kind in vehicles
+
+    for e in raw["expressions"]:
+        form = e["form"]
+        inner = form[4] if form[0] == "rank" and form[1] in ("left", "right") else form
+        if inner[0] != "all" or any(p[0] not in ("class", "color", "lane") for p in inner[1:]):
+            continue
+        found = (
+            [t for t in by_image[e["image_id"]] if all(holds(t, p) for p in inner[1:])]
+            if by_image.get(e["image_id"])
+            else []
+        )
+        if inner is not form:
+            found.sort(key=lambda t: t["bbox"][0] + t["bbox"][2], reverse=form[1] == "right")
+            found = found[form[2] - 1 : form[3]] if len(found) >= form[3] else []
+        checked[form[0], min(len(found), 2)] += 1
+        assert {t["id"] for t in found} == set(e["target_ids"]), e["text"]
+    assert sum(checked.values()) > 30 and len(checked) >= 4
+
+
+def test_mix_groups_and_wordings(made):
+    raw, _, counts = made
+    data = GroundingData(raw)
+    groups = Counter(e.group for e in data.expressions.values())
+    total = len(data.expressions)
+    for group, share in MIX.items():
+        assert groups[group] == counts[group]
+        assert abs(groups[group] / total - share) < 0.06
+    held_out = sum("wording:held_out" in e.tags for e in data.expressions.values())
+    assert 0.15 < held_out / total < 0.45
+    for image_id in data.images:
+        forms = [str(e.form) for e in data.expressions.values() if e.image_id == image_id]
+        assert len(set(forms)) == len(forms) <= 8
+
+
+def test_the_seed_decides(made):
+    raw = copy.deepcopy(made[0])
+    raw["expressions"] = []
+    data = GroundingData(raw)
+    recipe = {"languages": ("en", "zh"), "held_out": 0.3}
+    assert generate(data, Recipe(seed=3, **recipe))[0] == made[0]["expressions"]
+    assert generate(data, Recipe(seed=4, **recipe))[0] != made[0]["expressions"]
+    assert generate(data, Recipe(seed=3, stream=1, **recipe))[0] != made[0]["expressions"]
+
+
+def test_training_sentences_hold_nothing_back():
+    raw, _ = toy_world(4, seed=2)
+    entries, _ = generate(GroundingData(raw), Recipe(mix={"mt": 1.0}))
+    assert entries and all("wording:seen" in e["tags"] and e["kind"] == "multi" for e in entries)
