@@ -18,7 +18,7 @@ from pathlib import Path
 from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.baselines import BASELINES
-from tools.anomaly_study.runs import Run, add_arguments, open_run
+from tools.anomaly_study.runs import Run, add_arguments, open_run, relative
 from tools.records import record_path
 
 BENCH = "efficientad_traffic"
@@ -28,16 +28,24 @@ TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
 LOOK_STEPS = 1500
 
 
-def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments: str = "") -> Run:
+def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments: str = "", name: str = "") -> Run:
     """The run that the arguments ask for.
 
+    Args:
+        opts, arguments: beside the variant's own, see `open_run`.
+        name: of the variant in the records.
     Raises:
         FileNotFoundError, ValueError: data, teacher or config cannot be used.
     """
     kind = args.variant if args.variant in AUTOENCODERS else "linear_attention"
+    if not args.teacher and not Path(TEACHER).is_file():
+        raise FileNotFoundError(
+            f"the teacher {TEACHER} does not exist: distil it by python train_net.py --config-file "
+            f"{CONFIGS}/teacher.yaml, or name another narrow one with --teacher"
+        )
     args.teacher = args.teacher or TEACHER
     arguments = arguments or f"--variant {args.variant}"
-    return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", args.variant, opts, args, arguments, parts=2)
+    return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", name or args.variant, opts, args, arguments, parts=2)
 
 
 def run_look(args: argparse.Namespace) -> Path:
@@ -48,7 +56,7 @@ def run_look(args: argparse.Namespace) -> Path:
     folder = Path("output/bench") / BENCH / f"look_seed{args.seed}"
     args.steps = args.steps or LOOK_STEPS
     opts = ["DATASETS.TRAIN", f"('{write_data(parts, folder / 'data')}',)", "DATASETS.TEST", "()"]
-    run = open_study(args, opts, f"--look {args.look} --variant {args.variant}")
+    run = open_study(args, opts, f"--look {args.look} --variant {args.variant}", f"look_{args.variant}")
     return look(run, parts, folder / "pictures", Path("results") / BENCH / f"look_seed{args.seed}.md")
 
 
@@ -56,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", choices=VARIANTS, default="linear_attention")
-    parser.add_argument("--look", metavar="FOLDER", help="look at NGSIM's leader-follower pairs instead")
+    parser.add_argument("--look", type=relative, metavar="FOLDER", help="look at NGSIM's leader-follower pairs instead")
     add_arguments(parser, "those of the config")
     args = parser.parse_args(argv)
     if args.look is not None:

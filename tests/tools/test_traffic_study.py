@@ -156,3 +156,29 @@ def check_stream(data, weights, place) -> None:
     bench = bench[bench["recording"] == "stopped_000"]
     np.testing.assert_allclose(found["score"], bench["score"], rtol=1e-3, atol=1e-3)
     assert len(list((place / "alarms").glob("*.png"))) == 1
+
+
+def test_look_at_ngsim_has_parts_that_share_no_sample(shared_dir):
+    from efficientad.baselines import KinematicRules
+    from tools.traffic_study import look
+
+    parts = look.read_parts(shared_dir / "data" / "ngsim_i80")
+    assert min(len(part) for part in (parts.train, parts.validation, parts.rest)) > 20
+    assert parts.train[-1].t1 < parts.validation[0].t0 and parts.validation[-1].t1 < parts.rest[0].t0
+    times = [window.table.span for window in (parts.train[-1], parts.validation[0])]
+    assert times[0][1] < times[1][0]
+    rules = KinematicRules().fit(parts.train + parts.validation)
+    chosen = look.highest(parts.rest, rules.scores(parts.rest))
+    assert 3 < len(chosen) <= 10
+    begins = sorted(parts.rest[i].t0 for i in chosen)
+    assert (np.diff(begins) >= 25.6 - 1e-6).all()
+    cells = look.contents(parts.rest[chosen[0]], rules)
+    assert len(cells) == 6 and int(cells[0]) > 1
+
+
+def test_memory_by_quarter_of_a_stream():
+    from tools.bench_score_stream import Memory
+
+    memory = Memory.__new__(Memory)
+    memory.samples = [(0.1, 100.0), (1.5, 110.0), (2.9, 120.0), (3.1, 115.0), (4.0, 90.0)]
+    assert memory.by_quarter() == [100, 110, 120, 115]
