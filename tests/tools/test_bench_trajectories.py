@@ -1,0 +1,16 @@
+"""The benchmark's file is real FCD, and both of its parts run."""
+
+from efficientad.trajectories.readers import open_trajectories
+from tools.benchmarks import trajectories as bench
+
+
+def test_file_and_both_parts(tmp_path, capsys):
+    path = tmp_path / "fcd.xml"
+    bench.write_fcd(path, 60_000, 12)
+    source = open_trajectories(path)
+    table = source.table()
+    assert source.problems.counts == {} and path.stat().st_size >= 60_000
+    assert (table.frame["speed"] == 20).all() and table.lanes() == ["0", "1", "2"]
+    assert bench.main(["--gb", "0.00005", "--windows", "1", "--workers", "1", "--folder", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "rows/s, peak" in said and "stacked: " in said and "windows/s in 1 processes" in said
