@@ -1,14 +1,15 @@
 """Data sets for anomaly detection by name and by path; training sets hold good pictures alone.
 
-    mvtec_ad/CATEGORY   mvtec_loco/CATEGORY   visa/CATEGORY   toy_loco/CATEGORY       below DETECTRON2_DATASETS
+    mvtec_ad/CATEGORY   mvtec_loco/CATEGORY   visa/CATEGORY   toy_loco/CATEGORY   traffic_incidents/CATEGORY
+                                                                                      below DETECTRON2_DATASETS
     mvtec:ROOT/CATEGORY   loco:ROOT/CATEGORY   visa:ROOT:CATEGORY   folder:ROOT       anywhere
 
 name the training set; /test or /validation (:test, :validation by path) at the end name the others. Where the data has
 no validation part, a tenth of the training pictures is held out of training for it, the same ones each time.
 
 Dataset dicts have file_name, height, width, image_id, split, category, root (folder of the category), label (0 good, 1
-anomalous), defect ("good" or its kind) and mask_files: none for good pictures and data without masks, one for MVTec AD
-and VisA, one a defect for LOCO.
+anomalous), defect ("good" or its kind), mask_files (none for good pictures and data without masks, one for MVTec AD
+and VisA, one a defect for LOCO) and ignore_file, or None: where pixels count neither way.
 """
 
 import logging
@@ -47,7 +48,12 @@ VISA = [
     "pipe_fryum",
 ]  # fmt: skip
 TOY_LOCO = ["fastener_kit"]
-TOY_HINT = "python datasets/make_toy_loco.py --out {root}/toy_loco"
+TRAFFIC_INCIDENTS = ["motorway", "motorway_stacked"]
+# Beside the categories of traffic_incidents: which window shows which event, see `window_events`.
+TRAFFIC_META = "meta.csv"
+MAKE_HINTS = {
+    family: f"python datasets/make_{family}.py --out {{root}}/{family}" for family in ("toy_loco", "traffic_incidents")
+}
 RELEASE_HINT = "download it from its authors and arrange it as datasets/README.md shows"
 
 
@@ -98,9 +104,10 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
                 "label": int(entry.defect != GOOD),
                 "defect": entry.defect,
                 "mask_files": [str(mask) for mask in entry.masks],
+                "ignore_file": str(entry.ignore) if entry.ignore else None,
             }
         )
-        for mask in entry.masks:
+        for mask in (*entry.masks, *filter(None, [entry.ignore])):
             size = picture_size(mask)
             if size != (width, height):
                 defects.append(f"mask {mask} is {size[0]}x{size[1]}, picture {entry.path} is {width}x{height}")
@@ -123,7 +130,15 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise ValueError(f"{path} cannot be read as a picture: {error}. Fetch or export it again") from error
 
 
-def _register(name: str, root: Path, category: str, split: str, open_layout: Callable[[], Layout], hint: str) -> None:
+def _register(
+    name: str,
+    root: Path,
+    category: str,
+    split: str,
+    open_layout: Callable[[], Layout],
+    hint: str,
+    **metadata: str,
+) -> None:
     if split not in SPLITS:
         raise ValueError(
             f"data set name {name!r} asks for {split!r}; choose one of {', '.join(SPLITS)}, or none: train"
@@ -141,6 +156,7 @@ def _register(name: str, root: Path, category: str, split: str, open_layout: Cal
         category=category,
         category_root=str(root),
         validation_name=split_name(name, "validation"),
+        **metadata,
     )
 
 
@@ -169,11 +185,13 @@ def validation_name(name: str) -> str:
     return found
 
 
-def register_mvtec(name: str, root: str, split: str = "train", *, loco: bool = False, hint: str = "") -> None:
+def register_mvtec(
+    name: str, root: str, split: str = "train", *, loco: bool = False, hint: str = "", **metadata: str
+) -> None:
     """Register one category's folder in the layout of MVTec AD or MVTec LOCO. Idempotent."""
     folder = Path(root).expanduser()
     make = mvtec_loco if loco else mvtec_ad
-    _register(name, folder, folder.name, split, lambda: make(folder), hint)
+    _register(name, folder, folder.name, split, lambda: make(folder), hint, **metadata)
 
 
 def register_visa(name: str, root: str, category: str, split: str = "train", *, hint: str = "") -> None:
@@ -195,11 +213,13 @@ def _register_member(name: str, category: str, split: str = "train", *, family: 
     known = {**dict.fromkeys(FAMILIES[family]), **dict.fromkeys(_categories_there(root))}
     if category not in known:
         raise ValueError(f"{family}: {unknown_name('category', category, known)}; in {root}")
-    hint = TOY_HINT.format(root=datasets_root()) if family == "toy_loco" else RELEASE_HINT
+    hint = MAKE_HINTS.get(family, RELEASE_HINT).format(root=datasets_root())
     if family == "visa":
         register_visa(name, str(root), category, split, hint=hint)
-    else:
-        register_mvtec(name, str(root / category), split, loco=family != "mvtec_ad", hint=hint)
+        return
+    metadata = {"meta_csv": str(root / TRAFFIC_META)} if family == "traffic_incidents" else {}
+    loco = family in ("mvtec_loco", "toy_loco")
+    register_mvtec(name, str(root / category), split, loco=loco, hint=hint, **metadata)
 
 
 def _categories_there(root: Path) -> list[str]:
@@ -209,7 +229,13 @@ def _categories_there(root: Path) -> list[str]:
     return [p.name for p in root.iterdir() if (p / "train").is_dir()] if root.is_dir() else []
 
 
-FAMILIES = {"mvtec_ad": MVTEC_AD, "mvtec_loco": MVTEC_LOCO, "visa": VISA, "toy_loco": TOY_LOCO}
+FAMILIES = {
+    "mvtec_ad": MVTEC_AD,
+    "mvtec_loco": MVTEC_LOCO,
+    "visa": VISA,
+    "toy_loco": TOY_LOCO,
+    "traffic_incidents": TRAFFIC_INCIDENTS,
+}
 _SPLIT = "[{0}test|{0}validation]"
 for _family in FAMILIES:
     DATASET_FAMILIES.register(

@@ -14,6 +14,7 @@ from d2ext.utils.registry import unknown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GOOD = "good"
+IGNORE = "ignore"
 VISA_TABLE = "split_csv/1cls.csv"
 VISA_COLUMNS = ("object", "split", "label", "image", "mask")
 # Names of the parts of a plain folder; the second ones are anomalib's habit.
@@ -28,11 +29,12 @@ FOLDER_PARTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture to test on: its defect ("good" for none) and the files of its masks, if there are any."""
+    """A picture to test on: its defect ("good" for none), the files of its masks and of pixels to ignore, if any."""
 
     path: Path
     defect: str = GOOD
     masks: tuple[Path, ...] = ()
+    ignore: Path | None = None
 
 
 class Layout(Protocol):
@@ -85,6 +87,7 @@ class MvtecFolder:
 
         train/good/000.png    validation/good/000.png (LOCO)    test/good/000.png    test/<defect>/000.png
         ground_truth/<defect>/000_mask.png (AD)     ground_truth/<defect>/000/000.png, 001.png: a defect each (LOCO)
+        ignore/<defect>/000_ignore.png: optional, not 0 where pixels outside the mask count neither way
 
     Args:
         root: of the category.
@@ -110,7 +113,8 @@ class MvtecFolder:
         for defect in sorted(p.name for p in folder.iterdir() if p.is_dir()):
             for path in pictures(folder / defect):
                 masks = () if defect == GOOD else self._masks(defect, path)
-                entries.append(Entry(path, defect, masks))
+                ignore = self.root / IGNORE / defect / f"{path.stem}_ignore.png"
+                entries.append(Entry(path, defect, masks, ignore if ignore.is_file() else None))
         if not entries:
             raise ValueError(f"folder {folder} is empty: expected test/good and test/<defect> with pictures")
         return entries

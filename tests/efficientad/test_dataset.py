@@ -13,7 +13,8 @@ from d2ext.data import register_by_name
 from efficientad.dataset import held_out, load_split, split_name, validation_name
 from efficientad.layouts import mvtec_ad
 
-KEYS = ["file_name", "height", "width", "image_id", "split", "label", "defect", "mask_files", "category", "root"]
+KEYS = ["file_name", "height", "width", "image_id", "split", "label", "defect", "category", "root"]
+KEYS += ["mask_files", "ignore_file"]
 
 
 def get(name: str) -> list[dict]:
@@ -65,6 +66,29 @@ def test_mvtec_ad_on_real_files(shared_dir):
             assert f"ground_truth/{record['defect']}" in mask and np.asarray(Image.open(mask)).any()
     assert [d["image_id"] for d in test] == list(range(44))
     assert MetadataCatalog.get(f"mvtec:{root}:test").evaluator_type == "anomaly"
+
+
+def test_pixels_to_ignore_are_named_where_there_are_some(screws):
+    draw(screws / "ignore/scratch/001_ignore.png", mode="L", value=255)
+    test = get(f"mvtec:{screws}:test")
+    named = {d["file_name"]: d["ignore_file"] for d in test if d["ignore_file"]}
+    assert named == {str(screws / "test/scratch/001.png"): str(screws / "ignore/scratch/001_ignore.png")}
+    draw(screws / "ignore/scratch/001_ignore.png", 5, 5, mode="L")
+    with pytest.raises(ValueError, match=r"mask .*001_ignore.png is 5x5, picture .*001.png is 20x16"):
+        load_split(mvtec_ad(screws), "test", "bolts")
+
+
+def test_traffic_incidents_bring_their_table_of_windows(screws, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    with pytest.raises(FileNotFoundError, match=r"make_traffic_incidents.py --out .*data/traffic_incidents"):
+        get("traffic_incidents/motorway")
+    (tmp_path / "data/traffic_incidents").mkdir(parents=True)
+    screws.rename(tmp_path / "data/traffic_incidents/motorway")
+    assert len(get("traffic_incidents/motorway/test")) == 4
+    metadata = MetadataCatalog.get("traffic_incidents/motorway/test")
+    assert metadata.evaluator_type == "anomaly"
+    assert metadata.meta_csv == str(tmp_path / "data/traffic_incidents/meta.csv")
+    assert MetadataCatalog.get("toy_loco/fastener_kit").get("meta_csv") is None
 
 
 def test_mvtec_loco_has_a_mask_for_each_defect(shared_dir, tmp_path):

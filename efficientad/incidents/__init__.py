@@ -1,0 +1,1 @@
+"""Made-up traffic with incidents: SUMO drives on a motorway, and now and then something goes wrong."""
