@@ -26,7 +26,7 @@ TILE = 4  # m
 POINTS = {3: "0 1 -1 1/2 -2", 4: "0 1 -1 1/2 -1/2 2"}
 ONE = 1  # place of the point 1, whose product reaches all outputs alike: the bias joins there
 # Tiles to work on at once: enough for wide matrix products, few enough for the caches.
-CHUNK = 250
+CHUNK = 500
 # Fewer channels or outputs gain nothing.
 LEAST_CHANNELS, LEAST_OUTPUTS = 128, 196
 

@@ -61,7 +61,8 @@ def test_a_cell_sees_33_pixels():
     network = PDN("small", 1).double()
     image = torch.randn(1, 3, 49, 49, dtype=torch.float64, requires_grad=True)
     network(image)[0, 0, 2, 1].backward()
-    rows, columns = image.grad.abs().sum((0, 1)).nonzero().T
+    seen = image.grad.abs().sum((0, 1))
+    rows, columns = (seen > 1e-12 * seen.max()).nonzero().T  # fewer products leave rounding beside them
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 40, 4, 36)
 
 

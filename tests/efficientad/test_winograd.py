@@ -18,7 +18,7 @@ def case(kernel, inputs=6, outputs=5, size=(17, 22), dtype=torch.float64, images
     return [torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
-@pytest.mark.parametrize("tiles", [1, 7, 250])
+@pytest.mark.parametrize("tiles", [1, 7, 500])
 @pytest.mark.parametrize("padding", [0, 1, 3])
 @pytest.mark.parametrize("kernel", [3, 4])
 def test_equals_direct_convolution_with_its_gradients(kernel, padding, tiles):
