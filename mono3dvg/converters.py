@@ -254,7 +254,7 @@ def _words(value: Any, where: str) -> list[Any]:
         except (SyntaxError, ValueError):
             value = value.strip().strip("[]").replace(",", " ").replace("'", " ").replace('"', " ")
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        value = value[0]
+        return _words(value[0], where)
     if isinstance(value, str):
         return value.split()
     if not isinstance(value, (list, tuple)):

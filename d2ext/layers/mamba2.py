@@ -121,13 +121,11 @@ class Mamba2(nn.Module):
         return (y, state) if return_final_states else y
 
     def _convolve(self, x: Tensor) -> Tensor:
-        """Causal depthwise convolution and SiLU of (b, l, channels), tap by tap: without a change of layout."""
-        weight, taps, length = self.conv1d.weight.squeeze(1), self.conv1d.kernel_size[0], x.shape[1]
-        before = F.pad(x, (0, 0, taps - 1, 0))
-        out = self.conv1d.bias.to(x.dtype)
-        for tap in range(taps):
-            out = torch.addcmul(out, before[:, tap : tap + length], weight[:, tap].to(x.dtype))
-        return F.silu(out)
+        """Causal depthwise convolution and SiLU of (b, l, channels)."""
+        before = self.conv1d.kernel_size[0] - 1
+        if not x.shape[1]:
+            return x
+        return F.silu(self.conv1d(F.pad(x.transpose(1, 2), (before, 0)))).transpose(1, 2)
 
     def _step_lengths(self, dt: Tensor, padding: Tensor | None, gate: Tensor | None) -> Tensor:
         """(b, l, h) in float32 or more."""

@@ -172,11 +172,11 @@ def _scan(
 
 
 def _split(t: Tensor, chunks: int, steps: int) -> Tensor:
-    """(b, l, ...) as (b, c, q, ...), filled up with zeros: steps of length zero change nothing."""
+    """(b, l, ...) as contiguous (b, c, q, ...), filled up with zeros: steps of length zero change nothing."""
     missing = chunks * steps - t.shape[1]
     if missing:
         t = F.pad(t, (0, 0) * (t.ndim - 2) + (0, missing))
-    return t.reshape(t.shape[0], chunks, steps, *t.shape[2:])
+    return t.reshape(t.shape[0], chunks, steps, *t.shape[2:]).contiguous()
 
 
 def _outer_layout(state: Tensor) -> Tensor:

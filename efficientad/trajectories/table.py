@@ -219,7 +219,10 @@ def _typed(values: pd.Series, name: str) -> pd.Series:
             row = int(np.flatnonzero(categories.isna())[0])
             raise ValueError(f"trajectory table: {name} is missing in row {row}; every row needs one")
         if not all(isinstance(category, str) for category in categories.cat.categories):
-            categories = categories.cat.rename_categories([_plain(c) for c in categories.cat.categories])
+            names = [_plain(category) for category in categories.cat.categories]
+            distinct = sorted(set(names), key=names.index)  # 1 and "1" are one name
+            codes = np.array([distinct.index(n) for n in names], dtype=int)[categories.cat.codes.to_numpy()]
+            categories = pd.Series(pd.Categorical.from_codes(codes, distinct), name=name)
         return categories.reset_index(drop=True)
     try:
         numbers = pd.to_numeric(values).astype("float64").reset_index(drop=True)

@@ -116,7 +116,7 @@ class _Stream:
 
     def __init__(self, grid: WindowGrid, chunk: Trajectories):
         self.grid, self.recording = grid, chunk.recordings[0]
-        self.held, self.count = chunk, 0
+        self.held, self.waiting, self.count = chunk, [], 0
         self.start, self.end = chunk.span
         self.start = self.start if grid.start is None else grid.start
         self.directions = set(chunk.directions)
@@ -125,8 +125,7 @@ class _Stream:
         start, end = chunk.span
         if start <= self.end:
             raise ValueError(f"recording {self.recording!r}: a chunk begins at t = {start} s, not after {self.end} s")
-        needed = self.held.between(self._t0() - self.grid.renderer.margin, math.inf)
-        self.held = concat([needed, chunk]).compact()
+        self.waiting.append(chunk)
         self.end = end
         self.directions |= set(chunk.directions)
 
@@ -149,7 +148,15 @@ class _Stream:
         ):
             yield from self._at(self._t0())
 
+    def _join(self) -> None:
+        """Take in the chunks that wait, and let go of rows that no window needs: once a window, not once a chunk."""
+        if self.waiting:
+            needed = self.held.between(self._t0() - self.grid.renderer.margin, math.inf)
+            self.held = concat([needed, *self.waiting]).compact()
+            self.waiting = []
+
     def _at(self, t0: float) -> Iterator[Window]:
+        self._join()
         self.count += 1
         grid, renderer = self.grid, self.grid.renderer
         table = self.held.between(t0 - renderer.margin, t0 + renderer.duration + renderer.margin)

@@ -13,6 +13,7 @@ GROUPS = {"vehicle": VEHICLES, "road_user": VEHICLES + PEOPLE}
 LARGE_FROM_M, SMALL_TO_M = 7.0, 6.0  # length of vehicles
 NEAR_M, FAR_M = (20.0, 28.0), (42.0, 50.0)
 HEADING_MARGIN_DEG = 8.0
+LANE_M = 3.5
 _HEADINGS = {"away": 0.0, "right": 90.0, "toward": 180.0, "left": -90.0}
 
 
@@ -114,8 +115,9 @@ _PREDICATES = {
 def evaluate_relation(op: str, scene: Scene, anchor: int) -> np.ndarray:
     """Truth of "object `op` anchor" for each object; NO for the anchor itself.
 
-    Behind and in front lie on the camera's line of sight through the anchor, farther or nearer, within about 27
-    degrees of it. Left and right are beside the anchor's box in the picture. Next to is a gap of up to 2.5 m.
+    Behind and in front lie on the camera's line of sight through the anchor, farther or nearer, within a lane's width
+    and about 27 degrees of it. Left and right are beside the anchor's box in the picture. Next to is a gap of up to
+    2.5 m.
     """
     if (op, anchor) not in scene.truths:
         truth = _RELATIONS[op](scene, anchor)
@@ -148,7 +150,8 @@ def _on_the_ray(scene: Scene, anchor: int, sign: float) -> np.ndarray:
     offset = scene.position - scene.position[anchor]
     along = sign * (offset @ ray)
     aside = np.abs(offset[:, 0] * ray[1] - offset[:, 1] * ray[0])
-    return decide((along >= 2.5) & (aside <= 0.5 * along), (along <= 0.5) | (aside >= along))
+    yes = (along >= 2.5) & (aside <= np.minimum(0.5 * along, LANE_M))
+    return decide(yes, (along <= 0.5) | (aside >= np.minimum(along, 2 * LANE_M)))
 
 
 def _next_to(scene: Scene, anchor: int) -> np.ndarray:

@@ -58,9 +58,9 @@ def test_demand_is_written_as_sumo_reads_it(tmp_path):
     demand = draw_demand(rng(), SCENARIOS["stop_and_go"], 100.0)
     words = write_demand(tmp_path, demand)
     assert words == ["--route-files", "demand.rou.xml", "--additional-files", "signs.add.xml"]
-    routes = pd.read_xml(tmp_path / "demand.rou.xml", xpath="//vehicle", parser="etree")
+    routes = pd.read_xml(tmp_path / "demand.rou.xml", xpath=".//vehicle", parser="etree")
     assert len(routes) == len(demand.starts) and routes["depart"].is_monotonic_increasing
-    types = pd.read_xml(tmp_path / "demand.rou.xml", xpath="//vType", parser="etree")
+    types = pd.read_xml(tmp_path / "demand.rou.xml", xpath=".//vType", parser="etree")
     assert set(routes["type"]) <= set(types["id"]) and (types["speedDev"] == 0).all()
     first = next(start for start in demand.starts if start.s is not None)
     edge, pos = edge_at(first.s)

@@ -4,7 +4,6 @@ import gzip
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -216,14 +215,14 @@ MEMORY = """
 import resource, sys
 from efficientad.trajectories.readers import open_trajectories
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-rows = sum(len(chunk) for chunk in open_trajectories(sys.argv[1]).chunks(seconds=60))
+rows = sum(len(chunk) for chunk in open_trajectories(sys.argv[1]).chunks(seconds=1))
 print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024)
 """
 
 
 @pytest.mark.slow
 def test_a_large_file_needs_little_memory(tmp_path, repo_dir):
-    """60 MB of XML; what is kept must not grow with the file."""
+    """53 MB of XML, several times as much as objects of Python."""
     path = tmp_path / "big.xml"
     cars = 200
     with open(path, "w") as file:
@@ -233,10 +232,9 @@ def test_a_large_file_needs_little_memory(tmp_path, repo_dir):
             file.write(f'    <timestep time="{i / 100:.2f}">\n{"".join(lines)}    </timestep>\n')
         file.write("</fcd-export>\n")
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEMORY.replace("seconds=60", "seconds=1"), str(path)],
+        [sys.executable, "-W", "ignore", "-c", MEMORY, str(path)],
         capture_output=True, text=True, cwd=repo_dir, check=True,
     )  # fmt: skip
     rows, grown_mb = result.stdout.split()
     assert int(rows) == 2000 * cars
-    assert float(grown_mb) < 150 < 2.5 * path.stat().st_size / 1e6
-    assert np.isfinite(float(grown_mb))
+    assert float(grown_mb) < 110

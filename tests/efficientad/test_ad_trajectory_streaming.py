@@ -12,7 +12,7 @@ from efficientad.trajectories.readers import open_trajectories
 from efficientad.trajectories.readers.ordering import chunks_of_ordered, in_order
 
 
-def traffic(vehicles=12, count=300, seed=0):
+def traffic(vehicles=6, count=150, seed=0):
     """Vehicles one after the other in the file, as most data sets have them, with noise."""
     rng = np.random.default_rng(seed)
     t = steps(count)
@@ -29,7 +29,7 @@ def as_text(table):
     )
 
 
-@pytest.mark.parametrize("memory_rows", [50, 1000, 10**7])
+@pytest.mark.parametrize("memory_rows", [200, 10**7])
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
 def test_memory_does_not_change_the_table(tmp_path, memory_rows, smooth, monkeypatch):
     monkeypatch.setattr("efficientad.trajectories.readers.blocks.BLOCK_ROWS", 97)

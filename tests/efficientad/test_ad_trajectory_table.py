@@ -18,6 +18,11 @@ def test_vehicle_numbers_of_a_column_with_gaps_are_whole_names():
     assert table(track(vehicle=7.0)).vehicles == ["7"]
 
 
+def test_a_number_and_its_text_are_one_name():
+    rows = table(track("a", [0.0], lane="1"), track("b", [0.0], lane=1), track("c", [0.0], lane=2.0))
+    assert rows.lanes() == ["1", "2"] and rows.select(lanes=["1"]).vehicles == ["a", "b"]
+
+
 def test_rows_are_sorted_by_recording_time_and_vehicle():
     rows = pd.concat([track("b", steps(3)), track("a", steps(3)), track("a", steps(2), recording="q")])
     shuffled = rows.sample(frac=1, random_state=0)

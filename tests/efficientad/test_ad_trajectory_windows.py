@@ -12,11 +12,11 @@ RENDERER = TimeSpaceRenderer(size=(16, 32), ds=4.0)
 
 
 def road(duration=20.0, **columns):
-    """A vehicle a second at 10 m/s along 60 m, from t = 100 s on."""
+    """A vehicle a second at 9 m/s along 58 m, from t = 100 s on."""
     tracks = []
     for k in range(int(duration)):
         t = steps(60, start=100.0 + k)
-        tracks.append(track(f"v{k}", np.round(t, 1), s=10 * (t - t[0]), lane=k % 2, **columns))
+        tracks.append(track(f"v{k}", np.round(t, 1), s=5 + 9 * (t - t[0]), lane=k % 2, **columns))
     frame = pd.concat(tracks)
     return frame[frame["t"] < 100 + duration - 1e-6]
 
@@ -38,12 +38,12 @@ def test_windows_follow_each_other_at_the_stride():
     assert places(windows) == [("r", 1, None, round(100 + 1.6 * k, 6), 0.0) for k in range(11)]
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.7, 3.0, 100.0])
+@pytest.mark.parametrize("seconds", [0.3, 3.0])
 def test_cutting_the_stream_otherwise_changes_nothing(seconds):
     grid = WindowGrid(RENDERER, stride=1.6, stride_s=32.0)
     expected = list(grid.over([table(road())]))
     found = list(grid.over(cut(road(), seconds)))
-    assert places(found) == places(expected) and len(found) == 22
+    assert places(found) == places(expected) and len(found) == 33
     for one, other in zip(found, expected):
         assert np.array_equal(one.draw(RENDERER), other.draw(RENDERER))
 
@@ -70,17 +70,17 @@ def test_a_window_comes_as_soon_as_its_rows_are_there():
 
 def test_little_is_held():
     grid = WindowGrid(RENDERER, stride=1.6)
-    sizes = [len(w.table) for w in grid.over(cut(road(100), 1.0))]
+    sizes = [len(w.table) for w in grid.over(cut(road(40), 1.0))]
     # 6 vehicles at 10 Hz over the window and its margins.
     assert max(sizes) < 60 * (RENDERER.duration + 2 * RENDERER.margin) * 1.1
-    names = [len(w.table.frame["vehicle"].cat.categories) for w in grid.over(cut(road(100), 1.0))]
+    names = [len(w.table.frame["vehicle"].cat.categories) for w in grid.over(cut(road(40), 1.0))]
     assert max(names) < 25
 
 
 def test_positions_along_the_road():
     grid = WindowGrid(RENDERER, stride=5, stride_s=20.0)
     first = [w.s0 for w in grid.over([table(road())]) if w.t0 == 105]
-    # Vehicles are between -4 and 59 m; windows of 64 m at multiples of 20 m that hold some of it.
+    # Vehicles are between 1 and 58 m; windows of 64 m at multiples of 20 m that hold some of it.
     assert first == [-60.0, -40.0, -20.0, 0.0, 20.0, 40.0]
     ranged = WindowGrid(RENDERER, stride=5, stride_s=20.0, s_range=(5.0, 120.0))
     assert [w.s0 for w in ranged.over([table(road())]) if w.t0 == 105] == [5.0, 25.0, 45.0]
@@ -90,7 +90,7 @@ def test_empty_windows_where_they_are_asked_for():
     far = track("far", steps(10, start=130.0), s=10.0)
     frame = pd.concat([road(4), far])
     grid = WindowGrid(RENDERER, stride=3.2, s_range=(0, 64))
-    assert [round(w.t0, 1) for w in grid.over([table(frame)])] == [100.0, 103.2, 106.4]
+    assert [round(w.t0, 1) for w in grid.over([table(frame)])] == [100.0, 103.2]
     kept = [
         round(w.t0, 1) for w in WindowGrid(RENDERER, stride=3.2, s_range=(0, 64), keep_empty=True).over([table(frame)])
     ]

@@ -209,4 +209,4 @@ def test_command_line(tmp_path, repo_dir, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(repo_dir / words[0]), run_name="__main__")
     assert stopped.value.code == 2
-    assert "make_toy_loco: " in capsys.readouterr().err
+    assert "error: " in capsys.readouterr().err

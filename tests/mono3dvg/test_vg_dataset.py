@@ -145,7 +145,7 @@ def test_evaluator(tmp_path):
     chooser = build_evaluator(cfg, name, str(tmp_path / "out" / "val"))
     chooser.process(records, _outputs(records, 0.6))
     fixed = chooser.evaluate()["grounding"]["score_threshold"]
-    assert 0.3 < fixed <= 0.6
+    assert 0.3 < fixed < 0.6001  # scores are float32
     cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = ""
     evaluator = build_evaluator(cfg, name, str(tmp_path / "out" / "test"))
     evaluator.process(records, _outputs(records, 0.3))

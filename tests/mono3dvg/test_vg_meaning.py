@@ -71,7 +71,7 @@ THE_BUS, THE_BLUE = ("all", ("class", "bus")), ("all", ("class", "car"), ("color
         (("all", ("class", "car"), ("left_of", THE_BUS)), [RED_CAR]),
         (("all", ("class", "pedestrian"), ("right_of", THE_BUS)), [WALKER]),
         (("all", ("class", "car"), ("behind", THE_BUS)), [FAR_CAR]),
-        (("all", ("class", "vehicle"), ("in_front_of", ("rank", "far", 1, 1, CARS))), [BUS]),
+        (("all", ("class", "bus"), ("in_front_of", ("rank", "far", 1, 1, CARS))), [BUS]),
         (("all", ("class", "road_user"), ("next_to", THE_BLUE)), [WALKER]),
         (("all", ("class", "car"), ("closer_than", THE_BUS)), [RED_CAR, BLUE_CAR]),
         (("all", ("class", "car"), ("farther_than", THE_BUS)), [FAR_CAR]),
@@ -107,6 +107,7 @@ def test_worked_scene(form, targets):
         ("all", ("class", "bus"), ("distance", "under", 30, "m")),
         ("all", ("class", "car"), ("left_of", CAR_RED)),  # which of the two
         ("all", ("class", "car"), ("right_of", THE_BUS)),  # one is before the right part of the bus
+        ("all", ("class", "car"), ("in_front_of", ("rank", "far", 1, 1, CARS))),  # one is 4 m beside the line of sight
         ("all", ("class", "pedestrian"), ("size", "large")),
         ("rank", "tall", 1, 1, CARS),  # all of a height
         ("rank", "near", 1, 1, ("all", ("class", "road_user"), ("not", ("color", "silver")))),
@@ -219,7 +220,6 @@ def test_flipped_data_gives_the_mirrored_scene():
         x1, y1, x2, y2 = entry["bbox"]
         entry.update(bbox=[960 - x2, y1, 960 - x1, y2], location=row[:3], rotation_y=row[6])
     raw["images"][0].update(P=flipped.P.tolist(), ground_plane=flipped.ground.tolist())
-    # A flipped P has a negative focal length in no part: the mirror is taken up by the world.
     found, expected = scene_of(GroundingData(raw), 0), scene_of(data, 0).mirrored()
     for name in ("u", "u_left", "u_right", "position", "heading"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6, err_msg=name)

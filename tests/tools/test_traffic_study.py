@@ -148,7 +148,7 @@ def check_stream(data, weights, place) -> None:
 
     Trajectories.from_parquet(data / "recordings" / "stopped_000.parquet").frame.to_csv(place / "a.csv", index=False)
     words = ["--input", "csv:a.csv?ordered=1", "--config-file", "linear_attention.yaml", "--weights", str(weights)]
-    words += ["--scores", "stream.csv", "--pictures", "alarms", "--threshold", "-1e9"]
+    words += ["--scores", "stream.csv", "--pictures", "alarms", "--threshold=-1000000"]
     with narrow_networks():
         assert main([*words, "TIME_SPACE.S_RANGE", "(0, 600)", "TIME_SPACE.STRIDE_S", "88.0"]) == 0
     found = pd.read_csv("stream.csv")

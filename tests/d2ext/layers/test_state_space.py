@@ -101,6 +101,20 @@ def test_weight_of_x_by_channel():
     assert_same([ssd(**values)], [ssd_reference(**values)], 1e-10)
 
 
+def test_any_layout_in_memory():
+    values = inputs()
+    strided = {
+        k: v.transpose(0, -1).contiguous().transpose(0, -1) if isinstance(v, torch.Tensor) else v
+        for k, v in values.items()
+    }
+    assert not strided["x"].is_contiguous() and not strided["initial_states"].is_contiguous()
+    assert_same(
+        ssd(**strided, return_final_states=True, chunk_size=16),
+        ssd(**values, return_final_states=True, chunk_size=16),
+        1e-12,
+    )
+
+
 def test_long_sequence_in_float32():
     values = inputs(length=3000, heads=2, groups=1, batch=1)
     expected = ssd_reference(**values)
