@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from incident_world import recording, recording_with_stop
 from PIL import Image
 
+import efficientad.dataset  # noqa: F401  registers the formats
 from d2ext.data import register_by_name
 from efficientad.incidents import recordings, windows, writer
 from efficientad.incidents.control import NotPossibleError
@@ -142,7 +143,7 @@ def test_what_cannot_be_made(without_sumo, tmp_path, monkeypatch):
         writer.make_traffic_incidents(tmp_path / "a", good=-1)
     with pytest.raises(ValueError, match="at least 2 windows are needed"):
         writer.make_traffic_incidents(tmp_path / "a", train=1)
-    with pytest.raises(ValueError, match=r"(?s)unknown view 'stack'.*stacked"):
+    with pytest.raises(ValueError, match=r"(?s)view 'stack' does not exist.*stacked"):
         writer.make_traffic_incidents(tmp_path / "a", views=["stack"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").write_text("x")
