@@ -19,7 +19,7 @@ from .pdn import LAYERS, map_size
 from .state import EXPORT
 
 ARITHMETICS = ("float32", "bfloat16", "int8")
-MARGIN = 2.0
+MARGIN = 1.25
 
 
 def for_inference(networks: Networks, arithmetic: str = "float32", ranges: Tensor | None = None) -> nn.Module:
