@@ -12,9 +12,9 @@
 | lost_track | is not seen for 2, 4 or 8 s and gets another name | do nothing: it is the sensor that fails |
 
 SUMO knows no wrong way. The vehicle is put a step further against the flow in each step (moveToXY, keepRoute=2). SUMO
-takes it for a vehicle ahead that hardly moves: those behind brake. Besides, those who come within SIGHT_M of it are
-told to leave its lane; who cannot because the next lane is full drives through it, which leaves no trace but two lines
-that cross (SUMO counts it as a collision; recordings.csv has the number).
+takes it for a slow vehicle ahead: those behind brake. Besides, those who come within SIGHT_M of it are told to leave
+its lane. Where somebody is still in its way, it passes on the margin left of lane 3, which the table counts to lane 3:
+were it to drive through others, SUMO would go on to take it for a vehicle ahead of those, who would stand for minutes.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,12 @@ import numpy as np
 
 from efficientad.incidents import control
 from efficientad.incidents.control import NotPossibleError, Road, Vehicle
-from efficientad.incidents.network import EDGES, LANES, LAWLESS, SHOULDER, edge_at, lane_y
+from efficientad.incidents.network import EDGES, LANES, LAWLESS, MARGIN, SHOULDER, edge_at, lane_y
 from efficientad.incidents.scenarios import Scenario
 
 SEVERITIES = ("mild", "moderate", "severe")
 SIGHT_M = 220.0
+CLEAR_M = (30.0, 25.0)  # to keep to the front of who comes, and from it after having met: more than a truck
 WAIT_S = 60.0  # for a vehicle that suits
 SPEEDING_FACTOR = 1.2  # of the limit; the fastest of the others drive at 1.15
 
@@ -147,6 +148,8 @@ def wrong_way(scene: Scene, speed: float) -> Incident:
     """A ghost driver."""
     road, start = scene.road, scene.scenario.observed[0]
     lane = SHOULDER if scene.scenario.waves else LANES[-1]
+    if lane == SHOULDER:
+        start = max(start, EDGES["main"][0] + 10.0)  # the acceleration lane is no shoulder
     road.advance(float(scene.rng.uniform(1, 8)))
     # From behind what is recorded, for it starts with a jump.
     name, s, onset = "wrong", EDGES["tail"][0] + 5.0, road.time
@@ -160,12 +163,17 @@ def wrong_way(scene: Scene, speed: float) -> Incident:
     while s > start:
         road.advance()
         s -= speed * control.STEP_S
+        met = False
         for other, values in road.api.getContextSubscriptionResults(name).items():
             edge, _, other_lane = values[control.LANE].rpartition("_")
-            if other not in told and other_lane == lane and lane != SHOULDER and edge in ("up", "merge", "main"):
+            if other == name or other_lane != lane or edge not in EDGES:
+                continue
+            ahead = s - EDGES[edge][0] - values[control.POSITION]
+            met |= -CLEAR_M[1] < ahead < CLEAR_M[0]
+            if other not in told and ahead > 0 and lane != SHOULDER:
                 told.add(other)
                 road.api.changeLane(other, int(lane) - 1, 6.0)
-        place(road, name, lane, s)
+        place(road, name, MARGIN if met and lane != SHOULDER else lane, s)
     # Else SUMO would look for it in the next step, and end.
     road.api.unsubscribeContext(name, control.VEHICLES, SIGHT_M)
     road.api.remove(name)

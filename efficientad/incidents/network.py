@@ -1,5 +1,6 @@
 """The road that SUMO drives on: a carriageway of three lanes with a hard shoulder and an on-ramp.
 
+    margin (4)      - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - -
     lane 3 (left)   ----------------------------------------------------------------------------->
     lane 2          ----------------------------------------------------------------------------->
     lane 1          ----------------------------------------------------------------------------->
@@ -26,8 +27,8 @@ OBSERVED_EDGES = ("merge", "main")
 OBSERVED_M = (410.0, 1434.0)
 TUNNEL_M = (770.0, 1434.0)
 LANES = ("1", "2", "3")  # that traffic drives in
-SHOULDER = "0"
-# SUMO's class of vehicles that may be where nobody may: on the shoulder, and across the solid lines of the tunnel.
+SHOULDER, MARGIN = "0", "4"
+# SUMO's class of vehicles that may be where nobody may: on shoulder and margin, across the tunnel's solid lines.
 LAWLESS = "custom1"
 LANE_WIDTH_M = 3.2
 RAMP_SPEED = 25.0  # m/s
@@ -75,18 +76,19 @@ def nodes_text() -> str:
 
 
 def edges_text(speed_limit: float, lane_changes: bool) -> str:
-    """SUMO's edges; the rightmost lane is closed but for the acceleration lane."""
+    """SUMO's edges; shoulder and margin are closed, but for the acceleration lane."""
     names = _node_names()
     lines = []
     for (name, start), end in zip(zip(ROUTE, names), names[1:]):
-        attributes = f'id="{name}" from="{start}" to="{end}" numLanes="4" speed="{speed_limit:.2f}" spreadType="center"'
-        lanes = [] if name == "merge" else [f'<lane index="0" allow="{LAWLESS}"/>']
+        attributes = f'id="{name}" from="{start}" to="{end}" numLanes="5" speed="{speed_limit:.2f}" spreadType="center"'
+        closed = [MARGIN] if name == "merge" else [SHOULDER, MARGIN]
+        lanes = [f'<lane index="{lane}" allow="{LAWLESS}"/>' for lane in closed]
         if name == "main" and not lane_changes:
             solid = f'changeLeft="{LAWLESS}" changeRight="{LAWLESS}"'
             lanes += [f'<lane index="{lane}" {solid}/>' for lane in LANES]
         lines.append(f"  <edge {attributes}>{''.join(lanes)}</edge>")
     # It comes from the side and ends beside the carriageway, where the acceleration lane begins.
-    y = -1.5 * LANE_WIDTH_M
+    y = lane_y(SHOULDER)
     shape = f"100,-60 250,-10 330,{y:g} {EDGES['merge'][0]:g},{y:g}"
     lines.append(
         f'  <edge id="ramp" from="ramp_start" to="{names[1]}" numLanes="1" speed="{RAMP_SPEED:g}" shape="{shape}" '
@@ -104,7 +106,7 @@ def connections_text() -> str:
 
 def lane_y(lane: str) -> float:
     """SUMO's y of a lane's middle, in m."""
-    return (int(lane) - 1.5) * LANE_WIDTH_M
+    return (int(lane) - 2) * LANE_WIDTH_M
 
 
 def edge_at(s: float) -> tuple[str, float]:

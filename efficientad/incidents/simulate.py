@@ -16,7 +16,7 @@ from efficientad.incidents import sumo
 from efficientad.incidents.control import STEP_S, Road
 from efficientad.incidents.drivers import WIDTHS_M, Driver
 from efficientad.incidents.events import KINDS, Incident, Scene
-from efficientad.incidents.network import FCD_EDGES, OBSERVED_EDGES, write_network
+from efficientad.incidents.network import FCD_EDGES, LANES, MARGIN, OBSERVED_EDGES, write_network
 from efficientad.incidents.scenarios import Demand, Scenario, draw_demand, write_demand
 from efficientad.trajectories.readers import open_trajectories
 from efficientad.trajectories.table import Trajectories
@@ -119,7 +119,7 @@ def _drive(folder: Path, words: Sequence[str]) -> None:
 
 
 def read_observed(path: Path, drivers: Sequence[Driver], scenario: Scenario) -> Trajectories:
-    """The table of a file of FCD, of what is observed, with the drivers' lengths and widths."""
+    """The table of a file of FCD, of what is observed, with the drivers' lengths and widths; the margin is lane 3."""
     source = open_trajectories(f"fcd:{path}", edges=FCD_EDGES, recording="true")
     frame = source.table().frame
     low, high = scenario.observed
@@ -130,7 +130,9 @@ def read_observed(path: Path, drivers: Sequence[Driver], scenario: Scenario) -> 
     of_name = {driver.name: driver for driver in drivers}
     mine = [of_name[name.partition("@")[0]] for name in names]
     codes = frame["cls"].cat.codes.to_numpy()
+    lanes = frame["lane"].astype(object)
     frame = frame.assign(
+        lane=lanes.where(lanes != MARGIN, LANES[-1]),
         cls=np.array([driver.cls for driver in mine])[codes],
         length=np.array([driver.length for driver in mine])[codes],
         width=np.array([WIDTHS_M[driver.cls] for driver in mine])[codes],

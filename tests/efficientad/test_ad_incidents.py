@@ -83,7 +83,7 @@ def test_fcd_becomes_a_table_of_what_is_observed(tmp_path):
         "60.00;;;;;;\n"
         "60.10;5;car.3@5;20.00;100.00;merge_1;0.50\n60.10;12;truck.0;22.00;8.00;merge_2;0.00\n"
         "60.20;5;car.3@5;20.05;102.00;merge_1;0.50\n60.20;12;truck.0;22.00;10.20;merge_2;0.00\n"
-        "60.20;wrong;car.0;15.00;300.00;main_3;0.00\n60.30;wrong;car.0;15.00;298.50;main_3;0.00\n"
+        "60.20;wrong;car.0;15.00;300.00;main_3;0.00\n60.30;wrong;car.0;15.00;298.50;main_4;0.00\n"
     )
     (tmp_path / "fcd.csv").write_text(text)
     table = read_observed(tmp_path / "fcd.csv", drivers, SCENARIOS["free"])
@@ -95,6 +95,8 @@ def test_fcd_becomes_a_table_of_what_is_observed(tmp_path):
     )
     assert car["length"].iloc[0] == pytest.approx(next(d.length for d in drivers if d.name == "car.3"))
     assert by_name["12"]["cls"].iloc[0] == "truck" and by_name["12"]["width"].iloc[0] == pytest.approx(2.55)
+    # The margin is part of the left lane.
+    assert set(by_name["wrong"]["lane"]) == {"3"}
     assert by_name["wrong"]["speed"].tolist() == pytest.approx([-15.0, -15.0])
 
 
