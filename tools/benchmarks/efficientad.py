@@ -6,7 +6,6 @@ says what the figures mean.
 """
 
 import argparse
-import logging
 import shlex
 import subprocess
 import sys
@@ -77,7 +76,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Print a block of lines for each measurement; returns 0."""
     args = parse(argv)
-    logging.getLogger("efficientad").setLevel(logging.ERROR)  # how few pictures random weights are calibrated on
     if args.memory_of:
         return print_memory(args)
     start, rows = time.perf_counter(), []
