@@ -11,7 +11,6 @@ a colour; three flags at its end (in label files and in test_data), one a senten
 """
 
 import ast
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,12 +19,13 @@ from typing import Any
 
 from d2ext.data.calibration import read_camera
 from d2ext.data.frames import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
+from d2ext.utils.io import read_json
 
 from .sources import image_entry, info, object_entry
 
 logger = logging.getLogger(__name__)
 
-# By id; the first four make nearly all of the data.
+# By id.
 MONO3DREFER_CLASSES = (
     "pedestrian", "car", "cyclist", "van", "truck", "tram", "bus", "person_sitting", "motorcyclist",
 )  # fmt: skip
@@ -53,7 +53,7 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
     things: dict[Any, dict] = {}
     expressions: list[dict] = []
     path = root / "Mono3DRefer.json"
-    for index, entry in enumerate(_read(path)):
+    for index, entry in enumerate(read_json(path)):
         where = f"{path} record {index}"
         name = Path(str(_field(entry, "im_name", where))).stem
         if name not in images:
@@ -107,7 +107,7 @@ def convert_monomulti3d(
     builder = _RopeBuilder(Path(images).expanduser(), calib, denorm, labels)
     path = Path(source).expanduser()
     for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
-        for index, entry in enumerate(flat_records(_read(file))):
+        for index, entry in enumerate(flat_records(read_json(file))):
             builder.add(entry, f"{file} record {index}", file.stem)
     return builder.content(f"MonoMulti3D-ROPE {path.name}")
 
@@ -266,12 +266,3 @@ def _field(entry: Any, key: str, where: str) -> Any:
     if not isinstance(entry, Mapping) or key not in entry:
         raise ValueError(f"{where}: expected an object with {key!r}, got {str(entry)[:80]}")
     return entry[key]
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error

@@ -8,7 +8,6 @@ Boxes are as in the annotations: bottom centre in the camera frame, m, and `ry` 
 top-1, whatever its score.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from d2ext.utils.defects import raise_defects
-from d2ext.utils.io import write_json
+from d2ext.utils.io import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,7 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
         FileNotFoundError: it is not there.
         ValueError: not JSON or not of this form, NaN or infinity, an unknown expression, two answers to one.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"prediction file {path} does not exist")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    raw = read_json(path, "prediction file")
     if not isinstance(raw, Mapping) or not isinstance(raw.get("predictions"), list):
         raise ValueError(f'{path}: expected {{"score_threshold": T, "predictions": [...]}}')
     threshold = raw.get("score_threshold")

@@ -4,7 +4,6 @@ docs/grounding_data.md draws it. What may be left out has a default below; `vali
 with a file, and reading one does so first.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 
 from d2ext.structures import Boxes3D, Camera
 from d2ext.utils.defects import raise_defects
-from d2ext.utils.io import write_json
+from d2ext.utils.io import read_json, write_json
 
 from .validation import kind_of, problems
 
@@ -157,13 +156,7 @@ def read_grounding(path: str | Path) -> GroundingData:
         FileNotFoundError: it is not there.
         ValueError: not JSON, or not of this schema; lists file, place and id of what is wrong.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"grounding file {path} does not exist")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    raw = read_json(path, "grounding file")
     raise_defects(problems(raw), str(path))
     return GroundingData(raw)
 

@@ -10,11 +10,12 @@ not published as code, so the file is the truth where there is one, and the rule
     hard      else
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from d2ext.utils.io import read_json
 
 from .schema import Expression, GroundingData, SceneObject
 
@@ -32,13 +33,7 @@ def read_subsets(path: str | Path) -> dict[str, set]:
         FileNotFoundError: it is not there.
         ValueError: not JSON, a subset is missing or unknown, or an id lies in two subsets of one division.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"file of subsets {path} does not exist")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    raw = read_json(path, "file of subsets")
     expected = {name.capitalize() for name in SUBSETS[1:]}
     if not isinstance(raw, Mapping) or set(raw) != expected or not all(isinstance(v, list) for v in raw.values()):
         raise ValueError(f"{path}: expected lists of instance ids named {', '.join(sorted(expected))}")

@@ -50,6 +50,24 @@ def write_json(path: str | os.PathLike, obj: Any, indent: int | None = 2) -> Non
         file.write(text + "\n")
 
 
+def read_json(path: str | os.PathLike, what: str = "file") -> Any:
+    """The content of a JSON file.
+
+    Args:
+        what: to call it in messages.
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is not valid JSON.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{what} {path} does not exist")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
 def _umask() -> int:
     """The process's umask; it can only be read by setting it."""
     mask = os.umask(0)

@@ -5,7 +5,7 @@ to it, and what follows to the target.
 """
 
 from .forms import RELATIONS
-from .wording import Chooser
+from .writer import Writer
 
 # Noun wordings and the measure word.
 NOUNS = {
@@ -81,11 +81,10 @@ EXACTLY = ["恰好{n}{m}{np}", "总共{n}{m}{np}", "~不多不少{n}{m}{np}"]
 _ORDER = ("state", "lane", "distance", "range", "place", "heading", "hidden", "not")
 
 
-class Chinese:
+class Chinese(Writer):
     """Says one form; a new one for each sentence."""
 
-    def __init__(self, chooser: Chooser):
-        self.pick = chooser.pick
+    ordinals, lane, distances, units, related, between = ORDINALS, LANE, DISTANCES, UNIT_NAMES, RELATED, BETWEEN
 
     def sentence(self, form: tuple, many: int) -> str:
         """The whole sentence; see `sentences.say`."""
@@ -134,18 +133,9 @@ class Chinese:
         if op == "not":
             inner = parts[0]
             return f"不是{COLOR_NAMES[inner[1]]}" if inner[0] == "color" else f"并非{self._complement(inner, name)}"
-        if op == "lane":
-            return self.pick(LANE).format(o=ORDINALS[parts[0] - 1])
-        if op == "distance":
-            amount = self.pick(UNIT_NAMES[parts[2]]).format(v=f"{parts[1]:g}")
-            return self.pick(DISTANCES[parts[0]]).format(d=amount)
-        if op == "between":
-            wording = self.pick(BETWEEN)
-            return wording.format(a=self.phrase(parts[0], 0), b=self.phrase(parts[1], 0))
-        if op in RELATIONS:
-            return self.pick(RELATED[op]).format(a=self.phrase(parts[0], 0))
         key = (op, parts[0])
-        return self.pick(_FACING[key] if key in _FACING and NOUNS[name][1] == "名" else COMPLEMENTS[key])
+        text = self.circumstance(form)
+        return text or self.pick(_FACING[key] if key in _FACING and NOUNS[name][1] == "名" else COMPLEMENTS[key])
 
 
 def _class_of(form: tuple) -> str:

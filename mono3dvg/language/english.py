@@ -1,7 +1,7 @@
 """Logical forms in English. Wordings with "~" are held out, see `wording`."""
 
 from .forms import RELATIONS, is_plural
-from .wording import Chooser
+from .writer import Writer
 
 NOUNS = {
     "car": (["car"], ["cars"]),
@@ -93,11 +93,10 @@ JOINS = ["{x} and {y}", "{x}, {y}"]
 _ORDER = ("lane", "heading", "state", "hidden", "place", "range", "distance", "not", *RELATIONS, "between")
 
 
-class English:
+class English(Writer):
     """Says one form; a new one for each sentence."""
 
-    def __init__(self, chooser: Chooser):
-        self.pick = chooser.pick
+    ordinals, lane, distances, units, related, between = ORDINALS, LANE, DISTANCES, UNIT_NAMES, RELATED, BETWEEN
 
     def sentence(self, form: tuple, many: int) -> str:
         """The whole sentence; see `sentences.say`."""
@@ -165,17 +164,8 @@ class English:
             inner = parts[0]
             text = inner[1] if inner[0] == "color" else self._complement(inner, many)
             return f"{self._that_is(many)}not {text}"
-        if op == "lane":
-            return self.pick(LANE).format(o=ORDINALS[parts[0] - 1], n=parts[0])
-        if op == "distance":
-            amount = self.pick(UNIT_NAMES[parts[2]]).format(v=f"{parts[1]:g}")
-            return self.pick(DISTANCES[parts[0]]).format(d=amount)
-        if op == "between":
-            wording = self.pick(BETWEEN)
-            return wording.format(a=self.phrase(parts[0], 0), b=self.phrase(parts[1], 0))
-        if op in RELATIONS:
-            return self.pick(RELATED[op]).format(a=self.phrase(parts[0], 0))
-        return self.pick(COMPLEMENTS[(op, parts[0])]).format(be="are" if many else "is")
+        text = self.circumstance(form)
+        return text or self.pick(COMPLEMENTS[(op, parts[0])]).format(be="are" if many else "is")
 
     @staticmethod
     def _that_is(many: bool) -> str:

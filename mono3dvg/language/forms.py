@@ -4,9 +4,9 @@ A predicate says something of an object, a phrase is a set of objects:
 
     predicates                                            phrases
     ("class", name)      a class, vehicle or road_user    ("all", predicate, ...)            all of which all hold
-    ("color", name)                                       ("rank", key, first, last, phrase) those of these places in
-    ("size", large | small)      of vehicles                 the order of key: near, far (from the camera), left, right
-    ("lane", k)          counted from the middle             (in the picture), long, tall; none if there are fewer
+    ("color", name)                                       ("rank", key, first, last, phrase) one place (first = last) or
+    ("size", large | small)      of vehicles                 the first few (first = 1) in the order of key: near, far,
+    ("lane", k)          counted from the middle             left, right, long, tall; none if there are fewer
     ("state", parked | crossing)                          ("nearest", phrase, anchor)        the one nearest to another
     ("heading", away | toward | left | right)             ("exactly", n, phrase)             it if it has n, else none
     ("hidden", true | false)     partly, or in clear view ("union", phrase, phrase)
@@ -117,8 +117,10 @@ def check_phrase(form: Any, where: str = "form") -> None:
             _check_predicate(part, f"{where}[{i + 1}]")
     elif op == "rank" and len(parts) == 4:
         key, first, last, phrase = parts
-        if key not in RANK_KEYS or not _is_count(first) or not _is_count(last) or first > last:
-            raise ValueError(f"{where}: rank {parts[:3]}: expected one of {', '.join(RANK_KEYS)} and rising places")
+        fits = _is_count(first) and _is_count(last) and first in (1, last)
+        if key not in RANK_KEYS or not fits:
+            keys = ", ".join(RANK_KEYS)
+            raise ValueError(f"{where}: rank {parts[:3]}: expected one of {keys}, then one place or the first few")
         check_phrase(phrase, f"{where}[4]")
     elif op == "exactly" and len(parts) == 2 and _is_count(parts[0]):
         check_phrase(parts[1], f"{where}[2]")
