@@ -26,6 +26,7 @@ if not __package__:  # started as a file, from a checkout that is not installed
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from d2ext.config import make_cfg
 from d2ext.data import register_by_name
 from d2ext.data.checks import collected_defects
 from d2ext.utils.io import write_json
@@ -58,6 +59,7 @@ def load(name: str) -> tuple[list[dict], list[str], list[str]]:
         ValueError: an unknown name.
         FileNotFoundError: the data is not there.
     """
+    make_cfg()  # every system registers its data sets
     register_by_name(name)
     notes, logger = _Notes(), logging.getLogger("d2ext.data")
     logger.addHandler(notes)

@@ -21,6 +21,7 @@ if not __package__:  # started as a file, from a checkout that is not installed
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from d2ext.config import make_cfg
 from d2ext.data import register_by_name
 from d2ext.utils.picture import read_picture, write_picture
 from d2ext.utils.program import program
@@ -111,6 +112,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> list[Path]:
     """Write the pictures; returns their paths, the sheet last."""
+    make_cfg()  # every system registers its data sets
     register_by_name(args.name)
     records = DatasetCatalog.get(args.name)
     if not records:
