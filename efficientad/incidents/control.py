@@ -14,8 +14,7 @@ VEHICLES, SPEED, LANE, POSITION, TYPE, LENGTH = 0xA4, 0x40, 0x51, 0x56, 0x4F, 0x
 FAR_M = 5000.0
 STEP_S = 0.1
 # Bits of SUMO's speed mode. Of the checks only that of the vehicle ahead stays; limits of acceleration do not hold.
-KEEP_DISTANCE_ONLY = 1
-NO_CHECKS = 0
+KEEP_DISTANCE_ONLY, USUAL_SPEED_MODE = 1, 31
 # SUMO's lane change mode: none of its own; when told to, without caring for others / so that nothing collides.
 NO_CHANGES, CHANGE_WHEN_FREE = 0, 256
 USUAL_LANE_CHANGES = 1621

@@ -84,6 +84,7 @@ def stopped_vehicle(scene: Scene, seconds: float) -> Incident:
     car, _ = scene.choose(lambda v, _: inside(v) and v.speed > 3)
     onset, braking = road.time, car.speed / 3.5
     road.api.setLaneChangeMode(car.name, control.NO_CHANGES)
+    road.api.setSpeedMode(car.name, control.KEEP_DISTANCE_ONLY)
     road.api.slowDown(car.name, 0.0, braking)
     road.advance(braking)
     road.api.setSpeed(car.name, 0.0)
@@ -98,6 +99,7 @@ def slow_vehicle(scene: Scene, speed: float) -> Incident:
     car, _ = scene.choose(lambda v, _: inside(v) and v.speed > 1.5 * speed)
     onset, braking = road.time, (car.speed - speed) / 2.0
     road.api.setLaneChangeMode(car.name, control.NO_CHANGES)
+    road.api.setSpeedMode(car.name, control.KEEP_DISTANCE_ONLY)
     road.api.slowDown(car.name, speed, braking)
     road.advance(braking)
     road.api.setSpeed(car.name, speed)
@@ -156,6 +158,9 @@ def wrong_way(scene: Scene, speed: float) -> Incident:
     road.api.add(name, "from_tail", typeID="car.0", departPos="400", departLane=LANES[-1], departSpeed="0")
     road.api.setVehicleClass(name, LAWLESS)
     road.api.setLaneChangeMode(name, control.NO_CHANGES)
+    # SUMO guesses its speed from where it was; between lanes it would guess too high, and let it brake from there.
+    road.api.setMaxSpeed(name, speed)
+    road.api.setEmergencyDecel(name, 1000.0)
     road.advance()
     place(road, name, lane, s)
     road.api.subscribeContext(name, control.VEHICLES, SIGHT_M, [control.LANE, control.POSITION])
@@ -242,6 +247,7 @@ def release(road: Road, name: str) -> None:
     """Let a vehicle drive on as SUMO will, if it is still there."""
     if road.is_there(name):
         road.api.setSpeed(name, -1)
+        road.api.setSpeedMode(name, control.USUAL_SPEED_MODE)
         road.api.setLaneChangeMode(name, control.USUAL_LANE_CHANGES)
 
 
@@ -260,7 +266,10 @@ class Kind:
             NotPossibleError: the traffic does not allow it.
         """
         level = self.levels[SEVERITIES.index(severity)]
-        return replace(self.act(scene, level), severity=severity, level=level)
+        incident = self.act(scene, level)
+        # What is done at an instant shows in the sample of that instant already, an end no less than an onset.
+        end = round(incident.end - control.STEP_S, 1)
+        return replace(incident, severity=severity, level=level, end=end)
 
 
 MOVING = ("free", "dense", "tunnel")
