@@ -118,7 +118,7 @@ def format_table(results: dict) -> str:
     for name in results["acc"]["rotated"]:
         rows = [results["acc"][mode][name] for mode in ("rotated", "mono3dvg")]
         lines.append(
-            f"{name:<12}" + "".join("".join(_cell(row[k], 6) for k in ("0.25", "0.5", "miou")) for row in rows)
+            f"{name:<12}" + "".join("".join(_cell(row[k], 7) for k in ("0.25", "0.5", "miou")) for row in rows)
         )
     lines += ["", f"{'mean F1':<12}" + "".join(f"{group:>9}" for group in results["mean_f1"]["0.25"])]
     for overlap, row in results["mean_f1"].items():

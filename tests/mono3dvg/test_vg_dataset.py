@@ -17,6 +17,7 @@ from d2ext.data import register_by_name
 from d2ext.data.calibration import read_camera
 from d2ext.data.toy_roadside import make_toy_roadside
 from d2ext.evaluation import build_evaluator
+from mono3dvg.config import check
 from mono3dvg.dataset import load_grounding
 from mono3dvg.language import evaluate, scene_of, to_form
 from mono3dvg.schema import read_grounding, write_grounding
@@ -200,3 +201,19 @@ def test_rope3d_needs_its_pictures_below_the_folder(tmp_path, shared_dir):
     with pytest.raises(ValueError, match="does not lie below the folder of pictures"):
         grounding_of(f"rope3d:{root}:val", tmp_path)
     assert np.isfinite([a["location"] for a in copy.deepcopy(raw)["annotations"] if not a["ignore"]]).all()
+
+
+def test_config_is_checked(tmp_path):
+    cfg = make_cfg(opts=["DATASETS.TEST", "('toy_grounding_test', 'toy_grounding_val')"])
+    assert check(cfg) == []
+    node = cfg.MODEL.MONO3DVG
+    node.DATA.FLIP, node.EVALUATION.SUBSETS, node.EVALUATION.VALIDATION = (
+        "swap",
+        str(tmp_path / "x"),
+        "toy_grounding_val",
+    )
+    assert [p.split(" is ")[0].split(" '")[0] for p in check(cfg)] == [
+        "MODEL.MONO3DVG.DATA.FLIP", "MODEL.MONO3DVG.EVALUATION.SUBSETS", "MODEL.MONO3DVG.EVALUATION.VALIDATION",
+    ]  # fmt: skip
+    node.EVALUATION.VALIDATION = "nothing"
+    assert "DATASETS.TEST does not name" in check(cfg)[-1]
