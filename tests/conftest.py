@@ -1,10 +1,12 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 REPO = Path(__file__).resolve().parent.parent
 # Tests are many small operations: threads would only wait for each other.
@@ -24,6 +26,17 @@ def shared_dir() -> Path:
     if not (path / "golden").is_dir():
         pytest.skip(f"{path} is not there: golden vectors and sample data are not part of the project")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _own_data_sets() -> Iterator[None]:
+    """Data sets that a test registers are gone after it, so that the next one may have others by the same names."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        if name in MetadataCatalog.list():
+            MetadataCatalog.remove(name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
