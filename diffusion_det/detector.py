@@ -12,9 +12,9 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from d2ext.structures import Camera
+from d2ext.structures.cameras import Scene
 
 from .build import build_criterion, build_head, build_pose
-from .cameras import Scene
 from .losses import SetCriterion
 from .matcher import Targets
 from .pose_estimator import PoseEstimator

@@ -15,8 +15,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from .cameras import Cameras, Grounds
-from .pose_head import BRANCHES, NUM_BINS, RawPose
+from d2ext.structures.cameras import Cameras, Grounds
+from d2ext.structures.headings import azimuth, decode_heading
+
+from .pose_head import BRANCHES, RawPose
 
 MAX_LOG_RATIO = 1.5  # sizes stay within e^1.5 = 4.5 times the class mean
 MAX_LOG_DEPTH = 7.0  # 1.1 km
@@ -99,19 +101,6 @@ def _height_branch(
     return bottom.log(), jacobian * (depth / bottom)[:, None], ok
 
 
-def encode_heading(alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """(P,) angles -> bin (P,) int64 whose centre is nearest, residual (P,) in half bin widths, -1..1."""
-    width = 2 * torch.pi / NUM_BINS
-    bins = (alpha / width).round()
-    return bins.long() % NUM_BINS, (alpha - bins * width) / (width / 2)
-
-
-def decode_heading(bins: Tensor, residuals: Tensor) -> Tensor:
-    """Logits and residuals (P, 12) -> angles (P,): that of the best bin."""
-    best = bins.argmax(-1, keepdim=True)
-    return (best + residuals.gather(-1, best) / 2)[..., 0] * (2 * torch.pi / NUM_BINS)
-
-
 def place(
     xy: Tensor, log_depth: Tensor, alpha: Tensor, cameras: Cameras, frame: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,13 +116,6 @@ def place(
     cos, sin, zero, one = ry.cos(), ry.sin(), torch.zeros_like(ry), torch.ones_like(ry)
     turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)
     return location, ry, frame @ turn
-
-
-def azimuth(xy: Tensor, frame: Tensor) -> Tensor:
-    """(P,) direction of the rays through normalised points (P, 2) in their ground frames, 0 ahead, positive right."""
-    ray = torch.cat([xy, torch.ones_like(xy[:, :1])], dim=1)
-    level = (frame.transpose(1, 2) @ ray[:, :, None])[..., 0]
-    return torch.atan2(level[:, 0], level[:, 2])
 
 
 def branch_index(name: str) -> int:

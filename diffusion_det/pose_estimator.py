@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from d2ext.structures import Boxes3D, Camera
+from d2ext.structures.cameras import Cameras, Grounds, Scene
 
-from .cameras import Cameras, Grounds, Scene
 from .head import Refined
 from .losses import Targets
 from .pose import Pose, branch_index, decode, place

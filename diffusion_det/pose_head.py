@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cameras import Cameras, Grounds
+from d2ext.structures.cameras import Cameras, Grounds
+from d2ext.structures.headings import NUM_BINS
+
 from .head import tower
 
-NUM_BINS = 12
 BRANCHES = ("direct", "plane", "height")
 GEOMETRY_SIZE = 6
 # Bounds of a predicted log deviation: from 0.3 % to 3 times.

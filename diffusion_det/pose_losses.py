@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2ext.structures import aligned_iou_3d
+from d2ext.structures.cameras import NEAR, Cameras, Grounds
+from d2ext.structures.headings import azimuth, encode_heading
 
-from .cameras import NEAR, Cameras, Grounds
-from .pose import MAX_LOG_RATIO, Pose, azimuth, decode, encode_heading
+from .pose import MAX_LOG_RATIO, Pose, decode
 from .pose_fusion import fuse
 from .pose_head import RawPose
 

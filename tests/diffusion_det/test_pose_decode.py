@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from pose_worlds import PRIORS, make_world, mirrored, mirrored_raw, perfect_rows, true_depth
+from pose_worlds import mirrored_raw, perfect_rows
+from roadside_world import PRIORS, make_world, mirrored, true_depth
 
 from d2ext.structures import Boxes3D, Camera
-from diffusion_det.cameras import Cameras, Grounds, ground_parameters
-from diffusion_det.pose import azimuth, branch_index, decode, decode_heading, encode_heading, place
+from d2ext.structures.cameras import Cameras, Grounds, ground_parameters
+from diffusion_det.pose import branch_index, decode, place
 from diffusion_det.pose_head import BRANCHES, GroundHead, PoseHead, RawPose, box_geometry
 
 
@@ -148,27 +149,6 @@ def test_height_way_s_jacobian_against_differences():
         scale = pose.shared[use, :, 0].abs() if k < 2 else torch.ones_like(difference[use])
         assert ((difference - pose.shared[..., k])[use].abs() / scale.clamp(min=1)).max() < 0.03
         assert (pose.shared[:, 0] == 0).all()
-
-
-def test_heading_round_trip():
-    alpha = torch.linspace(-12.0, 12.0, 4001)
-    bins, residual = encode_heading(alpha)
-    assert bins.min() == 0 and bins.max() == 11
-    assert residual.abs().max() <= 1 + 1e-4
-    logits = torch.nn.functional.one_hot(bins, 12).float()
-    same_angle(decode_heading(logits, residual[:, None].expand(-1, 12)), alpha, atol=1e-5)
-    assert encode_heading(torch.tensor([0.0, torch.pi / 2, -torch.pi / 2, torch.pi]))[0].tolist() == [0, 3, 9, 6]
-
-
-def test_azimuth_is_zero_ahead_and_positive_right():
-    """Of a tilted camera: directions are measured on the ground."""
-    camera = Camera(np.array([[1000.0, 0, 500], [0, 900, 300], [0, 0, 1]]), [0.02, -0.97, -0.24, 7.0])
-    frame = camera.ground_rotation()
-    for degrees in (-30, 0, 40):
-        a = np.radians(degrees)
-        point = frame @ np.array([30 * np.sin(a), 7.0, 30 * np.cos(a)])
-        found = azimuth(torch.tensor((point[:2] / point[2])[None]), torch.tensor(frame[None]))
-        assert found.item() == pytest.approx(a, abs=1e-9)
 
 
 def test_unknown_way_names_the_known():

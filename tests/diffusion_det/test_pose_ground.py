@@ -6,7 +6,7 @@ import torch
 from pose_models import ON, POSE, run, same
 
 from d2ext.structures import Camera
-from diffusion_det.cameras import ground_parameters
+from d2ext.structures.cameras import ground_parameters
 
 
 @pytest.mark.parametrize("ground", [True, False])

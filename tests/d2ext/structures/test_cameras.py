@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from pose_worlds import make_world, roadside_camera
+from roadside_world import make_world, roadside_camera
 
 from d2ext.structures import Camera
-from diffusion_det.cameras import Cameras, Grounds, Scene, ground_parameters
+from d2ext.structures.cameras import Cameras, Grounds, Scene, ground_parameters
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2ext.structures import Camera
+from d2ext.structures.camera import Camera
 
 # Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
 MIN_DROP = 0.02
