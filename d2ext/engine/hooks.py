@@ -100,6 +100,8 @@ class Evaluate(HookBase):
         with self.trainer.evaluation_weights() as model:
             results = self.trainer.test(self.trainer.cfg, model)
             self.results, self.last_iter = plain_numbers(results), self.trainer.iter
+            if hasattr(model, "take_results"):  # what was found out on validation data is saved with the weights
+                model.take_results(comm.all_gather(self.results)[0])
             if comm.is_main_process() and results:
                 flat = {k: v for k, v in flatten_results_dict(self.results).items() if isinstance(v, float)}
                 finite = {k: v for k, v in flat.items() if math.isfinite(v)}  # JSON has no NaN

@@ -41,7 +41,8 @@ class Trainer(DefaultTrainer):
     averages, optimizer, schedule, position in the data and random states of all processes are in its checkpoints.
 
     A model may offer `training_hooks(cfg)`, a list of Detectron2 hooks: what has to happen around its steps, before
-    anything is evaluated or saved.
+    anything is evaluated or saved; and `take_results(results)`, which is told the results of each evaluation before the
+    checkpoint after it is saved, such as a threshold chosen on validation data.
 
     Args:
         cfg: with the keys of `add_common_config`. SEED below 0 draws a seed, which is logged and kept on resuming.

@@ -5,6 +5,7 @@ from d2ext.visualization.boxes import class_color, contact_sheet, draw_instances
 from d2ext.visualization.boxes3d import draw_boxes3d
 from d2ext.visualization.heatmap import draw_heatmap, draw_mask_outline
 from d2ext.visualization.scene import SceneObjects, draw_scene, side_by_side
+from d2ext.visualization.sentences import draw_sentence
 
 __all__ = [
     "BevView",
@@ -17,6 +18,7 @@ __all__ = [
     "draw_instances",
     "draw_mask_outline",
     "draw_scene",
+    "draw_sentence",
     "fit_view",
     "side_by_side",
 ]

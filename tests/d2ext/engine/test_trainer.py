@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import DefaultPredictor
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils.env import seed_all_rng
-from tiny_system import make_data, tiny_cfg
+from tiny_system import TinyDetector, make_data, tiny_cfg
 
 from d2ext.checkpoint import export_inference_weights
 from d2ext.engine import Trainer, evaluate
@@ -93,6 +93,23 @@ def test_the_best_is_what_was_evaluated(data, tmp_path):
     assert scores == json.loads((tmp_path / "inference/coco_instances_results.json").read_text())
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["bbox"]["AP"] == results["bbox"]["AP"] and written["bbox"]["APl"] is None
+
+
+def test_a_model_is_told_results_before_they_are_saved_with_it(data, tmp_path, monkeypatch):
+    def take_results(self, results):
+        self.seen.fill_(results["bbox"]["AP"])
+
+    build = TinyDetector.__init__
+    monkeypatch.setattr(
+        TinyDetector,
+        "__init__",
+        lambda self, cfg: (build(self, cfg), self.register_buffer("seen", torch.tensor(-1.0)))[0],
+    )
+    monkeypatch.setattr(TinyDetector, "take_results", take_results, raising=False)
+    trainer = trainer_for(data, tmp_path / "out", *short(4), "SOLVER.CHECKPOINT_PERIOD", 2, "MODEL_EMA.ENABLED", False)
+    results = trainer.train()
+    assert load(tmp_path / "out/model_final.pth")["model"]["seen"] == pytest.approx(results["bbox"]["AP"])
+    assert load(tmp_path / "out/model_0000001.pth")["model"]["seen"] == -1
 
 
 def test_less_can_be_better(data, tmp_path):
