@@ -1,0 +1,201 @@
+"""Between boxes in metres and the numbers that the dense head predicts at a cell of its map; `decode` undoes `encode`.
+
+Letters: P objects of any images, each with its own camera, ground and frame in which it stands upright.
+
+    offset   projected middle of the 3D box, from the centre of the cell, in cells
+    bottom   projected bottom centre, from the centre of the cell, in cells
+    ltrb     log of the distances of the sides of the 2D box from the centre of the cell, in cells
+    depth    of the bottom centre, two ways: "direct", log z = log(fy h / REFERENCE_PX) + r with the mean height h of
+             the class; "plane", the ray through the bottom centre meets the ground, z exp(r)
+    dims     log ratio of h, w, l to the class mean
+    heading  against the ray through the bottom centre, about the upright axis; see d2ext.structures.headings
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from d2ext.structures.cameras import NEAR, Cameras, Grounds, Scene
+from d2ext.structures.headings import NUM_BINS, azimuth, decode_heading, encode_heading
+
+BRANCHES = ("direct", "plane")
+REFERENCE_PX = 40.0
+MAX_LOG_RATIO = 1.5  # sizes stay within e^1.5 = 4.5 times the class mean
+MIN_SIDE = 0.02  # cells; a cell that lies outside its 2D box (occluded boxes of some data) has no log distance
+LOG_SIDE_RANGE = (-4.0, 6.5)
+LOG_DEPTH_RANGE = (-2.0, 7.0)  # 0.14 m to 1.1 km
+LOG_STD_RANGE = (-6.0, 1.0)
+_UNUSABLE_VAR = 1e4
+
+
+@dataclass
+class RawBoxes:
+    """What the head says at P cells.
+
+    offset, bottom (P, 2). ltrb (P, 4). depth, log_std (P, 2) by BRANCHES. dims (P, 3). bins, residuals (P, 12).
+    """
+
+    offset: Tensor
+    bottom: Tensor
+    ltrb: Tensor
+    depth: Tensor
+    log_std: Tensor
+    dims: Tensor
+    bins: Tensor
+    residuals: Tensor
+
+    SIZES = (2, 2, 4, 2, 2, 3, NUM_BINS, NUM_BINS)
+
+    @staticmethod
+    def unpack(rows: Tensor) -> "RawBoxes":
+        """(P, sum of SIZES) -> fields, in single precision."""
+        return RawBoxes(*rows.float().split(RawBoxes.SIZES, dim=-1))
+
+    def __getitem__(self, index: Tensor) -> "RawBoxes":
+        return RawBoxes(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+@dataclass
+class Views:
+    """What P boxes look like to their cameras.
+
+    middle, bottom (P, 2): projected middle and bottom centre of the 3D box, pixels. log_depth (P,) of the bottom
+    centre. alpha (P,): heading against the ray. in_front (P,): False where middle or bottom have no image point.
+    """
+
+    middle: Tensor
+    bottom: Tensor
+    log_depth: Tensor
+    alpha: Tensor
+    in_front: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Views":
+        return Views(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+def view_boxes(rows: Tensor, cameras: Cameras, frame: Tensor) -> Views:
+    """Views of boxes (P, 7) by one camera and upright frame (P, 3, 3) each."""
+    location, height, ry = rows[:, :3], rows[:, 3:4], rows[:, 6]
+    xy, z = cameras.project(location)
+    middle, z_middle = cameras.project(location - frame[:, :, 1] * height / 2)  # the frame's y points down
+    return Views(
+        middle=cameras.to_pixels(middle),
+        bottom=cameras.to_pixels(xy),
+        log_depth=z.clamp(min=NEAR).log(),
+        alpha=ry - azimuth(xy, frame),
+        in_front=(z > NEAR) & (z_middle > NEAR),
+    )
+
+
+def place_boxes(
+    bottom: Tensor, log_depth: Tensor, dims: Tensor, alpha: Tensor, cameras: Cameras, frame: Tensor
+) -> Tensor:
+    """Rows (P, 7) of boxes from bottom centre (P, 2) in pixels, log depth (P,), h, w, l (P, 3) and alpha (P,)."""
+    xy = cameras.normalize(bottom)
+    ry = alpha + azimuth(xy, frame)
+    ry = torch.remainder(ry + torch.pi, 2 * torch.pi) - torch.pi
+    return torch.cat([cameras.lift(xy, log_depth.exp()), dims, ry[:, None]], dim=1)
+
+
+@dataclass
+class Decoded:
+    """P predicted boxes: boxes_xyxy (P, 4) pixels, middle, bottom (P, 2) pixels, log_depths, vars (P, 2) by BRANCHES,
+    usable (P, 2), log_depth, std (P,) fused, dims (P, 3) m, alpha (P,)."""
+
+    boxes_xyxy: Tensor
+    middle: Tensor
+    bottom: Tensor
+    log_depths: Tensor
+    vars: Tensor
+    usable: Tensor
+    log_depth: Tensor
+    std: Tensor
+    dims: Tensor
+    alpha: Tensor
+
+
+def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, scene: Scene) -> Decoded:
+    """Give the head's numbers their meaning.
+
+    Args:
+        raw: at P cells.
+        cells_px: (P, 2) centres of the cells, pixels of the network input.
+        stride: side of a cell, pixels.
+        prior_hwl: (P, 3) mean sizes of each row's class, m.
+        scene: one camera and ground a row.
+    """
+    log_sides = raw.ltrb.clamp(*LOG_SIDE_RANGE)
+    sides = log_sides.exp() * stride
+    bottom = cells_px + raw.bottom * stride
+    log_depths, usable, shared = _depths(raw, bottom, prior_hwl, scene)
+    own = (2 * raw.log_std.clamp(*LOG_STD_RANGE)).exp() + shared
+    weights = torch.where(usable, 1 / own, 1 / _UNUSABLE_VAR)
+    total = weights.sum(1)
+    return Decoded(
+        boxes_xyxy=torch.cat([cells_px - sides[:, :2], cells_px + sides[:, 2:]], dim=1),
+        middle=cells_px + raw.offset * stride,
+        bottom=bottom,
+        log_depths=log_depths,
+        vars=own,
+        usable=usable,
+        log_depth=(weights * log_depths).sum(1) / total,
+        std=total.rsqrt(),
+        dims=prior_hwl * raw.dims.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp(),
+        alpha=decode_heading(raw.bins, raw.residuals),
+    )
+
+
+def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Log depths, whether each way can be used, and variance that uncertain grounds add: all (P, 2)."""
+    xy, ground = scene.cameras.normalize(bottom), scene.ground
+    direct = direct_reference(prior_hwl, scene.cameras) + raw.depth[:, 0]
+    plane = plane_reference(xy, ground) + raw.depth[:, 1]
+    below = ground.below_horizon(xy)
+    ground_var = (ground.depth_jacobian(xy).square() * ground.var).sum(-1)
+    return (
+        torch.stack([direct, plane], dim=1).clamp(*LOG_DEPTH_RANGE),
+        torch.stack([torch.ones_like(below), below], dim=1),
+        torch.stack([torch.zeros_like(ground_var), ground_var], dim=1),
+    )
+
+
+def direct_reference(prior_hwl: Tensor, cameras: Cameras) -> Tensor:
+    """(P,) log depth at which an object of mean height is REFERENCE_PX high."""
+    return (cameras.fy * prior_hwl[:, 0] / REFERENCE_PX).log()
+
+
+def plane_reference(xy: Tensor, ground: Grounds) -> Tensor:
+    """(P,) log depth at which the rays through normalised points (P, 2) meet the ground."""
+    return ground.mean[:, 2] - ground.drop(xy).log()
+
+
+def encode(
+    boxes_xyxy: Tensor, views: Views, dims: Tensor, cells_px: Tensor, stride: float, prior_hwl: Tensor, scene: Scene
+) -> tuple[RawBoxes, Tensor]:
+    """What a perfect head says: inverse of `decode`; deviations and bin logits are those of certainty.
+
+    Args:
+        boxes_xyxy: (P, 4), views and dims (P, 3) of the true boxes.
+        cells_px, stride, prior_hwl, scene: as for `decode`.
+    Returns:
+        the numbers, and the bin (P,) of the heading.
+    """
+    sides = torch.cat([cells_px - boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - cells_px], dim=1) / stride
+    xy = scene.cameras.normalize(views.bottom)
+    corrections = [
+        views.log_depth - direct_reference(prior_hwl, scene.cameras),
+        views.log_depth - plane_reference(xy, scene.ground),
+    ]
+    bins, residual = encode_heading(views.alpha)
+    raw = RawBoxes(
+        offset=(views.middle - cells_px) / stride,
+        bottom=(views.bottom - cells_px) / stride,
+        ltrb=sides.clamp(min=MIN_SIDE).log(),
+        depth=torch.stack(corrections, dim=1),
+        log_std=torch.full_like(sides[:, :2], LOG_STD_RANGE[0]),
+        dims=(dims / prior_hwl).log(),
+        bins=torch.nn.functional.one_hot(bins, NUM_BINS).to(dims.dtype),
+        residuals=residual[:, None].expand(-1, NUM_BINS),
+    )
+    return raw, bins

@@ -1,0 +1,156 @@
+"""Losses of detection and referral: plain functions, in single precision whatever the network computes in.
+
+Sums are divided by numbers of objects or sentences, which the caller averages over the processes of a training
+(`mean_over_processes`); without any object they are 0 with gradient 0. Letters: B images, N sentences, C classes,
+P objects, K candidates.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from d2ext.structures.boxes2d import iou_and_giou
+from d2ext.structures.cameras import Scene
+
+from .box_coding import LOG_STD_RANGE, RawBoxes, decode, encode
+from .candidates import cells_to_pixels, with_area
+from .head import RawMaps
+from .targets import DenseTargets
+
+Mean = Callable[[Tensor], Tensor]
+
+
+def as_they_are(numbers: Tensor) -> Tensor:
+    """The numbers of a training in one process."""
+    return numbers
+
+
+def heat_loss(
+    logits: Tensor, targets: Tensor, weight: Tensor, number: Tensor, alpha: float = 2.0, beta: float = 4.0
+) -> Tensor:
+    """Penalty-reduced focal loss.
+
+    Args:
+        logits, targets: (B, C, Hf, Wf); targets are 1 at objects and fall off around them.
+        weight: (B, Hf, Wf) of cells that are no object.
+        number: () of objects.
+    Source: Zhou et al., Objects as Points, 2019, Eq. 1.
+    """
+    logits = logits.float()
+    prob = logits.sigmoid()
+    hit = targets == 1
+    positive = (1 - prob) ** alpha * F.softplus(-logits)
+    negative = (1 - targets) ** beta * prob**alpha * F.softplus(logits) * weight[:, None]
+    return torch.where(hit, positive, negative).sum() / number.clamp(min=1)
+
+
+def refer_loss(
+    logits: Tensor, target: Tensor, others: Tensor, number: Tensor, *, hard: float = 2.0, gamma: float = 2.0
+) -> Tensor:
+    """Focal binary cross entropy of the referral maps; background counts little, other objects much.
+
+    Args:
+        logits: (N, Hf, Wf).
+        target, others: (N, Hf, Wf) Gaussians of the objects that are meant, and of those that are not.
+        number: () of objects that sentences mean or do not mean, all together.
+        hard: how much more another object's middle weighs than background.
+    """
+    logits = logits.float()
+    prob = logits.sigmoid()
+    positive = target == 1
+    miss = (1 - prob) ** gamma * F.softplus(-logits)
+    # Another object's middle may lie in the Gaussian of one that is meant: it is wrong all the same.
+    reduced = torch.where(others == 1, torch.ones_like(target), (1 - target) ** 4)
+    false = reduced * (1 + hard * others) * prob**gamma * F.softplus(logits)
+    return torch.where(positive, miss * (1 + hard), false).sum() / number.clamp(min=1)
+
+
+def relation_loss(logits: Tensor, meant: Tensor, valid: Tensor, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Focal binary cross entropy over candidates.
+
+    Args:
+        logits: (N, K), meant (N, K) bool, valid (N, K) candidates that count.
+    Returns:
+        sum, and number of candidates that count, to divide by.
+    """
+    logits = logits.float()
+    truth = meant.to(logits.dtype)
+    miss = (torch.sigmoid(logits) - truth).abs()
+    each = miss**gamma * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return torch.where(valid, each, torch.zeros_like(each)).sum(), valid.sum().to(logits.dtype)
+
+
+def box_losses(
+    raw: RawMaps, targets: DenseTargets, scene: Scene, stride: float, priors_hwl: Tensor, mean: Mean = as_they_are
+) -> dict[str, Tensor]:
+    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading.
+
+    Args:
+        targets: of the same images.
+        scene: camera and ground of each image; grounds as they are believed.
+        priors_hwl: (C, 3) m.
+        mean: averages the (2,) numbers of objects and of those with a 3D box over processes.
+    """
+    has_3d = targets.owns & targets.objects.has_3d
+    numbers = mean(torch.stack([targets.owns.sum(), has_3d.sum()]).float()).clamp(min=1)
+    losses = {"heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0])}
+    losses |= {name: value.sum() / numbers[0] for name, value in _losses_2d(raw, targets, stride).items()}
+    losses |= {
+        name: value.sum() / numbers[1]
+        for name, value in _losses_3d(raw, targets, has_3d, scene, stride, priors_hwl).items()
+    }
+    return losses
+
+
+def _losses_2d(raw: RawMaps, targets: DenseTargets, stride: float) -> dict[str, Tensor]:
+    owns, width = targets.owns, raw.heat.shape[-1]
+    said = raw.at(targets.image[owns], targets.cells[owns])
+    cells_px = cells_to_pixels(targets.cells[owns], width, stride)
+    boxes = targets.objects.boxes_xyxy[owns]
+    middle = cells_px.repeat(1, 2)
+    signs = boxes.new_tensor([-1.0, -1, 1, 1])
+    sides = ((boxes - middle) * signs / stride).clamp(min=0.02).log()
+    found = middle + said.ltrb.clamp(-4.0, 6.5).exp() * stride * signs
+    giou = iou_and_giou(with_area(found), with_area(boxes))[1]
+    return {"box2d": (said.ltrb - sides).abs().sum(1), "giou": 1 - giou}
+
+
+def _losses_3d(
+    raw: RawMaps, targets: DenseTargets, use: Tensor, scene: Scene, stride: float, priors_hwl: Tensor
+) -> dict[str, Tensor]:
+    image, cells = targets.image[use], targets.cells[use]
+    objects, views, each = targets.objects[use], targets.views[use], scene[image]
+    said = raw.at(image, cells)
+    cells_px = cells_to_pixels(cells, raw.heat.shape[-1], stride)
+    prior = priors_hwl[objects.classes].float()
+    truth, bins = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, each)
+    found = decode(said, cells_px, stride, prior, each)
+    at_bin = said.residuals.gather(1, bins[:, None])[:, 0]
+    placed = targets.has_middle[use].float()
+    return {
+        "offset": placed * (_distance(said.offset, truth.offset) + _distance(said.bottom, truth.bottom)),
+        "depth": placed * depth_nll(found.log_depths, said, views.log_depth, found.usable).sum(1),
+        "dims": (said.dims - truth.dims).abs().sum(1),
+        "heading": F.cross_entropy(said.bins, bins, reduction="none") + (at_bin - truth.residuals[:, 0]).abs(),
+    }
+
+
+def depth_nll(log_depths: Tensor, said: RawBoxes, truth: Tensor, usable: Tensor) -> Tensor:
+    """Negative log likelihood (P, 2) of the true log depths (P,), Laplace; 0 for ways that cannot be used."""
+    log_std = said.log_std.clamp(*LOG_STD_RANGE)
+    nll = 2**0.5 * (log_depths - truth[:, None]).abs() * (-log_std).exp() + log_std
+    return torch.where(usable, nll, torch.zeros_like(nll))
+
+
+def _distance(found: Tensor, wanted: Tensor, near: float = 4.0) -> Tensor:
+    """(P,) sum of absolute differences of (P, 2), in cells; from `near` on by its logarithm.
+
+    The middle of a truncated object may lie tens of cells away, where a cell more or less is nothing.
+    """
+    error = (found - wanted).abs()
+    far = near * (1 + (error.clamp(min=near) / near).log())
+    # Far from its cell a point is known only in proportion.
+    scale = (wanted.abs() / near).clamp(min=1)
+    return (torch.where(error < near, error, far) / scale).sum(1)
