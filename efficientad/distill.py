@@ -17,6 +17,7 @@ from d2ext.config import register_check
 from d2ext.data.catalog import register_lazily
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 from d2ext.utils.rng import preserve_rng
+from d2ext.utils.text_tensors import encode
 
 from .calibration import Moments
 from .dataset import picture_size
@@ -25,7 +26,6 @@ from .layouts import is_picture
 from .patch_features import describe_patches
 from .pdn import LAYERS, PDN
 from .pictures import Pictures, gathered, pictures_of
-from .records import encode
 
 logger = logging.getLogger(__name__)
 

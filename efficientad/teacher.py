@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from d2ext.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2ext.utils.text_tensors import decode
 
 from .pdn import PDN
-from .records import decode
 from .weights import pdn_names, size_of, subset, without_prefix
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from torch import Tensor
 LENGTH = 160
 
 
-def encode(text: str) -> Tensor:
-    """A text as (160,) uint8; a longer one loses its beginning."""
-    content = text.encode("utf-8")[-LENGTH:]
-    return torch.tensor(list(content) + [0] * (LENGTH - len(content)), dtype=torch.uint8)
+def encode(text: str, length: int = LENGTH) -> Tensor:
+    """A text as (length,) uint8; a longer one loses its beginning."""
+    content = text.encode("utf-8")[-length:]
+    return torch.tensor(list(content) + [0] * (length - len(content)), dtype=torch.uint8)
 
 
 def decode(record: Tensor) -> str:
