@@ -18,7 +18,8 @@ class ModelState(nn.Module):
     map_quantiles (2, 2): lower and higher quantile, of the student-teacher and of the autoencoder map; threshold: score
     that good pictures rarely exceed; as text (see `d2ext.utils.text_tensors`) teacher: where it comes from,
     architecture: what the weights are, maps: what the maps are calibrated for. The texts of teacher and maps are empty
-    until that is done. For 8-bit arithmetic also ranges (P, 2): least and largest value at each place of the networks, see `reduced`.
+    until that is done. For 8-bit arithmetic also ranges (P, 2): least and largest value at each place of the networks,
+    see `reduced`.
 
     Args:
         architecture: what decides which weights there are and what they mean, by key of the config. A state dict of
