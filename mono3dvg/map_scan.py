@@ -1,0 +1,86 @@
+"""A state that a sentence has written, read by the pixels of a map, or written on by them.
+
+Letters: N sentences, L = H * W pixels in rows, h heads, p channels of a head, g groups, n size of the state.
+
+Reading alone (`read_state`) is one state space model over [words; pixels] whose pixels have steps of length zero: they
+leave the state of the last word as it is. With steps of their own (`scan_map`) they write into it as they are passed.
+"""
+
+import torch
+from torch import Tensor
+
+from d2ext.layers.state_space import ssd
+
+DIRECTIONS = (1, 2, 4)
+
+
+def read_state(C: Tensor, state: Tensor) -> Tensor:
+    """What each pixel reads: y = S C.
+
+    Args:
+        C: (N, L, g, n); g divides h, head i belongs to group i * g // h.
+        state: (N, h, p, n).
+    Returns:
+        (N, L, h, p).
+    """
+    count, heads, dim, size = state.shape
+    length, groups = C.shape[1:3]
+    grouped = state.reshape(count, groups, heads // groups * dim, size)  # (N, g, r * p, n)
+    y = C.transpose(1, 2) @ grouped.transpose(-1, -2)  # (N, g, L, r * p)
+    return y.transpose(1, 2).reshape(count, length, heads, dim)
+
+
+def scan_orders(height: int, width: int, directions: int, device: torch.device | None = None) -> list[Tensor]:
+    """Orders in which the pixels are passed: by rows, back, by columns, back; the first `directions` of them.
+
+    Returns:
+        permutations (L,) of the pixels in rows.
+    Raises:
+        ValueError: `directions` is not 1, 2 or 4.
+    """
+    if directions not in DIRECTIONS:
+        raise ValueError(f"directions is {directions}, expected one of {list(DIRECTIONS)}")
+    rows = torch.arange(height * width, device=device)
+    columns = rows.view(height, width).t().flatten()
+    return [rows, rows.flip(0), columns, columns.flip(0)][:directions]
+
+
+def scan_map(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    size: tuple[int, int],
+    directions: int = 2,
+    prefix: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+    initial_states: Tensor | None = None,
+    chunk_size: int = 32,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Pass a map in several directions; every one starts from the same state, and their means are returned.
+
+    Args:
+        x: (N, L, h, p) what the pixels write; dt: (N, L, h) steps, non-negative; A: (h,) negative.
+        B, C: (N, L, g, n) where it is written and read.
+        size: H, W of the map, L = H * W.
+        directions: 1 | 2 | 4, see `scan_orders`.
+        prefix: x, dt, B, C of tokens that every direction passes first; what they read is dropped.
+        initial_states: (N, h, p, n), None is 0.
+        chunk_size, backend: see `d2ext.layers.ssd`.
+    Returns:
+        y (N, L, h, p) and the final states (N, h, p, n).
+    """
+    total, states = None, None
+    for index, order in enumerate(scan_orders(*size, directions, x.device)):
+        pixels = [x, dt, B, C] if index == 0 else [t[:, order] for t in (x, dt, B, C)]
+        if prefix is not None:
+            pixels = [torch.cat(pair, dim=1) for pair in zip(prefix, pixels)]
+        y, state = ssd(
+            pixels[0], pixels[1], A, pixels[2], pixels[3], chunk_size=chunk_size, initial_states=initial_states,
+            return_final_states=True, backend=backend,
+        )  # fmt: skip
+        y = y if prefix is None else y[:, prefix[0].shape[1] :]
+        y = y if index == 0 else y[:, order.argsort()]
+        total, states = (y, state) if total is None else (total + y, states + state)
+    return total / directions, states / directions
