@@ -17,7 +17,7 @@ from efficientad.autoencoder import AUTOENCODERS
 from tools.anomaly_study.baseline import BASELINE, evaluate_baseline
 from tools.anomaly_study.draws import read_draws
 from tools.anomaly_study.pictures import write_pictures
-from tools.anomaly_study.results import FINAL, load_model, train_and_test
+from tools.anomaly_study.results import FINAL, load_model, test_in_fewer_bits, train_and_test
 from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run, relative
 from tools.records import record_path
 
@@ -45,6 +45,7 @@ def run_study(run: Run) -> None:
         evaluate_baseline(run)
         return
     train_and_test(run, curve=True)
+    test_in_fewer_bits(run)
     weights, pictures = run.folder / "model_final.pth", run.folder / "pictures"
     if weights.is_file() and not pictures.is_dir():
         draws = read_draws(record_path(BENCH, f"{run.name}/{FINAL}").with_suffix(".npz"))

@@ -66,6 +66,7 @@ def write_screw_tables() -> Path:
     for (teacher, steps), members in groups(entries).items():
         sections.append([f"## {teacher.replace('_', ' ')}, {steps} steps", "", describe(members)])
         sections += [screw_runs(members), screw_types(members), screw_differences(members), screw_words(members)]
+        sections.append(screw_bits(members))
         if any(is_trained(entry) for entry in members):
             picture = page.with_name(f"curve_{teacher}_{steps}steps.png")
             draw_curves(members, picture, label)
@@ -150,6 +151,20 @@ def screw_words(entries: Sequence[Entry]) -> list[str]:
             trained = [c for c in found if c.first == LINEAR and c.second != BASELINE]
             lines.append(f"- {conclude('linear attention', NAMES[metric], trained, label)}")
     return lines if len(variants) > 1 else []
+
+
+def screw_bits(entries: Sequence[Entry]) -> list[str]:
+    """What narrower arithmetic in testing costs the same trained models."""
+    rows = []
+    for entry in filter(is_trained, entries):
+        for arithmetic, narrow in entry.narrower.items():
+            rows.append([label(entry.variant), str(entry.seed), arithmetic])
+            for metric in ("image_auroc", "aupro"):
+                comparison = compare([narrow], [entry], metric)
+                rows[-1] += [value(narrow.metrics, metric), comparison.cell() if comparison else "-"]
+    note = "The final checkpoints, calibrated and tested in fewer bits; differences to float32, paired."
+    head = ["", "seed", "arithmetic", "image AUROC", "difference", "AU-PRO", "difference"]
+    return table("In fewer bits", note, head, rows) if rows else []
 
 
 # --- loco ---

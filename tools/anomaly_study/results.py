@@ -19,16 +19,19 @@ from d2ext.data import build_test_loader
 from d2ext.data.formats import register_by_name
 from d2ext.engine import load_weights
 from d2ext.evaluation.results import plain
+from efficientad.calibrate import calibrate
 from efficientad.dataset import split_name
 from efficientad.evaluator import AnomalyEvaluator
 from efficientad.image_scores import ImageScores
 from efficientad.intervals import draw_metrics, map_arrays, percentile_interval
 from efficientad.protocol import evaluate
+from efficientad.reduced import ARITHMETICS
 from tools.anomaly_study.draws import DRAW_SEED, DRAWS, write_draws
 from tools.anomaly_study.runs import Run, train
 from tools.records import read_record, record_path, write_record
 
 FINAL = "final"
+NARROWER = [name for name in ARITHMETICS if name != "float32"]
 logger = logging.getLogger("d2ext.bench")
 
 
@@ -66,6 +69,26 @@ def train_and_test(run: Run, curve: bool = False) -> dict[str, Any]:
     return read_record(run.bench, f"{run.name}/{FINAL}")
 
 
+def test_in_fewer_bits(run: Run) -> None:
+    """Test the final checkpoint of a run in narrower arithmetic, calibrated for it, unless a record is there."""
+    weights = run.folder / "model_final.pth"
+    for arithmetic in NARROWER:
+        name = f"{FINAL}_{arithmetic}"
+        if read_record(run.bench, f"{run.name}/{name}") is not None:
+            continue
+        if not weights.is_file():
+            logger.warning("%s is gone: no record of %s", weights, arithmetic)
+            return
+        start, cfg = time.perf_counter(), run.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC = arithmetic
+        model = build_model(cfg).eval()
+        load_weights(cfg, model, str(weights))
+        calibrate(cfg, model)
+        model.fold_for_inference()
+        record_test(run, name, *run_test(cfg, model), start, steps=run.steps, arithmetic=arithmetic)
+
+
 def record_test(
     run: Run,
     name: str,
@@ -85,8 +108,9 @@ def record_test(
     """
     metrics, draws = judge(images, threshold, spro)
     place = f"{folder or run.name}/{name}"
-    if name == FINAL:
+    if name.startswith(FINAL):
         write_draws(record_path(run.bench, place).with_suffix(".npz"), images, draws)
+    if name == FINAL:
         metrics |= training_figures(run.folder)
     write_record(
         run.bench, place, metrics=plain(metrics, "metrics"), command=run.command, seed=run.cfg.SEED,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from efficientad.intervals import percentile_interval
 from tools.anomaly_study.baseline import BASELINE
 from tools.anomaly_study.draws import DRAW_SEED, Draws, difference, flat, mean_of_seeds, read_draws, verdict
-from tools.anomaly_study.results import FINAL
+from tools.anomaly_study.results import FINAL, NARROWER
 from tools.records import RESULTS, read_record
 
 RUN_NAME = re.compile(r"(.+)_seed(\d+)(?:_(\d+)steps)?")
@@ -28,10 +28,17 @@ class Entry:
     steps: int
     category: str
     name: str
+    test: str = FINAL  # which test of the final checkpoint
 
     @cached_property
     def record(self) -> dict:
-        return read_record(self.bench, f"{self.name}/{FINAL}")
+        return read_record(self.bench, f"{self.name}/{self.test}")
+
+    @property
+    def narrower(self) -> dict[str, "Entry"]:
+        """The tests of the same checkpoint in narrower arithmetic that have a record."""
+        entries = {name: replace(self, test=f"{FINAL}_{name}") for name in NARROWER}
+        return {name: entry for name, entry in entries.items() if entry.record is not None}
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -40,7 +47,7 @@ class Entry:
 
     @cached_property
     def draws(self) -> Draws:
-        return read_draws(RESULTS / self.bench / self.name / f"{FINAL}.npz")
+        return read_draws(RESULTS / self.bench / self.name / f"{self.test}.npz")
 
 
 def load_entries(bench: str) -> list[Entry]:
