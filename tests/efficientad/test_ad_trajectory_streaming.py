@@ -67,6 +67,13 @@ def test_chunks_leave_out_times_without_rows():
     assert chunks == [[0, 0.5], [1.0, 1.5], [9.9], [10.0, 10.4]]
 
 
+def test_chunks_end_where_rounding_is_against_them():
+    for start in np.round(np.arange(1, 1300) / 10, 1):
+        t = np.round(start + np.array([0, 59.9, 60, 119.9, 120, 180]), 1)
+        chunks = [chunk["t"].tolist() for chunk in chunks_of_ordered([pd.DataFrame({"t": t})], 60.0)]
+        assert np.concatenate(chunks).tolist() == t.tolist() and len(chunks) in (4, 5)
+
+
 def test_smoothing_is_scipys_filter_over_each_vehicle(tmp_path):
     path = tmp_path / "x.csv"
     rows = traffic(3, 200)

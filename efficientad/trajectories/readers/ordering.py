@@ -29,7 +29,9 @@ def chunks_of_ordered(blocks: Iterable[pd.DataFrame], seconds: float) -> Iterato
                 if held:
                     yield join(held)
                 held = []
-                end = start + seconds * (np.floor((block["t"].to_numpy()[0] - start) / seconds) + 1)
+                end = start + seconds * (np.floor((t[inside] - start) / seconds) + 1)
+                if end <= t[inside]:  # the quotient was rounded down below a whole number
+                    end += seconds
     if held:
         yield join(held)
 
