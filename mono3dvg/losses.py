@@ -14,9 +14,10 @@ from torch import Tensor
 from d2ext.structures.boxes2d import iou_and_giou
 from d2ext.structures.cameras import Scene
 
-from .box_coding import LOG_STD_RANGE, RawBoxes, decode, encode
+from .box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
 from .candidates import cells_to_pixels, with_area
 from .head import RawMaps
+from .objects import Objects
 from .targets import DenseTargets
 
 Mean = Callable[[Tensor], Tensor]
@@ -93,42 +94,42 @@ def box_losses(
         priors_hwl: (C, 3) m.
         mean: averages the (2,) numbers of objects and of those with a 3D box over processes.
     """
-    has_3d = targets.owns & targets.objects.has_3d
-    numbers = mean(torch.stack([targets.owns.sum(), has_3d.sum()]).float()).clamp(min=1)
-    losses = {"heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0])}
-    losses |= {name: value.sum() / numbers[0] for name, value in _losses_2d(raw, targets, stride).items()}
-    losses |= {
-        name: value.sum() / numbers[1]
-        for name, value in _losses_3d(raw, targets, has_3d, scene, stride, priors_hwl).items()
+    owns, has_3d = targets.owns, targets.owns & targets.objects.has_3d
+    numbers = mean(torch.stack([owns.sum(), has_3d.sum()]).float()).clamp(min=1)
+    said = raw.at(targets.image, targets.cells)
+    cells_px = cells_to_pixels(targets.cells, raw.heat.shape[-1], stride)
+    in_2d = losses_2d(said[owns], cells_px[owns], targets.objects.boxes_xyxy[owns], stride)
+    views = targets.views[has_3d]
+    views.in_front = targets.has_middle[has_3d]
+    in_3d = losses_3d(
+        said[has_3d], cells_px[has_3d], targets.objects[has_3d], views, scene[targets.image[has_3d]], stride, priors_hwl
+    )
+    return {
+        "heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0]),
+        **{name: value.sum() / numbers[0] for name, value in in_2d.items()},
+        **{name: value.sum() / numbers[1] for name, value in in_3d.items()},
     }
-    return losses
 
 
-def _losses_2d(raw: RawMaps, targets: DenseTargets, stride: float) -> dict[str, Tensor]:
-    owns, width = targets.owns, raw.heat.shape[-1]
-    said = raw.at(targets.image[owns], targets.cells[owns])
-    cells_px = cells_to_pixels(targets.cells[owns], width, stride)
-    boxes = targets.objects.boxes_xyxy[owns]
+def losses_2d(said: RawBoxes, cells_px: Tensor, boxes_xyxy: Tensor, stride: float) -> dict[str, Tensor]:
+    """(P,) losses box2d and giou of what is said at P places (P, 2) in pixels, against boxes (P, 4)."""
     middle = cells_px.repeat(1, 2)
-    signs = boxes.new_tensor([-1.0, -1, 1, 1])
-    sides = ((boxes - middle) * signs / stride).clamp(min=0.02).log()
-    found = middle + said.ltrb.clamp(-4.0, 6.5).exp() * stride * signs
-    giou = iou_and_giou(with_area(found), with_area(boxes))[1]
+    signs = boxes_xyxy.new_tensor([-1.0, -1, 1, 1])
+    sides = ((boxes_xyxy - middle) * signs / stride).clamp(min=MIN_SIDE).log()
+    found = middle + said.ltrb.clamp(*LOG_SIDE_RANGE).exp() * stride * signs
+    giou = iou_and_giou(with_area(found), with_area(boxes_xyxy))[1]
     return {"box2d": (said.ltrb - sides).abs().sum(1), "giou": 1 - giou}
 
 
-def _losses_3d(
-    raw: RawMaps, targets: DenseTargets, use: Tensor, scene: Scene, stride: float, priors_hwl: Tensor
+def losses_3d(
+    said: RawBoxes, cells_px: Tensor, objects: Objects, views: Views, scene: Scene, stride: float, priors_hwl: Tensor
 ) -> dict[str, Tensor]:
-    image, cells = targets.image[use], targets.cells[use]
-    objects, views, each = targets.objects[use], targets.views[use], scene[image]
-    said = raw.at(image, cells)
-    cells_px = cells_to_pixels(cells, raw.heat.shape[-1], stride)
+    """(P,) losses offset, depth, dims and heading of what is said at P places, one object, view and scene each."""
     prior = priors_hwl[objects.classes].float()
-    truth, bins = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, each)
-    found = decode(said, cells_px, stride, prior, each)
+    truth, bins = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, scene)
+    found = decode(said, cells_px, stride, prior, scene)
     at_bin = said.residuals.gather(1, bins[:, None])[:, 0]
-    placed = targets.has_middle[use].float()
+    placed = views.in_front.float()
     return {
         "offset": placed * (_distance(said.offset, truth.offset) + _distance(said.bottom, truth.bottom)),
         "depth": placed * depth_nll(found.log_depths, said, views.log_depth, found.usable).sum(1),

@@ -1,0 +1,250 @@
+"""Which of the candidates a sentence means, by comparing them: order, number, nearness, what lies between what.
+
+Each layer lets every candidate read the words, then look at the other candidates in two ways: a mean over some of them
+(attention: "the bus" of "behind the bus"), and a number of some of them (a sum of gates: how many white cars are
+farther left; how many there are at all). What decides whom to look at is the candidate's state, which the words have
+shaped, against the other's state and against how the two lie to each other.
+
+Letters: B images, N sentences, K candidates, T words, D width, H heads, F facts of a candidate, G facts of a pair.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2ext.structures.cameras import Scene
+
+from .candidates import Candidates
+from .objects import upright_frame
+
+NUM_PAIR_FACTS = 23
+NUM_OWN_FACTS = 27
+MAX_COUNT = 10
+
+
+@dataclass
+class Facts:
+    """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K)."""
+
+    own: Tensor
+    pair: Tensor
+    valid: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Facts":
+        return Facts(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+@torch.no_grad()
+def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str) -> Facts:
+    """Facts about the candidates of B images, once for all sentences.
+
+    Positions are over the ground, x to the right and z ahead of the camera, from the point below it; without a plane
+    they are the camera's. All is centred and scaled to about 1, and bounded: padding and wild predictions do no harm.
+
+    Args:
+        scene: camera and ground of each image.
+        sizes_hw: (B, 2) height and width of the unpadded images, pixels.
+        ry_frame: of the annotations, "camera" or "ground".
+    """
+    level = scene.ground.frame()  # (B, 3, 3)
+    rows = found.rows.float()
+    place = ((rows[..., :3] @ level)[..., [0, 2]]).clamp(-500.0, 500.0)
+    ry = rows[..., 6]
+    turned = torch.stack([ry.cos(), torch.zeros_like(ry), -ry.sin()], dim=-1)
+    heading = F.normalize((turned @ upright_frame(scene, ry_frame).transpose(1, 2) @ level)[..., [0, 2]], dim=-1)
+    away = place.norm(dim=-1).clamp(min=1e-3)
+    dims = rows[..., 3:6].clamp(0.1, 40.0)
+    size = sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]  # (B, 1, 4) w h w h
+    box = (found.boxes_xyxy.float() / size).clamp(-0.5, 1.5)
+    own = _own_facts(place, away, heading, dims, box, found)
+    pair = _pair_facts(place, away, heading, dims, box)
+    return Facts(own, pair, found.valid)
+
+
+def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, found: Candidates) -> Tensor:
+    """(B, K, F)."""
+    ray = place / away[..., None]
+    along = (heading * ray).sum(-1)
+    to_right = heading[..., 0] * ray[..., 1] - heading[..., 1] * ray[..., 0]
+    u, v = (box[..., 0] + box[..., 2]) / 2, (box[..., 1] + box[..., 3]) / 2
+    wide, high = box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]
+    distances = away.new_tensor([10.0, 20.0, 30.0, 45.0, 65.0, 90.0])
+    steps = torch.tanh((away[..., None] - distances) / 6)
+    sides = torch.tanh((u[..., None] - u.new_tensor([0.25, 0.39, 0.5, 0.61, 0.75])) / 0.05)
+    columns = [
+        along, to_right, away.log() / 2 - 1.5, away / 50, place[..., 0] / 20, place[..., 1] / 50, u * 2 - 1, v * 2 - 1,
+        wide * 4, high * 4, *dims.log().unbind(-1), found.heat.float(), found.std.float(),
+        torch.tanh(dims[..., 2] - 6.5),
+    ]  # fmt: skip
+    return torch.cat([torch.stack(columns, dim=-1), steps, sides], dim=-1)
+
+
+def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor) -> Tensor:
+    """(B, K, K, G): how j (third axis) lies to i (second axis)."""
+    offset = place[:, None] - place[:, :, None]  # (B, K, K, 2), from i to j
+    gap = offset.norm(dim=-1)
+    ray = (place / away[..., None])[:, :, None]  # of i
+    behind = (offset * ray).sum(-1)  # j farther along the line of sight through i
+    aside = offset[..., 0] * ray[..., 1] - offset[..., 1] * ray[..., 0]
+    ray_j = (place / away[..., None])[:, None]
+    behind_j = -(offset * ray_j).sum(-1)  # i farther along the line of sight through j
+    aside_j = -(offset[..., 0] * ray_j[..., 1] - offset[..., 1] * ray_j[..., 0])
+    farther = away[:, None] - away[:, :, None]
+    u = (box[..., 0] + box[..., 2]) / 2
+    right = u[:, None] - u[:, :, None]
+    past_right = box[:, None, :, 0] - u[:, :, None]  # left side of j past the middle of i
+    past_left = u[:, :, None] - box[:, None, :, 2]
+    longer = dims[:, None, :, 2] - dims[:, :, None, 2]
+    taller = dims[:, None, :, 0] - dims[:, :, None, 0]
+    reach = (dims[:, None, :, 2] + dims[:, :, None, 2]) / 4 + (dims[:, None, :, 1] + dims[:, :, None, 1]) / 4
+    direction = offset / gap.clamp(min=0.1)[..., None]
+    eye = torch.eye(place.shape[1], device=place.device).expand_as(gap)
+    columns = [
+        torch.tanh(right / 0.02), torch.tanh(right / 0.2), torch.tanh(past_right / 0.02), torch.tanh(past_left / 0.02),
+        torch.tanh(farther), torch.tanh(farther / 10), torch.tanh(longer), torch.tanh(taller / 0.4),
+        torch.tanh((gap - reach - 3) / 2), torch.tanh(gap / 5), torch.tanh(gap / 25), (gap + 1).log() / 2 - 1,
+        torch.tanh(behind / 3), torch.tanh(aside.abs() / 3), torch.tanh(aside.abs() / behind.abs().clamp(min=0.5)),
+        torch.tanh(behind_j / 3), torch.tanh(aside_j.abs() / 3),
+        torch.tanh(aside_j.abs() / behind_j.abs().clamp(min=0.5)), direction[..., 0], direction[..., 1],
+        offset[..., 0] / 20, offset[..., 1] / 20, eye,
+    ]  # fmt: skip
+    return torch.stack(columns, dim=-1).clamp(-4.0, 4.0)
+
+
+def encode_count(count: Tensor) -> Tensor:
+    """(...,) numbers -> (..., MAX_COUNT + 2): hats over 0 to MAX_COUNT and beyond; "exactly three" is one of them."""
+    at = torch.arange(MAX_COUNT + 1, device=count.device, dtype=count.dtype)
+    hats = (1 - (count[..., None] - at).abs()).clamp(min=0)
+    return torch.cat([hats, (count[..., None] - MAX_COUNT).clamp(min=0, max=1)], dim=-1)
+
+
+class WordAttention(nn.Module):
+    """Each candidate reads the words."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.query, self.key_value, self.output = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+
+    def forward(self, state: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """state (N, K, D), words (N, T, D), mask (N, T) -> addition to the state."""
+        q = self.query(self.norm(state)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in self.key_value(words).chunk(2, dim=-1))
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        return self.output(read.transpose(1, 2).flatten(2))
+
+
+class Comparison(nn.Module):
+    """Each candidate looks at all: a mean over some and a number of some, H heads each.
+
+    The score of a pair is state against state, plus the pair's facts weighted by the looking candidate's state.
+    """
+
+    def __init__(self, dim: int, heads: int, pair_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        # Of both kinds of heads: query and key, weights of the facts, bias.
+        self.query, self.key = nn.Linear(dim, 2 * dim), nn.Linear(dim, 2 * dim)
+        self.fact_query = nn.Linear(dim, 2 * heads * pair_dim)
+        self.bias = nn.Linear(dim, 2 * heads)
+        self.member = nn.Linear(dim, heads)  # of a counted candidate, whoever counts
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim + heads * pair_dim, dim)
+        self.count = nn.Linear(heads * (MAX_COUNT + 2), dim)
+
+    def forward(self, state: Tensor, pair: Tensor, valid: Tensor) -> Tensor:
+        """state (N, K, D), pair (N, K, K, E) facts, valid (N, K) -> addition to the state."""
+        x = self.norm(state)
+        query, key = (f(x).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2) for f in (self.query, self.key))
+        score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (N, 2H, K, K)
+        weight = self.fact_query(x).unflatten(-1, (2 * self.heads, -1))  # (N, K, 2H, E)
+        score = score + (weight @ pair.transpose(-1, -2)).transpose(1, 2) / pair.shape[-1] ** 0.5
+        score = score + self.bias(x).transpose(1, 2)[..., None]
+        look, gate = score.chunk(2, dim=1)  # (N, H, K, K)
+        there = valid[:, None, None]
+        look = look.masked_fill(~there, -1e4).softmax(-1)
+        value = self.value(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        seen = (look @ value).transpose(1, 2).flatten(2)
+        how = (look.transpose(1, 2) @ pair).flatten(2)  # (N, K, H E) where what is looked at lies
+        counted = torch.sigmoid(gate) * torch.sigmoid(self.member(x)).transpose(1, 2)[:, :, None] * there
+        number = encode_count(counted.sum(-1)).transpose(1, 2).flatten(2)  # (N, K, H (MAX_COUNT + 2))
+        return self.output(torch.cat([seen, how], dim=-1)) + self.count(number)
+
+
+class RelationBlock(nn.Module):
+    """Read the words, compare, think."""
+
+    def __init__(self, dim: int, heads: int, pair_dim: int, dropout: float):
+        super().__init__()
+        self.read, self.compare = WordAttention(dim, heads), Comparison(dim, heads, pair_dim)
+        self.norm = nn.LayerNorm(dim)
+        self.enter, self.leave = nn.Linear(dim, 4 * dim), nn.Linear(2 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, state: Tensor, pair: Tensor, valid: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """(N, K, D) -> the same."""
+        state = state + self.dropout(self.read(state, words, mask))
+        state = state + self.dropout(self.compare(state, pair, valid))
+        gate, value = self.enter(self.norm(state)).chunk(2, dim=-1)
+        return state + self.dropout(self.leave(F.silu(gate) * value))
+
+
+class RelationLayer(nn.Module):
+    """Scores candidates by sentence; the order of the candidates plays no part.
+
+    Args:
+        in_dim: of the fused features and the words.
+        num_classes: C.
+        dim: width D.
+        layers, heads: blocks, heads of each kind.
+        pair_dim: width of the pair facts.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_dim: int,
+        num_classes: int,
+        dim: int = 96,
+        layers: int = 4,
+        heads: int = 4,
+        pair_dim: int = 32,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.words = nn.Sequential(nn.Linear(in_dim, dim), nn.LayerNorm(dim))
+        self.feature = nn.Sequential(nn.LayerNorm(in_dim), nn.Linear(in_dim, dim))
+        self.own = nn.Sequential(nn.Linear(NUM_OWN_FACTS + num_classes, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.pair = nn.Sequential(nn.Linear(NUM_PAIR_FACTS, 2 * pair_dim), nn.ReLU(), nn.Linear(2 * pair_dim, pair_dim))
+        self.enter = nn.LayerNorm(dim)
+        self.blocks = nn.ModuleList(RelationBlock(dim, heads, pair_dim, dropout) for _ in range(layers))
+        self.leave = nn.LayerNorm(dim)
+        self.output = nn.Linear(dim, 1)
+        nn.init.constant_(self.output.bias, -2.0)
+
+    def forward(
+        self, facts: Facts, image_of: Tensor, class_probs: Tensor, features: Tensor, words: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Logits of the candidates of N sentences.
+
+        Args:
+            facts: of the candidates of B images, as `describe` gives them.
+            image_of: (N,) image of each sentence.
+            class_probs: (B, K, C).
+            features: (N, K, in_dim) fused map at the cells of the candidates.
+            words: (N, T, in_dim), mask (N, T) True for words.
+        Returns:
+            (N, K) logits; those of padding mean nothing.
+        """
+        own = self.own(torch.cat([facts.own, class_probs.float()], dim=-1))
+        pair = self.pair(facts.pair)[image_of]
+        valid = facts.valid[image_of]
+        words, mask = self.words(words), mask | ~mask.any(1, keepdim=True)  # a sentence without words reads its padding
+        state = self.enter(own[image_of] + self.feature(features))
+        for block in self.blocks:
+            state = block(state, pair, valid, words, mask)
+        return self.output(self.leave(state))[..., 0]
