@@ -25,6 +25,8 @@ def hard_feature_loss(distance: Tensor, quantile: float = 0.999) -> Tensor:
     """
     if not 0 <= quantile < 1:
         raise ValueError(f"quantile of the hard-feature loss is {quantile}, expected 0 <= quantile < 1")
+    if quantile == 0:
+        return distance.mean()
     threshold = upper_quantile(distance.detach(), quantile)
     hard = (distance >= threshold).to(distance.dtype)
     # By a product and not by selecting, so that a GPU need not report how many there are.
@@ -39,6 +41,18 @@ def upper_quantile(values: Tensor, quantile: float) -> Tensor:
     largest = values.flatten().topk(count - below, sorted=True).values
     low, high = largest[-1], largest[max(len(largest) - 2, 0)]
     return torch.lerp(low, high, rank - below)
+
+
+def ramped_quantile(quantile: float, progress: float) -> float:
+    """Quantile of the hard-feature loss on the way to the one that is meant.
+
+    The share of the distances that is learned from falls geometrically, from all of them to 1 - quantile.
+
+    Args:
+        quantile: at the end of the way.
+        progress: how far on it, from 0; beyond 1 it is over.
+    """
+    return 1 - (1 - quantile) ** min(progress, 1.0)
 
 
 def student_teacher_loss(teacher: Tensor, student: Tensor, quantile: float = 0.999) -> Tensor:
