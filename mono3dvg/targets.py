@@ -72,7 +72,8 @@ def dense_targets(
     cells = home_cells(joined, views.middle, has_middle, map_hw, stride)
     gaussians = draw_gaussians(cells, joined.boxes_xyxy, map_hw, stride)
     heat = torch.zeros(len(objects) * num_classes, *map_hw, device=device)
-    heat.index_reduce_(0, image * num_classes + joined.classes, gaussians, "amax")
+    layer = (image * num_classes + joined.classes)[:, None, None].expand_as(gaussians)
+    heat = heat.scatter_reduce(0, layer, gaussians, "amax")
     return DenseTargets(
         heat=heat.unflatten(0, (len(objects), num_classes)),
         weight=weight,
