@@ -131,7 +131,7 @@ def losses_3d(
     at_bin = said.residuals.gather(1, bins[:, None])[:, 0]
     placed = views.in_front.float()
     return {
-        "offset": placed * (_distance(said.offset, truth.offset) + _distance(said.bottom, truth.bottom)),
+        "offset": placed * (point_distance(said.offset, truth.offset) + point_distance(said.bottom, truth.bottom)),
         "depth": placed * depth_nll(found.log_depths, said, views.log_depth, found.usable).sum(1),
         "dims": (said.dims - truth.dims).abs().sum(1),
         "heading": F.cross_entropy(said.bins, bins, reduction="none") + (at_bin - truth.residuals[:, 0]).abs(),
@@ -145,7 +145,7 @@ def depth_nll(log_depths: Tensor, said: RawBoxes, truth: Tensor, usable: Tensor)
     return torch.where(usable, nll, torch.zeros_like(nll))
 
 
-def _distance(found: Tensor, wanted: Tensor, near: float = 4.0) -> Tensor:
+def point_distance(found: Tensor, wanted: Tensor, near: float = 4.0) -> Tensor:
     """(P,) sum of absolute differences of (P, 2), in cells; from `near` on by its logarithm.
 
     The middle of a truncated object may lie tens of cells away, where a cell more or less is nothing.

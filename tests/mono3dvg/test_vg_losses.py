@@ -1,0 +1,125 @@
+"""Losses against plain loops, in half precision, without objects, over batches."""
+
+import math
+
+import pytest
+import torch
+from head_world import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, scene_of
+from roadside_world import PRIORS
+
+from mono3dvg.head import RawMaps
+from mono3dvg.losses import box_losses, heat_loss, point_distance, refer_loss, relation_loss
+from mono3dvg.targets import dense_targets
+
+NAMES = {"heat", "box2d", "giou", "offset", "depth", "dims", "heading"}
+
+
+def targets_of(worlds, empty=()):
+    objects = [objects_of(w)[: 0 if i in empty else None] for i, w in enumerate(worlds)]
+    scene = scene_of([w.camera_list[0] for w in worlds])
+    return dense_targets(objects, scene, 3, MAP_HW, STRIDE, "ground"), scene
+
+
+def test_heat_loss_is_that_of_the_paper():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(1, 2, 3, 4), torch.rand(1, 2, 3, 4)
+    targets[0, 0, 1, 1] = targets[0, 1, 2, 3] = 1.0
+    weight = torch.ones(1, 3, 4)
+    weight[0, 0] = 0
+    wanted = 0.0
+    for p, y, w in zip(
+        logits.sigmoid().flatten().tolist(), targets.flatten().tolist(), weight.repeat(1, 2, 1).flatten()
+    ):
+        wanted += -((1 - p) ** 2) * math.log(p) if y == 1 else -((1 - y) ** 4) * p**2 * math.log(1 - p) * float(w)
+    assert heat_loss(logits, targets, weight, torch.tensor(2.0)).item() == pytest.approx(wanted / 2, rel=1e-5)
+
+
+def test_referral_prefers_the_object_that_is_meant():
+    target, others = torch.zeros(1, 5, 5), torch.zeros(1, 5, 5)
+    target[0, 1, 1], others[0, 3, 3] = 1.0, 1.0
+    number = torch.tensor(2.0)
+    right, wrong, blank = (torch.full((1, 5, 5), -6.0) for _ in range(3))
+    right[0, 1, 1] = wrong[0, 3, 3] = blank[0, 4, 0] = 6.0
+    good, bad = refer_loss(right, target, others, number), refer_loss(wrong, target, others, number)
+    background = refer_loss(blank, target, others, number)
+    missed = refer_loss(torch.full((1, 5, 5), -6.0), target, others, number)
+    assert good < 1e-3 < missed < background < bad
+    assert (bad - missed) == pytest.approx(3 * float(background - missed), rel=1e-3)
+    overlap = others.clone()
+    overlap[0, 1, 2], near = 1.0, target.clone()
+    near[0, 1, 2] = 0.9  # within the Gaussian of the target, and yet another object
+    logits = right.clone()
+    logits[0, 1, 2] = 6.0
+    assert refer_loss(logits, near, overlap, number) > 5
+
+
+def test_relation_loss_counts_candidates_that_are_there():
+    logits = torch.tensor([[2.0, -1.0, 50.0]], requires_grad=True)
+    total, number = relation_loss(
+        logits, torch.tensor([[True, False, False]]), torch.tensor([[True, True, False]]), 0.0
+    )
+    wanted = math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))
+    assert total.item() == pytest.approx(wanted, rel=1e-5) and number == 2
+    total.backward()
+    assert logits.grad[0, 2] == 0
+
+
+@pytest.mark.parametrize("ground", [True, False])
+def test_perfect_maps_cost_nothing(ground):
+    world = image_world(2, count=6, ground=ground)
+    dense, scene = targets_of([world])
+    raw = perfect_maps(world, "ground")
+    losses = box_losses(raw, dense, scene, STRIDE, PRIORS)
+    assert set(losses) == NAMES
+    for name in ("box2d", "giou", "offset", "dims"):
+        assert losses[name] < 2e-3, name
+    assert losses["depth"] == pytest.approx(-5.0 if ground else -3.0, abs=0.1)
+    raw.regression[:, 8] += 0.1  # direct depths 10 % off
+    worse = box_losses(raw, dense, scene, STRIDE, PRIORS)["depth"] - losses["depth"]
+    assert worse == pytest.approx(2**0.5 * 0.1 * math.exp(3), rel=0.1)
+
+
+def random_maps(batch: int, dtype=torch.float32, scale: float = 1.0) -> RawMaps:
+    generator = torch.Generator().manual_seed(0)
+    heat = scale * torch.randn(batch, 3, *MAP_HW, generator=generator) - 4
+    regression = scale * torch.randn(batch, 39, *MAP_HW, generator=generator)
+    return RawMaps(heat.to(dtype).requires_grad_(), regression.to(dtype).requires_grad_())
+
+
+def test_an_object_counts_the_same_in_any_batch():
+    worlds = [image_world(0, count=3), image_world(1, count=6)]
+    raw = random_maps(2)
+    both = box_losses(raw, *targets_of(worlds), STRIDE, PRIORS)
+    parts = [
+        box_losses(RawMaps(raw.heat[i : i + 1], raw.regression[i : i + 1]), *targets_of([w]), STRIDE, PRIORS)
+        for i, w in enumerate(worlds)
+    ]
+    for name in NAMES:
+        torch.testing.assert_close(both[name], (3 * parts[0][name] + 6 * parts[1][name]) / 9, rtol=1e-4, atol=1e-5)
+    doubled = box_losses(raw, *targets_of(worlds), STRIDE, PRIORS, mean=lambda numbers: 2 * numbers)
+    assert all(doubled[name].item() == pytest.approx(both[name].item() / 2, rel=1e-5) for name in NAMES)
+
+
+def test_no_objects_give_zero_and_finite_gradients():
+    worlds = [image_world(0, count=3)]
+    raw = random_maps(1)
+    losses = box_losses(raw, *targets_of(worlds, empty=(0,)), STRIDE, PRIORS)
+    assert all(losses[name] == 0 for name in NAMES - {"heat"}) and losses["heat"] > 0
+    sum(losses.values()).backward()
+    assert torch.isfinite(raw.heat.grad).all() and (raw.regression.grad == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_finite_in_half_precision_for_any_output(dtype):
+    raw = random_maps(1, dtype, scale=200.0)
+    losses = box_losses(raw, *targets_of([image_world(0, count=5)]), STRIDE, PRIORS)
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in losses.values())
+    assert torch.isfinite(raw.heat.grad).all() and torch.isfinite(raw.regression.grad).all()
+
+
+def test_truncated_objects_do_not_drown_the_others():
+    """A middle tens of cells away costs as little as one in the picture, for the same relative error."""
+    near = point_distance(torch.tensor([[1.5, 0.0]]), torch.tensor([[1.0, 0.0]]))
+    far = point_distance(torch.tensor([[40.0, 0.0]]), torch.tensor([[80.0, 0.0]]))
+    assert near == 0.5 and far < 1

@@ -1,0 +1,120 @@
+"""The relation layer: order of candidates and padding play no part, wild predictions do no harm; facts are true."""
+
+import numpy as np
+import pytest
+import torch
+from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, scene_of
+
+from mono3dvg.candidates import from_objects
+from mono3dvg.relation import MAX_COUNT, RelationLayer, describe, encode_count
+
+DIM = 24
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return RelationLayer(in_dim=DIM, num_classes=3, dim=16, layers=2, heads=2, pair_dim=8).eval()
+
+
+def seen(*counts: int, ry_frame: str = "ground"):
+    """Candidates of images with so many objects, and their scene."""
+    worlds = [image_world(seed, count=max(count, 1), ry_frame=ry_frame) for seed, count in enumerate(counts)]
+    scene = scene_of([w.camera_list[0] for w in worlds])
+    objects = [objects_of(w)[torch.arange(count)] for w, count in zip(worlds, counts)]
+    return from_objects(objects, scene, 3, MAP_HW, STRIDE, ry_frame), scene
+
+
+def run(layer, candidates, scene, features, words, mask, image_of):
+    facts = describe(candidates, scene, torch.tensor([SIZE_HW] * len(candidates.valid)), "ground")
+    return layer(facts, image_of, candidates.class_probs, features, words, mask)
+
+
+def text(seed: int, sentences: int, length: int = 6):
+    generator = torch.Generator().manual_seed(seed)
+    words = torch.randn(sentences, length, DIM, generator=generator)
+    return words, torch.ones(sentences, length, dtype=torch.bool)
+
+
+def test_order_of_candidates_plays_no_part(layer):
+    candidates, scene = seen(7, 7)
+    image_of = torch.tensor([0, 1, 1])
+    words, mask = text(0, 3)
+    features = torch.randn(3, 7, DIM)
+    before = run(layer, candidates, scene, features, words, mask, image_of)
+    order = torch.randperm(7)
+    shuffled = candidates.take(order.expand(2, -1))
+    after = run(layer, shuffled, scene, features[:, order], words, mask, image_of)
+    torch.testing.assert_close(after, before[:, order], atol=1e-5, rtol=1e-5)
+    assert before.std() > 1e-3
+
+
+def test_padding_of_candidates_and_words_changes_nothing(layer):
+    """An image and a sentence alone, and in a batch with longer ones, with rubbish in the padding."""
+    candidates, scene = seen(3, 8)
+    words, mask = text(1, 2, 9)
+    mask[0, 4:] = False
+    words[0, 4:] = 1e3
+    features = torch.randn(2, 8, DIM)
+    candidates.rows[0, 3:] = 1e8
+    candidates.boxes_xyxy[0, 3:] = -1e6
+    features[0, 3:] = 1e3
+    together = run(layer, candidates, scene, features, words, mask, torch.tensor([0, 1]))
+    alone, own = seen(3)
+    single = run(layer, alone, own, features[:1, :3], words[:1, :4], mask[:1, :4], torch.tensor([0]))
+    torch.testing.assert_close(together[:1, :3], single, atol=1e-5, rtol=1e-5)
+    assert torch.isfinite(together).all()
+
+
+def test_no_candidates_and_no_words(layer):
+    candidates, scene = seen(0)
+    words, mask = text(2, 1)
+    logits = run(layer, candidates, scene, torch.randn(1, 1, DIM), words, ~mask, torch.tensor([0]))
+    assert logits.shape == (1, 1) and torch.isfinite(logits).all()
+    none = run(layer, candidates, scene, torch.randn(0, 1, DIM), words[:0], mask[:0], torch.zeros(0, dtype=torch.long))
+    assert none.shape == (0, 1)
+
+
+def test_words_features_and_other_candidates_matter_and_get_gradients(layer):
+    candidates, scene = seen(5)
+    words, mask = text(3, 1)
+    words.requires_grad_()
+    features = torch.randn(1, 5, DIM, requires_grad=True)
+    logits = run(layer, candidates, scene, features, words, mask, torch.tensor([0]))
+    logits[0, 0].backward()
+    assert (words.grad.abs().amax(-1) > 0).all() and (features.grad.abs().amax(-1) > 0).all()
+    assert all(torch.isfinite(p.grad).all() for p in layer.parameters() if p.grad is not None)
+
+
+def test_pair_facts_are_true():
+    """Order from left to right, by distance and size, as numpy finds them in the levelled frame."""
+    candidates, scene = seen(8)
+    facts = describe(candidates, scene, torch.tensor([SIZE_HW]), "ground")
+    rows = candidates.rows[0].double().numpy()
+    camera_rows = rows[:, :3] @ scene.ground.frame()[0].double().numpy()
+    away = np.hypot(camera_rows[:, 0], camera_rows[:, 2])
+    middle = candidates.boxes_xyxy[0][:, [0, 2]].mean(1).numpy()
+    sign = lambda values: np.sign(values[None] - values[:, None])  # noqa: E731
+    np.testing.assert_array_equal(np.sign(facts.pair[0, ..., 0]), sign(middle))
+    np.testing.assert_array_equal(np.sign(facts.pair[0, ..., 4]), sign(away))
+    np.testing.assert_array_equal(np.sign(facts.pair[0, ..., 6]), sign(rows[:, 5].astype(np.float32)))
+    gap = np.linalg.norm(camera_rows[None, :, [0, 2]] - camera_rows[:, None, [0, 2]], axis=-1)
+    np.testing.assert_allclose(facts.pair[0, ..., 10], np.tanh(gap / 25), atol=1e-4)
+    np.testing.assert_allclose(facts.own[0, :, 3], away / 50, atol=1e-4)
+
+
+def test_facts_are_bounded_for_wild_predictions():
+    candidates, scene = seen(4)
+    candidates.rows[0, 0] = torch.tensor([1e6, -1e6, 1e-6, 1e4, 0.0, 1e4, 100.0])
+    candidates.rows[0, 1] = candidates.rows[0, 2]
+    facts = describe(candidates, scene, torch.tensor([SIZE_HW]), "ground")
+    assert facts.pair.abs().max() <= 4 and torch.isfinite(facts.own).all() and facts.own.abs().max() < 30
+
+
+def test_counts_are_told_apart():
+    code = encode_count(torch.arange(0.0, MAX_COUNT + 3))
+    assert torch.equal(code.argmax(1)[: MAX_COUNT + 1], torch.arange(MAX_COUNT + 1))
+    assert (
+        torch.equal(code[: MAX_COUNT + 1].sum(1), torch.ones(MAX_COUNT + 1)) and (code[MAX_COUNT + 1 :, -1] == 1).all()
+    )
+    torch.testing.assert_close(encode_count(torch.tensor(2.25))[:5], torch.tensor([0, 0, 0.75, 0.25, 0]))
