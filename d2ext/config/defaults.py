@@ -45,7 +45,8 @@ def _add_solver(cfg: CN) -> None:
     set_default(cfg.SOLVER, "BACKBONE_MULTIPLIER", 1.0)
     # IMS_PER_BATCH stays the number of images of one optimizer step; it is worked off in this many portions.
     set_default(cfg.SOLVER, "GRAD_ACCUM_STEPS", 1)
-    # Arithmetic of SOLVER.AMP: "auto" is fp16 on CUDA (with loss scaling) and bf16 on a CPU.
+    # Arithmetic of SOLVER.AMP: "auto" is fp16 on CUDA (with loss scaling) and bf16 on a CPU, on one that would have
+    # to emulate it float32.
     set_default(cfg.SOLVER.AMP, "DTYPE", "auto")  # auto | fp16 | bf16
     # Old checkpoints are deleted; two at least stay, so that a broken newest one has a predecessor.
     set_default(cfg.SOLVER, "CHECKPOINTS_TO_KEEP", 3)

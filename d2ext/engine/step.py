@@ -151,6 +151,9 @@ def amp_dtype(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
         return None
     name = cfg.SOLVER.AMP.DTYPE
     if name == "auto":
+        if device.type == "cpu" and not multiplies_bfloat16():
+            logger.info("This CPU has no arithmetic in bfloat16: training in float32")
+            return None
         name = "fp16" if device.type == "cuda" else "bf16"
     if name == "bf16":
         return torch.bfloat16
@@ -159,3 +162,9 @@ def amp_dtype(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda":
         raise ValueError("SOLVER.AMP.DTYPE fp16 needs CUDA: use bf16 or auto, or SOLVER.AMP.ENABLED False")
     return torch.float16
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; others emulate it, many times slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of torch, None in versions that do not know
+    return any(has() for name in names if (has := getattr(torch.cpu, name, None)) is not None)

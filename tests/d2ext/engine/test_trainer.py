@@ -173,12 +173,20 @@ def test_a_drawn_seed_is_kept(data, tmp_path):
     assert resumed.seed == resumed.cfg.SEED == 3
 
 
-def test_mixed_precision(data, tmp_path):
-    trainer = trainer_for(data, tmp_path, *short(2), "SOLVER.AMP.ENABLED", True)
+@pytest.mark.parametrize(
+    ("named", "has_bfloat16", "expected"),
+    [("auto", True, torch.bfloat16), ("auto", False, torch.float32), ("bf16", False, torch.bfloat16)],
+)
+def test_mixed_precision(data, tmp_path, monkeypatch, named, has_bfloat16, expected):
+    monkeypatch.setattr("d2ext.engine.step.multiplies_bfloat16", lambda: has_bfloat16)
+    trainer = trainer_for(data, tmp_path, *short(2), "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", named)
     seen = []
     trainer.bare_model.head.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
     trainer.train()
-    assert seen[0] == torch.bfloat16 and trainer.bare_model.head.weight.dtype == torch.float32
+    assert seen[0] == expected and trainer.bare_model.head.weight.dtype == torch.float32
+
+
+def test_mixed_precision_that_cannot_be(data, tmp_path):
     with pytest.raises(ValueError, match="fp16 needs CUDA"):
         trainer_for(data, tmp_path / "2", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "fp16")
     with pytest.raises(ValueError, match="'fp8', expected auto, fp16 or bf16"):
