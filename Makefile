@@ -92,8 +92,13 @@ bench-efficientad-screw: setup
 		|| exit 1; \
 	done; done
 
+TOY_LOCO_TEACHER := output/efficientad/toy_loco_teacher/model_final.pth
+
+$(TOY_LOCO_TEACHER): | $(TOY_DONE) $(TOY_LOCO_DONE)
+	$(FAST) $(PY) train_net.py --config-file configs/efficientad/toy_loco/teacher.yaml --resume
+
 bench-efficientad-loco: SEEDS = 1 2 3
-bench-efficientad-loco: setup $(TOY_LOCO_DONE)
+bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(CROSS); do \
 		$(FAST) $(PY) -m tools.bench_efficientad_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \

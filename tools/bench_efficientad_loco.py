@@ -4,8 +4,9 @@ python -m tools.bench_efficientad_loco --variant linear_attention-64 --seed 1   
 python -m tools.bench_efficientad_loco --table                                    the tables of all records
 
 A variant is AUTOENCODER-BOTTLENECK; 0 is no bottleneck, conv-64 the published autoencoder. The data is
-toy_loco/fastener_kit (datasets/README.md), or --data with the folder fastener_kit. 300 steps are far from convergence:
-the runs compare variants at equal steps and say nothing of what each reaches. An interrupted run goes on where it was.
+toy_loco/fastener_kit (datasets/README.md), or --data with the folder fastener_kit. The networks are narrow, and 250
+steps are far from convergence: the runs compare variants at equal steps and say nothing of what each reaches. An
+interrupted run goes on where it was.
 Records go to results/efficientad_loco/.
 """
 
@@ -17,14 +18,15 @@ from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.dataset import split_name
 from tools.anomaly_study.results import train_and_test
-from tools.anomaly_study.runs import Run, add_arguments, category_name, open_run, relative
+from tools.anomaly_study.runs import Run, add_arguments, category_name, narrow_teacher, open_run, relative
 from tools.records import record_path
 
 BENCH, CATEGORY = "efficientad_loco", "fastener_kit"
 CONFIGS = "configs/efficientad/toy_loco"
 BOTTLENECKS = (64, 256, 0)
 VARIANTS = [f"{kind}-{size}" for size in BOTTLENECKS for kind in AUTOENCODERS]
-STEPS = 300
+TEACHER = "output/efficientad/toy_loco_teacher/model_final.pth"
+STEPS = 250
 
 
 def open_study(args: argparse.Namespace) -> Run:
@@ -40,6 +42,7 @@ def open_study(args: argparse.Namespace) -> Run:
         data = category_name(args.data, CATEGORY)
         opts += ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{split_name(data, 'test')}',)"]
         arguments = f"--data {args.data} {arguments}"
+    args.teacher = args.teacher or narrow_teacher(TEACHER, f"{CONFIGS}/teacher.yaml")
     args.steps = args.steps or STEPS
     return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", args.variant, opts, args, arguments, parts=2)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.baselines import BASELINES
-from tools.anomaly_study.runs import Run, add_arguments, open_run, relative
+from tools.anomaly_study.runs import Run, add_arguments, narrow_teacher, open_run, relative
 from tools.records import record_path
 
 BENCH = "efficientad_traffic"
@@ -38,12 +38,7 @@ def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments:
         FileNotFoundError, ValueError: data, teacher or config cannot be used.
     """
     kind = args.variant if args.variant in AUTOENCODERS else "linear_attention"
-    if not args.teacher and not Path(TEACHER).is_file():
-        raise FileNotFoundError(
-            f"the teacher {TEACHER} does not exist: distil it by python train_net.py --config-file "
-            f"{CONFIGS}/teacher.yaml, or name another narrow one with --teacher"
-        )
-    args.teacher = args.teacher or TEACHER
+    args.teacher = args.teacher or narrow_teacher(TEACHER, f"{CONFIGS}/teacher.yaml")
     arguments = arguments or f"--variant {args.variant}"
     return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", name or args.variant, opts, args, arguments, parts=2)
 

@@ -127,6 +127,22 @@ def find_teacher(path: str = "", pictures: str = "") -> str:
     return found
 
 
+def narrow_teacher(path: str, config: str) -> str:
+    """The teacher of narrow networks that a benchmark expects.
+
+    Args:
+        config: that distils it, for the message.
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"the teacher {path} does not exist: distil it by python train_net.py --config-file {config}, or name "
+            "another narrow one with --teacher"
+        )
+    return path
+
+
 def read_teacher(cfg: CfgNode) -> Teacher:
     """Identify the teacher that a config names.
 
