@@ -2,6 +2,8 @@
 
 from . import dataset as _dataset  # noqa: F401  only registration
 from . import evaluator as _evaluator  # noqa: F401
+from . import mapper as _mapper  # noqa: F401
 from .config import add_mono3dvg_config
+from .grounder import Mono3DVG
 
-__all__ = ["add_mono3dvg_config"]
+__all__ = ["Mono3DVG", "add_mono3dvg_config"]

@@ -1,0 +1,382 @@
+"""The registered meta-architecture: images and sentences in, losses or the boxes that are meant out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from d2ext.structures import Camera
+from d2ext.structures.cameras import Cameras, Grounds, Scene
+
+from .build import build_parts
+from .candidates import Candidates, covered_cells, decode, from_objects, match_objects
+from .head import RawMaps, final_scores
+from .inputs import NOTHING_SAID, camera_list, objects_of, place_of, sentences_of
+from .losses import box_losses, refer_loss, relation_loss
+from .neck import Fused
+from .objects import Objects
+from .query_head import RawQueries, query_losses
+from .query_head import decode as decode_queries
+from .relation import Facts, describe
+from .state import ModelState
+from .targets import dense_targets, refer_targets, relation_targets
+from .words import Words
+
+
+@dataclass
+class Seen:
+    """B images after everything that does not depend on sentences: maps of the backbone, fine to coarse, detections as
+    maps (None with queries), camera and ground, sizes (height, width) without padding."""
+
+    maps: list[Tensor]
+    raw: RawMaps | None
+    scene: Scene
+    sizes: list[tuple[int, int]]
+
+    @property
+    def map_hw(self) -> tuple[int, int]:
+        return tuple(self.maps[0].shape[-2:])
+
+    @property
+    def device(self) -> torch.device:
+        return self.maps[0].device
+
+    def sizes_hw(self) -> Tensor:
+        """(B, 2) of `sizes`."""
+        return torch.tensor(self.sizes, dtype=torch.float32, device=self.device)
+
+
+@dataclass
+class Heard:
+    """N sentences over their images: fused maps, words, referral logits (N, Hf, Wf) (None with queries)."""
+
+    fused: Fused
+    words: Words
+    refer: Tensor | None
+    image_of: Tensor
+
+
+@META_ARCH_REGISTRY.register()
+class Mono3DVG(nn.Module):
+    """Finds the objects that sentences mean: one, several or none, in 3D.
+
+    What stands where is read from the image once; maps that hear a sentence say where it may be meant, and a layer that
+    compares the candidates decides. See `from_config` for the parts.
+
+    Args:
+        backbone: feature pyramid; in_features: names of its maps, fine to coarse.
+        stride: of the first of them, pixels.
+        text_encoder, text_filter: sentences to `Words`; text_filter may be None.
+        neck: fuses; head: detections; refer_head: referral map; relation: compares candidates, or None. query_head: in
+            place of these three, which are then None.
+        state: classes and threshold, kept in checkpoints.
+        priors_hwl: (C, 3) m. ry_frame: "camera" or "ground".
+        use_given_ground: whether the planes of the cameras are used.
+        jitter, match_iou: of the candidates in training.
+        loss_weights: by name.
+        decoding: options of `candidates.decode`.
+        heat_exponent, min_score: of answers; chunk: sentences that are fused together in testing.
+        ignores: "" or what the model is not told, "sentence" or "image".
+    """
+
+    default_mapper = "Mono3DVGMapper"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        in_features: Sequence[str],
+        stride: int,
+        text_encoder: nn.Module,
+        text_filter: nn.Module | None,
+        neck: nn.Module,
+        head: nn.Module | None,
+        refer_head: nn.Module | None,
+        relation: nn.Module | None,
+        query_head: nn.Module | None,
+        state: ModelState,
+        priors_hwl: Sequence[Sequence[float]],
+        ry_frame: str,
+        use_given_ground: bool,
+        jitter: float,
+        match_iou: float,
+        loss_weights: dict[str, float],
+        decoding: dict[str, Any],
+        heat_exponent: float,
+        min_score: float,
+        chunk: int,
+        ignores: str,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ):
+        super().__init__()
+        self.backbone, self.in_features, self.stride = backbone, tuple(in_features), stride
+        self.text_encoder, self.text_filter, self.neck = text_encoder, text_filter, neck
+        self.dense_head, self.refer_head, self.relation = head, refer_head, relation
+        self.query_head, self.state = query_head, state
+        self.ry_frame, self.use_given_ground = ry_frame, use_given_ground
+        self.jitter, self.match_iou, self.loss_weights = jitter, match_iou, dict(loss_weights)
+        self.decoding, self.heat_exponent, self.min_score = dict(decoding), heat_exponent, min_score
+        self.chunk, self.ignores = chunk, ignores
+        self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Arguments of __init__ from a config; see `build.build_parts`."""
+        return build_parts(cfg)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    @property
+    def score_threshold(self) -> float:
+        """Boxes from this score on are the answer: the threshold chosen on validation data, if there was any."""
+        return self.state.score_threshold
+
+    def take_results(self, results: dict) -> None:
+        """Keep the threshold of an evaluation, to be saved with the weights."""
+        for task in (results.get("grounding"), *(part.get("grounding") for part in results.values() if part)):
+            if task:
+                self.state.set_threshold(task["score_threshold"])
+                return
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Detectron2's contract.
+
+        Args:
+            batched_inputs: per image `image` (3, H, W) in 0..255 of INPUT.FORMAT, `camera`, a Camera in its pixels,
+                `expressions`, a list of {"id", "text"} that may be empty or left out; `height`, `width` of the output
+                (default: the input's). In training also `instances` with gt_boxes, gt_classes, gt_boxes3d, gt_has_3d
+                and perhaps gt_ignore, and in each expression `targets`, positions in it.
+        Returns:
+            in training the weighted losses by name; else per image {"groundings": [...]}, a dict for each expression:
+            expression_id; of the M candidates, best first, boxes (M, 7), rows x, y, z, h, w, l, ry as the data has them
+            (camera frame, m, rad), scores (M,), boxes_xyxy (M, 4) pixels of the output, classes (M,); words, spans (of
+            characters) and relevance of each, lists. Those from `score_threshold` on are the answer.
+        Raises:
+            ValueError: no camera, an empty or overlong sentence, targets that the image does not have.
+        """
+        seen = self.see(batched_inputs)
+        if self.training:
+            return self._losses(seen, batched_inputs)
+        return self._answers(seen, batched_inputs)
+
+    def see(self, batched_inputs: list[dict]) -> Seen:
+        """All that does not depend on sentences."""
+        cameras = camera_list(batched_inputs)
+        if not self.use_given_ground:
+            cameras = [Camera(c.P) for c in cameras]
+        images = self.preprocess(batched_inputs)
+        maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
+        maps = [maps[name] for name in self.in_features]
+        scene = Scene(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
+        return Seen(maps, self.dense_head(maps[0]) if self.dense_head else None, scene, images.image_sizes)
+
+    def preprocess(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise, pad to one size and batch."""
+        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        if self.ignores == "image":
+            images = [torch.zeros_like(image) for image in images]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def hear(self, seen: Seen, texts: Sequence[str], image_of: Tensor, places: Sequence[str] | None = None) -> Heard:
+        """Words of N sentences, fused with the maps of their images (N,); `places` is what messages call each."""
+        texts = [NOTHING_SAID] * len(texts) if self.ignores == "sentence" else list(texts)
+        words = self.text_encoder(texts, places)
+        if self.text_filter is not None:
+            words.features, words.relevance = self.text_filter(words.features, words.mask)
+        inside = covered_cells(seen.sizes, seen.map_hw, self.stride, seen.device)
+        fused = self.neck(seen.maps, image_of, words.features, words.mask, words.relevance, inside)
+        return Heard(fused, words, self.refer_head(fused.map) if self.refer_head else None, image_of)
+
+    def describe(self, candidates: Candidates, seen: Seen) -> Facts:
+        """Geometry of the candidates, once for all sentences."""
+        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame)
+
+    def compare(self, heard: Heard, candidates: Candidates, facts: Facts) -> Tensor:
+        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences."""
+        cells = candidates.cells[heard.image_of]
+        if self.relation is None:
+            return heard.refer.flatten(1).gather(1, cells)
+        where = cells[:, None].expand(-1, heard.fused.map.shape[1], -1)
+        features = heard.fused.map.flatten(2).gather(2, where).transpose(1, 2)  # (N, K, D)
+        return self.relation(
+            facts, heard.image_of, candidates.class_probs, features, heard.fused.words, heard.words.mask
+        )
+
+    # --- training ---
+
+    def _losses(self, seen: Seen, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        objects = [objects_of(x).to(self.device) for x in batched_inputs]
+        said = sentences_of(batched_inputs, [len(o) for o in objects])
+        image_of = torch.tensor(said.image_of, device=self.device)
+        meant = [torch.tensor(m, dtype=torch.long, device=self.device) for m in said.meant]
+        heard = self.hear(seen, said.texts, image_of, said.places)
+        losses_of = self._dense_losses if self.query_head is None else self._query_losses
+        losses = losses_of(seen, heard, objects, meant, said.teaches)
+        # Not every head listens to all that the neck says; distributed training waits for all gradients.
+        losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
+        return {f"loss_{name}": self.loss_weights.get(name, 1.0) * value for name, value in losses.items()}
+
+    def _dense_losses(
+        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], teaches: bool
+    ) -> dict[str, Tensor]:
+        image_of, num_classes = heard.image_of, len(self.priors_hwl)
+        dense = dense_targets(objects, seen.scene, num_classes, seen.map_hw, self.stride, self.ry_frame)
+        losses = box_losses(seen.raw, dense, seen.scene, self.stride, self.priors_hwl, mean_over_processes)
+        target, others = refer_targets(dense, meant, image_of)
+        spoken_of = torch.bincount(dense.image, minlength=len(objects))[image_of].sum() * teaches
+        number = mean_over_processes(spoken_of.float())
+        losses["refer"] = teaches * refer_loss(heard.refer, target, others, number)
+        if self.relation is None:
+            return losses
+        for name, (candidates, matched) in self._candidate_sets(seen, objects).items():
+            counts = (candidates.valid & (matched >= -1))[image_of] & teaches
+            logits = self.compare(heard, candidates, self.describe(candidates, seen))
+            total, number = relation_loss(logits, relation_targets(matched, meant, image_of), counts)
+            losses[name] = total / mean_over_processes(number).clamp(min=1)
+        return losses
+
+    def _query_losses(
+        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], teaches: bool
+    ) -> dict[str, Tensor]:
+        kept = [~o.ignore for o in objects]
+        image_of = heard.image_of.tolist()
+        losses = query_losses(
+            self._ask(seen, heard),
+            [objects[b][kept[b]] for b in image_of],
+            [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, meant)],  # positions among those kept
+            seen.scene[heard.image_of],
+            seen.sizes_hw()[heard.image_of],
+            self.stride,
+            self.priors_hwl,
+            self.ry_frame,
+            mean_over_processes,
+        )
+        return {name: value * teaches for name, value in losses.items()}
+
+    def _ask(self, seen: Seen, heard: Heard) -> list[RawQueries]:
+        sizes = seen.sizes_hw()[heard.image_of]
+        return self.query_head(heard.fused.map, heard.fused.words, heard.words.mask, sizes)
+
+    def _candidate_sets(self, seen: Seen, objects: list[Objects]) -> dict[str, tuple[Candidates, Tensor]]:
+        """What relations are learned on, by the name of the loss, with the object (B, K) that each candidate is: the
+        labelled objects, which are complete, and the present peaks, which are what testing has."""
+        labelled = from_objects(
+            objects, seen.scene, len(self.priors_hwl), seen.map_hw, self.stride, self.ry_frame, jitter=self.jitter
+        )
+        place = torch.arange(labelled.cells.shape[1], device=self.device).expand_as(labelled.cells)
+        peaks = self.peaks(seen)
+        return {"relation": (labelled, place), "relation_peaks": (peaks, match_objects(peaks, objects, self.match_iou))}
+
+    @torch.no_grad()
+    def peaks(self, seen: Seen) -> Candidates:
+        """What the heads find now."""
+        return decode(
+            seen.raw, seen.scene, seen.sizes, self.stride, self.priors_hwl, self.ry_frame, **self.decoding
+        ).detach()
+
+    # --- answers ---
+
+    def _answers(self, seen: Seen, batched_inputs: list[dict]) -> list[dict]:
+        peaks = self.peaks(seen) if self.query_head is None else None
+        facts = self.describe(peaks, seen) if peaks is not None else None
+        outputs: list[dict] = [{"groundings": []} for _ in batched_inputs]
+        scale = [
+            (x.get("width", size[1]) / size[1], x.get("height", size[0]) / size[0])
+            for x, size in zip(batched_inputs, seen.sizes)
+        ]
+        for heard, asked in self._in_chunks(seen, batched_inputs):
+            if peaks is not None:
+                candidates, logits = peaks[heard.image_of], self.compare(heard, peaks, facts)
+            else:
+                candidates, logits = self._decode_queries(seen, heard)
+            scores = final_scores(candidates.heat, logits, self.heat_exponent)
+            for n, (image, expression) in enumerate(asked):
+                answer = self._answer(candidates, n, scores[n], scale[image])
+                outputs[image]["groundings"].append(
+                    {"expression_id": expression.get("id"), **answer, **words_of(heard.words, n)}
+                )
+        return outputs
+
+    def _decode_queries(self, seen: Seen, heard: Heard) -> tuple[Candidates, Tensor]:
+        return decode_queries(
+            self._ask(seen, heard)[-1],
+            seen.scene[heard.image_of],
+            seen.sizes_hw()[heard.image_of],
+            seen.map_hw,
+            self.stride,
+            self.priors_hwl,
+            self.ry_frame,
+            threshold=self.decoding["threshold"],
+        )
+
+    def _answer(self, candidates: Candidates, n: int, scores: Tensor, scale: tuple[float, float]) -> dict:
+        kept = torch.where(candidates.valid[n] & (scores >= self.min_score))[0]
+        kept = kept[scores[kept].argsort(descending=True, stable=True)]
+        return {
+            "boxes": candidates.rows[n, kept],
+            "scores": scores[kept],
+            "boxes_xyxy": candidates.boxes_xyxy[n, kept] * scores.new_tensor([*scale, *scale]),
+            "classes": candidates.classes[n, kept],
+        }
+
+    def _in_chunks(self, seen: Seen, batched_inputs: list[dict]) -> Iterator[tuple[Heard, list[tuple[int, dict]]]]:
+        """All sentences, `chunk` at a time: as heard, and the image and the expression of each."""
+        asked = [(b, e) for b, x in enumerate(batched_inputs) for e in x.get("expressions", ())]
+        for start in range(0, len(asked), self.chunk):
+            part = asked[start : start + self.chunk]
+            texts = [e.get("text") for _, e in part]
+            places = [place_of(e, batched_inputs[b]) for b, e in part]
+            yield self.hear(seen, texts, torch.tensor([b for b, _ in part], device=self.device), places), part
+
+    @torch.no_grad()
+    def refer_objects(self, batched_inputs: list[dict]) -> list[list[Tensor]]:
+        """How sure the model is of labelled objects: per image and expression (M,) probabilities of being meant, in
+        the order of its `instances`; NaN for objects that are no candidates (ignored, or without 3D box).
+
+        Raises:
+            ValueError: a model with queries, which judge nothing but what they find themselves.
+        """
+        if self.query_head is not None:
+            raise ValueError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
+        seen = self.see(batched_inputs)
+        objects = [objects_of(x).to(self.device) for x in batched_inputs]
+        given = from_objects(objects, seen.scene, len(self.priors_hwl), seen.map_hw, self.stride, self.ry_frame)
+        facts = self.describe(given, seen)
+        found: list[list[Tensor]] = [[] for _ in batched_inputs]
+        for heard, asked in self._in_chunks(seen, batched_inputs):
+            sure = self.compare(heard, given, facts).sigmoid().masked_fill(~given.valid[heard.image_of], torch.nan)
+            for row, (image, _) in zip(sure, asked):
+                found[image].append(row[: len(objects[image])])
+        return found
+
+
+def words_of(words: Words, n: int) -> dict[str, Any]:
+    """Of sentence `n` words, spans and relevance, as lists."""
+    relevance = words.relevances()
+    return {
+        "words": words.tokens[n],
+        "spans": words.spans[n],
+        "relevance": relevance[n] if relevance is not None else [1.0] * len(words.tokens[n]),
+    }
+
+
+def mean_over_processes(counts: Tensor) -> Tensor:
+    """Average over the processes of a distributed training."""
+    world = comm.get_world_size()
+    if world == 1:
+        return counts
+    counts = counts.clone()
+    torch.distributed.all_reduce(counts)
+    return counts / world

@@ -1,0 +1,82 @@
+"""What the grounder takes from Detectron2's input dicts, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from d2ext.structures import Camera
+
+from .objects import Objects
+
+# Said in place of every sentence to a model that ignores them, and where nothing is said at all.
+NOTHING_SAID = "object"
+
+
+def camera_list(batched_inputs: Sequence[dict]) -> list[Camera]:
+    """The cameras of a batch.
+
+    Raises:
+        ValueError: an image has none.
+    """
+    for x in batched_inputs:
+        if not isinstance(x.get("camera"), Camera):
+            raise ValueError(
+                f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
+                "`camera`, a d2ext.structures.Camera in pixels of `image` (tools/demo.py: --calib)"
+            )
+    return [x["camera"] for x in batched_inputs]
+
+
+def objects_of(x: dict) -> Objects:
+    """The labels of an image.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if "instances" not in x:
+        raise ValueError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
+    i = x["instances"]
+    ignore = i.gt_ignore if i.has("gt_ignore") else torch.zeros(len(i), dtype=torch.bool)
+    return Objects(i.gt_boxes.tensor.float(), i.gt_classes, i.gt_boxes3d.float(), i.gt_has_3d, ignore)
+
+
+@dataclass
+class Sentences:
+    """All sentences of a batch: text, image and targets of each, what messages call it. `teaches` is False where there
+    are none and one stands in."""
+
+    texts: list[str]
+    image_of: list[int]
+    meant: list[list[int]]
+    places: list[str]
+    teaches: bool = True
+
+
+def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int]) -> Sentences:
+    """The sentences that a batch trains on.
+
+    Args:
+        counts: objects of each image.
+    Raises:
+        ValueError: targets that the image does not have.
+    """
+    said = Sentences([], [], [], [])
+    for b, x in enumerate(batched_inputs):
+        for expression in x.get("expressions", ()):
+            place, targets = place_of(expression, x), expression.get("targets")
+            if targets is None or any(not 0 <= t < counts[b] for t in targets):
+                raise ValueError(
+                    f"{place}: targets are {targets!r}, expected positions in the {counts[b]} instances of its image"
+                )
+            said.texts.append(expression.get("text"))
+            said.image_of.append(b)
+            said.meant.append(list(targets))
+            said.places.append(place)
+    # Distributed training waits for a gradient of every parameter, so that something must be said.
+    return said if said.texts else Sentences([NOTHING_SAID], [0], [[]], [NOTHING_SAID], teaches=False)
+
+
+def place_of(expression: dict, x: dict) -> str:
+    """What messages call a sentence."""
+    return f"image {x.get('file_name', '')!r}, expression {expression.get('id')!r}"

@@ -1,0 +1,148 @@
+"""From a dataset dict to the input of the grounder: read, augment, resize, attach camera, objects and sentences."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, BoxMode, Instances
+from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
+
+from d2ext.data.calibration import read_camera
+from d2ext.data.catalog import class_names_of
+from d2ext.data.checks import read_image_checked
+from d2ext.data.registry import MAPPER_REGISTRY
+from d2ext.data.transforms3d import mirror_rows, transform_camera
+
+from .language import say_mirrored
+
+NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
+
+
+@MAPPER_REGISTRY.register()
+class Mono3DVGMapper:
+    """Mapper of images with their sentences.
+
+    A flip says the sentences anew, with left and right exchanged. Colours that sentences name must stay what they are:
+    brightness and contrast vary, hue does not. Random draws come from numpy's global state, which the loader seeds for
+    each sample.
+
+    Args:
+        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, MIN_SIZE_TRAIN, ...), INPUT.COLOR_JITTER and MODEL.MONO3DVG.DATA.
+        is_train: draw sentences and augment; else only resize.
+    """
+
+    def __init__(self, cfg, is_train: bool = True):
+        node = cfg.MODEL.MONO3DVG.DATA
+        self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES
+        self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
+        part = "TRAIN" if is_train else "TEST"
+        style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
+        self.changes: list[T.Augmentation] = [
+            T.ResizeShortestEdge(cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"], style)
+        ]
+        if is_train and cfg.INPUT.COLOR_JITTER > 0:
+            low, high = 1 - cfg.INPUT.COLOR_JITTER, 1 + cfg.INPUT.COLOR_JITTER
+            self.changes += [T.RandomBrightness(low, high), T.RandomContrast(low, high)]
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Read and transform one image.
+
+        Returns:
+            the dict with `image` (3, H, W) uint8 in the configured channel order, `camera`, a Camera in pixels of
+            `image`, and `expressions`, each with id and text. Where the data set has annotations also `instances` with
+            gt_boxes, gt_classes, gt_boxes3d (M, 7) rows x, y, z, h, w, l, ry as the data set defines them, gt_has_3d
+            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it.
+        Raises:
+            FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
+                intrinsics; a target that is to be ignored.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        image = read_image_checked(dataset_dict, self.format)
+        camera = read_camera(dataset_dict)
+        sentences = dataset_dict.pop("expressions", [])
+        flip: list[Transform] = []
+        if self.is_train:
+            sentences = self._draw(sentences)
+            # Drawn always, so that what follows does not hang on the sentences.
+            if np.random.rand() < 0.5 and self.flip and all(s.get("form") for s in sentences):
+                flip = [HFlipTransform(image.shape[1])]
+                image = flip[0].apply_image(image)
+        image, transforms = T.apply_transform_gens(self.changes, image)
+        transforms = TransformList(flip + transforms.transforms)
+        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        dataset_dict["camera"], mirrored = transform_camera(camera, transforms)
+        annotations = dataset_dict.pop("annotations", None)
+        if annotations is None and self.is_train:
+            raise ValueError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
+        said = [say_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
+        dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, said)]
+        if annotations is not None:
+            dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
+            for entry, sentence in zip(dataset_dict["expressions"], sentences):
+                entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
+        return dataset_dict
+
+    def _draw(self, sentences: Sequence[dict]) -> list[dict]:
+        """DATA.SENTENCES of them at random, all if it is 0."""
+        if not 0 < self.num_sentences < len(sentences):
+            return list(sentences)
+        return [sentences[i] for i in np.random.permutation(len(sentences))[: self.num_sentences]]
+
+
+def to_instances(
+    annotations: Sequence[dict], transforms: Transform, size_hw: tuple[int, int], mirrored: bool
+) -> Instances:
+    """Objects in pixels of the transformed image."""
+    boxes = np.array(
+        [BoxMode.convert(list(a["bbox"]), BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS) for a in annotations]
+    ).reshape(-1, 4)
+    instances = Instances(size_hw)
+    instances.gt_boxes = Boxes(torch.as_tensor(transforms.apply_box(boxes), dtype=torch.float32).reshape(-1, 4))
+    instances.gt_boxes.clip(size_hw)
+    instances.gt_classes = torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64)
+    known = [bool(a.get("has_3d", "location" in a)) for a in annotations]
+    rows = np.array(
+        [
+            [*a["location"], *a["dimensions_hwl"], a["rotation_y"]] if has else NO_POSE
+            for a, has in zip(annotations, known)
+        ]
+    ).reshape(-1, 7)
+    instances.gt_boxes3d = torch.as_tensor(mirror_rows(rows) if mirrored else rows, dtype=torch.float32)
+    instances.gt_has_3d = torch.tensor(known, dtype=torch.bool)
+    instances.gt_ignore = torch.tensor([bool(a.get("iscrowd", 0)) for a in annotations], dtype=torch.bool)
+    return instances
+
+
+def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: str) -> list[int]:
+    for place in sentence["targets"]:
+        if not 0 <= place < len(annotations) or annotations[place].get("iscrowd", 0):
+            raise ValueError(
+                f"{file_name}: expression {sentence['id']!r} has target {place}, expected positions in the "
+                f"{len(annotations)} annotations of the image, of objects that are not to be ignored"
+            )
+    return list(sentence["targets"])
+
+
+def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
+    """Mean h, w, l in m of each class over data sets with 3D boxes; of all objects where a class has none.
+
+    Raises:
+        ValueError: no object has a 3D box.
+    """
+    sizes: list[list] = [[] for _ in class_names_of(datasets[0])]
+    for dataset in datasets:
+        for record in DatasetCatalog.get(dataset):
+            for a in record.get("annotations", ()):
+                if not a.get("iscrowd", 0) and a.get("has_3d", "location" in a):
+                    sizes[a["category_id"]].append(a["dimensions_hwl"])
+    every = [row for rows in sizes for row in rows]
+    if not every:
+        raise ValueError(
+            f"no object of {', '.join(datasets)} has a 3D box, so MODEL.MONO3DVG.DIMENSION_PRIORS cannot be found: set "
+            "it (h, w, l in m for each class) or take data with 3D boxes"
+        )
+    return tuple(tuple(round(float(v), 4) for v in np.mean(rows or every, axis=0)) for rows in sizes)
