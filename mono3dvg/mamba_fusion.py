@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from d2ext.layers.mamba2 import GatedRMSNorm, Mamba2
 
-from .map_scan import scan_map
+from .map_scan import check_directions, scan_map
 
 
 class MambaFusion(nn.Module):
@@ -29,7 +29,7 @@ class MambaFusion(nn.Module):
         dim: D of both streams.
         heads, head_dim, state_dim: h, p, n.
         a_range, dt_range: as published for Mamba-2.
-        directions: in which a map is scanned, 1 | 2 | 4 (published).
+        directions: in which a map is scanned, see `scan_map`; 4 is published.
         detach: as published, no gradient passes through the states, so that the sentence learns nothing by guiding.
         chunk_size, backend: see `d2ext.layers.ssd`.
     """
@@ -48,6 +48,7 @@ class MambaFusion(nn.Module):
         backend: str = "auto",
     ):
         super().__init__()
+        check_directions(directions)
         self.heads, self.head_dim, self.state_dim = heads, head_dim, state_dim
         self.directions, self.detach, self.chunk_size, self.backend = directions, detach, chunk_size, backend
         inner, writing = heads * head_dim, heads * head_dim + 2 * state_dim + heads

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2ext.layers.state_space import ssd
 
-DIRECTIONS = (1, 2, 4)
+DIRECTIONS = (0, 1, 2, 4)
 
 
 def read_state(C: Tensor, state: Tensor) -> Tensor:
@@ -30,19 +30,38 @@ def read_state(C: Tensor, state: Tensor) -> Tensor:
     return y.transpose(1, 2).reshape(count, length, heads, dim)
 
 
+def write_state(x: Tensor, dt: Tensor, B: Tensor) -> Tensor:
+    """Sum of dt x B^T over all pixels, in which nothing fades.
+
+    Args:
+        x: (N, L, h, p); dt: (N, L, h); B: (N, L, g, n).
+    Returns:
+        (N, h, p, n).
+    """
+    heads, dim = x.shape[2:]
+    grouped = (x * dt.unsqueeze(-1)).unflatten(2, (B.shape[2], -1)).flatten(3)  # (N, L, g, r * p)
+    state = grouped.permute(0, 2, 3, 1) @ B.transpose(1, 2)  # (N, g, r * p, n)
+    return state.reshape(len(x), heads, dim, B.shape[-1])
+
+
 def scan_orders(height: int, width: int, directions: int, device: torch.device | None = None) -> list[Tensor]:
     """Orders in which the pixels are passed: by rows, back, by columns, back; the first `directions` of them.
 
     Returns:
         permutations (L,) of the pixels in rows.
     Raises:
-        ValueError: `directions` is not 1, 2 or 4.
+        ValueError: `directions` is not 0, 1, 2 or 4.
     """
-    if directions not in DIRECTIONS:
-        raise ValueError(f"directions is {directions}, expected one of {list(DIRECTIONS)}")
+    check_directions(directions)
     rows = torch.arange(height * width, device=device)
     columns = rows.view(height, width).t().flatten()
     return [rows, rows.flip(0), columns, columns.flip(0)][:directions]
+
+
+def check_directions(directions: int) -> None:
+    """Raise ValueError for a number of directions that there is not."""
+    if directions not in DIRECTIONS:
+        raise ValueError(f"directions is {directions}, expected one of {list(DIRECTIONS)}")
 
 
 def scan_map(
@@ -64,13 +83,18 @@ def scan_map(
         x: (N, L, h, p) what the pixels write; dt: (N, L, h) steps, non-negative; A: (h,) negative.
         B, C: (N, L, g, n) where it is written and read.
         size: H, W of the map, L = H * W.
-        directions: 1 | 2 | 4, see `scan_orders`.
+        directions: 1 | 2 | 4, see `scan_orders`; 0 knows no order: all pixels write without that anything fades (A has
+            no effect), then all read. It costs little more than reading alone.
         prefix: x, dt, B, C of tokens that every direction passes first; what they read is dropped.
         initial_states: (N, h, p, n), None is 0.
         chunk_size, backend: see `d2ext.layers.ssd`.
     Returns:
         y (N, L, h, p) and the final states (N, h, p, n).
     """
+    if directions == 0:
+        state = write_state(x, dt, B) if initial_states is None else initial_states + write_state(x, dt, B)
+        state = state if prefix is None else state + write_state(*prefix[:3])
+        return read_state(C, state), state
     total, states = None, None
     for index, order in enumerate(scan_orders(*size, directions, x.device)):
         pixels = [x, dt, B, C] if index == 0 else [t[:, order] for t in (x, dt, B, C)]

@@ -92,7 +92,7 @@ class FusionNeck(nn.Module):
         fused = None
         for step, level in enumerate(reversed(range(len(maps)))):
             image = self.enter[level](maps[level].contiguous(memory_format=torch.channels_last))
-            visual = image[rows]
+            visual = image.index_select(0, rows)
             if fused is not None:
                 visual = visual + F.interpolate(fused, visual.shape[-2:], mode="bilinear", align_corners=False)
             if step < len(self.stages):
@@ -121,7 +121,7 @@ class Merge(nn.Module):
 
     def forward(self, image: Tensor, fused: Tensor, rows: Tensor) -> Tensor:
         """(B, D, H, W), (N, D, H, W) and the image of each row (N,) to (N, D, H, W)."""
-        return F.relu(self.norm(self.image(image)[rows] + self.fused(fused)))
+        return F.relu(self.norm(self.image(image).index_select(0, rows) + self.fused(fused)))
 
 
 class PixelNorm(nn.LayerNorm):
