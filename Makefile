@@ -24,7 +24,8 @@ define say_allocator
 endef
 
 .PHONY: setup demo teacher test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit \
-	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic
+	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic \
+	bench-mono3dvg-toy bench-mono3dvg-kitti
 
 setup: $(VENV)/.ready-dev
 
@@ -127,6 +128,25 @@ bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 		$(FAST) $(PY) -m tools.bench_efficientad_traffic --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 	$(if $(LOOK),$(FAST) $(PY) -m tools.bench_efficientad_traffic --look $(LOOK) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
+
+# GROUNDING_VARIANTS="main frozen ..." of tools/bench_mono3dvg_toy.py.
+TOY_GROUNDING := datasets/toy_grounding
+TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
+GROUNDING_VARIANTS ?= main short frozen learned cross_attention mamba_fusion nofilter stages1 stages2 query norelation minilm blind \
+	sightless
+
+$(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
+	$(PY) datasets/make_toy_grounding.py --out $(TOY_GROUNDING) --toy $(TOY) --seed 0
+
+bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
+	$(say_allocator)
+	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
+		$(FAST) $(PY) -m tools.bench_mono3dvg_toy --variant $$variant --seed $$seed || exit 1; \
+	done; done
+
+bench-mono3dvg-kitti: setup
+	$(say_allocator)
+	$(FAST) $(PY) -m tools.bench_mono3dvg_kitti --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 clean:
 	rm -rf output build dist *.egg-info

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import metrics
+from .language.predicates import PEOPLE, VEHICLES
 from .overlaps import IOUS, overlap_tables
 from .predictions import NO_ANSWER, Answer
 from .schema import Expression, GroundingData
@@ -124,11 +125,13 @@ def _f1_by_group(scored: Scored) -> dict[str, dict[str, float]]:
 
 
 def _by_category(data: GroundingData, scored: Scored) -> dict[str, dict[str, float]]:
-    """Mean F1 of sentences with targets, by the class of all of their targets."""
+    """Mean F1 of sentences with targets, by the class of all of their targets, and of all vehicles and all people."""
+    groups = {name: {name} for name in data.categories.values()}
+    groups |= {"vehicles": set(VEHICLES), "people": set(PEOPLE)}
+    classes = [{data.categories[data.objects[i].category_id] for i in e.target_ids} for e in scored.expressions]
     found = {}
-    for category, name in data.categories.items():
-        classes = [{data.objects[i].category_id for i in e.target_ids} for e in scored.expressions]
-        part = scored.only([c == {category} for c in classes])
+    for name, members in groups.items():
+        part = scored.only([bool(c) and c <= members for c in classes])
         if part.expressions:
             found[name] = {**part.mean_f1(), "expressions": len(part.expressions)}
     return found

@@ -1,0 +1,108 @@
+"""The toy benchmark of grounding: one training a variant and seed, then all measures on cameras never seen in training.
+
+python -m tools.bench_mono3dvg_toy --seed 1                      the main model
+python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, at half the time
+python -m tools.bench_mono3dvg_toy --table                        the tables of all records
+
+Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on toy_grounding_val and used on
+toy_grounding_test. "short" is the main model trained as the ablations are, which are compared with it.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from d2ext.config import default_argument_parser, setup_cfg
+from tools.grounding_study import answer, judge_objects, load, save_answering
+from tools.records import read_record, record_path, write_record
+from tools.trainings import train_once
+
+BENCH = "mono3dvg_toy"
+# Name of the record's folder: what the tables call it. The config is toy_grounding/<name>.yaml.
+VARIANTS = {
+    "main": "main model",
+    "short": "main model at half the time",
+    "frozen": "frozen reading",
+    "learned": "learned reading",
+    "cross_attention": "cross-attention",
+    "mamba_fusion": "fusion of Mamba-YOLO-World",
+    "nofilter": "no TextFilter",
+    "stages1": "1 stage",
+    "stages2": "2 stages",
+    "query": "queries",
+    "norelation": "no comparison of candidates",
+    "minilm": "pretrained sentence encoder, frozen",
+    "blind": "ignores the sentence",
+    "sightless": "ignores the image",
+}
+FOLDER = Path("configs/mono3dvg/toy_grounding")
+TEST = "toy_grounding_test"
+
+
+def config_file(variant: str) -> str:
+    """The YAML file of a variant."""
+    return str(FOLDER / ("effnet_lite0.yaml" if variant == "main" else f"{variant}.yaml"))
+
+
+def config_for(variant: str, seed: int) -> CfgNode:
+    """The config of a variant with a seed."""
+    opts = ["SEED", str(seed), "OUTPUT_DIR", f"output/bench/{BENCH}_{variant}_seed{seed}"]
+    return setup_cfg(default_argument_parser().parse_args(["--config-file", config_file(variant), *opts]))
+
+
+def train(variant: str, seed: int) -> Path:
+    """Train or finish a training; its record holds the time of the whole of it. Returns the final checkpoint."""
+    cfg = config_for(variant, seed).clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST, cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = (), ""  # evaluated below
+    return train_once(cfg, config_file(variant), BENCH, f"{variant}_seed{seed}/train", command_of(variant, seed))
+
+
+def evaluate(variant: str, seed: int, weights: Path) -> None:
+    """Measure what has no record yet: answers on validation and test data, and sentences on labelled boxes."""
+    cfg, config = config_for(variant, seed), config_file(variant)
+    names = {name: f"{variant}_seed{seed}/{name.rpartition('_')[2]}" for name in cfg.DATASETS.TEST}
+    objects = f"{variant}_seed{seed}/true_boxes"
+    wanted = [*names.values(), *([objects] if cfg.MODEL.MONO3DVG.HEAD == "dense" else [])]
+    if all(read_record(BENCH, name) is not None for name in wanted):
+        return
+    model = load(cfg, weights)
+    about = {"config": config, "seed": seed, "command": command_of(variant, seed)}
+    about["pretrained"] = {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS}
+    start = time.perf_counter()
+    measured = answer(cfg, model)
+    seconds = time.perf_counter() - start
+    save_answering(model, weights.parent / "model_answering.pth")
+    for name, metrics in measured.items():
+        write_record(BENCH, names[name], metrics=metrics, seconds=seconds / len(measured), **about)
+    if objects in wanted:
+        start = time.perf_counter()
+        metrics = judge_objects(cfg, model, TEST)
+        write_record(BENCH, objects, metrics=metrics, seconds=time.perf_counter() - start, **about)
+
+
+def command_of(variant: str, seed: int) -> str:
+    """As a user would type it."""
+    return f"python -m tools.bench_mono3dvg_toy --variant {variant} --seed {seed}"
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, help="train and evaluate this seed")
+    parser.add_argument("--variant", choices=list(VARIANTS), default="main")
+    parser.add_argument("--table", action="store_true", help="write results/mono3dvg_toy/table.md")
+    args = parser.parse_args()
+    if args.seed is not None:
+        evaluate(args.variant, args.seed, train(args.variant, args.seed))
+        print(f"records: {record_path(BENCH, f'{args.variant}_seed{args.seed}/*')}")
+    if args.table or args.seed is not None:
+        from tools.tables_mono3dvg import write_tables
+
+        print(f"tables: {write_tables()}")
+
+
+if __name__ == "__main__":
+    main()
