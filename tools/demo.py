@@ -16,6 +16,11 @@ Models that estimate 3D need the camera: --calib is a file with a line "P2: 12 n
 plane "a b c d" (a x + b y + c z + d = 0, camera frame), each for all inputs, or a folder that holds STEM.txt for each.
 They draw 3D boxes with the scene from above beside them, and write location (bottom centre, camera frame, m),
 dimensions_hwl (m) and rotation_y (rad; about the ground's normal with --denorm, else about the camera's y axis).
+
+Models of grounding answer sentences: --text "..." (several in quotes), --text-file (one a line; empty lines are left
+out). Each is drawn over a copy of the picture of its own, its words shaded by their relevance, and OUTPUT/
+predictions.json has for each picture and sentence text, boxes (x, y, z, h, w, l, ry), scores, boxes_xyxy,
+category_names and words. --confidence is the model's own threshold unless it is given.
 """
 
 import argparse
@@ -151,16 +156,19 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", nargs="+", required=True, help="pictures, videos, folders, patterns like 'a/*.png'")
     parser.add_argument("--output", required=True, help="folder for annotated copies and what was found")
     parser.add_argument(
-        "--confidence", type=float, default=0.5, help="lowest score of boxes to draw and write (default: 0.5)"
+        "--confidence", type=float, help="lowest score of boxes to draw and write (default: 0.5, or the model's own)"
     )
     parser.add_argument("--calib", default="", metavar="FILE|DIR", help="calibration, for models that estimate 3D")
     parser.add_argument("--denorm", default="", metavar="FILE|DIR", help="ground plane in the camera frame")
+    parser.add_argument("--text", nargs="+", default=[], metavar="SENTENCE", help="for models of grounding")
+    parser.add_argument("--text-file", default="", metavar="FILE", help="sentences, one a line")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, e.g. MODEL.WEIGHTS model.pth")
     args = parser.parse_intermixed_args(argv)
     args.input, swallowed = split_pairs(args.input)
-    args.opts = swallowed + args.opts + args.more
-    if not 0 <= args.confidence <= 1:
+    args.text, behind = split_pairs(args.text)
+    args.opts = swallowed + behind + args.opts + args.more
+    if args.confidence is not None and not 0 <= args.confidence <= 1:
         parser.error(f"--confidence {args.confidence}: expected a number from 0 to 1")
     return args
 
@@ -173,12 +181,35 @@ def split_pairs(inputs: list[str]) -> tuple[list[str], list[str]]:
     return inputs, []
 
 
+def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
+    """The sentences of --text and of --text-file, one a line.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not UTF-8, a sentence of --text that is empty, or a file of none.
+    """
+    empty = [i for i, text in enumerate(texts, 1) if not text.strip()]
+    if empty:
+        raise ValueError(f"--text: sentence {empty[0]} of {len(texts)} is empty")
+    if not file:
+        return list(texts)
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"--text-file {file} does not exist (looked from {Path.cwd()})")
+    try:
+        lines = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--text-file {file} is not UTF-8 ({error}); save it as UTF-8") from error
+    if not any(lines):
+        raise ValueError(f"--text-file {file} holds no sentence, expected one a line")
+    return [*texts, *(line for line in lines if line)]
+
+
 def run(
     cfg: CfgNode,
     inputs: Sequence[str],
     output: str | Path,
-    confidence: float = 0.5,
+    confidence: float | None = None,
     cameras: CameraFiles | None = None,
+    sentences: Sequence[str] = (),
 ) -> int:
     """Annotate inputs into a folder; returns the number of inputs that failed.
 
@@ -191,7 +222,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     written, found = 0, "nothing predicted"
     if files:
-        annotate = Annotator(cfg, confidence)
+        annotate = Annotator(cfg, confidence, sentences)
         for file, target in track(list(zip(files, targets)), label="files"):
             try:
                 draw = annotate_video if file.suffix.lower() in VIDEOS else annotate_image
@@ -212,8 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     setup_logger(name="d2ext")
     args = parse_arguments(argv)
-    cameras = CameraFiles(args.calib, args.denorm)
-    return 1 if run(setup_cfg(args), args.input, args.output, args.confidence, cameras) else 0
+    cameras, sentences = CameraFiles(args.calib, args.denorm), read_sentences(args.text, args.text_file)
+    return 1 if run(setup_cfg(args), args.input, args.output, args.confidence, cameras, sentences) else 0
 
 
 if __name__ == "__main__":

@@ -221,3 +221,60 @@ def test_a_real_model_from_the_command_line(repo_dir, tmp_path, capsys, monkeypa
     assert (tmp_path / "out" / "a.png").is_file()
     assert demo.main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 2
     assert "none.pth" in capsys.readouterr().err
+
+
+class Listener(OneBox):
+    """Answers every sentence by one box, of low score for the second sentence."""
+
+    class model:
+        score_threshold = 0.4
+
+    def __call__(self, image_bgr, camera, expressions):
+        row = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]])
+        answers = []
+        for number, expression in enumerate(expressions):
+            text = expression["text"]
+            answers.append({
+                "expression_id": expression["id"], "boxes": row, "scores": torch.tensor([0.45 - 0.1 * number]),
+                "boxes_xyxy": torch.tensor([[10.0, 30, 50, 55]]), "classes": torch.tensor([1]),
+                "words": text.split(), "spans": [(0, len(text.split()[0]))], "relevance": [0.8],
+            })  # fmt: skip
+        return {"groundings": answers}
+
+
+def test_sentences_are_answered(cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(annotators, "Predictor", Listener)
+    cfg.MODEL.MONO3DVG = type(cfg)({"CLASSES": ("car", "bus")})
+    calib, denorm = calibration(tmp_path / "camera")
+    wide = cv2.resize(np.zeros((4, 4, 3), np.uint8), (400, 240))
+    cv2.imwrite(str(tmp_path / "a.png"), wide)
+    files = [str(tmp_path / "a.png")]
+    sentences = demo.read_sentences(["the bus"], "")
+    (tmp_path / "more.txt").write_text("a car\n\n  第二辆车  \n", encoding="utf-8")
+    sentences = demo.read_sentences(sentences, str(tmp_path / "more.txt"))
+    assert sentences == ["the bus", "a car", "第二辆车"]
+    assert demo.run(cfg, files, tmp_path / "out", None, CameraFiles(calib, denorm), sentences) == 0
+    answers = predictions(tmp_path / "out")
+    assert [(a["text"], len(a["boxes"])) for a in answers] == [("the bus", 1), ("a car", 0), ("第二辆车", 0)]
+    assert answers[0]["category_names"] == ["bus"] and answers[0]["words"][0]["text"] == "the"
+    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
+    assert len(drawn) > 3 * 240 and drawn.shape[1] > 400  # three pictures, each with a strip; the first with a view
+    assert demo.run(cfg, files, tmp_path / "low", 0.2, CameraFiles(calib, denorm), sentences) == 0
+    assert all(len(a["boxes"]) == 1 for a in predictions(tmp_path / "low"))
+
+
+def test_sentences_that_cannot_be_used(cfg, tmp_path):
+    with pytest.raises(ValueError, match="sentence 2 of 2 is empty"):
+        demo.read_sentences(["the car", " "])
+    with pytest.raises(FileNotFoundError, match=r"--text-file none\.txt does not exist"):
+        demo.read_sentences([], "none.txt")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ValueError, match="holds no sentence"):
+        demo.read_sentences([], str(tmp_path / "empty.txt"))
+    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        demo.read_sentences([], str(tmp_path / "odd.txt"))
+    args = demo.parse_arguments(
+        ["--config-file", "c", "--input", "a", "--output", "o", "--text", "the car", "a bus", "MODEL.WEIGHTS", "w"]
+    )
+    assert args.text == ["the car", "a bus"] and args.opts == ["MODEL.WEIGHTS", "w"] and args.confidence is None
