@@ -2,6 +2,7 @@
 
 python -m tools.bench_efficientad_traffic --variant linear_attention --seed 1   train, test windows, score the streams
 python -m tools.bench_efficientad_traffic --variant rules --seed 1              a baseline: the same without training
+python -m tools.bench_efficientad_traffic --variant conv --view stacked --seed 1    a panel for each lane
 python -m tools.bench_efficientad_traffic --look FOLDER --seed 1                NGSIM I-80, no labels: pictures, a table
 python -m tools.bench_efficientad_traffic --table                               the tables of all records
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from d2ext.utils.program import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.baselines import BASELINES
+from efficientad.incidents.windows import CATEGORIES, PANELS
 from tools.anomaly_study.runs import Run, add_arguments, narrow_teacher, open_run, relative
 from tools.records import record_path
 
@@ -26,6 +28,7 @@ CONFIGS = "configs/efficientad/traffic"
 VARIANTS = (*AUTOENCODERS, *BASELINES)
 TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
 LOOK_STEPS = 1500
+OVERLAY = "overlay"  # the view of the configs
 
 
 def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments: str = "", name: str = "") -> Run:
@@ -40,7 +43,19 @@ def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments:
     kind = args.variant if args.variant in AUTOENCODERS else "linear_attention"
     args.teacher = args.teacher or narrow_teacher(TEACHER, f"{CONFIGS}/teacher.yaml")
     arguments = arguments or f"--variant {args.variant}"
-    return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", name or args.variant, opts, args, arguments, parts=2)
+    name = name or args.variant
+    if args.view != OVERLAY:
+        opts, arguments, name = [*view_keys(args.view), *opts], f"{arguments} --view {args.view}", f"{name}-{args.view}"
+    return open_run(BENCH, f"{CONFIGS}/{kind}.yaml", name, opts, args, arguments, parts=2)
+
+
+def view_keys(view: str) -> list[object]:
+    """KEY, VALUE, ... of the pictures of a view of the data set."""
+    data = f"traffic_incidents/{CATEGORIES[view]}"
+    return [
+        *("DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}/test',)"),
+        *("TIME_SPACE.LANE_LAYOUT", view, "TIME_SPACE.LANES", str(PANELS)),
+    ]
 
 
 def run_look(args: argparse.Namespace) -> Path:
@@ -59,12 +74,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", choices=VARIANTS, default="linear_attention")
+    parser.add_argument("--view", choices=CATEGORIES, default=OVERLAY, help="lanes over each other, or a panel each")
     parser.add_argument("--look", type=relative, metavar="FOLDER", help="look at NGSIM's leader-follower pairs instead")
     add_arguments(parser, "those of the config")
     args = parser.parse_args(argv)
     if args.look is not None:
-        if args.seed is None:
-            raise ValueError("--look needs a --seed")
+        if args.seed is None or args.view != OVERLAY:
+            raise ValueError("--look needs a --seed, and knows no --view: most of the lanes' traffic is absent")
         print(f"look: {run_look(args)}")
     elif args.seed is not None:
         from tools.traffic_study.variants import run_variant

@@ -13,11 +13,16 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "efficientad"))
 
 from traffic_data import write_data
 
+from d2ext.config import make_cfg
 from efficientad.alarms import alarm_threshold
+from efficientad.incidents.windows import PANELS, VIEWS
+from efficientad.trajectories.config import window_grid_of
 from efficientad.trajectories.render import TimeSpaceRenderer
 from efficientad.trajectories.table import Trajectories
 from efficientad.window_events import read_meta
-from tools.traffic_study import event_records, streams
+from tools import bench_efficientad_traffic as bench
+from tools.anomaly_study.tables import Entry
+from tools.traffic_study import event_records, streams, tables
 
 RENDERER = TimeSpaceRenderer()
 TINY = """
@@ -110,22 +115,45 @@ def test_difference_of_recalls():
         event_records.recall_difference([record([1] * 4)], [record([1] * 4, "abab")])
 
 
-@pytest.mark.parametrize("variant", ["rules", "patch_pca", "linear_attention"])
-def test_variants_from_end_to_end(data, monkeypatch, repo_dir, variant):
+def test_runs_are_compared_within_a_view():
+    names = ("rules", "conv", "linear_attention-stacked", "linear_attention-stacked+1a2b3c")
+    entries = [Entry("b", "t", name, 1, 0 if name == "rules" else 9, "", name) for name in names]
+    found = {key[2]: [e.variant for e in members] for key, members in tables.by_view(entries).items()}
+    assert found == {
+        "overlay": ["rules", "conv"],
+        "stacked": ["rules", "linear_attention", "linear_attention+1a2b3c"],
+    }
+
+
+def test_keys_of_a_view_are_those_its_pictures_were_drawn_with():
+    keys = bench.view_keys("stacked")
+    cfg = make_cfg("configs/efficientad/traffic/conv.yaml", [str(key) for key in keys])
+    assert cfg.DATASETS.TRAIN == ("traffic_incidents/motorway_stacked",)
+    grid = window_grid_of(cfg)
+    assert grid.renderer == VIEWS["stacked"] and tuple(grid.lanes) == PANELS
+
+
+VARIANTS = ["rules", "patch_pca", "patch_pca --view stacked", "linear_attention"]
+
+
+@pytest.mark.parametrize("words", VARIANTS)
+def test_variants_from_end_to_end(data, monkeypatch, repo_dir, words):
     from ad_world import narrow_networks
 
-    from tools import bench_efficientad_traffic as bench
-
+    variant, *view = words.split()
     place = data.parent / "work"
     place.mkdir(exist_ok=True)
     base = repo_dir / "configs" / "efficientad" / "traffic" / "Base.yaml"
     (place / "linear_attention.yaml").write_text(TINY.format(base=base, data=data / "motorway"))
     monkeypatch.chdir(place)
     monkeypatch.setattr(bench, "CONFIGS", ".")
+    stacked = ["TIME_SPACE.LANE_LAYOUT", "stacked", "TIME_SPACE.LANES", "('1', '2')"]
+    monkeypatch.setattr(bench, "view_keys", lambda view: stacked)
     monkeypatch.setattr(event_records, "alarm_threshold", partial(alarm_threshold, least_hours=0.0))
     with narrow_networks():
-        assert bench.main(["--variant", variant, "--seed", "1", "--steps", "4", "--teacher", "random"]) is None
-    folder = next((place / "results" / "efficientad_traffic").glob(f"teacher_*/{variant}_seed1*"))
+        assert bench.main(["--variant", variant, *view, "--seed", "1", "--steps", "4", "--teacher", "random"]) is None
+    name = "-".join([variant, *view[1:]])
+    folder = next((place / "results" / "efficientad_traffic").glob(f"teacher_*/{name}_seed1*"))
     events, final = (json.loads((folder / f"{name}.json").read_text()) for name in ("events", "final"))
     assert len(events["events"]["found"]) == 2 and 0 <= events["metrics"]["recall"] <= 1
     if variant != "linear_attention":

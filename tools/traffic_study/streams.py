@@ -97,19 +97,26 @@ def read_events(root: Path, meta: pd.DataFrame) -> pd.DataFrame:
     return events.assign(density=[of_recording.get(name, float("nan")) for name in events["recording"]])
 
 
-def grid_of(recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S) -> WindowGrid:
+Lanes = Sequence[str] | None  # panels of stacked pictures, None of others
+
+
+def grid_of(
+    recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
+) -> WindowGrid:
     """Windows that cover all that is observed, as few side by side as do so."""
     low, high = recording.s_range
     room = high - low - renderer.stretch
     count = max(int(np.ceil(room / renderer.stretch - 1e-6)), 0)
     stride_s = room / count if count else None
-    return WindowGrid(renderer, stride, stride_s, recording.s_range, direction=1)
+    return WindowGrid(renderer, stride, stride_s, recording.s_range, direction=1, lanes=lanes)
 
 
-def windows_of(recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S) -> Iterator[Window]:
+def windows_of(
+    recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
+) -> Iterator[Window]:
     """The windows of a recording in order of time, with pictures."""
     table = Trajectories.from_parquet(recording.path)
-    for window in grid_of(recording, renderer, stride).over([table]):
+    for window in grid_of(recording, renderer, stride, lanes).over([table]):
         yield Window.drawn(window, renderer)
 
 
@@ -124,12 +131,12 @@ Scores = Callable[[Sequence[Window]], Iterable[float]]
 
 
 def score_streams(
-    recordings: Sequence[Recording], scores: Scores, renderer: TimeSpaceRenderer, batch: int = 16
+    recordings: Sequence[Recording], scores: Scores, renderer: TimeSpaceRenderer, batch: int = 16, lanes: Lanes = None
 ) -> pd.DataFrame:
     """Every window of the recordings with its score: columns of `alarms.WINDOW_COLUMNS`, scenario and density."""
     rows: list[tuple] = []
     for recording in track(recordings, len(recordings), "streams", every_s=30):
-        windows = windows_of(recording, renderer)
+        windows = windows_of(recording, renderer, lanes=lanes)
         while part := list(islice(windows, batch)):
             rows += [
                 (w.recording, w.t0, w.t1, w.s0, w.s1, float(score), recording.scenario, density(w))
@@ -139,7 +146,9 @@ def score_streams(
     return pd.DataFrame(rows, columns=names)
 
 
-def windows_by_name(root: Path, meta: pd.DataFrame, names: Sequence[str], renderer: TimeSpaceRenderer) -> list[Window]:
+def windows_by_name(
+    root: Path, meta: pd.DataFrame, names: Sequence[str], renderer: TimeSpaceRenderer, lanes: Lanes = None
+) -> list[Window]:
     """The windows of some pictures with their tables and drawings anew.
 
     Args:
@@ -158,6 +167,6 @@ def windows_by_name(root: Path, meta: pd.DataFrame, names: Sequence[str], render
         if row["recording"] not in tables:
             tables = {row["recording"]: Trajectories.from_parquet(root / TABLES / f"{row['recording']}.parquet")}
         near = tables[row["recording"]].between(row["t0"] - renderer.margin, row["t1"] + renderer.margin)
-        picture = renderer.render(near, row["t0"], row["s0"], 1)
+        picture = renderer.render(near, row["t0"], row["s0"], 1, lanes)
         windows.append(Window(row["recording"], row["t0"], row["t1"], row["s0"], row["s1"], near, picture))
     return windows

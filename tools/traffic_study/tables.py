@@ -4,6 +4,7 @@ python -m tools.bench_efficientad_traffic --table      results/efficientad_traff
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ LINEAR, RULES = "linear_attention", "rules"
 AIM = 0.95  # image AUROC
 NAMES = {"image_auroc": "image AUROC", "aupro": "AU-PRO"}
 RECALL = "event recall"
+VIEWS = {"overlay": "lanes over each other", "stacked": "a panel for each lane"}
+BLIND = (RULES, "isolation_forest")  # look at vehicles and not at pictures, so views do not matter
 # Rules learn nothing but their thresholds.
 LEARNED_BASELINES = [name for name in BASELINES if name != RULES]
 INTERVALS = (
@@ -52,9 +55,9 @@ def write_tables() -> Path:
     """Write results/efficientad_traffic/table.md and return its path."""
     entries = load_entries(BENCH)
     sections = [["# EfficientAD on time-space pictures of traffic", "", INTERVALS] if entries else ["No record yet."]]
-    for (teacher, steps), members in groups(entries).items():
+    for (teacher, steps, view), members in by_view(entries).items():
         variants = by_variant(members)
-        sections.append([f"## {teacher.replace('_', ' ')}, {steps} steps", "", describe(members)])
+        sections.append([f"## {teacher.replace('_', ' ')}, {steps} steps, {VIEWS[view]}", "", describe(members)])
         sections += [
             headline(variants),
             by_type(variants),
@@ -63,6 +66,31 @@ def write_tables() -> Path:
         ]
         sections += [recall_by(variants, "density"), delays(variants), in_words(variants)]
     return write_page(results_page(BENCH), sections)
+
+
+def by_view(entries: Sequence[Entry]) -> dict[tuple[str, int, str], list[Entry]]:
+    """Runs that may be compared: of a teacher, a number of steps and a view, which `variant` does not say any more."""
+    found: dict[tuple[str, int, str], list[Entry]] = {}
+    for (teacher, steps), members in groups(entries).items():
+        for view in VIEWS:
+            own = [plain for entry in members if (plain := in_view(entry, view)) is not None]
+            if any(map(sees, own)) or (view == "overlay" and not any(map(sees, members))):
+                found[teacher, steps, view] = own
+    return found
+
+
+def sees(entry: Entry) -> bool:
+    """Whether a run looks at pictures."""
+    return entry.variant.partition("+")[0] not in BLIND
+
+
+def in_view(entry: Entry, view: str) -> Entry | None:
+    """A run as one of a view, None if it is of another."""
+    name, plus, own = entry.variant.partition("+")
+    name, _, of = name.partition("-")
+    if sees(entry) and (of or "overlay") != view:
+        return None
+    return replace(entry, variant=name + plus + own)
 
 
 def records_of(entries: Sequence[Entry]) -> list[dict]:

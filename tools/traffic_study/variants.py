@@ -12,7 +12,7 @@ from efficientad.baselines import BASELINES, Baseline, Window
 from efficientad.image_scores import ImageScores
 from efficientad.map_files import score_file
 from efficientad.stream import score_with
-from efficientad.trajectories.render import TimeSpaceRenderer
+from efficientad.trajectories.config import window_grid_of
 from efficientad.window_events import read_meta
 from tools.anomaly_study.results import FINAL, dicts_of, record_test, train_and_test
 from tools.anomaly_study.runs import Run, run_name
@@ -28,7 +28,7 @@ from tools.traffic_study.streams import (
     windows_of,
 )
 
-RENDERER, META = TimeSpaceRenderer(), "meta.csv"
+META = "meta.csv"
 # Windows that baselines are fitted on, spread over the good streams of the part `fit`.
 FIT_WINDOWS = 800
 
@@ -38,7 +38,7 @@ def run_variant(run: Run) -> str:
 
     What has a record is left out.
     """
-    baseline = run.variant.partition("+")[0] in BASELINES
+    baseline = run.variant.partition("+")[0].partition("-")[0] in BASELINES
     name = run_name(run.teacher, run.variant, run.cfg.SEED, 0) if baseline else run.name
     done = [read_record(run.bench, f"{name}/{record}") is not None for record in (FINAL, EVENTS_RECORD)]
     if all(done):
@@ -64,23 +64,23 @@ def root_of(run: Run) -> Path:
 
 def fit(run: Run) -> Baseline:
     """A baseline on windows of the good streams `fit`, as many of each."""
-    recordings = read_streams(root_of(run), "fit")
+    recordings, view = read_streams(root_of(run), "fit"), window_grid_of(run.cfg)
     each = -(-FIT_WINDOWS // max(len(recordings), 1))
     windows: list[Window] = []
     for recording in recordings:
-        own = list(windows_of(recording, RENDERER))
+        own = list(windows_of(recording, view.renderer, lanes=view.lanes))
         chosen = np.unique(np.linspace(0, len(own) - 1, each).round().astype(int)) if own else []
         # Only their own rows: neighbours would be kept many times over.
         windows += [replace(own[i], table=own[i].inside()) for i in chosen]
-    return BASELINES[run.variant.partition("+")[0]](seed=run.cfg.SEED).fit(windows)
+    return BASELINES[run.variant.partition("+")[0].partition("-")[0]](seed=run.cfg.SEED).fit(windows)
 
 
 def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:
     """Test a baseline on the test windows and record it as models are; with maps if it has any."""
     start, root = time.perf_counter(), root_of(run)
     entries = dicts_of(run.cfg.DATASETS.TEST[0])
-    names = [picture_name(entry) for entry in entries]
-    windows = windows_by_name(root, read_meta(root / META), names, RENDERER)
+    names, view = [picture_name(entry) for entry in entries], window_grid_of(run.cfg)
+    windows = windows_by_name(root, read_meta(root / META), names, view.renderer, view.lanes)
     scores = baseline.scores(windows)
     images = [image_scores(baseline, *one) for one in zip(entries, windows, scores)]
     record_test(run, FINAL, images, None, False, start, folder, steps=0, fitted_on=f"{FIT_WINDOWS} windows of `fit`")
@@ -104,14 +104,14 @@ def picture_name(entry: dict) -> str:
 
 def judge(run: Run, folder: str, scores: Scores) -> None:
     """Score good streams and those with incidents, and record the events."""
-    start, root = time.perf_counter(), root_of(run)
+    start, root, view = time.perf_counter(), root_of(run), window_grid_of(run.cfg)
     parts: dict[str, pd.DataFrame] = {}
     recordings: dict[str, list[Recording]] = {part: read_streams(root, part) for part in ("calibrate", "test")}
     for part, own in recordings.items():
         path = scores_path(run.bench, folder, part)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            score_streams(own, scores, RENDERER).to_csv(path, index=False)
+            score_streams(own, scores, view.renderer, lanes=view.lanes).to_csv(path, index=False)
         parts[part] = pd.read_csv(path, dtype={"recording": str})
     events = read_events(root, read_meta(root / META))
     metrics, found = judge_streams(parts["calibrate"], recordings["calibrate"], parts["test"], events)
