@@ -68,19 +68,35 @@ def refer_loss(
     return torch.where(positive, miss * (1 + hard), false).sum() / number.clamp(min=1)
 
 
-def relation_loss(logits: Tensor, meant: Tensor, valid: Tensor, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Focal binary cross entropy over candidates.
+def relation_loss(
+    logits: Tensor, meant: Tensor, valid: Tensor, *, contrast: float = 0.5, gamma: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """How far the answers to N sentences are off: each candidate by itself, and all of a sentence against each other.
+
+    The first is (focal) binary cross entropy, mean over the candidates; the second the cross entropy of a softmax over
+    the candidates and "none" (logit 0) against equal shares for those that are meant, which teaches comparison faster.
 
     Args:
-        logits: (N, K), meant (N, K) bool, valid (N, K) candidates that count.
+        logits: (N, K), or (S, N, K) of S blocks, of which the mean is taken.
+        meant: (N, K) bool; valid: (N, K) candidates that count.
+        contrast: weight of the second part.
     Returns:
-        sum, and number of candidates that count, to divide by.
+        sum over the sentences that have candidates, and their number, to divide by.
     """
     logits = logits.float()
+    meant = meant & valid
     truth = meant.to(logits.dtype)
     miss = (torch.sigmoid(logits) - truth).abs()
-    each = miss**gamma * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    return torch.where(valid, each, torch.zeros_like(each)).sum(), valid.sum().to(logits.dtype)
+    each = miss**gamma * F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
+    alone = torch.where(valid, each, torch.zeros_like(each)).sum(-1) / valid.sum(-1).clamp(min=1)  # (..., N)
+    number = meant.sum(-1, keepdim=True)
+    share = torch.cat([(number == 0).to(truth.dtype), truth / number.clamp(min=1)], dim=-1)  # (N, 1 + K)
+    log_prob = F.pad(logits.masked_fill(~valid, -1e4), (1, 0)).log_softmax(-1)
+    surplus = number[:, 0].clamp(min=1).log()  # what equal shares cost at best
+    together = -(share * log_prob).sum(-1) - surplus
+    spoken = valid.any(-1)
+    losses = torch.where(spoken, alone + contrast * together, torch.zeros_like(alone))
+    return losses.sum(-1).mean(), spoken.sum().to(logits.dtype)
 
 
 def box_losses(

@@ -1,9 +1,9 @@
 """Which of the candidates a sentence means, by comparing them: order, number, nearness, what lies between what.
 
-Each layer lets every candidate read the words, then look at the other candidates in two ways: a mean over some of them
-(attention: "the bus" of "behind the bus"), and a number of some of them (a sum of gates: how many white cars are
-farther left; how many there are at all). What decides whom to look at is the candidate's state, which the words have
-shaped, against the other's state and against how the two lie to each other.
+Each block lets every candidate read the words and find how well it fits all of them, then look at the other candidates
+in two ways: a mean over some of them (attention: "the bus" of "behind the bus"), and a number of some of them (a sum of
+gates: how many white cars are farther left; how many there are at all). What decides whom to look at is the candidate's
+state, which the words have shaped, against the other's state and against how the two lie to each other.
 
 Letters: B images, N sentences, K candidates, T words, D width, H heads, F facts of a candidate, G facts of a pair.
 """
@@ -18,10 +18,10 @@ from d2ext.structures.cameras import Scene
 
 from .candidates import Candidates
 from .objects import upright_frame
+from .relation_blocks import RelationBlock
 
 NUM_PAIR_FACTS = 23
 NUM_OWN_FACTS = 27
-MAX_COUNT = 10
 
 
 @dataclass
@@ -113,86 +113,6 @@ def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box:
     return torch.stack(columns, dim=-1).clamp(-4.0, 4.0)
 
 
-def encode_count(count: Tensor) -> Tensor:
-    """(...,) numbers -> (..., MAX_COUNT + 2): hats over 0 to MAX_COUNT and beyond; "exactly three" is one of them."""
-    at = torch.arange(MAX_COUNT + 1, device=count.device, dtype=count.dtype)
-    hats = (1 - (count[..., None] - at).abs()).clamp(min=0)
-    return torch.cat([hats, (count[..., None] - MAX_COUNT).clamp(min=0, max=1)], dim=-1)
-
-
-class WordAttention(nn.Module):
-    """Each candidate reads the words."""
-
-    def __init__(self, dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(dim)
-        self.query, self.key_value, self.output = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-
-    def forward(self, state: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """state (N, K, D), words (N, T, D), mask (N, T) -> addition to the state."""
-        q = self.query(self.norm(state)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in self.key_value(words).chunk(2, dim=-1))
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
-        return self.output(read.transpose(1, 2).flatten(2))
-
-
-class Comparison(nn.Module):
-    """Each candidate looks at all: a mean over some and a number of some, H heads each.
-
-    The score of a pair is state against state, plus the pair's facts weighted by the looking candidate's state.
-    """
-
-    def __init__(self, dim: int, heads: int, pair_dim: int):
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(dim)
-        # Of both kinds of heads: query and key, weights of the facts, bias.
-        self.query, self.key = nn.Linear(dim, 2 * dim), nn.Linear(dim, 2 * dim)
-        self.fact_query = nn.Linear(dim, 2 * heads * pair_dim)
-        self.bias = nn.Linear(dim, 2 * heads)
-        self.member = nn.Linear(dim, heads)  # of a counted candidate, whoever counts
-        self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim + heads * pair_dim, dim)
-        self.count = nn.Linear(heads * (MAX_COUNT + 2), dim)
-
-    def forward(self, state: Tensor, pair: Tensor, valid: Tensor) -> Tensor:
-        """state (N, K, D), pair (N, K, K, E) facts, valid (N, K) -> addition to the state."""
-        x = self.norm(state)
-        query, key = (f(x).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2) for f in (self.query, self.key))
-        score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (N, 2H, K, K)
-        weight = self.fact_query(x).unflatten(-1, (2 * self.heads, -1))  # (N, K, 2H, E)
-        score = score + (weight @ pair.transpose(-1, -2)).transpose(1, 2) / pair.shape[-1] ** 0.5
-        score = score + self.bias(x).transpose(1, 2)[..., None]
-        look, gate = score.chunk(2, dim=1)  # (N, H, K, K)
-        there = valid[:, None, None]
-        look = look.masked_fill(~there, -1e4).softmax(-1)
-        value = self.value(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        seen = (look @ value).transpose(1, 2).flatten(2)
-        how = (look.transpose(1, 2) @ pair).flatten(2)  # (N, K, H E) where what is looked at lies
-        counted = torch.sigmoid(gate) * torch.sigmoid(self.member(x)).transpose(1, 2)[:, :, None] * there
-        number = encode_count(counted.sum(-1)).transpose(1, 2).flatten(2)  # (N, K, H (MAX_COUNT + 2))
-        return self.output(torch.cat([seen, how], dim=-1)) + self.count(number)
-
-
-class RelationBlock(nn.Module):
-    """Read the words, compare, think."""
-
-    def __init__(self, dim: int, heads: int, pair_dim: int, dropout: float):
-        super().__init__()
-        self.read, self.compare = WordAttention(dim, heads), Comparison(dim, heads, pair_dim)
-        self.norm = nn.LayerNorm(dim)
-        self.enter, self.leave = nn.Linear(dim, 4 * dim), nn.Linear(2 * dim, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, state: Tensor, pair: Tensor, valid: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """(N, K, D) -> the same."""
-        state = state + self.dropout(self.read(state, words, mask))
-        state = state + self.dropout(self.compare(state, pair, valid))
-        gate, value = self.enter(self.norm(state)).chunk(2, dim=-1)
-        return state + self.dropout(self.leave(F.silu(gate) * value))
-
-
 class RelationLayer(nn.Module):
     """Scores candidates by sentence; the order of the candidates plays no part.
 
@@ -227,7 +147,14 @@ class RelationLayer(nn.Module):
         nn.init.constant_(self.output.bias, -2.0)
 
     def forward(
-        self, facts: Facts, image_of: Tensor, class_probs: Tensor, features: Tensor, words: Tensor, mask: Tensor
+        self,
+        facts: Facts,
+        image_of: Tensor,
+        class_probs: Tensor,
+        features: Tensor,
+        words: Tensor,
+        mask: Tensor,
+        every_block: bool = False,
     ) -> Tensor:
         """Logits of the candidates of N sentences.
 
@@ -237,14 +164,19 @@ class RelationLayer(nn.Module):
             class_probs: (B, K, C).
             features: (N, K, in_dim) fused map at the cells of the candidates.
             words: (N, T, in_dim), mask (N, T) True for words.
+            every_block: what each block would say, for training: all of them learn faster than the last alone.
         Returns:
-            (N, K) logits; those of padding mean nothing.
+            (N, K) logits, with `every_block` (S, N, K) of S blocks, the last of which answers; those of padding mean
+            nothing.
         """
         own = self.own(torch.cat([facts.own, class_probs.float()], dim=-1))
         pair = self.pair(facts.pair)[image_of]
         valid = facts.valid[image_of]
         words, mask = self.words(words), mask | ~mask.any(1, keepdim=True)  # a sentence without words reads its padding
         state = self.enter(own[image_of] + self.feature(features))
+        states = []
         for block in self.blocks:
             state = block(state, pair, valid, words, mask)
-        return self.output(self.leave(state))[..., 0]
+            states.append(state)
+        said = torch.stack(states) if every_block else state
+        return self.output(self.leave(said))[..., 0]

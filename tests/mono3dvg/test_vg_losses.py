@@ -53,15 +53,37 @@ def test_referral_prefers_the_object_that_is_meant():
     assert refer_loss(logits, near, overlap, number) > 5
 
 
-def test_relation_loss_counts_candidates_that_are_there():
-    logits = torch.tensor([[2.0, -1.0, 50.0]], requires_grad=True)
-    total, number = relation_loss(
-        logits, torch.tensor([[True, False, False]]), torch.tensor([[True, True, False]]), 0.0
-    )
-    wanted = math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))
-    assert total.item() == pytest.approx(wanted, rel=1e-5) and number == 2
+def test_relation_loss_against_a_loop():
+    torch.manual_seed(0)
+    logits, valid = torch.randn(2, 4, 5), torch.rand(4, 5) > 0.3
+    meant = torch.rand(4, 5) > 0.5
+    meant[1], valid[3] = False, False
+    wanted = 0.0
+    for block in logits:
+        for row, there, true in zip(block, valid, meant):
+            if not there.any():
+                continue
+            row, true = row[there], true[there]
+            alone = torch.where(true, -row.sigmoid().log(), -(-row).sigmoid().log()).mean()
+            among = torch.cat([torch.zeros(1), row]).log_softmax(0)
+            picked = among[1:][true] if true.any() else among[:1]
+            wanted += alone + 0.5 * (-picked.mean() - math.log(len(picked)))
+    total, number = relation_loss(logits, meant, valid)
+    assert total.item() == pytest.approx(wanted.item() / 2, rel=1e-5) and number == 3
+
+
+def test_relation_loss_is_zero_for_right_answers_and_ignores_what_does_not_count():
+    meant = torch.tensor([[True, True, False, False], [False] * 4])
+    valid = torch.tensor([[True, True, True, False]] * 2)
+    logits = torch.where(meant, 30.0, -30.0)
+    logits[:, 3] = 50.0
+    logits.requires_grad_()
+    total, number = relation_loss(logits, meant, valid)
+    assert total.abs() < 1e-5 and number == 2
     total.backward()
-    assert logits.grad[0, 2] == 0
+    assert (logits.grad[:, 3] == 0).all()
+    nothing, none = relation_loss(logits, meant, torch.zeros_like(valid))
+    assert nothing == 0 and none == 0
 
 
 @pytest.mark.parametrize("ground", [True, False])

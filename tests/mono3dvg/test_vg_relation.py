@@ -6,7 +6,8 @@ import torch
 from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, scene_of
 
 from mono3dvg.candidates import from_objects
-from mono3dvg.relation import MAX_COUNT, RelationLayer, describe, encode_count
+from mono3dvg.relation import RelationLayer, describe
+from mono3dvg.relation_blocks import MAX_COUNT, encode_count
 
 DIM = 24
 
