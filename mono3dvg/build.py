@@ -101,13 +101,20 @@ def build_text_encoder(cfg: CfgNode) -> nn.Module:
         tokenizer=text.TOKENIZER,
     )
     if text.ENCODER == SCRATCH and not text.TOKENIZER:
-        try:
-            records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
-        except (FileNotFoundError, KeyError) as error:
-            logger.info("No training sentences to learn a tokenizer from (%s): the checkpoint's is taken", error)
-            return encoder
-        encoder.learn_tokenizer(e["text"] for record in records for e in record.get("expressions", ()))
+        sentences = training_sentences(cfg)
+        if sentences:
+            encoder.learn_tokenizer(sentences)
     return encoder
+
+
+def training_sentences(cfg: CfgNode) -> list[str]:
+    """All sentences of DATASETS.TRAIN; none where the data is not on this machine."""
+    try:
+        records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
+    except (FileNotFoundError, KeyError) as error:
+        logger.info("No training sentences to learn a tokenizer from (%s): the checkpoint's is taken", error)
+        return []
+    return [e["text"] for record in records for e in record.get("expressions", ())]
 
 
 def scan_options(node: CfgNode) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if not __package__:  # started as a file, from a checkout that is not installed
 BENCHMARKS = {
     "diffusion_det": "tools.benchmarks.diffusion_det:main",
     "efficientad": "tools.benchmarks.efficientad:main",
+    "mono3dvg": "tools.benchmarks.mono3dvg:main",
 }
 
 
