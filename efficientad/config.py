@@ -32,10 +32,9 @@ MODEL = {
     # Teacher to train with: a .pth of nelson1425 or anomalib, or of `make teacher`. "random" trains against random
     # features. A checkpoint in MODEL.WEIGHTS brings its own teacher along.
     "TEACHER": "",
-    "HARD_QUANTILE": 0.999,  # the student learns from the distances above this quantile
-    # Share of the training over which that quantile rises from 0, where all distances count. 0: from the first step on
-    # as published, which takes thousands of steps to find out what features are like at all. For short trainings.
-    "HARD_QUANTILE_RAMP": 0.0,
+    # The student learns from the distances above this quantile: the largest thousandth, as published. 0, from all, is
+    # for short trainings: a thousandth takes thousands of steps to tell what features are like at all.
+    "HARD_QUANTILE": 0.999,
     # Folder of pictures of anything else (searched in depth), on which the student is to stay silent; "" is none.
     "PENALTY_IMAGES": "",
     # The autoencoder's picture: one of these, by a factor drawn from the range.
@@ -153,8 +152,6 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "DROPOUT", node.DROPOUT, "choose from 0 up to but not including 1")
     if not 0 <= node.HARD_QUANTILE < 1:
         wrong(name + "HARD_QUANTILE", node.HARD_QUANTILE, "choose from 0 up to but not including 1")
-    if not 0 <= node.HARD_QUANTILE_RAMP <= 1:
-        wrong(name + "HARD_QUANTILE_RAMP", node.HARD_QUANTILE_RAMP, "choose a share of the training from 0 to 1")
     low, high = (*node.CALIBRATION.QUANTILES, 0, 0)[:2]
     if len(node.CALIBRATION.QUANTILES) != 2 or not 0 < low < high < 1:
         wrong(name + "CALIBRATION.QUANTILES", node.CALIBRATION.QUANTILES, "two rising numbers between 0 and 1")

@@ -111,9 +111,8 @@ class EfficientAD(nn.Module):
     def training_hooks(self, cfg) -> list:
         """What the Trainer does for this model beside its steps: teacher, statistics, calibration."""
         from .calibrate import Calibration
-        from .ramp import HardQuantileRamp
 
-        return [Calibration(cfg), *([HardQuantileRamp(cfg)] if cfg.MODEL.EFFICIENT_AD.HARD_QUANTILE_RAMP else [])]
+        return [Calibration(cfg)]
 
     @property
     def device(self) -> torch.device:

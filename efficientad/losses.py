@@ -43,18 +43,6 @@ def upper_quantile(values: Tensor, quantile: float) -> Tensor:
     return torch.lerp(low, high, rank - below)
 
 
-def ramped_quantile(quantile: float, progress: float) -> float:
-    """Quantile of the hard-feature loss on the way to the one that is meant.
-
-    The share of the distances that is learned from falls geometrically, from all of them to 1 - quantile.
-
-    Args:
-        quantile: at the end of the way.
-        progress: how far on it, from 0; beyond 1 it is over.
-    """
-    return 1 - (1 - quantile) ** min(progress, 1.0)
-
-
 def student_teacher_loss(teacher: Tensor, student: Tensor, quantile: float = 0.999) -> Tensor:
     """Hard-feature loss between normalised teacher and student features (B, C, h, w)."""
     return hard_feature_loss((teacher.float() - student.float()).square(), quantile)

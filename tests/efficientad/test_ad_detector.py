@@ -263,7 +263,6 @@ def test_puad_adds_the_distance_of_mean_features():
         ("MODEL.EFFICIENT_AD.ATTENTION_HEADS", 3, "must divide"),
         ("MODEL.EFFICIENT_AD.DROPOUT", 1.0, "below|not including"),
         ("MODEL.EFFICIENT_AD.HARD_QUANTILE", 1.0, "not including 1"),
-        ("MODEL.EFFICIENT_AD.HARD_QUANTILE_RAMP", 1.5, "share of the training from 0 to 1"),
         ("MODEL.EFFICIENT_AD.CALIBRATION.QUANTILES", (0.9,), "two rising"),
         ("MODEL.EFFICIENT_AD.CALIBRATION.METHOD", "hist", "histogram"),
         ("MODEL.EFFICIENT_AD.CALIBRATION.FALSE_POSITIVE_RATE", 0.0, "between 0 and 1"),

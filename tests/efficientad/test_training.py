@@ -74,11 +74,9 @@ def test_averaged_weights_are_calibrated_for_themselves(category, tmp_path):
     assert evaluate(cfg)["anomaly"] == pytest.approx(results["anomaly"], nan_ok=True)
 
 
-@pytest.mark.parametrize("ramp", [0.0, 0.75])
-def test_resumed_training_ends_like_one_that_was_not_interrupted(category, tmp_path, ramp):
-    keys = ("MODEL.EFFICIENT_AD.HARD_QUANTILE_RAMP", ramp)
-    whole, _ = train(run_cfg(category, tmp_path / "whole", *keys))
-    cfg = run_cfg(category, tmp_path / "parts", "TEST.EVAL_PERIOD", 1, *keys)
+def test_resumed_training_ends_like_one_that_was_not_interrupted(category, tmp_path):
+    whole, _ = train(run_cfg(category, tmp_path / "whole"))
+    cfg = run_cfg(category, tmp_path / "parts", "TEST.EVAL_PERIOD", 1)
     trainer = start(cfg)
     trainer.register_hooks([stop_after(2)])
     with pytest.raises(KeyboardInterrupt):
@@ -86,15 +84,6 @@ def test_resumed_training_ends_like_one_that_was_not_interrupted(category, tmp_p
     resumed, _ = train(cfg, resume=True)
     ours, theirs = whole.bare_model.state_dict(), resumed.bare_model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_the_hard_quantile_rises_over_its_share_of_the_steps(category, tmp_path):
-    trainer = start(run_cfg(category, tmp_path, "MODEL.EFFICIENT_AD.HARD_QUANTILE_RAMP", 0.75))
-    seen = []
-    hook = CallbackHook(after_step=lambda trainer: seen.append(trainer.bare_model.networks.hard_quantile))
-    trainer.register_hooks([hook])
-    trainer.train()
-    assert seen == pytest.approx([0.0, 0.9, 0.99, 0.999])
 
 
 def test_between_calibrations_the_model_counts_as_uncalibrated(category, tmp_path):
