@@ -2,15 +2,20 @@
 
 from efficientad.trajectories.readers import open_trajectories
 from tools.benchmarks import trajectories as bench
+from tools.records import read_record
 
 
-def test_file_and_both_parts(tmp_path, capsys):
+def test_file_and_both_parts(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "fcd.xml"
     bench.write_fcd(path, 60_000, 12)
     source = open_trajectories(path)
     table = source.table()
     assert source.problems.counts == {} and path.stat().st_size >= 60_000
     assert (table.frame["speed"] == 20).all() and table.lanes() == ["0", "1", "2"]
-    assert bench.main(["--gb", "0.00005", "--windows", "1", "--workers", "1", "--folder", str(tmp_path)]) == 0
+    assert bench.main(["--gb", "0.00005", "--windows", "1", "--workers", "1", "--folder", ".", "--record", "t"]) == 0
     said = capsys.readouterr().out
     assert "rows/s, peak" in said and "stacked: " in said and "windows/s in 1 processes" in said
+    metrics = read_record("benchmark", "t")["metrics"]
+    assert metrics["read"]["rows"] >= 100 and metrics["read"]["peak_mb"] > 10
+    assert all(metrics[layout]["windows_per_processor_second"] > 0 for layout in ("overlay", "stacked", "per_lane"))

@@ -1,9 +1,11 @@
 """Time-space pictures a second, and what reading floating-car data of any size costs.
 
     python -m tools.benchmarks.trajectories [--gb 2] [--vehicles 100] [--windows 400] [--workers 2] [--folder DIR]
+        [--record NAME]
 
 Writes a file of SUMO's FCD (three lanes, 10 Hz) of so many GB, reads it in a process of its own as a stream and prints
 rows a second and the peak of memory; then draws windows of dense traffic in some processes at once. --gb 0 only draws.
+Seconds of processor do not depend on what else the machine does. --record keeps results/benchmark/NAME.json.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from d2ext.utils.jobs import run_jobs
 from d2ext.utils.progress import format_progress
 from efficientad.trajectories.render import LAYOUTS, TimeSpaceRenderer
 from efficientad.trajectories.table import Trajectories
+from tools.records import write_record
 
 # Rows, processor seconds and peak of memory in MB of a process that only reads.
 CHILD = (
@@ -55,16 +58,18 @@ def write_fcd(path: Path, size: float, vehicles: int) -> None:
         file.write("</fcd-export>\n")
 
 
-def read_stream(path: Path) -> str:
-    """What reading the file costs, as a line."""
+def read_stream(path: Path) -> dict[str, float]:
+    """What reading the file costs."""
     start = time.monotonic()
     result = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True)
     rows, processor, peak = map(float, result.stdout.split()[-3:])
-    seconds = time.monotonic() - start
-    return (
-        f"{path.stat().st_size / 1e9:.2f} GB, {rows:.0f} rows: {seconds:.0f} s ({processor:.0f} s of processor), "
-        f"{rows / seconds:.0f} rows/s, peak {peak:.0f} MB"
-    )
+    return {
+        "gb": path.stat().st_size / 1e9,
+        "rows": rows,
+        "seconds": time.monotonic() - start,
+        "processor_seconds": processor,
+        "peak_mb": peak,
+    }
 
 
 def dense_traffic(seconds: float = 60.0) -> Trajectories:
@@ -81,15 +86,15 @@ def dense_traffic(seconds: float = 60.0) -> Trajectories:
     return Trajectories.from_frame(pd.concat(tracks))
 
 
-def draw_windows(job: tuple[str, int]) -> float:
-    """Windows a second of a lane layout, of so many that are drawn."""
+def draw_windows(job: tuple[str, int]) -> tuple[float, float]:
+    """Windows of a lane layout a second, and a second of processor, of so many that are drawn."""
     layout, count = job
     table, renderer = dense_traffic(), TimeSpaceRenderer(lane_layout=layout)
     lanes = ["0"] if layout == "per_lane" else ["0", "1", "2"]
-    start = time.monotonic()
+    start, processor = time.monotonic(), time.process_time()
     for i in range(count):
         renderer.render(table, 3 + 0.05 * (i % 600), 0, lanes=lanes)
-    return count / (time.monotonic() - start)
+    return count / (time.monotonic() - start), count / (time.process_time() - processor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,15 +105,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--windows", type=int, default=400, help="to draw in each layout and process (default 400)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default 2)")
     parser.add_argument("--folder", type=Path, help="for the FCD file; a temporary one if not given")
+    parser.add_argument("--record", metavar="NAME", help="keep the figures as results/benchmark/NAME.json")
     args = parser.parse_args(argv)
+    begin, metrics = time.perf_counter(), {}
     if args.gb > 0:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             path = Path(folder) / "fcd.xml"
             write_fcd(path, args.gb * 1e9, args.vehicles)
-            print(read_stream(path), flush=True)
+            metrics["read"] = read = read_stream(path)
+        print(
+            f"{read['gb']:.2f} GB, {read['rows']:.0f} rows: {read['seconds']:.0f} s ({read['processor_seconds']:.0f} s "
+            f"of processor), {read['rows'] / read['seconds']:.0f} rows/s, peak {read['peak_mb']:.0f} MB",
+            flush=True,
+        )
     for layout in LAYOUTS:
-        rates = list(run_jobs(draw_windows, [(layout, args.windows)] * max(args.workers, 1), args.workers, chunk=1))
-        print(f"{layout}: {sum(rates):.0f} windows/s in {len(rates)} processes", flush=True)
+        jobs = [(layout, args.windows)] * max(args.workers, 1)
+        rates, of_processor = map(sum, zip(*run_jobs(draw_windows, jobs, args.workers, chunk=1)))
+        metrics[layout] = {"windows_per_second": rates, "windows_per_processor_second": of_processor / len(jobs)}
+        print(
+            f"{layout}: {rates:.0f} windows/s in {len(jobs)} processes, {of_processor / len(jobs):.0f} a second of "
+            "processor",
+            flush=True,
+        )
+    if args.record:
+        keys = {"gb": args.gb, "vehicles": args.vehicles, "windows": args.windows, "workers": args.workers}
+        command = " ".join(["python -m tools.benchmarks.trajectories", *(f"--{k} {v:g}" for k, v in keys.items())])
+        seconds = time.perf_counter() - begin
+        write_record("benchmark", args.record, metrics=metrics, command=command, config=keys, seed=0, seconds=seconds)
     return 0
 
 
