@@ -1,7 +1,6 @@
 """The registered meta-architecture: images and sentences in, losses or the boxes that are meant out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,50 +15,16 @@ from d2ext.structures.cameras import Cameras, Grounds, Scene
 
 from .build import build_parts
 from .candidates import Candidates, covered_cells, decode, from_objects, match_objects
-from .head import RawMaps, final_scores
+from .head import final_scores
 from .inputs import NOTHING_SAID, camera_list, objects_of, place_of, sentences_of
 from .losses import box_losses, refer_loss, relation_loss
-from .neck import Fused
 from .objects import Objects
 from .query_head import RawQueries, query_losses
 from .query_head import decode as decode_queries
 from .relation import Facts, describe
+from .seen import Heard, Seen, words_of
 from .state import ModelState
 from .targets import dense_targets, refer_targets, relation_targets
-from .words import Words
-
-
-@dataclass
-class Seen:
-    """B images after everything that does not depend on sentences: maps of the backbone, fine to coarse, detections as
-    maps (None with queries), camera and ground, sizes (height, width) without padding."""
-
-    maps: list[Tensor]
-    raw: RawMaps | None
-    scene: Scene
-    sizes: list[tuple[int, int]]
-
-    @property
-    def map_hw(self) -> tuple[int, int]:
-        return tuple(self.maps[0].shape[-2:])
-
-    @property
-    def device(self) -> torch.device:
-        return self.maps[0].device
-
-    def sizes_hw(self) -> Tensor:
-        """(B, 2) of `sizes`."""
-        return torch.tensor(self.sizes, dtype=torch.float32, device=self.device)
-
-
-@dataclass
-class Heard:
-    """N sentences over their images: fused maps, words, referral logits (N, Hf, Wf) (None with queries)."""
-
-    fused: Fused
-    words: Words
-    refer: Tensor | None
-    image_of: Tensor
 
 
 @META_ARCH_REGISTRY.register()
@@ -360,16 +325,6 @@ class Mono3DVG(nn.Module):
             for row, (image, _) in zip(sure, asked):
                 found[image].append(row[: len(objects[image])])
         return found
-
-
-def words_of(words: Words, n: int) -> dict[str, Any]:
-    """Of sentence `n` words, spans and relevance, as lists."""
-    relevance = words.relevances()
-    return {
-        "words": words.tokens[n],
-        "spans": words.spans[n],
-        "relevance": relevance[n] if relevance is not None else [1.0] * len(words.tokens[n]),
-    }
 
 
 def mean_over_processes(counts: Tensor) -> Tensor:
