@@ -4,7 +4,7 @@ python -m tools.bench_efficientad_loco --variant linear_attention-64 --seed 1   
 python -m tools.bench_efficientad_loco --table                                    the tables of all records
 
 A variant is AUTOENCODER-BOTTLENECK; 0 is no bottleneck, conv-64 the published autoencoder. The data is
-toy_loco/fastener_kit (datasets/README.md), or --data with the folder fastener_kit. The networks are narrow, and 250
+toy_loco/fastener_kit (datasets/README.md), or --data with the folder fastener_kit. The networks are narrow, and 150
 steps are far from convergence: the runs compare variants at equal steps and say nothing of what each reaches. An
 interrupted run goes on where it was.
 Records go to results/efficientad_loco/.
@@ -26,7 +26,7 @@ CONFIGS = "configs/efficientad/toy_loco"
 BOTTLENECKS = (64, 256, 0)
 VARIANTS = [f"{kind}-{size}" for size in BOTTLENECKS for kind in AUTOENCODERS]
 TEACHER = "output/efficientad/toy_loco_teacher/model_final.pth"
-STEPS = 250
+STEPS = 150
 
 
 def open_study(args: argparse.Namespace) -> Run:
