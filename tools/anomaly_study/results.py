@@ -30,7 +30,7 @@ from tools.anomaly_study.runs import Run, train
 from tools.records import read_record, record_path, write_record
 
 FINAL = "final"
-# What is tested beside float32. A processor that has to emulate bfloat16 takes ten times as long with it as with 8 bits.
+# Tested beside float32. Not bfloat16: a processor that has to emulate it takes ten times as long as with 8 bits.
 NARROWER = ("int8",)
 logger = logging.getLogger("d2ext.bench")
 
