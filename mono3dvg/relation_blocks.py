@@ -62,7 +62,9 @@ class WordMatch(nn.Module):
 class Comparison(nn.Module):
     """Each candidate looks at all: a mean over some and a number of some, H heads each.
 
-    The score of a pair is state against state, plus the pair's facts weighted by the looking candidate's state.
+    The score of a pair is state against state, plus the pair's facts, plus which of the two has more of a quantity that
+    is read off their states (the distance to a third one that an earlier block found), both weighted by the state of
+    the candidate that looks.
     """
 
     def __init__(self, dim: int, heads: int, pair_dim: int):
@@ -73,6 +75,7 @@ class Comparison(nn.Module):
         self.query, self.key = nn.Linear(dim, 2 * dim), nn.Linear(dim, 2 * dim)
         self.fact_query = nn.Linear(dim, 2 * heads * pair_dim)
         self.bias = nn.Linear(dim, 2 * heads)
+        self.quantity, self.order = nn.Linear(dim, 2 * heads), nn.Linear(dim, 2 * heads)
         self.member = nn.Linear(dim, heads)  # of a counted candidate, whoever counts
         self.value = nn.Linear(dim, dim)
         self.output = nn.Linear(dim + heads * pair_dim, dim)
@@ -85,7 +88,9 @@ class Comparison(nn.Module):
         score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (N, 2H, K, K)
         weight = self.fact_query(x).unflatten(-1, (2 * self.heads, -1))  # (N, K, 2H, E)
         score = score + (weight @ pair.transpose(-1, -2)).transpose(1, 2) / pair.shape[-1] ** 0.5
-        score = score + self.bias(x).transpose(1, 2)[..., None]
+        quantity = 4 * self.quantity(x).transpose(1, 2)
+        more = torch.tanh(quantity[:, :, None] - quantity[..., None])  # of the one looked at, (N, 2H, K, K)
+        score = score + self.bias(x).transpose(1, 2)[..., None] + self.order(x).transpose(1, 2)[..., None] * more
         look, gate = score.chunk(2, dim=1)  # (N, H, K, K)
         there = valid[:, None, None]
         look = look.masked_fill(~there, -1e4).softmax(-1)
