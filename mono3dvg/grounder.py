@@ -168,16 +168,18 @@ class Mono3DVG(nn.Module):
         """Geometry of the candidates, once for all sentences."""
         return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame)
 
-    def compare(self, heard: Heard, candidates: Candidates, facts: Facts) -> Tensor:
-        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences."""
+    def compare(self, heard: Heard, candidates: Candidates, facts: Facts, every_block: bool = False) -> Tensor:
+        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences.
+
+        With `every_block` (S, N, K) of the S blocks of the relation layer, to learn from.
+        """
         cells = candidates.cells[heard.image_of]
         if self.relation is None:
             return heard.refer.flatten(1).gather(1, cells)
         where = cells[:, None].expand(-1, heard.fused.map.shape[1], -1)
         features = heard.fused.map.flatten(2).gather(2, where).transpose(1, 2)  # (N, K, D)
-        return self.relation(
-            facts, heard.image_of, candidates.class_probs, features, heard.fused.words, heard.words.mask
-        )
+        words, mask = heard.fused.words, heard.words.mask
+        return self.relation(facts, heard.image_of, candidates.class_probs, features, words, mask, every_block)
 
     # --- training ---
 
@@ -207,7 +209,7 @@ class Mono3DVG(nn.Module):
             return losses
         for name, (candidates, matched) in self._candidate_sets(seen, objects).items():
             counts = (candidates.valid & (matched >= -1))[image_of] & teaches
-            logits = self.compare(heard, candidates, self.describe(candidates, seen))
+            logits = self.compare(heard, candidates, self.describe(candidates, seen), every_block=True)
             total, number = relation_loss(logits, relation_targets(matched, meant, image_of), counts)
             losses[name] = total / mean_over_processes(number).clamp(min=1)
         return losses

@@ -78,7 +78,7 @@ def test_batches_of_any_kind_train(build, batch, variant):
         sum(losses.values()).backward()
         assert all(torch.isfinite(v) for v in losses.values())
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
-    assert float(model([silent]).get("loss_refer")) == 0
+    assert model([silent])["loss_refer"].item() == 0
 
 
 @pytest.mark.parametrize("variant", ["joint", "query", "no_relation"])
