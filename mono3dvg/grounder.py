@@ -15,7 +15,7 @@ from d2ext.structures.cameras import Cameras, Grounds, Scene
 
 from .build import build_parts
 from .candidates import Candidates, covered_cells, decode, from_objects, match_objects
-from .head import final_scores
+from .head import final_scores, gather_cells
 from .inputs import NOTHING_SAID, camera_list, objects_of, place_of, sentences_of
 from .losses import box_losses, refer_loss, relation_loss
 from .objects import Objects
@@ -176,8 +176,8 @@ class Mono3DVG(nn.Module):
         cells = candidates.cells[heard.image_of]
         if self.relation is None:
             return heard.refer.flatten(1).gather(1, cells)
-        where = cells[:, None].expand(-1, heard.fused.map.shape[1], -1)
-        features = heard.fused.map.flatten(2).gather(2, where).transpose(1, 2)  # (N, K, D)
+        sentence = torch.arange(len(cells), device=cells.device)[:, None].expand_as(cells)
+        features = gather_cells(heard.fused.map, sentence.flatten(), cells.flatten()).unflatten(0, cells.shape)
         words, mask = heard.fused.words, heard.words.mask
         return self.relation(facts, heard.image_of, candidates.class_probs, features, words, mask, every_block)
 

@@ -27,7 +27,9 @@ class RawMaps:
 
 def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
     """(B, R, Hf, Wf) at cells (P,) of images (P,) -> (P, R)."""
-    return maps.flatten(2)[image, :, cells]
+    # Whole rows of one table: their gradient is added row by row, many times faster than number by number.
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])  # (B * Hf * Wf, R)
+    return rows.index_select(0, image * maps.shape[2] * maps.shape[3] + cells)
 
 
 class ChannelNorm(nn.Module):
