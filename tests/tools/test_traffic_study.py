@@ -147,6 +147,7 @@ def test_variants_from_end_to_end(data, monkeypatch, repo_dir, words):
     (place / "linear_attention.yaml").write_text(TINY.format(base=base, data=data / "motorway"))
     monkeypatch.chdir(place)
     monkeypatch.setattr(bench, "CONFIGS", ".")
+    monkeypatch.setattr("efficientad.relative_scores.LEAST", 1)
     stacked = ["TIME_SPACE.LANE_LAYOUT", "stacked", "TIME_SPACE.LANES", "('1', '2')"]
     monkeypatch.setattr(bench, "view_keys", lambda view: stacked)
     monkeypatch.setattr(event_records, "alarm_threshold", partial(alarm_threshold, least_hours=0.0))
@@ -158,9 +159,17 @@ def test_variants_from_end_to_end(data, monkeypatch, repo_dir, words):
     assert len(events["events"]["found"]) == 2 and 0 <= events["metrics"]["recall"] <= 1
     if variant != "linear_attention":
         assert events["metrics"]["recall"] == 1 and final["metrics"]["image_auroc"] == 1
+    # All windows have one density, so that nothing changes but the scale of the scores.
+    relative, relative_events = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("final_relative", "events_relative")
+    )
+    for key in ("image_auroc", "image_auroc_by_type"):
+        assert relative["metrics"][key] == final["metrics"][key]
+    assert relative_events["metrics"]["calibration"]["hours"] == events["metrics"]["calibration"]["hours"]
     assert (final["metrics"]["aupro"] is None) == (variant == "rules")
     page = (place / "results" / "efficientad_traffic" / "table.md").read_text()
     assert "| kinematic rules |" in page and "Event recall by type" in page
+    assert "scores as they are" in page and "scores relative to good traffic of the same density" in page
     if variant == "linear_attention":
         assert "better than every learned baseline" in page and "Simple rules find more events of" in page
         check_stream(data, next((place / "output").glob("**/model_final.pth")), place)

@@ -14,10 +14,13 @@ from d2ext.evaluation.results import plain
 from efficientad.alarms import alarm_threshold
 from efficientad.events import check_events, evaluate_events, find_events
 from efficientad.intervals import draw_weights, percentile_interval
+from tools.anomaly_study.results import FINAL
 from tools.records import read_record, write_record
 from tools.traffic_study.streams import Recording
 
 EVENTS_RECORD = "events"
+# A test, and events, by scores relative to good traffic of the same density.
+RELATIVE, RELATIVE_EVENTS = f"{FINAL}_relative", f"{EVENTS_RECORD}_relative"
 RATE = 1.0  # false alarms an hour
 DRAWS, DRAW_SEED = 1000, 0
 
@@ -45,11 +48,12 @@ def record_events(bench: str, name: str, metrics: dict, found: pd.DataFrame, sta
     """Keep them: the figures, and for comparisons what was found of each event.
 
     Args:
+        name: of the run and the record, "RUN/events".
         about: command, config, seed and further entries.
     """
     order = found.sort_values(["recording", "onset"], kind="stable")
     write_record(
-        bench, f"{name}/{EVENTS_RECORD}", metrics=plain(metrics, "metrics"), seconds=time.perf_counter() - start,
+        bench, name, metrics=plain(metrics, "metrics"), seconds=time.perf_counter() - start,
         events={
             "recording": [str(value) for value in order["recording"]],
             "kind": [str(value) for value in order["kind"]],
@@ -59,9 +63,9 @@ def record_events(bench: str, name: str, metrics: dict, found: pd.DataFrame, sta
     )  # fmt: skip
 
 
-def read_events_record(bench: str, name: str) -> dict | None:
-    """The record of a run's events, or None."""
-    return read_record(bench, f"{name}/{EVENTS_RECORD}")
+def read_events_record(bench: str, name: str, test: str = FINAL) -> dict | None:
+    """The record of a run's events by the scores of a test, FINAL or RELATIVE, or None."""
+    return read_record(bench, f"{name}/{RELATIVE_EVENTS if test == RELATIVE else EVENTS_RECORD}")
 
 
 def recall_difference(a: Sequence[dict], b: Sequence[dict]) -> tuple[float, list[float]]:

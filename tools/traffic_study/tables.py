@@ -25,7 +25,7 @@ from tools.anomaly_study.tables import (
     span,
 )
 from tools.markdown import table, write_page
-from tools.traffic_study.event_records import RATE, read_events_record, recall_difference
+from tools.traffic_study.event_records import RATE, RELATIVE, read_events_record, recall_difference
 
 BENCH = "efficientad_traffic"
 LINEAR, RULES = "linear_attention", "rules"
@@ -56,15 +56,12 @@ def write_tables() -> Path:
     entries = load_entries(BENCH)
     sections = [["# EfficientAD on time-space pictures of traffic", "", INTERVALS] if entries else ["No record yet."]]
     for (teacher, steps, view), members in by_view(entries).items():
-        variants = by_variant(members)
-        sections.append([f"## {teacher.replace('_', ' ')}, {steps} steps, {VIEWS[view]}", "", describe(members)])
-        sections += [
-            headline(variants),
-            by_type(variants),
-            recall_by(variants, "kind"),
-            recall_by(variants, "severity"),
-        ]
-        sections += [recall_by(variants, "density"), delays(variants), in_words(variants)]
+        title = f"## {teacher.replace('_', ' ')}, {steps} steps, {VIEWS[view]}"
+        for words, own in scorings(members).items():
+            variants = by_variant(own)
+            sections += [[f"{title}, {words}", "", describe(own)], headline(variants), by_type(variants)]
+            sections += [recall_by(variants, stratum) for stratum in ("kind", "severity", "density")]
+            sections += [delays(variants), in_words(variants)]
     return write_page(results_page(BENCH), sections)
 
 
@@ -76,6 +73,15 @@ def by_view(entries: Sequence[Entry]) -> dict[tuple[str, int, str], list[Entry]]
             own = [plain for entry in members if (plain := in_view(entry, view)) is not None]
             if any(map(sees, own)) or (view == "overlay" and not any(map(sees, members))):
                 found[teacher, steps, view] = own
+    return found
+
+
+def scorings(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The same runs by their scores as they are, and by those relative to good traffic of the same density."""
+    relative = [replace(entry, test=RELATIVE) for entry in entries]
+    found = {"scores as they are": list(entries)}
+    if own := [entry for entry in relative if entry.record is not None]:
+        found["scores relative to good traffic of the same density"] = own
     return found
 
 
@@ -95,7 +101,7 @@ def in_view(entry: Entry, view: str) -> Entry | None:
 
 def records_of(entries: Sequence[Entry]) -> list[dict]:
     """Records of events of the seeds of a variant."""
-    found = [read_events_record(BENCH, entry.name) for entry in entries]
+    found = [read_events_record(BENCH, entry.name, entry.test) for entry in entries]
     return [record for record in found if record is not None]
 
 

@@ -9,15 +9,25 @@ import pandas as pd
 
 from d2ext.engine.predictor import Predictor
 from efficientad.baselines import BASELINES, Baseline, Window
+from efficientad.dataset import split_name
 from efficientad.image_scores import ImageScores
 from efficientad.map_files import score_file
+from efficientad.relative_scores import RelativeScores
 from efficientad.stream import score_with
 from efficientad.trajectories.config import window_grid_of
 from efficientad.window_events import read_meta
+from tools.anomaly_study.draws import read_draws
 from tools.anomaly_study.results import FINAL, dicts_of, record_test, train_and_test
 from tools.anomaly_study.runs import Run, run_name
-from tools.records import read_record
-from tools.traffic_study.event_records import EVENTS_RECORD, judge_streams, record_events, scores_path
+from tools.records import read_record, record_path
+from tools.traffic_study.event_records import (
+    EVENTS_RECORD,
+    RELATIVE,
+    RELATIVE_EVENTS,
+    judge_streams,
+    record_events,
+    scores_path,
+)
 from tools.traffic_study.streams import (
     Recording,
     Scores,
@@ -38,21 +48,24 @@ def run_variant(run: Run) -> str:
 
     What has a record is left out.
     """
+    records = (FINAL, RELATIVE, EVENTS_RECORD, RELATIVE_EVENTS)
     baseline = run.variant.partition("+")[0].partition("-")[0] in BASELINES
     name = run_name(run.teacher, run.variant, run.cfg.SEED, 0) if baseline else run.name
-    done = [read_record(run.bench, f"{name}/{record}") is not None for record in (FINAL, EVENTS_RECORD)]
-    if all(done):
+    done = {record: read_record(run.bench, f"{name}/{record}") is not None for record in records}
+    if all(done.values()):
         return name
     if baseline:
         fitted = fit(run)
-        if not done[0]:
+        if not done[FINAL]:
             test_baseline(run, name, fitted)
         scores: Scores = fitted.scores
     else:
         train_and_test(run)
         predict = score_with(Predictor(run.cfg, str(run.folder / "model_final.pth"), batch_size=4))
         scores = lambda windows: [score for score, _ in predict(windows)]  # noqa: E731
-    if not done[1]:
+    if not done[RELATIVE]:
+        test_relative(run, name, scores, 0 if baseline else run.steps)
+    if not (done[EVENTS_RECORD] and done[RELATIVE_EVENTS]):
         judge(run, name, scores)
     return name
 
@@ -86,6 +99,20 @@ def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:
     record_test(run, FINAL, images, None, False, start, folder, steps=0, fitted_on=f"{FIT_WINDOWS} windows of `fit`")
 
 
+def test_relative(run: Run, folder: str, scores: Scores, steps: int) -> None:
+    """Test a variant by its scores relative to the validation windows of the same density, and record it."""
+    start, root, view = time.perf_counter(), root_of(run), window_grid_of(run.cfg)
+    meta = read_meta(root / META)
+    density = dict(zip(meta["window"], meta["density"]))
+    names = [picture_name(entry) for entry in dicts_of(split_name(run.cfg.DATASETS.TRAIN[0], "validation"))]
+    windows = windows_by_name(root, meta, names, view.renderer, view.lanes)
+    relative = RelativeScores([density[name] for name in names], list(map(float, scores(windows))))
+    tested = read_draws(record_path(run.bench, f"{folder}/{FINAL}").with_suffix(".npz"))
+    found = relative([density[name] for name in tested.names], tested.scores)
+    images = [ImageScores(n, k, float(s), has_pixels=False) for n, k, s in zip(tested.names, tested.kinds, found)]
+    record_test(run, RELATIVE, images, None, False, start, folder, steps=steps, compared_with=f"{len(names)} windows")
+
+
 def image_scores(baseline: Baseline, entry: dict, window: Window, score: float) -> ImageScores:
     """A test picture's contribution to the metrics."""
     name = picture_name(entry)
@@ -114,8 +141,14 @@ def judge(run: Run, folder: str, scores: Scores) -> None:
             score_streams(own, scores, view.renderer, lanes=view.lanes).to_csv(path, index=False)
         parts[part] = pd.read_csv(path, dtype={"recording": str})
     events = read_events(root, read_meta(root / META))
-    metrics, found = judge_streams(parts["calibrate"], recordings["calibrate"], parts["test"], events)
-    record_events(
-        run.bench, folder, metrics, found, start,
-        command=run.command, config={"file": run.config, "keys": " ".join(run.opts)}, seed=run.cfg.SEED, **run.about(),
-    )  # fmt: skip
+    relative = RelativeScores(parts["calibrate"]["density"], parts["calibrate"]["score"])
+    for record, score in ((EVENTS_RECORD, None), (RELATIVE_EVENTS, relative)):
+        scored = (
+            parts if score is None else {k: f.assign(score=score(f["density"], f["score"])) for k, f in parts.items()}
+        )
+        metrics, found = judge_streams(scored["calibrate"], recordings["calibrate"], scored["test"], events)
+        record_events(
+            run.bench, f"{folder}/{record}", metrics, found, start,
+            command=run.command, config={"file": run.config, "keys": " ".join(run.opts)}, seed=run.cfg.SEED,
+            **run.about(),
+        )  # fmt: skip
