@@ -8,9 +8,9 @@ import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, detector_postprocess
 from detectron2.structures import Boxes, ImageList, Instances
-from detectron2.utils import comm
 from torch import Tensor, nn
 
+from d2ext.engine.distributed import mean_over_processes
 from d2ext.structures import Camera
 from d2ext.structures.cameras import Scene
 
@@ -299,16 +299,6 @@ def camera_list(batched_inputs: list[dict]) -> list[Camera]:
                 "for 2D boxes alone"
             )
     return [x["camera"] for x in batched_inputs]
-
-
-def mean_over_processes(counts: Tensor) -> Tensor:
-    """Average over the processes of a distributed training."""
-    world = comm.get_world_size()
-    if world == 1:
-        return counts
-    counts = counts.clone()
-    torch.distributed.all_reduce(counts)
-    return counts / world
 
 
 def _drop_published_buffers(module, state_dict, prefix, *args) -> None:

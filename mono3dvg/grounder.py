@@ -7,9 +7,9 @@ import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
-from detectron2.utils import comm
 from torch import Tensor, nn
 
+from d2ext.engine.distributed import mean_over_processes
 from d2ext.structures import Camera
 from d2ext.structures.cameras import Cameras, Grounds, Scene
 
@@ -327,13 +327,3 @@ class Mono3DVG(nn.Module):
             for row, (image, _) in zip(sure, asked):
                 found[image].append(row[: len(objects[image])])
         return found
-
-
-def mean_over_processes(counts: Tensor) -> Tensor:
-    """Average over the processes of a distributed training."""
-    world = comm.get_world_size()
-    if world == 1:
-        return counts
-    counts = counts.clone()
-    torch.distributed.all_reduce(counts)
-    return counts / world

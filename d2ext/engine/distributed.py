@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 logger = logging.getLogger(__name__)
@@ -91,3 +91,13 @@ def with_seed(cfg: CfgNode, seed: int | None = None) -> CfgNode:
     cfg.SEED = int(seed)
     cfg.freeze()
     return cfg
+
+
+def mean_over_processes(counts: Tensor) -> Tensor:
+    """Average numbers (of objects, ...) over the processes of a distributed training."""
+    world = comm.get_world_size()
+    if world == 1:
+        return counts
+    counts = counts.clone()
+    dist.all_reduce(counts)
+    return counts / world
