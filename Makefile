@@ -19,6 +19,8 @@ VARIANTS ?= readout state
 ALLOCATOR := $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2 /usr/lib/libjemalloc.so.2 /usr/local/lib/libjemalloc.so.2 \
 	/usr/lib/*/libtcmalloc_minimal.so.4 /opt/homebrew/lib/libjemalloc.2.dylib))
 FAST := LD_PRELOAD=$(ALLOCATOR) MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1
+# Where sizes differ from step to step, with the words of sentences and the candidates of images, pages must be given back.
+FAST_VARYING := LD_PRELOAD=$(ALLOCATOR) MALLOC_CONF=dirty_decay_ms:10000,muzzy_decay_ms:10000
 define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
@@ -141,12 +143,12 @@ $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
 bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
-		$(FAST) $(PY) -m tools.bench_mono3dvg_toy --variant $$variant --seed $$seed || exit 1; \
+		$(FAST_VARYING) $(PY) -m tools.bench_mono3dvg_toy --variant $$variant --seed $$seed || exit 1; \
 	done; done
 
 bench-mono3dvg-kitti: setup
 	$(say_allocator)
-	$(FAST) $(PY) -m tools.bench_mono3dvg_kitti --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+	$(FAST_VARYING) $(PY) -m tools.bench_mono3dvg_kitti --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 clean:
 	rm -rf output build dist *.egg-info
