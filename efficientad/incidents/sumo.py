@@ -17,7 +17,7 @@ from typing import Any
 
 CURE = 'install it with pip install "d2road[traffic]" (eclipse-sumo), or set SUMO_HOME to where it is'
 STARTS = 5
-START_S = 120.0  # a busy machine may need some
+START_S = 60.0  # a busy machine may need some
 
 
 def sumo_home() -> Path | None:
@@ -75,9 +75,12 @@ def controlled(words: Sequence[str], folder: Path) -> Iterator[Any]:
             )
             connection = _connect(traci, port, process)
             log.seek(0)
-            # Another process may have taken the port between its choice and SUMO's start.
+            # Another process may have taken the port between its choice and SUMO's start, or the one connection that
+            # SUMO waits for.
             if connection is not None or "port" not in log.read().lower():
                 break
+            process.kill()
+            process.wait()
         try:
             if connection is None:
                 log.seek(0)

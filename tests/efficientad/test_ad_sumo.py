@@ -1,8 +1,10 @@
 """Traffic with incidents, driven by SUMO: what happens can be seen, others react, the same seed gives the same."""
 
+import os
 import runpy
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +61,30 @@ def test_the_network_is_as_drawn(tmp_path):
     assert route_offsets(net, ROUTE) == pytest.approx({name: low for name, (low, _) in EDGES.items()})
     with pytest.raises(FileNotFoundError, match="netedit_9, a program of SUMO, was not found: install it with"):
         sumo.program_path("netedit_9")
+
+
+def test_a_sumo_that_nobody_can_connect_to_is_ended_and_another_one_started(tmp_path, monkeypatch):
+    (tmp_path / "sumo").write_text("#!/bin/sh\necho Starting server on port $2\necho $$ >> pids\nexec sleep 60\n")
+    (tmp_path / "sumo").chmod(0o755)
+
+    class Traci:
+        exceptions = SimpleNamespace(TraCIException=KeyError, FatalTraCIError=ValueError)
+
+        def connect(self, port, numRetries, proc):
+            pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").is_file() else []
+            if len(pids) < 2:
+                raise ValueError("refused")
+            return SimpleNamespace(close=lambda: None, pids=[int(pid) for pid in pids])
+
+    monkeypatch.setattr(sumo, "START_S", 1.0)
+    monkeypatch.setattr(sumo, "program_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(sumo, "_traci", Traci)
+    with sumo.controlled([], tmp_path) as connection:
+        with pytest.raises(ProcessLookupError):
+            os.kill(connection.pids[0], 0)
+        os.kill(connection.pids[1], 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(connection.pids[1], 0)
 
 
 def test_good_traffic_is_good_and_repeatable(tmp_path):
