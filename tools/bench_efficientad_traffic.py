@@ -27,7 +27,7 @@ BENCH = "efficientad_traffic"
 CONFIGS = "configs/efficientad/traffic"
 VARIANTS = (*AUTOENCODERS, *BASELINES)
 TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
-LOOK_STEPS = 1500
+LOOK_STEPS = 600
 OVERLAY = "overlay"  # the view of the configs
 
 
