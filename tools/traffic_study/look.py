@@ -73,10 +73,10 @@ def write_data(parts: Parts, root: Path) -> str:
 
 
 def highest(windows: Sequence[Window], scores: Sequence[float], count: int = SHOWN) -> list[int]:
-    """Numbers of the highest windows, none of which overlaps a higher one in time."""
+    """Numbers of the highest windows, none of which shares more than half of its time with a higher one."""
     chosen: list[int] = []
     for i in np.argsort(-np.asarray(scores), kind="stable").tolist():
-        if all(windows[i].t0 >= windows[j].t1 or windows[j].t0 >= windows[i].t1 for j in chosen):
+        if all(abs(windows[i].t0 - windows[j].t0) >= (windows[i].t1 - windows[i].t0) / 2 - 1e-6 for j in chosen):
             chosen.append(i)
         if len(chosen) == count:
             break
@@ -106,10 +106,10 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
         )
     note = (
         f"Windows of {RENDERER.duration:.1f} s and {RENDERER.stretch:.0f} m, {len(parts.train)} to train on, "
-        f"{len(parts.validation)} to calibrate with, {len(parts.rest)} to look at, one every {GRID.stride:g} s, of "
-        f"different minutes; scores of the rest: median {np.median(scores):.3g}, highest {max(scores):.3g}. The file "
-        "has no labels: this is a look, not a score. It holds leader-follower pairs: most of the traffic is absent. "
-        "Times are those of the file."
+        f"{len(parts.validation)} to calibrate with, {len(parts.rest)} to look at, one every {GRID.stride:g} s; those "
+        "shown share no more than half of their time with a higher one. Scores of the rest: median "
+        f"{np.median(scores):.3g}, highest {max(scores):.3g}. The file has no labels: this is a look, "
+        "not a score. It holds leader-follower pairs: most of the traffic is absent. Times are those of the file."
     )
     head = ["", "begins", "score", "highest value at", "vehicles", "speed, lowest / mean / highest (m/s)"]
     head += ["hardest braking (m/s^2)", "shortest time gap (s)", "lane changes", "rarest rule"]
