@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder to make")
     parser.add_argument("--toy", default="datasets/toy_roadside", help="the toy roadside data (datasets/toy_roadside)")
     parser.add_argument("--seed", type=int, default=0, help="decides everything (default 0)")
-    parser.add_argument("--per-image", type=int, default=8, help="sentences a view (default 8)")
+    parser.add_argument("--per-image", type=int, default=8, help="sentences a view (default 8); twice as many to train")
     parser.add_argument("--languages", nargs="+", default=["en"], help="en, zh or both, drawn for each sentence")
     parser.add_argument(
         "--held-out", type=float, default=0.3, help="share of val and test sentences in words never trained on (0.3)"

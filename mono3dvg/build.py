@@ -150,5 +150,6 @@ def _relation(node: CfgNode) -> nn.Module:
         layers=relation.LAYERS,
         heads=relation.HEADS,
         pair_dim=relation.PAIR_DIM,
+        look_dim=relation.LOOK_DIM,
         dropout=relation.DROPOUT,
     )

@@ -74,9 +74,10 @@ DETECTION = {
 RELATION = {
     "ENABLED": True,  # compare candidates with each other; False: the dense referral map alone
     "DIM": 96,
-    "LAYERS": 4,
+    "LAYERS": 3,
     "HEADS": 4,
     "PAIR_DIM": 32,  # width of what is said of a pair
+    "LOOK_DIM": 32,  # width of what the parts of a sentence see of the image
     "DROPOUT": 0.0,
     # In training candidates are the labelled objects, moved and doubted at random by this times a usual detector's
     # error, and, as a set of their own, the peaks that the heads find at that time.
@@ -96,6 +97,7 @@ LOSS = {
     "refer": 1.0,
     "relation": 4.0,
     "relation_peaks": 2.0,
+    "parts": 2.0,  # what the parts of a logical form say of each object; only generated sentences have forms
 }
 
 TEST = {

@@ -8,7 +8,8 @@ A dataset dict is one image with all of its sentences, so that a model sees the 
     file_name, height, width, image_id, camera {"P", "ground"}
     annotations    as 3D data sets have them (see `d2ext.data.catalog.register_objects`), with `id` and `attributes`
     expressions    each with id, text, targets (positions in annotations), target_ids, kind, distractors, group, tags,
-                   category_ids (contiguous), and for generated ones language, form and choices
+                   category_ids (contiguous), and for generated ones language, form, choices and parts, what the parts
+                   of the form say of the annotations (see `language.explain`)
 """
 
 import logging
@@ -24,6 +25,7 @@ from d2ext.data.catalog import register_lazily
 from d2ext.data.checks import DroppedBoxes
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 
+from .language import Scene, explain, scene_of, to_form
 from .schema import Expression, GroundingData, SceneObject, read_grounding
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,9 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
             if dropped.keep(thing.bbox, image.width, image.height, f"annotation id {thing.id!r}")
         ]
         places = {annotation["id"]: place for place, annotation in enumerate(annotations)}
+        entries = [_expression(e, places, contiguous) for e in sentences[image_id]]
+        if any(entry["form"] for entry in entries):
+            _add_parts(entries, scene_of(data, image_id), places)
         records.append(
             {
                 "file_name": str(Path(image_dir, image.file_name)),
@@ -87,7 +92,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
                 "image_id": image_id,
                 "camera": {"P": image.camera.P.tolist(), "ground": image.ground_plane},
                 "annotations": annotations,
-                "expressions": [_expression(e, places, contiguous) for e in sentences[image_id]],
+                "expressions": entries,
             }
         )
     dropped.finish()
@@ -144,6 +149,13 @@ def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
         "form": expression.form,
         "choices": list(expression.choices),
     }
+
+
+def _add_parts(entries: list[dict], scene: Scene, places: dict) -> None:
+    kept = [place for place, key in enumerate(scene.ids) if key in places]
+    for entry in entries:
+        if entry["form"]:
+            entry["parts"] = explain(to_form(entry["form"]), scene)[:, kept]
 
 
 def _need_pictures(records: list[dict], json_file: str) -> None:

@@ -16,15 +16,16 @@ from d2ext.structures.cameras import Cameras, Grounds, Scene
 from .build import build_parts
 from .candidates import Candidates, covered_cells, decode, from_objects, match_objects
 from .head import final_scores, gather_cells
-from .inputs import NOTHING_SAID, camera_list, objects_of, place_of, sentences_of
-from .losses import box_losses, refer_loss, relation_loss
+from .inputs import NOTHING_SAID, Sentences, camera_list, objects_of, place_of, sentences_of
+from .losses import box_losses, parts_loss, refer_loss, relation_loss
 from .objects import Objects
 from .query_head import RawQueries, query_losses
 from .query_head import decode as decode_queries
-from .relation import Facts, describe
+from .relation import Thoughts
+from .relation_facts import Facts, describe
 from .seen import Heard, Seen, words_of
 from .state import ModelState
-from .targets import dense_targets, refer_targets, relation_targets
+from .targets import dense_targets, part_targets, refer_targets, relation_targets
 
 
 @META_ARCH_REGISTRY.register()
@@ -168,18 +169,19 @@ class Mono3DVG(nn.Module):
         """Geometry of the candidates, once for all sentences."""
         return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame)
 
-    def compare(self, heard: Heard, candidates: Candidates, facts: Facts, every_block: bool = False) -> Tensor:
-        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences.
-
-        With `every_block` (S, N, K) of the S blocks of the relation layer, to learn from.
-        """
-        cells = candidates.cells[heard.image_of]
+    def compare(self, heard: Heard, candidates: Candidates, facts: Facts) -> Tensor:
+        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences."""
         if self.relation is None:
-            return heard.refer.flatten(1).gather(1, cells)
+            return heard.refer.flatten(1).gather(1, candidates.cells[heard.image_of])
+        return self.think(heard, candidates, facts).answers[-1]
+
+    def think(self, heard: Heard, candidates: Candidates, facts: Facts) -> Thoughts:
+        """What the relation layer makes of the candidates of each image and its N sentences."""
+        cells = candidates.cells[heard.image_of]
         sentence = torch.arange(len(cells), device=cells.device)[:, None].expand_as(cells)
         features = gather_cells(heard.fused.map, sentence.flatten(), cells.flatten()).unflatten(0, cells.shape)
         words, mask = heard.fused.words, heard.words.mask
-        return self.relation(facts, heard.image_of, candidates.class_probs, features, words, mask, every_block)
+        return self.relation(facts, heard.image_of, candidates.class_probs, features, words, mask)
 
     # --- training ---
 
@@ -190,15 +192,15 @@ class Mono3DVG(nn.Module):
         meant = [torch.tensor(m, dtype=torch.long, device=self.device) for m in said.meant]
         heard = self.hear(seen, said.texts, image_of, said.places)
         losses_of = self._dense_losses if self.query_head is None else self._query_losses
-        losses = losses_of(seen, heard, objects, meant, said.teaches)
+        losses = losses_of(seen, heard, objects, meant, said)
         # Not every head listens to all that the neck says; distributed training waits for all gradients.
         losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
         return {f"loss_{name}": self.loss_weights.get(name, 1.0) * value for name, value in losses.items()}
 
     def _dense_losses(
-        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], teaches: bool
+        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
     ) -> dict[str, Tensor]:
-        image_of, num_classes = heard.image_of, len(self.priors_hwl)
+        image_of, num_classes, teaches = heard.image_of, len(self.priors_hwl), said.teaches
         dense = dense_targets(objects, seen.scene, num_classes, seen.map_hw, self.stride, self.ry_frame)
         losses = box_losses(seen.raw, dense, seen.scene, self.stride, self.priors_hwl, mean_over_processes)
         target, others = refer_targets(dense, meant, image_of)
@@ -209,13 +211,18 @@ class Mono3DVG(nn.Module):
             return losses
         for name, (candidates, matched) in self._candidate_sets(seen, objects).items():
             counts = (candidates.valid & (matched >= -1))[image_of] & teaches
-            logits = self.compare(heard, candidates, self.describe(candidates, seen), every_block=True)
-            total, number = relation_loss(logits, relation_targets(matched, meant, image_of), counts)
-            losses[name] = total / mean_over_processes(number).clamp(min=1)
+            thoughts = self.think(heard, candidates, self.describe(candidates, seen))
+            target = relation_targets(matched, meant, image_of)
+            total, number = relation_loss(thoughts.answers, target, counts)
+            number = mean_over_processes(number).clamp(min=1)
+            losses[name] = total / number
+            if name == "relation":
+                truths = part_targets(matched, said.parts, image_of)
+                losses["parts"] = parts_loss(thoughts.parts, thoughts.mentioned, truths, counts) / number
         return losses
 
     def _query_losses(
-        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], teaches: bool
+        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
     ) -> dict[str, Tensor]:
         kept = [~o.ignore for o in objects]
         image_of = heard.image_of.tolist()
@@ -230,7 +237,7 @@ class Mono3DVG(nn.Module):
             self.ry_frame,
             mean_over_processes,
         )
-        return {name: value * teaches for name, value in losses.items()}
+        return {name: value * said.teaches for name, value in losses.items()}
 
     def _ask(self, seen: Seen, heard: Heard) -> list[RawQueries]:
         sizes = seen.sizes_hw()[heard.image_of]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from d2ext.structures import Camera
 
@@ -43,13 +44,15 @@ def objects_of(x: dict) -> Objects:
 
 @dataclass
 class Sentences:
-    """All sentences of a batch: text, image and targets of each, what messages call it. `teaches` is False where there
-    are none and one stands in."""
+    """All sentences of a batch: text, image and targets of each, what messages call it, and what its parts say of the
+    objects of its image, (P, M) of `language.explain`, where it has a logical form. `teaches` is False where there are
+    none and one stands in."""
 
     texts: list[str]
     image_of: list[int]
     meant: list[list[int]]
     places: list[str]
+    parts: list[Tensor | None]
     teaches: bool = True
 
 
@@ -61,7 +64,7 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int]) -> Sente
     Raises:
         ValueError: targets that the image does not have.
     """
-    said = Sentences([], [], [], [])
+    said = Sentences([], [], [], [], [])
     for b, x in enumerate(batched_inputs):
         for expression in x.get("expressions", ()):
             place, targets = place_of(expression, x), expression.get("targets")
@@ -73,8 +76,9 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int]) -> Sente
             said.image_of.append(b)
             said.meant.append(list(targets))
             said.places.append(place)
+            said.parts.append(expression.get("parts"))
     # Distributed training waits for a gradient of every parameter, so that something must be said.
-    return said if said.texts else Sentences([NOTHING_SAID], [0], [[]], [NOTHING_SAID], teaches=False)
+    return said if said.texts else Sentences([NOTHING_SAID], [0], [[]], [NOTHING_SAID], [None], teaches=False)
 
 
 def place_of(expression: dict, x: dict) -> str:

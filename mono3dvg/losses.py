@@ -17,6 +17,8 @@ from d2ext.structures.cameras import Scene
 from .box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
 from .candidates import cells_to_pixels, with_area
 from .head import RawMaps
+from .language.parts import ANCHOR
+from .language.truth import MAYBE, YES
 from .objects import Objects
 from .targets import DenseTargets
 
@@ -89,14 +91,43 @@ def relation_loss(
     miss = (torch.sigmoid(logits) - truth).abs()
     each = miss**gamma * F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
     alone = torch.where(valid, each, torch.zeros_like(each)).sum(-1) / valid.sum(-1).clamp(min=1)  # (..., N)
-    number = meant.sum(-1, keepdim=True)
-    share = torch.cat([(number == 0).to(truth.dtype), truth / number.clamp(min=1)], dim=-1)  # (N, 1 + K)
-    log_prob = F.pad(logits.masked_fill(~valid, -1e4), (1, 0)).log_softmax(-1)
-    surplus = number[:, 0].clamp(min=1).log()  # what equal shares cost at best
-    together = -(share * log_prob).sum(-1) - surplus
     spoken = valid.any(-1)
-    losses = torch.where(spoken, alone + contrast * together, torch.zeros_like(alone))
+    losses = torch.where(spoken, alone + contrast * choice_loss(logits, meant, valid), torch.zeros_like(alone))
     return losses.sum(-1).mean(), spoken.sum().to(logits.dtype)
+
+
+def choice_loss(logits: Tensor, chosen: Tensor, valid: Tensor) -> Tensor:
+    """(..., N) cross entropy of a softmax over candidates and "none" (logit 0) against equal shares for the chosen,
+    less what equal shares cost at best.
+
+    Args:
+        logits: (..., N, K); chosen: (N, K) bool, none where not valid (N, K).
+    """
+    number = chosen.sum(-1, keepdim=True)
+    share = torch.cat([(number == 0).to(logits.dtype), chosen / number.clamp(min=1)], dim=-1)  # (N, 1 + K)
+    log_prob = F.pad(logits.masked_fill(~valid, -1e4), (1, 0)).log_softmax(-1)
+    return -(share * log_prob).sum(-1) - number[:, 0].clamp(min=1).log()
+
+
+def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor) -> Tensor:
+    """How far the reading of the parts of sentences is off: cross entropy of what they say and whether they are said.
+
+    Args:
+        logits: (N, K, P); mentioned: (N, Q), of the first Q parts.
+        truths: (N, K, P) of `language.truth`; MAYBE is not asked, and where all are, the part is not mentioned.
+        valid: (N, K) candidates that count.
+    Returns:
+        sum over the sentences of which anything is known: of each the sum over parts of the mean over candidates, the
+        mean over the parts of whether they are mentioned, and the choice of the anchors among the candidates.
+    """
+    known = (truths != MAYBE) & valid[..., None]
+    each = F.binary_cross_entropy_with_logits(logits.float(), (truths == YES).float(), reduction="none")
+    number = known.sum(1)  # (N, P)
+    said = (each * known).sum(1) / number.clamp(min=1)
+    there = (number > 0)[:, : mentioned.shape[1]].float()
+    missed = F.binary_cross_entropy_with_logits(mentioned.float(), there, reduction="none").mean(1)
+    anchors = choice_loss(logits[..., ANCHOR].float(), known[..., ANCHOR] & (truths[..., ANCHOR] == YES), valid)
+    return said.sum() + (missed * (number > 0).any(1)).sum() + (anchors * (number[:, ANCHOR] > 0)).sum()
 
 
 def box_losses(

@@ -55,7 +55,8 @@ class Mono3DVGMapper:
             the dict with `image` (3, H, W) uint8 in the configured channel order, `camera`, a Camera in pixels of
             `image`, and `expressions`, each with id and text. Where the data set has annotations also `instances` with
             gt_boxes, gt_classes, gt_boxes3d (M, 7) rows x, y, z, h, w, l, ry as the data set defines them, gt_has_3d
-            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it.
+            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it, and `parts` (P, M) int8, if it
+            has a logical form: what its parts say of them (see `language.explain`).
         Raises:
             FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
@@ -84,6 +85,8 @@ class Mono3DVGMapper:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
+                if sentence.get("parts") is not None:
+                    entry["parts"] = torch.from_numpy(sentence["parts"])
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:

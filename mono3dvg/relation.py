@@ -5,112 +5,32 @@ in two ways: a mean over some of them (attention: "the bus" of "behind the bus")
 gates: how many white cars are farther left; how many there are at all). What decides whom to look at is the candidate's
 state, which the words have shaped, against the other's state and against how the two lie to each other.
 
-Letters: B images, N sentences, K candidates, T words, D width, H heads, F facts of a candidate, G facts of a pair.
+Letters: B images, N sentences, K candidates, T words, D width, S blocks, P parts of a sentence.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.structures.cameras import Scene
-
-from .candidates import Candidates
-from .objects import upright_frame
+from .language.parts import PARTS
+from .reading import PartReader
 from .relation_blocks import RelationBlock
-
-NUM_PAIR_FACTS = 23
-NUM_OWN_FACTS = 27
+from .relation_facts import NUM_OWN_FACTS, NUM_PAIR_FACTS, Facts
 
 
 @dataclass
-class Facts:
-    """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K)."""
+class Thoughts:
+    """What is made of N sentences and their K candidates, logits.
 
-    own: Tensor
-    pair: Tensor
-    valid: Tensor
-
-    def __getitem__(self, index: Tensor) -> "Facts":
-        return Facts(*(getattr(self, f.name)[index] for f in fields(self)))
-
-
-@torch.no_grad()
-def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str) -> Facts:
-    """Facts about the candidates of B images, once for all sentences.
-
-    Positions are over the ground, x to the right and z ahead of the camera, from the point below it; without a plane
-    they are the camera's. All is centred and scaled to about 1, and bounded: padding and wild predictions do no harm.
-
-    Args:
-        scene: camera and ground of each image.
-        sizes_hw: (B, 2) height and width of the unpadded images, pixels.
-        ry_frame: of the annotations, "camera" or "ground".
+    answers: (S, N, K) of being meant, by each block; the last one's counts, but in training every block is asked: all
+    of them learn faster than the last alone. parts: (N, K, P) of what the parts of a sentence say, see
+    `language.parts`. mentioned: (N, P - 1) of whether it has them.
     """
-    level = scene.ground.frame()  # (B, 3, 3)
-    rows = found.rows.float()
-    place = ((rows[..., :3] @ level)[..., [0, 2]]).clamp(-500.0, 500.0)
-    ry = rows[..., 6]
-    turned = torch.stack([ry.cos(), torch.zeros_like(ry), -ry.sin()], dim=-1)
-    heading = F.normalize((turned @ upright_frame(scene, ry_frame).transpose(1, 2) @ level)[..., [0, 2]], dim=-1)
-    away = place.norm(dim=-1).clamp(min=1e-3)
-    dims = rows[..., 3:6].clamp(0.1, 40.0)
-    size = sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]  # (B, 1, 4) w h w h
-    box = (found.boxes_xyxy.float() / size).clamp(-0.5, 1.5)
-    own = _own_facts(place, away, heading, dims, box, found)
-    pair = _pair_facts(place, away, heading, dims, box)
-    return Facts(own, pair, found.valid)
 
-
-def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, found: Candidates) -> Tensor:
-    """(B, K, F)."""
-    ray = place / away[..., None]
-    along = (heading * ray).sum(-1)
-    to_right = heading[..., 0] * ray[..., 1] - heading[..., 1] * ray[..., 0]
-    u, v = (box[..., 0] + box[..., 2]) / 2, (box[..., 1] + box[..., 3]) / 2
-    wide, high = box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]
-    distances = away.new_tensor([10.0, 20.0, 30.0, 45.0, 65.0, 90.0])
-    steps = torch.tanh((away[..., None] - distances) / 6)
-    sides = torch.tanh((u[..., None] - u.new_tensor([0.25, 0.39, 0.5, 0.61, 0.75])) / 0.05)
-    columns = [
-        along, to_right, away.log() / 2 - 1.5, away / 50, place[..., 0] / 20, place[..., 1] / 50, u * 2 - 1, v * 2 - 1,
-        wide * 4, high * 4, *dims.log().unbind(-1), found.heat.float(), found.std.float(),
-        torch.tanh(dims[..., 2] - 6.5),
-    ]  # fmt: skip
-    return torch.cat([torch.stack(columns, dim=-1), steps, sides], dim=-1)
-
-
-def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor) -> Tensor:
-    """(B, K, K, G): how j (third axis) lies to i (second axis)."""
-    offset = place[:, None] - place[:, :, None]  # (B, K, K, 2), from i to j
-    gap = offset.norm(dim=-1)
-    ray = (place / away[..., None])[:, :, None]  # of i
-    behind = (offset * ray).sum(-1)  # j farther along the line of sight through i
-    aside = offset[..., 0] * ray[..., 1] - offset[..., 1] * ray[..., 0]
-    ray_j = (place / away[..., None])[:, None]
-    behind_j = -(offset * ray_j).sum(-1)  # i farther along the line of sight through j
-    aside_j = -(offset[..., 0] * ray_j[..., 1] - offset[..., 1] * ray_j[..., 0])
-    farther = away[:, None] - away[:, :, None]
-    u = (box[..., 0] + box[..., 2]) / 2
-    right = u[:, None] - u[:, :, None]
-    past_right = box[:, None, :, 0] - u[:, :, None]  # left side of j past the middle of i
-    past_left = u[:, :, None] - box[:, None, :, 2]
-    longer = dims[:, None, :, 2] - dims[:, :, None, 2]
-    taller = dims[:, None, :, 0] - dims[:, :, None, 0]
-    reach = (dims[:, None, :, 2] + dims[:, :, None, 2]) / 4 + (dims[:, None, :, 1] + dims[:, :, None, 1]) / 4
-    direction = offset / gap.clamp(min=0.1)[..., None]
-    eye = torch.eye(place.shape[1], device=place.device).expand_as(gap)
-    columns = [
-        torch.tanh(right / 0.02), torch.tanh(right / 0.2), torch.tanh(past_right / 0.02), torch.tanh(past_left / 0.02),
-        torch.tanh(farther), torch.tanh(farther / 10), torch.tanh(longer), torch.tanh(taller / 0.4),
-        torch.tanh((gap - reach - 3) / 2), torch.tanh(gap / 5), torch.tanh(gap / 25), (gap + 1).log() / 2 - 1,
-        torch.tanh(behind / 3), torch.tanh(aside.abs() / 3), torch.tanh(aside.abs() / behind.abs().clamp(min=0.5)),
-        torch.tanh(behind_j / 3), torch.tanh(aside_j.abs() / 3),
-        torch.tanh(aside_j.abs() / behind_j.abs().clamp(min=0.5)), direction[..., 0], direction[..., 1],
-        offset[..., 0] / 20, offset[..., 1] / 20, eye,
-    ]  # fmt: skip
-    return torch.stack(columns, dim=-1).clamp(-4.0, 4.0)
+    answers: Tensor
+    parts: Tensor
+    mentioned: Tensor
 
 
 class RelationLayer(nn.Module):
@@ -122,6 +42,7 @@ class RelationLayer(nn.Module):
         dim: width D.
         layers, heads: blocks, heads of each kind.
         pair_dim: width of the pair facts.
+        look_dim: width of what the parts of a sentence see of the image.
     """
 
     def __init__(
@@ -133,30 +54,28 @@ class RelationLayer(nn.Module):
         layers: int = 4,
         heads: int = 4,
         pair_dim: int = 32,
+        look_dim: int = 32,
         dropout: float = 0.0,
     ):
         super().__init__()
+        num_facts = NUM_OWN_FACTS + num_classes
         self.words = nn.Sequential(nn.Linear(in_dim, dim), nn.LayerNorm(dim))
         self.feature = nn.Sequential(nn.LayerNorm(in_dim), nn.Linear(in_dim, dim))
-        self.own = nn.Sequential(nn.Linear(NUM_OWN_FACTS + num_classes, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.look = nn.Linear(in_dim, look_dim)
+        self.own = nn.Sequential(nn.Linear(num_facts, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.pair = nn.Sequential(nn.Linear(NUM_PAIR_FACTS, 2 * pair_dim), nn.ReLU(), nn.Linear(2 * pair_dim, pair_dim))
         self.enter = nn.LayerNorm(dim)
+        self.reader = PartReader(dim, num_facts + look_dim, NUM_PAIR_FACTS)
+        self.said = nn.Linear(2 * len(PARTS), dim)
         self.blocks = nn.ModuleList(RelationBlock(dim, heads, pair_dim, dropout) for _ in range(layers))
         self.leave = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, 1)
-        nn.init.constant_(self.output.bias, -2.0)
+        self.trust = nn.Parameter(torch.ones(()))  # in the description, where nothing speaks against it
 
     def forward(
-        self,
-        facts: Facts,
-        image_of: Tensor,
-        class_probs: Tensor,
-        features: Tensor,
-        words: Tensor,
-        mask: Tensor,
-        every_block: bool = False,
-    ) -> Tensor:
-        """Logits of the candidates of N sentences.
+        self, facts: Facts, image_of: Tensor, class_probs: Tensor, features: Tensor, words: Tensor, mask: Tensor
+    ) -> Thoughts:
+        """Compare the candidates of N sentences.
 
         Args:
             facts: of the candidates of B images, as `describe` gives them.
@@ -164,19 +83,18 @@ class RelationLayer(nn.Module):
             class_probs: (B, K, C).
             features: (N, K, in_dim) fused map at the cells of the candidates.
             words: (N, T, in_dim), mask (N, T) True for words.
-            every_block: what each block would say, for training: all of them learn faster than the last alone.
         Returns:
-            (N, K) logits, with `every_block` (S, N, K) of S blocks, the last of which answers; those of padding mean
-            nothing.
+            logits; those of padding mean nothing.
         """
-        own = self.own(torch.cat([facts.own, class_probs.float()], dim=-1))
-        pair = self.pair(facts.pair)[image_of]
-        valid = facts.valid[image_of]
+        bare = torch.cat([facts.own, class_probs.float()], dim=-1)
+        pair, valid = self.pair(facts.pair)[image_of], facts.valid[image_of]
         words, mask = self.words(words), mask | ~mask.any(1, keepdim=True)  # a sentence without words reads its padding
-        state = self.enter(own[image_of] + self.feature(features))
-        states = []
+        state = self.enter(self.own(bare)[image_of] + self.feature(features))
+        bare = torch.cat([bare[image_of], self.look(features)], dim=-1)
+        parts, mentioned = self.reader(bare, state, facts.pair[image_of], valid, words, mask)
+        state = state + self.said(torch.cat([torch.sigmoid(parts), parts.clamp(-6, 6) / 6], dim=-1))
+        answers = []
         for block in self.blocks:
             state = block(state, pair, valid, words, mask)
-            states.append(state)
-        said = torch.stack(states) if every_block else state
-        return self.output(self.leave(said))[..., 0]
+            answers.append(self.output(self.leave(state))[..., 0] + self.trust * parts[..., -1])
+        return Thoughts(torch.stack(answers), parts, mentioned)

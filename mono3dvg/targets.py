@@ -13,6 +13,8 @@ from d2ext.structures.cameras import Scene
 
 from .box_coding import Views, view_boxes
 from .candidates import home_cells
+from .language.parts import PARTS
+from .language.truth import MAYBE
 from .objects import Objects, cat_objects, upright_frame
 
 # A Gaussian reaches from its middle to about half way to the sides of the 2D box: at 0.54 / 6 of a side per deviation.
@@ -145,3 +147,19 @@ def relation_targets(matched: Tensor, meant: Sequence[Tensor], image_of: Tensor)
     own = matched[image_of]
     rows = [torch.isin(row, positions.to(row)) for row, positions in zip(own, meant)]
     return torch.stack(rows) & (own >= 0) if rows else own >= 0
+
+
+def part_targets(matched: Tensor, parts: Sequence[Tensor | None], image_of: Tensor) -> Tensor:
+    """(N, K, P) int8 what the parts of each sentence say of its candidates; MAYBE where that is not known.
+
+    Args:
+        parts: (P, M) of each sentence over the objects of its image, or None.
+        matched, image_of: as for `relation_targets`; padding may be of any position.
+    """
+    truths = torch.full((*matched[image_of].shape, len(PARTS)), int(MAYBE), dtype=torch.int8, device=matched.device)
+    for n, known in enumerate(parts):
+        if known is not None:
+            of_object = matched[image_of[n]]
+            found = (of_object >= 0) & (of_object < known.shape[1])  # not padding
+            truths[n, found] = known.to(truths)[:, of_object[found]].T
+    return truths

@@ -18,8 +18,9 @@ from .sources import grounding_of, merge_classes
 
 META = "toy_grounding.json"
 # Raised whenever the same seed would give other sentences.
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
+TRAINING_FACTOR = 2  # so many times as many sentences for an image to train on
 
 
 def make_toy_grounding(
@@ -37,6 +38,7 @@ def make_toy_grounding(
 
     Args:
         toy: the toy roadside data.
+        per_image: sentences for an image of validation and test; twice as many for one of training.
         held_out: share of the sentences of validation and test that have held-out wordings.
         validation: share of the toy data's validation views that are for validation, the rest is for the test.
     Returns:
@@ -54,7 +56,7 @@ def make_toy_grounding(
         split: Recipe(
             seed=seed,
             stream=stream,
-            per_image=per_image,
+            per_image=per_image * (TRAINING_FACTOR if split == "train" else 1),
             languages=tuple(languages),
             held_out=0.0 if split == "train" else held_out,
         )

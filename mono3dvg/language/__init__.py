@@ -3,11 +3,13 @@
 forms       what can be said           predicates, meaning   what it refers to, in three truth values
 scene       what it is said of         english, chinese      how it is said; wording: which words, which held out
 sampler     forms that fit a scene     generator             sentences with exact targets for a data set
+parts       what the parts of a form say of each object
 """
 
 from .forms import mirror, to_form, to_json
 from .generator import Recipe, generate
 from .meaning import Meaning, evaluate
+from .parts import explain
 from .scene import Scene, scene_of
 from .sentences import LANGUAGES, Sentence, say, say_again, say_mirrored
 
@@ -18,6 +20,7 @@ __all__ = [
     "Scene",
     "Sentence",
     "evaluate",
+    "explain",
     "generate",
     "mirror",
     "say",

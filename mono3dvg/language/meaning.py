@@ -29,35 +29,37 @@ def evaluate(form: tuple, scene: Scene) -> Meaning:
     Not certain is a meaning that hangs on a vague word, a missing attribute, an object to be ignored, an order that is
     too close to call or an anchor that fits several objects. An anchor that fits none means nothing.
     """
-    truth = _phrase(form, scene)
+    truth = phrase_truth(form, scene)
     return Meaning(tuple(np.flatnonzero(truth == YES).tolist()), not (truth == MAYBE).any())
 
 
-def _phrase(form: tuple, scene: Scene) -> np.ndarray:
+def phrase_truth(form: tuple, scene: Scene) -> np.ndarray:
+    """(N,) truth of "the phrase means this object"."""
     op = form[0]
     if op == "all":
-        truth = both(np.full(len(scene), YES), *(_predicate(p, scene) for p in form[1:]))
+        truth = both(np.full(len(scene), YES), *(predicate_truth(p, scene) for p in form[1:]))
         return np.where(scene.ignore & (truth == YES), MAYBE, truth)
     if op == "union":
-        return either(_phrase(form[1], scene), _phrase(form[2], scene))
+        return either(phrase_truth(form[1], scene), phrase_truth(form[2], scene))
     if op == "exactly":
-        truth = _phrase(form[2], scene)
+        truth = phrase_truth(form[2], scene)
         if (truth == MAYBE).any():
             return _doubt(truth)
         return truth if (truth == YES).sum() == form[1] else np.full_like(truth, NO)
     if op == "rank":
-        return _rank(scene, form[1], form[2], form[3], _phrase(form[4], scene))
+        return _rank(scene, form[1], form[2], form[3], phrase_truth(form[4], scene))
     assert op == "nearest", f"a checked form has no operator {op}"
-    return _nearest(scene, _phrase(form[1], scene), _anchor(form[2], scene))
+    return _nearest(scene, phrase_truth(form[1], scene), anchor_of(form[2], scene))
 
 
-def _predicate(form: tuple, scene: Scene) -> np.ndarray:
+def predicate_truth(form: tuple, scene: Scene) -> np.ndarray:
+    """(N,) truth of a predicate of any kind for each object."""
     op = form[0]
     if op == "not":
-        return negate(_predicate(form[1], scene))
+        return negate(predicate_truth(form[1], scene))
     if op not in RELATIONS and op != "between":
         return evaluate_predicate(form, scene)
-    anchors = [_anchor(part, scene) for part in form[1:]]
+    anchors = [anchor_of(part, scene) for part in form[1:]]
     if None in anchors:
         return np.full(len(scene), NO)
     if DOUBTFUL in anchors or len(set(anchors)) < len(anchors):
@@ -67,7 +69,7 @@ def _predicate(form: tuple, scene: Scene) -> np.ndarray:
     return evaluate_relation(op, scene, anchors[0])
 
 
-def _anchor(form: tuple, scene: Scene) -> int | None:
+def anchor_of(form: tuple, scene: Scene) -> int | None:
     """Index of the one object that a phrase means, None if it means none, DOUBTFUL if it may mean several."""
     meaning = evaluate(form, scene)
     if not meaning.certain or len(meaning.targets) > 1:

@@ -8,7 +8,9 @@ from head_world import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, sc
 from roadside_world import PRIORS
 
 from mono3dvg.head import RawMaps
-from mono3dvg.losses import box_losses, heat_loss, point_distance, refer_loss, relation_loss
+from mono3dvg.language.parts import ANCHOR, PARTS
+from mono3dvg.language.truth import MAYBE, YES
+from mono3dvg.losses import box_losses, choice_loss, heat_loss, parts_loss, point_distance, refer_loss, relation_loss
 from mono3dvg.targets import dense_targets
 
 NAMES = {"heat", "box2d", "giou", "offset", "depth", "dims", "heading"}
@@ -145,3 +147,38 @@ def test_truncated_objects_do_not_drown_the_others():
     near = point_distance(torch.tensor([[1.5, 0.0]]), torch.tensor([[1.0, 0.0]]))
     far = point_distance(torch.tensor([[40.0, 0.0]]), torch.tensor([[80.0, 0.0]]))
     assert near == 0.5 and far < 1
+
+
+def test_parts_loss_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, len(PARTS), generator=generator)
+    mentioned = torch.randn(2, len(PARTS) - 1, generator=generator)
+    truths = torch.randint(0, 3, (2, 5, len(PARTS)), generator=generator).to(torch.int8)
+    truths[0, :, 3] = MAYBE
+    valid = torch.tensor([[True, True, True, False, True], [True, False, True, True, True]])
+    total = 0.0
+    for n in range(2):
+        for p in range(len(PARTS)):
+            asked = [k for k in range(5) if valid[n, k] and truths[n, k, p] != MAYBE]
+            for k in asked:
+                right = torch.sigmoid(logits[n, k, p] if truths[n, k, p] == YES else -logits[n, k, p])
+                total -= right.log().item() / len(asked)
+            if p < len(PARTS) - 1:
+                right = torch.sigmoid(mentioned[n, p] if asked else -mentioned[n, p])
+                total -= right.log().item() / (len(PARTS) - 1)
+        odds = torch.cat([torch.zeros(1), logits[n, valid[n], ANCHOR]]).softmax(0)
+        chosen = [1 + i for i, t in enumerate(truths[n, valid[n], ANCHOR]) if t == YES] or [0]
+        total -= odds[chosen].log().mean().item() + math.log(len(chosen))
+    assert parts_loss(logits, mentioned, truths, valid).item() == pytest.approx(total, rel=1e-5)
+    unknown = torch.full_like(truths, int(MAYBE))
+    assert parts_loss(logits, mentioned, unknown, valid) == 0
+
+
+def test_right_choices_cost_nothing():
+    """Of one, of two, of none, with rubbish where nothing is valid."""
+    chosen = torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
+    valid = torch.tensor([[True, True, False]] * 3)
+    logits = torch.where(chosen, 20.0, -20.0)
+    logits[:, 2] = 1e3
+    torch.testing.assert_close(choice_loss(logits, chosen, valid), torch.zeros(3), atol=1e-4, rtol=0)
+    assert (choice_loss(-logits.clamp(-5, 5), chosen, valid) > 1).all()

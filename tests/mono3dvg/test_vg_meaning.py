@@ -6,6 +6,7 @@ from grounding_world import TOY_CLASSES, toy_world
 
 from mono3dvg.language import Scene, evaluate, mirror, scene_of, to_form, to_json
 from mono3dvg.language.forms import head_classes, tags
+from mono3dvg.language.parts import PARTS, explain
 from mono3dvg.language.predicates import evaluate_predicate, evaluate_relation
 from mono3dvg.language.sampler import FormSampler
 from mono3dvg.language.truth import MAYBE, NO, YES, both, either, negate
@@ -224,3 +225,48 @@ def test_flipped_data_gives_the_mirrored_scene():
     found, expected = scene_of(GroundingData(raw), 0), scene_of(data, 0).mirrored()
     for name in ("u", "u_left", "u_right", "position", "heading"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6, err_msg=name)
+
+
+def _parts(form: tuple, scene: Scene) -> dict[str, list[int]]:
+    """Objects of which each part is true; parts that are in doubt for all are left out."""
+    truths = dict(zip(PARTS, explain(form, scene)))
+    return {name: np.flatnonzero(t == YES).tolist() for name, t in truths.items() if (t != MAYBE).any()}
+
+
+def test_parts_of_a_sentence():
+    """The second car from the left that is not blue and nearer than the bus."""
+    inner = ("all", ("class", "car"), ("not", ("color", "blue")), ("closer_than", THE_BUS))
+    assert _parts(("rank", "left", 2, 2, inner), _scene()) == {
+        "class": [RED_CAR, BLUE_CAR, FAR_CAR],
+        "color": [RED_CAR, BUS, WALKER, FAR_CAR],
+        "plain": [RED_CAR, FAR_CAR],
+        "anchor": [BUS],
+        "closer_than": [RED_CAR, BLUE_CAR, WALKER],
+        "described": [RED_CAR],
+    }
+    assert _parts(("union", THE_BUS, CAR_RED), _scene()) == {
+        "plain": [RED_CAR, BUS, FAR_CAR], "anchor": [], "described": [RED_CAR, BUS, FAR_CAR],
+    }  # fmt: skip
+    assert _parts(("nearest", CARS, ("all", ("class", "pedestrian"))), _scene())["anchor"] == [WALKER]
+
+
+def test_parts_lead_to_the_targets_and_are_those_of_the_mirror():
+    """What is meant fits its description, in the toy scenes; left and right are one part."""
+    raw, _ = toy_world(6, 2)
+    data = GroundingData(raw)
+    rng, forms = np.random.default_rng(0), 0
+    for image_id in data.images:
+        scene = scene_of(data, image_id)
+        sampler = FormSampler(scene, rng, TOY_CLASSES)
+        for form in filter(None, (sampler.propose() for _ in range(40))):
+            meaning = evaluate(form, scene)
+            if not meaning.certain:
+                continue
+            forms += 1
+            truths = dict(zip(PARTS, explain(form, scene)))
+            assert (truths["described"][list(meaning.targets)] == YES).all()
+            assert (truths["plain"][truths["described"] == YES] == YES).all()
+            np.testing.assert_array_equal(explain(mirror(form), scene.mirrored()), explain(form, scene))
+            if form[0] == "all":
+                assert np.flatnonzero(truths["described"] == YES).tolist() == list(meaning.targets)
+    assert forms > 60

@@ -6,8 +6,9 @@ import torch
 from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, scene_of
 
 from mono3dvg.candidates import from_objects
-from mono3dvg.relation import RelationLayer, describe
+from mono3dvg.relation import RelationLayer
 from mono3dvg.relation_blocks import MAX_COUNT, encode_count
+from mono3dvg.relation_facts import describe
 
 DIM = 24
 
@@ -28,7 +29,7 @@ def seen(*counts: int, ry_frame: str = "ground"):
 
 def run(layer, candidates, scene, features, words, mask, image_of):
     facts = describe(candidates, scene, torch.tensor([SIZE_HW] * len(candidates.valid)), "ground")
-    return layer(facts, image_of, candidates.class_probs, features, words, mask)
+    return layer(facts, image_of, candidates.class_probs, features, words, mask).answers[-1]
 
 
 def text(seed: int, sentences: int, length: int = 6):

@@ -5,8 +5,10 @@ import torch
 from head_world import MAP_HW, STRIDE, image_world, objects_of, scene_of
 
 from mono3dvg.candidates import cells_to_pixels, from_objects, match_objects
+from mono3dvg.language.parts import PARTS
+from mono3dvg.language.truth import MAYBE, NO, YES
 from mono3dvg.objects import Objects
-from mono3dvg.targets import dense_targets, refer_targets, relation_targets
+from mono3dvg.targets import dense_targets, part_targets, refer_targets, relation_targets
 
 
 @pytest.fixture
@@ -133,3 +135,12 @@ def test_candidates_are_matched_one_to_one(world):
     assert match_objects(found, [objects])[0].tolist() == [-2, 0, -1, -1, -1]
     none = Objects(*(part[:0] for part in vars(objects).values()))
     assert (match_objects(found, [none]) == -1).all()
+
+
+def test_parts_follow_their_objects():
+    """Of candidates that are object 1, nothing, and object 0; a sentence without form is known nothing of."""
+    parts = torch.full((len(PARTS), 2), int(MAYBE), dtype=torch.int8)
+    parts[PARTS.index("class")] = torch.tensor([int(YES), int(NO)])
+    truths = part_targets(torch.tensor([[1, -1, 0]]), [parts, None], torch.tensor([0, 0]))
+    assert truths[0, :, PARTS.index("class")].tolist() == [NO, MAYBE, YES]
+    assert (truths[1] == MAYBE).all() and (truths[0, :, PARTS.index("color")] == MAYBE).all()

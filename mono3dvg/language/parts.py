@@ -1,0 +1,75 @@
+"""What the parts of a logical form say of each object: the steps on the way to what the sentence means.
+
+A model that learns them too need not find out from the targets alone what "white" is, or which bus is "the bus".
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .forms import RELATIONS
+from .meaning import anchor_of, phrase_truth, predicate_truth
+from .scene import Scene
+from .truth import MAYBE, NO, YES, both, either
+
+ATTRIBUTES = ("class", "color", "size", "lane", "state", "heading", "hidden", "place", "range", "distance")
+_BESIDE = {"left_of": "beside", "right_of": "beside"}  # left becomes right in the mirror: one name for both
+COMPARISONS = tuple(dict.fromkeys(_BESIDE.get(op, op) for op in RELATIONS)) + ("between",)
+# What a description says before its relations, with them, and whom it speaks of beside the targets.
+PARTS = (*ATTRIBUTES, "plain", "anchor", *COMPARISONS, "described")
+ANCHOR = PARTS.index("anchor")
+
+
+def explain(form: tuple, scene: Scene) -> np.ndarray:
+    """(len(PARTS), N) truth of each part for the N objects; MAYBE where it is in doubt or no part of the sentence.
+
+    Attributes and relations are those of the targets' description. Of a union, whose halves differ in them, there are
+    only `plain`, `described` and `anchor`.
+
+    Args:
+        form: checked, as `forms.to_form` gives it.
+    """
+    truths = {name: np.full(len(scene), MAYBE) for name in PARTS}
+    descriptions = list(_descriptions(form))
+    truths["plain"] = either(*(_holds(d, scene, plain=True) for d in descriptions))
+    truths["described"] = either(*(_holds(d, scene) for d in descriptions))
+    if len(descriptions) == 1:
+        for predicate in descriptions[0][1:]:
+            name, truth = _name(predicate), predicate_truth(predicate, scene)
+            truths[name] = both(truths[name], truth) if (truths[name] != MAYBE).any() else truth
+    anchors = [anchor_of(phrase, scene) for phrase in _anchors(form)]
+    if all(anchor is None or anchor >= 0 for anchor in anchors):
+        truths["anchor"] = np.full(len(scene), NO)
+        truths["anchor"][[anchor for anchor in anchors if anchor is not None]] = YES
+    return np.stack([truths[name] for name in PARTS])
+
+
+def _descriptions(form: tuple) -> Iterator[tuple]:
+    """The sets that a phrase chooses its targets from."""
+    op = form[0]
+    if op == "all":
+        yield form
+    elif op == "union":
+        yield from (*_descriptions(form[1]), *_descriptions(form[2]))
+    else:
+        yield from _descriptions(form[1] if op == "nearest" else form[-1])
+
+
+def _anchors(form: tuple) -> Iterator[tuple]:
+    """The phrases that the targets are compared with."""
+    if form[0] == "nearest":
+        yield form[2]
+    for description in _descriptions(form):
+        for predicate in description[1:]:
+            if predicate[0] in RELATIONS or predicate[0] == "between":
+                yield from predicate[1:]
+
+
+def _holds(description: tuple, scene: Scene, plain: bool = False) -> np.ndarray:
+    kept = [p for p in description[1:] if not plain or _name(p) in ATTRIBUTES]
+    return phrase_truth(("all", *kept), scene)
+
+
+def _name(predicate: tuple) -> str:
+    op = predicate[1][0] if predicate[0] == "not" else predicate[0]
+    return _BESIDE.get(op, op)

@@ -1,0 +1,79 @@
+"""The reading of parts: what is mentioned decides, comparisons look at the anchor, padding plays no part."""
+
+import math
+
+import pytest
+import torch
+
+from mono3dvg.language.parts import ANCHOR, ATTRIBUTES, COMPARISONS, PARTS
+from mono3dvg.reading import PartReader, to_logit
+
+DIM, FACTS, PAIR = 8, 4, 3
+
+
+@pytest.fixture
+def reader():
+    torch.manual_seed(0)
+    return PartReader(DIM, FACTS, PAIR)
+
+
+def inputs(n: int = 2, k: int = 5, t: int = 4, seed: int = 0):
+    g = torch.Generator().manual_seed(seed)
+    return {
+        "bare": torch.randn(n, k, FACTS, generator=g),
+        "states": torch.randn(n, k, DIM, generator=g),
+        "pair": torch.randn(n, k, k, PAIR, generator=g),
+        "valid": torch.ones(n, k, dtype=torch.bool),
+        "words": torch.randn(n, t, DIM, generator=g),
+        "mask": torch.ones(n, t, dtype=torch.bool),
+    }
+
+
+def test_logits_of_logarithms():
+    p = torch.tensor([0.01, 0.5, 0.9])
+    torch.testing.assert_close(to_logit(p.log()), torch.logit(p))
+    assert torch.isfinite(to_logit(torch.tensor([0.0, -200.0]))).all()
+
+
+def test_descriptions_are_products_of_what_is_mentioned(reader):
+    with torch.no_grad():
+        logits, mentioned = reader(**inputs())
+        gate = mentioned.sigmoid()
+        prob = logits.sigmoid().double()
+        plain_alone = 0
+        for n in range(2):
+            for k in range(5):
+                attributes = math.prod(prob[n, k, p].item() ** gate[n, p].item() for p in range(len(ATTRIBUTES)))
+                compared = math.prod(
+                    prob[n, k, p].item() ** gate[n, p].item() for p in range(ANCHOR + 1, len(PARTS) - 1)
+                )
+                plain = prob[n, k, PARTS.index("plain")].item()
+                plain_alone += plain <= attributes
+                assert prob[n, k, -1].item() == pytest.approx(plain * compared, rel=1e-3)
+    assert plain_alone == 10  # nothing fits "plain" better than it fits the attributes
+
+
+def test_comparisons_are_with_the_anchor(reader):
+    """One candidate is the anchor beyond doubt: what holds is what the pair with it says."""
+    given = inputs(1, 4)
+    with torch.no_grad():
+        read = torch.randn(1, len(COMPARISONS), DIM)
+        anchor = torch.tensor([[-30.0, 30.0, -30.0, -30.0]])
+        found = reader.compare(read, anchor, given["pair"], given["valid"])
+        weights = reader.pair(read[0])
+        expected = given["pair"][0, :, 1] @ weights[:, :PAIR].T + weights[:, PAIR]
+    torch.testing.assert_close(found[0], expected, atol=1e-3, rtol=1e-3)
+    nobody = reader.compare(read, torch.full((1, 4), -30.0), given["pair"], given["valid"])
+    assert (nobody < -9).all()
+
+
+def test_padding_plays_no_part(reader):
+    given = inputs(1, 3, 4)
+    alone = reader(**given)
+    padded = inputs(1, 5, 6, seed=1)
+    for name, value in given.items():
+        padded[name][tuple(slice(0, n) for n in value.shape)] = value
+    padded["valid"][:, 3:], padded["mask"][:, 4:] = False, False
+    logits, mentioned = reader(**padded)
+    torch.testing.assert_close(logits[:, :3], alone[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(mentioned, alone[1], atol=1e-5, rtol=1e-5)
