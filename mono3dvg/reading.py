@@ -61,9 +61,9 @@ class PartReader(nn.Module):
         mentioned = self.mention(read)[..., 0]
         weights, bias = self.own(read).split([bare.shape[-1], 1], dim=-1)
         deep = states @ self.deep(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
-        own = bare @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)  # (N, K, P - 1)
+        own = (bare @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 1)
         compared = self.compare(read[:, _COMPARED], own[..., ANCHOR], pair, valid)
-        gate = torch.sigmoid(mentioned)[:, None]
+        gate = torch.sigmoid(mentioned.float())[:, None]
         plain = F.logsigmoid(own[..., _PLAIN]) + (gate[..., _OWN] * F.logsigmoid(own[..., _OWN])).sum(-1)
         described = plain + (gate[..., _COMPARED] * F.logsigmoid(compared)).sum(-1)
         logits = [
@@ -78,7 +78,7 @@ class PartReader(nn.Module):
     def compare(self, read: Tensor, anchor: Tensor, pair: Tensor, valid: Tensor) -> Tensor:
         """(N, K, C) logits of the comparisons with the anchor: the mean over all that may be it, or nobody."""
         weights, bias = self.pair(read).split([pair.shape[-1], 1], dim=-1)
-        holds = torch.sigmoid(weights @ pair.flatten(1, 2).transpose(1, 2) + bias).unflatten(-1, pair.shape[1:3])
+        holds = torch.sigmoid((weights @ pair.flatten(1, 2).transpose(1, 2) + bias).float())
         who = F.pad(anchor.masked_fill(~valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
-        chance = (holds @ who[:, None, :, None])[..., 0].transpose(1, 2)
-        return torch.logit(chance, eps=_CERTAIN)
+        chance = (holds.unflatten(-1, pair.shape[1:3]) * who[:, None, None]).sum(-1).transpose(1, 2)
+        return torch.logit(chance, eps=_CERTAIN)  # 1 - eps is 1 in half precision

@@ -77,3 +77,14 @@ def test_padding_plays_no_part(reader):
     logits, mentioned = reader(**padded)
     torch.testing.assert_close(logits[:, :3], alone[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(mentioned, alone[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_finite_in_half_precision(reader, dtype):
+    """As under automatic mixed precision, however sure the network is."""
+    given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs().items()}
+    given["bare"] *= 10  # the largest facts are about so
+    logits, mentioned = reader.to(dtype)(**given)
+    assert torch.isfinite(logits).all() and torch.isfinite(mentioned).all() and logits.dtype == torch.float32
+    logits.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in reader.parameters() if p.grad is not None)
