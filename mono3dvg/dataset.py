@@ -8,8 +8,8 @@ A dataset dict is one image with all of its sentences, so that a model sees the 
     file_name, height, width, image_id, camera {"P", "ground"}
     annotations    as 3D data sets have them (see `d2ext.data.catalog.register_objects`), with `id` and `attributes`
     expressions    each with id, text, targets (positions in annotations), target_ids, kind, distractors, group, tags,
-                   category_ids (contiguous), and for generated ones language, form, choices and parts, what the parts
-                   of the form say of the annotations (see `language.explain`)
+                   category_ids (contiguous), and for generated ones language, form and choices
+    scene          as language sees the image, for the forms of its sentences; None without any
 """
 
 import logging
@@ -25,7 +25,7 @@ from d2ext.data.catalog import register_lazily
 from d2ext.data.checks import DroppedBoxes
 from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
 
-from .language import Scene, explain, scene_of, to_form
+from .language import scene_of
 from .schema import Expression, GroundingData, SceneObject, read_grounding
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,6 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
         ]
         places = {annotation["id"]: place for place, annotation in enumerate(annotations)}
         entries = [_expression(e, places, contiguous) for e in sentences[image_id]]
-        if any(entry["form"] for entry in entries):
-            _add_parts(entries, scene_of(data, image_id), places)
         records.append(
             {
                 "file_name": str(Path(image_dir, image.file_name)),
@@ -93,6 +91,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
                 "camera": {"P": image.camera.P.tolist(), "ground": image.ground_plane},
                 "annotations": annotations,
                 "expressions": entries,
+                "scene": scene_of(data, image_id) if any(entry["form"] for entry in entries) else None,
             }
         )
     dropped.finish()
@@ -149,13 +148,6 @@ def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
         "form": expression.form,
         "choices": list(expression.choices),
     }
-
-
-def _add_parts(entries: list[dict], scene: Scene, places: dict) -> None:
-    kept = [place for place, key in enumerate(scene.ids) if key in places]
-    for entry in entries:
-        if entry["form"]:
-            entry["parts"] = explain(to_form(entry["form"]), scene)[:, kept]
 
 
 def _need_pictures(records: list[dict], json_file: str) -> None:

@@ -17,7 +17,7 @@ from d2ext.data.checks import read_image_checked
 from d2ext.data.registry import MAPPER_REGISTRY
 from d2ext.data.transforms3d import mirror_rows, transform_camera
 
-from .language import say_mirrored
+from .language import Scene, explain, say_mirrored, to_form
 
 NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 
@@ -55,8 +55,8 @@ class Mono3DVGMapper:
             the dict with `image` (3, H, W) uint8 in the configured channel order, `camera`, a Camera in pixels of
             `image`, and `expressions`, each with id and text. Where the data set has annotations also `instances` with
             gt_boxes, gt_classes, gt_boxes3d (M, 7) rows x, y, z, h, w, l, ry as the data set defines them, gt_has_3d
-            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it, and `parts` (P, M) int8, if it
-            has a logical form: what its parts say of them (see `language.explain`).
+            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it, and for training `parts` (P, M)
+            int8, if it has a logical form: what its parts say of them (see `language.explain`).
         Raises:
             FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
@@ -64,7 +64,7 @@ class Mono3DVGMapper:
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image_checked(dataset_dict, self.format)
         camera = read_camera(dataset_dict)
-        sentences = dataset_dict.pop("expressions", [])
+        sentences, scene = dataset_dict.pop("expressions", []), dataset_dict.pop("scene", None)
         flip: list[Transform] = []
         if self.is_train:
             sentences = self._draw(sentences)
@@ -85,8 +85,8 @@ class Mono3DVGMapper:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
-                if sentence.get("parts") is not None:
-                    entry["parts"] = torch.from_numpy(sentence["parts"])
+                if self.is_train and scene is not None and sentence.get("form"):
+                    entry["parts"] = _parts(sentence["form"], scene, annotations)
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
@@ -128,6 +128,12 @@ def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: s
                 f"{len(annotations)} annotations of the image, of objects that are not to be ignored"
             )
     return list(sentence["targets"])
+
+
+def _parts(form: Sequence, scene: Scene, annotations: Sequence[dict]) -> torch.Tensor:
+    """What a form's parts say of the annotations; the same in the mirror, where form and scene change together."""
+    place_of = {key: place for place, key in enumerate(scene.ids)}
+    return torch.from_numpy(explain(to_form(form), scene)[:, [place_of[a["id"]] for a in annotations]])
 
 
 def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:

@@ -10,6 +10,8 @@ from grounder_world import data_name, tiny_cfg
 
 from d2ext.data import build_mapper
 from d2ext.structures import Boxes3D
+from mono3dvg.language.parts import PARTS
+from mono3dvg.language.truth import YES
 from mono3dvg.mapper import mean_dimensions
 
 
@@ -130,3 +132,15 @@ def test_mean_sizes(records, grounding_data, mapper_for):
     ]
     assert np.allclose(sizes[0], np.mean(cars, axis=0), atol=1e-4)
     assert all(min(row) > 0 for row in sizes)  # classes without objects too
+
+
+def test_parts_of_forms_come_along(mapper_for, records):
+    """In training every generated sentence says what its parts mean, also mirrored; in testing none does."""
+    for seed in range(4):
+        np.random.seed(seed)
+        found = mapper_for("INPUT.RANDOM_FLIP", "horizontal")(records[0])
+        for entry in found["expressions"]:
+            assert entry["parts"].shape == (len(PARTS), len(found["instances"]))
+            described = entry["parts"][-1] == YES
+            assert described[entry["targets"]].all()
+    assert all("parts" not in e for e in mapper_for(is_train=False)(records[0])["expressions"])
