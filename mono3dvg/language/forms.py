@@ -69,13 +69,19 @@ def mirror(form: Form) -> Form:
 
 def head_classes(form: Form) -> tuple[str, ...]:
     """Classes that the targets are said to be of; () where a part of them is of any."""
+    named = [[p[1] for p in description[1:] if p[0] == "class"] for description in descriptions(form)]
+    return tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
+
+
+def descriptions(form: Form) -> Iterator[Form]:
+    """The sets ("all", ...) that a phrase chooses its targets from: two of a union, else one."""
     op = form[0]
     if op == "all":
-        return tuple(p[1] for p in form[1:] if p[0] == "class")
-    if op == "union":
-        first, second = head_classes(form[1]), head_classes(form[2])
-        return tuple(dict.fromkeys(first + second)) if first and second else ()
-    return head_classes(form[1] if op == "nearest" else form[-1])
+        yield form
+    elif op == "union":
+        yield from (*descriptions(form[1]), *descriptions(form[2]))
+    else:
+        yield from descriptions(form[1] if op == "nearest" else form[-1])
 
 
 def is_plural(form: Form, many: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .forms import RELATIONS
+from .forms import RELATIONS, descriptions
 from .meaning import anchor_of, phrase_truth, predicate_truth
 from .scene import Scene
 from .truth import MAYBE, NO, YES, both, either
@@ -30,11 +30,11 @@ def explain(form: tuple, scene: Scene) -> np.ndarray:
         form: checked, as `forms.to_form` gives it.
     """
     truths = {name: np.full(len(scene), MAYBE) for name in PARTS}
-    descriptions = list(_descriptions(form))
-    truths["plain"] = either(*(_holds(d, scene, plain=True) for d in descriptions))
-    truths["described"] = either(*(_holds(d, scene) for d in descriptions))
-    if len(descriptions) == 1:
-        for predicate in descriptions[0][1:]:
+    sets = list(descriptions(form))
+    truths["plain"] = either(*(_holds(d, scene, plain=True) for d in sets))
+    truths["described"] = either(*(_holds(d, scene) for d in sets))
+    if len(sets) == 1:
+        for predicate in sets[0][1:]:
             name, truth = _name(predicate), predicate_truth(predicate, scene)
             truths[name] = both(truths[name], truth) if (truths[name] != MAYBE).any() else truth
     anchors = [anchor_of(phrase, scene) for phrase in _anchors(form)]
@@ -44,22 +44,11 @@ def explain(form: tuple, scene: Scene) -> np.ndarray:
     return np.stack([truths[name] for name in PARTS])
 
 
-def _descriptions(form: tuple) -> Iterator[tuple]:
-    """The sets that a phrase chooses its targets from."""
-    op = form[0]
-    if op == "all":
-        yield form
-    elif op == "union":
-        yield from (*_descriptions(form[1]), *_descriptions(form[2]))
-    else:
-        yield from _descriptions(form[1] if op == "nearest" else form[-1])
-
-
 def _anchors(form: tuple) -> Iterator[tuple]:
     """The phrases that the targets are compared with."""
     if form[0] == "nearest":
         yield form[2]
-    for description in _descriptions(form):
+    for description in descriptions(form):
         for predicate in description[1:]:
             if predicate[0] in RELATIONS or predicate[0] == "between":
                 yield from predicate[1:]

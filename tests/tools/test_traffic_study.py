@@ -219,12 +219,3 @@ def test_memory_by_quarter_of_a_stream():
     memory = Memory.__new__(Memory)
     memory.samples = [(0.1, 100.0), (1.5, 110.0), (2.9, 120.0), (3.1, 115.0), (4.0, 90.0)]
     assert memory.by_quarter() == [100, 110, 120, 115]
-
-
-def test_views_on_a_sheet():
-    """Five views in rows of three, in order; what is left over is white."""
-    from tools.traffic_study.look import sheet_of
-
-    sheet = sheet_of([np.full((77, 88, 3), 10 * n, dtype=np.uint8) for n in range(5)], width=44)
-    assert sheet.shape == (2 * 38, 3 * 44, 3)
-    assert [sheet[5 + 38 * (n // 3), 20 + 44 * (n % 3), 0] for n in range(6)] == [0, 10, 20, 30, 40, 255]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from d2ext.engine.predictor import Predictor
 from d2ext.utils.picture import read_picture, write_picture
+from d2ext.visualization.boxes import contact_sheet
 from efficientad.baselines import KinematicRules, Window
 from efficientad.baselines.passages import passages
 from efficientad.stream import Finding, score_with
@@ -106,7 +106,7 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
         rows.append(
             [str(rank), f"{clock(window.t0)}", f"{value:.3g}", f"{clock(t)}, {s:.0f} m", *contents(window, rules)]
         )
-    write_picture(page.with_suffix(".png"), sheet_of(views))
+    write_picture(page.with_suffix(".png"), contact_sheet(views, columns=3, cell_width=360))
     note = (
         f"Windows of {RENDERER.duration:.1f} s and {RENDERER.stretch:.0f} m, {len(parts.train)} to train on, "
         f"{len(parts.validation)} to calibrate with, {len(parts.rest)} to look at, one every {GRID.stride:g} s; those "
@@ -121,17 +121,6 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
         page,
         [table(title, note, head, rows), [f"![The ten windows]({page.stem}.png)", "", f"Command: `{run.command}`."]],
     )
-
-
-def sheet_of(views: Sequence[np.ndarray], columns: int = 3, width: int = 360) -> np.ndarray:
-    """Views of one size (H, W, 3) side by side on one white sheet, scaled to a width in pixels."""
-    height = round(views[0].shape[0] * width / views[0].shape[1])
-    sheet = np.full((-(-len(views) // columns) * height, columns * width, 3), 255, dtype=np.uint8)
-    for number, view in enumerate(views):
-        row, column = divmod(number, columns)
-        small = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = small
-    return sheet
 
 
 def contents(window: Window, rules: KinematicRules) -> list[str]:
