@@ -111,6 +111,9 @@ DATA = {
     "FLIP": "form",
     # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
     "SENTENCES": 8,
+    # False: training reads sentences and labels alone, no picture. Words and comparisons are learned that way at a
+    # seventh of the cost; what they look like is left to a training that starts from the result.
+    "PICTURES": True,
 }
 
 EVALUATION = {
@@ -209,6 +212,9 @@ def model_problems(node: CN) -> list[str]:
             wrong(key, f"must divide the width {width}")
     if node.HEAD == "query" and not node.RELATION.ENABLED:
         wrong("HEAD", "the query head has no referral map; set RELATION.ENABLED True")
+    if not node.DATA.PICTURES and (node.HEAD != "dense" or not node.RELATION.ENABLED or node.IGNORES):
+        wrong("DATA.PICTURES", "without pictures there is only the comparison of labelled objects to learn: it needs "
+              "HEAD 'dense', RELATION.ENABLED True and IGNORES ''")  # fmt: skip
     if any(weight < 0 for weight in node.LOSS.values()):
         problems.append(f"MODEL.MONO3DVG.LOSS is {dict(node.LOSS)}: weights must not be negative")
     priors = node.DIMENSION_PRIORS

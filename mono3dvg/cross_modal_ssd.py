@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from d2ext.layers.mamba2 import BidirectionalMamba2
 
-from .map_scan import check_directions, read_state, scan_map
+from .map_scan import check_directions, fading_rates, read_state, scan_map
 
 READINGS = ("joint", "frozen", "learned")
 
@@ -81,7 +81,7 @@ class CrossModalSSD(nn.Module):
         # B and step of a pixel, from itself or from what it has read of the sentence.
         self.context_norm = nn.LayerNorm(self.inner) if reading == "joint" else nn.Identity()
         self.place = nn.Linear(self.inner if reading == "joint" else dim, state_dim + heads, bias=False)
-        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*a_range).log())
+        self.A_log = fading_rates(heads, a_range, directions)
         step = torch.empty(heads).uniform_(math.log(map_dt_range[0]), math.log(map_dt_range[1])).exp()
         self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
         self.read = nn.Linear(dim, self.inner + state_dim)  # z, C of the words
@@ -104,7 +104,7 @@ class CrossModalSSD(nn.Module):
         if self.reading != "frozen":
             x, dt, B = self._writing(normal, y, inside)
             y, state = scan_map(
-                x, dt, -self.A_log.exp(), B, C, size, self.directions, initial_states=state,
+                x, dt, self.A_log, B, C, size, self.directions, initial_states=state,
                 chunk_size=self.chunk_size, backend=self.backend,
             )  # fmt: skip
             words = words + self._read_by_words(normal_words, state).masked_fill(padding, 0)

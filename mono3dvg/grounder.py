@@ -9,23 +9,21 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from d2ext.engine.distributed import mean_over_processes
 from d2ext.structures import Camera
 from d2ext.structures.cameras import Cameras, Grounds, Scene
 
 from .build import build_parts
-from .candidates import Candidates, covered_cells, decode, from_objects, match_objects
+from .candidates import Candidates, covered_cells, decode, from_objects
 from .head import final_scores, gather_cells
-from .inputs import NOTHING_SAID, Sentences, camera_list, objects_of, place_of, sentences_of
-from .losses import box_losses, parts_loss, refer_loss, relation_loss
-from .objects import Objects
-from .query_head import RawQueries, query_losses
+from .inputs import NOTHING_SAID, camera_list, objects_of, place_of
+from .learning import training_losses
+from .query_head import RawQueries
 from .query_head import decode as decode_queries
 from .relation import Thoughts
 from .relation_facts import Facts, describe
 from .seen import Heard, Seen, words_of
 from .state import ModelState
-from .targets import dense_targets, part_targets, refer_targets, relation_targets
+from .words import Words
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,6 +47,7 @@ class Mono3DVG(nn.Module):
         decoding: options of `candidates.decode`.
         heat_exponent, min_score: of answers; chunk: sentences that are fused together in testing.
         ignores: "" or what the model is not told, "sentence" or "image".
+        pictures: False trains on labels alone, see `learning`: what looks at pictures stays as it is.
     """
 
     default_mapper = "Mono3DVGMapper"
@@ -79,6 +78,7 @@ class Mono3DVG(nn.Module):
         min_score: float,
         chunk: int,
         ignores: str,
+        pictures: bool,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ):
@@ -90,7 +90,10 @@ class Mono3DVG(nn.Module):
         self.ry_frame, self.use_given_ground = ry_frame, use_given_ground
         self.jitter, self.match_iou, self.loss_weights = jitter, match_iou, dict(loss_weights)
         self.decoding, self.heat_exponent, self.min_score = dict(decoding), heat_exponent, min_score
-        self.chunk, self.ignores = chunk, ignores
+        self.chunk, self.ignores, self.pictures = chunk, ignores, pictures
+        if not pictures:
+            for part in (self.backbone, self.neck, self.dense_head, self.refer_head):
+                part.requires_grad_(False)
         self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
@@ -132,21 +135,24 @@ class Mono3DVG(nn.Module):
         Raises:
             ValueError: no camera, an empty or overlong sentence, targets that the image does not have.
         """
-        seen = self.see(batched_inputs)
         if self.training:
-            return self._losses(seen, batched_inputs)
-        return self._answers(seen, batched_inputs)
+            return training_losses(self, batched_inputs)
+        return self._answers(self.see(batched_inputs), batched_inputs)
 
     def see(self, batched_inputs: list[dict]) -> Seen:
         """All that does not depend on sentences."""
-        cameras = camera_list(batched_inputs)
-        if not self.use_given_ground:
-            cameras = [Camera(c.P) for c in cameras]
         images = self.preprocess(batched_inputs)
         maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
         maps = [maps[name] for name in self.in_features]
-        scene = Scene(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
+        scene = self.scene_of(batched_inputs)
         return Seen(maps, self.dense_head(maps[0]) if self.dense_head else None, scene, images.image_sizes)
+
+    def scene_of(self, batched_inputs: list[dict]) -> Scene:
+        """Cameras and grounds of a batch, as the model believes them."""
+        cameras = camera_list(batched_inputs)
+        if not self.use_given_ground:
+            cameras = [Camera(c.P) for c in cameras]
+        return Scene(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""
@@ -157,13 +163,18 @@ class Mono3DVG(nn.Module):
 
     def hear(self, seen: Seen, texts: Sequence[str], image_of: Tensor, places: Sequence[str] | None = None) -> Heard:
         """Words of N sentences, fused with the maps of their images (N,); `places` is what messages call each."""
+        words = self.read(texts, places)
+        inside = covered_cells(seen.sizes, seen.map_hw, self.stride, seen.device)
+        fused = self.neck(seen.maps, image_of, words.features, words.mask, words.relevance, inside)
+        return Heard(fused, words, self.refer_head(fused.map) if self.refer_head else None, image_of)
+
+    def read(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Words:
+        """Words of N sentences, before any image."""
         texts = [NOTHING_SAID] * len(texts) if self.ignores == "sentence" else list(texts)
         words = self.text_encoder(texts, places)
         if self.text_filter is not None:
             words.features, words.relevance = self.text_filter(words.features, words.mask)
-        inside = covered_cells(seen.sizes, seen.map_hw, self.stride, seen.device)
-        fused = self.neck(seen.maps, image_of, words.features, words.mask, words.relevance, inside)
-        return Heard(fused, words, self.refer_head(fused.map) if self.refer_head else None, image_of)
+        return words
 
     def describe(self, candidates: Candidates, seen: Seen) -> Facts:
         """Geometry of the candidates, once for all sentences."""
@@ -183,82 +194,17 @@ class Mono3DVG(nn.Module):
         words, mask = heard.fused.words, heard.words.mask
         return self.relation(facts, heard.image_of, candidates.class_probs, features, words, mask)
 
-    # --- training ---
-
-    def _losses(self, seen: Seen, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        objects = [objects_of(x).to(self.device) for x in batched_inputs]
-        said = sentences_of(batched_inputs, [len(o) for o in objects])
-        image_of = torch.tensor(said.image_of, device=self.device)
-        meant = [torch.tensor(m, dtype=torch.long, device=self.device) for m in said.meant]
-        heard = self.hear(seen, said.texts, image_of, said.places)
-        losses_of = self._dense_losses if self.query_head is None else self._query_losses
-        losses = losses_of(seen, heard, objects, meant, said)
-        # Not every head listens to all that the neck says; distributed training waits for all gradients.
-        losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
-        return {f"loss_{name}": self.loss_weights.get(name, 1.0) * value for name, value in losses.items()}
-
-    def _dense_losses(
-        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
-    ) -> dict[str, Tensor]:
-        image_of, num_classes, teaches = heard.image_of, len(self.priors_hwl), said.teaches
-        dense = dense_targets(objects, seen.scene, num_classes, seen.map_hw, self.stride, self.ry_frame)
-        losses = box_losses(seen.raw, dense, seen.scene, self.stride, self.priors_hwl, mean_over_processes)
-        target, others = refer_targets(dense, meant, image_of)
-        spoken_of = torch.bincount(dense.image, minlength=len(objects))[image_of].sum() * teaches
-        number = mean_over_processes(spoken_of.float())
-        losses["refer"] = teaches * refer_loss(heard.refer, target, others, number)
-        if self.relation is None:
-            return losses
-        for name, (candidates, matched) in self._candidate_sets(seen, objects).items():
-            counts = (candidates.valid & (matched >= -1))[image_of] & teaches
-            thoughts = self.think(heard, candidates, self.describe(candidates, seen))
-            target = relation_targets(matched, meant, image_of)
-            total, number = relation_loss(thoughts.answers, target, counts)
-            number = mean_over_processes(number).clamp(min=1)
-            losses[name] = total / number
-            if name == "relation":
-                truths = part_targets(matched, said.parts, image_of)
-                losses["parts"] = parts_loss(thoughts.parts, thoughts.mentioned, truths, counts) / number
-        return losses
-
-    def _query_losses(
-        self, seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
-    ) -> dict[str, Tensor]:
-        kept = [~o.ignore for o in objects]
-        image_of = heard.image_of.tolist()
-        losses = query_losses(
-            self._ask(seen, heard),
-            [objects[b][kept[b]] for b in image_of],
-            [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, meant)],  # positions among those kept
-            seen.scene[heard.image_of],
-            seen.sizes_hw()[heard.image_of],
-            self.stride,
-            self.priors_hwl,
-            self.ry_frame,
-            mean_over_processes,
-        )
-        return {name: value * said.teaches for name, value in losses.items()}
-
-    def _ask(self, seen: Seen, heard: Heard) -> list[RawQueries]:
-        sizes = seen.sizes_hw()[heard.image_of]
-        return self.query_head(heard.fused.map, heard.fused.words, heard.words.mask, sizes)
-
-    def _candidate_sets(self, seen: Seen, objects: list[Objects]) -> dict[str, tuple[Candidates, Tensor]]:
-        """What relations are learned on, by the name of the loss, with the object (B, K) that each candidate is: the
-        labelled objects, which are complete, and the present peaks, which are what testing has."""
-        labelled = from_objects(
-            objects, seen.scene, len(self.priors_hwl), seen.map_hw, self.stride, self.ry_frame, jitter=self.jitter
-        )
-        place = torch.arange(labelled.cells.shape[1], device=self.device).expand_as(labelled.cells)
-        peaks = self.peaks(seen)
-        return {"relation": (labelled, place), "relation_peaks": (peaks, match_objects(peaks, objects, self.match_iou))}
-
     @torch.no_grad()
     def peaks(self, seen: Seen) -> Candidates:
         """What the heads find now."""
         return decode(
             seen.raw, seen.scene, seen.sizes, self.stride, self.priors_hwl, self.ry_frame, **self.decoding
         ).detach()
+
+    def ask(self, seen: Seen, heard: Heard) -> list[RawQueries]:
+        """What the queries say, by stages."""
+        sizes = seen.sizes_hw()[heard.image_of]
+        return self.query_head(heard.fused.map, heard.fused.words, heard.words.mask, sizes)
 
     # --- answers ---
 
@@ -285,7 +231,7 @@ class Mono3DVG(nn.Module):
 
     def _decode_queries(self, seen: Seen, heard: Heard) -> tuple[Candidates, Tensor]:
         return decode_queries(
-            self._ask(seen, heard)[-1],
+            self.ask(seen, heard)[-1],
             seen.scene[heard.image_of],
             seen.sizes_hw()[heard.image_of],
             seen.map_hw,

@@ -97,7 +97,7 @@ _STARTS = (0.0, 0.0, math.log(2.0), 0.0, -1.5, 0.0, 0.0, 0.0)
 
 
 class ReferHead(nn.Module):
-    """How much a sentence means what stands at each cell.
+    """How much a sentence means what stands at each cell: layers of one cell, for the neck has seen its surroundings.
 
     Args:
         dim: channels of the fused map.
@@ -106,7 +106,7 @@ class ReferHead(nn.Module):
 
     def __init__(self, dim: int, prior: float = 0.02):
         super().__init__()
-        self.tower = tower(dim, dim, 1)
+        self.tower = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.ReLU())
         self.output = nn.Conv2d(dim, 1, 1)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.constant_(self.output.bias, prior_bias(prior))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from d2ext.layers.mamba2 import GatedRMSNorm, Mamba2
 
-from .map_scan import check_directions, scan_map
+from .map_scan import check_directions, fading_rates, scan_map
 
 
 class MambaFusion(nn.Module):
@@ -61,7 +61,7 @@ class MambaFusion(nn.Module):
         self.guide, self.seen = nn.Linear(inner, inner), nn.Linear(inner, dim)
         self.write_guides = nn.Linear(inner, writing, bias=False)  # x, B, C, step
         self.write_pixels = nn.Linear(dim, inner + writing, bias=False)  # z, x, B, C, step
-        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*a_range).log())
+        self.A_log = fading_rates(heads, a_range, directions)
         step = torch.empty(heads).uniform_(math.log(dt_range[0]), math.log(dt_range[1])).exp()
         self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
         self.skip = nn.Parameter(torch.ones(heads))
@@ -84,7 +84,7 @@ class MambaFusion(nn.Module):
         if inside is not None:
             dt = dt.masked_fill(~inside.flatten(1).unsqueeze(-1), 0)
         y, state = scan_map(
-            x, dt, -self.A_log.exp(), B, C, size, self.directions, prefix=self._writing(self.write_guides(guides)),
+            x, dt, self.A_log, B, C, size, self.directions, prefix=self._writing(self.write_guides(guides)),
             chunk_size=self.chunk_size, backend=self.backend,
         )  # fmt: skip
         y = y + x * self.skip.unsqueeze(-1)

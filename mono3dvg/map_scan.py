@@ -7,7 +7,7 @@ leave the state of the last word as it is. With steps of their own (`scan_map`) 
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from d2ext.layers.state_space import ssd
 
@@ -64,10 +64,15 @@ def check_directions(directions: int) -> None:
         raise ValueError(f"directions is {directions}, expected one of {list(DIRECTIONS)}")
 
 
+def fading_rates(heads: int, a_range: tuple[float, float], directions: int) -> nn.Parameter | None:
+    """A_log (h,), drawn in `a_range`; None where nothing fades."""
+    return nn.Parameter(torch.empty(heads).uniform_(*a_range).log()) if directions else None
+
+
 def scan_map(
     x: Tensor,
     dt: Tensor,
-    A: Tensor,
+    A_log: Tensor | None,
     B: Tensor,
     C: Tensor,
     size: tuple[int, int],
@@ -80,11 +85,12 @@ def scan_map(
     """Pass a map in several directions; every one starts from the same state, and their means are returned.
 
     Args:
-        x: (N, L, h, p) what the pixels write; dt: (N, L, h) steps, non-negative; A: (h,) negative.
+        x: (N, L, h, p) what the pixels write; dt: (N, L, h) steps, non-negative.
+        A_log: (h,) logarithms of the rates of fading; None, and without effect, with directions 0.
         B, C: (N, L, g, n) where it is written and read.
         size: H, W of the map, L = H * W.
-        directions: 1 | 2 | 4, see `scan_orders`; 0 knows no order: all pixels write without that anything fades (A has
-            no effect), then all read. It costs little more than reading alone.
+        directions: 1 | 2 | 4, see `scan_orders`; 0 knows no order: all pixels write without that anything fades, then
+            all read. It costs little more than reading alone.
         prefix: x, dt, B, C of tokens that every direction passes first; what they read is dropped.
         initial_states: (N, h, p, n), None is 0.
         chunk_size, backend: see `d2ext.layers.ssd`.
@@ -101,7 +107,7 @@ def scan_map(
         if prefix is not None:
             pixels = [torch.cat(pair, dim=1) for pair in zip(prefix, pixels)]
         y, state = ssd(
-            pixels[0], pixels[1], A, pixels[2], pixels[3], chunk_size=chunk_size, initial_states=initial_states,
+            pixels[0], pixels[1], -A_log.exp(), pixels[2], pixels[3], chunk_size=chunk_size, initial_states=initial_states,
             return_final_states=True, backend=backend,
         )  # fmt: skip
         y = y if prefix is None else y[:, prefix[0].shape[1] :]

@@ -1,6 +1,5 @@
 """From a dataset dict to the input of the grounder: read, augment, resize, attach camera, objects and sentences."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +25,8 @@ NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 class Mono3DVGMapper:
     """Mapper of images with their sentences.
 
+    With DATA.PICTURES False the picture of a training image is black, of one channel; all else is the same.
+
     A flip says the sentences anew, with left and right exchanged. Colours that sentences name must stay what they are:
     brightness and contrast vary, hue does not. Random draws come from numpy's global state, which the loader seeds for
     each sample.
@@ -38,13 +39,14 @@ class Mono3DVGMapper:
     def __init__(self, cfg, is_train: bool = True):
         node = cfg.MODEL.MONO3DVG.DATA
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES
+        self.pictures = node.PICTURES or not is_train
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
         self.changes: list[T.Augmentation] = [
             T.ResizeShortestEdge(cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"], style)
         ]
-        if is_train and cfg.INPUT.COLOR_JITTER > 0:
+        if is_train and self.pictures and cfg.INPUT.COLOR_JITTER > 0:
             low, high = 1 - cfg.INPUT.COLOR_JITTER, 1 + cfg.INPUT.COLOR_JITTER
             self.changes += [T.RandomBrightness(low, high), T.RandomContrast(low, high)]
 
@@ -61,8 +63,8 @@ class Mono3DVGMapper:
             FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
         """
-        dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image_checked(dataset_dict, self.format)
+        dataset_dict = dict(dataset_dict)  # what it holds is read, not changed
+        image = read_image_checked(dataset_dict, self.format) if self.pictures else blank_image(dataset_dict)
         camera = read_camera(dataset_dict)
         sentences, scene = dataset_dict.pop("expressions", []), dataset_dict.pop("scene", None)
         flip: list[Transform] = []
@@ -74,7 +76,7 @@ class Mono3DVGMapper:
                 image = flip[0].apply_image(image)
         image, transforms = T.apply_transform_gens(self.changes, image)
         transforms = TransformList(flip + transforms.transforms)
-        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        dataset_dict["image"] = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
         dataset_dict["camera"], mirrored = transform_camera(camera, transforms)
         annotations = dataset_dict.pop("annotations", None)
         if annotations is None and self.is_train:
@@ -94,6 +96,11 @@ class Mono3DVGMapper:
         if not 0 < self.num_sentences < len(sentences):
             return list(sentences)
         return [sentences[i] for i in np.random.permutation(len(sentences))[: self.num_sentences]]
+
+
+def blank_image(dataset_dict: dict) -> np.ndarray:
+    """(H, W, 1) zeros of the size of the image, whose file need not be there."""
+    return np.zeros((dataset_dict["height"], dataset_dict["width"], 1), dtype=np.uint8)
 
 
 def to_instances(

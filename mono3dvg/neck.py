@@ -5,11 +5,12 @@ Letters: B images, N sentences of all images, T words, D channels; maps are give
     coarsest map   enter -> stage 1 -> merge -+
     next finer     enter -> + raised <--------+ -> stage 2 -> merge -+
     next finer     enter -> + raised <-------------------------------+ -> stage 3 -> merge -+
-    finer ones     enter -> + raised <------------------------------------------------------+ -> merge
+    finer ones     enter -> merge <- raised <-----------------------------------------------+
 
 Every stage takes the words that the one before has updated. `merge` convolves the image's own map and the fused one.
 Maps finer than those of the last stage are merged without a fusion of their own: at four times the pixels it would cost
-more than all stages together, and what the sentence says arrives from below.
+more than all stages together, and what the sentence says arrives from below. There the image's map is convolved once
+for all its sentences, and the fused one before it is raised.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,9 @@ class FusionNeck(nn.Module):
             nn.Sequential(nn.Conv2d(channels, dim, 1), PixelNorm(dim)) for channels in in_channels
         )
         self.stages = nn.ModuleList(build_fusion(fusion, dim, **options) for _ in range(stages))
-        self.merge = nn.ModuleList(Merge(dim) for _ in in_channels)
+        # One of the coarsest map and one after each stage; all finer maps have none, see forward.
+        raised = [step >= max(stages, 1) for step in range(len(in_channels))]
+        self.merge = nn.ModuleList((Raise if r else Merge)(dim) for r in reversed(raised))
         self.norm_sentence = nn.LayerNorm(dim)
 
     def forward(
@@ -92,9 +95,12 @@ class FusionNeck(nn.Module):
         fused = None
         for step, level in enumerate(reversed(range(len(maps)))):
             image = self.enter[level](maps[level].contiguous(memory_format=torch.channels_last))
-            visual = image.index_select(0, rows)
+            if isinstance(self.merge[level], Raise):
+                fused = self.merge[level](image, fused, rows)
+                continue
+            visual = repeat_rows(image, rows)
             if fused is not None:
-                visual = visual + F.interpolate(fused, visual.shape[-2:], mode="bilinear", align_corners=False)
+                visual = visual + resize(fused, visual.shape[-2:])
             if step < len(self.stages):
                 within = None if inside is None else _resize_mask(inside, visual.shape[-2:])[rows]
                 words, visual = self.stages[step](words, mask, visual, relevance, within)
@@ -121,7 +127,54 @@ class Merge(nn.Module):
 
     def forward(self, image: Tensor, fused: Tensor, rows: Tensor) -> Tensor:
         """(B, D, H, W), (N, D, H, W) and the image of each row (N,) to (N, D, H, W)."""
-        return F.relu(self.norm(self.image(image).index_select(0, rows) + self.fused(fused)))
+        return F.relu(self.norm(repeat_rows(self.image(image), rows) + self.fused(fused)))
+
+
+class Raise(nn.Module):
+    """3x3 convolution of the image's map, 1x1 convolution of the coarser fused one, raised; pixel norm, ReLU."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.image = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
+        self.fused = nn.Conv2d(dim, dim, 1, bias=False)
+        self.norm = PixelNorm(dim)
+
+    def forward(self, image: Tensor, fused: Tensor, rows: Tensor) -> Tensor:
+        """(B, D, H, W), (N, D, h, w) and the image of each row (N,) to (N, D, H, W)."""
+        own = self.image(image)
+        return F.relu(self.norm(repeat_rows(own, rows) + resize(self.fused(fused), own.shape[-2:])))
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, D, h, w) to (N, D, H, W)."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+class _RepeatRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.count = len(x)
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        total = grad.new_zeros(ctx.count, *grad.shape[1:])
+        if grad.device.type != "cpu":
+            return total.index_add(0, rows, grad), None
+        for n, row in enumerate(rows.tolist()):
+            total[row] += grad[n]
+        return total, None
+
+
+def repeat_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows] of large rows; the gradient is added row by row, which torch does number by number on a CPU.
+
+    Args:
+        x: (B, ...); rows: (N,) long.
+    """
+    return _RepeatRows.apply(x, rows)
 
 
 class PixelNorm(nn.LayerNorm):

@@ -14,8 +14,9 @@ from d2ext.structures.cameras import Scene
 from .candidates import Candidates
 from .objects import upright_frame
 
+_DISTANCES = (6.0, 8.0, 10.0, 12.5, 15.0, 18.0, 21.0, 25.0, 30.0, 36.0, 43.0, 52.0, 62.0, 75.0, 90.0)  # m
 NUM_PAIR_FACTS = 23
-NUM_OWN_FACTS = 27
+NUM_OWN_FACTS = 21 + len(_DISTANCES)
 
 
 @dataclass
@@ -64,8 +65,8 @@ def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: 
     to_right = heading[..., 0] * ray[..., 1] - heading[..., 1] * ray[..., 0]
     u, v = (box[..., 0] + box[..., 2]) / 2, (box[..., 1] + box[..., 3]) / 2
     wide, high = box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]
-    distances = away.new_tensor([10.0, 20.0, 30.0, 45.0, 65.0, 90.0])
-    steps = torch.tanh((away[..., None] - distances) / 6)
+    # About as finely as people tell distances apart, in proportion.
+    steps = torch.tanh((away[..., None] / away.new_tensor(_DISTANCES)).log() / 0.1)
     sides = torch.tanh((u[..., None] - u.new_tensor([0.25, 0.39, 0.5, 0.61, 0.75])) / 0.05)
     columns = [
         along, to_right, away.log() / 2 - 1.5, away / 50, place[..., 0] / 20, place[..., 1] / 50, u * 2 - 1, v * 2 - 1,

@@ -4,7 +4,8 @@ python -m tools.bench_mono3dvg_toy --seed 1                      the main model
 python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, at half the time
 python -m tools.bench_mono3dvg_toy --table                        the tables of all records
 
-Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on toy_grounding_val and used on
+Every training starts from one with labels alone, which it runs first where it is not there: of the same parts and seed,
+so that most variants share it. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on toy_grounding_val and used on
 toy_grounding_test. "short" is the main model trained as the ablations are, which are compared with it.
 """
 
@@ -37,6 +38,8 @@ VARIANTS = {
     "blind": "ignores the sentence",
     "sightless": "ignores the image",
 }
+# Trainings with labels alone that precede, where they are not LABELS: of variants that read with other parts.
+LABELS, OWN_LABELS = "labels", {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
 
@@ -46,15 +49,29 @@ def config_file(variant: str) -> str:
     return str(FOLDER / ("effnet_lite0.yaml" if variant == "main" else f"{variant}.yaml"))
 
 
-def config_for(variant: str, seed: int) -> CfgNode:
+def output_of(variant: str, seed: int) -> Path:
+    """The folder of a training."""
+    return Path(f"output/bench/{BENCH}_{variant}_seed{seed}")
+
+
+def labels_of(variant: str) -> str:
+    """The training with labels alone that the variant starts from."""
+    return OWN_LABELS.get(variant, LABELS)
+
+
+def config_for(variant: str, seed: int, *more: str) -> CfgNode:
     """The config of a variant with a seed."""
-    opts = ["SEED", str(seed), "OUTPUT_DIR", f"output/bench/{BENCH}_{variant}_seed{seed}"]
+    opts = ["SEED", str(seed), "OUTPUT_DIR", str(output_of(variant, seed)), *more]
     return setup_cfg(default_argument_parser().parse_args(["--config-file", config_file(variant), *opts]))
 
 
 def train(variant: str, seed: int) -> Path:
-    """Train or finish a training; its record holds the time of the whole of it. Returns the final checkpoint."""
-    cfg = config_for(variant, seed).clone()
+    """Train or finish a training and the one before it; records hold the time of each. Returns the final checkpoint."""
+    labels = labels_of(variant)
+    weights = train_once(
+        config_for(labels, seed), config_file(labels), BENCH, f"{labels}_seed{seed}/train", command_of(variant, seed)
+    )
+    cfg = config_for(variant, seed, "MODEL.WEIGHTS", str(weights)).clone()
     cfg.defrost()
     cfg.DATASETS.TEST, cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = (), ""  # evaluated below
     return train_once(cfg, config_file(variant), BENCH, f"{variant}_seed{seed}/train", command_of(variant, seed))
@@ -71,6 +88,7 @@ def evaluate(variant: str, seed: int, weights: Path) -> None:
     model = load(cfg, weights)
     about = {"config": config, "seed": seed, "command": command_of(variant, seed)}
     about["pretrained"] = {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS}
+    about["pretrained"]["labels"] = f"{labels_of(variant)}_seed{seed}"
     start = time.perf_counter()
     measured = answer(cfg, model)
     seconds = time.perf_counter() - start

@@ -59,7 +59,7 @@ def test_scanning_a_map_is_a_scan_over_words_and_pixels(directions, as_prefix):
     words, pixels = streams(4), streams(6, seed=1)
     _, state = ssd_reference(words[0], words[1], RATES, words[2], words[3], return_final_states=True)
     given = {"prefix": words} if as_prefix else {"initial_states": state}
-    y, final = scan_map(pixels[0], pixels[1], RATES, *pixels[2:], (2, 3), directions, chunk_size=4, **given)
+    y, final = scan_map(pixels[0], pixels[1], (-RATES).log(), *pixels[2:], (2, 3), directions, chunk_size=4, **given)
     ys, finals = [], []
     for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [0, 3, 1, 4, 2, 5], [5, 2, 4, 1, 3, 0])[:directions]:
         joined = [torch.cat([a, b[:, order]], dim=1) for a, b in zip(words, pixels)]
@@ -78,7 +78,7 @@ def test_without_order_pixels_write_as_if_nothing_faded(groups):
     start = torch.randn(2, 4, 3, 5, dtype=torch.float64)
     _, expected = ssd_reference(x, dt, 0 * RATES, B, C, initial_states=start, return_final_states=True)
     torch.testing.assert_close(start + write_state(x, dt, B), expected)
-    y, state = scan_map(x, dt, RATES, B, C, (2, 3), directions=0, initial_states=start)
+    y, state = scan_map(x, dt, None, B, C, (2, 3), directions=0, initial_states=start)
     torch.testing.assert_close(state, expected)
     torch.testing.assert_close(y, read_state(C, expected))
 

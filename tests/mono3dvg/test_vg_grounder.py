@@ -44,6 +44,8 @@ VARIANTS = {
     "cross_attention": (NODE + "FUSION.NAME", "cross_attention"),
     "mamba_fusion": (NODE + "FUSION.NAME", "mamba_fusion"),
     "frozen": (NODE + "FUSION.NAME", "frozen"),
+    "scanned": (NODE + "FUSION.DIRECTIONS", 2),
+    "labels": (NODE + "DATA.PICTURES", False),
 }
 
 
@@ -65,7 +67,7 @@ def test_every_parameter_learns_and_losses_fall(build, batch, variant):
     assert np.isfinite(totals).all() and totals[-1] < 0.95 * totals[0]
 
 
-@pytest.mark.parametrize("variant", ["joint", "query"])
+@pytest.mark.parametrize("variant", ["joint", "query", "labels"])
 def test_batches_of_any_kind_train(build, batch, variant):
     model = build(*VARIANTS[variant]).train()
     silent = {**batch[0], "expressions": []}
@@ -78,7 +80,18 @@ def test_batches_of_any_kind_train(build, batch, variant):
         sum(losses.values()).backward()
         assert all(torch.isfinite(v) for v in losses.values())
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
-    assert model([silent])["loss_refer"].item() == 0
+    assert model([silent])["loss_relation" if variant == "labels" else "loss_refer"].item() == 0
+
+
+def test_labels_alone_teach_what_needs_no_picture(build, batch):
+    """Words and comparisons learn from them; what looks at pictures stays, and no pixel has a say."""
+    model = build(*VARIANTS["labels"], NODE + "RELATION.JITTER", 0.0).train()
+    losses = model(batch)
+    assert set(losses) == {"loss_relation", "loss_parts"}
+    learns = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learns == {"text_encoder", "text_filter", "relation"}
+    blind = [{**x, "image": torch.zeros_like(x["image"][:1])} for x in batch]
+    assert model(blind) == losses
 
 
 @pytest.mark.parametrize("variant", ["joint", "query", "no_relation"])

@@ -1,0 +1,133 @@
+"""What a training step learns from: the losses of the grounder on a batch.
+
+Pictures teach all parts. Labels alone (`MODEL.MONO3DVG.DATA.PICTURES False`) teach what words say of objects whose place,
+size and class are known: text encoder, text filter and relation layer. A step of that costs a seventh, so that a training
+with pictures had better start from there.
+
+Letters: B images, N sentences, K candidates.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from d2ext.engine.distributed import mean_over_processes
+from d2ext.structures.cameras import Scene
+
+from .candidates import Candidates, from_objects, match_objects
+from .inputs import Sentences, objects_of, sentences_of
+from .losses import box_losses, parts_loss, refer_loss, relation_loss
+from .objects import Objects
+from .query_head import query_losses
+from .relation import Thoughts
+from .relation_facts import describe
+from .seen import Heard, Seen
+from .targets import dense_targets, part_targets, refer_targets, relation_targets
+
+if TYPE_CHECKING:
+    from .grounder import Mono3DVG
+
+
+def training_losses(model: "Mono3DVG", batched_inputs: list[dict]) -> dict[str, Tensor]:
+    """Weighted losses by name.
+
+    Args:
+        batched_inputs: as `Mono3DVG.forward` takes them for training.
+    """
+    objects = [objects_of(x).to(model.device) for x in batched_inputs]
+    said = sentences_of(batched_inputs, [len(o) for o in objects])
+    image_of = torch.tensor(said.image_of, device=model.device)
+    meant = [torch.tensor(m, dtype=torch.long, device=model.device) for m in said.meant]
+    if model.pictures:
+        seen = model.see(batched_inputs)
+        heard = model.hear(seen, said.texts, image_of, said.places)
+        losses_of = _dense_losses if model.query_head is None else _query_losses
+        losses = losses_of(model, seen, heard, objects, meant, said)
+        # Not every head listens to all that the neck says; distributed training waits for all gradients.
+        losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
+    else:
+        losses = _label_losses(model, batched_inputs, objects, image_of, meant, said)
+    return {f"loss_{name}": model.loss_weights.get(name, 1.0) * value for name, value in losses.items()}
+
+
+def _dense_losses(
+    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
+) -> dict[str, Tensor]:
+    image_of, num_classes = heard.image_of, len(model.priors_hwl)
+    dense = dense_targets(objects, seen.scene, num_classes, seen.map_hw, model.stride, model.ry_frame)
+    losses = box_losses(seen.raw, dense, seen.scene, model.stride, model.priors_hwl, mean_over_processes)
+    target, others = refer_targets(dense, meant, image_of)
+    spoken_of = torch.bincount(dense.image, minlength=len(objects))[image_of].sum() * said.teaches
+    number = mean_over_processes(spoken_of.float())
+    losses["refer"] = said.teaches * refer_loss(heard.refer, target, others, number)
+    if model.relation is None:
+        return losses
+    labelled, place = _labelled(model, objects, seen.scene, seen.map_hw)
+    thoughts = model.think(heard, labelled, model.describe(labelled, seen))
+    losses |= _relation_losses(thoughts, labelled, place, image_of, meant, said)
+    peaks = model.peaks(seen)
+    matched = match_objects(peaks, objects, model.match_iou)
+    thoughts = model.think(heard, peaks, model.describe(peaks, seen))
+    losses["relation_peaks"] = _relation_losses(thoughts, peaks, matched, image_of, meant, said)["relation"]
+    return losses
+
+
+def _label_losses(
+    model: "Mono3DVG",
+    batched_inputs: list[dict],
+    objects: list[Objects],
+    image_of: Tensor,
+    meant: list[Tensor],
+    said: Sentences,
+) -> dict[str, Tensor]:
+    """Nothing is seen: features of the candidates are zero."""
+    scene, sizes = model.scene_of(batched_inputs), [tuple(x["image"].shape[-2:]) for x in batched_inputs]
+    map_hw = tuple(max(-(-size[side] // model.stride) for size in sizes) for side in (0, 1))
+    labelled, place = _labelled(model, objects, scene, map_hw)
+    facts = describe(labelled, scene, torch.tensor(sizes, dtype=torch.float32, device=model.device), model.ry_frame)
+    words = model.read(said.texts, said.places)
+    unseen = words.features.new_zeros(len(words), labelled.cells.shape[1], words.features.shape[-1])
+    thoughts = model.relation(facts, image_of, labelled.class_probs, unseen, words.features, words.mask)
+    return _relation_losses(thoughts, labelled, place, image_of, meant, said)
+
+
+def _labelled(
+    model: "Mono3DVG", objects: list[Objects], scene: Scene, map_hw: tuple[int, int]
+) -> tuple[Candidates, Tensor]:
+    """The labelled objects as candidates, and the object (B, K) that each is."""
+    labelled = from_objects(
+        objects, scene, len(model.priors_hwl), map_hw, model.stride, model.ry_frame, jitter=model.jitter
+    )
+    return labelled, torch.arange(labelled.cells.shape[1], device=model.device).expand_as(labelled.cells)
+
+
+def _relation_losses(
+    thoughts: Thoughts, candidates: Candidates, matched: Tensor, image_of: Tensor, meant: list[Tensor], said: Sentences
+) -> dict[str, Tensor]:
+    """relation and parts; `matched` (B, K) is the object that each candidate is, below 0 none, below -1 in doubt."""
+    counts = (candidates.valid & (matched >= -1))[image_of] & said.teaches
+    total, number = relation_loss(thoughts.answers, relation_targets(matched, meant, image_of), counts)
+    number = mean_over_processes(number).clamp(min=1)
+    truths = part_targets(matched, said.parts, image_of)
+    parts = parts_loss(thoughts.parts, thoughts.mentioned, truths, counts)
+    return {"relation": total / number, "parts": parts / number}
+
+
+def _query_losses(
+    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
+) -> dict[str, Tensor]:
+    kept = [~o.ignore for o in objects]
+    image_of = heard.image_of.tolist()
+    losses = query_losses(
+        model.ask(seen, heard),
+        [objects[b][kept[b]] for b in image_of],
+        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, meant)],  # positions among those kept
+        seen.scene[heard.image_of],
+        seen.sizes_hw()[heard.image_of],
+        model.stride,
+        model.priors_hwl,
+        model.ry_frame,
+        mean_over_processes,
+    )
+    return {name: value * said.teaches for name, value in losses.items()}
