@@ -111,8 +111,8 @@ DATA = {
     "FLIP": "form",
     # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
     "SENTENCES": 8,
-    # False: training reads sentences and labels alone, no picture. Words and comparisons are learned that way at a
-    # seventh of the cost; what they look like is left to a training that starts from the result.
+    # False: training reads sentences and labels alone, no picture. Words and comparisons are learned that way at about
+    # a fifth of the cost; what things look like is left to a training that starts from the result.
     "PICTURES": True,
 }
 

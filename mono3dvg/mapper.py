@@ -85,10 +85,13 @@ class Mono3DVGMapper:
         dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, said)]
         if annotations is not None:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
+            # Where the annotations are among the objects of the scene.
+            places = {key: place for place, key in enumerate(scene.ids)} if scene is not None else {}
+            order = [places[a["id"]] for a in annotations] if places else []
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
                 if self.is_train and scene is not None and sentence.get("form"):
-                    entry["parts"] = _parts(sentence["form"], scene, annotations)
+                    entry["parts"] = _parts(sentence["form"], scene, order)
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
@@ -137,10 +140,10 @@ def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: s
     return list(sentence["targets"])
 
 
-def _parts(form: Sequence, scene: Scene, annotations: Sequence[dict]) -> torch.Tensor:
-    """What a form's parts say of the annotations; the same in the mirror, where form and scene change together."""
-    place_of = {key: place for place, key in enumerate(scene.ids)}
-    return torch.from_numpy(explain(to_form(form), scene)[:, [place_of[a["id"]] for a in annotations]])
+def _parts(form: Sequence, scene: Scene, order: Sequence[int]) -> torch.Tensor:
+    """(P, M) what a form's parts say of the objects in this order; the same in the mirror, where form and scene change
+    together."""
+    return torch.from_numpy(explain(to_form(form), scene)[:, order])
 
 
 def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
