@@ -1,8 +1,8 @@
 """What a training step learns from: the losses of the grounder on a batch.
 
-Pictures teach all parts. Labels alone (`MODEL.MONO3DVG.DATA.PICTURES False`) teach what words say of objects whose place,
-size and class are known: text encoder, text filter and relation layer. A step of that costs about a fifth, so that a training
-with pictures had better start from there.
+Pictures teach all parts. Labels alone (`MODEL.MONO3DVG.DATA.PICTURES False`) teach what words say of objects whose
+place, size and class are known: text encoder, text filter and relation layer. A step of that costs about a fifth, so
+that a training with pictures had better start from there.
 
 Letters: B images, N sentences, K candidates.
 """

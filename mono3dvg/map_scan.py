@@ -107,8 +107,8 @@ def scan_map(
         if prefix is not None:
             pixels = [torch.cat(pair, dim=1) for pair in zip(prefix, pixels)]
         y, state = ssd(
-            pixels[0], pixels[1], -A_log.exp(), pixels[2], pixels[3], chunk_size=chunk_size, initial_states=initial_states,
-            return_final_states=True, backend=backend,
+            pixels[0], pixels[1], -A_log.exp(), pixels[2], pixels[3], chunk_size=chunk_size,
+            initial_states=initial_states, return_final_states=True, backend=backend,
         )  # fmt: skip
         y = y if prefix is None else y[:, prefix[0].shape[1] :]
         y = y if index == 0 else y[:, order.argsort()]

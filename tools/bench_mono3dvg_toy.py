@@ -5,8 +5,9 @@ python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, a
 python -m tools.bench_mono3dvg_toy --table                        the tables of all records
 
 Every training starts from one with labels alone, which it runs first where it is not there: of the same parts and seed,
-so that most variants share it. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on toy_grounding_val and used on
-toy_grounding_test. "short" is the main model trained as the ablations are, which are compared with it.
+so that most variants share it. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on
+toy_grounding_val and used on toy_grounding_test. "short" is the main model trained as the ablations are, which are
+compared with it.
 """
 
 import argparse

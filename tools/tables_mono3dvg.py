@@ -53,12 +53,16 @@ def about(runs: Runs) -> list[str]:
     ]
     for (variant, seed), records in runs.items():
         pretrained, trained = records["test"].get("pretrained", {}), records["train"]
-        steps = f", {trained['metrics']['steps']} steps in {trained['seconds'] / 60:.0f} minutes" if trained else ""
+        labels = _duration(read_record(BENCH, f"{pretrained.get('labels')}/train"))
         lines.append(
-            f"- {VARIANTS[variant]}, seed {seed}{steps}; trained before: text {pretrained.get('text', '?')}, image "
-            f"{pretrained.get('image') or 'none'}; {records['test']['machine']}"
+            f"- {VARIANTS[variant]}, seed {seed}{_duration(trained)} after labels alone{labels}; trained before: text "
+            f"{pretrained.get('text', '?')}, image {pretrained.get('image') or 'none'}; {records['test']['machine']}"
         )
     return lines
+
+
+def _duration(record: dict[str, Any] | None) -> str:
+    return f", {record['metrics']['steps']} steps in {record['seconds'] / 60:.0f} minutes" if record else ""
 
 
 def headline(runs: Runs) -> list[str]:
