@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 
 from d2ext.utils.program import program
+from d2ext.utils.progress import format_progress
 from efficientad.incidents.day import make_day
 from efficientad.incidents.network import FCD_EDGES, OBSERVED_M
 from tools.records import record_path, write_record
@@ -27,22 +28,27 @@ from tools.stream_session import Session
 BENCH = "efficientad_stream"
 CONFIG = "configs/efficientad/traffic/linear_attention.yaml"
 AIM = 20.0  # times real time
-SAMPLE_S = 2.0
+SAMPLE_S, TELL_S = 2.0, 30.0
 
 
 class Memory(threading.Thread):
-    """Resident memory of this process (MB) by hours of traffic seen."""
+    """Resident memory of this process (MB) by hours of traffic seen; says how far it is."""
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, hours: float):
         super().__init__(daemon=True)
-        self.session, self.samples, self.done = session, [], threading.Event()
+        self.session, self.hours, self.samples, self.done = session, hours, [], threading.Event()
 
     def run(self) -> None:
-        process = psutil.Process()
+        process, start, told = psutil.Process(), time.monotonic(), time.monotonic()
         while not self.done.wait(SAMPLE_S):
             began, seen = self.session.began, self.session.seen
-            if began is not None:
-                self.samples.append(((seen - began) / 3600, process.memory_info().rss / 2**20))
+            if began is None:
+                continue
+            self.samples.append(((seen - began) / 3600, process.memory_info().rss / 2**20))
+            if time.monotonic() - told >= TELL_S:
+                told = time.monotonic()
+                minutes = (int((seen - began) / 60), round(60 * self.hours))
+                print(format_progress("minutes of traffic", *minutes, told - start), flush=True)
 
     def by_quarter(self) -> list[float]:
         """The highest of each quarter of the stream, NaN where it was too fast to be seen."""
@@ -59,7 +65,7 @@ def measure(args: argparse.Namespace, path: Path) -> dict[str, float | list[floa
     spec = f"fcd:{path}?edges={FCD_EDGES}"
     words = ["--input", spec, "--config-file", args.config_file, "--weights", args.weights, "--batch", str(args.batch)]
     session = Session(stream_parser().parse_args([*words, "TIME_SPACE.S_RANGE", str(OBSERVED_M), *args.opts]))
-    memory = Memory(session)
+    memory = Memory(session, args.hours)
     memory.start()
     start = time.perf_counter()
     session.run()
