@@ -72,7 +72,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
         "min_score": node.TEST.MIN_SCORE,
         "chunk": node.TEST.CHUNK,
         "ignores": node.IGNORES,
-        "pictures": node.DATA.PICTURES,
+        "lesson": node.DATA.LESSON,
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
     }

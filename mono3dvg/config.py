@@ -16,6 +16,7 @@ FLIPS = ("form", "off")
 HEADS = ("dense", "query")
 # Baselines: what the model is not told. "sentence": every sentence reads the same. "image": every picture is grey.
 IGNORES = ("", "sentence", "image")
+LESSONS = ("", "labels", "boxes")
 
 MODEL = {
     "CLASSES": (),  # names in order; filled from the training data if empty, and kept in checkpoints
@@ -111,9 +112,10 @@ DATA = {
     "FLIP": "form",
     # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
     "SENTENCES": 8,
-    # False: training reads sentences and labels alone, no picture. Words and comparisons are learned that way at about
-    # a fifth of the cost; what things look like is left to a training that starts from the result.
-    "PICTURES": True,
+    # What training learns. "labels": words and comparisons, from sentences and labels without pictures, at about a
+    # fifth of the cost of a step. "boxes": what stands where, from pictures without sentences, at less than half. A
+    # training of all, "", had better start from what these two leave.
+    "LESSON": "",
 }
 
 EVALUATION = {
@@ -212,9 +214,12 @@ def model_problems(node: CN) -> list[str]:
             wrong(key, f"must divide the width {width}")
     if node.HEAD == "query" and not node.RELATION.ENABLED:
         wrong("HEAD", "the query head has no referral map; set RELATION.ENABLED True")
-    if not node.DATA.PICTURES and (node.HEAD != "dense" or not node.RELATION.ENABLED or node.IGNORES):
-        wrong("DATA.PICTURES", "without pictures there is only the comparison of labelled objects to learn: it needs "
-              "HEAD 'dense', RELATION.ENABLED True and IGNORES ''")  # fmt: skip
+    if node.DATA.LESSON not in LESSONS:
+        wrong("DATA.LESSON", f"choose one of {', '.join(map(repr, LESSONS))}")
+    if node.DATA.LESSON and (node.HEAD != "dense" or node.IGNORES):
+        wrong("DATA.LESSON", "lessons are for HEAD 'dense' and IGNORES ''; what they leave can be loaded into others")
+    if node.DATA.LESSON == "labels" and not node.RELATION.ENABLED:
+        wrong("DATA.LESSON", "labels teach the relation layer: set RELATION.ENABLED True")
     if any(weight < 0 for weight in node.LOSS.values()):
         problems.append(f"MODEL.MONO3DVG.LOSS is {dict(node.LOSS)}: weights must not be negative")
     priors = node.DIMENSION_PRIORS

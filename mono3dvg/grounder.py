@@ -16,7 +16,7 @@ from .build import build_parts
 from .candidates import Candidates, covered_cells, decode, from_objects
 from .head import final_scores, gather_cells
 from .inputs import NOTHING_SAID, camera_list, objects_of, place_of
-from .learning import training_losses
+from .learning import LESSON_PARTS, training_losses
 from .query_head import RawQueries
 from .query_head import decode as decode_queries
 from .relation import Thoughts
@@ -47,7 +47,7 @@ class Mono3DVG(nn.Module):
         decoding: options of `candidates.decode`.
         heat_exponent, min_score: of answers; chunk: sentences that are fused together in testing.
         ignores: "" or what the model is not told, "sentence" or "image".
-        pictures: False trains on labels alone, see `learning`: what looks at pictures stays as it is.
+        lesson: "" or what alone is learned, "labels" or "boxes", see `learning`: all else stays as it is.
     """
 
     default_mapper = "Mono3DVGMapper"
@@ -78,7 +78,7 @@ class Mono3DVG(nn.Module):
         min_score: float,
         chunk: int,
         ignores: str,
-        pictures: bool,
+        lesson: str,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ):
@@ -90,10 +90,11 @@ class Mono3DVG(nn.Module):
         self.ry_frame, self.use_given_ground = ry_frame, use_given_ground
         self.jitter, self.match_iou, self.loss_weights = jitter, match_iou, dict(loss_weights)
         self.decoding, self.heat_exponent, self.min_score = dict(decoding), heat_exponent, min_score
-        self.chunk, self.ignores, self.pictures = chunk, ignores, pictures
-        if not pictures:
-            for part in (self.backbone, self.neck, self.dense_head, self.refer_head):
-                part.requires_grad_(False)
+        self.chunk, self.ignores, self.lesson = chunk, ignores, lesson
+        if lesson:
+            for name, part in self.named_children():
+                if name not in LESSON_PARTS[lesson]:
+                    part.requires_grad_(False)
         self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)

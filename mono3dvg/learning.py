@@ -1,8 +1,8 @@
 """What a training step learns from: the losses of the grounder on a batch.
 
-Pictures teach all parts. Labels alone (`MODEL.MONO3DVG.DATA.PICTURES False`) teach what words say of objects whose
-place, size and class are known: text encoder, text filter and relation layer. A step of that costs about a fifth, so
-that a training with pictures had better start from there.
+Pictures with sentences teach all parts. Two lessons (`MODEL.MONO3DVG.DATA.LESSON`) teach some of them for less, so
+that a training of all had better start from there. "labels": what words say of objects whose place, size and class are
+known, without pictures. "boxes": what stands where, without sentences.
 
 Letters: B images, N sentences, K candidates.
 """
@@ -23,10 +23,13 @@ from .query_head import query_losses
 from .relation import Thoughts
 from .relation_facts import describe
 from .seen import Heard, Seen
-from .targets import dense_targets, part_targets, refer_targets, relation_targets
+from .targets import DenseTargets, dense_targets, part_targets, refer_targets, relation_targets
 
 if TYPE_CHECKING:
     from .grounder import Mono3DVG
+
+# What learns in each lesson, by its name in the grounder.
+LESSON_PARTS = {"labels": ("text_encoder", "text_filter", "relation"), "boxes": ("backbone", "dense_head")}
 
 
 def training_losses(model: "Mono3DVG", batched_inputs: list[dict]) -> dict[str, Tensor]:
@@ -36,27 +39,42 @@ def training_losses(model: "Mono3DVG", batched_inputs: list[dict]) -> dict[str, 
         batched_inputs: as `Mono3DVG.forward` takes them for training.
     """
     objects = [objects_of(x).to(model.device) for x in batched_inputs]
+    if model.lesson == "boxes":
+        seen = model.see(batched_inputs)
+        losses, _ = _box_losses(model, seen, objects)
+        # The coarser maps are for sentences; distributed training waits for all gradients.
+        losses["heat"] = losses["heat"] + 0 * sum(level.sum() for level in seen.maps[1:])
+        return _weighted(model, losses)
     said = sentences_of(batched_inputs, [len(o) for o in objects])
     image_of = torch.tensor(said.image_of, device=model.device)
     meant = [torch.tensor(m, dtype=torch.long, device=model.device) for m in said.meant]
-    if model.pictures:
+    if model.lesson == "labels":
+        losses = _label_losses(model, batched_inputs, objects, image_of, meant, said)
+    else:
         seen = model.see(batched_inputs)
         heard = model.hear(seen, said.texts, image_of, said.places)
         losses_of = _dense_losses if model.query_head is None else _query_losses
         losses = losses_of(model, seen, heard, objects, meant, said)
         # Not every head listens to all that the neck says; distributed training waits for all gradients.
         losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
-    else:
-        losses = _label_losses(model, batched_inputs, objects, image_of, meant, said)
+    return _weighted(model, losses)
+
+
+def _weighted(model: "Mono3DVG", losses: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"loss_{name}": model.loss_weights.get(name, 1.0) * value for name, value in losses.items()}
+
+
+def _box_losses(model: "Mono3DVG", seen: Seen, objects: list[Objects]) -> tuple[dict[str, Tensor], DenseTargets]:
+    dense = dense_targets(objects, seen.scene, len(model.priors_hwl), seen.map_hw, model.stride, model.ry_frame)
+    losses = box_losses(seen.raw, dense, seen.scene, model.stride, model.priors_hwl, mean_over_processes)
+    return losses, dense
 
 
 def _dense_losses(
     model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
 ) -> dict[str, Tensor]:
-    image_of, num_classes = heard.image_of, len(model.priors_hwl)
-    dense = dense_targets(objects, seen.scene, num_classes, seen.map_hw, model.stride, model.ry_frame)
-    losses = box_losses(seen.raw, dense, seen.scene, model.stride, model.priors_hwl, mean_over_processes)
+    image_of = heard.image_of
+    losses, dense = _box_losses(model, seen, objects)
     target, others = refer_targets(dense, meant, image_of)
     spoken_of = torch.bincount(dense.image, minlength=len(objects))[image_of].sum() * said.teaches
     number = mean_over_processes(spoken_of.float())

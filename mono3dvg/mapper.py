@@ -25,7 +25,8 @@ NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 class Mono3DVGMapper:
     """Mapper of images with their sentences.
 
-    With DATA.PICTURES False the picture of a training image is black, of one channel; all else is the same.
+    With DATA.LESSON "labels" the picture of a training image is black, of one channel, with "boxes" it has no sentence;
+    all else is the same.
 
     A flip says the sentences anew, with left and right exchanged. Colours that sentences name must stay what they are:
     brightness and contrast vary, hue does not. Random draws come from numpy's global state, which the loader seeds for
@@ -39,7 +40,8 @@ class Mono3DVGMapper:
     def __init__(self, cfg, is_train: bool = True):
         node = cfg.MODEL.MONO3DVG.DATA
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES
-        self.pictures = node.PICTURES or not is_train
+        self.pictures = not (is_train and node.LESSON == "labels")
+        self.silent = is_train and node.LESSON == "boxes"
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
@@ -95,7 +97,9 @@ class Mono3DVGMapper:
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
-        """DATA.SENTENCES of them at random, all if it is 0."""
+        """DATA.SENTENCES of them at random, all if it is 0, none where sentences are no part of the lesson."""
+        if self.silent:
+            return []
         if not 0 < self.num_sentences < len(sentences):
             return list(sentences)
         return [sentences[i] for i in np.random.permutation(len(sentences))[: self.num_sentences]]

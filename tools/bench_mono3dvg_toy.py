@@ -4,10 +4,10 @@ python -m tools.bench_mono3dvg_toy --seed 1                      the main model
 python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, at half the time
 python -m tools.bench_mono3dvg_toy --table                        the tables of all records
 
-Every training starts from one with labels alone, which it runs first where it is not there: of the same parts and seed,
-so that most variants share it. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on
-toy_grounding_val and used on toy_grounding_test. "short" is the main model trained as the ablations are, which are
-compared with it.
+Every training starts from two lessons, boxes and then labels, which it runs first where they are not there: with the
+same parts and seed, so that most variants share them. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score
+threshold is chosen on toy_grounding_val and used on toy_grounding_test. "short" is the main model trained as the
+ablations are, which are compared with it.
 """
 
 import argparse
@@ -39,8 +39,8 @@ VARIANTS = {
     "blind": "ignores the sentence",
     "sightless": "ignores the image",
 }
-# Trainings with labels alone that precede, where they are not LABELS: of variants that read with other parts.
-LABELS, OWN_LABELS = "labels", {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
+# Lessons, in order. The second is another one for variants that read with other parts.
+BOXES, LABELS, OWN_LABELS = "boxes", "labels", {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
 
@@ -56,7 +56,7 @@ def output_of(variant: str, seed: int) -> Path:
 
 
 def labels_of(variant: str) -> str:
-    """The training with labels alone that the variant starts from."""
+    """The lesson in labels that the variant starts from."""
     return OWN_LABELS.get(variant, LABELS)
 
 
@@ -67,15 +67,15 @@ def config_for(variant: str, seed: int, *more: str) -> CfgNode:
 
 
 def train(variant: str, seed: int) -> Path:
-    """Train or finish a training and the one before it; records hold the time of each. Returns the final checkpoint."""
-    labels = labels_of(variant)
-    weights = train_once(
-        config_for(labels, seed), config_file(labels), BENCH, f"{labels}_seed{seed}/train", command_of(variant, seed)
-    )
-    cfg = config_for(variant, seed, "MODEL.WEIGHTS", str(weights)).clone()
-    cfg.defrost()
-    cfg.DATASETS.TEST, cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = (), ""  # evaluated below
-    return train_once(cfg, config_file(variant), BENCH, f"{variant}_seed{seed}/train", command_of(variant, seed))
+    """Finish the lessons and the training that follows; records hold the time of each. Returns the last checkpoint."""
+    weights = None
+    for name in (BOXES, labels_of(variant), variant):
+        start = ["MODEL.WEIGHTS", str(weights)] if weights else []
+        cfg = config_for(name, seed, *start).clone()
+        cfg.defrost()
+        cfg.DATASETS.TEST, cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = (), ""  # evaluated below
+        weights = train_once(cfg, config_file(name), BENCH, f"{name}_seed{seed}/train", command_of(variant, seed))
+    return weights
 
 
 def evaluate(variant: str, seed: int, weights: Path) -> None:
@@ -89,7 +89,7 @@ def evaluate(variant: str, seed: int, weights: Path) -> None:
     model = load(cfg, weights)
     about = {"config": config, "seed": seed, "command": command_of(variant, seed)}
     about["pretrained"] = {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS}
-    about["pretrained"]["labels"] = f"{labels_of(variant)}_seed{seed}"
+    about["pretrained"]["lessons"] = [f"{name}_seed{seed}" for name in (BOXES, labels_of(variant))]
     start = time.perf_counter()
     measured = answer(cfg, model)
     seconds = time.perf_counter() - start

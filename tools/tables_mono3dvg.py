@@ -53,10 +53,11 @@ def about(runs: Runs) -> list[str]:
     ]
     for (variant, seed), records in runs.items():
         pretrained, trained = records["test"].get("pretrained", {}), records["train"]
-        labels = _duration(read_record(BENCH, f"{pretrained.get('labels')}/train"))
+        lessons = [f"{name}{_duration(read_record(BENCH, f'{name}/train'))}" for name in pretrained.get("lessons", ())]
         lines.append(
-            f"- {VARIANTS[variant]}, seed {seed}{_duration(trained)} after labels alone{labels}; trained before: text "
-            f"{pretrained.get('text', '?')}, image {pretrained.get('image') or 'none'}; {records['test']['machine']}"
+            f"- {VARIANTS[variant]}, seed {seed}{_duration(trained)}; lessons: {'; '.join(lessons) or 'none'}; trained "
+            f"before these: text {pretrained.get('text', '?')}, image {pretrained.get('image') or 'none'}; "
+            f"{records['test']['machine']}"
         )
     return lines
 

@@ -45,7 +45,8 @@ VARIANTS = {
     "mamba_fusion": (NODE + "FUSION.NAME", "mamba_fusion"),
     "frozen": (NODE + "FUSION.NAME", "frozen"),
     "scanned": (NODE + "FUSION.DIRECTIONS", 2),
-    "labels": (NODE + "DATA.PICTURES", False),
+    "labels": (NODE + "DATA.LESSON", "labels"),
+    "boxes": (NODE + "DATA.LESSON", "boxes"),
 }
 
 
@@ -81,6 +82,16 @@ def test_batches_of_any_kind_train(build, batch, variant):
         assert all(torch.isfinite(v) for v in losses.values())
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
     assert model([silent])["loss_relation" if variant == "labels" else "loss_refer"].item() == 0
+
+
+def test_boxes_are_learned_without_sentences(build, batch):
+    """The losses are those of a training of all; only what looks at pictures learns."""
+    whole, lesson = build().train(), build(*VARIANTS["boxes"]).train()
+    losses, every = lesson([{**x, "expressions": []} for x in batch]), whole(batch)
+    assert {n.partition(".")[0] for n, p in lesson.named_parameters() if p.requires_grad} == {"backbone", "dense_head"}
+    assert {"loss_heat", "loss_depth", "loss_heading"} <= set(losses) and not {"loss_refer", "loss_parts"} & set(losses)
+    for name, value in losses.items():
+        torch.testing.assert_close(value, every[name])
 
 
 def test_labels_alone_teach_what_needs_no_picture(build, batch):
@@ -162,14 +173,15 @@ def test_labelled_objects_are_judged(build, batch):
 
 
 def test_without_a_ground_plane(build, batch):
-    model = build(NODE + "DETECTION.MIN_HEAT", 0.0)
+    model = build(NODE + "DETECTION.MIN_HEAT", 0.0, NODE + "TEST.MIN_SCORE", 0.0)
     camera = picture()["camera"]
     with torch.no_grad():
         given, without = (model([picture(TEXTS[:1], Camera(camera.P, g))])[0] for g in (camera.ground, None))
         model.use_given_ground = False
         unused = model([picture(TEXTS[:1], camera)])[0]
     boxes = [o["groundings"][0]["boxes"] for o in (given, without, unused)]
-    assert torch.allclose(boxes[1], boxes[2]) and not torch.allclose(boxes[0][:3], boxes[1][:3], rtol=1e-3)
+    assert len(boxes[0]) >= 3 and torch.allclose(boxes[1], boxes[2])
+    assert not torch.allclose(boxes[0][:3], boxes[1][:3], rtol=1e-3)
     plain = [{**x, "camera": Camera(x["camera"].P)} for x in batch]
     assert all(torch.isfinite(v) for v in model.train()(plain).values())
 

@@ -60,7 +60,7 @@ def test_labels_need_no_picture(mapper_for, records):
         np.random.seed(seed)
         seen = mapper_for(*options)(records[0])
         np.random.seed(seed)
-        unseen = mapper_for(*options, "MODEL.MONO3DVG.DATA.PICTURES", False)({**records[0], "file_name": "no.jpg"})
+        unseen = mapper_for(*options, "MODEL.MONO3DVG.DATA.LESSON", "labels")({**records[0], "file_name": "no.jpg"})
         assert unseen["image"].shape == (1, *seen["image"].shape[1:])
         assert [e["text"] for e in unseen["expressions"]] == [e["text"] for e in seen["expressions"]]
         torch.testing.assert_close(unseen["instances"].gt_boxes3d, seen["instances"].gt_boxes3d)

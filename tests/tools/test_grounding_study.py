@@ -5,7 +5,7 @@ import math
 import torch
 
 from tools import records, tables_mono3dvg
-from tools.bench_mono3dvg_toy import BENCH, VARIANTS, config_file
+from tools.bench_mono3dvg_toy import BENCH, BOXES, VARIANTS, config_file, labels_of
 from tools.grounding_study import accuracy_on_objects
 
 NAN = float("nan")
@@ -26,7 +26,8 @@ def test_accuracy_on_objects_by_hand():
 
 
 def test_every_variant_has_a_config(repo_dir):
-    assert all((repo_dir / config_file(variant)).is_file() for variant in VARIANTS)
+    names = [*VARIANTS, BOXES, *(labels_of(variant) for variant in VARIANTS)]
+    assert all((repo_dir / config_file(name)).is_file() for name in names)
 
 
 def measured(value: float) -> dict:
@@ -48,14 +49,17 @@ def test_tables_of_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     monkeypatch.setattr(tables_mono3dvg, "RESULTS", tmp_path)
     about = {"config": "c", "seed": 1, "command": "x", "seconds": 60}
-    records.write_record(BENCH, "main_seed1/test", metrics=measured(61.25), pretrained={"text": "none"}, **about)
+    made_from = {"text": "none", "lessons": ["boxes_seed1", "labels_seed1"]}
+    records.write_record(BENCH, "boxes_seed1/train", metrics={"steps": 7}, **about)
+    records.write_record(BENCH, "main_seed1/test", metrics=measured(61.25), pretrained=made_from, **about)
     records.write_record(BENCH, "main_seed1/true_boxes", metrics={"accuracy": 77.0, "top1": NAN}, **about)
     records.write_record(BENCH, "query_seed2/test", metrics=measured(50.0), **about)
     records.write_record(BENCH, "frozen_seed1/train", metrics={"steps": 3}, **about)  # not evaluated yet
     page = tables_mono3dvg.write_tables().read_text()
     assert "| main model | 1 | 61.2 | 61.2 | - | 61.2 | 77.0 | - |" in page
     assert "| queries | 2 | 50.0 | 50.0 | - | 50.0 | - | - |" in page and "frozen reading" not in page
-    assert "trained before: text none" in page and "| color | 4 | 61.2 | 50.0 |" in page
+    assert "lessons: boxes_seed1, 7 steps in 1 minutes; labels_seed1; trained before these: text none" in page
+    assert "lessons: none" in page and "| color | 4 | 61.2 | 50.0 |" in page
 
 
 def test_no_record_no_rows(tmp_path, monkeypatch):
