@@ -217,3 +217,21 @@ def test_config_is_checked(tmp_path):
     ]  # fmt: skip
     node.EVALUATION.VALIDATION = "nothing"
     assert "DATASETS.TEST does not name" in check(cfg)[-1]
+
+
+def test_lessons_are_checked():
+    cfg = make_cfg(opts=["DATASETS.TEST", "('toy_grounding_val',)"])
+    node = cfg.MODEL.MONO3DVG
+    for lesson, key, value, message in (
+        ("words", "HEAD", "dense", "DATA.LESSON is 'words': choose one of '', 'labels', 'boxes'"),
+        ("boxes", "HEAD", "query", "lessons are for HEAD 'dense'"),
+        ("labels", "IGNORES", "image", "lessons are for HEAD 'dense' and IGNORES ''"),
+    ):
+        before, node.DATA.LESSON = node[key], lesson
+        node[key] = value
+        assert len(check(cfg)) == 1 and message in check(cfg)[0]
+        node[key] = before
+    node.DATA.LESSON, node.RELATION.ENABLED = "labels", False
+    assert "set RELATION.ENABLED True" in check(cfg)[0]
+    node.DATA.LESSON = "boxes"
+    assert check(cfg) == []
