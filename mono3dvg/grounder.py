@@ -146,7 +146,8 @@ class Mono3DVG(nn.Module):
         maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
         maps = [maps[name] for name in self.in_features]
         scene = self.scene_of(batched_inputs)
-        return Seen(maps, self.dense_head(maps[0]) if self.dense_head else None, scene, images.image_sizes)
+        raw = self.dense_head(maps[0]) if self.dense_head else None
+        return Seen(maps, raw, scene, images.image_sizes, images.tensor)
 
     def scene_of(self, batched_inputs: list[dict]) -> Scene:
         """Cameras and grounds of a batch, as the model believes them."""
@@ -178,8 +179,8 @@ class Mono3DVG(nn.Module):
         return words
 
     def describe(self, candidates: Candidates, seen: Seen) -> Facts:
-        """Geometry of the candidates, once for all sentences."""
-        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame)
+        """Geometry and paint of the candidates, once for all sentences."""
+        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame, seen.images)
 
     def compare(self, heard: Heard, candidates: Candidates, facts: Facts) -> Tensor:
         """(N, K) logits of whether each candidate of an image is meant by each of its N sentences."""

@@ -1,4 +1,4 @@
-"""Geometry of candidates by themselves and in pairs: what the relation layer knows beside image and words.
+"""Geometry and paint of candidates, geometry of pairs: what the relation layer knows beside fused features and words.
 
 Letters: B images, K candidates, F facts of a candidate, G facts of a pair.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import roi_align
 
 from d2ext.structures.cameras import Scene
 
@@ -16,7 +17,9 @@ from .objects import upright_frame
 
 _DISTANCES = (6.0, 8.0, 10.0, 12.5, 15.0, 18.0, 21.0, 25.0, 30.0, 36.0, 43.0, 52.0, 62.0, 75.0, 90.0)  # m
 NUM_PAIR_FACTS = 23
-NUM_OWN_FACTS = 21 + len(_DISTANCES)
+_PATCHES = 2  # a side, in the middle of a 2D box: what something is painted like
+NUM_PAINT = 3 * _PATCHES**2
+NUM_OWN_FACTS = 21 + len(_DISTANCES) + NUM_PAINT
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Facts:
 
 
 @torch.no_grad()
-def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str) -> Facts:
+def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str, images: Tensor | None = None) -> Facts:
     """Facts about the candidates of B images, once for all sentences.
 
     Positions are over the ground, x to the right and z ahead of the camera, from the point below it; without a plane
@@ -42,6 +45,7 @@ def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str) -
         scene: camera and ground of each image.
         sizes_hw: (B, 2) height and width of the unpadded images, pixels.
         ry_frame: of the annotations, "camera" or "ground".
+        images: (B, 3, H, W) normalised; None if nothing is seen, where all paint is 0.
     """
     level = scene.ground.frame()  # (B, 3, 3)
     rows = found.rows.float()
@@ -53,13 +57,26 @@ def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str) -
     dims = rows[..., 3:6].clamp(0.1, 40.0)
     size = sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]  # (B, 1, 4) w h w h
     box = (found.boxes_xyxy.float() / size).clamp(-0.5, 1.5)
-    own = _own_facts(place, away, heading, dims, box, found)
+    paint = box.new_zeros(*box.shape[:2], NUM_PAINT) if images is None else paint_of(found.boxes_xyxy, images)
+    own = torch.cat([_own_facts(place, away, heading, dims, box, found), paint], dim=-1)
     pair = _pair_facts(place, away, heading, dims, box)
     return Facts(own, pair, found.valid)
 
 
+def paint_of(boxes_xyxy: Tensor, images: Tensor) -> Tensor:
+    """(B, K, NUM_PAINT) mean colours of patches in the middle half of boxes (B, K, 4) in pixels of images (B, 3, H, W).
+
+    Detectors learn to see past colours, and sentences name them.
+    """
+    boxes = boxes_xyxy.float().nan_to_num().clamp(-1e4, 1e4)
+    middle, quarter = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).clamp(min=0) / 4
+    inner = torch.cat([middle - quarter, middle + quarter], dim=-1)
+    patches = roi_align(images.float(), list(inner), _PATCHES, sampling_ratio=4, aligned=True)
+    return patches.flatten(1).unflatten(0, boxes.shape[:2])
+
+
 def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, found: Candidates) -> Tensor:
-    """(B, K, F)."""
+    """(B, K, F - NUM_PAINT)."""
     ray = place / away[..., None]
     along = (heading * ray).sum(-1)
     to_right = heading[..., 0] * ray[..., 1] - heading[..., 1] * ray[..., 0]

@@ -8,7 +8,7 @@ from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, scene_o
 from mono3dvg.candidates import from_objects
 from mono3dvg.relation import RelationLayer
 from mono3dvg.relation_blocks import MAX_COUNT, encode_count
-from mono3dvg.relation_facts import describe
+from mono3dvg.relation_facts import NUM_PAINT, describe, paint_of
 
 DIM = 24
 
@@ -120,3 +120,26 @@ def test_counts_are_told_apart():
         torch.equal(code[: MAX_COUNT + 1].sum(1), torch.ones(MAX_COUNT + 1)) and (code[MAX_COUNT + 1 :, -1] == 1).all()
     )
     torch.testing.assert_close(encode_count(torch.tensor(2.25))[:5], torch.tensor([0, 0, 0.75, 0.25, 0]))
+
+
+def test_paint_is_the_mean_colour_of_patches():
+    """Of the four quarters of a box's middle half, whatever else is in the batch; wild boxes are finite."""
+    image = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    image = image.repeat_interleave(4, 2)[:, :, :40].repeat_interleave(4, 3)[..., :48]  # 4 x 4 px of one colour
+    box = torch.tensor([[8.0, 8, 40, 24], [-9e9, 0, torch.nan, 9e9]]).expand(2, 2, 4)
+    paint = paint_of(box, image)
+    assert paint.shape == (2, 2, NUM_PAINT) and paint.isfinite().all()
+    for b in range(2):
+        quarters = [[image[b, :, y : y + 4, x : x + 8].mean((1, 2)) for x in (16, 24)] for y in (12, 16)]
+        expected = torch.stack([torch.stack(row, -1) for row in quarters], -2)  # (3, 2, 2)
+        torch.testing.assert_close(paint[b, 0].view(3, 2, 2), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(paint_of(box[:1], image[:1]), paint[:1])
+
+
+def test_what_is_not_seen_has_no_paint():
+    candidates, scene = seen(4)
+    sizes, image = torch.tensor([SIZE_HW]), torch.rand(1, 3, *SIZE_HW)
+    seen_facts = describe(candidates, scene, sizes, "ground", image).own
+    unseen = describe(candidates, scene, sizes, "ground").own
+    assert (unseen[..., -NUM_PAINT:] == 0).all() and seen_facts[..., -NUM_PAINT:].std() > 0.05
+    torch.testing.assert_close(seen_facts[..., :-NUM_PAINT], unseen[..., :-NUM_PAINT])
