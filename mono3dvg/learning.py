@@ -87,7 +87,8 @@ def _dense_losses(
     peaks = model.peaks(seen)
     matched = match_objects(peaks, objects, model.match_iou)
     thoughts = model.think(heard, peaks, model.describe(peaks, seen))
-    losses["relation_peaks"] = _relation_losses(thoughts, peaks, matched, image_of, meant, said)["relation"]
+    counts = _counting(peaks, matched, image_of, said)
+    losses["relation_peaks"] = _relation_loss(thoughts, matched, image_of, meant, counts)[0]
     return losses
 
 
@@ -121,15 +122,27 @@ def _labelled(
 
 
 def _relation_losses(
-    thoughts: Thoughts, candidates: Candidates, matched: Tensor, image_of: Tensor, meant: list[Tensor], said: Sentences
+    thoughts: Thoughts, labelled: Candidates, place: Tensor, image_of: Tensor, meant: list[Tensor], said: Sentences
 ) -> dict[str, Tensor]:
-    """relation and parts; `matched` (B, K) is the object that each candidate is, below 0 none, below -1 in doubt."""
-    counts = (candidates.valid & (matched >= -1))[image_of] & said.teaches
+    """relation and parts on labelled objects."""
+    counts = _counting(labelled, place, image_of, said)
+    relation, number = _relation_loss(thoughts, place, image_of, meant, counts)
+    truths = part_targets(place, said.parts, image_of)
+    return {"relation": relation, "parts": parts_loss(thoughts.parts, thoughts.mentioned, truths, counts) / number}
+
+
+def _counting(candidates: Candidates, matched: Tensor, image_of: Tensor, said: Sentences) -> Tensor:
+    """(N, K) whether a candidate counts; `matched` (B, K) is its object, below 0 none, below -1 in doubt."""
+    return (candidates.valid & (matched >= -1))[image_of] & said.teaches
+
+
+def _relation_loss(
+    thoughts: Thoughts, matched: Tensor, image_of: Tensor, meant: list[Tensor], counts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The mean over sentences, and their number."""
     total, number = relation_loss(thoughts.answers, relation_targets(matched, meant, image_of), counts)
     number = mean_over_processes(number).clamp(min=1)
-    truths = part_targets(matched, said.parts, image_of)
-    parts = parts_loss(thoughts.parts, thoughts.mentioned, truths, counts)
-    return {"relation": total / number, "parts": parts / number}
+    return total / number, number
 
 
 def _query_losses(
