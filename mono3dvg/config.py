@@ -16,7 +16,6 @@ FLIPS = ("form", "off")
 HEADS = ("dense", "query")
 # Baselines: what the model is not told. "sentence": every sentence reads the same. "image": every picture is grey.
 IGNORES = ("", "sentence", "image")
-LESSONS = ("", "labels", "boxes")
 
 MODEL = {
     "CLASSES": (),  # names in order; filled from the training data if empty, and kept in checkpoints
@@ -182,6 +181,7 @@ def check(cfg: CN) -> list[str]:
 def model_problems(node: CN) -> list[str]:
     """What is wrong with the keys of the network."""
     from .fusion import FUSIONS
+    from .learning import LESSON_PARTS
     from .map_scan import DIRECTIONS
 
     problems = []
@@ -190,7 +190,12 @@ def model_problems(node: CN) -> list[str]:
         group, _, name = key.rpartition(".")
         problems.append(f"MODEL.MONO3DVG.{key} is {(node[group] if group else node)[name]!r}: {cure}")
 
-    for key, allowed in (("HEAD", HEADS), ("IGNORES", IGNORES), ("FUSION.NAME", tuple(FUSIONS))):
+    for key, allowed in (
+        ("HEAD", HEADS),
+        ("IGNORES", IGNORES),
+        ("FUSION.NAME", tuple(FUSIONS)),
+        ("DATA.LESSON", ("", *LESSON_PARTS)),
+    ):
         group, _, name = key.rpartition(".")
         if (node[group] if group else node)[name] not in allowed:
             wrong(key, f"choose one of {', '.join(map(repr, allowed))}")
@@ -214,8 +219,6 @@ def model_problems(node: CN) -> list[str]:
             wrong(key, f"must divide the width {width}")
     if node.HEAD == "query" and not node.RELATION.ENABLED:
         wrong("HEAD", "the query head has no referral map; set RELATION.ENABLED True")
-    if node.DATA.LESSON not in LESSONS:
-        wrong("DATA.LESSON", f"choose one of {', '.join(map(repr, LESSONS))}")
     if node.DATA.LESSON and (node.HEAD != "dense" or node.IGNORES):
         wrong("DATA.LESSON", "lessons are for HEAD 'dense' and IGNORES ''; what they leave can be loaded into others")
     if node.DATA.LESSON == "labels" and not node.RELATION.ENABLED:

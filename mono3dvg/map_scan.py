@@ -101,13 +101,13 @@ def scan_map(
         state = write_state(x, dt, B) if initial_states is None else initial_states + write_state(x, dt, B)
         state = state if prefix is None else state + write_state(*prefix[:3])
         return read_state(C, state), state
-    total, states = None, None
+    A, total, states = -A_log.exp(), None, None
     for index, order in enumerate(scan_orders(*size, directions, x.device)):
         pixels = [x, dt, B, C] if index == 0 else [t[:, order] for t in (x, dt, B, C)]
         if prefix is not None:
             pixels = [torch.cat(pair, dim=1) for pair in zip(prefix, pixels)]
         y, state = ssd(
-            pixels[0], pixels[1], -A_log.exp(), pixels[2], pixels[3], chunk_size=chunk_size,
+            pixels[0], pixels[1], A, pixels[2], pixels[3], chunk_size=chunk_size,
             initial_states=initial_states, return_final_states=True, backend=backend,
         )  # fmt: skip
         y = y if prefix is None else y[:, prefix[0].shape[1] :]

@@ -40,15 +40,14 @@ class Mono3DVGMapper:
     def __init__(self, cfg, is_train: bool = True):
         node = cfg.MODEL.MONO3DVG.DATA
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES
-        self.pictures = not (is_train and node.LESSON == "labels")
-        self.silent = is_train and node.LESSON == "boxes"
+        self.lesson = node.LESSON if is_train else ""
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
         self.changes: list[T.Augmentation] = [
             T.ResizeShortestEdge(cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"], style)
         ]
-        if is_train and self.pictures and cfg.INPUT.COLOR_JITTER > 0:
+        if is_train and self.lesson != "labels" and cfg.INPUT.COLOR_JITTER > 0:
             low, high = 1 - cfg.INPUT.COLOR_JITTER, 1 + cfg.INPUT.COLOR_JITTER
             self.changes += [T.RandomBrightness(low, high), T.RandomContrast(low, high)]
 
@@ -66,7 +65,8 @@ class Mono3DVGMapper:
                 intrinsics; a target that is to be ignored.
         """
         dataset_dict = dict(dataset_dict)  # what it holds is read, not changed
-        image = read_image_checked(dataset_dict, self.format) if self.pictures else blank_image(dataset_dict)
+        unseen = self.lesson == "labels"
+        image = blank_image(dataset_dict) if unseen else read_image_checked(dataset_dict, self.format)
         camera = read_camera(dataset_dict)
         sentences, scene = dataset_dict.pop("expressions", []), dataset_dict.pop("scene", None)
         flip: list[Transform] = []
@@ -87,18 +87,17 @@ class Mono3DVGMapper:
         dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, said)]
         if annotations is not None:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
-            # Where the annotations are among the objects of the scene.
-            places = {key: place for place, key in enumerate(scene.ids)} if scene is not None else {}
-            order = [places[a["id"]] for a in annotations] if places else []
+            order = _places(annotations, scene) if self.is_train and scene is not None else None
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
-                if self.is_train and scene is not None and sentence.get("form"):
-                    entry["parts"] = _parts(sentence["form"], scene, order)
+                if order is not None and sentence.get("form"):
+                    # The same in the mirror, where form and scene change together.
+                    entry["parts"] = torch.from_numpy(explain(to_form(sentence["form"]), scene)[:, order])
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
         """DATA.SENTENCES of them at random, all if it is 0, none where sentences are no part of the lesson."""
-        if self.silent:
+        if self.lesson == "boxes":
             return []
         if not 0 < self.num_sentences < len(sentences):
             return list(sentences)
@@ -144,10 +143,10 @@ def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: s
     return list(sentence["targets"])
 
 
-def _parts(form: Sequence, scene: Scene, order: Sequence[int]) -> torch.Tensor:
-    """(P, M) what a form's parts say of the objects in this order; the same in the mirror, where form and scene change
-    together."""
-    return torch.from_numpy(explain(to_form(form), scene)[:, order])
+def _places(annotations: Sequence[dict], scene: Scene) -> list[int]:
+    """Where the annotations are among the objects of the scene."""
+    places = {key: place for place, key in enumerate(scene.ids)}
+    return [places[a["id"]] for a in annotations]
 
 
 def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:

@@ -60,9 +60,9 @@ class FusionNeck(nn.Module):
             nn.Sequential(nn.Conv2d(channels, dim, 1), PixelNorm(dim)) for channels in in_channels
         )
         self.stages = nn.ModuleList(build_fusion(fusion, dim, **options) for _ in range(stages))
-        # One of the coarsest map and one after each stage; all finer maps have none, see forward.
-        raised = [step >= max(stages, 1) for step in range(len(in_channels))]
-        self.merge = nn.ModuleList((Raise if r else Merge)(dim) for r in reversed(raised))
+        self.fused_levels = max(stages, 1)  # from the coarsest on; without stages there is still a map to begin with
+        first_raised = len(in_channels) - self.fused_levels
+        self.merge = nn.ModuleList(Merge(dim, 1 if level < first_raised else 3) for level in range(len(in_channels)))
         self.norm_sentence = nn.LayerNorm(dim)
 
     def forward(
@@ -95,17 +95,16 @@ class FusionNeck(nn.Module):
         fused = None
         for step, level in enumerate(reversed(range(len(maps)))):
             image = self.enter[level](maps[level].contiguous(memory_format=torch.channels_last))
-            if isinstance(self.merge[level], Raise):
-                fused = self.merge[level](image, fused, rows)
-                continue
-            visual = repeat_rows(image, rows)
-            if fused is not None:
-                visual = visual + resize(fused, visual.shape[-2:])
+            if step < self.fused_levels:
+                visual = repeat_rows(image, rows)
+                fused = visual if fused is None else visual + resize(fused, visual.shape[-2:])
             if step < len(self.stages):
-                within = None if inside is None else _resize_mask(inside, visual.shape[-2:])[rows]
-                words, visual = self.stages[step](words, mask, visual, relevance, within)
-            fused = self.merge[level](image, visual, rows)
-        return Fused(fused if self.stages else fused[image_of], words, self._sentence(words, mask, relevance))
+                within = None if inside is None else _resize_mask(inside, fused.shape[-2:])[rows]
+                words, fused = self.stages[step](words, mask, fused, relevance, within)
+            fused = self.merge[level](image, fused, rows)
+        return Fused(
+            fused if self.stages else repeat_rows(fused, image_of), words, self._sentence(words, mask, relevance)
+        )
 
     def _sentence(self, words: Tensor, mask: Tensor, relevance: Tensor | None) -> Tensor:
         """Mean of the words, weighted by their relevance, (N, D)."""
@@ -114,40 +113,30 @@ class FusionNeck(nn.Module):
 
 
 class Merge(nn.Module):
-    """3x3 convolution of the image's map and the fused one side by side, pixel norm, ReLU.
+    """3x3 convolution of the image's map and a convolution of the fused one side by side, pixel norm, ReLU.
 
-    The convolution of the two is the sum of a convolution of each; that of the image is done once for its sentences.
+    The convolution of the two is the sum of a convolution of each; that of the image is done once for its sentences,
+    and that of a coarser fused map before it is raised.
+
+    Args:
+        kernel: of the convolution of the fused map; 1 where it is coarser.
     """
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, kernel: int):
         super().__init__()
         self.image = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-        self.fused = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-        self.norm = PixelNorm(dim)
-
-    def forward(self, image: Tensor, fused: Tensor, rows: Tensor) -> Tensor:
-        """(B, D, H, W), (N, D, H, W) and the image of each row (N,) to (N, D, H, W)."""
-        return F.relu(self.norm(repeat_rows(self.image(image), rows) + self.fused(fused)))
-
-
-class Raise(nn.Module):
-    """3x3 convolution of the image's map, 1x1 convolution of the coarser fused one, raised; pixel norm, ReLU."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.image = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
-        self.fused = nn.Conv2d(dim, dim, 1, bias=False)
+        self.fused = nn.Conv2d(dim, dim, kernel, padding=kernel // 2, bias=False)
         self.norm = PixelNorm(dim)
 
     def forward(self, image: Tensor, fused: Tensor, rows: Tensor) -> Tensor:
         """(B, D, H, W), (N, D, h, w) and the image of each row (N,) to (N, D, H, W)."""
-        own = self.image(image)
-        return F.relu(self.norm(repeat_rows(own, rows) + resize(self.fused(fused), own.shape[-2:])))
+        own = repeat_rows(self.image(image), rows)
+        return F.relu(self.norm(own + resize(self.fused(fused), own.shape[-2:])))
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, D, h, w) to (N, D, H, W)."""
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 class _RepeatRows(torch.autograd.Function):

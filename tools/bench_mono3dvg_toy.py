@@ -39,8 +39,8 @@ VARIANTS = {
     "blind": "ignores the sentence",
     "sightless": "ignores the image",
 }
-# Lessons, in order. The second is another one for variants that read with other parts.
-BOXES, LABELS, OWN_LABELS = "boxes", "labels", {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
+# Lessons in labels of variants that read with other parts.
+OWN_LABELS = {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
 
@@ -50,26 +50,21 @@ def config_file(variant: str) -> str:
     return str(FOLDER / ("effnet_lite0.yaml" if variant == "main" else f"{variant}.yaml"))
 
 
-def output_of(variant: str, seed: int) -> Path:
-    """The folder of a training."""
-    return Path(f"output/bench/{BENCH}_{variant}_seed{seed}")
-
-
-def labels_of(variant: str) -> str:
-    """The lesson in labels that the variant starts from."""
-    return OWN_LABELS.get(variant, LABELS)
+def lessons_of(variant: str) -> tuple[str, str]:
+    """The lessons that precede the variant, in order."""
+    return "boxes", OWN_LABELS.get(variant, "labels")
 
 
 def config_for(variant: str, seed: int, *more: str) -> CfgNode:
     """The config of a variant with a seed."""
-    opts = ["SEED", str(seed), "OUTPUT_DIR", str(output_of(variant, seed)), *more]
+    opts = ["SEED", str(seed), "OUTPUT_DIR", f"output/bench/{BENCH}_{variant}_seed{seed}", *more]
     return setup_cfg(default_argument_parser().parse_args(["--config-file", config_file(variant), *opts]))
 
 
 def train(variant: str, seed: int) -> Path:
     """Finish the lessons and the training that follows; records hold the time of each. Returns the last checkpoint."""
     weights = None
-    for name in (BOXES, labels_of(variant), variant):
+    for name in (*lessons_of(variant), variant):
         start = ["MODEL.WEIGHTS", str(weights)] if weights else []
         cfg = config_for(name, seed, *start).clone()
         cfg.defrost()
@@ -89,7 +84,7 @@ def evaluate(variant: str, seed: int, weights: Path) -> None:
     model = load(cfg, weights)
     about = {"config": config, "seed": seed, "command": command_of(variant, seed)}
     about["pretrained"] = {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS}
-    about["pretrained"]["lessons"] = [f"{name}_seed{seed}" for name in (BOXES, labels_of(variant))]
+    about["pretrained"]["lessons"] = [f"{name}_seed{seed}" for name in lessons_of(variant)]
     start = time.perf_counter()
     measured = answer(cfg, model)
     seconds = time.perf_counter() - start

@@ -5,7 +5,7 @@ import math
 import torch
 
 from tools import records, tables_mono3dvg
-from tools.bench_mono3dvg_toy import BENCH, BOXES, VARIANTS, config_file, labels_of
+from tools.bench_mono3dvg_toy import BENCH, VARIANTS, config_file, lessons_of
 from tools.grounding_study import accuracy_on_objects
 
 NAN = float("nan")
@@ -26,7 +26,7 @@ def test_accuracy_on_objects_by_hand():
 
 
 def test_every_variant_has_a_config(repo_dir):
-    names = [*VARIANTS, BOXES, *(labels_of(variant) for variant in VARIANTS)]
+    names = [*VARIANTS, *(lesson for variant in VARIANTS for lesson in lessons_of(variant))]
     assert all((repo_dir / config_file(name)).is_file() for name in names)
 
 
