@@ -111,9 +111,9 @@ DATA = {
     "FLIP": "form",
     # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
     "SENTENCES": 8,
-    # What training learns. "labels": words and comparisons, from sentences and labels without pictures, at about a
-    # fifth of the cost of a step. "boxes": what stands where, from pictures without sentences, at less than half. A
-    # training of all, "", had better start from what these two leave.
+    # What training learns. "labels": words and comparisons, from sentences, labels and the colours in their boxes, at
+    # about a fifth of the cost of a step. "boxes": what stands where, from pictures without sentences, at less than
+    # half. A training of all, "", had better start from what these two leave.
     "LESSON": "",
 }
 

@@ -180,7 +180,11 @@ class Mono3DVG(nn.Module):
 
     def describe(self, candidates: Candidates, seen: Seen) -> Facts:
         """Geometry and paint of the candidates, once for all sentences."""
-        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame, seen.images)
+        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame, self.colors(seen.images))
+
+    def colors(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) from 0 to 1 of normalised images."""
+        return ((images * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1)
 
     def compare(self, heard: Heard, candidates: Candidates, facts: Facts) -> Tensor:
         """(N, K) logits of whether each candidate of an image is meant by each of its N sentences."""

@@ -2,7 +2,7 @@
 
 Pictures with sentences teach all parts. Two lessons (`MODEL.MONO3DVG.DATA.LESSON`) teach some of them for less, so
 that a training of all had better start from there. "labels": what words say of objects whose place, size and class are
-known, without pictures. "boxes": what stands where, without sentences.
+known; of pictures only the colours in their boxes. "boxes": what stands where, without sentences.
 
 Letters: B images, N sentences, K candidates.
 """
@@ -100,11 +100,12 @@ def _label_losses(
     meant: list[Tensor],
     said: Sentences,
 ) -> dict[str, Tensor]:
-    """Nothing is seen: features of the candidates are zero."""
-    scene, sizes = model.scene_of(batched_inputs), [tuple(x["image"].shape[-2:]) for x in batched_inputs]
-    map_hw = tuple(max(-(-size[side] // model.stride) for size in sizes) for side in (0, 1))
+    """No maps: features of the candidates are zero."""
+    scene, images = model.scene_of(batched_inputs), model.preprocess(batched_inputs)
+    map_hw = tuple(-(-side // model.stride) for side in images.tensor.shape[-2:])
     labelled, place = _labelled(model, objects, scene, map_hw)
-    facts = describe(labelled, scene, torch.tensor(sizes, dtype=torch.float32, device=model.device), model.ry_frame)
+    sizes_hw = torch.tensor(images.image_sizes, dtype=torch.float32, device=model.device)
+    facts = describe(labelled, scene, sizes_hw, model.ry_frame, model.colors(images.tensor))
     words = model.read(said.texts, said.places)
     unseen = words.features.new_zeros(len(words), labelled.cells.shape[1], words.features.shape[-1])
     thoughts = model.relation(facts, image_of, labelled.class_probs, unseen, words.features, words.mask)

@@ -25,8 +25,7 @@ NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 class Mono3DVGMapper:
     """Mapper of images with their sentences.
 
-    With DATA.LESSON "labels" the picture of a training image is black, of one channel, with "boxes" it has no sentence;
-    all else is the same.
+    With DATA.LESSON "boxes" a training image has no sentence; all else is the same.
 
     A flip says the sentences anew, with left and right exchanged. Colours that sentences name must stay what they are:
     brightness and contrast vary, hue does not. Random draws come from numpy's global state, which the loader seeds for
@@ -47,7 +46,7 @@ class Mono3DVGMapper:
         self.changes: list[T.Augmentation] = [
             T.ResizeShortestEdge(cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"], style)
         ]
-        if is_train and self.lesson != "labels" and cfg.INPUT.COLOR_JITTER > 0:
+        if is_train and cfg.INPUT.COLOR_JITTER > 0:
             low, high = 1 - cfg.INPUT.COLOR_JITTER, 1 + cfg.INPUT.COLOR_JITTER
             self.changes += [T.RandomBrightness(low, high), T.RandomContrast(low, high)]
 
@@ -65,8 +64,7 @@ class Mono3DVGMapper:
                 intrinsics; a target that is to be ignored.
         """
         dataset_dict = dict(dataset_dict)  # what it holds is read, not changed
-        unseen = self.lesson == "labels"
-        image = blank_image(dataset_dict) if unseen else read_image_checked(dataset_dict, self.format)
+        image = read_image_checked(dataset_dict, self.format)
         camera = read_camera(dataset_dict)
         sentences, scene = dataset_dict.pop("expressions", []), dataset_dict.pop("scene", None)
         flip: list[Transform] = []
@@ -102,11 +100,6 @@ class Mono3DVGMapper:
         if not 0 < self.num_sentences < len(sentences):
             return list(sentences)
         return [sentences[i] for i in np.random.permutation(len(sentences))[: self.num_sentences]]
-
-
-def blank_image(dataset_dict: dict) -> np.ndarray:
-    """(H, W, 1) zeros of the size of the image, whose file need not be there."""
-    return np.zeros((dataset_dict["height"], dataset_dict["width"], 1), dtype=np.uint8)
 
 
 def to_instances(

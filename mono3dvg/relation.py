@@ -25,7 +25,7 @@ class Thoughts:
 
     answers: (S, N, K) of being meant, by each block; the last one's counts, but in training every block is asked: all
     of them learn faster than the last alone. parts: (N, K, P) of what the parts of a sentence say, see
-    `language.parts`. mentioned: (N, P - 1) of whether it has them.
+    `language.parts`. mentioned: (N, P - 2) of whether it has them.
     """
 
     answers: Tensor
@@ -70,7 +70,7 @@ class RelationLayer(nn.Module):
         self.blocks = nn.ModuleList(RelationBlock(dim, heads, pair_dim, dropout) for _ in range(layers))
         self.leave = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, 1)
-        self.trust = nn.Parameter(torch.ones(()))  # in the description, where nothing speaks against it
+        self.trust = nn.Parameter(torch.ones(()))  # in the reading of the parts
 
     def forward(
         self, facts: Facts, image_of: Tensor, class_probs: Tensor, features: Tensor, words: Tensor, mask: Tensor
@@ -87,14 +87,14 @@ class RelationLayer(nn.Module):
             logits; those of padding mean nothing.
         """
         bare = torch.cat([facts.own, class_probs.float()], dim=-1)
-        pair, valid = self.pair(facts.pair)[image_of], facts.valid[image_of]
+        pair, facts = self.pair(facts.pair)[image_of], facts[image_of]
         words, mask = self.words(words), mask | ~mask.any(1, keepdim=True)  # a sentence without words reads its padding
         state = self.enter(self.own(bare)[image_of] + self.feature(features))
         bare = torch.cat([bare[image_of], self.look(features)], dim=-1)
-        parts, mentioned = self.reader(bare, state, facts.pair[image_of], valid, words, mask)
+        parts, mentioned = self.reader(bare, state, facts, words, mask)
         state = state + self.said(torch.cat([torch.sigmoid(parts), parts.clamp(-6, 6) / 6], dim=-1))
         answers = []
         for block in self.blocks:
-            state = block(state, pair, valid, words, mask)
+            state = block(state, pair, facts.valid, words, mask)
             answers.append(self.output(self.leave(state))[..., 0] + self.trust * parts[..., -1])
         return Thoughts(torch.stack(answers), parts, mentioned)

@@ -1,6 +1,6 @@
 """Geometry and paint of candidates, geometry of pairs: what the relation layer knows beside fused features and words.
 
-Letters: B images, K candidates, F facts of a candidate, G facts of a pair.
+Letters: B images, K candidates, F facts of a candidate, G facts of a pair, R keys of an order.
 """
 
 from dataclasses import dataclass, fields
@@ -13,21 +13,32 @@ from torchvision.ops import roi_align
 from d2ext.structures.cameras import Scene
 
 from .candidates import Candidates
+from .language.forms import RANK_KEYS
 from .objects import upright_frame
 
 _DISTANCES = (6.0, 8.0, 10.0, 12.5, 15.0, 18.0, 21.0, 25.0, 30.0, 36.0, 43.0, 52.0, 62.0, 75.0, 90.0)  # m
-NUM_PAIR_FACTS = 23
-_PATCHES = 2  # a side, in the middle of a 2D box: what something is painted like
-NUM_PAINT = 3 * _PATCHES**2
-NUM_OWN_FACTS = 21 + len(_DISTANCES) + NUM_PAINT
+NUM_PAIR_FACTS = 26
+_PATCHES = 3  # a side, in the middle of a 2D box: what something is painted like
+_SAMPLES = 4  # a side of a patch
+_PATCHED = 0.75  # of the box
+_HUES, _GREYS = 6, 5
+_NUM_COLORS = 3 + _HUES + _GREYS
+NUM_PAINT = _NUM_COLORS * _PATCHES**2
+NUM_OWN_FACTS = 22 + len(_DISTANCES) + NUM_PAINT
 
 
 @dataclass
 class Facts:
-    """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K)."""
+    """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K).
+
+    before (B, K, K, R): from 0 to 1 whether j comes before i in the order of each of `RANK_KEYS`. offset (B, K, K, 2):
+    from i to j over the ground, m.
+    """
 
     own: Tensor
     pair: Tensor
+    before: Tensor
+    offset: Tensor
     valid: Tensor
 
     def __getitem__(self, index: Tensor) -> "Facts":
@@ -45,7 +56,7 @@ def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str, i
         scene: camera and ground of each image.
         sizes_hw: (B, 2) height and width of the unpadded images, pixels.
         ry_frame: of the annotations, "camera" or "ground".
-        images: (B, 3, H, W) normalised; None if nothing is seen, where all paint is 0.
+        images: (B, 3, H, W) colours from 0 to 1; None if nothing is seen, where all paint is 0.
     """
     level = scene.ground.frame()  # (B, 3, 3)
     rows = found.rows.float()
@@ -59,20 +70,64 @@ def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str, i
     box = (found.boxes_xyxy.float() / size).clamp(-0.5, 1.5)
     paint = box.new_zeros(*box.shape[:2], NUM_PAINT) if images is None else paint_of(found.boxes_xyxy, images)
     own = torch.cat([_own_facts(place, away, heading, dims, box, found), paint], dim=-1)
-    pair = _pair_facts(place, away, heading, dims, box)
-    return Facts(own, pair, found.valid)
+    offset = place[:, None] - place[:, :, None]  # (B, K, K, 2), from i to j
+    pair = _pair_facts(place, away, heading, dims, box, offset)
+    return Facts(own, pair, _orders(away, dims, box), offset, found.valid)
 
 
 def paint_of(boxes_xyxy: Tensor, images: Tensor) -> Tensor:
-    """(B, K, NUM_PAINT) mean colours of patches in the middle half of boxes (B, K, 4) in pixels of images (B, 3, H, W).
+    """(B, K, NUM_PAINT) colours of patches in the middle of boxes (B, K, 4) in pixels of images (B, 3, H, W), 0 to 1.
 
-    Detectors learn to see past colours, and sentences name them.
+    Of each patch the mean of the channels and of `color_names`. Detectors learn to see past colours, and sentences name
+    them.
     """
     boxes = boxes_xyxy.float().nan_to_num().clamp(-1e4, 1e4)
-    middle, quarter = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).clamp(min=0) / 4
-    inner = torch.cat([middle - quarter, middle + quarter], dim=-1)
-    patches = roi_align(images.float(), list(inner), _PATCHES, sampling_ratio=4, aligned=True)
+    middle, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
+    inner = torch.cat([middle - sides * (_PATCHED / 2), middle + sides * (_PATCHED / 2)], dim=-1)
+    seen = roi_align(images.float(), list(inner), _PATCHES * _SAMPLES, sampling_ratio=1, aligned=True)
+    patches = F.avg_pool2d(torch.cat([2 * seen - 1, color_names(seen)], dim=1), _SAMPLES)
     return patches.flatten(1).unflatten(0, boxes.shape[:2])
+
+
+def color_names(images: Tensor) -> Tensor:
+    """(B, 11, H, W) shares of six hues and five greys, dark to light, in the colour of each pixel (B, 3, H, W), 0 to 1.
+
+    Their means tell a red car with black windows from a brown one; the mean colour does not.
+    """
+    light, dark = images.amax(1), images.amin(1)
+    spread = light - dark
+    first, second, third = images.unbind(1)
+    # Hue as in HSV: a place on a circle of 6, by the channel that is the largest.
+    some = spread.clamp(min=1e-6)
+    hue = torch.where(
+        light == first,
+        (second - third) / some,
+        torch.where(light == second, 2 + (third - first) / some, 4 + (first - second) / some),
+    )
+    vivid = (3 * spread / light.clamp(min=1e-3)).clamp(max=1)
+    at = torch.arange(_HUES, device=images.device, dtype=images.dtype)[:, None, None]
+    around = ((hue[:, None] - at + 3) % 6 - 3).abs()
+    levels = torch.linspace(0, 1, _GREYS, device=images.device, dtype=images.dtype)[:, None, None]
+    greys = (1 - (light[:, None] - levels).abs() * (_GREYS - 1)).clamp(min=0)
+    return torch.cat([(1 - around).clamp(min=0) * vivid[:, None], greys * (1 - vivid[:, None])], dim=1)
+
+
+def _orders(away: Tensor, dims: Tensor, box: Tensor) -> Tensor:
+    """(B, K, K, R); as sharp as differences that people see."""
+    u = (box[..., 0] + box[..., 2]) / 2
+    more = {
+        "near": _less(away, 0.3 + 0.01 * away),
+        "left": _less(u, torch.full_like(u, 0.008)),
+        "long": _less(-dims[..., 2], torch.full_like(u, 0.4)),
+        "tall": _less(-dims[..., 0], torch.full_like(u, 0.15)),
+    }
+    more["far"], more["right"] = 1 - more["near"], 1 - more["left"]
+    return torch.stack([more[key] for key in RANK_KEYS], dim=-1)
+
+
+def _less(values: Tensor, margin: Tensor) -> Tensor:
+    """(B, K, K) from 0 to 1 whether the value of j (third axis) is less than that of i, of (B, K) each."""
+    return torch.sigmoid((values[:, :, None] - values[:, None]) / (margin[:, :, None] + margin[:, None]) * 4)
 
 
 def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, found: Candidates) -> Tensor:
@@ -88,14 +143,13 @@ def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: 
     columns = [
         along, to_right, away.log() / 2 - 1.5, away / 50, place[..., 0] / 20, place[..., 1] / 50, u * 2 - 1, v * 2 - 1,
         wide * 4, high * 4, *dims.log().unbind(-1), found.heat.float(), found.std.float(),
-        torch.tanh(dims[..., 2] - 6.5),
+        torch.tanh(dims[..., 2] - 6.5), to_right * away.clamp(max=100) / 20,
     ]  # fmt: skip
     return torch.cat([torch.stack(columns, dim=-1), steps, sides], dim=-1)
 
 
-def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor) -> Tensor:
+def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, offset: Tensor) -> Tensor:
     """(B, K, K, G): how j (third axis) lies to i (second axis)."""
-    offset = place[:, None] - place[:, :, None]  # (B, K, K, 2), from i to j
     gap = offset.norm(dim=-1)
     ray = (place / away[..., None])[:, :, None]  # of i
     behind = (offset * ray).sum(-1)  # j farther along the line of sight through i
@@ -112,6 +166,9 @@ def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box:
     taller = dims[:, None, :, 0] - dims[:, :, None, 0]
     reach = (dims[:, None, :, 2] + dims[:, :, None, 2]) / 4 + (dims[:, None, :, 1] + dims[:, :, None, 1]) / 4
     direction = offset / gap.clamp(min=0.1)[..., None]
+    # By how many lanes j drives beside i, and whether it goes the same way.
+    way = heading[:, :, None]
+    lateral = way[..., 0] * offset[..., 1] - way[..., 1] * offset[..., 0]
     eye = torch.eye(place.shape[1], device=place.device).expand_as(gap)
     columns = [
         torch.tanh(right / 0.02), torch.tanh(right / 0.2), torch.tanh(past_right / 0.02), torch.tanh(past_left / 0.02),
@@ -121,5 +178,6 @@ def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box:
         torch.tanh(behind_j / 3), torch.tanh(aside_j.abs() / 3),
         torch.tanh(aside_j.abs() / behind_j.abs().clamp(min=0.5)), direction[..., 0], direction[..., 1],
         offset[..., 0] / 20, offset[..., 1] / 20, eye,
+        torch.tanh(lateral / 1.5), torch.tanh(lateral / 6), (way * heading[:, None]).sum(-1),
     ]  # fmt: skip
     return torch.stack(columns, dim=-1).clamp(-4.0, 4.0)

@@ -15,16 +15,19 @@ from .truth import MAYBE, NO, YES, both, either
 ATTRIBUTES = ("class", "color", "size", "lane", "state", "heading", "hidden", "place", "range", "distance")
 _BESIDE = {"left_of": "beside", "right_of": "beside"}  # left becomes right in the mirror: one name for both
 COMPARISONS = tuple(dict.fromkeys(_BESIDE.get(op, op) for op in RELATIONS)) + ("between",)
-# What a description says before its relations, with them, and whom it speaks of beside the targets.
-PARTS = (*ATTRIBUTES, "plain", "anchor", *COMPARISONS, "described")
+# What a description says before its relations ("plain"), whom it speaks of beside the targets, its relations, the
+# choice of some of those described by place or number; then what follows: the description and the sentence as a whole.
+PARTS = (*ATTRIBUTES, "plain", "anchor", *COMPARISONS, "chosen", "described", "meant")
+READ = PARTS[:-2]  # the sentence has words for
 ANCHOR = PARTS.index("anchor")
+_CHOICES = ("rank", "nearest", "exactly")
 
 
 def explain(form: tuple, scene: Scene) -> np.ndarray:
     """(len(PARTS), N) truth of each part for the N objects; MAYBE where it is in doubt or no part of the sentence.
 
     Attributes and relations are those of the targets' description. Of a union, whose halves differ in them, there are
-    only `plain`, `described` and `anchor`.
+    only `plain`, `described`, `anchor` and `meant`. `chosen` is known of those described.
 
     Args:
         form: checked, as `forms.to_form` gives it.
@@ -37,6 +40,9 @@ def explain(form: tuple, scene: Scene) -> np.ndarray:
         for predicate in sets[0][1:]:
             name, truth = _name(predicate), predicate_truth(predicate, scene)
             truths[name] = both(truths[name], truth) if (truths[name] != MAYBE).any() else truth
+    truths["meant"] = phrase_truth(form, scene)
+    if form[0] in _CHOICES and form[1 if form[0] == "nearest" else -1][0] == "all":
+        truths["chosen"] = np.where(truths["described"] == YES, truths["meant"], MAYBE)
     anchors = [anchor_of(phrase, scene) for phrase in _anchors(form)]
     if all(anchor is None or anchor >= 0 for anchor in anchors):
         truths["anchor"] = np.full(len(scene), NO)

@@ -94,15 +94,22 @@ def test_boxes_are_learned_without_sentences(build, batch):
         torch.testing.assert_close(value, every[name])
 
 
-def test_labels_alone_teach_what_needs_no_picture(build, batch):
-    """Words and comparisons learn from them; what looks at pictures stays, and no pixel has a say."""
+def test_labels_teach_words_and_comparisons(build, batch):
+    """What looks at pictures stays; of the pixels only those in boxes have a say."""
     model = build(*VARIANTS["labels"], NODE + "RELATION.JITTER", 0.0).train()
     losses = model(batch)
     assert set(losses) == {"loss_relation", "loss_parts"}
     learns = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert learns == {"text_encoder", "text_filter", "relation"}
-    blind = [{**x, "image": torch.zeros_like(x["image"][:1])} for x in batch]
-    assert model(blind) == losses
+    boxes = [x["instances"].gt_boxes.tensor.int() for x in batch]
+    for inside in (False, True):
+        other = copy.deepcopy(batch)
+        for x, around in zip(other, boxes):
+            keep = torch.zeros(x["image"].shape[1:], dtype=torch.bool)
+            for x1, y1, x2, y2 in around.tolist():
+                keep[y1 : y2 + 2, x1 : x2 + 2] = True
+            x["image"][:, keep if inside else ~keep] = 7
+        assert (model(other)["loss_parts"] == losses["loss_parts"]).item() != inside
 
 
 @pytest.mark.parametrize("variant", ["joint", "query", "no_relation"])

@@ -8,7 +8,7 @@ from head_world import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, sc
 from roadside_world import PRIORS
 
 from mono3dvg.head import RawMaps
-from mono3dvg.language.parts import ANCHOR, PARTS
+from mono3dvg.language.parts import ANCHOR, PARTS, READ
 from mono3dvg.language.truth import MAYBE, YES
 from mono3dvg.losses import box_losses, choice_loss, heat_loss, parts_loss, point_distance, refer_loss, relation_loss
 from mono3dvg.targets import dense_targets
@@ -152,7 +152,7 @@ def test_truncated_objects_do_not_drown_the_others():
 def test_parts_loss_against_a_loop():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, len(PARTS), generator=generator)
-    mentioned = torch.randn(2, len(PARTS) - 1, generator=generator)
+    mentioned = torch.randn(2, len(READ), generator=generator)
     truths = torch.randint(0, 3, (2, 5, len(PARTS)), generator=generator).to(torch.int8)
     truths[0, :, 3] = MAYBE
     valid = torch.tensor([[True, True, True, False, True], [True, False, True, True, True]])
@@ -163,9 +163,9 @@ def test_parts_loss_against_a_loop():
             for k in asked:
                 right = torch.sigmoid(logits[n, k, p] if truths[n, k, p] == YES else -logits[n, k, p])
                 total -= right.log().item() / len(asked)
-            if p < len(PARTS) - 1:
+            if p < len(READ):
                 right = torch.sigmoid(mentioned[n, p] if asked else -mentioned[n, p])
-                total -= right.log().item() / (len(PARTS) - 1)
+                total -= right.log().item() / len(READ)
         odds = torch.cat([torch.zeros(1), logits[n, valid[n], ANCHOR]]).softmax(0)
         chosen = [1 + i for i, t in enumerate(truths[n, valid[n], ANCHOR]) if t == YES] or [0]
         total -= odds[chosen].log().mean().item() + math.log(len(chosen))

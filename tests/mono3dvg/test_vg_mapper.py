@@ -53,20 +53,6 @@ def test_3d_boxes_project_onto_2d_ones(mapper_for, records):
             assert error[whole & ~i.gt_ignore].median() < 2
 
 
-def test_labels_need_no_picture(mapper_for, records):
-    """Without pictures the file is not opened; sentences, cameras and labels are those that go with one."""
-    options = ("INPUT.COLOR_JITTER", 0.0)
-    for seed in range(4):
-        np.random.seed(seed)
-        seen = mapper_for(*options)(records[0])
-        np.random.seed(seed)
-        unseen = mapper_for(*options, "MODEL.MONO3DVG.DATA.LESSON", "labels")({**records[0], "file_name": "no.jpg"})
-        assert unseen["image"].shape == (1, *seen["image"].shape[1:])
-        assert [e["text"] for e in unseen["expressions"]] == [e["text"] for e in seen["expressions"]]
-        torch.testing.assert_close(unseen["instances"].gt_boxes3d, seen["instances"].gt_boxes3d)
-        np.testing.assert_array_equal(unseen["camera"].P, seen["camera"].P)
-
-
 def test_a_flip_says_left_for_right(mapper_for, records):
     record = next(r for r in records if any(" left" in e["text"] for e in r["expressions"]))
     plain = {e["id"]: e["text"] for e in record["expressions"]}

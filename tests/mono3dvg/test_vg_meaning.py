@@ -242,11 +242,16 @@ def test_parts_of_a_sentence():
         "plain": [RED_CAR, FAR_CAR],
         "anchor": [BUS],
         "closer_than": [RED_CAR, BLUE_CAR, WALKER],
+        "chosen": [],  # there is no second
         "described": [RED_CAR],
+        "meant": [],
     }
     assert _parts(("union", THE_BUS, CAR_RED), _scene()) == {
-        "plain": [RED_CAR, BUS, FAR_CAR], "anchor": [], "described": [RED_CAR, BUS, FAR_CAR],
-    }  # fmt: skip
+        "plain": [RED_CAR, BUS, FAR_CAR],
+        "anchor": [],
+        "described": [RED_CAR, BUS, FAR_CAR],
+        "meant": [RED_CAR, BUS, FAR_CAR],
+    }
     assert _parts(("nearest", CARS, ("all", ("class", "pedestrian"))), _scene())["anchor"] == [WALKER]
 
 
@@ -266,6 +271,9 @@ def test_parts_lead_to_the_targets_and_are_those_of_the_mirror():
             truths = dict(zip(PARTS, explain(form, scene)))
             assert (truths["described"][list(meaning.targets)] == YES).all()
             assert (truths["plain"][truths["described"] == YES] == YES).all()
+            assert np.flatnonzero(truths["meant"] == YES).tolist() == list(meaning.targets)
+            if (truths["chosen"] != MAYBE).any():
+                np.testing.assert_array_equal(both(truths["described"], truths["chosen"]), truths["meant"])
             np.testing.assert_array_equal(explain(mirror(form), scene.mirrored()), explain(form, scene))
             if form[0] == "all":
                 assert np.flatnonzero(truths["described"] == YES).tolist() == list(meaning.targets)

@@ -1,14 +1,16 @@
 """The relation layer: order of candidates and padding play no part, wild predictions do no harm; facts are true."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, scene_of
 
 from mono3dvg.candidates import from_objects
+from mono3dvg.language.forms import RANK_KEYS
 from mono3dvg.relation import RelationLayer
 from mono3dvg.relation_blocks import MAX_COUNT, encode_count
-from mono3dvg.relation_facts import NUM_PAINT, describe, paint_of
+from mono3dvg.relation_facts import NUM_PAINT, color_names, describe, paint_of
 
 DIM = 24
 
@@ -103,6 +105,12 @@ def test_pair_facts_are_true():
     gap = np.linalg.norm(camera_rows[None, :, [0, 2]] - camera_rows[:, None, [0, 2]], axis=-1)
     np.testing.assert_allclose(facts.pair[0, ..., 10], np.tanh(gap / 25), atol=1e-4)
     np.testing.assert_allclose(facts.own[0, :, 3], away / 50, atol=1e-4)
+    orders = {"near": away, "far": -away, "left": middle, "right": -middle, "long": -rows[:, 5], "tall": -rows[:, 3]}
+    for key, values in orders.items():
+        before = facts.before[0, ..., RANK_KEYS.index(key)].numpy()
+        values = values.astype(np.float32)
+        np.testing.assert_array_equal(before > 0.5, values[None] < values[:, None])
+    np.testing.assert_allclose(facts.offset[0].norm(dim=-1), gap, atol=1e-3)
 
 
 def test_facts_are_bounded_for_wild_predictions():
@@ -123,17 +131,31 @@ def test_counts_are_told_apart():
 
 
 def test_paint_is_the_mean_colour_of_patches():
-    """Of the four quarters of a box's middle half, whatever else is in the batch; wild boxes are finite."""
-    image = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
-    image = image.repeat_interleave(4, 2)[:, :, :40].repeat_interleave(4, 3)[..., :48]  # 4 x 4 px of one colour
-    box = torch.tensor([[8.0, 8, 40, 24], [-9e9, 0, torch.nan, 9e9]]).expand(2, 2, 4)
+    """Of nine patches of a box's middle, whatever else is in the batch; wild boxes are finite."""
+    colors = torch.rand(2, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(2, 3, 40, 48)
+    image[:, :, 11:29, 12:36] = colors.repeat_interleave(6, 2).repeat_interleave(8, 3)
+    box = torch.tensor([[8.0, 8, 40, 32], [-9e9, 0, torch.nan, 9e9]]).expand(2, 2, 4)
     paint = paint_of(box, image)
     assert paint.shape == (2, 2, NUM_PAINT) and paint.isfinite().all()
-    for b in range(2):
-        quarters = [[image[b, :, y : y + 4, x : x + 8].mean((1, 2)) for x in (16, 24)] for y in (12, 16)]
-        expected = torch.stack([torch.stack(row, -1) for row in quarters], -2)  # (3, 2, 2)
-        torch.testing.assert_close(paint[b, 0].view(3, 2, 2), expected, atol=0.02, rtol=0)
+    # Samples at the seam between two patches mix them.
+    torch.testing.assert_close(paint[:, 0].view(2, -1, 3, 3)[:, :3], 2 * colors - 1, atol=0.15, rtol=0)
     torch.testing.assert_close(paint_of(box[:1], image[:1]), paint[:1])
+
+
+def test_colors_have_the_hue_of_opencv_and_name_greys():
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    names = color_names(image)[0]
+    torch.testing.assert_close(names.sum(0), torch.ones(16, 16))
+    hue = cv2.cvtColor(image[0].permute(1, 2, 0).numpy(), cv2.COLOR_RGB2HSV)[..., 0] / 60
+    circle = torch.polar(torch.ones(6), torch.arange(6) * torch.pi / 3)
+    found = (names[:6] / names[:6].sum(0) * circle[:, None, None]).sum(0).angle() / torch.pi * 3
+    off = (found - torch.from_numpy(hue) + 3) % 6 - 3
+    assert off.abs().max() < 0.05  # the chord between two hues is not the arc
+    grey = color_names(torch.full((1, 3, 1, 1), 0.25).expand(1, 3, 1, 1))[0, :, 0, 0]
+    assert grey.tolist() == [0.0] * 6 + [0.0, 1.0, 0.0, 0.0, 0.0]
+    red = color_names(torch.tensor([0.9, 0.05, 0.05]).view(1, 3, 1, 1))[0, :, 0, 0]
+    assert red.argmax() == 0 and red[0] > 0.9
 
 
 def test_what_is_not_seen_has_no_paint():
