@@ -1,7 +1,7 @@
 """The toy benchmark of grounding: one training a variant and seed, then all measures on cameras never seen in training.
 
 python -m tools.bench_mono3dvg_toy --seed 1                      the main model
-python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, at half the steps
+python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, on a shorter schedule
 python -m tools.bench_mono3dvg_toy --table                        the tables of all records
 
 Every training starts from two lessons, boxes and then labels, which it runs first where they are not there: with the
@@ -25,7 +25,7 @@ BENCH = "mono3dvg_toy"
 # Name of the record's folder: what the tables call it. The config is toy_grounding/<name>.yaml.
 VARIANTS = {
     "main": "main model",
-    "short": "main model at half the steps",
+    "short": "main model, short schedule",
     "frozen": "frozen reading",
     "learned": "learned reading",
     "cross_attention": "cross-attention",
