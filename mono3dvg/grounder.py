@@ -26,6 +26,13 @@ from .state import ModelState
 from .words import Words
 
 
+def _without_words(model: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:
+    """A lesson in boxes leaves out what it does not teach: models of any text encoder and fusion start from it."""
+    kept = (*LESSON_PARTS["boxes"], "state")
+    for name in [n for n in state_dict if n.startswith(prefix) and n[len(prefix) :].partition(".")[0] not in kept]:
+        del state_dict[name]
+
+
 @META_ARCH_REGISTRY.register()
 class Mono3DVG(nn.Module):
     """Finds the objects that sentences mean: one, several or none, in 3D.
@@ -95,6 +102,8 @@ class Mono3DVG(nn.Module):
             for name, part in self.named_children():
                 if name not in LESSON_PARTS[lesson]:
                     part.requires_grad_(False)
+        if lesson == "boxes":
+            self.register_state_dict_post_hook(_without_words)
         self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)

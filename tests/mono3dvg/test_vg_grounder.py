@@ -89,6 +89,7 @@ def test_boxes_are_learned_without_sentences(build, batch):
     whole, lesson = build().train(), build(*VARIANTS["boxes"]).train()
     losses, every = lesson([{**x, "expressions": []} for x in batch]), whole(batch)
     assert {n.partition(".")[0] for n, p in lesson.named_parameters() if p.requires_grad} == {"backbone", "dense_head"}
+    assert {n.partition(".")[0] for n in lesson.state_dict()} == {"backbone", "dense_head", "state"}
     assert {"loss_heat", "loss_depth", "loss_heading"} <= set(losses) and not {"loss_refer", "loss_parts"} & set(losses)
     for name, value in losses.items():
         torch.testing.assert_close(value, every[name])
