@@ -6,8 +6,8 @@ python -m tools.bench_mono3dvg_toy --table                        the tables of 
 
 Every training starts from two lessons, boxes and then labels, which it runs first where they are not there: with the
 same parts and seed, so that most variants share them. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score
-threshold is chosen on toy_grounding_val and used on toy_grounding_test. "short" is the main model trained as the
-ablations are, which are compared with it.
+threshold is chosen on toy_grounding_val and used on toy_grounding_test. The main model is the "frozen" reading, the best
+on toy_grounding_val on the short schedule of the ablations.
 """
 
 import argparse
@@ -25,12 +25,13 @@ BENCH = "mono3dvg_toy"
 # Name of the record's folder: what the tables call it. The config is toy_grounding/<name>.yaml.
 VARIANTS = {
     "main": "main model",
-    "short": "main model, short schedule",
-    "frozen": "frozen reading",
+    "joint_long": "joint reading, schedule of the main model",
+    "joint": "joint reading",
+    "frozen": "frozen reading, that of the main model",
     "learned": "learned reading",
     "cross_attention": "cross-attention",
     "mamba_fusion": "fusion of Mamba-YOLO-World",
-    "nofilter": "no TextFilter",
+    "nofilter": "no TextFilter, joint reading",
     "stages1": "1 stage",
     "stages2": "2 stages",
     "query": "queries",
