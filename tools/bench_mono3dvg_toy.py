@@ -6,8 +6,8 @@ python -m tools.bench_mono3dvg_toy --table                        the tables of 
 
 Every training starts from two lessons, boxes and then labels, which it runs first where they are not there: with the
 same parts and seed, so that most variants share them. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score
-threshold is chosen on toy_grounding_val and used on toy_grounding_test. The main model is the "frozen" reading, the best
-on toy_grounding_val on the short schedule of the ablations.
+threshold is chosen on toy_grounding_val and used on toy_grounding_test. The main model is the "frozen" reading: on the
+short schedule of the ablations it is the best on toy_grounding_val.
 """
 
 import argparse
