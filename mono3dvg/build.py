@@ -9,6 +9,7 @@ from detectron2.modeling import build_backbone
 from torch import nn
 
 from .head import DenseHead, ReferHead
+from .language import LOOKS
 from .neck import FusionNeck
 from .query_head import QueryHead
 from .relation import RelationLayer
@@ -139,18 +140,29 @@ def build_neck(node: CfgNode, channels: list[int]) -> FusionNeck:
 
 def _dense_head(node: CfgNode, channels: int) -> nn.Module:
     detection = node.DETECTION
-    return DenseHead(in_channels=channels, num_classes=len(node.CLASSES), dim=detection.DIM, depth=detection.DEPTH)
+    return DenseHead(
+        in_channels=channels,
+        num_classes=len(node.CLASSES),
+        dim=detection.DIM,
+        depth=detection.DEPTH,
+        num_looks=_num_looks(node),
+    )
+
+
+def _num_looks(node: CfgNode) -> int:
+    return len(LOOKS) if node.DETECTION.LOOKS else 0
 
 
 def _relation(node: CfgNode) -> nn.Module:
     relation = node.RELATION
     return RelationLayer(
         in_dim=node.DIM,
-        num_classes=len(node.CLASSES),
+        num_traits=len(node.CLASSES) + _num_looks(node),
         dim=relation.DIM,
         layers=relation.LAYERS,
         heads=relation.HEADS,
         pair_dim=relation.PAIR_DIM,
         look_dim=relation.LOOK_DIM,
+        numbers=relation.NUMBERS,
         dropout=relation.DROPOUT,
     )

@@ -18,25 +18,35 @@ from d2ext.structures.cameras import Scene
 from .box_coding import decode as decode_boxes
 from .box_coding import place_boxes, view_boxes
 from .head import RawMaps
+from .language.truth import YES
 from .objects import Objects, cat_objects, upright_frame
 
+# Of looks in training: a usual detector is wrong in one of fifteen and mostly not sure.
+_SURE_LOGIT, _LOGIT_NOISE = 3.0, 2.0
 _FAR_AWAY = -1e4  # rows and boxes of padding: they overlap nothing
 
 
 @dataclass
 class Candidates:
     """boxes_xyxy (B, K, 4) pixels of the network input. rows (B, K, 7): x, y, z of the bottom centre, h, w, l, ry as
-    the annotations have them. classes (B, K). class_probs (B, K, C). heat (B, K): probability of the class. std (B, K):
-    deviation of the log depth. cells (B, K): index into Hf * Wf. valid (B, K): False for padding."""
+    the annotations have them. classes (B, K). class_probs (B, K, C). looks (B, K, L): probabilities of `LOOKS`, L = 0
+    where nothing says them. heat (B, K): probability of the class. std (B, K): deviation of the log depth.
+    cells (B, K): index into Hf * Wf. valid (B, K): False for padding."""
 
     boxes_xyxy: Tensor
     rows: Tensor
     classes: Tensor
     class_probs: Tensor
+    looks: Tensor
     heat: Tensor
     std: Tensor
     cells: Tensor
     valid: Tensor
+
+    @property
+    def traits(self) -> Tensor:
+        """(B, K, C + L) what each is and what it is like: 0 where nothing is known of a look, 1 or -1 where it is."""
+        return torch.cat([self.class_probs, 2 * self.looks - 1], dim=-1).float()
 
     def __getitem__(self, index: Tensor) -> "Candidates":
         """Of other images, e.g. `candidates[image_of]`: those of N sentences."""
@@ -128,6 +138,7 @@ def decode(
         rows=rows.unflatten(0, cells.shape),
         classes=classes,
         class_probs=probs,
+        looks=raw.looks_at(cells).float().sigmoid(),
         heat=values,
         std=decoded.std.unflatten(0, cells.shape),
         cells=cells,
@@ -191,6 +202,7 @@ def from_objects(
     stride: float,
     ry_frame: str,
     *,
+    looks: bool = False,
     jitter: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Candidates:
@@ -199,8 +211,9 @@ def from_objects(
     Objects to be ignored and those without 3D box are not valid.
 
     Args:
+        looks: take the labels' looks too, half where they are not known.
         jitter: about as far as a detector is off, in deviations: of the 2D boxes' sides in shares of their size and of
-            the log depth 5 %, of the heading 0.1 rad, for 1; class probabilities waver too. 0 leaves the labels.
+            the log depth 5 %, of the heading 0.1 rad, for 1; probabilities waver too. 0 leaves the labels.
         generator: draws it.
     """
     joined, image, position = cat_objects(objects)
@@ -213,6 +226,7 @@ def from_objects(
         rows=joined.rows,
         classes=joined.classes,
         class_probs=certain,
+        looks=joined.looks.to(certain) / int(YES) if looks else certain[:, :0],
         heat=torch.ones_like(joined.rows[:, 0]),
         std=torch.zeros_like(joined.rows[:, 0]),
         cells=cells,
@@ -250,6 +264,7 @@ def _jittered(flat: Candidates, each: Scene, jitter: float, generator: torch.Gen
         rows=torch.cat([location, dims, flat.rows[:, 6:] + turn[:, None]], dim=1),
         classes=flat.classes,
         class_probs=flat.class_probs * (1 - certainty) + certainty * wavering,
+        looks=(_SURE_LOGIT * (2 * flat.looks - 1) + _LOGIT_NOISE * noise(*flat.looks.shape)).sigmoid(),
         heat=1 - certainty[:, 0],
         std=0.05 * jitter + flat.std,
         cells=flat.cells,

@@ -63,6 +63,8 @@ FUSION = {
 DETECTION = {
     "DIM": 128,  # width of the towers of the dense head
     "DEPTH": 1,  # 3x3 convolutions of each
+    # Say colour, lane, state and occlusion of objects too, with a tower of its own: for data whose labels have them.
+    "LOOKS": False,
     "TOP_K": 50,  # peaks of an image that are candidates, best first
     "MIN_HEAT": 0.1,  # weaker peaks are none
     # Of two peaks whose 2D boxes or footprints overlap by more the weaker goes, whatever their classes: counting and
@@ -78,6 +80,7 @@ RELATION = {
     "HEADS": 4,
     "PAIR_DIM": 32,  # width of what is said of a pair
     "LOOK_DIM": 32,  # width of what the parts of a sentence see of the image
+    "NUMBERS": True,  # compare distances with numbers in figures
     "DROPOUT": 0.0,
     # In training candidates are the labelled objects, moved and doubted at random by this times a usual detector's
     # error, and, as a set of their own, the peaks that the heads find at that time.
@@ -94,6 +97,7 @@ LOSS = {
     "depth": 0.5,
     "dims": 0.5,
     "heading": 0.5,
+    "looks": 0.3,  # with DETECTION.LOOKS
     "refer": 1.0,
     "relation": 4.0,
     "relation_peaks": 2.0,
@@ -111,6 +115,8 @@ DATA = {
     "FLIP": "form",
     # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
     "SENTENCES": 8,
+    # Share of the words of a training sentence before which a made-up one is put; half as many are replaced by one.
+    "UNKNOWN_WORDS": 0.0,
     # What training learns. "labels": words and comparisons, from sentences, labels and the colours in their boxes, at
     # about a fifth of the cost of a step. "boxes": what stands where, from pictures without sentences, at less than
     # half. A training of all, "", had better start from what these two leave.
@@ -240,6 +246,10 @@ def data_problems(cfg: CN) -> list[str]:
         problems.append(f"MODEL.MONO3DVG.DATA.FLIP is {node.DATA.FLIP!r}: choose one of {', '.join(FLIPS)}")
     if node.DATA.SENTENCES < 0:
         problems.append(f"MODEL.MONO3DVG.DATA.SENTENCES is {node.DATA.SENTENCES}: choose a number, or 0 for all")
+    if not 0 <= node.DATA.UNKNOWN_WORDS < 1:
+        problems.append(
+            f"MODEL.MONO3DVG.DATA.UNKNOWN_WORDS is {node.DATA.UNKNOWN_WORDS}: choose a share from 0 to below 1"
+        )
     if cfg.INPUT.RANDOM_FLIP == "vertical":
         problems.append("INPUT.RANDOM_FLIP is 'vertical', which 3D boxes do not survive: choose horizontal or none")
     if cfg.INPUT.CROP.ENABLED:

@@ -1,6 +1,7 @@
 """The registered meta-architecture: images and sentences in, losses or the boxes that are meant out."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from .candidates import Candidates, covered_cells, decode, from_objects
 from .head import final_scores, gather_cells
 from .inputs import NOTHING_SAID, camera_list, objects_of, place_of
 from .learning import LESSON_PARTS, training_losses
+from .objects import Objects
 from .query_head import RawQueries
 from .query_head import decode as decode_queries
 from .relation import Thoughts
@@ -156,7 +158,7 @@ class Mono3DVG(nn.Module):
         maps = [maps[name] for name in self.in_features]
         scene = self.scene_of(batched_inputs)
         raw = self.dense_head(maps[0]) if self.dense_head else None
-        return Seen(maps, raw, scene, images.image_sizes, images.tensor)
+        return Seen(maps, raw, scene, images.image_sizes, self.colors(images.tensor))
 
     def scene_of(self, batched_inputs: list[dict]) -> Scene:
         """Cameras and grounds of a batch, as the model believes them."""
@@ -189,7 +191,7 @@ class Mono3DVG(nn.Module):
 
     def describe(self, candidates: Candidates, seen: Seen) -> Facts:
         """Geometry and paint of the candidates, once for all sentences."""
-        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame, self.colors(seen.images))
+        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame, seen.colors)
 
     def colors(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) from 0 to 1 of normalised images."""
@@ -206,8 +208,15 @@ class Mono3DVG(nn.Module):
         cells = candidates.cells[heard.image_of]
         sentence = torch.arange(len(cells), device=cells.device)[:, None].expand_as(cells)
         features = gather_cells(heard.fused.map, sentence.flatten(), cells.flatten()).unflatten(0, cells.shape)
-        words, mask = heard.fused.words, heard.words.mask
-        return self.relation(facts, heard.image_of, candidates.class_probs, features, words, mask)
+        words = replace(heard.words, features=heard.fused.words)
+        return self.relation(facts, heard.image_of, candidates.traits, features, words)
+
+    def labelled(self, objects: Sequence[Objects], seen: Seen, jitter: float = 0.0) -> Candidates:
+        """Labels as candidates, see `from_objects`; what they look like is seen."""
+        given = from_objects(
+            objects, seen.scene, len(self.priors_hwl), seen.map_hw, self.stride, self.ry_frame, jitter=jitter
+        )
+        return replace(given, looks=seen.raw.looks_at(given.cells).detach().float().sigmoid())
 
     @torch.no_grad()
     def peaks(self, seen: Seen) -> Candidates:
@@ -287,7 +296,7 @@ class Mono3DVG(nn.Module):
             raise ValueError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
         seen = self.see(batched_inputs)
         objects = [objects_of(x).to(self.device) for x in batched_inputs]
-        given = from_objects(objects, seen.scene, len(self.priors_hwl), seen.map_hw, self.stride, self.ry_frame)
+        given = self.labelled(objects, seen)
         facts = self.describe(given, seen)
         found: list[list[Tensor]] = [[] for _ in batched_inputs]
         for heard, asked in self._in_chunks(seen, batched_inputs):

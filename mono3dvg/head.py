@@ -15,20 +15,27 @@ from .box_coding import RawBoxes
 
 @dataclass
 class RawMaps:
-    """Outputs of `DenseHead`: heat (B, C, Hf, Wf) logits, regression (B, R, Hf, Wf) for `RawBoxes.unpack`."""
+    """Outputs of `DenseHead`: heat (B, C, Hf, Wf) logits, regression (B, R, Hf, Wf) for `RawBoxes.unpack`, looks
+    (B, L, Hf, Wf) logits of what the object is like, L = 0 where the head does not say it."""
 
     heat: Tensor
     regression: Tensor
+    looks: Tensor
 
     def at(self, image: Tensor, cells: Tensor) -> RawBoxes:
         """The numbers at cells (P,), indices into Hf * Wf, of images (P,)."""
         return RawBoxes.unpack(gather_cells(self.regression, image, cells))
 
+    def looks_at(self, cells: Tensor) -> Tensor:
+        """Logits (B, K, L) at cells (B, K) of the B images."""
+        image = torch.arange(len(cells), device=cells.device).repeat_interleave(cells.shape[1])
+        return gather_cells(self.looks, image, cells.flatten()).unflatten(0, cells.shape)
+
 
 def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
     """(B, R, Hf, Wf) at cells (P,) of images (P,) -> (P, R)."""
     # Whole rows of one table: their gradient is added row by row, many times faster than number by number.
-    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])  # (B * Hf * Wf, R)
+    rows = maps.permute(0, 2, 3, 1).flatten(0, 2)  # (B * Hf * Wf, R)
     return rows.index_select(0, image * maps.shape[2] * maps.shape[3] + cells)
 
 
@@ -69,12 +76,22 @@ class DenseHead(nn.Module):
         in_channels: of the map.
         dim: width of the two towers.
         depth: 3x3 convolutions of each.
+        num_looks: L, what is said of objects beside class and box, with a tower of its own.
         prior: probability at which the heat map starts.
     """
 
-    def __init__(self, *, in_channels: int, num_classes: int, dim: int = 64, depth: int = 1, prior: float = 0.01):
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_classes: int,
+        dim: int = 64,
+        depth: int = 1,
+        num_looks: int = 0,
+        prior: float = 0.01,
+    ):
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.num_looks = num_classes, num_looks
         self.heat_tower, self.box_tower = tower(in_channels, dim, depth), tower(in_channels, dim, depth)
         self.heat = nn.Conv2d(dim, num_classes, 1)
         self.regression = nn.Conv2d(dim, sum(RawBoxes.SIZES), 1)
@@ -86,10 +103,14 @@ class DenseHead(nn.Module):
         for size, value in zip(RawBoxes.SIZES, _STARTS):
             self.regression.bias.data[start : start + size] = value
             start += size
+        if num_looks:
+            self.looks = nn.Sequential(tower(in_channels, dim, depth), nn.Conv2d(dim, num_looks, 1))
+            nn.init.constant_(self.looks[-1].bias, prior_bias(0.1))
 
     def forward(self, feature: Tensor) -> RawMaps:
         """(B, in_channels, Hf, Wf) -> maps."""
-        return RawMaps(self.heat(self.heat_tower(feature)), self.regression(self.box_tower(feature)))
+        heat, regression = self.heat(self.heat_tower(feature)), self.regression(self.box_tower(feature))
+        return RawMaps(heat, regression, self.looks(feature) if self.num_looks else heat[:, :0])
 
 
 # Where the fields of RawBoxes start: 2D boxes of 4 by 4 cells; depths that are off by e^-1.5, 20 %, on both ways.

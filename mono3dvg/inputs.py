@@ -8,7 +8,7 @@ from torch import Tensor
 
 from d2ext.structures import Camera
 
-from .objects import Objects
+from .objects import Objects, unknown_looks
 
 # Said in place of every sentence to a model that ignores them, and where nothing is said at all.
 NOTHING_SAID = "object"
@@ -39,7 +39,8 @@ def objects_of(x: dict) -> Objects:
         raise ValueError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
     i = x["instances"]
     ignore = i.gt_ignore if i.has("gt_ignore") else torch.zeros(len(i), dtype=torch.bool)
-    return Objects(i.gt_boxes.tensor.float(), i.gt_classes, i.gt_boxes3d.float(), i.gt_has_3d, ignore)
+    looks = i.gt_looks if i.has("gt_looks") else unknown_looks(len(i))
+    return Objects(i.gt_boxes.tensor.float(), i.gt_classes, i.gt_boxes3d.float(), i.gt_has_3d, ignore, looks)
 
 
 @dataclass

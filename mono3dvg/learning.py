@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from d2ext.engine.distributed import mean_over_processes
-from d2ext.structures.cameras import Scene
 
 from .candidates import Candidates, from_objects, match_objects
 from .inputs import Sentences, objects_of, sentences_of
@@ -81,9 +80,9 @@ def _dense_losses(
     losses["refer"] = said.teaches * refer_loss(heard.refer, target, others, number)
     if model.relation is None:
         return losses
-    labelled, place = _labelled(model, objects, seen.scene, seen.map_hw)
+    labelled = model.labelled(objects, seen, model.jitter)
     thoughts = model.think(heard, labelled, model.describe(labelled, seen))
-    losses |= _relation_losses(thoughts, labelled, place, image_of, meant, said)
+    losses |= _relation_losses(thoughts, labelled, image_of, meant, said)
     peaks = model.peaks(seen)
     matched = match_objects(peaks, objects, model.match_iou)
     thoughts = model.think(heard, peaks, model.describe(peaks, seen))
@@ -100,32 +99,26 @@ def _label_losses(
     meant: list[Tensor],
     said: Sentences,
 ) -> dict[str, Tensor]:
-    """No maps: features of the candidates are zero."""
+    """No maps: features of the candidates are zero, and what they look like is said by labels."""
     scene, images = model.scene_of(batched_inputs), model.preprocess(batched_inputs)
     map_hw = tuple(-(-side // model.stride) for side in images.tensor.shape[-2:])
-    labelled, place = _labelled(model, objects, scene, map_hw)
+    labelled = from_objects(
+        objects, scene, len(model.priors_hwl), map_hw, model.stride, model.ry_frame,
+        looks=model.dense_head.num_looks > 0, jitter=model.jitter,
+    )  # fmt: skip
     sizes_hw = torch.tensor(images.image_sizes, dtype=torch.float32, device=model.device)
     facts = describe(labelled, scene, sizes_hw, model.ry_frame, model.colors(images.tensor))
     words = model.read(said.texts, said.places)
     unseen = words.features.new_zeros(len(words), labelled.cells.shape[1], words.features.shape[-1])
-    thoughts = model.relation(facts, image_of, labelled.class_probs, unseen, words.features, words.mask)
-    return _relation_losses(thoughts, labelled, place, image_of, meant, said)
-
-
-def _labelled(
-    model: "Mono3DVG", objects: list[Objects], scene: Scene, map_hw: tuple[int, int]
-) -> tuple[Candidates, Tensor]:
-    """The labelled objects as candidates, and the object (B, K) that each is."""
-    labelled = from_objects(
-        objects, scene, len(model.priors_hwl), map_hw, model.stride, model.ry_frame, jitter=model.jitter
-    )
-    return labelled, torch.arange(labelled.cells.shape[1], device=model.device).expand_as(labelled.cells)
+    thoughts = model.relation(facts, image_of, labelled.traits, unseen, words)
+    return _relation_losses(thoughts, labelled, image_of, meant, said)
 
 
 def _relation_losses(
-    thoughts: Thoughts, labelled: Candidates, place: Tensor, image_of: Tensor, meant: list[Tensor], said: Sentences
+    thoughts: Thoughts, labelled: Candidates, image_of: Tensor, meant: list[Tensor], said: Sentences
 ) -> dict[str, Tensor]:
     """relation and parts on labelled objects."""
+    place = torch.arange(labelled.cells.shape[1], device=labelled.cells.device).expand_as(labelled.cells)
     counts = _counting(labelled, place, image_of, said)
     relation, number = _relation_loss(thoughts, place, image_of, meant, counts)
     truths = part_targets(place, said.parts, image_of)

@@ -16,7 +16,7 @@ from d2ext.structures.cameras import Scene
 
 from .box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
 from .candidates import cells_to_pixels, with_area
-from .head import RawMaps
+from .head import RawMaps, gather_cells
 from .language.parts import ANCHOR
 from .language.truth import MAYBE, YES
 from .objects import Objects
@@ -133,7 +133,8 @@ def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor)
 def box_losses(
     raw: RawMaps, targets: DenseTargets, scene: Scene, stride: float, priors_hwl: Tensor, mean: Mean = as_they_are
 ) -> dict[str, Tensor]:
-    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading.
+    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading, and looks
+    where the head says them.
 
     Args:
         targets: of the same images.
@@ -155,7 +156,16 @@ def box_losses(
         "heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0]),
         **{name: value.sum() / numbers[0] for name, value in in_2d.items()},
         **{name: value.sum() / numbers[1] for name, value in in_3d.items()},
+        **({"looks": looks_loss(raw, targets) / numbers[0]} if raw.looks.shape[1] else {}),
     }
+
+
+def looks_loss(raw: RawMaps, targets: DenseTargets) -> Tensor:
+    """Cross entropy of what objects look like, sum over the objects and over those looks of each that are known."""
+    logits = gather_cells(raw.looks, targets.image, targets.cells).float()
+    truths = targets.objects.looks
+    each = F.binary_cross_entropy_with_logits(logits, (truths == YES).float(), reduction="none")
+    return (each * ((truths != MAYBE) & targets.owns[:, None])).sum()
 
 
 def losses_2d(said: RawBoxes, cells_px: Tensor, boxes_xyxy: Tensor, stride: float) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from d2ext.data.checks import read_image_checked
 from d2ext.data.registry import MAPPER_REGISTRY
 from d2ext.data.transforms3d import mirror_rows, transform_camera
 
-from .language import Scene, explain, say_mirrored, to_form
+from .language import Scene, explain, looks_of, say_mirrored, to_form, with_unknown_words
 
 NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 
@@ -40,6 +40,7 @@ class Mono3DVGMapper:
         node = cfg.MODEL.MONO3DVG.DATA
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES
         self.lesson = node.LESSON if is_train else ""
+        self.unknown_words = node.UNKNOWN_WORDS if is_train else 0.0
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
@@ -57,8 +58,9 @@ class Mono3DVGMapper:
             the dict with `image` (3, H, W) uint8 in the configured channel order, `camera`, a Camera in pixels of
             `image`, and `expressions`, each with id and text. Where the data set has annotations also `instances` with
             gt_boxes, gt_classes, gt_boxes3d (M, 7) rows x, y, z, h, w, l, ry as the data set defines them, gt_has_3d
-            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it, and for training `parts` (P, M)
-            int8, if it has a logical form: what its parts say of them (see `language.explain`).
+            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it. For training also gt_looks
+            (M, L) int8, truth of `language.LOOKS`, and, in expressions that have a logical form, `parts` (P, M) int8:
+            what its parts say of them (see `language.explain`).
         Raises:
             FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
@@ -82,10 +84,14 @@ class Mono3DVGMapper:
         if annotations is None and self.is_train:
             raise ValueError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
         said = [say_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
+        if self.unknown_words:
+            said = [with_unknown_words(text, self.unknown_words, np.random) for text in said]
         dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, said)]
         if annotations is not None:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
             order = _places(annotations, scene) if self.is_train and scene is not None else None
+            if order is not None:
+                dataset_dict["instances"].gt_looks = torch.from_numpy(looks_of(scene)[order])
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
                 if order is not None and sentence.get("form"):

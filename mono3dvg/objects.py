@@ -11,6 +11,9 @@ from torch import Tensor
 
 from d2ext.structures.cameras import Scene
 
+from .language.looks import LOOKS
+from .language.truth import MAYBE
+
 RY_FRAMES = ("camera", "ground")
 
 
@@ -20,7 +23,7 @@ class Objects:
 
     boxes_xyxy (M, 4). classes (M,) int64. rows (M, 7): x, y, z of the bottom centre in the camera frame, h, w, l, ry as
     the annotations have them. has_3d (M,): False where `rows` means nothing. ignore (M,): neither an object nor
-    background.
+    background. looks (M, L): truth of `LOOKS`, MAYBE where it is not known.
     """
 
     boxes_xyxy: Tensor
@@ -28,12 +31,15 @@ class Objects:
     rows: Tensor
     has_3d: Tensor
     ignore: Tensor
+    looks: Tensor
 
     @staticmethod
     def of(boxes_xyxy: Tensor, classes: Tensor, rows: Tensor, has_3d: Tensor | None = None) -> "Objects":
         """Objects none of which is to be ignored; all have a 3D box unless `has_3d` says otherwise."""
         nothing = torch.zeros(len(classes), dtype=torch.bool, device=classes.device)
-        return Objects(boxes_xyxy, classes, rows, ~nothing if has_3d is None else has_3d, nothing)
+        return Objects(
+            boxes_xyxy, classes, rows, ~nothing if has_3d is None else has_3d, nothing, unknown_looks(len(classes))
+        ).to(classes.device)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -43,6 +49,11 @@ class Objects:
 
     def to(self, device: torch.device | str) -> "Objects":
         return Objects(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def unknown_looks(count: int) -> Tensor:
+    """(M, L) of objects whose labels are boxes and classes."""
+    return torch.full((count, len(LOOKS)), int(MAYBE), dtype=torch.int8)
 
 
 def cat_objects(objects: Sequence[Objects]) -> tuple[Objects, Tensor, Tensor]:

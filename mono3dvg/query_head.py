@@ -193,6 +193,7 @@ def decode(
         rows=rows.unflatten(0, (count, queries)),
         classes=classes,
         class_probs=probs,
+        looks=probs[..., :0],
         heat=heat,
         std=decoded.std.unflatten(0, (count, queries)),
         cells=(row.clamp(0, map_hw[0] - 1) * map_hw[1] + column.clamp(0, map_hw[1] - 1)).long(),

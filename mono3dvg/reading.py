@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .choosing import ChoiceReader, spread_of
+from .distances import DistanceReader
 from .language.parts import ANCHOR, ATTRIBUTES, COMPARISONS, PARTS, READ
 from .relation_facts import Facts
 
 _CERTAIN = 1e-4  # probabilities stay so far from 0 and 1
 _OWN = slice(0, len(ATTRIBUTES))
-_PLAIN = PARTS.index("plain")
+_PLAIN, _DISTANCE = PARTS.index("plain"), PARTS.index("distance")
 _COMPARED = slice(ANCHOR + 1, ANCHOR + 1 + len(COMPARISONS))
 _BETWEEN = COMPARISONS.index("between")
 _CHOSEN = PARTS.index("chosen")
@@ -35,9 +36,10 @@ class PartReader(nn.Module):
     Args:
         dim: width of words and states.
         num_facts: R; num_pair_facts: G.
+        numbers: compare distances with numbers in figures, besides reading those as other words.
     """
 
-    def __init__(self, dim: int, num_facts: int, num_pair_facts: int):
+    def __init__(self, dim: int, num_facts: int, num_pair_facts: int, numbers: bool = True):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(len(READ), dim) / 2)
         self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim)
@@ -46,8 +48,11 @@ class PartReader(nn.Module):
         self.pair = nn.Linear(dim, num_pair_facts + 1)
         self.between = nn.Linear(dim, 3)
         self.choice = ChoiceReader(dim)
+        self.distance = DistanceReader(dim) if numbers else None
 
-    def forward(self, bare: Tensor, states: Tensor, facts: Facts, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, bare: Tensor, states: Tensor, facts: Facts, words: Tensor, mask: Tensor, numbers: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Logits (N, K, P) of whether each part holds of each candidate, (N, P - 2) of whether it is mentioned.
 
         A part that is not mentioned means nothing. "plain" is what the attributes say together, "described" what they
@@ -56,7 +61,7 @@ class PartReader(nn.Module):
         Args:
             bare: (N, K, R) facts; states (N, K, D).
             facts: of the candidates of each sentence.
-            words: (N, T, D), mask (N, T) True for words.
+            words: (N, T, D), mask (N, T) True for words, numbers (N, T) as `Words` has them.
         """
         scores = self.key(words) @ self.queries.T / words.shape[-1] ** 0.5  # (N, T, P - 2)
         look = scores.masked_fill(~mask[..., None], -1e4).softmax(1)
@@ -65,6 +70,9 @@ class PartReader(nn.Module):
         weights, bias = self.own(read).split([bare.shape[-1], 1], dim=-1)
         deep = states @ self.deep(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
         own = (bare @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
+        if self.distance is not None:
+            far = self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, facts.away)
+            own = own.index_add(-1, torch.tensor([_DISTANCE], device=own.device), far[..., None])
         # Who is what the sentence compares with: a choice among all, or nobody.
         who = F.pad(own[..., ANCHOR].masked_fill(~facts.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
         compared = self.compare(read[:, _COMPARED], who, facts)

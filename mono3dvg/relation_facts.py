@@ -32,13 +32,14 @@ class Facts:
     """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K).
 
     before (B, K, K, R): from 0 to 1 whether j comes before i in the order of each of `RANK_KEYS`. offset (B, K, K, 2):
-    from i to j over the ground, m.
+    from i to j over the ground, away (B, K) from the camera, m.
     """
 
     own: Tensor
     pair: Tensor
     before: Tensor
     offset: Tensor
+    away: Tensor
     valid: Tensor
 
     def __getitem__(self, index: Tensor) -> "Facts":
@@ -72,7 +73,7 @@ def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str, i
     own = torch.cat([_own_facts(place, away, heading, dims, box, found), paint], dim=-1)
     offset = place[:, None] - place[:, :, None]  # (B, K, K, 2), from i to j
     pair = _pair_facts(place, away, heading, dims, box, offset)
-    return Facts(own, pair, _orders(away, dims, box), offset, found.valid)
+    return Facts(own, pair, _orders(away, dims, box), offset, away, found.valid)
 
 
 def paint_of(boxes_xyxy: Tensor, images: Tensor) -> Tensor:

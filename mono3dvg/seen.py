@@ -19,14 +19,14 @@ from .words import Words
 @dataclass
 class Seen:
     """B images after everything that does not depend on sentences: maps of the backbone, fine to coarse, detections as
-    maps (None with queries), camera and ground, sizes (height, width) without padding, and they themselves, normalised,
-    (B, 3, H, W)."""
+    maps (None with queries), camera and ground, sizes (height, width) without padding, and their colours (B, 3, H, W)
+    from 0 to 1."""
 
     maps: list[Tensor]
     raw: RawMaps | None
     scene: Scene
     sizes: list[tuple[int, int]]
-    images: Tensor
+    colors: Tensor
 
     @property
     def map_hw(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .text_sources import check_vocabulary, load_encoder
 from .tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
-from .words import Words
+from .words import Words, log_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,9 @@ class TextEncoder(nn.Module):
         features = self.norm(self.project(hidden)).masked_fill(~mask.unsqueeze(-1), 0)
         spans = [[encoding.offsets[i] for i in _words(encoding)] for encoding in encodings]
         tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
-        return Words(features, mask, tokens, spans)
+        numbers = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
+        numbers = pad_sequence(numbers, batch_first=True, padding_value=torch.nan).to(device)
+        return Words(features, mask, tokens, spans, numbers)
 
     def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
         if not texts:

@@ -5,9 +5,11 @@ python -m tools.bench_mono3dvg_toy --seed 1 --variant frozen      an ablation, o
 python -m tools.bench_mono3dvg_toy --table                        the tables of all records
 
 Every training starts from two lessons, boxes and then labels, which it runs first where they are not there: with the
-same parts and seed, so that most variants share them. Records go to results/mono3dvg_toy/<variant>_seed<N>/. The score
-threshold is chosen on toy_grounding_val and used on toy_grounding_test. The main model is the "frozen" reading: on the
-short schedule of the ablations it is the best on toy_grounding_val.
+same parts and seed, so that most variants share them. The ablations are changes of a plain model, which has neither
+looks nor numbers that are read as such, and is trained without unknown words. Records go to
+results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on toy_grounding_val and used on
+toy_grounding_test. The main model is the "frozen" reading: on the short schedule of the ablations it is the best on
+toy_grounding_val.
 """
 
 import argparse
@@ -25,6 +27,8 @@ BENCH = "mono3dvg_toy"
 # Name of the record's folder: what the tables call it. The config is toy_grounding/<name>.yaml.
 VARIANTS = {
     "main": "main model",
+    "pretrained": "main model, pretrained sentence encoder",
+    "plain": "plain main model",
     "joint_long": "joint reading, schedule of the main model",
     "joint": "joint reading",
     "frozen": "frozen reading, that of the main model",
@@ -40,7 +44,9 @@ VARIANTS = {
     "blind": "ignores the sentence",
     "sightless": "ignores the image",
 }
-# Lessons in labels of variants that read with other parts.
+# Lessons of variants. All others are changes of the plain model.
+LESSONS = {"main": ("boxes", "labels"), "pretrained": ("boxes", "labels_pretrained")}
+# Lessons in labels of plain variants that read with other parts.
 OWN_LABELS = {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
@@ -53,7 +59,7 @@ def config_file(variant: str) -> str:
 
 def lessons_of(variant: str) -> tuple[str, str]:
     """The lessons that precede the variant, in order."""
-    return "boxes", OWN_LABELS.get(variant, "labels")
+    return LESSONS.get(variant, ("plain_boxes", OWN_LABELS.get(variant, "plain_labels")))
 
 
 def config_for(variant: str, seed: int, *more: str) -> CfgNode:

@@ -27,6 +27,10 @@ def revision() -> str:
     return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
+# A run may outlive a commit: what it ran is the tree that it began with.
+REVISION_AT_START = revision()
+
+
 def machine() -> str:
     """Processor or GPU, number of threads, torch version."""
     model = platform.processor() or platform.machine()
@@ -79,7 +83,7 @@ def write_record(
         "config": config,
         "seed": seed,
         "seconds": round(seconds, 1),
-        "revision": revision(),
+        "revision": REVISION_AT_START,
         "machine": machine(),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         **more,

@@ -3,18 +3,22 @@
 forms       what can be said           predicates, meaning   what it refers to, in three truth values
 scene       what it is said of         english, chinese      how it is said; wording: which words, which held out
 sampler     forms that fit a scene     generator             sentences with exact targets for a data set
-parts       what the parts of a form say of each object
+parts       what the parts of a form say of each object; looks: what can be seen of an object by itself
+unknown     words that nobody knows, for training
 """
 
 from .forms import mirror, to_form, to_json
 from .generator import Recipe, generate
+from .looks import LOOKS, looks_of
 from .meaning import Meaning, evaluate
 from .parts import explain
 from .scene import Scene, scene_of
 from .sentences import LANGUAGES, Sentence, say, say_again, say_mirrored
+from .unknown import with_unknown_words
 
 __all__ = [
     "LANGUAGES",
+    "LOOKS",
     "Meaning",
     "Recipe",
     "Scene",
@@ -22,6 +26,7 @@ __all__ = [
     "evaluate",
     "explain",
     "generate",
+    "looks_of",
     "mirror",
     "say",
     "say_again",
@@ -29,4 +34,5 @@ __all__ = [
     "scene_of",
     "to_form",
     "to_json",
+    "with_unknown_words",
 ]

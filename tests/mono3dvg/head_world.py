@@ -68,4 +68,9 @@ def perfect_maps(world: World, ry_frame: str, stride: float = STRIDE, map_hw: tu
                  np.log(dims / prior), bins, residuals]  # fmt: skip
         regression[0, :, line, column] = torch.tensor(np.concatenate(parts), dtype=torch.float32)
         heat[0, kind, line, column] = 4.0 - 0.1 * i
-    return RawMaps(heat, regression)
+    return raw_maps(heat, regression)
+
+
+def raw_maps(heat: torch.Tensor, regression: torch.Tensor) -> RawMaps:
+    """Maps of a head that says nothing of looks."""
+    return RawMaps(heat, regression, heat[:, :0])

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, perfect_maps, scene_of
+from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, perfect_maps, raw_maps, scene_of
 from roadside_world import PRIORS, World
 
 from d2ext.structures import Boxes3D
 from mono3dvg.box_coding import RawBoxes, encode, view_boxes
 from mono3dvg.candidates import cells_to_pixels, decode
-from mono3dvg.head import RawMaps
 from mono3dvg.objects import upright_frame
 from mono3dvg.targets import dense_targets
 
@@ -67,7 +66,7 @@ def test_targets_give_the_boxes_back(change, ry_frame, ground):
     regression = torch.zeros(1, 39, *MAP_HW)
     regression.flatten(2)[0, :, dense.cells] = torch.cat([getattr(raw, name) for name in FIELDS], dim=1).T
     heat = torch.logit(dense.heat.clamp(1e-4, 1 - 1e-6))
-    found = decode(RawMaps(heat, regression), scene, [(1080, 1920)], STRIDE, PRIORS, ry_frame, top_k=10)
+    found = decode(raw_maps(heat, regression), scene, [(1080, 1920)], STRIDE, PRIORS, ry_frame, top_k=10)
     order = [found.cells[0].tolist().index(cell) for cell in dense.cells.tolist()]
     close_rows(found.rows[0, order], world.rows)
 

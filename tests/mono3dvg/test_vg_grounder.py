@@ -47,6 +47,9 @@ VARIANTS = {
     "scanned": (NODE + "FUSION.DIRECTIONS", 2),
     "labels": (NODE + "DATA.LESSON", "labels"),
     "boxes": (NODE + "DATA.LESSON", "boxes"),
+    "looks": (NODE + "DETECTION.LOOKS", True),
+    "looks_labels": (NODE + "DETECTION.LOOKS", True, NODE + "DATA.LESSON", "labels"),
+    "no_numbers": (NODE + "RELATION.NUMBERS", False),
 }
 
 
@@ -68,7 +71,7 @@ def test_every_parameter_learns_and_losses_fall(build, batch, variant):
     assert np.isfinite(totals).all() and totals[-1] < 0.95 * totals[0]
 
 
-@pytest.mark.parametrize("variant", ["joint", "query", "labels"])
+@pytest.mark.parametrize("variant", ["joint", "query", "labels", "looks", "looks_labels"])
 def test_batches_of_any_kind_train(build, batch, variant):
     model = build(*VARIANTS[variant]).train()
     silent = {**batch[0], "expressions": []}
@@ -81,7 +84,7 @@ def test_batches_of_any_kind_train(build, batch, variant):
         sum(losses.values()).backward()
         assert all(torch.isfinite(v) for v in losses.values())
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
-    assert model([silent])["loss_relation" if variant == "labels" else "loss_refer"].item() == 0
+    assert model([silent])["loss_relation" if "labels" in variant else "loss_refer"].item() == 0
 
 
 def test_boxes_are_learned_without_sentences(build, batch):
@@ -93,6 +96,19 @@ def test_boxes_are_learned_without_sentences(build, batch):
     assert {"loss_heat", "loss_depth", "loss_heading"} <= set(losses) and not {"loss_refer", "loss_parts"} & set(losses)
     for name, value in losses.items():
         torch.testing.assert_close(value, every[name])
+
+
+def test_looks_are_part_of_boxes_and_heard_by_labels(build, batch):
+    """The first lesson learns them from labels; the second reads them off labels, which have a say."""
+    boxes = build(*VARIANTS["looks"], *VARIANTS["boxes"]).train()
+    assert boxes(batch)["loss_looks"] > 0
+    labels = build(*VARIANTS["looks_labels"], NODE + "RELATION.JITTER", 0.0).train()
+    other = copy.deepcopy(batch)
+    for x in other:
+        x["instances"].gt_looks = 2 - x["instances"].gt_looks
+    assert labels(batch)["loss_parts"] != labels(other)["loss_parts"]
+    silent = build(*VARIANTS["labels"], NODE + "RELATION.JITTER", 0.0).train()
+    assert silent(batch)["loss_parts"] == silent(other)["loss_parts"]
 
 
 def test_labels_teach_words_and_comparisons(build, batch):
@@ -113,7 +129,7 @@ def test_labels_teach_words_and_comparisons(build, batch):
         assert (model(other)["loss_parts"] == losses["loss_parts"]).item() != inside
 
 
-@pytest.mark.parametrize("variant", ["joint", "query", "no_relation"])
+@pytest.mark.parametrize("variant", ["joint", "query", "no_relation", "looks"])
 def test_answers(build, variant):
     model = build(*VARIANTS[variant], NODE + "DETECTION.MIN_HEAT", 0.0, NODE + "TEST.MIN_SCORE", 0.0)
     inputs = [picture(TEXTS, height=180, width=320), picture((), size=(64, 96)), picture(TEXTS[:1])]

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, perfect_maps, scene_of
+from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, perfect_maps, raw_maps, scene_of
 from roadside_world import PRIORS
 
 from d2ext.structures import pairwise_iou_bev
 from d2ext.structures.boxes2d import iou_and_giou
 from mono3dvg.box_coding import RawBoxes
 from mono3dvg.candidates import covered_cells, decode, find_peaks
-from mono3dvg.head import DenseHead, RawMaps, ReferHead, final_scores
+from mono3dvg.head import DenseHead, ReferHead, final_scores
 
 
 def test_an_image_s_maps_do_not_depend_on_its_batch():
@@ -37,10 +37,22 @@ def test_heads_start_at_their_prior_and_reach_the_input():
 
 
 def test_numbers_are_taken_at_their_cell():
-    raw = RawMaps(torch.zeros(2, 1, 4, 6), torch.arange(2 * 39 * 24.0).view(2, 39, 4, 6))
+    raw = raw_maps(torch.zeros(2, 1, 4, 6), torch.arange(2 * 39 * 24.0).view(2, 39, 4, 6))
     rows = raw.at(torch.tensor([1, 0]), torch.tensor([8, 23]))
     wanted = RawBoxes.unpack(torch.stack([raw.regression[1, :, 1, 2], raw.regression[0, :, 3, 5]]))
     assert torch.equal(rows.dims, wanted.dims) and torch.equal(rows.residuals, wanted.residuals)
+
+
+def test_looks_are_said_where_they_are_asked_for():
+    torch.manual_seed(0)
+    feature = torch.randn(2, 8, 6, 10)
+    silent = DenseHead(in_channels=8, num_classes=3, dim=16)
+    assert silent(feature).looks_at(torch.tensor([[3], [7]])).shape == (2, 1, 0)
+    raw = DenseHead(in_channels=8, num_classes=3, dim=16, num_looks=4)(feature)
+    cells = torch.tensor([[12, 0], [59, 12]])
+    wanted = torch.stack([torch.stack([raw.looks[b, :, c // 10, c % 10] for c in row]) for b, row in enumerate(cells)])
+    assert torch.equal(raw.looks_at(cells), wanted)
+    assert raw.looks.sigmoid().mean().item() == pytest.approx(0.1, abs=0.1)
 
 
 def test_peaks_are_those_of_a_plain_search():
@@ -70,9 +82,9 @@ def test_threshold_top_k_and_padding():
     assert found.valid.tolist() == [[True] * 4]
     found = decode(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground", top_k=3)
     assert found.rows.shape == (1, 3, 7)
-    nothing = decode(RawMaps(raw.heat - 99, raw.regression), scene, [SIZE_HW], STRIDE, PRIORS, "ground")
+    nothing = decode(raw_maps(raw.heat - 99, raw.regression), scene, [SIZE_HW], STRIDE, PRIORS, "ground")
     assert nothing.rows.shape == (1, 1, 7) and not nothing.valid.any()
-    both = RawMaps(torch.cat([raw.heat - 99, raw.heat]), raw.regression.repeat(2, 1, 1, 1))
+    both = raw_maps(torch.cat([raw.heat - 99, raw.heat]), raw.regression.repeat(2, 1, 1, 1))
     pair = decode(both, scene_of(world.camera_list[:2]), [SIZE_HW] * 2, STRIDE, PRIORS, "ground")
     assert pair.valid.sum(1).tolist() == [0, 8]
 
@@ -92,7 +104,7 @@ def test_one_object_is_found_once(option):
         raw.regression[0, [0, 2], y, x + 2] -= 2
         sides = raw.regression[0, [4, 6], y, x].exp() + torch.tensor([2.0, -2.0])
         raw.regression[0, [4, 6], y, x + 2] = sides.clamp(min=0.05).log()
-    twice = RawMaps(heat, raw.regression)
+    twice = raw_maps(heat, raw.regression)
     assert decode(twice, scene, [SIZE_HW], STRIDE, PRIORS, "ground").valid.sum() == 18
     # As another class an object has another mean size: footprints differ more than 2D boxes.
     kept = decode(twice, scene, [SIZE_HW], STRIDE, PRIORS, "ground", **{option: 0.3 if option == "nms_2d" else 0.02})

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from head_world import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, scene_of
+from head_world import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, raw_maps, scene_of
 from roadside_world import PRIORS
 
 from mono3dvg.head import RawMaps
+from mono3dvg.language.looks import LOOKS
 from mono3dvg.language.parts import ANCHOR, PARTS, READ
-from mono3dvg.language.truth import MAYBE, YES
+from mono3dvg.language.truth import MAYBE, NO, YES
 from mono3dvg.losses import box_losses, choice_loss, heat_loss, parts_loss, point_distance, refer_loss, relation_loss
 from mono3dvg.targets import dense_targets
 
@@ -107,7 +108,7 @@ def random_maps(batch: int, dtype=torch.float32, scale: float = 1.0) -> RawMaps:
     generator = torch.Generator().manual_seed(0)
     heat = scale * torch.randn(batch, 3, *MAP_HW, generator=generator) - 4
     regression = scale * torch.randn(batch, 39, *MAP_HW, generator=generator)
-    return RawMaps(heat.to(dtype).requires_grad_(), regression.to(dtype).requires_grad_())
+    return raw_maps(heat.to(dtype).requires_grad_(), regression.to(dtype).requires_grad_())
 
 
 def test_an_object_counts_the_same_in_any_batch():
@@ -115,13 +116,26 @@ def test_an_object_counts_the_same_in_any_batch():
     raw = random_maps(2)
     both = box_losses(raw, *targets_of(worlds), STRIDE, PRIORS)
     parts = [
-        box_losses(RawMaps(raw.heat[i : i + 1], raw.regression[i : i + 1]), *targets_of([w]), STRIDE, PRIORS)
+        box_losses(raw_maps(raw.heat[i : i + 1], raw.regression[i : i + 1]), *targets_of([w]), STRIDE, PRIORS)
         for i, w in enumerate(worlds)
     ]
     for name in NAMES:
         torch.testing.assert_close(both[name], (3 * parts[0][name] + 6 * parts[1][name]) / 9, rtol=1e-4, atol=1e-5)
     doubled = box_losses(raw, *targets_of(worlds), STRIDE, PRIORS, mean=lambda numbers: 2 * numbers)
     assert all(doubled[name].item() == pytest.approx(both[name].item() / 2, rel=1e-5) for name in NAMES)
+
+
+def test_looks_that_are_known_are_learned():
+    world = image_world(0, count=3)
+    dense, scene = targets_of([world])
+    raw = random_maps(1)
+    raw.looks = torch.randn(1, len(LOOKS), *MAP_HW)
+    assert box_losses(raw, dense, scene, STRIDE, PRIORS)["looks"] == 0  # nothing is known
+    dense.objects.looks[0, 2], dense.objects.looks[1, 5], dense.owns[2] = YES, NO, False
+    dense.objects.looks[2] = NO  # of a cell that another object has
+    logits = raw.looks.flatten(2)[0][:, dense.cells].T.double()
+    wanted = -math.log(logits[0, 2].sigmoid()) - math.log(1 - logits[1, 5].sigmoid())
+    assert box_losses(raw, dense, scene, STRIDE, PRIORS)["looks"].item() == pytest.approx(wanted / 2, rel=1e-5)
 
 
 def test_no_objects_give_zero_and_finite_gradients():

@@ -10,8 +10,9 @@ from grounder_world import data_name, tiny_cfg
 
 from d2ext.data import build_mapper
 from d2ext.structures import Boxes3D
+from mono3dvg.language.looks import LOOKS
 from mono3dvg.language.parts import PARTS
-from mono3dvg.language.truth import YES
+from mono3dvg.language.truth import MAYBE, YES
 from mono3dvg.mapper import mean_dimensions
 
 
@@ -132,6 +133,36 @@ def test_mean_sizes(records, grounding_data, mapper_for):
     ]
     assert np.allclose(sizes[0], np.mean(cars, axis=0), atol=1e-4)
     assert all(min(row) > 0 for row in sizes)  # classes without objects too
+
+
+def test_looks_come_along_in_training(mapper_for, records):
+    """Those that the attributes of the annotations say, in their order, whether mirrored or not."""
+    record = next(r for r in records if r["annotations"])
+    scene = record["scene"]
+    colors = dict(zip(scene.ids, scene.colors))
+    for seed in range(4):
+        np.random.seed(seed)
+        looks = mapper_for("INPUT.RANDOM_FLIP", "horizontal")(record)["instances"].gt_looks
+        assert looks.shape == (len(record["annotations"]), len(LOOKS)) and looks.dtype == torch.int8
+        for a, row in zip(record["annotations"], looks):
+            if colors[a["id"]] is not None:
+                assert row[LOOKS.index(("color", colors[a["id"]]))] == YES
+            else:
+                assert (row[[look[0] == "color" for look in LOOKS]] == MAYBE).all()
+    assert (looks == YES).any(0).sum() > 3
+    assert not mapper_for(is_train=False)(record)["instances"].has("gt_looks")
+
+
+def test_unknown_words_are_put_in_by_the_seed(mapper_for, records):
+    plain = {e["id"]: e["text"] for e in records[0]["expressions"]}
+    mapper = mapper_for("MODEL.MONO3DVG.DATA.UNKNOWN_WORDS", 0.3, "INPUT.RANDOM_FLIP", "none")
+    drawn = []
+    for seed in (0, 0, 1):
+        np.random.seed(seed)
+        drawn.append([e["text"] for e in mapper(records[0])["expressions"]])
+    assert drawn[0] == drawn[1] != drawn[2] and not set(drawn[0]) <= set(plain.values())
+    unseen = mapper_for("MODEL.MONO3DVG.DATA.UNKNOWN_WORDS", 0.3, is_train=False)(records[0])
+    assert {e["id"]: e["text"] for e in unseen["expressions"]} == plain
 
 
 def test_parts_of_forms_come_along(mapper_for, records):

@@ -30,11 +30,13 @@ def inputs(n: int = 2, k: int = 5, t: int = 4, seed: int = 0):
             own=torch.empty(n, k, 0),  # the bare facts are these and more
             pair=torch.randn(n, k, k, PAIR, generator=g),
             before=torch.rand(n, k, k, len(RANK_KEYS), generator=g),
+            away=30 + 10 * torch.rand(n, k, generator=g),
             offset=10 * torch.randn(n, k, k, 2, generator=g),
             valid=torch.ones(n, k, dtype=torch.bool),
         ),
         "words": torch.randn(n, t, DIM, generator=g),
         "mask": torch.ones(n, t, dtype=torch.bool),
+        "numbers": torch.full((n, t), torch.nan),
     }
 
 

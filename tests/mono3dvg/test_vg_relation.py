@@ -11,6 +11,7 @@ from mono3dvg.language.forms import RANK_KEYS
 from mono3dvg.relation import RelationLayer
 from mono3dvg.relation_blocks import MAX_COUNT, encode_count
 from mono3dvg.relation_facts import NUM_PAINT, color_names, describe, paint_of
+from mono3dvg.words import Words
 
 DIM = 24
 
@@ -18,7 +19,7 @@ DIM = 24
 @pytest.fixture
 def layer():
     torch.manual_seed(0)
-    return RelationLayer(in_dim=DIM, num_classes=3, dim=16, layers=2, heads=2, pair_dim=8).eval()
+    return RelationLayer(in_dim=DIM, num_traits=3, dim=16, layers=2, heads=2, pair_dim=8).eval()
 
 
 def seen(*counts: int, ry_frame: str = "ground"):
@@ -31,7 +32,8 @@ def seen(*counts: int, ry_frame: str = "ground"):
 
 def run(layer, candidates, scene, features, words, mask, image_of):
     facts = describe(candidates, scene, torch.tensor([SIZE_HW] * len(candidates.valid)), "ground")
-    return layer(facts, image_of, candidates.class_probs, features, words, mask).answers[-1]
+    said = Words(words, mask, [], [], torch.full(mask.shape, torch.nan))
+    return layer(facts, image_of, candidates.traits, features, said).answers[-1]
 
 
 def text(seed: int, sentences: int, length: int = 6):

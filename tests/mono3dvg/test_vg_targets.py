@@ -107,6 +107,22 @@ def test_labels_as_candidates(world):
     assert torch.equal(found.cells[0, :3], dense.cells[:3])
 
 
+def test_looks_of_labels(world):
+    """As labels say, half where they do not; with jitter mostly so."""
+    objects, scene = objects_of(world), scene_of(world.camera_list[:1])
+    objects.looks[:, 0], objects.looks[:, 1] = YES, NO
+    assert from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground").looks.shape == (1, 5, 0)
+    found = from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", looks=True)
+    assert found.looks[0, :, :3].tolist() == [[1.0, 0.0, 0.5]] * 5
+    torch.testing.assert_close(found.traits[0, :, 3:6], torch.tensor([[1.0, -1.0, 0.0]]).expand(5, 3))
+    torch.manual_seed(0)
+    drawn = torch.cat(
+        [from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", looks=True, jitter=1.0).looks for _ in range(40)]
+    )
+    right = torch.stack([drawn[..., 0] > 0.5, drawn[..., 1] < 0.5]).float().mean()
+    assert 0.88 < right < 0.98 and 0.4 < drawn[..., 2].mean() < 0.6
+
+
 def test_jitter_is_of_the_size_of_a_detector_s_error(world):
     objects, scene = objects_of(world), scene_of(world.camera_list[:1])
 

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from mono3dvg.text_encoder import TextEncoder
 from mono3dvg.text_sources import load_encoder
 from mono3dvg.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+from mono3dvg.words import log_numbers
 
 SENTENCES = [
     "The red car to the left of the bus",
@@ -118,6 +120,20 @@ def test_words_and_their_spans():
         assert tokens == [text[start:end] for start, end in spans]
         covered = {i for start, end in spans for i in range(start, end)}
         assert covered == {i for i, letter in enumerate(text) if letter != " "}
+
+
+def test_words_know_the_numbers_that_they_are_parts_of():
+    """However a tokenizer cuts figures; padding and words without figures have none."""
+    text = "closer than 12.5 m, not 300 or ３０ or 0"
+    whole = [(12, 16), (17, 18), (24, 27), (31, 33), (37, 38)]
+    assert np.exp(log_numbers(text, whole)) == pytest.approx([12.5, np.nan, 300, 30, np.nan], nan_ok=True)
+    assert np.exp(log_numbers(text, [(i, i + 1) for i in range(12, 16)])) == pytest.approx([12.5] * 4)
+    words = learned()(["the car 17 m away", "the car"])
+    assert words.numbers.shape == words.mask.shape
+    said = [token.strip().isdigit() for token in words.tokens[0]]
+    there = ~words.numbers.isnan()
+    assert there[0].tolist()[: len(said)] == said and any(said) and not there[1].any()
+    assert words.numbers[0][there[0]].exp().tolist() == pytest.approx([17] * sum(said))
 
 
 @pytest.mark.parametrize("source", ["scratch", "folder"])
