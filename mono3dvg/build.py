@@ -52,7 +52,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
         "text_encoder": build_text_encoder(cfg),
         "text_filter": TextFilter(node.DIM, node.FILTER.GATE, **scan_options(node)) if node.FILTER.ENABLED else None,
         "neck": build_neck(node, channels),
-        "head": _dense_head(node, channels[0]) if dense else None,
+        "head": _dense_head(node, channels[0]),
         "refer_head": ReferHead(node.DIM) if dense else None,
         "relation": _relation(node) if dense and node.RELATION.ENABLED else None,
         "query_head": None if dense else QueryHead(dim=node.DIM, num_classes=len(node.CLASSES), stride=stride),

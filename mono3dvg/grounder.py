@@ -19,7 +19,7 @@ from .head import final_scores, gather_cells
 from .inputs import NOTHING_SAID, camera_list, objects_of, place_of
 from .learning import LESSON_PARTS, training_losses
 from .objects import Objects
-from .query_head import RawQueries
+from .query_head import Proposals, RawQueries, Setting
 from .query_head import decode as decode_queries
 from .relation import Thoughts
 from .relation_facts import Facts, describe
@@ -47,7 +47,7 @@ class Mono3DVG(nn.Module):
         stride: of the first of them, pixels.
         text_encoder, text_filter: sentences to `Words`; text_filter may be None.
         neck: fuses; head: detections; refer_head: referral map; relation: compares candidates, or None. query_head: in
-            place of these three, which are then None.
+            place of these two, which are then None.
         state: classes and threshold, kept in checkpoints.
         priors_hwl: (C, 3) m. ry_frame: "camera" or "ground".
         use_given_ground: whether the planes of the cameras are used.
@@ -71,7 +71,7 @@ class Mono3DVG(nn.Module):
         text_encoder: nn.Module,
         text_filter: nn.Module | None,
         neck: nn.Module,
-        head: nn.Module | None,
+        head: nn.Module,
         refer_head: nn.Module | None,
         relation: nn.Module | None,
         query_head: nn.Module | None,
@@ -157,8 +157,7 @@ class Mono3DVG(nn.Module):
         maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
         maps = [maps[name] for name in self.in_features]
         scene = self.scene_of(batched_inputs)
-        raw = self.dense_head(maps[0]) if self.dense_head else None
-        return Seen(maps, raw, scene, images.image_sizes, self.colors(images.tensor))
+        return Seen(maps, self.dense_head(maps[0]), scene, images.image_sizes, self.colors(images.tensor))
 
     def scene_of(self, batched_inputs: list[dict]) -> Scene:
         """Cameras and grounds of a batch, as the model believes them."""
@@ -225,26 +224,30 @@ class Mono3DVG(nn.Module):
             seen.raw, seen.scene, seen.sizes, self.stride, self.priors_hwl, self.ry_frame, **self.decoding
         ).detach()
 
-    def ask(self, seen: Seen, heard: Heard) -> list[RawQueries]:
-        """What the queries say, by stages."""
-        sizes = seen.sizes_hw()[heard.image_of]
-        return self.query_head(heard.fused.map, heard.fused.words, heard.words.mask, sizes)
+    def ask(self, seen: Seen, heard: Heard, peaks: Candidates) -> tuple[list[RawQueries], Setting]:
+        """What queries that start at the peaks say, by stages, and what their numbers are about."""
+        image_of, sizes = heard.image_of, seen.sizes_hw()[heard.image_of]
+        proposals = Proposals.of(seen.raw, peaks)[image_of]
+        said = self.query_head(heard.fused.map, heard.fused.words, heard.words.mask, sizes, proposals)
+        width = seen.map_hw[1]
+        return said, Setting(seen.scene[image_of], sizes, width, self.stride, self.priors_hwl, self.ry_frame)
 
     # --- answers ---
 
     def _answers(self, seen: Seen, batched_inputs: list[dict]) -> list[dict]:
-        peaks = self.peaks(seen) if self.query_head is None else None
-        facts = self.describe(peaks, seen) if peaks is not None else None
+        peaks = self.peaks(seen)
+        facts = self.describe(peaks, seen)
         outputs: list[dict] = [{"groundings": []} for _ in batched_inputs]
         scale = [
             (x.get("width", size[1]) / size[1], x.get("height", size[0]) / size[0])
             for x, size in zip(batched_inputs, seen.sizes)
         ]
         for heard, asked in self._in_chunks(seen, batched_inputs):
-            if peaks is not None:
+            if self.query_head is None:
                 candidates, logits = peaks[heard.image_of], self.compare(heard, peaks, facts)
             else:
-                candidates, logits = self._decode_queries(seen, heard)
+                said, setting = self.ask(seen, heard, peaks)
+                candidates, logits = decode_queries(said[-1], setting, self.decoding["threshold"])
             scores = final_scores(candidates.heat, logits, self.heat_exponent)
             for n, (image, expression) in enumerate(asked):
                 answer = self._answer(candidates, n, scores[n], scale[image])
@@ -252,18 +255,6 @@ class Mono3DVG(nn.Module):
                     {"expression_id": expression.get("id"), **answer, **words_of(heard.words, n)}
                 )
         return outputs
-
-    def _decode_queries(self, seen: Seen, heard: Heard) -> tuple[Candidates, Tensor]:
-        return decode_queries(
-            self.ask(seen, heard)[-1],
-            seen.scene[heard.image_of],
-            seen.sizes_hw()[heard.image_of],
-            seen.map_hw,
-            self.stride,
-            self.priors_hwl,
-            self.ry_frame,
-            threshold=self.decoding["threshold"],
-        )
 
     def _answer(self, candidates: Candidates, n: int, scores: Tensor, scale: tuple[float, float]) -> dict:
         kept = torch.where(candidates.valid[n] & (scores >= self.min_score))[0]

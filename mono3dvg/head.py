@@ -28,8 +28,7 @@ class RawMaps:
 
     def looks_at(self, cells: Tensor) -> Tensor:
         """Logits (B, K, L) at cells (B, K) of the B images."""
-        image = torch.arange(len(cells), device=cells.device).repeat_interleave(cells.shape[1])
-        return gather_cells(self.looks, image, cells.flatten()).unflatten(0, cells.shape)
+        return gather_each(self.looks, cells)
 
 
 def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
@@ -37,6 +36,12 @@ def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
     # Whole rows of one table: their gradient is added row by row, many times faster than number by number.
     rows = maps.permute(0, 2, 3, 1).flatten(0, 2)  # (B * Hf * Wf, R)
     return rows.index_select(0, image * maps.shape[2] * maps.shape[3] + cells)
+
+
+def gather_each(maps: Tensor, cells: Tensor) -> Tensor:
+    """(B, R, Hf, Wf) at cells (B, K) of each image -> (B, K, R)."""
+    image = torch.arange(len(cells), device=cells.device).repeat_interleave(cells.shape[1])
+    return gather_cells(maps, image, cells.flatten()).unflatten(0, cells.shape)
 
 
 class ChannelNorm(nn.Module):

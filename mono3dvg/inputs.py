@@ -45,27 +45,28 @@ def objects_of(x: dict) -> Objects:
 
 @dataclass
 class Sentences:
-    """All sentences of a batch: text, image and targets of each, what messages call it, and what its parts say of the
-    objects of its image, (P, M) of `language.explain`, where it has a logical form. `teaches` is False where there are
-    none and one stands in."""
+    """All N sentences of a batch: text, image (N,) and targets of each (positions in its instances), what messages call
+    it, and what its parts say of the objects of its image, (P, M) of `language.explain`, where it has a logical form.
+    `teaches` is False where there are none and one stands in."""
 
     texts: list[str]
-    image_of: list[int]
-    meant: list[list[int]]
+    image_of: Tensor
+    meant: list[Tensor]
     places: list[str]
     parts: list[Tensor | None]
     teaches: bool = True
 
 
-def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int]) -> Sentences:
+def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: torch.device | str) -> Sentences:
     """The sentences that a batch trains on.
 
     Args:
         counts: objects of each image.
+        device: of the tensors.
     Raises:
         ValueError: targets that the image does not have.
     """
-    said = Sentences([], [], [], [], [])
+    said, image_of = Sentences([], torch.zeros(0), [], [], []), []
     for b, x in enumerate(batched_inputs):
         for expression in x.get("expressions", ()):
             place, targets = place_of(expression, x), expression.get("targets")
@@ -74,12 +75,16 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int]) -> Sente
                     f"{place}: targets are {targets!r}, expected positions in the {counts[b]} instances of its image"
                 )
             said.texts.append(expression.get("text"))
-            said.image_of.append(b)
-            said.meant.append(list(targets))
+            image_of.append(b)
+            said.meant.append(torch.tensor(list(targets), dtype=torch.long, device=device))
             said.places.append(place)
             said.parts.append(expression.get("parts"))
     # Distributed training waits for a gradient of every parameter, so that something must be said.
-    return said if said.texts else Sentences([NOTHING_SAID], [0], [[]], [NOTHING_SAID], [None], teaches=False)
+    if not said.texts:
+        nothing = torch.zeros(0, dtype=torch.long, device=device)
+        said, image_of = Sentences([NOTHING_SAID], nothing, [nothing], [NOTHING_SAID], [None], teaches=False), [0]
+    said.image_of = torch.tensor(image_of, device=device)
+    return said
 
 
 def place_of(expression: dict, x: dict) -> str:

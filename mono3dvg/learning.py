@@ -44,16 +44,14 @@ def training_losses(model: "Mono3DVG", batched_inputs: list[dict]) -> dict[str, 
         # The coarser maps are for sentences; distributed training waits for all gradients.
         losses["heat"] = losses["heat"] + 0 * sum(level.sum() for level in seen.maps[1:])
         return _weighted(model, losses)
-    said = sentences_of(batched_inputs, [len(o) for o in objects])
-    image_of = torch.tensor(said.image_of, device=model.device)
-    meant = [torch.tensor(m, dtype=torch.long, device=model.device) for m in said.meant]
+    said = sentences_of(batched_inputs, [len(o) for o in objects], model.device)
     if model.lesson == "labels":
-        losses = _label_losses(model, batched_inputs, objects, image_of, meant, said)
+        losses = _label_losses(model, batched_inputs, objects, said)
     else:
         seen = model.see(batched_inputs)
-        heard = model.hear(seen, said.texts, image_of, said.places)
+        heard = model.hear(seen, said.texts, said.image_of, said.places)
         losses_of = _dense_losses if model.query_head is None else _query_losses
-        losses = losses_of(model, seen, heard, objects, meant, said)
+        losses = losses_of(model, seen, heard, objects, said)
         # Not every head listens to all that the neck says; distributed training waits for all gradients.
         losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
     return _weighted(model, losses)
@@ -70,34 +68,27 @@ def _box_losses(model: "Mono3DVG", seen: Seen, objects: list[Objects]) -> tuple[
 
 
 def _dense_losses(
-    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
+    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], said: Sentences
 ) -> dict[str, Tensor]:
-    image_of = heard.image_of
     losses, dense = _box_losses(model, seen, objects)
-    target, others = refer_targets(dense, meant, image_of)
-    spoken_of = torch.bincount(dense.image, minlength=len(objects))[image_of].sum() * said.teaches
+    target, others = refer_targets(dense, said.meant, said.image_of)
+    spoken_of = torch.bincount(dense.image, minlength=len(objects))[said.image_of].sum() * said.teaches
     number = mean_over_processes(spoken_of.float())
     losses["refer"] = said.teaches * refer_loss(heard.refer, target, others, number)
     if model.relation is None:
         return losses
     labelled = model.labelled(objects, seen, model.jitter)
     thoughts = model.think(heard, labelled, model.describe(labelled, seen))
-    losses |= _relation_losses(thoughts, labelled, image_of, meant, said)
+    losses |= _relation_losses(thoughts, labelled, said)
     peaks = model.peaks(seen)
     matched = match_objects(peaks, objects, model.match_iou)
     thoughts = model.think(heard, peaks, model.describe(peaks, seen))
-    counts = _counting(peaks, matched, image_of, said)
-    losses["relation_peaks"] = _relation_loss(thoughts, matched, image_of, meant, counts)[0]
+    losses["relation_peaks"] = _relation_loss(thoughts, matched, said, _counting(peaks, matched, said))[0]
     return losses
 
 
 def _label_losses(
-    model: "Mono3DVG",
-    batched_inputs: list[dict],
-    objects: list[Objects],
-    image_of: Tensor,
-    meant: list[Tensor],
-    said: Sentences,
+    model: "Mono3DVG", batched_inputs: list[dict], objects: list[Objects], said: Sentences
 ) -> dict[str, Tensor]:
     """No maps: features of the candidates are zero, and what they look like is said by labels."""
     scene, images = model.scene_of(batched_inputs), model.preprocess(batched_inputs)
@@ -110,49 +101,44 @@ def _label_losses(
     facts = describe(labelled, scene, sizes_hw, model.ry_frame, model.colors(images.tensor))
     words = model.read(said.texts, said.places)
     unseen = words.features.new_zeros(len(words), labelled.cells.shape[1], words.features.shape[-1])
-    thoughts = model.relation(facts, image_of, labelled.traits, unseen, words)
-    return _relation_losses(thoughts, labelled, image_of, meant, said)
+    thoughts = model.relation(facts, said.image_of, labelled.traits, unseen, words)
+    return _relation_losses(thoughts, labelled, said)
 
 
-def _relation_losses(
-    thoughts: Thoughts, labelled: Candidates, image_of: Tensor, meant: list[Tensor], said: Sentences
-) -> dict[str, Tensor]:
+def _relation_losses(thoughts: Thoughts, labelled: Candidates, said: Sentences) -> dict[str, Tensor]:
     """relation and parts on labelled objects."""
     place = torch.arange(labelled.cells.shape[1], device=labelled.cells.device).expand_as(labelled.cells)
-    counts = _counting(labelled, place, image_of, said)
-    relation, number = _relation_loss(thoughts, place, image_of, meant, counts)
-    truths = part_targets(place, said.parts, image_of)
+    counts = _counting(labelled, place, said)
+    relation, number = _relation_loss(thoughts, place, said, counts)
+    truths = part_targets(place, said.parts, said.image_of)
     return {"relation": relation, "parts": parts_loss(thoughts.parts, thoughts.mentioned, truths, counts) / number}
 
 
-def _counting(candidates: Candidates, matched: Tensor, image_of: Tensor, said: Sentences) -> Tensor:
+def _counting(candidates: Candidates, matched: Tensor, said: Sentences) -> Tensor:
     """(N, K) whether a candidate counts; `matched` (B, K) is its object, below 0 none, below -1 in doubt."""
-    return (candidates.valid & (matched >= -1))[image_of] & said.teaches
+    return (candidates.valid & (matched >= -1))[said.image_of] & said.teaches
 
 
-def _relation_loss(
-    thoughts: Thoughts, matched: Tensor, image_of: Tensor, meant: list[Tensor], counts: Tensor
-) -> tuple[Tensor, Tensor]:
+def _relation_loss(thoughts: Thoughts, matched: Tensor, said: Sentences, counts: Tensor) -> tuple[Tensor, Tensor]:
     """The mean over sentences, and their number."""
-    total, number = relation_loss(thoughts.answers, relation_targets(matched, meant, image_of), counts)
+    total, number = relation_loss(thoughts.answers, relation_targets(matched, said.meant, said.image_of), counts)
     number = mean_over_processes(number).clamp(min=1)
     return total / number, number
 
 
 def _query_losses(
-    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], meant: list[Tensor], said: Sentences
+    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], said: Sentences
 ) -> dict[str, Tensor]:
+    """Those of the dense head, where queries start, and theirs, by name; the dense head is the first stage."""
+    losses, _ = _box_losses(model, seen, objects)
     kept = [~o.ignore for o in objects]
-    image_of = heard.image_of.tolist()
-    losses = query_losses(
-        model.ask(seen, heard),
+    image_of = said.image_of.tolist()
+    outputs, setting = model.ask(seen, heard, model.peaks(seen))
+    of_queries = query_losses(
+        outputs,
         [objects[b][kept[b]] for b in image_of],
-        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, meant)],  # positions among those kept
-        seen.scene[heard.image_of],
-        seen.sizes_hw()[heard.image_of],
-        model.stride,
-        model.priors_hwl,
-        model.ry_frame,
+        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, said.meant)],  # positions among those kept
+        setting,
         mean_over_processes,
     )
-    return {name: value * said.teaches for name, value in losses.items()}
+    return losses | {name: losses.get(name, 0) + value * said.teaches for name, value in of_queries.items()}

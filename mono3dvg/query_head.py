@@ -1,12 +1,13 @@
-"""The alternative to the dense heads: for each sentence a set of queries looks for objects and says which are meant.
+"""The alternative to the relation layer: queries, which start at the peaks of the dense head, look at map and words of
+each sentence, mend class and box, and say which are meant.
 
-Letters: N sentences, Q queries, D width, L cells that queries attend to, C classes, M objects, P matched queries.
+Queries that start anywhere find nothing before many thousand steps. Letters: B images, N sentences, Q queries, D width,
+L cells that queries attend to, C classes, M objects, P matched queries.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
@@ -17,21 +18,43 @@ from d2ext.structures.cameras import Scene
 
 from .box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes, view_boxes
 from .box_coding import decode as decode_boxes
-from .candidates import Candidates, compact, with_area
-from .head import prior_bias
+from .candidates import Candidates, cells_to_pixels, compact, with_area
+from .head import RawMaps, gather_each, prior_bias
 from .losses import Mean, as_they_are, losses_2d, losses_3d
 from .objects import Objects, upright_frame
 
 
 @dataclass
-class RawQueries:
-    """Outputs of a decoder stage: places (N, Q, 2) pixels that numbers refer to, heat (N, Q, C) and referral (N, Q)
-    logits, regression (N, Q, R) for `RawBoxes.unpack`."""
+class Proposals:
+    """Where queries start, and what the dense head says there: cells (B, Q), heat (B, Q, C) logits, regression
+    (B, Q, R) for `RawBoxes.unpack`, valid (B, Q) False for padding."""
 
-    places: Tensor
+    cells: Tensor
+    heat: Tensor
+    regression: Tensor
+    valid: Tensor
+
+    @staticmethod
+    def of(raw: RawMaps, peaks: Candidates) -> "Proposals":
+        """The peaks of B images; what queries learn does not reach back."""
+        heat, regression = gather_each(raw.heat, peaks.cells), gather_each(raw.regression, peaks.cells)
+        return Proposals(peaks.cells, heat.detach(), regression.detach(), peaks.valid)
+
+    def __getitem__(self, index: Tensor) -> "Proposals":
+        """Of other images, e.g. those of N sentences."""
+        return Proposals(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+@dataclass
+class RawQueries:
+    """Outputs of a decoder stage: cells (N, Q) whose centres the numbers refer to, heat (N, Q, C) and referral (N, Q)
+    logits, regression (N, Q, R) for `RawBoxes.unpack`, valid (N, Q) False for padding."""
+
+    cells: Tensor
     heat: Tensor
     referral: Tensor
     regression: Tensor
+    valid: Tensor
 
 
 class QueryStage(nn.Module):
@@ -53,11 +76,19 @@ class QueryStage(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
 
     def forward(
-        self, state: Tensor, where: Tensor, places: Tensor, words: Tensor, unread: Tensor, map_: "MapCells"
+        self,
+        state: Tensor,
+        unseen: Tensor,
+        where: Tensor,
+        places: Tensor,
+        words: Tensor,
+        unread: Tensor,
+        map_: "MapCells",
     ) -> Tensor:
-        """state, where (N, Q, D): queries and what tells their places (N, Q, 2) in shares of the image."""
+        """state, where (N, Q, D): queries and what tells their places (N, Q, 2) in shares of the image; unseen (N, Q),
+        unread (N, T): queries and words that are padding."""
         x = self.norms[0](state)
-        state = state + self.among(x + where, x + where, x, need_weights=False)[0]
+        state = state + self.among(x + where, x + where, x, key_padding_mask=unseen, need_weights=False)[0]
         x = self.norms[1](state)
         state = state + self.read(x, words, words, key_padding_mask=unread, need_weights=False)[0]
         state = state + self._look(self.norms[2](state) + where, places, map_)
@@ -92,57 +123,48 @@ class QueryHead(nn.Module):
 
     Args:
         dim: channels of map and words.
-        queries: Q.
         stages: decoder stages, each supervised.
         pool: side of the squares of cells that are averaged before the queries attend to them.
         stride: side of a cell, pixels.
     """
 
-    def __init__(
-        self, *, dim: int, num_classes: int, stride: float, queries: int = 40, stages: int = 3, heads: int = 4,
-        pool: int = 2,
-    ):  # fmt: skip
+    def __init__(self, *, dim: int, num_classes: int, stride: float, stages: int = 3, heads: int = 4, pool: int = 2):
         super().__init__()
         self.stride, self.pool, self.num_classes = stride, pool, num_classes
-        self.start = nn.Embedding(queries, dim)
-        # First places lie on a grid.
-        side = int(np.ceil(queries**0.5))
-        grid = (torch.arange(queries)[:, None].div(torch.tensor([1, side]), rounding_mode="floor") % side + 0.5) / side
-        self.places = nn.Parameter(torch.logit(grid.clamp(0.02, 0.98)))
+        self.start = nn.Linear(dim + num_classes, dim)
         self.where = nn.Linear(4 * 16, dim)
         self.stages = nn.ModuleList(QueryStage(dim, heads) for _ in range(stages))
         self.norm = nn.LayerNorm(dim)
-        self.move = nn.Linear(dim, 2)
+        # Changes of what the dense head says, and the referral.
         self.output = nn.Linear(dim, num_classes + 1 + sum(RawBoxes.SIZES))
-        nn.init.zeros_(self.move.weight)
-        nn.init.zeros_(self.move.bias)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.zeros_(self.output.bias)
-        self.output.bias.data[: num_classes + 1] = prior_bias(0.02)
-        self.output.bias.data[num_classes + 1 + 8 + 2 : num_classes + 1 + 8 + 4] = -1.5  # log_std, as in DenseHead
+        self.output.bias.data[num_classes] = prior_bias(0.1)
 
-    def forward(self, fused: Tensor, words: Tensor, mask: Tensor, sizes_hw: Tensor) -> list[RawQueries]:
+    def forward(
+        self, fused: Tensor, words: Tensor, mask: Tensor, sizes_hw: Tensor, proposals: Proposals
+    ) -> list[RawQueries]:
         """Outputs of every stage.
 
         Args:
             fused: (N, D, Hf, Wf), words (N, T, D), mask (N, T) True for words.
             sizes_hw: (N, 2) height and width of the unpadded images, pixels.
+            proposals: of the image of each sentence.
         """
         size_wh = sizes_hw.to(fused).flip(-1)
         cells = self._cells(fused, size_wh)
         unread = ~(mask | ~mask.any(1, keepdim=True))
-        state = self.start.weight.expand(len(fused), -1, -1)
-        logit = self.places.expand(len(fused), -1, -1)
-        outputs = []
+        unseen = ~(proposals.valid | ~proposals.valid.any(1, keepdim=True))
+        known = torch.cat([gather_each(fused, proposals.cells), proposals.heat.sigmoid().to(fused)], dim=-1)
+        state = self.start(known)
+        places = cells_to_pixels(proposals.cells, fused.shape[-1], self.stride).to(fused) / size_wh[:, None]
+        where = self.where(sine_code(places))
+        outputs, sizes = [], [self.num_classes, 1, sum(RawBoxes.SIZES)]
         for stage in self.stages:
-            places = logit.sigmoid()
-            where = self.where(sine_code(places))
-            state = stage(state, where, places, words, unread, cells)
-            said = self.norm(state)
-            logit = logit + self.move(said)
-            heat, referral, regression = self.output(said).split([self.num_classes, 1, sum(RawBoxes.SIZES)], dim=-1)
-            outputs.append(RawQueries(logit.sigmoid() * size_wh[:, None], heat, referral[..., 0], regression))
-            logit = logit.detach()
+            state = stage(state, unseen, where, places, words, unread, cells)
+            heat, referral, regression = self.output(self.norm(state)).split(sizes, dim=-1)
+            said = (proposals.heat + heat, referral[..., 0], proposals.regression + regression)
+            outputs.append(RawQueries(proposals.cells, *said, proposals.valid))
         return outputs
 
     def _cells(self, fused: Tensor, size_wh: Tensor) -> MapCells:
@@ -165,29 +187,36 @@ def sine_code(places: Tensor) -> Tensor:
     return torch.cat([turned.sin(), turned.cos()], dim=-1).flatten(-2)
 
 
-def decode(
-    raw: RawQueries, scene: Scene, sizes_hw: Tensor, map_hw: tuple[int, int], stride: float, priors_hwl: Tensor,
-    ry_frame: str, threshold: float = 0.05,
-) -> tuple[Candidates, Tensor]:  # fmt: skip
-    """Candidates of N sentences and the logits (N, K) of being meant, best detected first.
+@dataclass
+class Setting:
+    """What the numbers of N sentences are about: scene of each sentence's image, sizes_hw (N, 2) of it without padding,
+    pixels; map_width and stride of the maps; priors_hwl (C, 3) m; ry_frame, "camera" or "ground"."""
 
-    Args:
-        scene: camera and ground of each sentence's image.
-        sizes_hw: (N, 2) of the unpadded images; map_hw of the fused maps, for `cells`.
-    """
+    scene: Scene
+    sizes_hw: Tensor
+    map_width: int
+    stride: float
+    priors_hwl: Tensor
+    ry_frame: str
+
+    def centers(self, cells: Tensor) -> Tensor:
+        """(...) cells -> (..., 2) pixels."""
+        return cells_to_pixels(cells, self.map_width, self.stride)
+
+
+def decode(raw: RawQueries, setting: Setting, threshold: float = 0.05) -> tuple[Candidates, Tensor]:
+    """Candidates of N sentences and the logits (N, K) of being meant, best detected first."""
     count, queries = raw.referral.shape
     probs = raw.heat.float().sigmoid()
     heat, classes = probs.max(-1)
-    each = scene[torch.arange(count, device=heat.device).repeat_interleave(queries)]
+    each = setting.scene[torch.arange(count, device=heat.device).repeat_interleave(queries)]
     decoded = decode_boxes(
-        RawBoxes.unpack(raw.regression.flatten(0, 1)), raw.places.flatten(0, 1).float(), stride,
-        priors_hwl[classes.flatten()].float(), each,
+        RawBoxes.unpack(raw.regression.flatten(0, 1)), setting.centers(raw.cells.flatten()), setting.stride,
+        setting.priors_hwl[classes.flatten()].float(), each,
     )  # fmt: skip
-    rows = place_boxes(
-        decoded.bottom, decoded.log_depth, decoded.dims, decoded.alpha, each.cameras, upright_frame(each, ry_frame)
-    )
-    limits = sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]
-    column, row = (raw.places / stride).floor().unbind(-1)
+    frame = upright_frame(each, setting.ry_frame)
+    rows = place_boxes(decoded.bottom, decoded.log_depth, decoded.dims, decoded.alpha, each.cameras, frame)
+    limits = setting.sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]
     found = Candidates(
         boxes_xyxy=decoded.boxes_xyxy.unflatten(0, (count, queries)).clamp(min=0).minimum(limits),
         rows=rows.unflatten(0, (count, queries)),
@@ -196,17 +225,17 @@ def decode(
         looks=probs[..., :0],
         heat=heat,
         std=decoded.std.unflatten(0, (count, queries)),
-        cells=(row.clamp(0, map_hw[0] - 1) * map_hw[1] + column.clamp(0, map_hw[1] - 1)).long(),
-        valid=heat > threshold,
+        cells=raw.cells,
+        valid=raw.valid & (heat > threshold),
     )
-    order = heat.argsort(dim=1, descending=True)
+    order = torch.where(raw.valid, heat, -heat.new_ones(())).argsort(dim=1, descending=True)
     found, logits = found.take(order), raw.referral.gather(1, order)
     found = compact(found, found.valid)
     return found, logits[:, : found.valid.shape[1]]
 
 
 @torch.no_grad()
-def match_queries(raw: RawQueries, objects: Sequence[Objects], sizes_hw: Tensor, stride: float) -> list[tuple]:
+def match_queries(raw: RawQueries, objects: Sequence[Objects], setting: Setting) -> list[tuple]:
     """Hungarian matching of queries to all objects of each sentence's image, whether meant or not.
 
     Returns:
@@ -215,18 +244,20 @@ def match_queries(raw: RawQueries, objects: Sequence[Objects], sizes_hw: Tensor,
     Deformable DETR, ICLR 2021; weights 2, 5, 2.
     """
     said = RawBoxes.unpack(raw.regression)
-    sides = said.ltrb.clamp(*LOG_SIDE_RANGE).exp() * stride
-    places = raw.places.float()
+    sides = said.ltrb.clamp(*LOG_SIDE_RANGE).exp() * setting.stride
+    places = setting.centers(raw.cells)
     boxes = torch.cat([places - sides[..., :2], places + sides[..., 2:]], dim=-1)
-    size = sizes_hw.to(boxes).flip(-1).repeat(1, 2)
+    size = setting.sizes_hw.to(boxes).flip(-1).repeat(1, 2)
     pairs = []
     for n, labels in enumerate(objects):
         prob = raw.heat[n].float().sigmoid()[:, labels.classes]  # (Q, M)
         cost = 0.25 * (1 - prob) ** 2 * -prob.clamp(min=1e-8).log() - 0.75 * prob**2 * -(1 - prob).clamp(min=1e-8).log()
         cost = 2 * cost + 5 * torch.cdist(boxes[n] / size[n], labels.boxes_xyxy.float() / size[n], p=1)
         cost = cost - 2 * iou_and_giou(with_area(boxes[n])[:, None], with_area(labels.boxes_xyxy.float())[None])[1]
-        rows, columns = linear_sum_assignment(cost.nan_to_num(1e4, 1e4, -1e4).cpu().numpy())
-        pairs.append(tuple(torch.as_tensor(part, device=boxes.device) for part in (rows, columns)))
+        there = torch.where(raw.valid[n])[0]
+        rows, columns = linear_sum_assignment(cost[there].nan_to_num(1e4, 1e4, -1e4).cpu().numpy())
+        rows, columns = (torch.as_tensor(part, device=boxes.device) for part in (rows, columns))
+        pairs.append((there[rows], columns))
     return pairs
 
 
@@ -234,39 +265,34 @@ def query_losses(
     outputs: Sequence[RawQueries],
     objects: Sequence[Objects],
     meant: Sequence[Tensor],
-    scene: Scene,
-    sizes_hw: Tensor,
-    stride: float,
-    priors_hwl: Tensor,
-    ry_frame: str,
+    setting: Setting,
     mean: Mean = as_they_are,
 ) -> dict[str, Tensor]:
     """Losses by name, summed over the stages: heat, refer, box2d, giou, offset, depth, dims, heading.
 
     Args:
         objects: of each sentence's image, none to be ignored; meant: positions of the targets among them.
-        scene, sizes_hw: of each sentence's image.
     """
     totals: dict[str, Tensor] = {}
     for raw in outputs:
-        for name, value in _stage_losses(
-            raw, objects, meant, scene, sizes_hw, stride, priors_hwl, ry_frame, mean
-        ).items():
+        for name, value in _stage_losses(raw, objects, meant, setting, mean).items():
             totals[name] = totals.get(name, 0) + value
     return totals
 
 
-def _stage_losses(raw, objects, meant, scene, sizes_hw, stride, priors_hwl, ry_frame, mean) -> dict[str, Tensor]:
-    pairs = match_queries(raw, objects, sizes_hw, stride)
+def _stage_losses(
+    raw: RawQueries, objects: Sequence[Objects], meant: Sequence[Tensor], setting: Setting, mean: Mean
+) -> dict[str, Tensor]:
+    pairs = match_queries(raw, objects, setting)
     sentence = torch.cat([torch.full_like(rows, n) for n, (rows, _) in enumerate(pairs)])
     query = torch.cat([rows for rows, _ in pairs])
     picked = [labels[columns] for labels, (_, columns) in zip(objects, pairs)]
     labels = Objects(*(torch.cat([getattr(o, f.name) for o in picked]) for f in fields(Objects)))
     wanted = torch.cat([torch.isin(columns, m.to(columns)) for m, (_, columns) in zip(meant, pairs)])
-    each = scene[sentence]
-    views = view_boxes(labels.rows, each.cameras, upright_frame(each, ry_frame))
+    each = setting.scene[sentence]
+    views = view_boxes(labels.rows, each.cameras, upright_frame(each, setting.ry_frame))
     said = RawBoxes.unpack(raw.regression[sentence, query])
-    places = raw.places[sentence, query].float()
+    places = setting.centers(raw.cells[sentence, query])
     has_3d = labels.has_3d
     numbers = mean(torch.stack([has_3d.new_tensor(len(has_3d), dtype=torch.float32), has_3d.sum().float()]))
     numbers = numbers.clamp(min=1)
@@ -274,11 +300,13 @@ def _stage_losses(raw, objects, meant, scene, sizes_hw, stride, priors_hwl, ry_f
     heat[sentence, query, labels.classes] = 1
     refer = torch.zeros_like(raw.referral, dtype=torch.float32)
     refer[sentence, query] = wanted.float()
-    in_2d = losses_2d(said, places, labels.boxes_xyxy, stride)
-    in_3d = losses_3d(said[has_3d], places[has_3d], labels[has_3d], views[has_3d], each[has_3d], stride, priors_hwl)
+    in_2d = losses_2d(said, places, labels.boxes_xyxy, setting.stride)
+    in_3d = losses_3d(
+        said[has_3d], places[has_3d], labels[has_3d], views[has_3d], each[has_3d], setting.stride, setting.priors_hwl
+    )
     return {
-        "heat": _focal(raw.heat, heat).sum() / numbers[0],
-        "refer": _focal(raw.referral, refer).sum() / numbers[0],
+        "heat": (_focal(raw.heat, heat) * raw.valid[..., None]).sum() / numbers[0],
+        "refer": (_focal(raw.referral, refer) * raw.valid).sum() / numbers[0],
         **{name: value.sum() / numbers[0] for name, value in in_2d.items()},
         **{name: value.sum() / numbers[1] for name, value in in_3d.items()},
     }

@@ -19,11 +19,11 @@ from .words import Words
 @dataclass
 class Seen:
     """B images after everything that does not depend on sentences: maps of the backbone, fine to coarse, detections as
-    maps (None with queries), camera and ground, sizes (height, width) without padding, and their colours (B, 3, H, W)
+    maps, camera and ground, sizes (height, width) without padding, and their colours (B, 3, H, W)
     from 0 to 1."""
 
     maps: list[Tensor]
-    raw: RawMaps | None
+    raw: RawMaps
     scene: Scene
     sizes: list[tuple[int, int]]
     colors: Tensor
