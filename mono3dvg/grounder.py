@@ -15,7 +15,7 @@ from d2ext.structures.cameras import Cameras, Grounds, Scene
 
 from .build import build_parts
 from .candidates import Candidates, covered_cells, decode, from_objects
-from .head import final_scores, gather_cells
+from .head import final_scores, gather_each
 from .inputs import NOTHING_SAID, camera_list, objects_of, place_of
 from .learning import LESSON_PARTS, training_losses
 from .objects import Objects
@@ -204,9 +204,7 @@ class Mono3DVG(nn.Module):
 
     def think(self, heard: Heard, candidates: Candidates, facts: Facts) -> Thoughts:
         """What the relation layer makes of the candidates of each image and its N sentences."""
-        cells = candidates.cells[heard.image_of]
-        sentence = torch.arange(len(cells), device=cells.device)[:, None].expand_as(cells)
-        features = gather_cells(heard.fused.map, sentence.flatten(), cells.flatten()).unflatten(0, cells.shape)
+        features = gather_each(heard.fused.map, candidates.cells[heard.image_of])
         words = replace(heard.words, features=heard.fused.words)
         return self.relation(facts, heard.image_of, candidates.traits, features, words)
 
