@@ -134,8 +134,8 @@ bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 # GROUNDING_VARIANTS="main frozen ..." of tools/bench_mono3dvg_toy.py.
 TOY_GROUNDING := datasets/toy_grounding
 TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
-GROUNDING_VARIANTS ?= main joint_long joint frozen learned cross_attention mamba_fusion nofilter stages1 stages2 query norelation \
-	minilm blind sightless
+GROUNDING_VARIANTS ?= main pretrained plain joint_long joint frozen learned cross_attention mamba_fusion nofilter stages1 stages2 query \
+	norelation minilm blind sightless
 
 $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
 	$(PY) datasets/make_toy_grounding.py --out $(TOY_GROUNDING) --toy $(TOY) --seed 0
