@@ -21,9 +21,8 @@ from .head import RawMaps
 from .language.truth import YES
 from .objects import Objects, cat_objects, upright_frame
 
-# Logits of looks as the dense head gives them on pictures it was not trained on: those that hold are in doubt, most of
-# the others are not (0.7 and -4.7 with a deviation of 2, after the toy lesson in boxes on toy_grounding_val).
-_LOOKS_LOGIT, _LOOKS_GAIN, _LOOKS_NOISE = -2.0, 2.7, 2.0
+# Of looks in training: a usual detector is wrong in one of fifteen and mostly not sure.
+_SURE_LOGIT, _LOGIT_NOISE = 3.0, 2.0
 _FAR_AWAY = -1e4  # rows and boxes of padding: they overlap nothing
 
 
@@ -265,7 +264,7 @@ def _jittered(flat: Candidates, each: Scene, jitter: float, generator: torch.Gen
         rows=torch.cat([location, dims, flat.rows[:, 6:] + turn[:, None]], dim=1),
         classes=flat.classes,
         class_probs=flat.class_probs * (1 - certainty) + certainty * wavering,
-        looks=(_LOOKS_LOGIT + _LOOKS_GAIN * (2 * flat.looks - 1) + _LOOKS_NOISE * noise(*flat.looks.shape)).sigmoid(),
+        looks=(_SURE_LOGIT * (2 * flat.looks - 1) + _LOGIT_NOISE * noise(*flat.looks.shape)).sigmoid(),
         heat=1 - certainty[:, 0],
         std=0.05 * jitter + flat.std,
         cells=flat.cells,

@@ -108,7 +108,7 @@ def test_labels_as_candidates(world):
 
 
 def test_looks_of_labels(world):
-    """As labels say, half where they do not; with jitter in doubt, as a head is."""
+    """As labels say, half where they do not; with jitter mostly so."""
     objects, scene = objects_of(world), scene_of(world.camera_list[:1])
     objects.looks[:, 0], objects.looks[:, 1] = YES, NO
     assert from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground").looks.shape == (1, 5, 0)
@@ -119,9 +119,8 @@ def test_looks_of_labels(world):
     drawn = torch.cat(
         [from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", looks=True, jitter=1.0).looks for _ in range(40)]
     )
-    logits = torch.logit(drawn[..., :3].flatten(0, 1).double(), eps=1e-6)
-    torch.testing.assert_close(logits.mean(0), logits.new_tensor([0.7, -4.7, -2.0]), atol=0.5, rtol=0)
-    torch.testing.assert_close(logits.std(0), logits.new_tensor([2.0, 2.0, 2.0]), atol=0.3, rtol=0)
+    right = torch.stack([drawn[..., 0] > 0.5, drawn[..., 1] < 0.5]).float().mean()
+    assert 0.88 < right < 0.98 and 0.4 < drawn[..., 2].mean() < 0.6
 
 
 def test_jitter_is_of_the_size_of_a_detector_s_error(world):
