@@ -133,8 +133,7 @@ def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor)
 def box_losses(
     raw: RawMaps, targets: DenseTargets, scene: Scene, stride: float, priors_hwl: Tensor, mean: Mean = as_they_are
 ) -> dict[str, Tensor]:
-    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading, and looks
-    where the head says them.
+    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading; looks where the head says them.
 
     Args:
         targets: of the same images.
