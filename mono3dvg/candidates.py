@@ -17,7 +17,7 @@ from d2ext.structures.cameras import Scene
 
 from .box_coding import decode as decode_boxes
 from .box_coding import place_boxes, view_boxes
-from .head import RawMaps
+from .head import RawMaps, gather_each
 from .language.truth import YES
 from .objects import Objects, cat_objects, upright_frame
 
@@ -119,7 +119,7 @@ def decode(
             seen again; 1 keeps all.
     """
     heat = raw.heat.float().sigmoid()
-    batch, num_classes, _, width = heat.shape
+    batch, _, _, width = heat.shape
     values, classes, cells = find_peaks(heat, top_k, covered_cells(sizes_hw, heat.shape[2:], stride, heat.device))
     image = torch.arange(batch, device=heat.device).repeat_interleave(cells.shape[1])
     each, flat = scene[image], cells.flatten()
@@ -132,7 +132,7 @@ def decode(
     limits = heat.new_tensor([[w, h, w, h] for h, w in sizes_hw])[image]
     boxes = decoded.boxes_xyxy.clamp(min=0).minimum(limits)
     # A heat map between 0.5 cells tells classes apart softly: all classes at the cell, not only that of the peak.
-    probs = heat.flatten(2).gather(2, cells[:, None].expand(-1, num_classes, -1)).transpose(1, 2)
+    probs = gather_each(heat, cells)
     found = Candidates(
         boxes_xyxy=boxes.unflatten(0, cells.shape),
         rows=rows.unflatten(0, cells.shape),

@@ -196,8 +196,9 @@ class Mono3DVG(nn.Module):
         """(B, 3, H, W) from 0 to 1 of normalised images."""
         return ((images * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1)
 
-    def compare(self, heard: Heard, candidates: Candidates, facts: Facts) -> Tensor:
-        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences."""
+    def compare(self, heard: Heard, candidates: Candidates, facts: Facts | None) -> Tensor:
+        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences; facts are for the
+        relation layer."""
         if self.relation is None:
             return heard.refer.flatten(1).gather(1, candidates.cells[heard.image_of])
         return self.think(heard, candidates, facts).answers[-1]
@@ -234,7 +235,7 @@ class Mono3DVG(nn.Module):
 
     def _answers(self, seen: Seen, batched_inputs: list[dict]) -> list[dict]:
         peaks = self.peaks(seen)
-        facts = self.describe(peaks, seen)
+        facts = self.describe(peaks, seen) if self.relation else None
         outputs: list[dict] = [{"groundings": []} for _ in batched_inputs]
         scale = [
             (x.get("width", size[1]) / size[1], x.get("height", size[0]) / size[0])

@@ -66,7 +66,7 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
     Raises:
         ValueError: targets that the image does not have.
     """
-    said, image_of = Sentences([], torch.zeros(0), [], [], []), []
+    found = []
     for b, x in enumerate(batched_inputs):
         for expression in x.get("expressions", ()):
             place, targets = place_of(expression, x), expression.get("targets")
@@ -74,17 +74,12 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
                 raise ValueError(
                     f"{place}: targets are {targets!r}, expected positions in the {counts[b]} instances of its image"
                 )
-            said.texts.append(expression.get("text"))
-            image_of.append(b)
-            said.meant.append(torch.tensor(list(targets), dtype=torch.long, device=device))
-            said.places.append(place)
-            said.parts.append(expression.get("parts"))
+            found.append((expression.get("text"), b, list(targets), place, expression.get("parts")))
     # Distributed training waits for a gradient of every parameter, so that something must be said.
-    if not said.texts:
-        nothing = torch.zeros(0, dtype=torch.long, device=device)
-        said, image_of = Sentences([NOTHING_SAID], nothing, [nothing], [NOTHING_SAID], [None], teaches=False), [0]
-    said.image_of = torch.tensor(image_of, device=device)
-    return said
+    texts, images, meant, places, parts = map(list, zip(*(found or [(NOTHING_SAID, 0, [], NOTHING_SAID, None)])))
+    image_of = torch.tensor(images, device=device)
+    meant = [torch.tensor(targets, dtype=torch.long, device=device) for targets in meant]
+    return Sentences(texts, image_of, meant, places, parts, teaches=bool(found))
 
 
 def place_of(expression: dict, x: dict) -> str:

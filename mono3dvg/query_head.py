@@ -21,7 +21,7 @@ from .box_coding import decode as decode_boxes
 from .candidates import Candidates, cells_to_pixels, compact, with_area
 from .head import RawMaps, gather_each, prior_bias
 from .losses import Mean, as_they_are, losses_2d, losses_3d
-from .objects import Objects, upright_frame
+from .objects import Objects, cat_objects, upright_frame
 
 
 @dataclass
@@ -284,10 +284,8 @@ def _stage_losses(
     raw: RawQueries, objects: Sequence[Objects], meant: Sequence[Tensor], setting: Setting, mean: Mean
 ) -> dict[str, Tensor]:
     pairs = match_queries(raw, objects, setting)
-    sentence = torch.cat([torch.full_like(rows, n) for n, (rows, _) in enumerate(pairs)])
     query = torch.cat([rows for rows, _ in pairs])
-    picked = [labels[columns] for labels, (_, columns) in zip(objects, pairs)]
-    labels = Objects(*(torch.cat([getattr(o, f.name) for o in picked]) for f in fields(Objects)))
+    labels, sentence, _ = cat_objects([labels[columns] for labels, (_, columns) in zip(objects, pairs)])
     wanted = torch.cat([torch.isin(columns, m.to(columns)) for m, (_, columns) in zip(meant, pairs)])
     each = setting.scene[sentence]
     views = view_boxes(labels.rows, each.cameras, upright_frame(each, setting.ry_frame))

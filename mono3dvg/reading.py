@@ -71,8 +71,7 @@ class PartReader(nn.Module):
         deep = states @ self.deep(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
         own = (bare @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
         if self.distance is not None:
-            far = self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, facts.away)
-            own = own.index_add(-1, torch.tensor([_DISTANCE], device=own.device), far[..., None])
+            own[..., _DISTANCE] += self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, facts.away)
         # Who is what the sentence compares with: a choice among all, or nobody.
         who = F.pad(own[..., ANCHOR].masked_fill(~facts.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
         compared = self.compare(read[:, _COMPARED], who, facts)

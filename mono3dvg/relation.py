@@ -5,8 +5,8 @@ in two ways: a mean over some of them (attention: "the bus" of "behind the bus")
 gates: how many white cars are farther left; how many there are at all). What decides whom to look at is the candidate's
 state, which the words have shaped, against the other's state and against how the two lie to each other.
 
-Letters: B images, N sentences, K candidates, T words, D width, S blocks, P parts of a sentence,
-R traits.
+Letters: B images, N sentences, K candidates, T words, D width, S blocks, P parts of a sentence, R
+traits.
 """
 
 from dataclasses import dataclass

@@ -44,10 +44,14 @@ VARIANTS = {
     "blind": "ignores the sentence",
     "sightless": "ignores the image",
 }
-# Lessons of variants. All others are changes of the plain model.
-LESSONS = {"main": ("boxes", "labels"), "pretrained": ("boxes", "labels_pretrained")}
-# Lessons in labels of plain variants that read with other parts.
-OWN_LABELS = {"nofilter": "labels_nofilter", "minilm": "labels_minilm"}
+# Lessons of variants that do not share those of the plain model: they see or read with other parts.
+PLAIN_LESSONS = ("plain_boxes", "plain_labels")
+LESSONS = {
+    "main": ("boxes", "labels"),
+    "pretrained": ("boxes", "labels_pretrained"),
+    "nofilter": ("plain_boxes", "labels_nofilter"),
+    "minilm": ("plain_boxes", "labels_minilm"),
+}
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
 
@@ -59,7 +63,7 @@ def config_file(variant: str) -> str:
 
 def lessons_of(variant: str) -> tuple[str, str]:
     """The lessons that precede the variant, in order."""
-    return LESSONS.get(variant, ("plain_boxes", OWN_LABELS.get(variant, "plain_labels")))
+    return LESSONS.get(variant, PLAIN_LESSONS)
 
 
 def config_for(variant: str, seed: int, *more: str) -> CfgNode:
