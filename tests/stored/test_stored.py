@@ -1,0 +1,83 @@
+"""What version 0.1 stored keeps its meaning: config.yaml and checkpoints of its trainings, and what they then found.
+
+The folder v0_1 was written by the program make_v0_1.py with the code of that version (see README.md beside it).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from d2ext.config import make_cfg
+from d2ext.engine.defaults import load_weights
+from d2ext.structures import Camera
+from tests.efficientad.ad_world import narrow_networks
+
+STORED = Path(__file__).resolve().parent / "v0_1"
+CAMERA = Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    return torch.load(STORED / "outputs.pt", weights_only=True)
+
+
+def load(name):
+    cfg = make_cfg(str(STORED / name / "config.yaml"))
+    model = build_model(cfg).eval()
+    load_weights(cfg, model, str(STORED / name / "model_final.pth"))
+    return model
+
+
+def run(model, entry):
+    torch.manual_seed(11)
+    with torch.no_grad():
+        return model([entry])[0]
+
+
+def assert_same_rows(found, expected, atol):
+    """Equal sets of rows: where scores nearly tie, another machine may order them otherwise."""
+    assert found.shape == expected.shape
+    distances = (expected[:, None] - found[None]).abs().amax(2)
+    assert distances.amin(1).max() < atol and distances.amin(0).max() < atol
+
+
+def test_a_detector_with_poses_finds_what_it_found(outputs):
+    expected = outputs["diffusion_det"]
+    entry = {"image": expected["image"], "height": 192, "width": 320, "camera": CAMERA, "image_id": 4}
+    found = run(load("diffusion_det"), entry)["instances"]
+    torch.testing.assert_close(found.scores, expected["scores"], atol=1e-5, rtol=0)
+    assert_same_rows(found.pred_boxes.tensor, expected["pred_boxes"], atol=0.05)
+    assert_same_rows(found.pred_boxes3d.to_kitti(), expected["pred_boxes3d"], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["mono3dvg", "mono3dvg_query", "mono3dvg_mamba_fusion", "mono3dvg_cross_attention"])
+def test_a_grounder_answers_what_it_answered(outputs, name):
+    expected = outputs[name]
+    expressions = [{"id": i, "text": text} for i, text in enumerate(expected["texts"])]
+    found = run(load(name), {"image": expected["image"], "camera": CAMERA, "expressions": expressions})["groundings"]
+    for answer, stored in zip(found, expected["groundings"], strict=True):
+        torch.testing.assert_close(answer["scores"], stored["scores"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(answer["relevance"], stored["relevance"], atol=1e-5, rtol=0)
+        assert_same_rows(answer["boxes"], stored["boxes"], atol=0.05)
+        assert_same_rows(answer["boxes_xyxy"], stored["boxes_xyxy"], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "atol"),
+    [
+        ("efficientad", "float32", 1e-4),
+        ("efficientad_bfloat16", "bfloat16", 0.02),
+        ("efficientad_int8", "int8", 0.02),
+    ],
+)
+def test_a_calibrated_anomaly_detector_scores_as_it_scored(outputs, name, key, atol):
+    expected = outputs["efficientad"]
+    with narrow_networks():
+        found = run(load(name), {"image": expected["image"], "height": 80, "width": 90})
+    expected = expected[key]
+    assert found["teacher"] == expected["teacher"] == "random"
+    for name in ("anomaly_map", "anomaly_score", "anomaly_threshold", "map_student_teacher", "map_autoencoder"):
+        torch.testing.assert_close(found[name], expected[name], atol=atol, rtol=0)
