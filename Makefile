@@ -31,13 +31,13 @@ endef
 
 setup: $(VENV)/.ready-dev
 
-$(VENV)/.ready-%: pyproject.toml tools/setup_env.sh
-	VENV=$(VENV) PYTHON=$(PYTHON) bash tools/setup_env.sh $*
+$(VENV)/.ready-%: pyproject.toml scripts/setup_env.sh
+	VENV=$(VENV) PYTHON=$(PYTHON) bash scripts/setup_env.sh $*
 	@touch $@
 
 demo: setup $(TOY_DONE)
 	$(say_allocator)
-	$(FAST) $(PY) -m tools.run_demo --output output/demo
+	$(FAST) $(PY) -m d2road.cli.quickstart --output output/demo
 
 $(TOY_DONE): | setup
 	$(PY) datasets/make_toy_roadside.py --out $(TOY) --seed 0

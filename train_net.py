@@ -14,9 +14,9 @@ import argparse
 import sys
 from typing import Any
 
-from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Trainer, evaluate, launch, setup
-from d2ext.utils.program import program
+from d2road.config import default_argument_parser, setup_cfg
+from d2road.engine import Trainer, evaluate, launch, setup
+from d2road.utils.errors import program
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:

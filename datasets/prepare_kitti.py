@@ -20,9 +20,9 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2ext.data.frames import index_images, read_split
-from d2ext.utils.io import atomic_write
-from d2ext.utils.program import program
+from d2road.data.frames import index_images, read_split
+from d2road.utils.errors import program
+from d2road.utils.io import atomic_write
 
 USUAL = (3712, 3769)
 

@@ -3,8 +3,8 @@
 Chen et al., DiffusionDet: Diffusion Model for Object Detection, ICCV 2023.
 """
 
-from . import mapper as _mapper  # noqa: F401  only registration
-from .config import add_diffusion_det_config
-from .detector import DiffusionDet
+from diffusion_det import mapper as _mapper  # noqa: F401  only registration
+from diffusion_det.config import add_diffusion_det_config
+from diffusion_det.detector import DiffusionDet
 
 __all__ = ["DiffusionDet", "add_diffusion_det_config"]

@@ -8,12 +8,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
 from torch import nn
 
-from .head import DIFFUSION_HEAD_REGISTRY
-from .losses import SetCriterion
-from .pose_estimator import PoseEstimator
-from .pose_head import GroundHead, PoseHead
-from .pose_losses import PoseCriterion
-from .pose_state import StateEmbedding
+from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
+from diffusion_det.losses import SetCriterion
+from diffusion_det.pose_estimator import PoseEstimator
+from diffusion_det.pose_head import GroundHead, PoseHead
+from diffusion_det.pose_losses import PoseCriterion
+from diffusion_det.pose_state import StateEmbedding
 
 
 def build_head(cfg, strides: Sequence[int]) -> nn.Module:
@@ -74,7 +74,7 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
     pose = node.POSE
     if not len(pose.DIMENSION_PRIORS):
         raise ValueError(
-            "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS is empty, which d2ext.config.setup_cfg replaces by the class "
+            "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS is empty, which d2road.config.setup_cfg replaces by the class "
             "means of the training data; without it set h, w, l in m of each class, or take a config.yaml of a training"
         )
     roll, pitch, height = pose.GROUND_STD

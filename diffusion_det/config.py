@@ -2,8 +2,8 @@
 
 from detectron2.config import CfgNode as CN
 
-from d2ext.config import add_common_config, register_check, register_finalizer
-from d2ext.config.defaults import set_default
+from d2road.config import add_common_config, register_check, register_finalizer
+from d2road.config.defaults import set_default
 
 META_ARCHITECTURE = "DiffusionDet"
 
@@ -99,23 +99,22 @@ def add_diffusion_det_config(cfg: CN) -> None:
 def finalize(cfg: CN) -> None:
     """Fill values that follow from others."""
     if cfg.MODEL.DiffusionDet.NUM_CLASSES == 0:
-        from d2ext.data import num_classes_of
+        from d2road.data import num_classes_of
 
         cfg.MODEL.DiffusionDet.NUM_CLASSES = num_classes_of(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
     pose = cfg.MODEL.DiffusionDet.POSE
     names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if pose.ENABLED and not len(pose.DIMENSION_PRIORS) and len(names):
-        from .mapper import mean_dimensions
+        from diffusion_det.mapper import mean_dimensions
 
         pose.DIMENSION_PRIORS = mean_dimensions(names)
 
 
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of DiffusionDet, each with its cure."""
-    from d2ext.data import class_count_problems
-
-    from .head import DIFFUSION_HEAD_REGISTRY
-    from .sampler import SAMPLER_NAMES, SAMPLER_REGISTRY
+    from d2road.data import class_count_problems
+    from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
+    from diffusion_det.sampler import SAMPLER_NAMES, SAMPLER_REGISTRY
 
     node, problems = cfg.MODEL.DiffusionDet, []
 
@@ -161,7 +160,7 @@ def check(cfg: CN) -> list[str]:
 
 def pose_problems(node: CN) -> list[str]:
     """Contradictions below MODEL.DiffusionDet.POSE."""
-    from .pose_head import BRANCHES
+    from diffusion_det.pose_head import BRANCHES
 
     pose, problems = node.POSE, []
 

@@ -10,20 +10,19 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, detector_pos
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from d2ext.engine.distributed import mean_over_processes
-from d2ext.structures import Camera
-from d2ext.structures.cameras import Scene
-
-from .build import build_criterion, build_head, build_pose
-from .losses import SetCriterion
-from .matcher import Targets
-from .pose_estimator import PoseEstimator
-from .pose_losses import PoseTargets
-from .refine import Detections, denoise, denoise_as_published, select_objects
-from .sampler import build_sampler
-from .schedule import CosineSchedule
-from .training_boxes import noisy_training_boxes
-from .tta import DetectorWithTTA
+from d2road.engine.distributed import mean_over_processes
+from d2road.structures import Camera
+from d2road.structures.cameras import Scene
+from diffusion_det.build import build_criterion, build_head, build_pose
+from diffusion_det.losses import SetCriterion
+from diffusion_det.matcher import Targets
+from diffusion_det.pose_estimator import PoseEstimator
+from diffusion_det.pose_losses import PoseTargets
+from diffusion_det.refine import Detections, denoise, denoise_as_published, select_objects
+from diffusion_det.sampler import build_sampler
+from diffusion_det.schedule import CosineSchedule
+from diffusion_det.training_boxes import noisy_training_boxes
+from diffusion_det.tta import DetectorWithTTA
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +103,7 @@ class DiffusionDet(nn.Module):
             )
         if node.NUM_CLASSES < 1:
             raise ValueError(
-                "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2ext.config.setup_cfg replaces by the number of classes "
+                "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2road.config.setup_cfg replaces by the number of classes "
                 "of the training data; without it set the number, or take the config.yaml that a training wrote"
             )
         backbone = build_backbone(cfg)
@@ -295,7 +294,7 @@ def camera_list(batched_inputs: list[dict]) -> list[Camera]:
         if not isinstance(x.get("camera"), Camera):
             raise ValueError(
                 f"image {x.get('file_name', '')!r} comes without a camera, which 3D pose needs: give `camera` "
-                "(a d2ext.structures.Camera with its intrinsics), or set MODEL.DiffusionDet.POSE.ENABLED False "
+                "(a d2road.structures.Camera with its intrinsics), or set MODEL.DiffusionDet.POSE.ENABLED False "
                 "for 2D boxes alone"
             )
     return [x["camera"] for x in batched_inputs]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
-from d2ext.layers import PyramidPooler
+from d2road.layers import PyramidPooler
 
 DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
 DIFFUSION_HEAD_REGISTRY.__doc__ = """

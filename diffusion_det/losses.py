@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.structures.boxes2d import iou_and_giou
-
-from .matcher import Targets, match_dynamic_k
+from d2road.structures.boxes2d import iou_and_giou
+from diffusion_det.matcher import Targets, match_dynamic_k
 
 
 def sigmoid_focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:

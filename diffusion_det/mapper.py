@@ -9,11 +9,11 @@ from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from d2ext.data.calibration import read_camera
-from d2ext.data.catalog import class_names_of
-from d2ext.data.checks import read_image_checked
-from d2ext.data.registry import MAPPER_REGISTRY
-from d2ext.data.transforms3d import mirror_rows, transform_camera
+from d2road.data.calibration import read_camera
+from d2road.data.catalog import class_names_of
+from d2road.data.checks import read_image_checked
+from d2road.data.mapper_registry import MAPPER_REGISTRY
+from d2road.data.transforms3d import mirror_rows, transform_camera
 
 # The published crop: the image is first shrunk to one of these short sides, then a part of it is cut out.
 CROP_SHORT_SIDES = (400, 500, 600)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2ext.structures.boxes2d import iou_and_giou
+from d2road.structures.boxes2d import iou_and_giou
 
 OUTSIDE_BOX_COST = 100.0  # centre of the query outside the object
 FAR_AWAY_COST = 10000.0  # and outside the surroundings of all objects

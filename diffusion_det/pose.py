@@ -15,10 +15,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from d2ext.structures.cameras import Cameras, Grounds
-from d2ext.structures.headings import azimuth, decode_heading
-
-from .pose_head import BRANCHES, RawPose
+from d2road.structures.cameras import Cameras, Grounds
+from d2road.structures.headings import azimuth, decode_heading
+from diffusion_det.pose_head import BRANCHES, RawPose
 
 MAX_LOG_RATIO = 1.5  # sizes stay within e^1.5 = 4.5 times the class mean
 MAX_LOG_DEPTH = 7.0  # 1.1 km

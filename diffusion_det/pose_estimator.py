@@ -5,18 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from d2ext.structures import Boxes3D, Camera
-from d2ext.structures.cameras import Cameras, Grounds, Scene
-
-from .head import Refined
-from .losses import Targets
-from .pose import Pose, branch_index, decode, place
-from .pose_fusion import fuse, fuse_image
-from .pose_head import GroundHead, PoseHead, RawPose
-from .pose_losses import PoseCriterion, PoseTargets, read_labels
-from .pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
-from .refine import Detections
-from .schedule import CosineSchedule
+from d2road.structures import Boxes3D, Camera
+from d2road.structures.cameras import Cameras, Grounds, Scene
+from diffusion_det.head import Refined
+from diffusion_det.losses import Targets
+from diffusion_det.pose import Pose, branch_index, decode, place
+from diffusion_det.pose_fusion import fuse, fuse_image
+from diffusion_det.pose_head import GroundHead, PoseHead, RawPose
+from diffusion_det.pose_losses import PoseCriterion, PoseTargets, read_labels
+from diffusion_det.pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
+from diffusion_det.refine import Detections
+from diffusion_det.schedule import CosineSchedule
 
 
 class PoseEstimator(nn.Module):

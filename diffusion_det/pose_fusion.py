@@ -9,8 +9,8 @@ depths of twenty cars all exceed their plane depths in one pattern, the plane is
 import torch
 from torch import Tensor
 
-from .pose import Pose
-from .pose_head import BRANCHES
+from diffusion_det.pose import Pose
+from diffusion_det.pose_head import BRANCHES
 
 # A way that cannot be used enters with this variance: it then has no weight unless it is the only one.
 UNUSABLE_VAR = 1e4

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.structures.cameras import Cameras, Grounds
-from d2ext.structures.headings import NUM_BINS
-
-from .head import tower
+from d2road.structures.cameras import Cameras, Grounds
+from d2road.structures.headings import NUM_BINS
+from diffusion_det.head import tower
 
 BRANCHES = ("direct", "plane", "height")
 GEOMETRY_SIZE = 6

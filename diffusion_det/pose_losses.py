@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.structures import aligned_iou_3d
-from d2ext.structures.cameras import NEAR, Cameras, Grounds
-from d2ext.structures.headings import azimuth, encode_heading
-
-from .pose import MAX_LOG_RATIO, Pose, decode
-from .pose_fusion import fuse
-from .pose_head import RawPose
+from d2road.structures import aligned_iou_3d
+from d2road.structures.cameras import NEAR, Cameras, Grounds
+from d2road.structures.headings import azimuth, encode_heading
+from diffusion_det.pose import MAX_LOG_RATIO, Pose, decode
+from diffusion_det.pose_fusion import fuse
+from diffusion_det.pose_head import RawPose
 
 MAX_OFFSET = 3.0  # bottoms farther out of the 2D box than this (in its sides) are of objects mostly outside the image
 LEVER_LIMIT = 5.0  # depth errors of objects farther than so many of their own sizes do not weigh more

@@ -10,7 +10,7 @@ Source: MonoDiff (Ranasinghe et al., CVPR 2024) for the need of scaling by kind;
 import torch
 from torch import Tensor, nn
 
-from .schedule import CosineSchedule
+from diffusion_det.schedule import CosineSchedule
 
 STATE_SIZE = 8
 # Offset of the bottom in box sides, log metres, log-ratios, sine and cosine.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from .sampler import Sampler
-from .schedule import boxes_to_state, random_unit_boxes, state_to_boxes
+from diffusion_det.sampler import Sampler
+from diffusion_det.schedule import boxes_to_state, random_unit_boxes, state_to_boxes
 
 # (boxes_xyxy (B, N, 4) pixels, noise level) -> last stage's logits (B, N, K), boxes_xyxy (B, N, 4) and any number of
 # further columns (B, N, ...) that shall stay with their boxes. Where the diffusion carries a side state of E numbers a

@@ -12,7 +12,7 @@ import torch
 from fvcore.common.registry import Registry
 from torch import Tensor
 
-from .schedule import CosineSchedule
+from diffusion_det.schedule import CosineSchedule
 
 SAMPLER_REGISTRY = Registry("SAMPLER")
 SAMPLER_REGISTRY.__doc__ = """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .schedule import CosineSchedule, boxes_to_state, random_unit_boxes, state_to_boxes
+from diffusion_det.schedule import CosineSchedule, boxes_to_state, random_unit_boxes, state_to_boxes
 
 
 def noisy_training_boxes(

@@ -9,8 +9,8 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torchvision.ops import batched_nms
 
-from d2ext.data.transforms3d import transform_camera
-from d2ext.structures import Camera
+from d2road.data.transforms3d import transform_camera
+from d2road.structures import Camera
 
 
 class DetectorWithTTA(nn.Module):

@@ -6,9 +6,9 @@ input (see `tiling`), `size` is its height and width, `quantiles` (2, 2) are tho
 
 from torch import Tensor
 
-from .calibration import finish_map, maps_for_quantiles, normalise_map, resize_maps
-from .inputs import Boxes, tile_size
-from .tiling import merge
+from efficientad.calibration import finish_map, maps_for_quantiles, normalise_map, resize_maps
+from efficientad.inputs import Boxes, tile_size
+from efficientad.tiling import merge
 
 PIXELS_PER_CELL = 4
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.layers.linear_attention import AttentionBlock
+from d2road.layers.linear_attention import AttentionBlock
 
 Size = tuple[int, int]
 # Sides of the published decoder's layers: the picture's, divided by the first number, less the second. Of 256 pixels
@@ -94,7 +94,7 @@ class AttentionAutoencoder(nn.Module):
         out_channels: C.
         bottleneck: numbers that describe a picture of any size, or None for no bottleneck.
         dropout: in the decoder.
-        attention: "softmax", "linear" or "gated_linear", see `d2ext.layers.linear_attention`.
+        attention: "softmax", "linear" or "gated_linear", see `d2road.layers.linear_attention`.
         dim, heads: D and attention heads.
     """
 

@@ -7,9 +7,8 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from d2ext.utils.rng import preserve_rng
-
-from .calibration import (
+from d2road.utils.rng import preserve_rng
+from efficientad.calibration import (
     MAP_END,
     Moments,
     Quantiles,
@@ -18,13 +17,13 @@ from .calibration import (
     maps_for_quantiles,
     pictures_needed,
 )
-from .dataset import validation_name
-from .detector import EfficientAD
-from .pictures import Pictures, gathered, pictures_of, rows_of_all
-from .puad import FEW
-from .reduced import Observer
-from .teacher import load_teacher
-from .tiling import cut
+from efficientad.dataset import validation_name
+from efficientad.detector import EfficientAD
+from efficientad.pictures import Pictures, gathered, pictures_of, rows_of_all
+from efficientad.puad import FEW
+from efficientad.reduced import Observer
+from efficientad.teacher import load_teacher
+from efficientad.tiling import cut
 
 logger = logging.getLogger(__name__)
 

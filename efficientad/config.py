@@ -4,10 +4,9 @@ from pathlib import Path
 
 from detectron2.config import CfgNode as CN
 
-from d2ext.config import add_common_config, register_check
-from d2ext.config.defaults import set_default
-
-from .trajectories.config import add_time_space_config
+from d2road.config import add_common_config, register_check
+from d2road.config.defaults import set_default
+from efficientad.trajectories.config import add_time_space_config
 
 META_ARCHITECTURE = "EfficientAD"
 
@@ -60,7 +59,7 @@ TILING = {
 
 INFERENCE = {
     # float32 | bfloat16 | int8 (onnxruntime, on the CPU): of testing. A model is calibrated for one of them;
-    # tools/export_efficientad.py makes it one for another.
+    # d2road/cli/export.py makes it one for another.
     "ARITHMETIC": "float32",
 }
 
@@ -123,9 +122,9 @@ def architecture_of(node: CN) -> dict[str, object]:
 
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of EfficientAD, each with its cure."""
-    from .autoencoder import AUTOENCODERS
-    from .calibration import COMPATS, METHODS
-    from .pdn import LAYERS
+    from efficientad.autoencoder import AUTOENCODERS
+    from efficientad.calibration import COMPATS, METHODS
+    from efficientad.pdn import LAYERS
 
     node, problems = cfg.MODEL.EFFICIENT_AD, []
 
@@ -161,7 +160,7 @@ def check(cfg: CN) -> list[str]:
 
 
 def _arithmetic_problems(cfg: CN) -> list[str]:
-    from .reduced import ARITHMETICS
+    from efficientad.reduced import ARITHMETICS
 
     node = cfg.MODEL.EFFICIENT_AD
     arithmetic, key = node.INFERENCE.ARITHMETIC, "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
@@ -203,7 +202,7 @@ def _picture_problems(cfg: CN) -> list[str]:
 
 
 def _size_problems(cfg: CN) -> list[str]:
-    from .autoencoder import AUTOENCODERS
+    from efficientad.autoencoder import AUTOENCODERS
 
     node, problems = cfg.MODEL.EFFICIENT_AD, []
     sizes = [("INPUT.IMAGE_SIZE", cfg.INPUT.IMAGE_SIZE)]

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2ext.checkpoint.weights import load_weights_file, unwrap_state_dict
-
-from .detector import EfficientAD
-from .teacher import check_fit, checksum
-from .weights import autoencoder_names, pdn_names, size_of, subset
+from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from efficientad.detector import EfficientAD
+from efficientad.teacher import check_fit, checksum
+from efficientad.weights import autoencoder_names, pdn_names, size_of, subset
 
 logger = logging.getLogger(__name__)
 

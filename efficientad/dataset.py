@@ -21,13 +21,12 @@ import torch
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from d2ext.data.builtin import datasets_root
-from d2ext.data.catalog import register_lazily
-from d2ext.data.formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
-from d2ext.utils.defects import raise_defects
-from d2ext.utils.registry import unknown_name
-
-from .layouts import GOOD, VISA_TABLE, Entry, Layout, PlainFolder, VisaTable, mvtec_ad, mvtec_loco
+from d2road.data.catalog import register_lazily
+from d2road.data.datasets.builtin import datasets_root
+from d2road.data.formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
+from d2road.utils.error_lists import raise_defects
+from d2road.utils.registry import unknown_name
+from efficientad.layouts import GOOD, VISA_TABLE, Entry, Layout, PlainFolder, VisaTable, mvtec_ad, mvtec_loco
 
 logger = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
-from .anomaly_maps import combined_map, part_maps
-from .autoencoder import build_autoencoder
-from .config import architecture_of, bottleneck_of
-from .fold import FoldedNetworks
-from .inputs import Boxes, by_shape, name_of, stack
-from .networks import Networks, difference_maps
-from .pdn import PDN
-from .puad import Puad, channel_means
-from .reduced import QuantisedNetworks, for_inference, range_names
-from .state import ModelState
-from .tiling import cut, tile_boxes
+from efficientad.anomaly_maps import combined_map, part_maps
+from efficientad.autoencoder import build_autoencoder
+from efficientad.config import architecture_of, bottleneck_of
+from efficientad.fold import FoldedNetworks
+from efficientad.inputs import Boxes, by_shape, name_of, stack
+from efficientad.networks import Networks, difference_maps
+from efficientad.pdn import PDN
+from efficientad.puad import Puad, channel_means
+from efficientad.reduced import QuantisedNetworks, for_inference, range_names
+from efficientad.state import ModelState
+from efficientad.tiling import cut, tile_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class EfficientAD(nn.Module):
 
     def training_hooks(self, cfg) -> list:
         """What the Trainer does for this model beside its steps: teacher, statistics, calibration."""
-        from .calibrate import Calibration
+        from efficientad.calibrate import Calibration
 
         return [Calibration(cfg)]
 

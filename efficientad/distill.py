@@ -13,19 +13,18 @@ from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from d2ext.config import register_check
-from d2ext.data.catalog import register_lazily
-from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
-from d2ext.utils.rng import preserve_rng
-from d2ext.utils.text_tensors import encode
-
-from .calibration import Moments
-from .dataset import picture_size
-from .extractors import Extractor, build_extractor
-from .layouts import is_picture
-from .patch_features import describe_patches
-from .pdn import LAYERS, PDN
-from .pictures import Pictures, gathered, pictures_of
+from d2road.config import register_check
+from d2road.data.catalog import register_lazily
+from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.utils.rng import preserve_rng
+from d2road.utils.text_tensors import encode
+from efficientad.calibration import Moments
+from efficientad.dataset import picture_size
+from efficientad.extractors import Extractor, build_extractor
+from efficientad.layouts import is_picture
+from efficientad.patch_features import describe_patches
+from efficientad.pdn import LAYERS, PDN
+from efficientad.pictures import Pictures, gathered, pictures_of
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from d2ext.evaluation import EVALUATOR_REGISTRY, write_results
-
-from .image_scores import ImageScores, check_map, size_text
-from .intervals import bootstrap
-from .map_files import MAP_SUFFIXES, score_file, write_map
-from .protocol import evaluate
-from .spro import CONFIG_FILE, read_defects_config
+from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from efficientad.image_scores import ImageScores, check_map, size_text
+from efficientad.intervals import bootstrap
+from efficientad.map_files import MAP_SUFFIXES, score_file, write_map
+from efficientad.protocol import evaluate
+from efficientad.spro import CONFIG_FILE, read_defects_config
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class AnomalyEvaluator(DatasetEvaluator):
     "image_auroc_high", ...; where the model gives "anomaly_threshold" with its maps, "good_threshold",
     "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events "event_recall",
     "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good images) is NaN.
-    OUTPUT_DIR/anomaly.json has the same nested as tools/eval_anomaly.py writes it, with all intervals, and the
+    OUTPUT_DIR/anomaly.json has the same nested as d2road/cli/eval_anomaly.py writes it, with all intervals, and the
     "teacher" of the model, without which results do not compare.
 
     Args:
@@ -43,7 +42,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         output_dir: None writes nothing.
         exact: keep every pixel; else some thousand points of every map.
         save_maps: ".tiff" or ".npy" writes OUTPUT_DIR/anomaly_maps/<path of the image below the category's folder>,
-            which tools/eval_anomaly.py reads.
+            which d2road/cli/eval_anomaly.py reads.
         draws: of the bootstrap; 0 leaves the intervals out.
         distributed: gather what the processes measured.
         meta_csv: table of the events in windows of traffic, see `window_events`; None for other pictures.
@@ -154,7 +153,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         return {"anomaly": flat_metrics(results)}
 
     def _events(self, images: Sequence[ImageScores], threshold: float) -> dict:
-        from .window_events import evaluate_windows, read_meta  # pandas is an extra, for traffic alone
+        from efficientad.window_events import evaluate_windows, read_meta  # pandas is an extra, for traffic alone
 
         scores = {image.name: image.score for image in images}
         return evaluate_windows(read_meta(self.meta_csv), scores, threshold, self.draws)

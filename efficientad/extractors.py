@@ -6,9 +6,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from d2ext.checkpoint.weights import load_weights_file, unwrap_state_dict
-from d2ext.modeling.packaged_weights import PACKAGED
-from d2ext.modeling.timm_backbone import TimmBackbone
+from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.modeling.backbone.packaged_weights import PACKAGED
+from d2road.modeling.backbone.timm_backbone import TimmBackbone
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 LITE0 = "tf_efficientnet_lite0"

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .networks import Networks
-from .pdn import LAYERS, PDN, map_size
-from .winograd import LEAST_CHANNELS, POINTS, WinogradConv2d
+from efficientad.networks import Networks
+from efficientad.pdn import LAYERS, PDN, map_size
+from efficientad.winograd import LEAST_CHANNELS, POINTS, WinogradConv2d
 
 
 class FoldedNetworks(nn.Module):

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from d2ext.utils.io import atomic_write
-from d2ext.utils.picture import open_picture
+from d2road.utils.image_io import open_picture
+from d2road.utils.io import atomic_write
 from efficientad.image_scores import ImageScores, check_map, score_image, size_text
 from efficientad.spro import DefectType, make_defect
 

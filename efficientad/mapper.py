@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 
-from d2ext.data.registry import MAPPER_REGISTRY
-from d2ext.utils.picture import open_rgb
-
-from .layouts import is_picture
+from d2road.data.mapper_registry import MAPPER_REGISTRY
+from d2road.utils.image_io import open_rgb
+from efficientad.layouts import is_picture
 
 JITTERS = {
     "brightness": ImageEnhance.Brightness,

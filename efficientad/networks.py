@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .losses import feature_loss, penalty_loss, student_teacher_loss
-from .pdn import BORDER, PDN, map_size
+from efficientad.losses import feature_loss, penalty_loss, student_teacher_loss
+from efficientad.pdn import BORDER, PDN, map_size
 
 
 @dataclass

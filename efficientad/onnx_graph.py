@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pdn import LAYERS, PDN
+from efficientad.pdn import LAYERS, PDN
 
 Range = tuple[float, float]
 OPSET, CONTRIB_OPSET, IR_VERSION = 17, 1, 8

@@ -9,7 +9,7 @@ Source: Batzner et al., EfficientAD, WACV 2024, Tables 6 and 7.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import winograd
+from efficientad import winograd
 
 # Per layer: kernel, padding if it pads, width (0: the output's), ReLU behind it, pooling behind it.
 LAYERS: dict[str, tuple[tuple[int, int, int, bool, bool], ...]] = {

@@ -9,8 +9,8 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor
 
-from d2ext.data.loader import build_test_loader
-from d2ext.utils.progress import track
+from d2road.data.build import build_test_loader
+from d2road.utils.progress import track
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ measured in it, so that scores stay comparable.
 import torch
 from torch import Tensor, nn
 
-from .fold import FoldedNetworks
-from .networks import Networks
-from .onnx_graph import Half, build_graph, start_session
-from .pdn import LAYERS, map_size
-from .state import EXPORT
+from efficientad.fold import FoldedNetworks
+from efficientad.networks import Networks
+from efficientad.onnx_graph import Half, build_graph, start_session
+from efficientad.pdn import LAYERS, map_size
+from efficientad.state import EXPORT
 
 ARITHMETICS = ("float32", "bfloat16", "int8")
 MARGIN = 1.25

@@ -3,20 +3,20 @@
 import torch
 from torch import Tensor, nn
 
-from d2ext.utils.text_tensors import decode, encode
+from d2road.utils.text_tensors import decode, encode
 
 RECALIBRATE = (
-    "python tools/convert_checkpoint.py --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_PICTURES IN OUT"
+    "python d2road/cli/convert.py --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_PICTURES IN OUT"
 )
 # The same for other arithmetic, on the pictures of the config.
-EXPORT = "python tools/export_efficientad.py --arithmetic int8 --config-file CONFIG --weights IN OUT.pth"
+EXPORT = "python d2road/cli/export.py --arithmetic int8 --config-file CONFIG --weights IN OUT.pth"
 
 
 class ModelState(nn.Module):
     """Buffers that are saved in every checkpoint.
 
     map_quantiles (2, 2): lower and higher quantile, of the student-teacher and of the autoencoder map; threshold: score
-    that good pictures rarely exceed; as text (see `d2ext.utils.text_tensors`) teacher: where it comes from,
+    that good pictures rarely exceed; as text (see `d2road.utils.text_tensors`) teacher: where it comes from,
     architecture: what the weights are, maps: what the maps are calibrated for. The texts of teacher and maps are empty
     until that is done. For 8-bit arithmetic also ranges (P, 2): least and largest value at each place of the networks,
     see `reduced`.

@@ -1,4 +1,4 @@
-"""Windows of a stream of traffic, scored and joined into alarms: what tools/score_stream.py is made of."""
+"""Windows of a stream of traffic, scored and joined into alarms: what d2road/cli/score_stream.py is made of."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

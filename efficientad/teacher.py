@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2ext.checkpoint.weights import load_weights_file, unwrap_state_dict
-from d2ext.utils.text_tensors import decode
-
-from .pdn import PDN
-from .weights import pdn_names, size_of, subset, without_prefix
+from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.utils.text_tensors import decode
+from efficientad.pdn import PDN
+from efficientad.weights import pdn_names, size_of, subset, without_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def _read(path: str) -> dict[str, Any]:
         if "refused" in str(error):
             hint = (
                 ". If it is a *_final.pth of nelson1425's training, a whole pickled model, import it with "
-                "tools/convert_checkpoint.py --source nelson1425"
+                "d2road/cli/convert.py --source nelson1425"
             )
         raise ValueError(f"MODEL.EFFICIENT_AD.TEACHER: {error}{hint}") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .pdn import LAYERS, NELSON_INDICES
+from efficientad.pdn import LAYERS, NELSON_INDICES
 
 # Places of the published autoencoder's convolutions in its nn.Sequential.
 NELSON_AUTOENCODER = {

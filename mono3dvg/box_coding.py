@@ -8,7 +8,7 @@ Letters: P objects of any images, each with its own camera, ground and frame in 
     depth    of the bottom centre, two ways: "direct", log z = log(fy h / REFERENCE_PX) + r with the mean height h of
              the class; "plane", the ray through the bottom centre meets the ground, z exp(r)
     dims     log ratio of h, w, l to the class mean
-    heading  against the ray through the bottom centre, about the upright axis; see d2ext.structures.headings
+    heading  against the ray through the bottom centre, about the upright axis; see d2road.structures.headings
 """
 
 from dataclasses import dataclass, fields
@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from d2ext.structures.cameras import NEAR, Cameras, Grounds, Scene
-from d2ext.structures.headings import NUM_BINS, azimuth, decode_heading, encode_heading
+from d2road.structures.cameras import NEAR, Cameras, Grounds, Scene
+from d2road.structures.headings import NUM_BINS, azimuth, decode_heading, encode_heading
 
 BRANCHES = ("direct", "plane")
 REFERENCE_PX = 40.0

@@ -8,13 +8,13 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from .head import DenseHead, ReferHead
-from .language import LOOKS
-from .neck import FusionNeck
-from .query_head import QueryHead
-from .relation import RelationLayer
-from .state import ModelState
-from .text_filter import TextFilter
+from mono3dvg.head import DenseHead, ReferHead
+from mono3dvg.language import LOOKS
+from mono3dvg.neck import FusionNeck
+from mono3dvg.query_head import QueryHead
+from mono3dvg.relation import RelationLayer
+from mono3dvg.state import ModelState
+from mono3dvg.text_filter import TextFilter
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
     node = cfg.MODEL.MONO3DVG
     if not len(node.CLASSES) or not len(node.DIMENSION_PRIORS):
         raise ValueError(
-            "MODEL.MONO3DVG.CLASSES or DIMENSION_PRIORS are empty, which d2ext.config.setup_cfg replaces by those of "
+            "MODEL.MONO3DVG.CLASSES or DIMENSION_PRIORS are empty, which d2road.config.setup_cfg replaces by those of "
             "the training data; without it set them, or take the config.yaml that a training wrote"
         )
     backbone = build_backbone(cfg)
@@ -85,7 +85,7 @@ def build_text_encoder(cfg: CfgNode) -> nn.Module:
     A tokenizer from scratch is learned from the sentences of DATASETS.TRAIN, where they are at hand. Elsewhere a
     checkpoint brings its own.
     """
-    from .text_encoder import SCRATCH, TextEncoder  # needs an extra, which the other systems run without
+    from mono3dvg.text_encoder import SCRATCH, TextEncoder  # needs an extra, which the other systems run without
 
     text = cfg.MODEL.MONO3DVG.TEXT
     encoder = TextEncoder(

@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ext.structures import pairwise_iou_bev
-from d2ext.structures.boxes2d import iou_and_giou
-from d2ext.structures.cameras import Scene
-
-from .box_coding import decode as decode_boxes
-from .box_coding import place_boxes, view_boxes
-from .head import RawMaps, gather_each
-from .language.truth import YES
-from .objects import Objects, cat_objects, upright_frame
+from d2road.structures import pairwise_iou_bev
+from d2road.structures.boxes2d import iou_and_giou
+from d2road.structures.cameras import Scene
+from mono3dvg.box_coding import decode as decode_boxes
+from mono3dvg.box_coding import place_boxes, view_boxes
+from mono3dvg.head import RawMaps, gather_each
+from mono3dvg.language.truth import YES
+from mono3dvg.objects import Objects, cat_objects, upright_frame
 
 # Of looks in training: a usual detector is wrong in one of fifteen and mostly not sure.
 _SURE_LOGIT, _LOGIT_NOISE = 3.0, 2.0

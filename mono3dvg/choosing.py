@@ -9,9 +9,9 @@ Letters: N sentences, K candidates, D width, R keys of an order (`RANK_KEYS`).
 import torch
 from torch import Tensor, nn
 
-from .language.forms import RANK_KEYS
-from .relation_blocks import MAX_COUNT, encode_count
-from .relation_facts import Facts
+from mono3dvg.language.forms import RANK_KEYS
+from mono3dvg.relation_blocks import MAX_COUNT, encode_count
+from mono3dvg.relation_facts import Facts
 
 _ORDERS = len(RANK_KEYS) + 2  # by a key, by the distance from the anchor; the number of all is a place in no order
 _NEARER_M = 0.5

@@ -5,8 +5,8 @@ from pathlib import Path
 from detectron2.config import CfgNode as CN
 from detectron2.data import MetadataCatalog
 
-from d2ext.config import add_common_config, register_check, register_finalizer
-from d2ext.config.defaults import set_default
+from d2road.config import add_common_config, register_check, register_finalizer
+from d2road.config.defaults import set_default
 
 META_ARCHITECTURE = "Mono3DVG"
 
@@ -162,7 +162,7 @@ def add_mono3dvg_config(cfg: CN) -> None:
 
 def finalize(cfg: CN) -> None:
     """Fill classes, their sizes and the meaning of angles from the data."""
-    from d2ext.data import class_names_of, num_classes_of
+    from d2road.data import class_names_of, num_classes_of
 
     node, names = cfg.MODEL.MONO3DVG, cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if not len(names):
@@ -173,7 +173,7 @@ def finalize(cfg: CN) -> None:
     if not node.RY_FRAME:
         node.RY_FRAME = MetadataCatalog.get(names[0]).get("ry_frame") or "camera"
     if not len(node.DIMENSION_PRIORS):
-        from .mapper import mean_dimensions
+        from mono3dvg.mapper import mean_dimensions
 
         node.DIMENSION_PRIORS = mean_dimensions(names)
 
@@ -186,9 +186,9 @@ def check(cfg: CN) -> list[str]:
 
 def model_problems(node: CN) -> list[str]:
     """What is wrong with the keys of the network."""
-    from .fusion import FUSIONS
-    from .learning import LESSON_PARTS
-    from .map_scan import DIRECTIONS
+    from mono3dvg.fusion import FUSIONS
+    from mono3dvg.learning import LESSON_PARTS
+    from mono3dvg.map_scan import DIRECTIONS
 
     problems = []
 

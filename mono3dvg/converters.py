@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d2ext.data.calibration import read_camera
-from d2ext.data.frames import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
-from d2ext.utils.io import read_json
-
-from .sources import image_entry, info, object_entry
+from d2road.data.calibration import read_camera
+from d2road.data.frames import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
+from d2road.utils.io import read_json
+from mono3dvg.sources import image_entry, info, object_entry
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.layers.mamba2 import BidirectionalMamba2
-
-from .map_scan import check_directions, fading_rates, read_state, scan_map
+from d2road.layers.mamba2 import BidirectionalMamba2
+from mono3dvg.map_scan import check_directions, fading_rates, read_state, scan_map
 
 READINGS = ("joint", "frozen", "learned")
 
@@ -42,7 +41,7 @@ class CrossModalSSD(nn.Module):
         dt_range: initial steps of words.
         map_dt_range: initial steps of all pixels together: each has its share, so that a finer map writes no more.
         directions: in which pixels are passed, see `scan_map`; without effect on "frozen".
-        chunk_size, backend: see `d2ext.layers.ssd`.
+        chunk_size, backend: see `d2road.layers.ssd`.
     Raises:
         ValueError: unknown reading or directions, or a size that `Mamba2` refuses.
     """

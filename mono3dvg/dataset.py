@@ -6,7 +6,7 @@
 A dataset dict is one image with all of its sentences, so that a model sees the image once:
 
     file_name, height, width, image_id, camera {"P", "ground"}
-    annotations    as 3D data sets have them (see `d2ext.data.catalog.register_objects`), with `id` and `attributes`
+    annotations    as 3D data sets have them (see `d2road.data.catalog.register_objects`), with `id` and `attributes`
     expressions    each with id, text, targets (positions in annotations), target_ids, kind, distractors, group, tags,
                    category_ids (contiguous), and for generated ones language, form and choices
     scene          as language sees the image, for the forms of its sentences; None without any
@@ -20,13 +20,12 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
-from d2ext.data.builtin import datasets_root
-from d2ext.data.catalog import register_lazily
-from d2ext.data.checks import DroppedBoxes
-from d2ext.data.formats import DATASET_FORMATS, DatasetFormat
-
-from .language import scene_of
-from .schema import Expression, GroundingData, SceneObject, read_grounding
+from d2road.data.catalog import register_lazily
+from d2road.data.checks import DroppedBoxes
+from d2road.data.datasets.builtin import datasets_root
+from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from mono3dvg.language import scene_of
+from mono3dvg.schema import Expression, GroundingData, SceneObject, read_grounding
 
 logger = logging.getLogger(__name__)
 

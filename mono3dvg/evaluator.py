@@ -12,13 +12,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from d2ext.evaluation import EVALUATOR_REGISTRY, write_results
-from d2ext.utils.io import write_json
-
-from .predictions import Answer, write_predictions
-from .protocol import choose_threshold, evaluate
-from .schema import read_grounding
-from .subsets import read_subsets
+from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from d2road.utils.io import write_json
+from mono3dvg.predictions import Answer, write_predictions
+from mono3dvg.protocol import choose_threshold, evaluate
+from mono3dvg.schema import read_grounding
+from mono3dvg.subsets import read_subsets
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class GroundingEvaluator(DatasetEvaluator):
 
     Task "grounding", percentages: "mean_f1@0.25", "mean_f1_st_w_d@0.25", ..., "micro_f1@0.5", ..., "acc@0.25" (true
     overlaps), "acc_mono3dvg@0.25", "miou", "n_acc", "t_acc", and "score_threshold". OUTPUT_DIR gets predictions.json,
-    which tools/eval_grounding.py reads, and grounding.json with everything.
+    which d2road/cli/eval_grounding.py reads, and grounding.json with everything.
 
     Args:
         json_file: the grounding data.

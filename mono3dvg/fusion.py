@@ -19,9 +19,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .cross_attention import CrossAttention
-from .cross_modal_ssd import READINGS, CrossModalSSD
-from .mamba_fusion import MambaFusion
+from mono3dvg.cross_attention import CrossAttention
+from mono3dvg.cross_modal_ssd import READINGS, CrossModalSSD
+from mono3dvg.mamba_fusion import MambaFusion
 
 
 class NoFusion(nn.Module):

@@ -10,22 +10,21 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from d2ext.structures import Camera
-from d2ext.structures.cameras import Cameras, Grounds, Scene
-
-from .build import build_parts
-from .candidates import Candidates, covered_cells, decode, from_objects
-from .head import final_scores, gather_each
-from .inputs import NOTHING_SAID, camera_list, objects_of, place_of
-from .learning import LESSON_PARTS, training_losses
-from .objects import Objects
-from .query_head import Proposals, RawQueries, Setting
-from .query_head import decode as decode_queries
-from .relation import Thoughts
-from .relation_facts import Facts, describe
-from .seen import Heard, Seen, words_of
-from .state import ModelState
-from .words import Words
+from d2road.structures import Camera
+from d2road.structures.cameras import Cameras, Grounds, Scene
+from mono3dvg.build import build_parts
+from mono3dvg.candidates import Candidates, covered_cells, decode, from_objects
+from mono3dvg.head import final_scores, gather_each
+from mono3dvg.inputs import NOTHING_SAID, camera_list, objects_of, place_of
+from mono3dvg.learning import LESSON_PARTS, training_losses
+from mono3dvg.objects import Objects
+from mono3dvg.query_head import Proposals, RawQueries, Setting
+from mono3dvg.query_head import decode as decode_queries
+from mono3dvg.relation import Thoughts
+from mono3dvg.relation_facts import Facts, describe
+from mono3dvg.seen import Heard, Seen, words_of
+from mono3dvg.state import ModelState
+from mono3dvg.words import Words
 
 
 def _without_words(model: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .box_coding import RawBoxes
+from mono3dvg.box_coding import RawBoxes
 
 
 @dataclass

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2ext.structures import Camera
-
-from .objects import Objects, unknown_looks
+from d2road.structures import Camera
+from mono3dvg.objects import Objects, unknown_looks
 
 # Said in place of every sentence to a model that ignores them, and where nothing is said at all.
 NOTHING_SAID = "object"
@@ -24,7 +23,7 @@ def camera_list(batched_inputs: Sequence[dict]) -> list[Camera]:
         if not isinstance(x.get("camera"), Camera):
             raise ValueError(
                 f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
-                "`camera`, a d2ext.structures.Camera in pixels of `image` (tools/demo.py: --calib)"
+                "`camera`, a d2road.structures.Camera in pixels of `image` (d2road/cli/predict.py: --calib)"
             )
     return [x["camera"] for x in batched_inputs]
 

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from d2ext.engine.distributed import mean_over_processes
-
-from .candidates import Candidates, from_objects, match_objects
-from .inputs import Sentences, objects_of, sentences_of
-from .losses import box_losses, parts_loss, refer_loss, relation_loss
-from .objects import Objects
-from .query_head import query_losses
-from .relation import Thoughts
-from .relation_facts import describe
-from .seen import Heard, Seen
-from .targets import DenseTargets, dense_targets, part_targets, refer_targets, relation_targets
+from d2road.engine.distributed import mean_over_processes
+from mono3dvg.candidates import Candidates, from_objects, match_objects
+from mono3dvg.inputs import Sentences, objects_of, sentences_of
+from mono3dvg.losses import box_losses, parts_loss, refer_loss, relation_loss
+from mono3dvg.objects import Objects
+from mono3dvg.query_head import query_losses
+from mono3dvg.relation import Thoughts
+from mono3dvg.relation_facts import describe
+from mono3dvg.seen import Heard, Seen
+from mono3dvg.targets import DenseTargets, dense_targets, part_targets, refer_targets, relation_targets
 
 if TYPE_CHECKING:
-    from .grounder import Mono3DVG
+    from mono3dvg.grounder import Mono3DVG
 
 # What learns in each lesson, by its name in the grounder.
 LESSON_PARTS = {"labels": ("text_encoder", "text_filter", "relation"), "boxes": ("backbone", "dense_head")}

@@ -11,16 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ext.structures.boxes2d import iou_and_giou
-from d2ext.structures.cameras import Scene
-
-from .box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
-from .candidates import cells_to_pixels, with_area
-from .head import RawMaps, gather_cells
-from .language.parts import ANCHOR
-from .language.truth import MAYBE, YES
-from .objects import Objects
-from .targets import DenseTargets
+from d2road.structures.boxes2d import iou_and_giou
+from d2road.structures.cameras import Scene
+from mono3dvg.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
+from mono3dvg.candidates import cells_to_pixels, with_area
+from mono3dvg.head import RawMaps, gather_cells
+from mono3dvg.language.parts import ANCHOR
+from mono3dvg.language.truth import MAYBE, YES
+from mono3dvg.objects import Objects
+from mono3dvg.targets import DenseTargets
 
 Mean = Callable[[Tensor], Tensor]
 

@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2ext.layers.mamba2 import GatedRMSNorm, Mamba2
-
-from .map_scan import check_directions, fading_rates, scan_map
+from d2road.layers.mamba2 import GatedRMSNorm, Mamba2
+from mono3dvg.map_scan import check_directions, fading_rates, scan_map
 
 
 class MambaFusion(nn.Module):
@@ -31,7 +30,7 @@ class MambaFusion(nn.Module):
         a_range, dt_range: as published for Mamba-2.
         directions: in which a map is scanned, see `scan_map`; 4 is published.
         detach: as published, no gradient passes through the states, so that the sentence learns nothing by guiding.
-        chunk_size, backend: see `d2ext.layers.ssd`.
+        chunk_size, backend: see `d2road.layers.ssd`.
     """
 
     def __init__(

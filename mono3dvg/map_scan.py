@@ -9,7 +9,7 @@ leave the state of the last word as it is. With steps of their own (`scan_map`) 
 import torch
 from torch import Tensor, nn
 
-from d2ext.layers.state_space import ssd
+from d2road.layers.state_space import ssd
 
 DIRECTIONS = (0, 1, 2, 4)
 
@@ -93,7 +93,7 @@ def scan_map(
             all read. It costs little more than reading alone.
         prefix: x, dt, B, C of tokens that every direction passes first; what they read is dropped.
         initial_states: (N, h, p, n), None is 0.
-        chunk_size, backend: see `d2ext.layers.ssd`.
+        chunk_size, backend: see `d2road.layers.ssd`.
     Returns:
         y (N, L, h, p) and the final states (N, h, p, n).
     """

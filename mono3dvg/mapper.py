@@ -10,13 +10,12 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
 
-from d2ext.data.calibration import read_camera
-from d2ext.data.catalog import class_names_of
-from d2ext.data.checks import read_image_checked
-from d2ext.data.registry import MAPPER_REGISTRY
-from d2ext.data.transforms3d import mirror_rows, transform_camera
-
-from .language import Scene, explain, looks_of, say_mirrored, to_form, with_unknown_words
+from d2road.data.calibration import read_camera
+from d2road.data.catalog import class_names_of
+from d2road.data.checks import read_image_checked
+from d2road.data.mapper_registry import MAPPER_REGISTRY
+from d2road.data.transforms3d import mirror_rows, transform_camera
+from mono3dvg.language import Scene, explain, looks_of, say_mirrored, to_form, with_unknown_words
 
 NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fusion import build_fusion
+from mono3dvg.fusion import build_fusion
 
 
 @dataclass

@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from d2ext.structures.cameras import Scene
-
-from .language.looks import LOOKS
-from .language.truth import MAYBE
+from d2road.structures.cameras import Scene
+from mono3dvg.language.looks import LOOKS
+from mono3dvg.language.truth import MAYBE
 
 RY_FRAMES = ("camera", "ground")
 

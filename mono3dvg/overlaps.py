@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from d2ext.structures import Boxes3D, aligned_iou_3d
+from d2road.structures import Boxes3D, aligned_iou_3d
 
 
 def iou_rotated(a: np.ndarray, b: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:

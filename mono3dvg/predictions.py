@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from d2ext.utils.defects import raise_defects
-from d2ext.utils.io import read_json, write_json
+from d2road.utils.error_lists import raise_defects
+from d2road.utils.io import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Evaluation of grounding: data and answers in, all measures out. Used by the evaluator and tools/eval_grounding.py.
+"""Evaluation of grounding: data and answers in, all measures out. Used by the evaluator and d2road/cli/eval_grounding.py.
 
     {"acc": {"rotated": {"overall": {"0.25": ..., "0.5": ..., "miou": ...}, "unique": ..., "multiple": ..., "near": ...,
                          "medium": ..., "far": ..., "easy": ..., "moderate": ..., "hard": ...}, "mono3dvg": {...}},
@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics
-from .language.predicates import PEOPLE, VEHICLES
-from .overlaps import IOUS, overlap_tables
-from .predictions import NO_ANSWER, Answer
-from .schema import Expression, GroundingData
-from .subsets import SUBSETS, distance_m, subsets_by_file, subsets_by_rule
+from mono3dvg import metrics
+from mono3dvg.language.predicates import PEOPLE, VEHICLES
+from mono3dvg.overlaps import IOUS, overlap_tables
+from mono3dvg.predictions import NO_ANSWER, Answer
+from mono3dvg.schema import Expression, GroundingData
+from mono3dvg.subsets import SUBSETS, distance_m, subsets_by_file, subsets_by_rule
 
 GROUPS = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
 DISTANCE_EDGES_M = (0.0, 15.0, 35.0, 60.0)

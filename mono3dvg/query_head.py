@@ -13,15 +13,14 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from d2ext.structures.boxes2d import iou_and_giou
-from d2ext.structures.cameras import Scene
-
-from .box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes, view_boxes
-from .box_coding import decode as decode_boxes
-from .candidates import Candidates, cells_to_pixels, compact, with_area
-from .head import RawMaps, gather_each, prior_bias
-from .losses import Mean, as_they_are, losses_2d, losses_3d
-from .objects import Objects, cat_objects, upright_frame
+from d2road.structures.boxes2d import iou_and_giou
+from d2road.structures.cameras import Scene
+from mono3dvg.box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes, view_boxes
+from mono3dvg.box_coding import decode as decode_boxes
+from mono3dvg.candidates import Candidates, cells_to_pixels, compact, with_area
+from mono3dvg.head import RawMaps, gather_each, prior_bias
+from mono3dvg.losses import Mean, as_they_are, losses_2d, losses_3d
+from mono3dvg.objects import Objects, cat_objects, upright_frame
 
 
 @dataclass

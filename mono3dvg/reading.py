@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .choosing import ChoiceReader, spread_of
-from .distances import DistanceReader
-from .language.parts import ANCHOR, ATTRIBUTES, COMPARISONS, PARTS, READ
-from .relation_facts import Facts
+from mono3dvg.choosing import ChoiceReader, spread_of
+from mono3dvg.distances import DistanceReader
+from mono3dvg.language.parts import ANCHOR, ATTRIBUTES, COMPARISONS, PARTS, READ
+from mono3dvg.relation_facts import Facts
 
 _CERTAIN = 1e-4  # probabilities stay so far from 0 and 1
 _OWN = slice(0, len(ATTRIBUTES))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .language.parts import PARTS
-from .reading import PartReader
-from .relation_blocks import RelationBlock
-from .relation_facts import NUM_OWN_FACTS, NUM_PAIR_FACTS, Facts
-from .words import Words
+from mono3dvg.language.parts import PARTS
+from mono3dvg.reading import PartReader
+from mono3dvg.relation_blocks import RelationBlock
+from mono3dvg.relation_facts import NUM_OWN_FACTS, NUM_PAIR_FACTS, Facts
+from mono3dvg.words import Words
 
 
 @dataclass

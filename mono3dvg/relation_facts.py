@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from d2ext.structures.cameras import Scene
-
-from .candidates import Candidates
-from .language.forms import RANK_KEYS
-from .objects import upright_frame
+from d2road.structures.cameras import Scene
+from mono3dvg.candidates import Candidates
+from mono3dvg.language.forms import RANK_KEYS
+from mono3dvg.objects import upright_frame
 
 _DISTANCES = (6.0, 8.0, 10.0, 12.5, 15.0, 18.0, 21.0, 25.0, 30.0, 36.0, 43.0, 52.0, 62.0, 75.0, 90.0)  # m
 NUM_PAIR_FACTS = 26

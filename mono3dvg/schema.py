@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from d2ext.structures import Boxes3D, Camera
-from d2ext.utils.defects import raise_defects
-from d2ext.utils.io import read_json, write_json
-
-from .validation import kind_of, problems
+from d2road.structures import Boxes3D, Camera
+from d2road.utils.error_lists import raise_defects
+from d2road.utils.io import read_json, write_json
+from mono3dvg.validation import kind_of, problems
 
 VERSION = 1
 Id = int | str

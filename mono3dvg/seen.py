@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2ext.structures.cameras import Scene
-
-from .head import RawMaps
-from .neck import Fused
-from .words import Words
+from d2road.structures.cameras import Scene
+from mono3dvg.head import RawMaps
+from mono3dvg.neck import Fused
+from mono3dvg.words import Words
 
 
 @dataclass

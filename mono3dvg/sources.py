@@ -13,12 +13,11 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2ext.data.builtin import is_hardly_seen
-from d2ext.data.calibration import read_camera
-from d2ext.data.formats import register_by_name
-from d2ext.data.label_types import DONT_CARE
-
-from .schema import VERSION
+from d2road.data.calibration import read_camera
+from d2road.data.datasets.builtin import is_hardly_seen
+from d2road.data.formats import register_by_name
+from d2road.data.label_types import DONT_CARE
+from mono3dvg.schema import VERSION
 
 CONVENTION = (
     "KITTI camera frame (x right, y down, z forward, m); location = centre of the bottom face; dimensions h w l"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from d2ext.utils.text_tensors import decode, encode
+from d2road.utils.text_tensors import decode, encode
 
 SEPARATOR = "\n"
 LENGTH = 2000
 
 
 class ModelState(nn.Module):
-    """Buffers that are saved in every checkpoint, all as text (see `d2ext.utils.text_tensors`), which no average of
+    """Buffers that are saved in every checkpoint, all as text (see `d2road.utils.text_tensors`), which no average of
     weights touches: classes, ry_frame, threshold.
 
     Args:

@@ -15,9 +15,8 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from d2ext.utils.io import read_json
-
-from .schema import Expression, GroundingData, SceneObject
+from d2road.utils.io import read_json
+from mono3dvg.schema import Expression, GroundingData, SceneObject
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2ext.structures.cameras import Scene
-
-from .box_coding import Views, view_boxes
-from .candidates import home_cells
-from .language.parts import PARTS
-from .language.truth import MAYBE
-from .objects import Objects, cat_objects, upright_frame
+from d2road.structures.cameras import Scene
+from mono3dvg.box_coding import Views, view_boxes
+from mono3dvg.candidates import home_cells
+from mono3dvg.language.parts import PARTS
+from mono3dvg.language.truth import MAYBE
+from mono3dvg.objects import Objects, cat_objects, upright_frame
 
 # A Gaussian reaches from its middle to about half way to the sides of the 2D box: at 0.54 / 6 of a side per deviation.
 SIGMA_SHARE = 0.09

@@ -9,9 +9,9 @@ from tokenizers import Encoding, Tokenizer
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from .text_sources import check_vocabulary, load_encoder
-from .tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
-from .words import Words, log_numbers
+from mono3dvg.text_sources import check_vocabulary, load_encoder
+from mono3dvg.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+from mono3dvg.words import Words, log_numbers
 
 logger = logging.getLogger(__name__)
 

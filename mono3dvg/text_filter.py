@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from d2ext.layers.mamba2 import BidirectionalMamba2
+from d2road.layers.mamba2 import BidirectionalMamba2
 
 # A gate starts nearly open (0.88): every word is heard until training tells which are not needed.
 GATE_BIAS = 2.0
@@ -17,7 +17,7 @@ class TextFilter(nn.Module):
     Args:
         dim: channels of the words.
         gate: learn relevances; otherwise every word has relevance 1.
-        heads, head_dim, state_dim, options: as `d2ext.layers.Mamba2`; rates start near zero, so that a long sentence
+        heads, head_dim, state_dim, options: as `d2road.layers.Mamba2`; rates start near zero, so that a long sentence
             is not forgotten.
     """
 

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d2ext.utils.generated import claim_folder
-
-from .language import Recipe, generate
-from .schema import GroundingData, write_grounding
-from .sources import grounding_of, merge_classes
+from d2road.utils.output_dir import claim_folder
+from mono3dvg.language import Recipe, generate
+from mono3dvg.schema import GroundingData, write_grounding
+from mono3dvg.sources import grounding_of, merge_classes
 
 META = "toy_grounding.json"
 # Raised whenever the same seed would give other sentences.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from d2ext.structures import Camera
+from d2road.structures import Camera
 
 LISTS = ("images", "categories", "annotations", "expressions")
 RY_FRAMES = ("camera", "ground")

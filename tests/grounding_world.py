@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from d2ext.data.toy_roadside.labels import describe_objects
-from d2ext.data.toy_roadside.traffic import sample_actors, sample_street
-from d2ext.data.toy_roadside.views import sample_view
+from d2road.data.toy_roadside.labels import describe_objects
+from d2road.data.toy_roadside.traffic import sample_actors, sample_street
+from d2road.data.toy_roadside.views import sample_view
 
 P = [[700.0, 0.0, 480.0, 0.0], [0.0, 700.0, 270.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
 CLASSES = ("car", "truck", "pedestrian")
@@ -54,7 +54,7 @@ def answer(key: Any, boxes: list, scores: list | None = None) -> dict:
 
 
 def write(folder: Path, raw: dict, predictions: list[dict], threshold: float | None = 0.5) -> tuple[Path, Path]:
-    """The two files of tools/eval_grounding.py."""
+    """The two files of d2road/cli/eval_grounding.py."""
     gt, pred = folder / "gt.json", folder / "pred.json"
     gt.write_text(json.dumps(raw))
     pred.write_text(json.dumps({"score_threshold": threshold, "predictions": predictions}))

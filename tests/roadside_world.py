@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from d2ext.structures import Camera
-from d2ext.structures.boxes3d import box_corners, project_boxes
-from d2ext.structures.cameras import Cameras, Grounds
+from d2road.structures import Camera
+from d2road.structures.boxes3d import box_corners, project_boxes
+from d2road.structures.cameras import Cameras, Grounds
 
 SIZE = (1920, 1080)
 PRIORS = torch.tensor([[1.5, 1.8, 4.4], [3.0, 2.5, 10.0], [1.7, 0.6, 1.7]])

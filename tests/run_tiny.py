@@ -13,8 +13,8 @@ import torch
 from detectron2.engine.hooks import CallbackHook
 from tiny_system import make_data, tiny_cfg
 
-from d2ext.config import default_argument_parser
-from d2ext.engine import Trainer, evaluate, launch, setup
+from d2road.config import default_argument_parser
+from d2road.engine import Trainer, evaluate, launch, setup
 
 
 def cut_save(iteration: int) -> None:

@@ -18,8 +18,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from d2ext.config import add_common_config
-from d2ext.evaluation import EVALUATOR_REGISTRY
+from d2road.config import add_common_config
+from d2road.evaluation import EVALUATOR_REGISTRY
 
 
 class TinyDetector(nn.Module):

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2ext.engine import Predictor
-from d2ext.visualization import contact_sheet, draw_instances
+from d2road.engine import Predictor
+from d2road.visualization import contact_sheet, draw_instances
 from tools.records import read_record, record_path, write_record
 from tools.trainings import config_on, train_to_end
 

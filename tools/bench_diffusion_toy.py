@@ -19,10 +19,10 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from pycocotools.coco import COCO
 
-from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Trainer, load_weights
-from d2ext.evaluation.bootstrap import MatchTable, match_tables, mean_ap, paired_bootstrap
-from d2ext.utils.io import atomic_write
+from d2road.config import default_argument_parser, setup_cfg
+from d2road.engine import Trainer, load_weights
+from d2road.evaluation.bootstrap import MatchTable, match_tables, mean_ap, paired_bootstrap
+from d2road.utils.io import atomic_write
 from tools.records import RESULTS, read_record, record_path, write_record
 from tools.trainings import train_once
 
@@ -30,7 +30,7 @@ CONFIG = "configs/diffusion_det/toy_roadside/effnet_lite0.yaml"
 NODE = "MODEL.DiffusionDet."
 VEHICLES, VEHICLE_MIN_HEIGHT_PX = (1, 2), 12
 BENCH = "diffusion_toy"
-logger = logging.getLogger("d2ext.bench")
+logger = logging.getLogger("d2road.bench")
 
 
 def settings() -> dict[str, dict]:

@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from d2ext.utils.program import program
+from d2road.utils.errors import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.dataset import split_name
 from tools.anomaly_study.results import train_and_test

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2ext.utils.program import program
+from d2road.utils.errors import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.dataset import split_name
 from tools.anomaly_study.results import FINAL, train_and_test

@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from d2ext.utils.program import program
+from d2road.utils.errors import program
 from efficientad.autoencoder import AUTOENCODERS
 from tools.anomaly_study.baseline import BASELINE, evaluate_baseline
 from tools.anomaly_study.draws import read_draws

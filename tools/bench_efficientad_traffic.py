@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2ext.utils.program import program
+from d2road.utils.errors import program
 from efficientad.autoencoder import AUTOENCODERS
 from efficientad.baselines import BASELINES
 from efficientad.incidents.windows import CATEGORIES, PANELS

@@ -8,9 +8,9 @@ import argparse
 import time
 from pathlib import Path
 
-from d2ext.config import default_argument_parser, setup_cfg
+from d2road.config import default_argument_parser, setup_cfg
+from datasets.make_grounding import main as make_grounding
 from tools.grounding_study import answer, judge_objects, load, save_answering
-from tools.make_grounding import main as make_grounding
 from tools.records import read_record, record_path, write_record
 from tools.trainings import train_once
 

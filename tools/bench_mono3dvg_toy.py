@@ -18,7 +18,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from d2ext.config import default_argument_parser, setup_cfg
+from d2road.config import default_argument_parser, setup_cfg
 from tools.grounding_study import answer, judge_objects, load, save_answering
 from tools.records import read_record, record_path, write_record
 from tools.trainings import train_once

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 
-from d2ext.data.catalog import class_names_of
-from d2ext.evaluation.kitti_objects import Objects, read_predictions_folder
-from d2ext.evaluation.kitti_protocol import DIFFICULTIES, Difficulty
-from d2ext.evaluation.kitti_text import truth_of
-from d2ext.structures import pairwise_iou_3d
+from d2road.data.catalog import class_names_of
+from d2road.evaluation.kitti_objects import Objects, read_predictions_folder
+from d2road.evaluation.kitti_protocol import DIFFICULTIES, Difficulty
+from d2road.evaluation.kitti_text import truth_of
+from d2road.structures import pairwise_iou_3d
 from tools.records import read_record, record_path, write_record
 from tools.trainings import config_on, train_to_end
 

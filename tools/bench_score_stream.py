@@ -1,4 +1,4 @@
-"""Hours of one carriageway through tools/score_stream.py: how many times real time, and how much memory.
+"""Hours of one carriageway through d2road/cli/score_stream.py: how many times real time, and how much memory.
 
 python -m tools.bench_score_stream --hours 24 --weights MODEL.pth      simulate (not timed, kept), score, record
 
@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from d2ext.utils.program import program
-from d2ext.utils.progress import format_progress
+from d2road.cli.score_stream import parser as stream_parser
+from d2road.cli.stream_session import Session
+from d2road.utils.errors import program
+from d2road.utils.progress import format_progress
 from efficientad.incidents.day import make_day
 from efficientad.incidents.network import FCD_EDGES, OBSERVED_M
 from tools.records import record_path, write_record
-from tools.score_stream import parser as stream_parser
-from tools.stream_session import Session
 
 BENCH = "efficientad_stream"
 CONFIG = "configs/efficientad/traffic/linear_attention.yaml"

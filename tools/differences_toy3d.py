@@ -6,8 +6,8 @@ They need the matches of both settings, which stay in output/; what was found on
 import time
 from pathlib import Path
 
-from d2ext.evaluation.bootstrap import KITTI_RECALL_POINTS, MatchTable, paired_bootstrap
-from d2ext.evaluation.roadside_evaluator import read_matches
+from d2road.evaluation.bootstrap import KITTI_RECALL_POINTS, MatchTable, paired_bootstrap
+from d2road.evaluation.roadside_evaluator import read_matches
 from tools.bench_diffusion_toy3d import BENCH
 from tools.records import read_record, record_path, write_record
 

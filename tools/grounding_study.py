@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from torch import Tensor, nn
 
-from d2ext.data import build_test_loader
-from d2ext.engine import Trainer, load_weights
-from d2ext.utils.io import atomic_write
-from d2ext.utils.progress import track
+from d2road.data import build_test_loader
+from d2road.engine import Trainer, load_weights
+from d2road.utils.io import atomic_write
+from d2road.utils.progress import track
 
 CERTAIN = 0.5  # true objects of at least this probability are the answer
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from d2ext.utils.io import atomic_write
+from d2road.utils.io import atomic_write
 
 
 def table(title: str, note: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -15,12 +15,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model, detector_postprocess
 
-from d2ext.data import build_mapper
-from d2ext.data.calibration import read_camera
-from d2ext.engine import load_weights
-from d2ext.evaluation import build_evaluator
-from d2ext.structures import Camera
-from d2ext.utils.progress import track
+from d2road.data import build_mapper
+from d2road.data.calibration import read_camera
+from d2road.engine import load_weights
+from d2road.evaluation import build_evaluator
+from d2road.structures import Camera
+from d2road.utils.progress import track
 from diffusion_det.detector import image_generator, to_instances
 from diffusion_det.refine import Detections
 

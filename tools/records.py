@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from d2ext.utils.io import write_json
+from d2road.utils.io import write_json
 
 RESULTS = Path("results")
 

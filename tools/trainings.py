@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
-from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Trainer, setup
+from d2road.config import default_argument_parser, setup_cfg
+from d2road.engine import Trainer, setup
 from tools.records import read_record, write_record
 
 

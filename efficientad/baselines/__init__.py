@@ -3,10 +3,10 @@
 All are fitted on windows of good traffic alone and give a score for a window, so that one evaluation serves them all.
 """
 
-from .forest import VehicleForest
-from .pca import PatchPca, PicturePca
-from .rules import KinematicRules
-from .window import Baseline, Window
+from efficientad.baselines.forest import VehicleForest
+from efficientad.baselines.pca import PatchPca, PicturePca
+from efficientad.baselines.rules import KinematicRules
+from efficientad.baselines.window import Baseline, Window
 
 __all__ = ["BASELINES", "Baseline", "KinematicRules", "PatchPca", "PicturePca", "VehicleForest", "Window"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from d2ext.utils.io import atomic_write, write_json
+from d2road.utils.io import atomic_write, write_json
 from efficientad.incidents import windows
 from efficientad.incidents.control import NotPossibleError
 from efficientad.incidents.events import KINDS, SEVERITIES, Incident

@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from d2ext.utils.generated import claim_folder, read_json
-from d2ext.utils.io import atomic_write, write_json
-from d2ext.utils.jobs import run_jobs
-from d2ext.utils.progress import track
-from d2ext.utils.registry import unknown_name
+from d2road.utils.io import atomic_write, write_json
+from d2road.utils.output_dir import claim_folder, read_json
+from d2road.utils.parallel import run_jobs
+from d2road.utils.progress import track
+from d2road.utils.registry import unknown_name
 from efficientad.incidents import sumo
 from efficientad.incidents.events import KINDS, SEVERITIES
 from efficientad.incidents.recordings import (

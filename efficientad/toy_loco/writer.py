@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from d2ext.utils.generated import claim_folder, read_json
-from d2ext.utils.io import atomic_write, write_json
-from d2ext.utils.jobs import run_jobs
-from d2ext.utils.progress import track
+from d2road.utils.io import atomic_write, write_json
+from d2road.utils.output_dir import claim_folder, read_json
+from d2road.utils.parallel import run_jobs
+from d2road.utils.progress import track
 from efficientad.toy_loco.damage import STRUCTURAL
 from efficientad.toy_loco.logic import LOGICAL
 from efficientad.toy_loco.picture import Picture, defect_types, good_picture, logical_picture, structural_picture

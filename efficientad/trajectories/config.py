@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from detectron2.config import CfgNode as CN
 
-from d2ext.config.defaults import set_default
+from d2road.config.defaults import set_default
 
 if TYPE_CHECKING:  # they need pandas, an extra; the keys are in every config
     from efficientad.trajectories.render import TimeSpaceRenderer

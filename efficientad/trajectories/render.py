@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from d2ext.utils.registry import unknown_name
+from d2road.utils.registry import unknown_name
 from efficientad.trajectories.bars import Bars, bars_of
 from efficientad.trajectories.colors import CHANNELS, RAMP
 from efficientad.trajectories.geometry import PictureGeometry

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from d2ext.utils.io import atomic_write
+from d2road.utils.io import atomic_write
 
 NAMES = ("recording", "vehicle", "cls", "lane")
 DTYPES = {

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from d2ext.utils.io import atomic_write
+from d2road.utils.io import atomic_write
 from efficientad.trajectories.colors import speed_colors
 from efficientad.trajectories.render import TimeSpaceRenderer
 

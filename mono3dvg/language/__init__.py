@@ -7,14 +7,14 @@ parts       what the parts of a form say of each object; looks: what can be seen
 unknown     words that nobody knows, for training
 """
 
-from .forms import mirror, to_form, to_json
-from .generator import Recipe, generate
-from .looks import LOOKS, looks_of
-from .meaning import Meaning, evaluate
-from .parts import explain
-from .scene import Scene, scene_of
-from .sentences import LANGUAGES, Sentence, say, say_again, say_mirrored
-from .unknown import with_unknown_words
+from mono3dvg.language.forms import mirror, to_form, to_json
+from mono3dvg.language.generator import Recipe, generate
+from mono3dvg.language.looks import LOOKS, looks_of
+from mono3dvg.language.meaning import Meaning, evaluate
+from mono3dvg.language.parts import explain
+from mono3dvg.language.scene import Scene, scene_of
+from mono3dvg.language.sentences import LANGUAGES, Sentence, say, say_again, say_mirrored
+from mono3dvg.language.unknown import with_unknown_words
 
 __all__ = [
     "LANGUAGES",

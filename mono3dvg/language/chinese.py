@@ -4,8 +4,8 @@ Modifiers stand before their noun, those with another object in them first: what
 to it, and what follows to the target.
 """
 
-from .forms import RELATIONS
-from .writer import Writer
+from mono3dvg.language.forms import RELATIONS
+from mono3dvg.language.writer import Writer
 
 # Noun wordings and the measure word.
 NOUNS = {

@@ -1,7 +1,7 @@
 """Logical forms in English. Wordings with "~" are held out, see `wording`."""
 
-from .forms import RELATIONS, is_plural
-from .writer import Writer
+from mono3dvg.language.forms import RELATIONS, is_plural
+from mono3dvg.language.writer import Writer
 
 NOUNS = {
     "car": (["car"], ["cars"]),

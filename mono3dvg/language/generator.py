@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .forms import head_classes, tags, to_json
-from .meaning import evaluate
-from .predicates import GROUPS
-from .sampler import FormSampler, is_odd
-from .scene import Scene, scene_of
-from .sentences import LANGUAGES, say
+from mono3dvg.language.forms import head_classes, tags, to_json
+from mono3dvg.language.meaning import evaluate
+from mono3dvg.language.predicates import GROUPS
+from mono3dvg.language.sampler import FormSampler, is_odd
+from mono3dvg.language.scene import Scene, scene_of
+from mono3dvg.language.sentences import LANGUAGES, say
 
 if TYPE_CHECKING:
     from mono3dvg.schema import GroundingData

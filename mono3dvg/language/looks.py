@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .forms import COLORS
-from .predicates import evaluate_predicate
-from .scene import Scene
+from mono3dvg.language.forms import COLORS
+from mono3dvg.language.predicates import evaluate_predicate
+from mono3dvg.language.scene import Scene
 
 # Predicates, in the order in which networks say whether they hold.
 LOOKS = (

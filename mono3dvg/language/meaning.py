@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .forms import RELATIONS
-from .predicates import evaluate_between, evaluate_predicate, evaluate_relation
-from .scene import Scene
-from .truth import MAYBE, NO, YES, both, either, negate
+from mono3dvg.language.forms import RELATIONS
+from mono3dvg.language.predicates import evaluate_between, evaluate_predicate, evaluate_relation
+from mono3dvg.language.scene import Scene
+from mono3dvg.language.truth import MAYBE, NO, YES, both, either, negate
 
 # How much the places on either side of a rank must differ: metres and a share of the distance, share of the width, m.
 _NEAR_GAP_M, _NEAR_GAP_SHARE, _SIDE_GAP, _LENGTH_GAP_M, _HEIGHT_GAP_M = 1.0, 0.03, 0.02, 1.0, 0.4

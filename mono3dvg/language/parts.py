@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .forms import RELATIONS, descriptions
-from .meaning import anchor_of, phrase_truth, predicate_truth
-from .scene import Scene
-from .truth import MAYBE, NO, YES, both, either
+from mono3dvg.language.forms import RELATIONS, descriptions
+from mono3dvg.language.meaning import anchor_of, phrase_truth, predicate_truth
+from mono3dvg.language.scene import Scene
+from mono3dvg.language.truth import MAYBE, NO, YES, both, either
 
 ATTRIBUTES = ("class", "color", "size", "lane", "state", "heading", "hidden", "place", "range", "distance")
 _BESIDE = {"left_of": "beside", "right_of": "beside"}  # left becomes right in the mirror: one name for both

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .forms import UNITS
-from .scene import Scene
-from .truth import MAYBE, NO, YES, at_least, at_most, both, decide, known, negate
+from mono3dvg.language.forms import UNITS
+from mono3dvg.language.scene import Scene
+from mono3dvg.language.truth import MAYBE, NO, YES, at_least, at_most, both, decide, known, negate
 
 VEHICLES = ("car", "van", "truck", "bus", "tram")
 PEOPLE = ("pedestrian", "cyclist", "motorcyclist", "tricyclist", "person_sitting")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .forms import COLORS, RELATIONS, UNITS, VALUES, operators
-from .meaning import evaluate
-from .predicates import GROUPS, VEHICLES, evaluate_between, evaluate_predicate, evaluate_relation
-from .scene import Scene
-from .truth import YES
+from mono3dvg.language.forms import COLORS, RELATIONS, UNITS, VALUES, operators
+from mono3dvg.language.meaning import evaluate
+from mono3dvg.language.predicates import GROUPS, VEHICLES, evaluate_between, evaluate_predicate, evaluate_relation
+from mono3dvg.language.scene import Scene
+from mono3dvg.language.truth import YES
 
 # How often which kind of form is proposed.
 FAMILIES = {

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chinese import Chinese
-from .english import English
-from .forms import mirror, to_form
-from .wording import Chooser
+from mono3dvg.language.chinese import Chinese
+from mono3dvg.language.english import English
+from mono3dvg.language.forms import mirror, to_form
+from mono3dvg.language.wording import Chooser
 
 LANGUAGES = {"en": English, "zh": Chinese}
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from .forms import RELATIONS
-from .wording import Chooser
+from mono3dvg.language.forms import RELATIONS
+from mono3dvg.language.wording import Chooser
 
 
 class Writer:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from d2ext.data.kitti import load_kitti
+from d2road.data.datasets.kitti import load_kitti
 
 CAR = "Car 0.00 1 1.85 10 10 30 20 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 

@@ -7,8 +7,8 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from pose_models import PRIORS, camera_for
 
-from d2ext.config import make_cfg
-from d2ext.structures import Boxes3D
+from d2road.config import make_cfg
+from d2road.structures import Boxes3D
 
 SMALL = [
     "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DiffusionDet.HIDDEN_DIM", "32",

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from d2ext.structures import Camera
+from d2road.structures import Camera
 
 NODE = "MODEL.DiffusionDet."
 POSE = NODE + "POSE."

@@ -6,7 +6,7 @@ import pytest
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
-from d2ext.config import default_argument_parser, setup_cfg
+from d2road.config import default_argument_parser, setup_cfg
 from diffusion_det import add_diffusion_det_config
 
 # Every key of the published project, with the values of its LVIS and Swin variants.

@@ -7,7 +7,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
-from d2ext.config import make_cfg, validate
+from d2road.config import make_cfg, validate
 from diffusion_det import add_diffusion_det_config
 from diffusion_det.detector import PUBLISHED_BUFFERS
 from diffusion_det.refine import denoise

@@ -5,8 +5,8 @@ import pytest
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from d2ext.config import make_cfg
-from d2ext.data import build_mapper
+from d2road.config import make_cfg
+from d2road.data import build_mapper
 
 
 @pytest.fixture

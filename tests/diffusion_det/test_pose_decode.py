@@ -6,8 +6,8 @@ import torch
 from pose_worlds import mirrored_raw, perfect_rows
 from roadside_world import PRIORS, make_world, mirrored, true_depth
 
-from d2ext.structures import Boxes3D, Camera
-from d2ext.structures.cameras import Cameras, Grounds, ground_parameters
+from d2road.structures import Boxes3D, Camera
+from d2road.structures.cameras import Cameras, Grounds, ground_parameters
 from diffusion_det.pose import branch_index, decode, place
 from diffusion_det.pose_head import BRANCHES, GroundHead, PoseHead, RawPose, box_geometry
 

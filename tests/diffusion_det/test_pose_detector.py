@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Instances
 from pose_models import LOSSES, NODE, ON, POSE, STATE, camera_for, run, same
 
-from d2ext.structures.cameras import Grounds
+from d2road.structures.cameras import Grounds
 from diffusion_det.detector import image_generator
 from diffusion_det.refine import Detections
 

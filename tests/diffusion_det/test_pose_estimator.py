@@ -7,8 +7,8 @@ from pose_worlds import perfect_rows
 from roadside_world import PRIORS, make_world
 from torch import nn
 
-from d2ext.structures import Boxes3D, Camera
-from d2ext.structures.cameras import Cameras, Grounds, Scene, ground_parameters
+from d2road.structures import Boxes3D, Camera
+from d2road.structures.cameras import Cameras, Grounds, Scene, ground_parameters
 from diffusion_det.pose_estimator import PoseEstimator
 from diffusion_det.pose_losses import PoseCriterion
 from diffusion_det.refine import Detections

@@ -5,8 +5,8 @@ import pytest
 import torch
 from pose_models import ON, POSE, run, same
 
-from d2ext.structures import Camera
-from d2ext.structures.cameras import ground_parameters
+from d2road.structures import Camera
+from d2road.structures.cameras import ground_parameters
 
 
 @pytest.mark.parametrize("ground", [True, False])

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from pose_worlds import perfect_rows
 from roadside_world import PRIORS, make_world, take, true_depth
 
-from d2ext.structures import Boxes3D, Camera, aligned_iou_3d
-from d2ext.structures.cameras import Grounds
+from d2road.structures import Boxes3D, Camera, aligned_iou_3d
+from d2road.structures.cameras import Grounds
 from diffusion_det.pose import decode, place
 from diffusion_det.pose_fusion import fuse
 from diffusion_det.pose_head import RawPose

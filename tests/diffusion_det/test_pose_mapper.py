@@ -10,10 +10,10 @@ from detectron2.structures import BoxMode
 from PIL import Image
 from pose_models import POSE
 
-from d2ext.config import make_cfg
-from d2ext.data import build_mapper, register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.structures import Boxes3D, Camera
+from d2road.config import make_cfg
+from d2road.data import build_mapper, register_by_name
+from d2road.data.calibration import read_camera
+from d2road.structures import Boxes3D, Camera
 from diffusion_det.mapper import mean_dimensions
 
 W, H = 240, 160

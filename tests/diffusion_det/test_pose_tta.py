@@ -7,7 +7,7 @@ from detectron2.structures import Boxes, Instances
 from pose_models import ON, TTA, camera_for, run
 from torch import nn
 
-from d2ext.structures import Boxes3D
+from d2road.structures import Boxes3D
 from diffusion_det.tta import DetectorWithTTA
 
 

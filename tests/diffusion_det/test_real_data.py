@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.engine import Trainer
+from d2road.config import default_argument_parser, setup_cfg
+from d2road.engine import Trainer
 
 
 @pytest.mark.parametrize("source", ["kitti", "coco"])

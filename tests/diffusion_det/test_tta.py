@@ -5,7 +5,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from d2ext.engine.trainer import augmented
+from d2road.engine.trainer import augmented
 from diffusion_det.tta import DetectorWithTTA
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from detectron2.modeling import build_model
 
-from d2ext.config import make_cfg
+from d2road.config import make_cfg
 from efficientad.calibrate import measure_maps, measure_teacher
 from efficientad.detector import EfficientAD
 from efficientad.pdn import LAYERS

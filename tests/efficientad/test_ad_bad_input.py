@@ -10,7 +10,7 @@ import torch
 from ad_world import SIDE, narrow_networks, picture_of, small_cfg, write_category
 from detectron2.engine.hooks import CallbackHook
 
-from d2ext.engine import Trainer, evaluate
+from d2road.engine import Trainer, evaluate
 from efficientad import calibrate as calibration
 from efficientad.pdn import PDN
 

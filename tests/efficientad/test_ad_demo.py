@@ -9,10 +9,10 @@ import pytest
 import torch
 from ad_world import SIDE, build, narrow_networks, picture_of, small_cfg
 
-from d2ext.checkpoint import Checkpointer
-from d2ext.data import build_mapper
+from d2road.checkpoint import Checkpointer
+from d2road.cli import predict as demo
+from d2road.data import build_mapper
 from efficientad.calibrate import measure_maps, measure_teacher
-from tools import demo
 
 TILES = (
     *("MODEL.EFFICIENT_AD.TILING.ENABLED", True, "MODEL.EFFICIENT_AD.TILING.TILE", f"({SIDE}, {SIDE})"),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from ad_world import SIDE, build, calibrated, entries, narrow_networks, small_cfg
 
-from d2ext.checkpoint import Checkpointer
-from d2ext.config import validate
-from d2ext.modeling import fuse_for_inference
+from d2road.checkpoint import Checkpointer
+from d2road.config import validate
+from d2road.modeling import fuse_for_inference
 from efficientad.calibrate import measure_maps, measure_teacher
 from efficientad.pdn import map_size
 

@@ -9,12 +9,12 @@ import torch
 from anomaly_data import read_all, write_category
 from sklearn.metrics import roc_auc_score
 
+from d2road.cli.eval_anomaly import main
 from efficientad.evaluator import AnomalyEvaluator
 from efficientad.image_scores import score_image
 from efficientad.layouts import mvtec_ad
 from efficientad.map_files import read_map, read_mask
 from efficientad.protocol import evaluate
-from tools.eval_anomaly import main
 
 
 def run(data, maps, ignore_files=None, exact=True) -> dict:

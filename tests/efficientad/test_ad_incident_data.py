@@ -13,7 +13,7 @@ from incident_world import recording, recording_with_stop
 from PIL import Image
 
 import efficientad.dataset  # noqa: F401  registers the formats
-from d2ext.data import register_by_name
+from d2road.data import register_by_name
 from efficientad.incidents import recordings, windows, writer
 from efficientad.incidents.control import NotPossibleError
 from efficientad.incidents.events import KINDS, SEVERITIES

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from trajectory_world import steps, table, track
 
-from d2ext.config import make_cfg
+from d2road.config import make_cfg
 from efficientad.trajectories.config import add_time_space_config, renderer_of, time_space_problems, window_grid_of
 from efficientad.trajectories.render import TimeSpaceRenderer
 from efficientad.trajectories.view import draw_view, save_view

@@ -6,10 +6,10 @@ from ad_world import narrow_networks, small_cfg, write_category
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2ext.checkpoint import Checkpointer
-from d2ext.config import make_cfg
+from d2road.checkpoint import Checkpointer
+from d2road.cli.convert import main
+from d2road.config import make_cfg
 from efficientad.weights import NELSON_AUTOENCODER, NELSON_INDICES
-from tools.convert_checkpoint import main
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.EFFICIENT_AD.OUT_CHANNELS", "8"]
 

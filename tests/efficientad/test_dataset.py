@@ -9,7 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from d2ext.data import register_by_name
+from d2road.data import register_by_name
 from efficientad.dataset import held_out, load_split, split_name, validation_name
 from efficientad.layouts import mvtec_ad
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from ad_world import SIDE, entries, narrow_networks, small_cfg, write_category
 from detectron2.modeling import build_model
 
-from d2ext.config import make_cfg, validate
-from d2ext.data import register_by_name
-from d2ext.engine import Trainer
+from d2road.config import make_cfg, validate
+from d2road.data import register_by_name
+from d2road.engine import Trainer
 from efficientad.extractors import build_extractor
 from efficientad.patch_features import describe_patches
 from efficientad.pdn import PDN
@@ -55,7 +55,7 @@ def test_descriptions_are_patchcores(pooled):
 
 def test_lite0_features_are_those_of_the_classifier():
     """Against the network with its packaged weights, up to the stages of stride 8 and 16."""
-    from d2ext.modeling.packaged_weights import build_packaged_classifier
+    from d2road.modeling.backbone.packaged_weights import build_packaged_classifier
 
     images = torch.rand(1, 3, 64, 64) * 255
     fine, coarse = build_extractor("efficientnet_lite0")(images)

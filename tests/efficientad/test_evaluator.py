@@ -14,12 +14,12 @@ from detectron2.utils import comm
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from d2ext.evaluation import build_evaluator
+from d2road.cli.eval_anomaly import main
+from d2road.evaluation import build_evaluator
 from efficientad.config import add_efficientad_config
 from efficientad.evaluator import AnomalyEvaluator, flat_metrics
 from efficientad.layouts import mvtec_ad, mvtec_loco
 from efficientad.map_files import read_map, read_mask, write_map
-from tools.eval_anomaly import main
 
 
 def _batches(data, maps, loco=False) -> list[tuple[dict, dict]]:

@@ -7,9 +7,9 @@ import torch
 from ad_world import narrow_networks, small_cfg, write_category
 from detectron2.modeling import build_model
 
-from d2ext.engine import Trainer, evaluate
+from d2road.cli.export import build_parser, export, main
+from d2road.engine import Trainer, evaluate
 from efficientad.reduced import QuantisedNetworks
-from tools.export_efficientad import build_parser, export, main
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,9 +9,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
 import efficientad.mapper  # noqa: F401  registers it
-from d2ext.data import MAPPER_REGISTRY, build_test_loader, build_train_loader
-from d2ext.utils.picture import open_rgb
-from d2ext.utils.rng import seeded_rng
+from d2road.data import MAPPER_REGISTRY, build_test_loader, build_train_loader
+from d2road.utils.image_io import open_rgb
+from d2road.utils.rng import seeded_rng
 from efficientad import add_efficientad_config
 from efficientad.mapper import JITTERS
 

@@ -9,15 +9,7 @@ from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score, roc
 
 from efficientad.image_scores import check_map, region_points, score_image
 from efficientad.intervals import bootstrap, draw_weights, histogram, paired_bootstrap, thresholds
-from efficientad.metrics import (
-    Ranking,
-    auroc,
-    curve_area,
-    f1_above,
-    f1_max,
-    histogram_areas,
-    histogram_f1_max,
-)
+from efficientad.metrics import Ranking, auroc, curve_area, f1_above, f1_max, histogram_areas, histogram_f1_max
 from efficientad.protocol import evaluate
 from efficientad.score_points import Points, condense, pool, rank_edges
 

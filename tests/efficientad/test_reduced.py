@@ -9,7 +9,7 @@ import torch
 from ad_world import SIDE, build, calibrated, entries, narrow_networks, small_cfg
 from scipy.stats import spearmanr
 
-from d2ext.config import validate
+from d2road.config import validate
 from efficientad.autoencoder import build_autoencoder
 from efficientad.networks import Networks
 from efficientad.onnx_graph import quantise_kernel, scale_of

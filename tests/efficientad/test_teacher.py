@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from d2ext.utils.text_tensors import decode, encode
+from d2road.utils.text_tensors import decode, encode
 from efficientad.pdn import PDN
 from efficientad.teacher import checksum, load_teacher
 from efficientad.weights import NELSON_INDICES

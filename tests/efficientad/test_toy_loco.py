@@ -12,7 +12,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from d2ext.data import register_by_name
+from d2road.data import register_by_name
 from efficientad.spro import make_defect, read_defects_config
 from efficientad.toy_loco import make_toy_loco
 from efficientad.toy_loco.damage import STRUCTURAL

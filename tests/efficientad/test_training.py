@@ -6,8 +6,8 @@ import torch
 from ad_world import entries, narrow_networks, small_cfg, write_category
 from detectron2.engine.hooks import CallbackHook
 
-from d2ext.data import build_mapper
-from d2ext.engine import Predictor, Trainer, evaluate
+from d2road.data import build_mapper
+from d2road.engine import Predictor, Trainer, evaluate
 from efficientad.calibrate import calibrate
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from d2ext.config import make_cfg
-from d2ext.config.setup import finalize
-from d2ext.data import register_by_name
-from d2ext.data.toy_roadside import make_toy_roadside
-from d2ext.structures import Camera
+from d2road.config import make_cfg
+from d2road.config.setup import finalize
+from d2road.data import register_by_name
+from d2road.data.toy_roadside import make_toy_roadside
+from d2road.structures import Camera
 from mono3dvg.toy import make_toy_grounding
 
 NODE = "MODEL.MONO3DVG."

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from roadside_world import PRIORS, World, make_world, take
 
-from d2ext.structures import Boxes3D, Camera
-from d2ext.structures.cameras import Cameras, Grounds, Scene
+from d2road.structures import Boxes3D, Camera
+from d2road.structures.cameras import Cameras, Grounds, Scene
 from mono3dvg.head import RawMaps
 from mono3dvg.objects import Objects
 

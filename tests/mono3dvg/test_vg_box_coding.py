@@ -6,7 +6,7 @@ import torch
 from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, perfect_maps, raw_maps, scene_of
 from roadside_world import PRIORS, World
 
-from d2ext.structures import Boxes3D
+from d2road.structures import Boxes3D
 from mono3dvg.box_coding import RawBoxes, encode, view_boxes
 from mono3dvg.candidates import cells_to_pixels, decode
 from mono3dvg.objects import upright_frame

@@ -9,11 +9,11 @@ import pytest
 from grounding_world import box
 from PIL import Image
 
-from d2ext.data.calibration import read_calib
+from d2road.data.calibration import read_calib
+from datasets.convert_grounding import main
 from mono3dvg.converters import convert_mono3drefer, convert_monomulti3d, flat_records, parse_row
 from mono3dvg.schema import GroundingData, read_grounding
 from mono3dvg.validation import problems
-from tools.convert_grounding import main
 
 CALIB = "".join(f"P{i}: 700 0 480 0 0 700 270 0 0 0 1 0\n" for i in range(4)) + "R0_rect: 1 0 0 0 1 0 0 0 1\n"
 DENORM = "0 -0.97 -0.24 6.5\n"

@@ -12,18 +12,18 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from grounding_world import annotation, box, expression, world
 from PIL import Image
 
-from d2ext.config import make_cfg
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.data.toy_roadside import make_toy_roadside
-from d2ext.evaluation import build_evaluator
+from d2road.config import make_cfg
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.data.toy_roadside import make_toy_roadside
+from d2road.evaluation import build_evaluator
+from datasets.make_grounding import main as make_grounding
 from mono3dvg.config import check
 from mono3dvg.dataset import load_grounding
 from mono3dvg.language import evaluate, scene_of, to_form
 from mono3dvg.schema import read_grounding, write_grounding
 from mono3dvg.sources import grounding_of
 from mono3dvg.toy import make_toy_grounding
-from tools.make_grounding import main as make_grounding
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_the_tool_scores_what_the_evaluator_wrote(tmp_path, repo_dir):
     evaluator = build_evaluator(make_cfg(opts=["OUTPUT_DIR", str(tmp_path)]), name, str(tmp_path / "inference"))
     evaluator.process(records[:1], _outputs(records[:1], 0.8, shift=0.9))
     evaluator.evaluate()
-    command = [sys.executable, "-W", "ignore", "tools/eval_grounding.py", "--gt", str(tmp_path / "data.json")]
+    command = [sys.executable, "-W", "ignore", "d2road/cli/eval_grounding.py", "--gt", str(tmp_path / "data.json")]
     command += ["--pred", str(tmp_path / "inference" / "predictions.json"), "--json", str(tmp_path / "tool.json")]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)
     assert "2 of 4 expressions have no prediction" in done.stderr

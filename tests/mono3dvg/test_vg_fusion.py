@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from d2ext.layers import ssd_reference
+from d2road.layers import ssd_reference
 from mono3dvg.cross_modal_ssd import CrossModalSSD, normalize_state
 from mono3dvg.fusion import FUSIONS, build_fusion
 from mono3dvg.map_scan import read_state, scan_map, scan_orders, write_state

@@ -10,9 +10,9 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 from grounder_world import NODE, data_name, picture, tiny_cfg
 
-from d2ext.data import build_mapper
-from d2ext.engine import Predictor, Trainer, evaluate
-from d2ext.structures import Camera
+from d2road.data import build_mapper
+from d2road.engine import Predictor, Trainer, evaluate
+from d2road.structures import Camera
 
 TEXTS = ("the white car", "all pedestrians left of the bus", "the second car from the left")
 

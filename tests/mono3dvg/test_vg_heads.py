@@ -5,8 +5,8 @@ import torch
 from head_world import MAP_HW, SIZE_HW, STRIDE, image_world, perfect_maps, raw_maps, scene_of
 from roadside_world import PRIORS
 
-from d2ext.structures import pairwise_iou_bev
-from d2ext.structures.boxes2d import iou_and_giou
+from d2road.structures import pairwise_iou_bev
+from d2road.structures.boxes2d import iou_and_giou
 from mono3dvg.box_coding import RawBoxes
 from mono3dvg.candidates import covered_cells, decode, find_peaks
 from mono3dvg.head import DenseHead, ReferHead, final_scores

@@ -8,8 +8,8 @@ import torch
 from detectron2.data import DatasetCatalog
 from grounder_world import data_name, tiny_cfg
 
-from d2ext.data import build_mapper
-from d2ext.structures import Boxes3D
+from d2road.data import build_mapper
+from d2road.structures import Boxes3D
 from mono3dvg.language.looks import LOOKS
 from mono3dvg.language.parts import PARTS
 from mono3dvg.language.truth import MAYBE, YES

@@ -209,8 +209,8 @@ def test_mirrored_sentences_mean_the_same_objects():
 
 
 def test_flipped_data_gives_the_mirrored_scene():
-    """Boxes and camera flipped as `d2ext` flips them lead to the scene in the mirror."""
-    from d2ext.structures import Boxes3D
+    """Boxes and camera flipped as `d2road` flips them lead to the scene in the mirror."""
+    from d2road.structures import Boxes3D
 
     raw, _ = toy_world(1, seed=3)
     data = GroundingData(raw)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from d2ext.config import make_cfg
-from d2ext.engine.defaults import load_weights
-from d2ext.structures import Camera
+from d2road.config import make_cfg
+from d2road.engine.defaults import load_weights
+from d2road.structures import Camera
 from tests.efficientad.ad_world import narrow_networks
 
 STORED = Path(__file__).resolve().parent / "v0_1"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from detectron2.modeling import build_model
 
-from d2ext.checkpoint import load_weights_file
-from d2ext.config import default_argument_parser, setup_cfg
-from d2ext.data.formats import register_by_name
-from d2ext.evaluation.kitti_objects import Objects
-from d2ext.evaluation.kitti_protocol import DIFFICULTIES
+from d2road.checkpoint import load_weights_file
+from d2road.config import default_argument_parser, setup_cfg
+from d2road.data.formats import register_by_name
+from d2road.evaluation.kitti_objects import Objects
+from d2road.evaluation.kitti_protocol import DIFFICULTIES
 from tools import bench_pose_overfit as bench
 from tools.bench_pose_overfit import RULES, count_all, count_cars
 from tools.records import read_record

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2ext.structures import Camera
-from d2ext.structures.boxes3d import box_corners, project_boxes
-from tools import check_dataset
+from d2road.cli import check_data as check_dataset
+from d2road.structures import Camera
+from d2road.structures.boxes3d import box_corners, project_boxes
 
 
 def check(root, tmp_path, *options, name=""):
@@ -138,7 +138,7 @@ def test_what_is_not_there_cannot_be_checked(name, words, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [["-m", "tools.check_dataset"], ["tools/check_dataset.py"]])
+@pytest.mark.parametrize("start", [["-m", "d2road.cli.check_data"], ["d2road/cli/check_data.py"]])
 def test_as_module_and_as_file(repo_dir, kitti_folder, start):
     command = [sys.executable, *start, f"kitti:{kitti_folder}", "--quick"]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from tools import collect_env
+from d2road.cli import env as collect_env
 
 
 def test_the_report_is_complete_and_keeps_secrets(repo_dir, tmp_path):
@@ -19,7 +19,7 @@ def test_the_report_is_complete_and_keeps_secrets(repo_dir, tmp_path):
     index.parent.mkdir(parents=True)
     index.write_text("x")
     done = subprocess.run(
-        [sys.executable, "-m", "tools.collect_env"], cwd=repo_dir, env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "d2road.cli.env"], cwd=repo_dir, env=env, capture_output=True, text=True, timeout=300
     )
     text = done.stdout
     assert done.returncode == 0, done.stderr

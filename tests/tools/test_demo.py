@@ -10,10 +10,11 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
-from d2ext.structures import Boxes3D, Camera
-from d2ext.visualization import class_color
-from tools import annotators, demo
-from tools.scenes import CameraFiles
+from d2road.cli import predict as demo
+from d2road.data.scenes import CameraFiles
+from d2road.engine import annotators
+from d2road.structures import Boxes3D, Camera
+from d2road.visualization import class_color
 
 SIZE = (60, 80)  # height, width
 

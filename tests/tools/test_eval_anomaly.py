@@ -15,10 +15,10 @@ from anomaly_data import read_all, write_category
 from detectron2.config import get_cfg
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
+from d2road.cli.eval_anomaly import main
 from efficientad.config import add_efficientad_config, check
 from tools.benchmarks.anomaly_eval import largest_difference
 from tools.benchmarks.anomaly_eval import write_category as benchmark_category
-from tools.eval_anomaly import main
 
 KEYS = ["image_auroc", "image_auroc_by_type", "pixel_auroc", "aupro", "auspro", "f1_max", "pixel_f1_max"]
 LIMITS = ["0.01", "0.05", "0.1", "0.3", "1.0"]
@@ -41,7 +41,7 @@ def _fails(data: Path, maps: Path, message: str, capsys, *more: str) -> None:
     assert not (data / "out.json").exists()
 
 
-@pytest.mark.parametrize("start", [["tools/eval_anomaly.py"], ["-m", "tools.eval_anomaly"]])
+@pytest.mark.parametrize("start", [["d2road/cli/eval_anomaly.py"], ["-m", "d2road.cli.eval_anomaly"]])
 def test_starts_as_script_and_as_module(tmp_path, repo_dir, start):
     data, maps = write_category(tmp_path, loco=True)
     command = [sys.executable, "-W", "ignore", *start, *_arguments(data, maps)]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from grounding_world import annotation, answer, box, expression, world, write
 
-from tools.eval_grounding import main
+from d2road.cli.eval_grounding import main
 
 KEYS = ["acc", "mean_f1", "micro", "n_acc", "t_acc", "recall_by_distance"]
 SUBSETS = ["overall", "unique", "multiple", "near", "medium", "far", "easy", "moderate", "hard"]
@@ -30,7 +30,7 @@ def _run(tmp_path, *more: str, raw: dict | None = None, predictions: list | None
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("start", [["tools/eval_grounding.py"], ["-m", "tools.eval_grounding"]])
+@pytest.mark.parametrize("start", [["d2road/cli/eval_grounding.py"], ["-m", "d2road.cli.eval_grounding"]])
 def test_starts_as_script_and_as_module(tmp_path, repo_dir, start):
     gt, pred = write(tmp_path, _small(), GOOD)
     command = [sys.executable, "-W", "ignore", *start, "--gt", str(gt), "--pred", str(pred)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from d2road.cli.eval_kitti import main
 from tools.benchmarks.kitti_eval import write_frames
-from tools.eval_kitti import main
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def _edit(path: Path, column: int, value: str) -> None:
     path.write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("start", [["tools/eval_kitti.py"], ["-m", "tools.eval_kitti"]])
+@pytest.mark.parametrize("start", [["d2road/cli/eval_kitti.py"], ["-m", "d2road.cli.eval_kitti"]])
 def test_starts_as_script_and_as_module(folders, repo_dir, start):
     command = [sys.executable, "-W", "ignore", *start, *_arguments(folders)]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)

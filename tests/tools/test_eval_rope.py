@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from tools.eval_rope import main
+from d2road.cli.eval_rope import main
 
 ROW = "car 0 0 0.1 100 300 200 360 1.5 1.8 4.4 2 3 30 0.2"
 SCORES = {"ACS", "AOS", "AAS", "AGS", "S"}

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from detectron2.data import DatasetCatalog
 
-from d2ext.data import register_by_name
+from d2road.cli import render_trajectories
+from d2road.data import register_by_name
 from efficientad.trajectories.readers import open_trajectories
 from efficientad.trajectories.render import TimeSpaceRenderer
-from tools import render_trajectories
 
 SMALL = ["TIME_SPACE.SIZE", "(32, 32)", "TIME_SPACE.DS", "8.0", "TIME_SPACE.STRIDE", "1.6"]
 

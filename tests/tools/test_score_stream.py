@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from d2road.cli import stream_session
+from d2road.cli.score_stream import main, parser
+from d2road.cli.stream_output import clock
+from d2road.cli.stream_session import Session
 from efficientad.alarms import check_windows, merge_alarms
 from efficientad.trajectories.render import TimeSpaceRenderer
 from efficientad.trajectories.windows import WindowGrid
-from tools import stream_session
-from tools.score_stream import main, parser
-from tools.stream_output import clock
-from tools.stream_session import Session
 
 DURATION_S = 150
 GRID = WindowGrid(TimeSpaceRenderer(), s_range=(0, 512))

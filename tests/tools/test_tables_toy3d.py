@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from d2ext.evaluation.bootstrap import MatchTable
-from d2ext.evaluation.roadside_evaluator import write_matches
+from d2road.evaluation.bootstrap import MatchTable
+from d2road.evaluation.roadside_evaluator import write_matches
 from tools import bench_diffusion_toy3d as bench
 from tools import tables_toy3d
 from tools.differences_toy3d import matches_path, update

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "efficientad"))
 
 from traffic_data import write_data
 
-from d2ext.config import make_cfg
+from d2road.config import make_cfg
 from efficientad.alarms import alarm_threshold
 from efficientad.incidents.windows import PANELS, VIEWS
 from efficientad.trajectories.config import window_grid_of
@@ -181,7 +181,7 @@ def check_stream(data, weights, place) -> None:
     """score_stream with the trained model gives the scores of the benchmark."""
     from ad_world import narrow_networks
 
-    from tools.score_stream import main
+    from d2road.cli.score_stream import main
 
     Trajectories.from_parquet(data / "recordings" / "stopped_000.parquet").frame.to_csv(place / "a.csv", index=False)
     words = ["--input", "csv:a.csv?ordered=1", "--config-file", "linear_attention.yaml", "--weights", str(weights)]

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from d2ext.structures import Camera
-from d2ext.visualization import class_color
-from tools import visualize_data
-from tools.scenes import corners_of, read_predictions
+from d2road.cli import visualize_data
+from d2road.data.scenes import corners_of, read_predictions
+from d2road.structures import Camera
+from d2road.visualization import class_color
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from d2ext.utils.io import atomic_write
+from d2road.utils.io import atomic_write
 from tools.anomaly_study.draws import flat
 from tools.anomaly_study.results import FINAL
 from tools.anomaly_study.tables import Entry, by_variant, is_trained

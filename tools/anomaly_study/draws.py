@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d2ext.utils.io import atomic_write
+from d2road.utils.io import atomic_write
 from efficientad.image_scores import ImageScores
 from efficientad.intervals import percentile_interval
 

@@ -7,9 +7,9 @@ import numpy as np
 from detectron2.config import CfgNode
 from torch import nn
 
-from d2ext.data import build_mapper
-from d2ext.utils.picture import read_picture, write_picture
-from d2ext.visualization import draw_heatmap, draw_mask_outline
+from d2road.data import build_mapper
+from d2road.utils.image_io import read_picture, write_picture
+from d2road.visualization import draw_heatmap, draw_mask_outline
 from efficientad.image_scores import GOOD
 from efficientad.map_files import read_mask
 from tools.anomaly_study.results import dicts_of

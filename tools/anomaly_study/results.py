@@ -15,10 +15,10 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2ext.data import build_test_loader
-from d2ext.data.formats import register_by_name
-from d2ext.engine import load_weights
-from d2ext.evaluation.results import plain
+from d2road.data import build_test_loader
+from d2road.data.formats import register_by_name
+from d2road.engine import load_weights
+from d2road.evaluation.results import plain
 from efficientad.calibrate import calibrate
 from efficientad.dataset import split_name
 from efficientad.evaluator import AnomalyEvaluator
@@ -32,7 +32,7 @@ from tools.records import read_record, record_path, write_record
 FINAL = "final"
 # Tested beside float32. Not bfloat16: a processor that has to emulate it takes ten times as long as with 8 bits.
 NARROWER = ("int8",)
-logger = logging.getLogger("d2ext.bench")
+logger = logging.getLogger("d2road.bench")
 
 
 def train_and_test(run: Run, curve: bool = False) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def record_test(
 
 
 def judge(images: Sequence[ImageScores], threshold: float | None, spro: bool) -> tuple[dict, dict]:
-    """Metrics with "intervals" as tools/eval_anomaly.py writes them, and the draws of the intervals."""
+    """Metrics with "intervals" as d2road/cli/eval_anomaly.py writes them, and the draws of the intervals."""
     draws = draw_metrics(images, spro, DRAWS, DRAW_SEED)
     return {**evaluate(images, spro, threshold), "intervals": map_arrays(draws, percentile_interval)}, draws
 

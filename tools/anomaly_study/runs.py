@@ -16,7 +16,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from d2ext.config import default_argument_parser, make_cfg, setup_cfg
+from d2road.config import default_argument_parser, make_cfg, setup_cfg
 from efficientad.pdn import PDN
 from efficientad.spro import CONFIG_FILE
 from efficientad.teacher import load_teacher

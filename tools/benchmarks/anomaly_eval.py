@@ -1,4 +1,4 @@
-"""Speed and memory of tools/eval_anomaly.py on made-up maps, in a process of its own.
+"""Speed and memory of d2road/cli/eval_anomaly.py on made-up maps, in a process of its own.
 
     python -m tools.benchmarks.anomaly_eval [--images 400] [--size 1024] [--mode streaming] [--workers 2] [--folder DIR]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from d2ext.utils.progress import track
+from d2road.utils.progress import track
 from efficientad.map_files import write_map
 
 KINDS = ("good", "logical_anomalies", "structural_anomalies")
@@ -29,7 +29,7 @@ CONFIG = [
 ]
 # Runs the tool and writes processor seconds and the peak of its memory in MB as the last line.
 CHILD = (
-    "import sys, time; from tools.eval_anomaly import main; from tools.benchmarks.kitti_eval import peak_mb; "
+    "import sys, time; from d2road.cli.eval_anomaly import main; from tools.benchmarks.kitti_eval import peak_mb; "
     "loaded = time.process_time(); code = main(sys.argv[1:]); "
     "print(loaded, time.process_time() - loaded, peak_mb()); sys.exit(code)"
 )

@@ -9,14 +9,14 @@ from itertools import product
 import torch
 from torch import nn
 
-from d2ext.config import make_cfg
-from d2ext.data import build_mapper
-from d2ext.data.loader import load_dataset_dicts
-from d2ext.engine.solver import build_clipper, build_optimizer
-from d2ext.engine.step import amp_dtype, autocast
-from d2ext.modeling import fuse_for_inference
-from d2ext.utils.io import write_json
-from d2ext.utils.rng import seeded_rng
+from d2road.config import make_cfg
+from d2road.data import build_mapper
+from d2road.data.build import load_dataset_dicts
+from d2road.engine.solver import build_clipper, build_optimizer
+from d2road.engine.train_step import amp_dtype, autocast
+from d2road.modeling import fuse_for_inference
+from d2road.utils.io import write_json
+from d2road.utils.rng import seeded_rng
 from tools.benchmarks.diffusion_det_compare import compare_row, matcher_row, pooler_row
 from tools.benchmarks.diffusion_det_inputs import build, pictures
 from tools.benchmarks.timing import Stopwatch, median_parts, peak_memory_mb, reset_peak_memory

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from d2ext.config import make_cfg
-from d2ext.layers import PyramidPooler, multilevel_roi_align
-from d2ext.modeling import fuse_for_inference
-from d2ext.utils.rng import seeded_rng
+from d2road.config import make_cfg
+from d2road.layers import PyramidPooler, multilevel_roi_align
+from d2road.modeling import fuse_for_inference
+from d2road.utils.rng import seeded_rng
 from diffusion_det.matcher import Targets, match_dynamic_k
 from tools.benchmarks.diffusion_det_inputs import build, pictures
 from tools.benchmarks.plain_diffusion_det import PlainDiffusionDet, plain_match

@@ -8,9 +8,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from d2ext.config import make_cfg
-from d2ext.data import num_classes_of
-from d2ext.utils.rng import seeded_rng
+from d2road.config import make_cfg
+from d2road.data import num_classes_of
+from d2road.utils.rng import seeded_rng
 
 OBJECTS = 10  # on each training picture
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2ext.config import make_cfg
-from d2ext.engine.solver import build_optimizer
-from d2ext.utils.io import write_json
-from d2ext.utils.rng import seeded_rng
+from d2road.config import make_cfg
+from d2road.engine.solver import build_optimizer
+from d2road.utils.io import write_json
+from d2road.utils.rng import seeded_rng
 from efficientad.detector import EfficientAD
 from tools.benchmarks.efficientad_candidates import (
     ANOMALIB_MISSING,

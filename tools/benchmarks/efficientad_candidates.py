@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from detectron2.modeling import build_model
 
-from d2ext.config import make_cfg
-from d2ext.utils.rng import seeded_rng
+from d2road.config import make_cfg
+from d2road.utils.rng import seeded_rng
 from efficientad.calibrate import measure_maps, measure_teacher
 from efficientad.detector import EfficientAD
 

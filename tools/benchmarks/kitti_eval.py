@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from d2ext.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
-from d2ext.evaluation.kitti_protocol import CLASSES, evaluate_kitti
+from d2road.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
+from d2road.evaluation.kitti_protocol import CLASSES, evaluate_kitti
 from tools.benchmarks.plain_kitti_ap import evaluate_plain
 
 HEIGHT_WIDTH_LENGTH = {

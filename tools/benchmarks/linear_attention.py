@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ext.layers.linear_attention import linear_attention, linear_attention_by_pairs
-from d2ext.utils.io import write_json
+from d2road.layers.linear_attention import linear_attention, linear_attention_by_pairs
+from d2road.utils.io import write_json
 from tools.benchmarks.timing import alternate, compare
 
 KINDS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -12,11 +12,11 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from d2ext.config import make_cfg
-from d2ext.engine.step import amp_dtype, autocast
-from d2ext.structures import Camera
-from d2ext.utils.io import write_json
-from d2ext.utils.rng import seeded_rng
+from d2road.config import make_cfg
+from d2road.engine.train_step import amp_dtype, autocast
+from d2road.structures import Camera
+from d2road.utils.io import write_json
+from d2road.utils.rng import seeded_rng
 from tools.benchmarks.diffusion_det import image_size
 from tools.benchmarks.timing import Stopwatch, median_parts, peak_memory_mb, reset_peak_memory
 from tools.records import machine, revision, write_record

@@ -1,11 +1,11 @@
-"""KITTI's protocol frame by frame, threshold by threshold: oracle and yardstick of `d2ext.evaluation.kitti_ap`."""
+"""KITTI's protocol frame by frame, threshold by threshold: oracle and yardstick of `d2road.evaluation.kitti_ap`."""
 
 import numpy as np
 import torch
 
-from d2ext.evaluation.kitti_ap import ABSENT, COUNTED, IGNORED
-from d2ext.evaluation.kitti_objects import DONT_CARE, Objects
-from d2ext.evaluation.kitti_protocol import (
+from d2road.evaluation.kitti_ap import ABSENT, COUNTED, IGNORED
+from d2road.evaluation.kitti_objects import DONT_CARE, Objects
+from d2road.evaluation.kitti_protocol import (
     DIFFICULTIES,
     MIN_OVERLAPS,
     NEIGHBORS,
@@ -13,7 +13,7 @@ from d2ext.evaluation.kitti_protocol import (
     prediction_flags,
     truth_flags,
 )
-from d2ext.structures import pairwise_iou_3d, pairwise_iou_bev
+from d2road.structures import pairwise_iou_3d, pairwise_iou_bev
 
 
 def evaluate_plain(truth: Objects, predictions: Objects, num_frames: int, classes: list[str]) -> dict:

@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2ext.layers import ssd
-from d2ext.utils.io import write_json
+from d2road.layers import ssd
+from d2road.utils.io import write_json
 from tools.benchmarks.timing import alternate, compare
 from tools.records import machine, revision, write_record
 
-OURS = "d2ext"
+OURS = "d2road"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from d2ext.utils.jobs import run_jobs
-from d2ext.utils.progress import format_progress
+from d2road.utils.parallel import run_jobs
+from d2road.utils.progress import format_progress
 from efficientad.trajectories.render import LAYOUTS, TimeSpaceRenderer
 from efficientad.trajectories.table import Trajectories
 from tools.records import write_record

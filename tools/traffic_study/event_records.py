@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from d2ext.evaluation.results import plain
+from d2road.evaluation.results import plain
 from efficientad.alarms import alarm_threshold
 from efficientad.events import check_events, evaluate_events, find_events
 from efficientad.intervals import draw_weights, percentile_interval

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from d2ext.engine.predictor import Predictor
-from d2ext.utils.picture import read_picture, write_picture
-from d2ext.visualization.boxes import contact_sheet
+from d2road.cli.stream_output import clock
+from d2road.engine.predictor import Predictor
+from d2road.utils.image_io import read_picture, write_picture
+from d2road.visualization.boxes import contact_sheet
 from efficientad.baselines import KinematicRules, Window
 from efficientad.baselines.passages import passages
 from efficientad.stream import Finding, score_with
@@ -22,7 +23,6 @@ from efficientad.trajectories.view import draw_view, save_view
 from efficientad.trajectories.windows import WindowGrid
 from tools.anomaly_study.runs import Run, train
 from tools.markdown import table, write_page
-from tools.stream_output import clock
 
 # I-80 is slow: 25 m/s at the green end.
 RENDERER = TimeSpaceRenderer(max_speed=25.0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from d2ext.utils.progress import track
+from d2road.utils.progress import track
 from efficientad.baselines.window import Window
 from efficientad.trajectories.render import TimeSpaceRenderer
 from efficientad.trajectories.table import Trajectories

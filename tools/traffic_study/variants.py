@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from d2ext.engine.predictor import Predictor
+from d2road.engine.predictor import Predictor
 from efficientad.baselines import BASELINES, Baseline, Window
 from efficientad.dataset import split_name
 from efficientad.image_scores import ImageScores

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from d2ext.utils.registry import unknown_name
+from d2road.utils.registry import unknown_name
 from efficientad.trajectories.readers.blocks import csv_blocks, guess_separator, parquet_blocks, read_header
 from efficientad.trajectories.readers.source import READERS, Part, Source
 from efficientad.trajectories.table import COLUMNS, NAMES

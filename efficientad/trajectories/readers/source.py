@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 
-from d2ext.utils.registry import Registry
+from d2road.utils.registry import Registry
 from efficientad.trajectories.problems import GapCheck, Problems, UnitCheck, drop_duplicates, drop_not_numbers
 from efficientad.trajectories.readers.kinematics import add_kinematics, with_neighbours
 from efficientad.trajectories.readers.ordering import chunks_of_ordered, in_order

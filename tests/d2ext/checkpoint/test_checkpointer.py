@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from d2ext.checkpoint import Checkpointer, export_inference_weights
-from d2ext.checkpoint.checkpointer import find_damage
+from d2road.checkpoint import Checkpointer, export_inference_weights
+from d2road.checkpoint.checkpointer import find_damage
 
 
 def model(classes: int = 3) -> nn.Module:

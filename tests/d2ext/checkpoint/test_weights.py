@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2ext.checkpoint import weights
-from d2ext.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.checkpoint import weights
+from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 
 ARRAYS = {
     "stem.conv1.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),

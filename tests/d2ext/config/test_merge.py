@@ -5,8 +5,8 @@ from pathlib import Path
 import detectron2
 import pytest
 
-from d2ext.config import make_cfg
-from d2ext.config.merge import UNSAFE_YAML, merge_file
+from d2road.config import make_cfg
+from d2road.config.merge import UNSAFE_YAML, merge_file
 
 STOCK = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 

@@ -10,8 +10,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from d2ext.config import default_argument_parser, make_cfg, register_check, register_finalizer, setup_cfg, validate
-from d2ext.data import DATASET_FAMILIES
+from d2road.config import default_argument_parser, make_cfg, register_check, register_finalizer, setup_cfg, validate
+from d2road.data import DATASET_FAMILIES
 
 
 def _setup(*opts: str, config_file: str = "") -> CfgNode:
@@ -20,11 +20,11 @@ def _setup(*opts: str, config_file: str = "") -> CfgNode:
 
 def test_frozen_and_on_a_device_that_exists(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    logging.getLogger("d2ext").handlers.clear()
+    logging.getLogger("d2road").handlers.clear()
     cfg = setup_cfg(default_argument_parser().parse_args(["MODEL.DEVICE", "cuda:1"]))
     assert cfg.is_frozen()
     assert cfg.MODEL.DEVICE == "cpu"
-    assert not logging.getLogger("d2ext").handlers
+    assert not logging.getLogger("d2road").handlers
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert _setup("MODEL.DEVICE", "cuda:1").MODEL.DEVICE == "cuda:1"
     assert _setup("MODEL.DEVICE", "cpu").MODEL.DEVICE == "cpu"
@@ -66,8 +66,8 @@ def test_data_by_path_is_registered_and_gives_the_number_of_classes(tmp_path):
 
 
 def test_finalizer_and_check_of_a_meta_architecture(monkeypatch):
-    monkeypatch.setattr("d2ext.config.setup._FINALIZERS", {})
-    monkeypatch.setattr(sys.modules["d2ext.config.validate"], "_CHECKS", {})
+    monkeypatch.setattr("d2road.config.setup._FINALIZERS", {})
+    monkeypatch.setattr(sys.modules["d2road.config.validate"], "_CHECKS", {})
     register_finalizer("RetinaNet", lambda cfg: setattr(cfg.MODEL.RETINANET, "NUM_CLASSES", 7))
     register_check("RetinaNet", lambda cfg: [f"found {cfg.MODEL.RETINANET.NUM_CLASSES}", "and this"])
     with pytest.raises(ValueError, match=r"2 problems (.|\n)*1\. found 7\n  2\. and this"):

@@ -5,7 +5,8 @@ import sys
 import pytest
 from detectron2.config import get_cfg
 
-from d2ext.config import add_all_configs, systems
+from d2road.config import add_all_configs
+from d2road.config import projects as systems
 
 
 def test_every_system_of_the_project_adds_its_keys_and_twice_is_once():
@@ -19,14 +20,14 @@ def test_every_system_of_the_project_adds_its_keys_and_twice_is_once():
 
 def test_the_table_beside_the_package_is_what_a_toml_reader_reads(repo_dir):
     tomllib = pytest.importorskip("tomllib")
-    table = tomllib.loads((repo_dir / "pyproject.toml").read_text())["project"]["entry-points"]["d2ext.systems"]
+    table = tomllib.loads((repo_dir / "pyproject.toml").read_text())["project"]["entry-points"]["d2road.systems"]
     assert systems._read_pyproject(systems.PYPROJECT) == table
     assert systems.system_references().items() >= table.items()
 
 
 def test_an_uninstalled_checkout_reads_its_own_table(tmp_path, monkeypatch):
     table = '# why\na = "m:f"\n"b-c" = \'n.o:g\'\n'
-    text = f'[project]\nname = "x"\n[project.entry-points."d2ext.systems"]\n{table}\n[tool.x]\nd = "e"\n'
+    text = f'[project]\nname = "x"\n[project.entry-points."d2road.systems"]\n{table}\n[tool.x]\nd = "e"\n'
     (tmp_path / "pyproject.toml").write_text(text)
     monkeypatch.setattr(systems, "PYPROJECT", tmp_path / "pyproject.toml")
     monkeypatch.setattr(systems.importlib.metadata, "entry_points", lambda group: [])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_calib, read_camera, read_denorm
+from d2road.data import register_by_name
+from d2road.data.calibration import read_calib, read_camera, read_denorm
 
 P2 = "P2: 700.5 0 600 45.5 0 710 180 -0.25 0 0 1 0.005"
 

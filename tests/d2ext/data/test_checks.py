@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from d2ext.data.checks import DroppedBoxes, collected_defects, one_entry, read_image_checked
+from d2road.data.checks import DroppedBoxes, collected_defects, one_entry, read_image_checked
 
 SIZE = (64, 48)  # width, height
 

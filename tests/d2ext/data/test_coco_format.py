@@ -6,8 +6,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from d2ext.data import class_count_problems, class_names_of, num_classes_of, register_by_name
-from d2ext.data.coco import load_coco
+from d2road.data import class_count_problems, class_names_of, num_classes_of, register_by_name
+from d2road.data.datasets.coco import load_coco
 
 
 def test_reads_what_detectron2_reads(coco_content, save_coco):

@@ -9,13 +9,13 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from scipy.spatial.transform import Rotation
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.data.checks import collected_defects
-from d2ext.data.dair import load_dair
-from d2ext.data.dair_files import nearest_rotation
-from d2ext.data.rope3d import load_rope3d
-from d2ext.structures.boxes3d import box_corners, project_boxes
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.data.checks import collected_defects
+from d2road.data.datasets.dair import load_dair
+from d2road.data.datasets.dair_files import nearest_rotation
+from d2road.data.datasets.rope3d import load_rope3d
+from d2road.structures.boxes3d import box_corners, project_boxes
 
 K = np.array([[1500.0, 0, 960], [0, 1520, 540], [0, 0, 1]])
 # Axes of the levelled camera frame (right, down, forward) in a LiDAR frame (forward, left, up).
@@ -282,7 +282,7 @@ def test_all_defects_can_be_listed(dair):
 
 def test_generated_frames_written_in_this_layout_project_to_their_boxes(tmp_path):
     """Frames of the toy data with cameras of all kinds: one frame is enough for a plane where it holds objects."""
-    from d2ext.data.toy_roadside import make_toy_roadside
+    from d2road.data.toy_roadside import make_toy_roadside
 
     toy, base = tmp_path / "toy", tmp_path / "dair"
     make_toy_roadside(toy, seed=5, train=1, val=4, workers=0)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.data.ground_plane import fit_ground_height, fit_ground_plane
-from d2ext.structures.camera import normalize_plane
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.data.ground_plane import fit_ground_height, fit_ground_plane
+from d2road.structures.camera import normalize_plane
 
 PLANE = normalize_plane(np.array([0.02, -0.96, -0.28, 6.5]))
 

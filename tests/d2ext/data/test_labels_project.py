@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.structures.boxes3d import box_corners, project_boxes
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.structures.boxes3d import box_corners, project_boxes
 
 # Lowest mean IoU and largest median error of a box side (px) of the labels that are not cut off by the image. KITTI's
 # 2D boxes of people follow their limbs, which the 3D boxes do not.
@@ -54,7 +54,7 @@ def test_rope3d(shared_dir):
 
 
 def test_generated_frames(tmp_path):
-    from d2ext.data.toy_roadside import make_toy_roadside
+    from d2road.data.toy_roadside import make_toy_roadside
 
     make_toy_roadside(tmp_path, seed=3, train=1, val=3, workers=0)
     iou, error, count = _agreement(f"rope3d:{tmp_path}:val")

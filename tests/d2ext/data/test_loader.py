@@ -11,9 +11,9 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from tiny_system import make_data, tiny_cfg
 
-from d2ext.data.loader import build_test_loader, build_train_loader, images_per_portion, load_dataset_dicts
-from d2ext.data.sampler import TrainingBatches, sample_seed
-from d2ext.utils.rng import get_rng_state, preserve_rng, seeded_rng
+from d2road.data.build import build_test_loader, build_train_loader, images_per_portion, load_dataset_dicts
+from d2road.data.training_sampler import TrainingBatches, sample_seed
+from d2road.utils.rng import get_rng_state, preserve_rng, seeded_rng
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
-import d2ext.data.builtin as builtin
-from d2ext.config import add_common_config
-from d2ext.data import MAPPER_REGISTRY, build_mapper, class_names_of, register_by_name
-from d2ext.data.registry import mapper_name
-from d2ext.evaluation import EVALUATOR_REGISTRY
+import d2road.data.datasets.builtin as builtin
+from d2road.config import add_common_config
+from d2road.data import MAPPER_REGISTRY, build_mapper, class_names_of, register_by_name
+from d2road.data.mapper_registry import mapper_name
+from d2road.evaluation import EVALUATOR_REGISTRY
 
 
 def _cfg():
@@ -51,7 +51,7 @@ def test_what_evaluates_a_data_set_and_what_its_headings_turn_about(name, evalua
 
 
 def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
-    from d2ext.data.coco import load_coco
+    from d2road.data.datasets.coco import load_coco
 
     with pytest.raises(FileNotFoundError, match=r"To get it: python datasets/make_toy_roadside\.py --out "):
         load_coco(str(tmp_path / "x.json"), str(tmp_path), hint=builtin.TOY_HINT.format(root="datasets"))

@@ -7,10 +7,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from scipy.spatial.transform import Rotation
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.data.omni3d import load_omni3d
-from d2ext.structures.boxes3d import box_corners, project_boxes
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.data.datasets.omni3d import load_omni3d
+from d2road.structures.boxes3d import box_corners, project_boxes
 
 K = [[700.0, 0, 320], [0, 710, 240], [0, 0, 1]]
 TURN = Rotation.from_euler("yxz", [0.4, 0.1, -0.05]).as_matrix()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2ext.data import register_by_name
-from d2ext.data.rope3d import load_rope3d
+from d2road.data import register_by_name
+from d2road.data.datasets.rope3d import load_rope3d
 
 ROW = "{} 0 1 1.9 10 10 30 20 1.4 0.4 1.6 16.1 -8.1 69.6 2.1"
 

@@ -13,16 +13,16 @@ from pycocotools.coco import COCO
 from scipy.spatial.transform import Rotation
 from shapely import LineString, Polygon
 
-from d2ext.data.toy_roadside import make_toy_roadside
-from d2ext.data.toy_roadside.catalog import CLASSES, build_mesh
-from d2ext.data.toy_roadside.compose import composite, occlusion_order, render_scene, sample_light
-from d2ext.data.toy_roadside.labels import CATEGORIES, CATEGORY_OF_TYPE, describe_objects
-from d2ext.data.toy_roadside.raster import fixed_point, render_mesh
-from d2ext.data.toy_roadside.traffic import Actor, footprints_overlap, sample_street
-from d2ext.data.toy_roadside.views import HEIGHT, WIDTH, make_view, sample_view
-from d2ext.data.toy_roadside.writer import frame_rng
-from d2ext.structures.boxes3d import box_corners, project_boxes
-from d2ext.structures.camera import Camera
+from d2road.data.toy_roadside import make_toy_roadside
+from d2road.data.toy_roadside.catalog import CLASSES, build_mesh
+from d2road.data.toy_roadside.compose import composite, occlusion_order, render_scene, sample_light
+from d2road.data.toy_roadside.labels import CATEGORIES, CATEGORY_OF_TYPE, describe_objects
+from d2road.data.toy_roadside.raster import fixed_point, render_mesh
+from d2road.data.toy_roadside.traffic import Actor, footprints_overlap, sample_street
+from d2road.data.toy_roadside.views import HEIGHT, WIDTH, make_view, sample_view
+from d2road.data.toy_roadside.writer import frame_rng
+from d2road.structures.boxes3d import box_corners, project_boxes
+from d2road.structures.camera import Camera
 
 SPLITS = {"train": ("training", 4), "val": ("validation", 2)}
 
@@ -256,7 +256,7 @@ def test_visible_share_counts_what_is_covered():
 
 
 def test_hidden_objects_are_not_labelled_and_an_empty_street_is_fine(monkeypatch):
-    monkeypatch.setattr("d2ext.data.toy_roadside.compose.sample_props", lambda rng, street: [])
+    monkeypatch.setattr("d2road.data.toy_roadside.compose.sample_props", lambda rng, street: [])
     view, street = _view(), sample_street(np.random.default_rng(2))
     hidden = _actor("pedestrian", 0, 26.0, hwl=(1.6, 0.5, 0.5))
     frame = render_scene(np.random.default_rng(1), view, street, [hidden, _actor("bus", 0, 20)])

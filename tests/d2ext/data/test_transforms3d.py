@@ -16,10 +16,10 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.data.transforms3d import mirror_rows, transform_camera
-from d2ext.structures import Boxes3D, Camera
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.data.transforms3d import mirror_rows, transform_camera
+from d2road.structures import Boxes3D, Camera
 
 W, H = 1000, 600
 P = np.array([[900.0, 2, 480, 45], [0, 850, 310, -3], [0, 0, 1, 0.01]])

@@ -5,9 +5,9 @@ import socket
 
 import torch
 
-from d2ext.engine import distributed
-from d2ext.engine.hooks import plain_numbers, trim_metrics
-from d2ext.engine.launch import _is_free
+from d2road.engine import distributed
+from d2road.engine.hooks import plain_numbers, trim_metrics
+from d2road.engine.launch import _is_free
 
 
 def test_a_port_in_use_is_noticed():

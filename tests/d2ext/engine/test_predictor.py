@@ -9,11 +9,11 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from tiny_system import make_data, tiny_cfg
 
-from d2ext.config import make_cfg
-from d2ext.config import setup as config_setup
-from d2ext.engine import Predictor
-from d2ext.engine import predictor as predictor_module
-from d2ext.structures import Camera
+from d2road.config import make_cfg
+from d2road.config import setup as config_setup
+from d2road.engine import Predictor
+from d2road.engine import predictor as predictor_module
+from d2road.structures import Camera
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from tiny_system import make_data, tiny_cfg
 
-from d2ext.engine import Trainer, evaluate
+from d2road.engine import Trainer, evaluate
 
 SCRIPT = Path(__file__).resolve().parents[2] / "run_tiny.py"
 # Without dropout, noise and batch norm, a step depends on its images only, not on who handles them.

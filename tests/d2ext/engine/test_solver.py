@@ -8,9 +8,9 @@ from detectron2.solver.build import get_default_optimizer_params
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from d2ext.config import add_common_config
-from d2ext.engine.ema import ModelEma
-from d2ext.engine.solver import build_clipper, build_optimizer
+from d2road.config import add_common_config
+from d2road.engine.ema import ModelEma
+from d2road.engine.solver import build_clipper, build_optimizer
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils.env import seed_all_rng
 from tiny_system import TinyDetector, make_data, tiny_cfg
 
-from d2ext.checkpoint import export_inference_weights
-from d2ext.engine import Trainer, evaluate
-from d2ext.utils.rng import get_rng_state
+from d2road.checkpoint import export_inference_weights
+from d2road.engine import Trainer, evaluate
+from d2road.utils.rng import get_rng_state
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_a_drawn_seed_is_kept(data, tmp_path):
     [("auto", True, torch.bfloat16), ("auto", False, torch.float32), ("bf16", False, torch.bfloat16)],
 )
 def test_mixed_precision(data, tmp_path, monkeypatch, named, has_bfloat16, expected):
-    monkeypatch.setattr("d2ext.engine.step.multiplies_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr("d2road.engine.train_step.multiplies_bfloat16", lambda: has_bfloat16)
     trainer = trainer_for(data, tmp_path, *short(2), "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", named)
     seen = []
     trainer.bare_model.head.register_forward_hook(lambda module, args, out: seen.append(out.dtype))

@@ -7,7 +7,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from d2ext.evaluation.bootstrap import match_tables, mean_ap, paired_bootstrap
+from d2road.evaluation.bootstrap import match_tables, mean_ap, paired_bootstrap
 
 
 def make_data(seed, images=12, noise=4.0):

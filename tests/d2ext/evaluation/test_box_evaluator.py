@@ -16,10 +16,10 @@ from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from d2ext.data import register_by_name
-from d2ext.data.catalog import register_lazily
-from d2ext.data.coco import register_coco
-from d2ext.evaluation import BoxEvaluator, build_evaluator
+from d2road.data import register_by_name
+from d2road.data.catalog import register_lazily
+from d2road.data.datasets.coco import register_coco
+from d2road.evaluation import BoxEvaluator, build_evaluator
 
 
 def _noisy_predictions(records: list[dict], num_classes: int, seed: int = 0) -> list[dict]:

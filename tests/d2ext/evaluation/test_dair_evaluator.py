@@ -6,10 +6,10 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from d2ext.data.catalog import register_objects
-from d2ext.data.dair import CLASSES
-from d2ext.evaluation.dair import DairEvaluator, build_dair_evaluator
-from d2ext.structures import Boxes3D, Camera
+from d2road.data.catalog import register_objects
+from d2road.data.datasets.dair import CLASSES
+from d2road.evaluation.dair import DairEvaluator, build_dair_evaluator
+from d2road.structures import Boxes3D, Camera
 
 P = [[2000.0, 0, 960, 0], [0, 2000, 540, 0], [0, 0, 1, 0]]
 GROUND = [0.02, -0.98, -0.2, 6.0]

@@ -3,11 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from d2ext.data.dair import TYPES
-from d2ext.evaluation.dair_protocol import MIN_OVERLAPS, evaluate_dair, range_name
-from d2ext.evaluation.kitti_objects import Objects
-from d2ext.evaluation.kitti_protocol import evaluate_kitti
-from d2ext.structures.camera import Camera
+from d2road.data.datasets.dair import TYPES
+from d2road.evaluation.dair_protocol import MIN_OVERLAPS, evaluate_dair, range_name
+from d2road.evaluation.kitti_objects import Objects
+from d2road.evaluation.kitti_protocol import evaluate_kitti
+from d2road.structures.camera import Camera
 
 CAMERA = Camera(np.array([[2000.0, 0, 960], [0, 2000, 540], [0, 0, 1]]), np.array([0.02, -1.0, -0.2, 6.0]))
 FRAMES = 12

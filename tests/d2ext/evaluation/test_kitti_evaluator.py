@@ -13,13 +13,13 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from PIL import Image
 
-from d2ext.data import register_by_name
-from d2ext.data.catalog import register_lazily
-from d2ext.evaluation import EVALUATOR_REGISTRY, KittiEvaluator
-from d2ext.evaluation.kitti_objects import read_predictions_folder
-from d2ext.structures import Boxes3D
+from d2road.cli.eval_kitti import main as eval_kitti
+from d2road.data import register_by_name
+from d2road.data.catalog import register_lazily
+from d2road.evaluation import EVALUATOR_REGISTRY, KittiEvaluator
+from d2road.evaluation.kitti_objects import read_predictions_folder
+from d2road.structures import Boxes3D
 from tools.benchmarks.kitti_eval import write_frames
-from tools.eval_kitti import main as eval_kitti
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 SIZE = (1242, 375)

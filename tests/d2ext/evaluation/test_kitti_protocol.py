@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2ext.evaluation.kitti_ap import ABSENT, COUNTED, IGNORED, Pairs, precision_curve, recall_thresholds
-from d2ext.evaluation.kitti_objects import Objects, parse_objects, read_labels_folder, read_predictions_folder
-from d2ext.evaluation.kitti_protocol import CLASSES, evaluate_kitti
+from d2road.evaluation.kitti_ap import ABSENT, COUNTED, IGNORED, Pairs, precision_curve, recall_thresholds
+from d2road.evaluation.kitti_objects import Objects, parse_objects, read_labels_folder, read_predictions_folder
+from d2road.evaluation.kitti_protocol import CLASSES, evaluate_kitti
 from tools.benchmarks.kitti_eval import make_frame
 from tools.benchmarks.plain_kitti_ap import evaluate_plain
 

@@ -8,11 +8,11 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from d2ext.data import register_lazily
-from d2ext.evaluation import build_evaluator
-from d2ext.evaluation.omni3d import evaluate_omni3d
-from d2ext.structures import Boxes3D
-from d2ext.structures.boxes3d import box_corners
+from d2road.data import register_lazily
+from d2road.evaluation import build_evaluator
+from d2road.evaluation.omni3d import evaluate_omni3d
+from d2road.structures import Boxes3D
+from d2road.structures.boxes3d import box_corners
 
 CLASSES = ["car", "bus"]
 

@@ -7,9 +7,9 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 from scipy.spatial.transform import Rotation
 
-from d2ext.evaluation.oriented_iou import aligned_oriented_iou, pairwise_oriented_iou
-from d2ext.structures import pairwise_iou_3d
-from d2ext.structures.boxes3d import box_corners
+from d2road.evaluation.oriented_iou import aligned_oriented_iou, pairwise_oriented_iou
+from d2road.structures import pairwise_iou_3d
+from d2road.structures.boxes3d import box_corners
 
 
 def _corners(location, hwl, rotation=None) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2ext.evaluation import write_results
+from d2road.evaluation import write_results
 
 
 def test_round_trip_with_null_for_what_cannot_be_computed(tmp_path):

@@ -11,16 +11,16 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, Instances
 
-from d2ext.data import register_by_name
-from d2ext.data.calibration import read_camera
-from d2ext.evaluation import EVALUATOR_REGISTRY
-from d2ext.evaluation.bootstrap import KITTI_RECALL_POINTS, average_precision, paired_bootstrap
-from d2ext.evaluation.kitti_objects import Objects, parse_objects
-from d2ext.evaluation.kitti_overlaps import box_pairs
-from d2ext.evaluation.kitti_protocol import evaluate_kitti
-from d2ext.evaluation.roadside import class_flags, evaluate_roadside, match_tables, matched_errors
-from d2ext.evaluation.roadside_evaluator import read_matches
-from d2ext.structures import Boxes3D
+from d2road.data import register_by_name
+from d2road.data.calibration import read_camera
+from d2road.evaluation import EVALUATOR_REGISTRY
+from d2road.evaluation.bootstrap import KITTI_RECALL_POINTS, average_precision, paired_bootstrap
+from d2road.evaluation.kitti_objects import Objects, parse_objects
+from d2road.evaluation.kitti_overlaps import box_pairs
+from d2road.evaluation.kitti_protocol import evaluate_kitti
+from d2road.evaluation.roadside import class_flags, evaluate_roadside, match_tables, matched_errors
+from d2road.evaluation.roadside_evaluator import read_matches
+from d2road.structures import Boxes3D
 from tools.benchmarks.kitti_eval import make_frame
 
 

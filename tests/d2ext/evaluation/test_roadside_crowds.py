@@ -1,4 +1,4 @@
-"""Roadside data with crowds: the evaluator judges them as tools/eval_rope.py does the same rows in label files."""
+"""Roadside data with crowds: the evaluator judges them as d2road/cli/eval_rope.py does the same rows in label files."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from d2ext.data.catalog import register_objects
-from d2ext.data.rope3d import CLASSES
-from d2ext.evaluation.roadside_evaluator import RoadsideEvaluator
-from d2ext.structures import Boxes3D, Camera
-from tools.eval_rope import main as eval_rope
+from d2road.cli.eval_rope import main as eval_rope
+from d2road.data.catalog import register_objects
+from d2road.data.datasets.rope3d import CLASSES
+from d2road.evaluation.roadside_evaluator import RoadsideEvaluator
+from d2road.structures import Boxes3D, Camera
 
 P = [[2000.0, 0, 960, 0], [0, 2000, 540, 0], [0, 0, 1, 0]]
 GROUND = [0.02, -0.98, -0.2, 6.0]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2ext.evaluation.rope_files import read_rope_folders
-from d2ext.evaluation.rope_roi import RoiMasks, inside_roi
+from d2road.evaluation.rope_files import read_rope_folders
+from d2road.evaluation.rope_roi import RoiMasks, inside_roi
 
 ROW = "car 0 0 0.1 100 300 200 360 1.5 1.8 4.4 2 3 30 0.2"
 CALIB = "P2: 2000.5 0 960 0 0 2050 540 0 0 0 1 0\n"

@@ -5,14 +5,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from d2ext.data.rope3d import TYPES
-from d2ext.evaluation.ground_frame import ground_rotations, to_ground_frame
-from d2ext.evaluation.kitti_objects import Objects
-from d2ext.evaluation.kitti_protocol import evaluate_kitti
-from d2ext.evaluation.rope_files import read_rope_folders
-from d2ext.evaluation.rope_score import CLASSES, evaluate_rope, moderate_ap, rope_score, rope_similarities
-from d2ext.structures import Boxes3D
-from d2ext.structures.camera import Camera
+from d2road.data.datasets.rope3d import TYPES
+from d2road.evaluation.ground_frame import ground_rotations, to_ground_frame
+from d2road.evaluation.kitti_objects import Objects
+from d2road.evaluation.kitti_protocol import evaluate_kitti
+from d2road.evaluation.rope_files import read_rope_folders
+from d2road.evaluation.rope_score import CLASSES, evaluate_rope, moderate_ap, rope_score, rope_similarities
+from d2road.structures import Boxes3D
+from d2road.structures.camera import Camera
 
 PITCH, ROLL = 0.2, 0.03
 CAMERA = Camera(np.array([[2000.0, 0, 960], [0, 2050, 540], [0, 0, 1]]), np.array([ROLL, -1.0, -PITCH, 6.0]))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2ext.layers.linear_attention import (
+from d2road.layers.linear_attention import (
     KINDS,
     AttentionBlock,
     TokenAttention,

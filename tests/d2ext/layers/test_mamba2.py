@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2ext.layers.mamba2 import BidirectionalMamba2, GatedRMSNorm, Mamba2
+from d2road.layers.mamba2 import BidirectionalMamba2, GatedRMSNorm, Mamba2
 
 SIZES = {"heads": 4, "head_dim": 3, "state_dim": 5, "groups": 2}
 

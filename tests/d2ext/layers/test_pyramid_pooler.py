@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d2ext.layers import PyramidPooler, multilevel_roi_align
+from d2road.layers import PyramidPooler, multilevel_roi_align
 
 STRIDES = (8, 16, 32)
 

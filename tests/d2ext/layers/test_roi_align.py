@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
 
-from d2ext.layers import assign_levels, multilevel_roi_align
+from d2road.layers import assign_levels, multilevel_roi_align
 
 
 def make_input(seed: int, dtype=torch.float64):

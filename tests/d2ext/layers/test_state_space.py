@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2ext.layers import ssd, ssd_reference
+from d2road.layers import ssd, ssd_reference
 
 
 def inputs(length=37, heads=4, dim=3, groups=2, size=5, batch=2, dtype=torch.float64, seed=0):

@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 
-from d2ext.layers import ssd, state_space_kernels
+from d2road.layers import ssd, state_space_kernels
 
 INSTALLED = importlib.util.find_spec("mamba_ssm") is not None
 
@@ -35,7 +35,7 @@ for name, module in list(sys.modules.items()):
             if isinstance(tuner, Autotuner):
                 tuner.configs = tuner.configs[:1]  # nothing to measure here
 
-from d2ext.layers import ssd, ssd_reference
+from d2road.layers import ssd, ssd_reference
 
 generator = torch.Generator().manual_seed(0)
 normal = lambda *shape: torch.randn(*shape, generator=generator)

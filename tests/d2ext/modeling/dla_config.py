@@ -2,7 +2,7 @@
 
 from detectron2.config import get_cfg
 
-from d2ext.config.defaults import add_common_config
+from d2road.config.defaults import add_common_config
 
 NARROW = (4, 4, 8, 8, 8, 16)
 

@@ -7,7 +7,7 @@ from detectron2.modeling import build_backbone
 from dla_config import NARROW, dla_config
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from d2ext.modeling import DLA34, fuse_for_inference
+from d2road.modeling import DLA34, fuse_for_inference
 
 STRIDES = ("s2", "s4", "s8", "s16", "s32")
 

@@ -7,8 +7,8 @@ from detectron2.modeling import build_backbone
 from dla_config import NARROW, dla_config
 from torch import nn
 
-from d2ext.layers.deform_conv import ModulatedDeformConv
-from d2ext.modeling.dla_neck import AggregationPyramid, IterativeAggregation, conv_block
+from d2road.layers.deform_conv import ModulatedDeformConv
+from d2road.modeling.backbone.dla_neck import AggregationPyramid, IterativeAggregation, conv_block
 
 
 def maps(channels=(4, 8, 16), height=20, width=12):

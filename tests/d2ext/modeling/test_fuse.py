@@ -11,9 +11,9 @@ from detectron2.modeling import build_model
 from timm.layers import StdConv2d
 from torch import nn
 
-from d2ext.config import make_cfg
-from d2ext.engine import Predictor
-from d2ext.modeling import fuse_for_inference
+from d2road.config import make_cfg
+from d2road.engine import Predictor
+from d2road.modeling import fuse_for_inference
 
 SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.TIMM.WEIGHTS", "", "MODEL.DiffusionDet.NUM_CLASSES", "7",
          "MODEL.DiffusionDet.NUM_PROPOSALS", "10", "MODEL.DiffusionDet.NUM_HEADS", "1"]  # fmt: skip

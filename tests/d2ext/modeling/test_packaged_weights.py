@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from d2ext.modeling import packaged_weights
-from d2ext.modeling.packaged_weights import PACKAGED, build_packaged_classifier, load_packaged_weights
-from d2ext.modeling.timm_backbone import TimmBackbone
+from d2road.modeling.backbone import packaged_weights
+from d2road.modeling.backbone.packaged_weights import PACKAGED, build_packaged_classifier, load_packaged_weights
+from d2road.modeling.backbone.timm_backbone import TimmBackbone
 
 NAME = "tf_efficientnet_lite0"
 # ImageNet class numbers that a person would accept for scikit-learn's two pictures: china.jpg shows a Chinese palace,

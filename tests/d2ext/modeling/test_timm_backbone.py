@@ -10,9 +10,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import d2ext.modeling
-from d2ext.config.defaults import add_common_config
-from d2ext.modeling.timm_backbone import TimmBackbone
+import d2road.modeling
+from d2road.config.defaults import add_common_config
+from d2road.modeling.backbone.timm_backbone import TimmBackbone
 
 LITE = "tf_efficientnet_lite0"
 
@@ -62,7 +62,7 @@ def test_odd_sizes_run_without_a_pyramid():
 @torch.no_grad()
 def test_one_channel_images():
     cfg = config("build_timm_backbone")
-    backbone = d2ext.modeling.build_timm_backbone(cfg, ShapeSpec(channels=1))
+    backbone = d2road.modeling.build_timm_backbone(cfg, ShapeSpec(channels=1))
     assert backbone(torch.rand(1, 1, 64, 64))["s32"].shape == (1, 512, 2, 2)
 
 

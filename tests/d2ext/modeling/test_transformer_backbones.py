@@ -10,10 +10,10 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 from torch import nn
 
-import d2ext.modeling  # noqa: F401
-from d2ext.checkpoint import Checkpointer
-from d2ext.config.defaults import add_common_config
-from d2ext.modeling import swin, vit
+import d2road.modeling  # noqa: F401
+from d2road.checkpoint import Checkpointer
+from d2road.config.defaults import add_common_config
+from d2road.modeling.backbone import swin, vit
 
 TINY_SWIN = swin.SwinSize(24, (2, 2, 2, 2), (1, 2, 2, 2), 0.1)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from roadside_world import make_world, roadside_camera
 
-from d2ext.structures import Camera
-from d2ext.structures.cameras import Cameras, Grounds, Scene, ground_parameters
+from d2road.structures import Camera
+from d2road.structures.cameras import Cameras, Grounds, Scene, ground_parameters
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2ext.structures import Camera
-from d2ext.structures.headings import azimuth, decode_heading, encode_heading
+from d2road.structures import Camera
+from d2road.structures.headings import azimuth, decode_heading, encode_heading
 
 
 def test_heading_round_trip():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import MultiPoint, Polygon
 
-from d2ext.structures import (
+from d2road.structures import (
     Boxes3D,
     aligned_giou_3d,
     aligned_giou_bev,

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from d2ext.data.calibration import read_camera
-from d2ext.data.frames import read_labels
-from d2ext.data.kitti import TYPES, load_kitti
-from d2ext.data.rope3d import load_rope3d
-from d2ext.structures import Boxes3D
-from d2ext.structures.kitti_rows import format_kitti_row, stack_rows
+from d2road.data.calibration import read_camera
+from d2road.data.datasets.kitti import TYPES, load_kitti
+from d2road.data.datasets.rope3d import load_rope3d
+from d2road.data.frames import read_labels
+from d2road.structures import Boxes3D
+from d2road.structures.kitti_rows import format_kitti_row, stack_rows
 
 
 def _sample(folder, load):

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from d2ext.utils.io import atomic_write, write_json
-from d2ext.utils.progress import format_progress, track
+from d2road.utils.io import atomic_write, write_json
+from d2road.utils.progress import format_progress, track
 
 
 def test_the_old_file_survives_a_failure(tmp_path):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from d2ext.utils.jobs import run_jobs
+from d2road.utils.parallel import run_jobs
 
 
 def square(x: int) -> tuple[int, int]:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2ext.data.checks import read_image_checked
-from d2ext.utils.picture import read_picture, write_picture
+from d2road.data.checks import read_image_checked
+from d2road.utils.image_io import read_picture, write_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from d2ext.data.loader import SeededMap
-from d2ext.utils.program import DEBUG, UserError, is_user_error, program
+from d2road.data.build import SeededMap
+from d2road.utils.errors import DEBUG, UserError, is_user_error, program
 
 
 def in_words(kind: type[Exception] = ValueError, words: str = "size is 3, expected 2"):
     """A function of this project that refuses something."""
-    module = types.ModuleType("d2ext.made_up")
+    module = types.ModuleType("d2road.made_up")
     exec("def refuse(error):\n    raise error", module.__dict__)
     return lambda: module.refuse(kind(words))
 

@@ -3,7 +3,7 @@
 import pytest
 from fvcore.common.registry import Registry as Original
 
-from d2ext.utils.registry import Registry, nearest
+from d2road.utils.registry import Registry, nearest
 
 
 def _make(module: str = "m"):

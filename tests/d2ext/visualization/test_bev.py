@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from d2ext.structures.boxes3d import box_corners
-from d2ext.structures.camera import Camera
-from d2ext.visualization import BevView, class_color, draw_bev, fit_view
-from d2ext.visualization.bev import BACKGROUND, RING, SEEN, seen_ground
+from d2road.structures.boxes3d import box_corners
+from d2road.structures.camera import Camera
+from d2road.visualization import BevView, class_color, draw_bev, fit_view
+from d2road.visualization.bev import BACKGROUND, RING, SEEN, seen_ground
 
 SIZE = (1000, 600)
 LEVEL = Camera(np.array([[900.0, 0, 500], [0, 880, 300], [0, 0, 1]]))

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from d2ext.structures.boxes3d import box_corners
-from d2ext.structures.camera import Camera
-from d2ext.visualization import class_color, draw_boxes3d
+from d2road.structures.boxes3d import box_corners
+from d2road.structures.camera import Camera
+from d2road.visualization import class_color, draw_boxes3d
 
 GREY = 90
 # Whole metres at 10 m depth fall on pixel centres.

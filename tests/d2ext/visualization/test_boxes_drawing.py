@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from d2ext.visualization import class_color, contact_sheet, draw_instances
+from d2road.visualization import class_color, contact_sheet, draw_instances
 
 GREY = 90
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from d2ext.visualization import draw_heatmap, draw_mask_outline
+from d2road.visualization import draw_heatmap, draw_mask_outline
 
 SIZE = 120, 160
 

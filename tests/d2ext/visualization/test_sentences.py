@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from d2ext.visualization import draw_sentence
-from d2ext.visualization.sentences import PAPER, SHADE
+from d2road.visualization import draw_sentence
+from d2road.visualization.sentences import PAPER, SHADE
 
 
 def test_words_are_shaded_by_their_numbers():

@@ -1,0 +1,251 @@
+"""Checkpoints that survive a kill at any moment, and reading them back.
+
+A file gets its name only once it is complete, `last_checkpoint` names it after that, and only then old ones go. On
+resuming, a file that is damaged all the same (a full disk, a copy cut short) is found out by its checksums, and the
+one before it is taken.
+"""
+
+import logging
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
+
+from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.utils.io import atomic_write
+
+logger = logging.getLogger(__name__)
+
+PERIODIC = re.compile(r"model_\d{7}\.pth")
+RESUMABLE = re.compile(r"model_(\d{7}|final)\.pth")
+
+
+class Checkpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with atomic files, `weights_only` reading and recovery.
+
+    Args:
+        model: module whose state is saved and loaded; a DistributedDataParallel is unwrapped.
+        save_dir: folder of the checkpoints; "" saves nothing.
+        keep: number of periodic checkpoints (model_0000999.pth) to keep; two at least, so that a damaged newest one
+            has a predecessor.
+        checkpointables: objects with `state_dict` and `load_state_dict`, saved under their keyword. `state_dict` is
+            called in every process (it may gather from all), so `save` must be too; only the first one writes.
+    """
+
+    def __init__(self, model: torch.nn.Module, save_dir: str = "", *, keep: int = 3, **checkpointables: Any):
+        super().__init__(model, save_dir, **checkpointables)
+        self.keep = max(keep, 2)
+        self._swept = False
+
+    # --- writing ---
+
+    def save(self, name: str, *, tag: bool = True, **extra: Any) -> None:
+        """Write the model and all checkpointables to `save_dir/name.pth`. Call it in every process.
+
+        Args:
+            tag: make it the one that `--resume` continues from.
+            extra: further tensors and plain values to store.
+        """
+        if not self.save_dir:
+            return
+        data = {"model": self.model.state_dict()}
+        data.update((key, thing.state_dict()) for key, thing in self.checkpointables.items())
+        data.update(extra)
+        if not self.save_to_disk:
+            return
+        self.write(name, data)
+        if tag:
+            self.tag_last_checkpoint(f"{name}.pth")
+            self._delete_old()
+
+    def write(self, name: str, data: dict[str, Any]) -> None:
+        """Write `data` (tensors and plain values) to `save_dir/name.pth`, atomically, in the first process only."""
+        if not (self.save_dir and self.save_to_disk):
+            return
+        folder = Path(self.save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            # Half files of a run that was killed while it wrote.
+            for leftover in folder.glob(".*.pth.*.tmp"):
+                leftover.unlink(missing_ok=True)
+            self._swept = True
+        logger.info("Saving checkpoint to %s", folder / f"{name}.pth")
+        with atomic_write(folder / f"{name}.pth") as file:
+            torch.save(data, file)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the checkpoint to continue from, in `last_checkpoint`."""
+        with atomic_write(Path(self.save_dir) / "last_checkpoint", "w") as file:
+            file.write(last_filename_basename)
+
+    def _delete_old(self) -> None:
+        periodic = [path for path in self.resumable_files() if PERIODIC.fullmatch(path.name)]
+        for path in periodic[self.keep :]:
+            path.unlink(missing_ok=True)
+
+    # --- reading ---
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return bool(self.save_dir) and bool(self.resumable_files())
+
+    def resumable_files(self) -> list[Path]:
+        """Checkpoints to continue from, the tagged one first, then from the newest to the oldest."""
+        folder = Path(self.save_dir)
+        if not folder.is_dir():
+            return []
+        files = [path for path in folder.iterdir() if RESUMABLE.fullmatch(path.name)]
+        files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        tag = folder / "last_checkpoint"
+        tagged = folder / Path(tag.read_text().strip()).name if tag.is_file() else None
+        if tagged is not None and tagged.is_file():
+            files = [tagged] + [path for path in files if path != tagged]
+        return files
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Continue from the last intact checkpoint in `save_dir`; without one (or `resume`) load weights from `path`.
+
+        Returns:
+            What the file holds beside the model and the checkpointables.
+        Raises:
+            RuntimeError: there are checkpoints but all are damaged.
+            ValueError: the checkpoint belongs to another model.
+        """
+        if resume:
+            last = self.last_intact()
+            if last is not None:
+                return self.load(str(last), require="all")
+            logger.info("No checkpoint in %s to resume from: this is a new training", self.save_dir)
+        return self.load(path, checkpointables=[])
+
+    def last_intact(self) -> Path | None:
+        """The newest undamaged checkpoint to continue from, the same in all processes; None if there is none at all.
+
+        Raises:
+            RuntimeError: there are checkpoints but all are damaged.
+        """
+        found: Path | str | None = None
+        if comm.is_main_process():
+            broken = []
+            for path in self.resumable_files():
+                damage = find_damage(path)
+                if damage is None:
+                    found = path
+                    break
+                logger.warning("Checkpoint %s is damaged (%s); trying the one before it", path, damage)
+                broken.append(path.name)
+            if found is None and broken:
+                found = (
+                    f"no checkpoint in {self.save_dir} can be read: {', '.join(broken)} are damaged. Remove them and "
+                    "start anew without --resume, or copy an intact one there"
+                )
+        found = comm.all_gather(found)[0]
+        if isinstance(found, str):
+            raise RuntimeError(found)
+        return found
+
+    def load(
+        self, path: str, checkpointables: list[str] | None = None, *, require: str = "", use_ema: bool = False
+    ) -> dict[str, Any]:
+        """Load a file into the model, and its other parts into the checkpointables.
+
+        Args:
+            path: a file, or an address that Detectron2 knows; "" loads nothing. `?matching_heuristics=True` behind it
+                matches names as Detectron2 does for foreign backbones.
+            checkpointables: names of those to load; None for all that the file has.
+            require: "all" - every weight of the model must be in the file and of its shape; "shapes" - those that are
+                in the file must be of its shape; "" - weights of other shapes are left out with a warning.
+            use_ema: take the averaged weights where the file has them.
+        Returns:
+            What the file holds beside these.
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is damaged, holds objects other than data, or does not fit the model.
+        """
+        if not path:
+            logger.info("No weights file is given: the model starts as it was initialised")
+            return {}
+        logger.info("Loading from %s", path)
+        checkpoint = self._load_file(path)
+        if use_ema and "ema" in checkpoint:
+            checkpoint["model"] = averaged_weights(checkpoint)
+        num_given = len(checkpoint["model"])
+        incompatible = self._load_model(checkpoint)
+        self._check_fit(path, incompatible, num_given, require)
+        self._log_incompatible_keys(incompatible)
+        for key in self.checkpointables if checkpointables is None else checkpointables:
+            if key in checkpoint:
+                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+        return checkpoint
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        filename, _, query = str(filename).partition("?")
+        options = parse_qs(query)
+        heuristics = options.pop("matching_heuristics", ["False"]) == ["True"]
+        if options:
+            raise ValueError(f"{filename}: unknown option {sorted(options)} behind '?', expected matching_heuristics")
+        loaded = load_weights_file(filename)
+        if "model" not in loaded:
+            loaded = {"model": dict(unwrap_state_dict(loaded))}
+        if heuristics:
+            loaded["matching_heuristics"] = True
+        return loaded
+
+    def _check_fit(self, path: str, incompatible: Any, num_given: int, require: str) -> None:
+        names = set(self.model.state_dict())
+        absent = {key for key in incompatible.missing_keys if key in names}
+        if names and absent == names:
+            raise ValueError(
+                f"{path}: none of its {num_given} weights has a name that the model knows (the model's first is "
+                f"'{next(iter(self.model.state_dict()))}'): it belongs to another model"
+            )
+        wrong = [f"{key}: {given} in the file, {own} in the model" for key, given, own in incompatible.incorrect_shapes]
+        missing = sorted(absent - {key for key, *_ in incompatible.incorrect_shapes}) if require == "all" else []
+        if require and (wrong or missing):
+            lines = wrong + [f"{key}: not in the file" for key in missing]
+            more = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
+            raise ValueError(
+                f"{path} does not fit the model; use the config that it was trained with (the number of classes is "
+                "what differs most often):\n  " + "\n  ".join(lines[:10]) + more
+            )
+
+
+def find_damage(path: Path) -> str | None:
+    """What is wrong with a file of `torch.save`, or None if it is complete and its checksums are right."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None if bad is None else f"wrong checksum of {bad}"
+
+
+def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The model's weights in a training checkpoint, with their moving averages in place of those that have one."""
+    return {**checkpoint["model"], **checkpoint.get("ema", {}).get("weights", {})}
+
+
+def export_inference_weights(source: str | Path, destination: str | Path, half: bool = False) -> None:
+    """Write the weights to predict with, and nothing else: averages where the checkpoint has them.
+
+    The result is loaded by Detectron2's own DefaultPredictor, and is a third of a training checkpoint or less.
+
+    Args:
+        source: a checkpoint of this project or any other weights file that can be read.
+        destination: the `.pth` to write; its folder must exist.
+        half: store 32-bit numbers in 16 bits; they become 32-bit again when loaded.
+    Raises:
+        FileNotFoundError, ValueError: as `load_weights_file`.
+    """
+    loaded = load_weights_file(source)
+    weights = averaged_weights(loaded) if "model" in loaded else unwrap_state_dict(loaded)
+    weights = {name: torch.as_tensor(value) for name, value in weights.items()}
+    if half:
+        weights = {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
+    with atomic_write(destination) as file:
+        torch.save({"model": weights}, file)

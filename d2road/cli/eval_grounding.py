@@ -1,0 +1,140 @@
+"""3D grounding scored from two files: the data with its sentences, and the answers. No model is needed.
+
+    python d2road/cli/eval_grounding.py --gt FILE --pred FILE [--score-threshold T] [--subsets IDFILE] [--json FILE]
+
+--gt is of the schema of docs/grounding_data.md, --pred holds
+
+    {"score_threshold": T,
+     "predictions": [{"expression_id": ..., "boxes": [[x, y, z, h, w, l, ry], ...], "scores": [...]}, ...]}
+
+A sentence without an entry counts as answered by nothing, and is reported. --score-threshold goes before the file's;
+--choose-threshold takes the one of the best mean F1@0.25, which is for validation data alone. --subsets is
+Mono3DRefer's test_instanceID_split.json; without it the subsets go by rule (mono3dvg/subsets.py). Writes percentages,
+null where there is nothing to measure:
+
+    {"acc": {"rotated": {"overall": {"0.25": ..., "0.5": ..., "miou": ...}, "unique": ..., ...}, "mono3dvg": {...}},
+     "mean_f1": {"0.25": {"overall": ..., "zt_w_d": ..., "zt_wo_d": ..., "st_w_d": ..., "st_wo_d": ..., "mt": ...},
+                 "0.5": {...}},
+     "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
+     "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {...}, ...}}
+
+and further exact, by_category, by_tag, score_threshold, counts (mono3dvg/protocol.py says what they are).
+The exit code is 0, or 2 for input that cannot be evaluated.
+"""
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from d2road.evaluation.results import write_results
+from d2road.utils.errors import program
+from mono3dvg.predictions import Predictions, read_predictions
+from mono3dvg.protocol import choose_threshold, evaluate
+from mono3dvg.schema import GroundingData, read_grounding
+from mono3dvg.subsets import read_subsets
+
+logger = logging.getLogger("d2road.eval_grounding")
+SHOWN = 5  # of the sentences without an answer
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, evaluate, print and write."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    args = parser().parse_args(argv)
+    data = read_grounding(args.gt)
+    predictions = read_predictions(args.pred, data.expressions)
+    report_missing(data, predictions)
+    threshold = threshold_of(args, data, predictions)
+    results = evaluate(data, predictions.answers, threshold, read_subsets(args.subsets) if args.subsets else None)
+    print(format_table(results))
+    if args.json:
+        write_results(args.json, results)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--gt", type=Path, required=True, metavar="FILE", help="grounding data")
+    p.add_argument("--pred", type=Path, required=True, metavar="FILE", help="answers")
+    threshold = p.add_mutually_exclusive_group()
+    threshold.add_argument("--score-threshold", type=float, metavar="T", help="boxes from this score on are the answer")
+    threshold.add_argument(
+        "--choose-threshold", action="store_true", help="take the threshold of the best mean F1@0.25 on this data"
+    )
+    p.add_argument("--subsets", type=Path, metavar="IDFILE", help="instance ids of the subsets")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
+    return p
+
+
+def report_missing(data: GroundingData, predictions: Predictions) -> None:
+    """Say which sentences have no answer."""
+    missing = [key for key in data.expressions if key not in predictions.answers]
+    if missing:
+        listed = ", ".join(map(repr, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
+        logger.warning(
+            "%d of %d expressions have no prediction and count as answered by nothing: %s",
+            len(missing),
+            len(data.expressions),
+            listed,
+        )
+
+
+def threshold_of(args: argparse.Namespace, data: GroundingData, predictions: Predictions) -> float:
+    """The score threshold to use.
+
+    Raises:
+        ValueError: none is given, or it is not finite.
+    """
+    if args.choose_threshold:
+        threshold, f1 = choose_threshold(data, predictions.answers)
+        logger.info("score threshold %g chosen on this data: mean F1@0.25 is %.2f", threshold, f1)
+        return threshold
+    threshold = predictions.score_threshold if args.score_threshold is None else args.score_threshold
+    if threshold is None:
+        raise ValueError(f"{args.pred} has no score_threshold: give one by --score-threshold")
+    if not math.isfinite(threshold):
+        raise ValueError(f"--score-threshold is {threshold}, expected a finite number")
+    return threshold
+
+
+def format_table(results: dict) -> str:
+    """Results as lines of text."""
+    counts = results["counts"]
+    lines = [
+        f"{counts['expressions']} expressions: {counts['single']} single, {counts['multi']} multi, {counts['zero']} "
+        f"zero; {counts['boxes']} boxes from score {results['score_threshold']:g} on, {counts['targets']} targets",
+        "",
+        f"{'top-1':<12}" + "".join(f"{head:>18}" for head in ("rotated", "mono3dvg")),
+        f"{'':<12}" + f"{'@0.25  @0.5   mIoU':>18}" * 2,
+    ]
+    for name in results["acc"]["rotated"]:
+        rows = [results["acc"][mode][name] for mode in ("rotated", "mono3dvg")]
+        lines.append(
+            f"{name:<12}" + "".join("".join(_cell(row[k], 7) for k in ("0.25", "0.5", "miou")) for row in rows)
+        )
+    lines += ["", f"{'mean F1':<12}" + "".join(f"{group:>9}" for group in results["mean_f1"]["0.25"])]
+    for overlap, row in results["mean_f1"].items():
+        lines.append(f"@{overlap:<11}" + "".join(_cell(value, 9) for value in row.values()))
+    lines += ["", f"{'micro':<12}" + "".join(f"{head:>10}" for head in ("precision", "recall", "f1"))]
+    for overlap, row in results["micro"].items():
+        lines.append(f"@{overlap:<11}" + "".join(_cell(value, 10) for value in row.values()))
+    lines += ["", f"N-acc {_cell(results['n_acc'], 0)}   T-acc {_cell(results['t_acc'], 0)}"]
+    for title in ("recall_by_distance", "by_category", "by_tag"):
+        lines += ["", f"{title.replace('_', ' '):<28}{'@0.25':>8}{'@0.5':>8}"]
+        for name, row in results[title].items():
+            count = row.get("targets", row.get("expressions"))
+            lines.append(f"{name:<28}{_cell(row['0.25'], 8)}{_cell(row['0.5'], 8)}{count:>8}")
+    return "\n".join(lines)
+
+
+def _cell(value: float, width: int) -> str:
+    return f"{'-':>{width}}" if math.isnan(value) else f"{value:>{width}.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

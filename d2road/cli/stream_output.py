@@ -1,0 +1,86 @@
+"""What d2road/cli/score_stream.py prints and writes: lines of alarms, their pictures, the scores of all windows."""
+
+import io
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from d2road.utils.io import atomic_write
+from efficientad.alarms import WINDOW_COLUMNS, Alarm
+from efficientad.stream import Finding
+from efficientad.trajectories.render import TimeSpaceRenderer
+from efficientad.trajectories.view import draw_view, save_view
+from efficientad.trajectories.windows import WindowGrid
+
+
+def clock(t: float) -> str:
+    """Seconds as hh:mm:ss.s, days and more as hours."""
+    tenths = round(t * 10)
+    sign, tenths = ("-", -tenths) if tenths < 0 else ("", tenths)
+    return f"{sign}{tenths // 36000:02d}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
+
+
+def alarm_line(finding: Finding, renderer: TimeSpaceRenderer, threshold: float, picture: Path | None) -> str:
+    """What is said when an alarm begins: when and where the map is highest."""
+    window, (t, s) = finding.window, finding.place(renderer)
+    return (
+        f"ALARM  t {clock(t)}  s {s:.0f} m  score {finding.score:.3g} (threshold {threshold:.3g})  window "
+        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m" + (f"  {picture}" if picture else "")
+    )
+
+
+def over_line(alarm: Alarm) -> str:
+    """What is said when no window to come can belong to an alarm."""
+    return (
+        f"OVER   {clock(alarm.start)}-{clock(alarm.end)}, {alarm.s_low:g}-{alarm.s_high:g} m  {alarm.windows} "
+        f"window(s), highest score {alarm.peak:.3g} at {clock(alarm.peak_t0)}"
+    )
+
+
+def write_alarm_picture(path: Path, finding: Finding, grid: WindowGrid, threshold: float) -> None:
+    """The window with axes, its map over it, and a line around what is above the threshold."""
+    window = finding.window
+    title = f"{window.recording}: score {finding.score:.3g}, threshold {threshold:.3g}"
+    figure = draw_view(
+        window.picture, grid.renderer, window.t0, window.s0, grid.lanes, finding.heat, threshold, title=title
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_view(figure, path)
+
+
+class ScoreFile:
+    """A CSV file of the scores of windows that grows; what is kept of an earlier run ends where its state does.
+
+    Args:
+        path: of the file; another run's is replaced unless this one goes on.
+        next_t0: s, of the first window to come; None begins anew.
+    """
+
+    COLUMNS = (*WINDOW_COLUMNS, "direction")
+
+    def __init__(self, path: Path, next_t0: float | None):
+        self.path, self.rows = path, []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = pd.DataFrame(columns=list(self.COLUMNS))
+        if next_t0 is not None and path.is_file():
+            kept = pd.read_csv(path, dtype={"recording": str})
+            kept = kept[kept["t0"] < next_t0 - 1e-6]
+        with atomic_write(path, "w") as file:
+            kept.to_csv(file, index=False, lineterminator="\n")
+
+    def add(self, row: tuple) -> None:
+        """A window's values of COLUMNS."""
+        self.rows.append(row)
+
+    def flush(self) -> None:
+        """Write what was added, to the disk."""
+        if not self.rows:
+            return
+        text = io.StringIO()
+        pd.DataFrame(self.rows, columns=list(self.COLUMNS)).to_csv(text, index=False, header=False, lineterminator="\n")
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(text.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows = []

@@ -1,0 +1,165 @@
+"""Merging YAML files and KEY VALUE pairs with all mistakes reported at once."""
+
+import ast
+import difflib
+import os
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+
+# A single data set may be written without the parentheses of a tuple.
+NAME_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
+# Environment variable: "1" lets YAML files run Python code, as Detectron2 does.
+UNSAFE_YAML = "D2ROAD_UNSAFE_YAML"
+
+
+def merge_file(cfg: CfgNode, path: str) -> None:
+    """Merge a YAML file, with its `_BASE_` files, into `cfg`.
+
+    Raises:
+        FileNotFoundError: it, or a base of it, is not there.
+        ValueError: not YAML, or it holds unknown keys or values of a wrong type; all of them are listed.
+    """
+    loaded = _load_yaml(path)
+    if loaded.get("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise ValueError(
+            f"{path}: VERSION is {loaded['VERSION']}, expected {cfg.VERSION}; Detectron2's changelog says which keys "
+            "were renamed in 2019"
+        )
+    raise_problems(merge_dict(cfg, loaded), path)
+
+
+def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
+    """Merge `[KEY, VALUE, KEY, VALUE, ...]` of a command line into `cfg`.
+
+    Raises:
+        ValueError: a value is missing, a key unknown or a type wrong; all mistakes are listed.
+    """
+    flags = [p for p in pairs[0::2] if isinstance(p, str) and p.startswith("--")]
+    if flags:
+        raise ValueError(f"{', '.join(flags)} after the first KEY VALUE pair: options come before all KEY VALUE pairs")
+    if len(pairs) % 2:
+        raise ValueError(
+            f"KEY VALUE pairs: got {len(pairs)} words, expected an even number; is a value missing, or one with "
+            f"spaces not quoted? Got: {' '.join(map(str, pairs))}"
+        )
+    problems = []
+    for key, value in zip(pairs[0::2], pairs[1::2]):
+        problems += _merge_path(cfg, key, value)
+    raise_problems(problems, "the command line")
+
+
+def merge_dict(cfg: CfgNode, loaded: dict, prefix: str = "") -> list[str]:
+    """Merge nested dicts into `cfg` and return what is wrong with them; `prefix` ends with a dot or is empty."""
+    problems, node = [], _node(cfg, prefix)
+    for key, value in loaded.items():
+        full_key = f"{prefix}{key}"
+        if isinstance(value, dict) and isinstance(node.get(key), CfgNode):
+            problems += merge_dict(cfg, value, full_key + ".")
+        elif key not in node and node.is_new_allowed():
+            node[key] = CfgNode(value) if isinstance(value, dict) else value
+        else:
+            problems += _merge_path(cfg, full_key, value)
+    return problems
+
+
+def raise_problems(problems: list[str], where: str) -> None:
+    """Raise one ValueError with a numbered list, if there are problems."""
+    problems = list(dict.fromkeys(problems))
+    if problems:
+        listed = "\n".join(f"  {i}. {text}" for i, text in enumerate(problems, 1))
+        raise ValueError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {where}:\n{listed}")
+
+
+def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    """Full names of all keys and nodes."""
+    keys = []
+    for key, value in cfg.items():
+        keys.append(prefix + key)
+        if isinstance(value, CfgNode):
+            keys += all_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def nearest_key(key: str, known: list[str]) -> str:
+    """The known full key that most looks like `key`, by its whole name and by its last part."""
+    lower, last = key.lower(), key.lower().rpartition(".")[2]
+
+    def likeness(candidate: str) -> float:
+        c = candidate.lower()
+        whole = difflib.SequenceMatcher(None, lower, c).ratio()
+        part = difflib.SequenceMatcher(None, last, c.rpartition(".")[2]).ratio()
+        return whole + part
+
+    return max(known, key=likeness)
+
+
+def _load_yaml(path: str) -> dict:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"config file {path} does not exist (looked from {os.getcwd()})")
+    try:
+        # A config is data; Detectron2's default would run Python code found in it. Only its RetinaNet files need that.
+        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=os.environ.get(UNSAFE_YAML) == "1")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: its _BASE_ file {error.filename} does not exist") from error
+    except yaml.constructor.ConstructorError as error:
+        raise ValueError(
+            f"{path}: it asks to run Python code, which is refused ({error.problem}). Write the value out, or, if you "
+            f"trust the file, set the environment variable {UNSAFE_YAML}=1"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    except (AssertionError, TypeError) as error:  # an empty file, or a base that has a value where this has a node
+        raise ValueError(f"{path} is no config file: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path} is no config file: it holds {type(loaded).__name__}, expected KEY: VALUE lines")
+    return loaded
+
+
+def _node(cfg: CfgNode, prefix: str) -> CfgNode:
+    for part in prefix.split(".")[:-1]:
+        cfg = cfg[part]
+    return cfg
+
+
+def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
+    """Set one key, by yacs's rules of decoding; what is wrong with it, if anything."""
+    if cfg.key_is_deprecated(key):
+        return []
+    if cfg.key_is_renamed(key):
+        try:
+            cfg.raise_key_rename_error(key)
+        except KeyError as error:
+            return [str(error.args[0])]
+    current: Any = cfg
+    for part in key.split("."):
+        if not isinstance(current, CfgNode) or part not in current:
+            return [f"{key} is not a key; the nearest is {nearest_key(key, all_keys(cfg))}"]
+        current = current[part]
+    if isinstance(current, CfgNode):
+        return [f"{key} is a group of keys ({', '.join(list(current)[:5])}, ...), got the value {value!r}"]
+    value = _decode(value)
+    if isinstance(current, float) and type(value) is int:
+        value = float(value)  # 1 for 1.0
+    if isinstance(value, str) and key in NAME_LISTS:
+        value = (value,)
+    try:
+        cfg.merge_from_list([key, value])
+    except (ValueError, AssertionError):
+        hint = "" if not isinstance(current, (tuple, list)) else ', such as "(a, b)" or "(a,)"'
+        return [
+            f"{key} is {value!r} ({type(value).__name__}), expected {type(current).__name__}{hint} "
+            f"as in its default {current!r}"
+        ]
+    return []
+
+
+def _decode(value: Any) -> Any:
+    """Text as yacs reads it: a Python literal where it is one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value

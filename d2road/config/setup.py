@@ -1,0 +1,101 @@
+"""From command line to config: one path for train_net and every tool."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import detectron2.engine
+from detectron2.config import CfgNode, get_cfg
+from detectron2.utils import comm
+
+from d2road.config.defaults import add_common_config, resolve_device
+from d2road.config.merge import merge_file, merge_pairs, raise_problems
+from d2road.config.projects import add_all_configs
+from d2road.config.validate import dataset_problems, find_problems
+
+Finalizer = Callable[[CfgNode], None]
+_FINALIZERS: dict[str, Finalizer] = {}
+
+
+def register_finalizer(meta_arch: str, fill: Finalizer) -> None:
+    """Let `fill(cfg)` derive values, in place, for configs of this META_ARCHITECTURE; the last one given counts.
+
+    It runs once, after all merging and with the data sets registered, before validation.
+    """
+    _FINALIZERS[meta_arch] = fill
+
+
+def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's parser: --config-file, --num-gpus, --num-machines, --eval-only, --resume, ..., KEY VALUE ..."""
+    return detectron2.engine.default_argument_parser(epilog)
+
+
+def make_cfg(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
+    """A config with the keys of Detectron2 and of every system, with a file and pairs merged.
+
+    Neither frozen nor validated. MODEL.DEVICE is what this machine has.
+
+    Args:
+        config_file: YAML, "" for none.
+        opts: KEY, VALUE, KEY, VALUE, ...
+    Raises:
+        FileNotFoundError, ValueError: see `merge_file` and `merge_pairs`.
+        ImportError: a system cannot be loaded.
+    """
+    cfg = get_cfg()
+    add_common_config(cfg)
+    add_all_configs(cfg)
+    if config_file:
+        merge_file(cfg, config_file)
+    merge_pairs(cfg, list(opts or ()))
+    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    return cfg
+
+
+def setup_cfg(args: argparse.Namespace) -> CfgNode:
+    """The frozen, complete, validated config of a command.
+
+    Args:
+        args: of `default_argument_parser` or with the same `config_file` and `opts`.
+    Raises:
+        FileNotFoundError, ValueError: all that is wrong with it; see `make_cfg` and `validate`.
+    """
+    with _console_log():
+        cfg = make_cfg(args.config_file, args.opts)
+        problems = dataset_problems(cfg)
+        if not problems:  # class counts come from the data
+            problems = finalize(cfg)
+        raise_problems(problems + find_problems(cfg), args.config_file or "the config")
+        cfg.freeze()
+    return cfg
+
+
+def finalize(cfg: CfgNode) -> list[str]:
+    """Run the finalizer of the meta-architecture, in place; the reason if it could not."""
+    fill = _FINALIZERS.get(cfg.MODEL.META_ARCHITECTURE)
+    if fill is None:
+        return []
+    try:
+        fill(cfg)
+    except (ValueError, FileNotFoundError) as error:
+        return [str(error)]
+    return []
+
+
+@contextmanager
+def _console_log() -> Iterator[None]:
+    """Show this project's messages while no logger is set up yet: that needs the config's OUTPUT_DIR."""
+    log = logging.getLogger("d2road")
+    if log.hasHandlers() or not comm.is_main_process():
+        yield
+        return
+    handler, level = logging.StreamHandler(sys.stdout), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

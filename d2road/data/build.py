@@ -1,0 +1,244 @@
+"""Loaders for training and evaluation.
+
+Training is deterministic and can start at any step: `sampler.py` decides in the main process which images come and
+with which seed, and every image is read and augmented under its own seed, whatever worker does it. So a run gives the
+same batches with 0, 2 or 8 workers, and a resumed run continues with exactly the batches that were to come.
+"""
+
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import cv2
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
+from detectron2.data.build import (
+    filter_images_with_few_keypoints,
+    filter_images_with_only_crowd_annotations,
+    print_instances_class_histogram,
+)
+from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from d2road.data.formats import register_by_name
+from d2road.data.mapper_registry import build_mapper
+from d2road.data.training_sampler import TrainingBatches, aspect_ratio_groups
+from d2road.utils.errors import words_for_other_processes
+from d2road.utils.rng import seeded_rng
+
+logger = logging.getLogger(__name__)
+Mapper = Callable[[dict], Any]
+
+
+def build_train_loader(
+    cfg: CfgNode, start_batch: int = 0, *, mapper: Mapper | None = None, seed: int | None = None
+) -> DataLoader:
+    """An endless loader over DATASETS.TRAIN. Each item is a list of mapped dicts, one portion of an optimizer step.
+
+    A step of SOLVER.IMS_PER_BATCH images is divided among the processes and SOLVER.GRAD_ACCUM_STEPS portions.
+
+    Args:
+        cfg: reads DATASETS, DATALOADER, SOLVER.IMS_PER_BATCH, SOLVER.GRAD_ACCUM_STEPS, SEED, INPUT.
+        start_batch: optimizer steps already done, which are skipped without reading their images.
+        mapper: makes a model input from a dataset dict; that of the config if None.
+        seed: of order and augmentation; if None that of the config, or a drawn one if it has none.
+    Raises:
+        ValueError: the batch cannot be divided; a data set is unknown, empty or inconsistent; unknown sampler.
+    """
+    portion_size = images_per_portion(cfg, comm.get_world_size())
+    min_keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    dicts = load_dataset_dicts(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints)
+    if seed is None:
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    batches = TrainingBatches(
+        repeat_factors(cfg, dicts, seed),
+        portion_size=portion_size,
+        portions_per_step=cfg.SOLVER.GRAD_ACCUM_STEPS,
+        seed=seed,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+        groups=_groups(dicts) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+        start_step=start_batch,
+    )
+    # A generator of its own: the loader must not use up the numbers of the training.
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+    return DataLoader(
+        SeededMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, True)),
+        batch_sampler=batches,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+        worker_init_fn=_init_worker,
+        generator=generator,
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None = None) -> DataLoader:
+    """A loader over one data set, one image at a time; several processes take consecutive shares of it.
+
+    Every image comes exactly once, in the order of the data set, so that the predictions gathered from several
+    processes are those of one.
+
+    Raises:
+        ValueError: the data set is unknown or empty.
+    """
+    dicts = load_dataset_dicts([dataset_name], filter_empty=False)
+    generator = torch.Generator()
+    generator.manual_seed(0)
+    data = _NumberedMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, False))
+    return DataLoader(
+        data,
+        sampler=InferenceSampler(len(dicts)),
+        batch_size=1,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+        worker_init_fn=_init_worker,
+        generator=generator,
+    )
+
+
+def images_per_portion(cfg: CfgNode, world_size: int) -> int:
+    """Images that one process handles at once: IMS_PER_BATCH / (processes * GRAD_ACCUM_STEPS).
+
+    Raises:
+        ValueError: it is not a whole number.
+    """
+    total, portions = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.GRAD_ACCUM_STEPS
+    if portions < 1 or total < 1 or total % (world_size * portions):
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH {total} cannot be divided into {world_size} process(es) times "
+            f"SOLVER.GRAD_ACCUM_STEPS {portions}: make it a multiple of {world_size * max(portions, 1)}"
+        )
+    return total // (world_size * portions)
+
+
+def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: int = 0) -> list[dict]:
+    """The dataset dicts of registered data sets (or of names that say where the data is), one after the other.
+
+    Raises:
+        ValueError: no name, an unknown name, an empty data set, unequal class lists, a category id out of range, or
+            no image with an object although `filter_empty` asks for one.
+    """
+    if not names:
+        raise ValueError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
+    dicts: list[dict] = []
+    for name in names:
+        register_by_name(name)
+        part = DatasetCatalog.get(name)
+        if len(part) == 0:
+            raise ValueError(f"data set '{name}' is empty: it has no image")
+        _check_categories(name, part)
+        dicts.extend(part)
+    if "annotations" in dicts[0]:
+        dicts = _filter(names, dicts, filter_empty, min_keypoints)
+    return dicts
+
+
+def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_keypoints: int) -> list[dict]:
+    if filter_empty:
+        kept = filter_images_with_only_crowd_annotations(dicts)
+        if not kept:
+            raise ValueError(
+                f"none of the {len(dicts)} images of {', '.join(names)} has an object; with "
+                "DATALOADER.FILTER_EMPTY_ANNOTATIONS False images without objects are used"
+            )
+        dicts = kept
+    if min_keypoints > 0:
+        dicts = filter_images_with_few_keypoints(dicts, min_keypoints)
+    classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
+    for name, its_classes in zip(names, classes):
+        if its_classes != classes[0]:
+            raise ValueError(
+                f"data sets '{names[0]}' and '{name}' do not have the same classes, so they cannot be trained on "
+                f"together: {classes[0]} and {its_classes}"
+            )
+    if classes[0]:
+        print_instances_class_histogram(dicts, classes[0])
+    return dicts
+
+
+def _check_categories(name: str, dicts: list[dict]) -> None:
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    if not classes:
+        return
+    for record in dicts:
+        for annotation in record.get("annotations", ()):
+            if not 0 <= annotation["category_id"] < len(classes):
+                raise ValueError(
+                    f"{record['file_name']}: category id {annotation['category_id']} is not one of the {len(classes)} "
+                    f"of data set '{name}' (ids count from 0: {', '.join(classes[:5])}{', ...' * (len(classes) > 5)})"
+                )
+
+
+def repeat_factors(cfg: CfgNode, dicts: list[dict], seed: int) -> torch.Tensor:
+    """(N,) how often each image comes in one pass, as DATALOADER.SAMPLER_TRAIN says."""
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return torch.ones(len(dicts))
+    if name == "RepeatFactorTrainingSampler":
+        return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dicts, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+        )
+    if name == "RandomSubsetTrainingSampler":
+        kept = int(len(dicts) * cfg.DATALOADER.RANDOM_SUBSET_RATIO)
+        generator = torch.Generator()
+        generator.manual_seed(seed)
+        factors = torch.zeros(len(dicts))
+        factors[torch.randperm(len(dicts), generator=generator)[:kept]] = 1
+        return factors
+    raise ValueError(
+        f"DATALOADER.SAMPLER_TRAIN is '{name}', expected TrainingSampler, RepeatFactorTrainingSampler or "
+        "RandomSubsetTrainingSampler"
+    )
+
+
+def _groups(dicts: list[dict]) -> list[int]:
+    if any("width" not in d or "height" not in d for d in dicts):
+        raise ValueError(
+            "DATALOADER.ASPECT_RATIO_GROUPING needs the width and height of every image, and this data set does not "
+            "state them: set it to False"
+        )
+    return aspect_ratio_groups([d["width"] for d in dicts], [d["height"] for d in dicts]).tolist()
+
+
+class SeededMap(Dataset):
+    """Maps (index, seed) to mapper(dicts[index]), called with the random generators seeded."""
+
+    def __init__(self, dicts: Sequence[dict], mapper: Mapper):
+        self.dicts = dicts
+        self.mapper = mapper
+
+    def __len__(self) -> int:
+        return len(self.dicts)
+
+    def __getitem__(self, item: tuple[int, int]) -> Any:
+        index, seed = item
+        record = self.dicts[index]
+        name = record.get("file_name", f"image {index}")
+        with seeded_rng(seed), words_for_other_processes() if get_worker_info() else nullcontext():
+            mapped = self.mapper(record)
+        if mapped is None:
+            raise ValueError(f"{name}: the mapper returned nothing; it must return a model input for every image")
+        return mapped
+
+
+class _NumberedMap(SeededMap):
+    """The same for evaluation: the index is the seed."""
+
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__((index, index))
+
+
+def _as_list(batch: list) -> list:
+    """Detection inputs stay a list: images differ in size."""
+    return batch
+
+
+def _init_worker(worker_id: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism
+    # Ctrl-C reaches all processes of a terminal; the main process decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,198 @@
+"""COCO-format detection data, checked before it is believed.
+
+Structural errors (unknown category or image, NaN, duplicate ids, ...) stop with the file, the annotation and the cure.
+Boxes without area or wholly outside their image are dropped, counted and, past a limit, fatal (see `checks.py`). Boxes
+partly outside stay as they are; mappers clip them. Evaluation reads the file itself, with every box that is in it.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
+
+from d2road.data.catalog import register_lazily
+from d2road.data.checks import DroppedBoxes, is_finite_box
+from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.utils.error_lists import raise_defects
+
+logger = logging.getLogger(__name__)
+
+
+def register_coco(name: str, json_file: str, image_dir: str, hint: str = "", **metadata: Any) -> None:
+    """Register a COCO-format data set; it is read at first use. Idempotent.
+
+    Args:
+        hint: how to get the data, for the message when it is missing.
+        metadata: more of it, e.g. `thing_classes` where the classes are fixed.
+    """
+    json_file, image_dir = str(Path(json_file).expanduser()), str(Path(image_dir).expanduser())
+    register_lazily(
+        name,
+        lambda: load_coco(json_file, image_dir, name, hint),
+        json_file=json_file,
+        image_root=image_dir,
+        evaluator_type="coco",
+        **metadata,
+    )
+
+
+DATASET_FORMATS.register(DatasetFormat("coco:ANNOTATIONS.json:IMAGE_DIR", register_coco, (2, 2)), name="coco")
+
+
+def load_coco(json_file: str, image_dir: str, dataset_name: str = "", hint: str = "") -> list[dict]:
+    """Read a COCO JSON into Detectron2's dataset dicts, sorted by image id; boxes only.
+
+    A file without "annotations" (test data) gives dicts without that key. Category ids may be any; with a
+    `dataset_name` its metadata gets `thing_classes` and `thing_dataset_id_to_contiguous_id`.
+
+    Raises:
+        FileNotFoundError: the file or the image folder is not there.
+        ValueError: not COCO JSON, no images, no categories, structural errors, or too many useless boxes.
+    """
+    data = read_coco_json(json_file, hint)
+    if not Path(image_dir).is_dir():
+        raise FileNotFoundError(f"image folder {image_dir} of {json_file} does not exist" + _cure(hint))
+    categories = _categories(data["categories"], json_file)
+    contiguous = {c["id"]: i for i, c in enumerate(categories)}
+    if dataset_name:
+        _set_classes(dataset_name, [c["name"] for c in categories], contiguous, json_file)
+    records = _images(data["images"], image_dir, json_file)
+    if "annotations" in data:
+        _add_annotations(records, data["annotations"], contiguous, json_file)
+    logger.info("%s: %d images, %d classes", json_file, len(records), len(categories))
+    return list(records.values())
+
+
+def read_coco_json(json_file: str, hint: str = "") -> dict:
+    """The content of a COCO JSON with its outer shape checked.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: not JSON (cut off?), or without images or categories.
+    """
+    path = Path(json_file)
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {json_file} does not exist" + _cure(hint))
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{json_file} is not JSON: {error}. Cut off while it was written or copied?") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{json_file} is no COCO file: it holds a {type(data).__name__}, expected an object")
+    for key in ("images", "categories"):
+        if not isinstance(data.get(key), list):
+            raise ValueError(f'{json_file} is no COCO file: it has no list "{key}"; it has {sorted(data)}')
+        if not data[key]:
+            raise ValueError(f'{json_file}: the list "{key}" is empty')
+    if not isinstance(data.get("annotations", []), list):
+        raise ValueError(f'{json_file}: "annotations" is no list')
+    return data
+
+
+def _cure(hint: str) -> str:
+    return f". To get it: {hint}" if hint else f" (looked from {Path.cwd()})"
+
+
+def _categories(categories: list[dict], source: str) -> list[dict]:
+    """Sorted by id, which makes the order of classes that of Detectron2 and pycocotools."""
+    wrong = [c for c in categories if not (isinstance(c, dict) and type(c.get("id")) is int and c.get("name"))]
+    raise_defects([f"category {c} needs an integer id and a name" for c in wrong], source)
+    raise_defects(
+        [f"category {key} {value!r} comes twice" for key in ("id", "name") for value in _repeated(categories, key)],
+        source,
+    )
+    return sorted(categories, key=lambda c: c["id"])
+
+
+def _set_classes(dataset_name: str, classes: list[str], contiguous: dict[int, int], source: str) -> None:
+    metadata = MetadataCatalog.get(dataset_name)
+    for key, value in (("thing_classes", classes), ("thing_dataset_id_to_contiguous_id", contiguous)):
+        known = metadata.get(key)
+        if known is not None and known != value:
+            raise ValueError(f"{source}: {key} is {value}, but data set '{dataset_name}' is known to have {known}")
+        metadata.set(**{key: value})
+
+
+def _repeated(rows: Iterable[dict], key: str) -> list:
+    seen, repeated = set(), []
+    for row in rows:
+        if row[key] in seen:
+            repeated.append(row[key])
+        seen.add(row[key])
+    return repeated
+
+
+def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
+    """image id -> dataset dict without annotations, by rising id."""
+    defects, records = [], {}
+    for number, image in enumerate(images):
+        image_id = image.get("id") if isinstance(image, dict) else None
+        if type(image_id) not in (int, str) or not isinstance(image.get("file_name"), str):
+            defects.append(f"images[{number}] needs an id (integer or text) and a file_name: {image}")
+        elif any(type(image.get(side)) is not int or image[side] < 1 for side in ("width", "height")):
+            size = f"{image.get('width')!r}x{image.get('height')!r}"
+            defects.append(f"image id {image_id!r} has size {size}, expected whole positive pixels")
+        elif image_id in records:
+            defects.append(f"image id {image_id!r} comes twice")
+        else:
+            records[image_id] = {
+                "file_name": str(Path(image_dir, image["file_name"])),
+                "height": image["height"],
+                "width": image["width"],
+                "image_id": image_id,
+            }
+    raise_defects(defects, source)
+    return dict(sorted(records.items(), key=lambda item: (isinstance(item[0], str), item[0])))
+
+
+def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[int, int], source: str) -> None:
+    for record in records.values():
+        record["annotations"] = []
+    defects, seen, dropped = [], set(), DroppedBoxes(source)
+    for number, annotation in enumerate(annotations):
+        defect = _annotation_defect(annotation, number, records, contiguous, seen)
+        if defect:
+            defects.append(defect)
+            continue
+        seen.add(annotation["id"])
+        record = records[annotation["image_id"]]
+        x, y, w, h = annotation["bbox"]
+        where = f"annotation id {annotation['id']}"
+        if not dropped.keep((x, y, x + w, y + h), record["width"], record["height"], where):
+            continue
+        record["annotations"].append(
+            {
+                "bbox": [float(v) for v in (x, y, w, h)],
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": contiguous[annotation["category_id"]],
+                # "ignore" is what some converted data sets say for COCO's crowds.
+                "iscrowd": int(bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))),
+            }
+        )
+    raise_defects(defects, source)
+    dropped.finish()
+
+
+def _annotation_defect(annotation: Any, number: int, records: dict, contiguous: dict, seen: set) -> str:
+    """The structural error of an annotation, or ""."""
+    if not isinstance(annotation, dict) or type(annotation.get("id")) not in (int, str):
+        return f"annotations[{number}] needs an id (integer or text): {annotation}"
+    name = f"annotation id {annotation['id']}"
+    if annotation["id"] in seen:
+        return f"{name} comes twice"
+    if _lacks(records, annotation.get("image_id")):
+        return f"{name} belongs to image_id {annotation.get('image_id')!r}, which is not in images"
+    if _lacks(contiguous, annotation.get("category_id")):
+        known = f"{min(contiguous)}..{max(contiguous)}, {len(contiguous)} of them"
+        return f"{name} has category_id {annotation.get('category_id')!r}, which is not in categories ({known})"
+    if not is_finite_box(annotation.get("bbox")):
+        return f"{name} has bbox {annotation.get('bbox')!r}, expected four finite numbers [x, y, width, height]"
+    return ""
+
+
+def _lacks(mapping: dict, key: Any) -> bool:
+    return type(key) not in (int, str) or key not in mapping

@@ -1,0 +1,234 @@
+"""Omni3D's JSON: COCO's outer shape with 3D boxes of any orientation.
+
+    {"info": {...}, "categories": [{id, name}],
+     "images": [{id, width, height, file_path, K (3x3)}],
+     "annotations": [{id, image_id, category_id, category_name, valid3D, bbox2D_tight, bbox2D_proj, bbox2D_trunc,
+                      bbox3D_cam (8x3), center_cam, dimensions [w, h, l], R_cam (3x3), behind_camera, visibility,
+                      truncation, segmentation_pts, lidar_pts, depth_error}]}
+
+Values that are not available are -1. `center_cam` is the centre of the box; a box has its length along the first column
+of R_cam, down along the second and its width along the third. Here it becomes the centre of the bottom face with
+`box_rotation` = R_cam; `rotation_y` is the heading about the camera's y axis, which says all for upright boxes only.
+
+Which objects count is a matter of rules (`Rules`) that depend on truncation, visibility and height in the image. The
+ones of the training configuration make an object a crowd (`iscrowd`), the stricter ones of the evaluation set
+`ignore_in_test`, which the AP3D of `evaluation/omni3d.py` follows.
+
+`src_90_rotate` is not acted on: it says what was done to the pictures before they were published.
+Source: Brazil et al., Omni3D, CVPR 2023, and DATA.md of its repository.
+"""
+
+import logging
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
+
+from d2road.data.catalog import register_lazily
+from d2road.data.checks import DroppedBoxes, one_entry
+from d2road.data.datasets.coco import read_coco_json
+from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
+
+logger = logging.getLogger(__name__)
+
+IGNORED_NAMES = ("dontcare", "ignore", "void")
+# Sets in which not every object is labelled: detections far from any label say nothing there.
+NOT_EXHAUSTIVE = ("objectron", "sunrgbd", "sun rgb-d")
+# bbox3D_cam in the order of our corners (see boxes3d.py): its 0 to 3 are the side at -width, seen from there.
+_VERTEX_OF_CORNER = [6, 7, 3, 2, 5, 4, 0, 1]
+_CORNER_TOLERANCE_M = 0.05
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an object is ignored: at or beyond these. Heights are shares of the image's height."""
+
+    truncation: float
+    visibility: float
+    min_height: float
+    max_height: float = 1.5
+    max_depth_error_m: float = 0.5
+
+    def ignores(self, annotation: dict, height_px: float, image_height: int) -> bool:
+        """Whether they ignore a raw annotation with a 2D box of this height."""
+        value = lambda key: annotation.get(key, -1)  # noqa: E731
+        return bool(
+            not _is_valid(annotation)
+            or value("lidar_pts") == 0
+            or value("segmentation_pts") == 0
+            or value("depth_error") > self.max_depth_error_m
+            or height_px <= self.min_height * image_height
+            or height_px >= self.max_height * image_height
+            or value("truncation") >= self.truncation
+            or 0 <= value("visibility") <= self.visibility
+        )
+
+
+TRAIN_RULES = Rules(truncation=0.75, visibility=0.25, min_height=0.05)
+TEST_RULES = Rules(truncation=1 / 3, visibility=1 / 3, min_height=0.0625)
+
+
+def register_omni3d(name: str, json_file: str, image_dir: str) -> None:
+    """Register an Omni3D JSON; it is read at first use. Idempotent."""
+    load = lambda: load_omni3d(json_file, image_dir, name)  # noqa: E731
+    register_lazily(name, load, evaluator_type="omni3d", ry_frame="camera")
+
+
+DATASET_FORMATS.register(DatasetFormat("omni3d:ANNOTATIONS.json:IMAGE_DIR", register_omni3d, (2, 2)), name="omni3d")
+
+
+def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[dict]:
+    """Dataset dicts sorted by image id, with `camera` and 3D boxes; see `catalog.register_objects`.
+
+    With a `dataset_name` its metadata gets `thing_classes`, `thing_dataset_id_to_contiguous_id` and
+    `exhaustively_labelled`.
+
+    Raises:
+        FileNotFoundError: the file or the folder of images is not there.
+        ValueError: no Omni3D JSON, an entry that cannot be right, or too many useless boxes; names file and entry.
+    """
+    path, folder = str(Path(json_file).expanduser()), Path(image_dir).expanduser()
+    data = read_coco_json(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"image folder {image_dir} of {json_file} does not exist (looked from {Path.cwd()})")
+    categories = sorted((c for c in data["categories"] if c["name"] not in IGNORED_NAMES), key=lambda c: c["id"])
+    contiguous = {category["id"]: i for i, category in enumerate(categories)}
+    if dataset_name:
+        name = str(data.get("info", {}).get("name", "")) if isinstance(data.get("info"), dict) else ""
+        MetadataCatalog.get(dataset_name).set(
+            thing_classes=[category["name"] for category in categories],
+            thing_dataset_id_to_contiguous_id=contiguous,
+            exhaustively_labelled=not name.lower().startswith(NOT_EXHAUSTIVE),
+        )
+    records: dict[Any, dict] = {}
+    for number, image in enumerate(data["images"]):
+        with one_entry():
+            record = _image_record(image, folder, f"{path} images[{number}]")
+            if record["image_id"] in records:
+                raise ValueError(f"{path} images[{number}]: image id {record['image_id']!r} comes twice")
+            records[record["image_id"]] = record
+    if "annotations" in data:
+        _add_annotations(
+            records, data["annotations"], {c["id"]: c["name"] for c in data["categories"]}, contiguous, path
+        )
+    logger.info("%s: %d images, %d classes", path, len(records), len(categories))
+    return [records[key] for key in sorted(records)]
+
+
+def _image_record(image: dict, folder: Path, where: str) -> dict:
+    for key in ("id", "width", "height", "file_path", "K"):
+        if key not in image:
+            raise ValueError(f"{where} has no {key!r}; an Omni3D image has id, width, height, file_path, K")
+    K = _numbers(image["K"], (3, 3), f"{where}: K")
+    if min(K[0, 0], K[1, 1]) <= 0:
+        raise ValueError(f"{where}: K has no positive focal lengths: {K.tolist()}")
+    return {
+        "file_name": str(folder / image["file_path"]),
+        "image_id": image["id"],
+        "width": image["width"],
+        "height": image["height"],
+        "camera": {"P": K.tolist(), "ground": None},
+    }
+
+
+def _add_annotations(records: dict, annotations: list[dict], names: dict, contiguous: dict, path: str) -> None:
+    for record in records.values():
+        record["annotations"], record["ignored_annotations"] = [], []
+    dropped, notes = DroppedBoxes(path), Counter()
+    for number, raw in enumerate(annotations):
+        where = f"{path} annotation id {raw.get('id', f'(number {number})')}"
+        with one_entry():
+            if raw.get("image_id") not in records:
+                raise ValueError(f"{where} belongs to image_id {raw.get('image_id')!r}, which is not in images")
+            if raw.get("category_id") not in names:
+                raise ValueError(f"{where} has category_id {raw.get('category_id')!r}, which is not in categories")
+            record = records[raw["image_id"]]
+            box = _box_2d(raw, where)
+            if box is None:
+                notes["without any 2D box"] += 1
+                continue
+            if not dropped.keep(box, record["width"], record["height"], where):
+                continue
+            row = _row(raw, box, record, names[raw["category_id"]], where, notes)
+            if raw["category_id"] in contiguous:
+                record["annotations"].append({**row, "category_id": contiguous[raw["category_id"]]})
+            else:
+                record["ignored_annotations"].append(row)
+    dropped.finish()
+    for note, count in notes.items():
+        logger.warning("%s: %d of %d annotations %s", path, count, len(annotations), note)
+
+
+def _row(raw: dict, box: list[float], record: dict, kind: str, where: str, notes: Counter) -> dict:
+    width, height = record["width"], record["height"]
+    box_height = box[3] - box[1]
+    row = {
+        "type": kind,
+        "bbox": [max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "iscrowd": int(TRAIN_RULES.ignores(raw, box_height, height)),
+        "ignore_in_test": TEST_RULES.ignores(raw, box_height, height),
+        "truncated": float(raw.get("truncation", -1)),
+        "visibility": float(raw.get("visibility", -1)),
+        "occluded": 0,  # the format states visibility instead
+        **_box_3d(raw, where),
+    }
+    if row["has_3d"] and "bbox3D_cam" in raw:
+        vertices = _numbers(raw["bbox3D_cam"], (8, 3), f"{where}: bbox3D_cam")[_VERTEX_OF_CORNER]
+        corners = box_corners(row["location"], row["dimensions_hwl"], 0.0, np.array(row["box_rotation"]))[0]
+        size = max(row["dimensions_hwl"])
+        if np.abs(vertices - corners).max() > max(_CORNER_TOLERANCE_M, 0.02 * size):
+            notes["have a bbox3D_cam that differs from center_cam, dimensions [w, h, l] and R_cam"] += 1
+    return row
+
+
+def _box_3d(raw: dict, where: str) -> dict:
+    if not _is_valid(raw):
+        zeros = {"dimensions_hwl": [0.0] * 3, "location": [0.0] * 3, "rotation_y": 0.0, "alpha": -10.0}
+        return {**zeros, "box_rotation": np.eye(3).tolist(), "has_3d": False}
+    w, h, l = _numbers(raw["dimensions"], (3,), f"{where}: dimensions")  # noqa: E741
+    center = _numbers(raw.get("center_cam"), (3,), f"{where}: center_cam")
+    rotation = _numbers(raw.get("R_cam"), (3, 3), f"{where}: R_cam")
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
+        raise ValueError(f"{where}: R_cam is no rotation: {rotation.tolist()}")
+    location = center + rotation[:, 1] * h / 2
+    ry = float(heading_to_ry(rotation[:, 0]))
+    return {
+        "dimensions_hwl": [float(h), float(w), float(l)],
+        "location": location.tolist(),
+        "rotation_y": ry,
+        "alpha": float(ry_to_alpha(ry, location)),
+        "box_rotation": rotation.tolist(),
+        "has_3d": bool(center[2] > 0 and location[2] > 0),
+    }
+
+
+def _is_valid(raw: dict) -> bool:
+    """Whether the annotation has a 3D box in front of the camera."""
+    dimensions = raw.get("dimensions") or [-1]
+    return bool(raw.get("valid3D", True)) and not raw.get("behind_camera", False) and min(dimensions) > 0
+
+
+def _box_2d(raw: dict, where: str) -> list[float] | None:
+    """x1 y1 x2 y2: the projected box cut off at the image, else the whole one, else the drawn one."""
+    for key in ("bbox2D_trunc", "bbox2D_proj", "bbox2D_tight"):
+        box = raw.get(key)
+        if box is not None and not all(value == -1 for value in box):
+            return _numbers(box, (4,), f"{where}: {key}").tolist()
+    return None
+
+
+def _numbers(values: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is {values!r}, expected {math.prod(shape)} numbers") from error
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{where} is {values!r}, expected {math.prod(shape)} finite numbers of shape {shape}")
+    return array

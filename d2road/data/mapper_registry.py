@@ -1,0 +1,40 @@
+"""Mappers by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from d2road.utils.registry import Registry
+
+MAPPER_REGISTRY = Registry("mapper")
+MAPPER_REGISTRY.__doc__ = """
+What turns a dataset dict into a model input. Called as `mapper(cfg, is_train)`, it returns a callable
+`dataset_dict -> dict`, which must not change its argument and draws from numpy's global random state only.
+"""
+
+
+@MAPPER_REGISTRY.register(name="DatasetMapper")
+def build_detectron2_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:
+    """Detectron2's own mapper, for its own meta-architectures."""
+    return DatasetMapper(cfg, is_train)
+
+
+def mapper_name(cfg: CfgNode) -> str:
+    """INPUT.MAPPER, or what the meta-architecture names as its `default_mapper`, or Detectron2's."""
+    if cfg.INPUT.MAPPER:
+        return cfg.INPUT.MAPPER
+    name = cfg.MODEL.META_ARCHITECTURE
+    architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    return getattr(architecture, "default_mapper", "") or "DatasetMapper"
+
+
+def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict], Any]:
+    """The mapper of a config.
+
+    Raises:
+        ValueError: INPUT.MAPPER is not registered.
+    """
+    return MAPPER_REGISTRY.get(mapper_name(cfg))(cfg, is_train)

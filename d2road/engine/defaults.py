@@ -1,0 +1,67 @@
+"""What every program does around a model: logs, seeds, loading weights, evaluating."""
+
+import argparse
+import logging
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch import nn
+
+from d2road.checkpoint import Checkpointer
+from d2road.engine.distributed import synchronize_weights
+
+logger = logging.getLogger(__name__)
+
+
+def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Start the logs (terminal and OUTPUT_DIR/log.txt), write OUTPUT_DIR/config.yaml, seed the random generators.
+
+    Detectron2's default_setup, which it calls, knows the loggers of Detectron2 only; those of this package and of the
+    package that defines the meta-architecture join them.
+    """
+    system = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.split(".")[0]
+    for name in dict.fromkeys(("d2road", system)):
+        if name != "detectron2":
+            setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    default_setup(cfg, args)
+
+
+def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> None:
+    """Load weights to predict with: of a training checkpoint the averages, if MODEL_EMA.ENABLED and it has them.
+
+    Args:
+        cfg: of the model.
+        model: filled in place; without `path` all processes take the first one's initial weights.
+        path: a file or an address that Detectron2 knows.
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, it is damaged, or it does not fit the model.
+    """
+    if not path:
+        logger.warning("MODEL.WEIGHTS is empty: predicting with random weights")
+    Checkpointer(model).load(path, checkpointables=[], require="shapes", use_ema=cfg.MODEL_EMA.ENABLED)
+    synchronize_weights(model)
+
+
+def evaluate(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
+    """Evaluate MODEL.WEIGHTS, or with `resume` the last checkpoint of OUTPUT_DIR, on DATASETS.TEST.
+
+    Returns:
+        {task: {metric: value}}, also written to OUTPUT_DIR/results.json; empty in all processes but the first.
+    Raises:
+        FileNotFoundError: `resume`, and OUTPUT_DIR has no checkpoint.
+    """
+    from d2road.engine.trainer import Trainer
+
+    model = Trainer.build_model(cfg)
+    path = cfg.MODEL.WEIGHTS
+    if resume:
+        last = Checkpointer(model, cfg.OUTPUT_DIR).last_intact()
+        if last is None:
+            raise FileNotFoundError(f"--resume: there is no checkpoint in {cfg.OUTPUT_DIR}; name one in MODEL.WEIGHTS")
+        path = str(last)
+    load_weights(cfg, model, path)
+    return Trainer.test(cfg, model)

@@ -1,0 +1,144 @@
+"""Predicting on images, from a config and weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import detectron2.data.transforms as T
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+
+from d2road.config.setup import finalize, make_cfg
+from d2road.config.validate import dataset_problems
+from d2road.engine.defaults import load_weights
+from d2road.modeling.fuse import fuse_for_inference
+from d2road.structures.camera import Camera
+from d2road.utils.image_io import read_picture
+
+Image = np.ndarray | str | Path
+
+
+class Predictor:
+    """A model ready to predict on images of any size.
+
+    Args:
+        cfg: a config, or the path of a YAML file.
+        weights: instead of the config's MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
+        batch_size: images that pass through the network together.
+        fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
+            be trained nor saved.
+    Raises:
+        FileNotFoundError, ValueError: as loading the config and the weights; a model that is not calibrated, though it
+            has to be.
+
+    Attributes:
+        model: the network in eval mode.
+        metadata: of the first of DATASETS.TEST (class names), or None.
+
+    Example:
+        predict = Predictor("configs/diffusion_det/toy.yaml", "output/toy/model_final.pth")
+        boxes = predict("image.jpg")["instances"].pred_boxes
+    """
+
+    def __init__(
+        self, cfg: CfgNode | str | Path, weights: str | Path | None = None, batch_size: int = 1, fuse: bool = True
+    ):
+        if not isinstance(cfg, CfgNode):
+            cfg = read_config(cfg)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+            raise ValueError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', expected RGB or BGR")
+        self.cfg = cfg.clone()  # building a model may change it
+        self.batch_size = batch_size
+        self.model = build_model(self.cfg).eval()
+        load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        for part in self.model.modules():
+            if hasattr(part, "require_calibration"):
+                part.require_calibration()  # or the first picture would tell
+        if fuse:
+            fuse_for_inference(self.model)
+        names = self.cfg.DATASETS.TEST
+        self.metadata = MetadataCatalog.get(names[0]) if len(names) else None
+        shortest = self.cfg.INPUT.MIN_SIZE_TEST
+        self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
+
+    def __call__(
+        self, images: Image | Sequence[Image], camera: Camera | None = None, **extra: Any
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Predict on an image or a list of images.
+
+        Args:
+            images: (H, W, 3) uint8 arrays, 0..255, in BGR order as cv2.imread gives them, or paths; one or a list.
+            camera: that took all of them, in their pixels, for models that estimate 3D.
+            extra: further model inputs that hold for every image.
+        Returns:
+            For each image what the model returns, on the CPU: {"instances": Instances} with pred_boxes (XYXY,
+            pixels of the given image), scores and pred_classes. A list for a list.
+        Raises:
+            FileNotFoundError: no such image.
+            ValueError: not an image, or an array of another shape or type.
+        """
+        if isinstance(images, (np.ndarray, str, Path)):
+            return self([images], camera, **extra)[0]
+        outputs: list[dict[str, Any]] = []
+        for start in range(0, len(images), self.batch_size):
+            inputs = [{**self.prepare(image, camera), **extra} for image in images[start : start + self.batch_size]]
+            with torch.no_grad():
+                outputs.extend(_to_cpu(output) for output in self.model(inputs))
+        return outputs
+
+    def prepare(self, image: Image, camera: Camera | None = None) -> dict[str, Any]:
+        """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order.
+
+        With a camera, in pixels of the given image, also "camera", in those of the resized one.
+        """
+        path = None if isinstance(image, np.ndarray) else str(image)
+        pixels = read_picture(path, bgr=True) if path is not None else check_image(image)
+        height, width = pixels.shape[:2]
+        if self.cfg.INPUT.FORMAT == "RGB":
+            pixels = pixels[:, :, ::-1]
+        if hasattr(self.model, "resize_picture"):  # a model that does not take the short side to MIN_SIZE_TEST
+            resized = self.model.resize_picture(pixels)
+        else:
+            resized = self.resize.get_transform(pixels).apply_image(pixels)
+        tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
+        prepared = {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
+        if camera is not None:
+            prepared["camera"] = camera.resized(tensor.shape[2] / width, tensor.shape[1] / height)
+        return prepared
+
+
+def read_config(path: str | Path) -> CfgNode:
+    """The complete config of a YAML file. Its data sets need not be there, unless the class count comes from them.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, unknown keys, or values that cannot be derived.
+    """
+    cfg = make_cfg(str(path))
+    dataset_problems(cfg)  # registers data sets that are named by their place; missing ones do no harm here
+    problems = finalize(cfg)
+    if problems:
+        raise ValueError(f"{path}: {'; '.join(problems)}")
+    return cfg
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The array itself, if it is an image as cv2.imread gives.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            f"expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
+            f"got shape {image.shape}, {image.dtype}"
+        )
+    return image
+
+
+def _to_cpu(output: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.to("cpu") if hasattr(value, "to") else value for key, value in output.items()}

@@ -1,0 +1,318 @@
+"""The training loop of every system: Detectron2's DefaultTrainer, resumable to the bit."""
+
+import logging
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import hooks as detectron2_hooks
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWriter, JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from d2road.checkpoint import Checkpointer
+from d2road.data.build import build_test_loader, build_train_loader, images_per_portion
+from d2road.engine import hooks
+from d2road.engine.distributed import distribute, synchronize_weights, threads_of_one_process, with_seed
+from d2road.engine.ema import ModelEma
+from d2road.engine.solver import build_clipper, build_optimizer
+from d2road.engine.train_step import BadLoss, TrainStep, amp_dtype
+from d2road.evaluation import build_evaluator, write_results
+from d2road.utils.rng import get_rng_state, preserve_rng, set_rng_state
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains what a config describes.
+
+    On a CPU, a run that is killed at any moment and resumed ends with exactly the weights of one that was not: model,
+    averages, optimizer, schedule, position in the data and random states of all processes are in its checkpoints.
+
+    A model may offer `training_hooks(cfg)`, a list of Detectron2 hooks: what has to happen around its steps, before
+    anything is evaluated or saved; and `take_results(results)`, which is told the results of each evaluation before the
+    checkpoint after it is saved, such as a threshold chosen on validation data.
+
+    Args:
+        cfg: with the keys of `add_common_config`. SEED below 0 draws a seed, which is logged and kept on resuming.
+    Raises:
+        ValueError: a setting that cannot be; see the builders.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        TrainerBase.__init__(self)  # DefaultTrainer's own would build another optimizer, loader and DDP
+        cfg = with_seed(DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size()))
+        images_per_portion(cfg, comm.get_world_size())  # says early if it cannot be divided
+        self.cfg = cfg
+        self.seed = cfg.SEED
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.bare_model = self.build_model(cfg)
+        self.device = next(self.bare_model.parameters()).device
+        self._trainer = self.build_step(cfg, self.bare_model)
+        self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
+        self.ema = None
+        kept: dict[str, Any] = {"trainer": weakref.proxy(self)}
+        if cfg.MODEL_EMA.ENABLED:
+            ema = cfg.MODEL_EMA
+            self.ema = kept["ema"] = ModelEma(self.bare_model, ema.DECAY, ema.DEVICE, warm_up=ema.YOLOX)
+        self.checkpointer = Checkpointer(self.bare_model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_TO_KEEP, **kept)
+        self._skipped_steps = 0  # steps in the data beyond the iterations: after a change of the batch size
+        self._resumed_rng: list[dict] | None = None
+        self.register_hooks(self.build_hooks())
+
+    # --- parts ---
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model on its device; several processes start from the weights of the first one."""
+        model = build_model(cfg)
+        synchronize_weights(model)
+        logger.info("Model:\n%s", model)
+        total = sum(p.numel() for p in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info("%.2f million parameters, %.2f million of them train", total / 1e6, trained / 1e6)
+        return model
+
+    def build_step(self, cfg: CfgNode, model: nn.Module) -> TrainStep:
+        """The optimizer step: distribution, precision, accumulation and clipping."""
+        dtype = amp_dtype(cfg, self.device)
+        return TrainStep(
+            distribute(model),
+            self.build_optimizer(cfg, model),
+            portions=cfg.SOLVER.GRAD_ACCUM_STEPS,
+            amp_dtype=dtype,
+            scaler=torch.amp.GradScaler(self.device.type) if dtype == torch.float16 else None,
+            clip=build_clipper(cfg),
+        )
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, start_batch: int = 0) -> DataLoader:
+        return build_train_loader(cfg, start_batch)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        folder = Path(cfg.OUTPUT_DIR) / "inference"
+        if len(cfg.DATASETS.TEST) > 1:
+            # A name may be a path; one folder for each set, so that none overwrites another's predictions.
+            folder /= "".join(c if c.isalnum() or c in "-_." else "_" for c in dataset_name)
+        return build_evaluator(cfg, dataset_name, str(folder))
+
+    def build_hooks(self) -> list[HookBase | None]:
+        cfg = self.cfg
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            logger.warning("TEST.PRECISE_BN is ignored: it would use up data and random numbers of the training")
+        self.saver = hooks.SaveCheckpoints(cfg.SOLVER.CHECKPOINT_PERIOD)
+        self.evaluation = hooks.Evaluate(cfg.TEST.EVAL_PERIOD, cfg.TEST.BEST_METRIC, cfg.TEST.BEST_MODE)
+        return [
+            detectron2_hooks.IterationTimer(),
+            detectron2_hooks.LRScheduler(),
+            hooks.EmaUpdate() if self.ema else None,
+            *(self.bare_model.training_hooks(cfg) if hasattr(self.bare_model, "training_hooks") else ()),
+            self.evaluation if cfg.DATASETS.TEST else None,
+            self.saver,
+            hooks.WriteMetrics(self.build_writers) if comm.is_main_process() else None,
+            hooks.StopOnSignal(),
+        ]
+
+    def build_writers(self) -> list[EventWriter]:
+        """The log line with ETA, metrics.json, and TensorBoard. A resumed run continues these files."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.start_iter > 0:
+            hooks.trim_metrics(folder / "metrics.json", self.start_iter)
+        return [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(str(folder / "metrics.json")),
+            TensorboardXWriter(str(folder), purge_step=self.start_iter or None),
+        ]
+
+    # --- starting, running ---
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the last intact checkpoint of OUTPUT_DIR if `resume`; else start from MODEL.WEIGHTS.
+
+        Raises:
+            RuntimeError, ValueError, FileNotFoundError: see `Checkpointer.resume_or_load`.
+        """
+        if not resume and self.checkpointer.has_checkpoint() and comm.is_main_process():
+            logger.warning("%s holds checkpoints of an earlier run, which this new one replaces; "
+                           "--resume would continue them", self.cfg.OUTPUT_DIR)  # fmt: skip
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if self._resumed_rng is not None:
+            self.start_iter = self.iter + 1
+        if self.ema and self.ema.updates == 0:  # a new training, or one that had no averages until now
+            self.ema.reset(self.bare_model)
+
+    def train(self) -> dict[str, Any]:
+        """Train to SOLVER.MAX_ITER.
+
+        Returns:
+            The results of the last evaluation, {task: {metric: value}}; empty in all processes but the first.
+        Raises:
+            FloatingPointError: a loss became NaN or infinite. The state is in nan_<iteration>.pth.
+            TrainingStopped: by SIGINT or SIGTERM, after saving.
+        """
+        if self.start_iter >= self.max_iter:
+            logger.info("This training is finished: %d of %d iterations are done", self.start_iter, self.max_iter)
+            self._finish_evaluation()
+        else:
+            # Built here, because only now it is known where in the data to start.
+            self.data_loader = self.build_train_loader(self.cfg, self.start_iter + self._skipped_steps)
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+        results = self.evaluation.results
+        if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
+            verify_results(self.cfg, results)
+        return results
+
+    def _finish_evaluation(self) -> None:
+        with EventStorage(self.start_iter) as self.storage:
+            if self.cfg.DATASETS.TEST:
+                self.evaluation.catch_up()
+        path = Path(self.cfg.OUTPUT_DIR) / "results.json"
+        if comm.is_main_process() and self.evaluation.results and not path.is_file():
+            write_results(path, self.evaluation.results)
+
+    def before_train(self) -> None:
+        self._start_rng()
+        super().before_train()
+        self._start_rng()  # nothing before the first step may shift the random numbers
+
+    def _start_rng(self) -> None:
+        rank = comm.get_rank()
+        if self._resumed_rng is not None and rank < len(self._resumed_rng):
+            set_rng_state(self._resumed_rng[rank])
+        else:
+            seed_all_rng(self.seed + self.start_iter + rank)
+
+    def run_step(self) -> None:
+        self._trainer.iter = self.iter
+        try:
+            self._trainer.run_step()
+        except BadLoss as bad:
+            self._stop_for_bad_loss(bad)
+
+    def _stop_for_bad_loss(self, bad: BadLoss) -> NoReturn:
+        """Save the state as it was before this step, with the names of its images, and raise in every process."""
+        reports = comm.all_gather({"losses": bad.losses, "batch_files": bad.batch_files})
+        state = self.state_dict()
+        state["iteration"] -= 1  # this one is not done
+        state["data"]["steps"] -= 1
+        state["rng"] = comm.all_gather(bad.rng)
+        data = {"model": self.bare_model.state_dict(), "trainer": state, "failed_step": reports}
+        if self.ema:
+            data["ema"] = self.ema.state_dict()
+        name = f"nan_{self.iter:07d}"
+        self.checkpointer.write(name, data)
+        comm.synchronize()  # the first process to leave ends the others: not before the file is written
+        per_rank = "\n".join(
+            f"  process {rank}: {report['losses']} on {', '.join(report['batch_files'])}"
+            for rank, report in enumerate(reports)
+        )
+        raise FloatingPointError(
+            f"a loss is NaN or infinite at iteration {self.iter}. The state before this step is in "
+            f"{Path(self.cfg.OUTPUT_DIR) / name}.pth. Losses and images of the step:\n{per_rank}\n"
+            "Usual causes: a learning rate that is too high, no gradient clipping, fp16, a broken annotation"
+        ) from None
+
+    # --- state ---
+
+    def save_checkpoint(self) -> None:
+        """Save the state after the present iteration; every process must call it."""
+        final = self.iter + 1 >= self.max_iter
+        name = "model_final" if final else f"model_{self.iter:07d}"
+        self.checkpointer.save(name, iteration=self.iter)
+
+    def state_dict(self) -> dict:
+        """What resuming needs beside model and averages. Gathers from all processes, so all must call it."""
+        state = super().state_dict()
+        state["data"] = {
+            "seed": self.seed,
+            "steps": self.iter + 1 + self._skipped_steps,
+            "ims_per_batch": self.cfg.SOLVER.IMS_PER_BATCH,
+            "num_images": len(self.data_loader.dataset) if self.data_loader is not None else 0,
+            "world_size": comm.get_world_size(),
+        }
+        state["rng"] = comm.all_gather(get_rng_state())
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self._resumed_rng = state["rng"]
+        self._resume_data(state["data"])
+
+    def _resume_data(self, data: dict) -> None:
+        """Find the place in the data, and say so if it cannot be exactly the one of the interrupted run."""
+        if self.seed != data["seed"]:
+            logger.info("The seed is %d, that of the run that is resumed", data["seed"])
+        self.seed = data["seed"]
+        self.cfg = with_seed(self.cfg, self.seed)
+        size, steps = self.cfg.SOLVER.IMS_PER_BATCH, data["steps"]
+        if data["ims_per_batch"] != size:
+            logger.warning("SOLVER.IMS_PER_BATCH was %d and is %d: resuming is not exact", data["ims_per_batch"], size)
+            steps = steps * data["ims_per_batch"] // size
+        if data["world_size"] != comm.get_world_size():
+            logger.warning("The run had %d process(es), now there are %d: resuming is not exact",
+                           data["world_size"], comm.get_world_size())  # fmt: skip
+        self._skipped_steps = steps - (self.iter + 1)
+
+    # --- evaluation ---
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[nn.Module]:
+        """The model with the weights to evaluate: averages if there are any. Leaves no trace in the training."""
+        with preserve_rng(), self.ema.applied(self.bare_model) if self.ema else nullcontext():
+            synchronize_weights(self.bare_model, buffers_only=True)
+            yield self.bare_model
+
+    @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | DatasetEvaluator | None = None
+    ) -> dict[str, Any]:
+        """Evaluate on DATASETS.TEST and write OUTPUT_DIR/results.json.
+
+        Args:
+            model: with the weights to evaluate; of a distributed one the module inside is used.
+            evaluators: one for each data set; those that fit the data sets if None.
+        Returns:
+            {task: {metric: value}} for one data set, {data set: {task: ...}} for several; in the first process only.
+        """
+        model = model.module if isinstance(model, DistributedDataParallel) else model
+        if cfg.TEST.AUG.ENABLED:
+            model = augmented(cfg, model)
+        with preserve_rng(), threads_of_one_process():
+            results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
+        return results
+
+
+def augmented(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model under the test-time augmentation of TEST.AUG, which it offers by a method `with_tta(cfg)`.
+
+    Raises:
+        ValueError: it offers none.
+    """
+    if not hasattr(model, "with_tta"):
+        raise ValueError(
+            f"TEST.AUG.ENABLED: {cfg.MODEL.META_ARCHITECTURE} has no test-time augmentation; set TEST.AUG.ENABLED False"
+        )
+    return model.with_tta(cfg).eval()

@@ -1,0 +1,187 @@
+"""Mamba-2 layers over sequences of different lengths, in one direction and in both.
+
+Letters: b sequences, l steps, d channels, h heads, p channels of a head, g groups, n size of the state, k taps.
+
+    z, x, B, C, dt  = in_proj(tokens)                   h * p, h * p, g * n, g * n, h channels
+    x, B, C         = SiLU(causal depthwise convolution of x, B, C)
+    y, state        = ssd(x, softplus(dt + dt_bias) * step_gate, A = -exp(A_log), B, C, D)
+    tokens          = out_proj(RMSNorm(y * SiLU(z)))
+
+Padding is exactly neutral: the convolution sees zeros there, as it does before the first step, and the step has length
+zero, so that the state passes unchanged. Masking the tokens alone would not do: `dt_bias` makes a state fade on zeros.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2road.layers.state_space import ssd
+
+
+class Mamba2(nn.Module):
+    """One Mamba-2 layer, without residual; parameters are named and initialised as in mamba_ssm and transformers.
+
+    Args:
+        dim: channels of the tokens.
+        heads, head_dim: their product is the width inside, in the publication twice `dim`.
+        state_dim: n; `groups` (divides `heads`) sets of B and C.
+        kernel: taps of the convolution.
+        a_range: interval of the initial rates -A. (1, 16) is published; near zero a state forgets little over a long
+            sequence.
+        dt_range: interval of the initial step lengths.
+        chunk_size, backend: see `ssd`.
+    Raises:
+        ValueError: a size below 1, `groups` that do not divide `heads`, an empty or non-positive interval.
+    Source: Dao and Gu, Transformers are SSMs, ICML 2024, section 7. Differs: `valid` and `step_gate`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        head_dim: int = 32,
+        state_dim: int = 64,
+        groups: int = 1,
+        kernel: int = 4,
+        a_range: tuple[float, float] = (1.0, 16.0),
+        dt_range: tuple[float, float] = (1e-3, 0.1),
+        chunk_size: int = 64,
+        backend: str = "auto",
+        eps: float = 1e-5,
+    ):
+        super().__init__()
+        sizes = {"dim": dim, "heads": heads, "head_dim": head_dim, "state_dim": state_dim, "groups": groups}
+        for name, value in (sizes | {"kernel": kernel}).items():
+            if value < 1:
+                raise ValueError(f"Mamba2: {name} is {value}, expected at least 1")
+        if heads % groups:
+            raise ValueError(f"Mamba2: {groups} groups do not divide {heads} heads")
+        for name, (low, high) in (("a_range", a_range), ("dt_range", dt_range)):
+            if not 0 < low <= high < math.inf:
+                raise ValueError(f"Mamba2: {name} is ({low}, {high}), expected 0 < low <= high")
+        self.heads, self.head_dim, self.state_dim, self.groups = heads, head_dim, state_dim, groups
+        self.chunk_size, self.backend = chunk_size, backend
+        self.inner = heads * head_dim
+        mixed = self.inner + 2 * groups * state_dim
+        self.in_proj = nn.Linear(dim, self.inner + mixed + heads, bias=False)
+        self.conv1d = nn.Conv1d(mixed, mixed, kernel, groups=mixed)
+        # Draws are uniform in the rates and in the logarithm of the steps.
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*a_range).log())
+        step = torch.empty(heads).uniform_(math.log(dt_range[0]), math.log(dt_range[1])).exp()
+        self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
+        self.D = nn.Parameter(torch.ones(heads))
+        self.norm = GatedRMSNorm(self.inner, groups, eps)
+        self.out_proj = nn.Linear(self.inner, dim, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        valid: Tensor | None = None,
+        step_gate: Tensor | None = None,
+        initial_states: Tensor | None = None,
+        return_final_states: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Mix tokens along their sequence, each with those before it.
+
+        Args:
+            x: (b, l, dim) tokens; those that are not valid may hold anything.
+            valid: (b, l) bool, one stretch of True a sequence; None is all.
+            step_gate: (b, l) or (b, l, h) factor of the step length; at 0 a token writes nothing and fades nothing.
+            initial_states: (b, h, p, n); None is 0.
+            return_final_states: return the state after the last valid token, too.
+        Returns:
+            (b, l, dim), zero where not valid; or that and the state (b, h, p, n).
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        batch, length = x.shape[:2]
+        _check_mask("valid", valid, (batch, length))
+        padding = None if valid is None else ~valid.bool().unsqueeze(-1)
+        if padding is not None:
+            x = x.masked_fill(padding, 0)  # not a product: padding may hold infinities
+        z, mixed, dt = self.in_proj(x).split([self.inner, self.conv1d.weight.shape[0], self.heads], dim=-1)
+        values, B, C = self._convolve(mixed).split([self.inner, *2 * [self.groups * self.state_dim]], dim=-1)
+        y, state = ssd(
+            values.unflatten(-1, (self.heads, self.head_dim)),
+            self._step_lengths(dt, padding, step_gate),
+            -self.A_log.exp(),
+            B.unflatten(-1, (self.groups, self.state_dim)),
+            C.unflatten(-1, (self.groups, self.state_dim)),
+            chunk_size=self.chunk_size,
+            D=self.D,
+            initial_states=initial_states,
+            return_final_states=True,
+            backend=self.backend,
+        )
+        y = self.out_proj(self.norm(y.flatten(2), z))
+        if padding is not None:
+            y = y.masked_fill(padding, 0)
+        return (y, state) if return_final_states else y
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """Causal depthwise convolution and SiLU of (b, l, channels)."""
+        before = self.conv1d.kernel_size[0] - 1
+        if not x.shape[1]:
+            return x
+        return F.silu(self.conv1d(F.pad(x.transpose(1, 2), (before, 0)))).transpose(1, 2)
+
+    def _step_lengths(self, dt: Tensor, padding: Tensor | None, gate: Tensor | None) -> Tensor:
+        """(b, l, h) in float32 or more."""
+        dt = F.softplus(dt.to(torch.promote_types(dt.dtype, torch.float32)) + self.dt_bias)
+        if gate is not None:
+            gate = gate.unsqueeze(-1) if gate.ndim == 2 else gate
+            _check_mask("step_gate", gate, (*dt.shape[:2], gate.shape[-1] if gate.shape[-1] == 1 else self.heads))
+            dt = dt * gate
+        return dt if padding is None else dt.masked_fill(padding, 0)
+
+
+class BidirectionalMamba2(nn.Module):
+    """Two Mamba-2 layers, one over the sequence and one over its reverse; results and final states are summed.
+
+    Every token so takes from all others, and the summed state holds early tokens as well as late ones.
+
+    Args:
+        dim, options: as `Mamba2`.
+    """
+
+    def __init__(self, dim: int, **options):
+        super().__init__()
+        self.ahead, self.back = Mamba2(dim, **options), Mamba2(dim, **options)
+
+    def forward(
+        self,
+        x: Tensor,
+        valid: Tensor | None = None,
+        step_gate: Tensor | None = None,
+        initial_states: Tensor | None = None,
+        return_final_states: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """As `Mamba2.forward`; both directions start from `initial_states`."""
+        reverse = (None if t is None else t.flip(1) for t in (x, valid, step_gate))
+        y, state = self.ahead(x, valid, step_gate, initial_states, return_final_states=True)
+        y_back, state_back = self.back(*reverse, initial_states, return_final_states=True)
+        y = y + y_back.flip(1)
+        return (y, state + state_back) if return_final_states else y
+
+
+class GatedRMSNorm(nn.Module):
+    """y * SiLU(gate), over its root mean square within each group of channels, times a weight; in float32 or more."""
+
+    def __init__(self, dim: int, groups: int = 1, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.groups, self.eps = groups, eps
+
+    def forward(self, y: Tensor, gate: Tensor) -> Tensor:
+        """Both (..., dim); the result is of the type of `y`."""
+        wide = torch.promote_types(y.dtype, torch.float32)
+        gated = (y.to(wide) * F.silu(gate.to(wide))).unflatten(-1, (self.groups, -1))
+        normal = F.rms_norm(gated, gated.shape[-1:], eps=self.eps).flatten(-2)
+        return (normal * self.weight.to(wide)).to(y.dtype)
+
+
+def _check_mask(name: str, mask: Tensor | None, shape: tuple[int, ...]) -> None:
+    if mask is not None and mask.shape != shape:
+        raise ValueError(f"Mamba2: {name} is {tuple(mask.shape)}, expected {shape}")

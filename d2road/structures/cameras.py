@@ -1,0 +1,162 @@
+"""Cameras of a batch as tensors, and the ground below them as three numbers with their uncertainty.
+
+Letters: B images (or, after indexing, P objects, one row each).
+
+The ground is described in normalised image coordinates, x = (u - cx) / fx and y = (v - cy) / fy, where everything that
+pose estimation needs is linear:
+
+    horizon     y_h(x) = s0 + s1 x          s0: tangent of the (upward) pitch,  s1: tangent of the roll
+    depth       z = H / (y - y_h(x))        H: distance from the camera to the ground along its y axis, m
+
+so that log z changes by (1, x) z / H with (s0, s1) and by 1 with log H: the errors that all objects of an image share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d2road.structures.camera import Camera
+
+# Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
+MIN_DROP = 0.02
+# Depth, m, below which a point counts as not before the camera.
+NEAR = 0.1
+
+
+@dataclass
+class Cameras:
+    """K, K_inv (B, 3, 3) in pixels of the network input, center (B, 3) where rays start, m."""
+
+    K: Tensor
+    K_inv: Tensor
+    center: Tensor
+
+    @staticmethod
+    def from_list(cameras: Sequence[Camera], device: torch.device | str) -> "Cameras":
+        """Stack cameras."""
+        K = np.stack([c.K for c in cameras])
+        parts = (K, np.linalg.inv(K), np.stack([c.center for c in cameras]))
+        return Cameras(*(torch.as_tensor(p, dtype=torch.float32, device=device) for p in parts))
+
+    def __getitem__(self, index: Tensor) -> "Cameras":
+        return Cameras(self.K[index], self.K_inv[index], self.center[index])
+
+    @property
+    def fy(self) -> Tensor:
+        """(B,) vertical focal length, pixels."""
+        return self.K[:, 1, 1]
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """(B, 2) pixels -> (B, 2) normalised x, y."""
+        return (self.K_inv[:, :2, :2] @ pixels[:, :, None])[..., 0] + self.K_inv[:, :2, 2]
+
+    def lift(self, xy: Tensor, depth: Tensor) -> Tensor:
+        """(B, 2) normalised coordinates and (B,) depths -> (B, 3) points, m."""
+        return self.center + torch.cat([xy, torch.ones_like(xy[:, :1])], dim=1) * depth[:, None]
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3) points -> (B, 2) normalised coordinates, (B,) depths; nearer than NEAR coordinates mean nothing."""
+        relative = points - self.center
+        return relative[:, :2] / relative[:, 2:].clamp(min=NEAR), relative[:, 2]
+
+    def to_pixels(self, xy: Tensor) -> Tensor:
+        """(B, 2) normalised coordinates -> (B, 2) pixels; inverse of `normalize`."""
+        return (self.K[:, :2, :2] @ xy[:, :, None])[..., 0] + self.K[:, :2, 2]
+
+
+@dataclass
+class Grounds:
+    """What is believed of the ground planes: mean, var (B, 3) of s0, s1, log H (independent), known (B,) bool.
+
+    Where `known` is False there is no ground at all (KITTI): mean is that of a level plane and means nothing.
+    """
+
+    mean: Tensor
+    var: Tensor
+    known: Tensor
+
+    @staticmethod
+    def from_list(cameras: Sequence[Camera], device: torch.device | str) -> "Grounds":
+        """The planes that the cameras carry, taken as exact (variance 0)."""
+        mean = torch.tensor(np.stack([ground_parameters(c) for c in cameras]), dtype=torch.float32, device=device)
+        known = torch.tensor([c.ground is not None for c in cameras], device=device)
+        return Grounds(mean, torch.zeros_like(mean), known)
+
+    def __getitem__(self, index: Tensor) -> "Grounds":
+        return Grounds(self.mean[index], self.var[index], self.known[index])
+
+    def detach(self) -> "Grounds":
+        return Grounds(self.mean.detach(), self.var.detach(), self.known)
+
+    def drop(self, xy: Tensor) -> Tensor:
+        """(B,) how far normalised image points lie below the horizon; MIN_DROP at least, with zero gradient there."""
+        horizon = self.mean[:, 0] + self.mean[:, 1] * xy[:, 0]
+        return (xy[:, 1] - horizon).clamp(min=MIN_DROP)
+
+    def below_horizon(self, xy: Tensor) -> Tensor:
+        """(B,) whether the rays meet the ground in front of the camera."""
+        return self.known & (xy[:, 1] - self.mean[:, 0] - self.mean[:, 1] * xy[:, 0] > MIN_DROP)
+
+    def normal(self) -> Tensor:
+        """(B, 3) unit normals, upwards."""
+        s0, s1, _ = self.mean.unbind(-1)
+        normal = torch.stack([s1, -torch.ones_like(s0), s0], dim=-1)
+        return normal / normal.norm(dim=-1, keepdim=True)
+
+    def frame(self) -> Tensor:
+        """(B, 3, 3) rotations from the levelled ground frame, as `Camera.ground_rotation`; identity if not known."""
+        down = -self.normal()
+        right = torch.zeros_like(down)
+        right[:, 0] = 1
+        right = right - down[:, :1] * down
+        right = right / right.norm(dim=-1, keepdim=True)
+        frame = torch.stack([right, down, torch.linalg.cross(right, down)], dim=-1)
+        identity = torch.eye(3, device=frame.device).expand_as(frame)
+        return torch.where(self.known[:, None, None], frame, identity)
+
+    def depth_jacobian(self, xy: Tensor) -> Tensor:
+        """(B, 3) change of log depth on the ground at normalised points, per unit of s0, s1, log H."""
+        over_drop = 1 / self.drop(xy)
+        return torch.stack([over_drop, over_drop * xy[:, 0], torch.ones_like(over_drop)], dim=-1)
+
+    def combine(self, other: "Grounds") -> "Grounds":
+        """Both beliefs together, weighted by inverse variance; a variance of 0 is certain; unknown ones have no say."""
+        total = self.var + other.var
+        share = torch.where(total > 0, self.var / total.clamp(min=1e-30), torch.zeros_like(total))  # of `other`
+        share = torch.where(other.known[:, None], share, torch.zeros_like(share))
+        share = torch.where(self.known[:, None], share, torch.ones_like(share))
+        mean = self.mean + share * (other.mean - self.mean)
+        var = torch.where(self.known[:, None], (1 - share) * self.var, other.var)
+        return Grounds(mean, var, self.known | other.known)
+
+
+@dataclass
+class Scene:
+    """Where the images of a batch were taken: cameras and grounds (B)."""
+
+    cameras: Cameras
+    ground: Grounds
+
+    def __getitem__(self, index: Tensor) -> "Scene":
+        return Scene(self.cameras[index], self.ground[index])
+
+
+def ground_parameters(camera: Camera) -> np.ndarray:
+    """(3,) s0, s1, log H of a camera; zeros without a plane.
+
+    Raises:
+        ValueError: the plane does not lie below the camera.
+    """
+    if camera.ground is None:
+        return np.zeros(3)
+    a, b, c, d = camera.ground
+    height = (camera.ground[:3] @ camera.center + d) / -b if b < 0 else -1.0
+    if height <= 0:
+        raise ValueError(
+            f"the ground plane {camera.ground.tolist()} does not lie below the camera: expected a x + b y + c z + d "
+            "= 0 in the camera frame (y down) with b < 0 and d > 0; check the denorm file"
+        )
+    return np.array([c / -b, a / -b, np.log(height)])

@@ -1,0 +1,64 @@
+"""The folder of a generated data set: who may write into it, so that an interrupted generation can go on."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from d2road.utils.io import write_json
+
+
+def claim_folder(
+    out: Path,
+    meta_name: str,
+    meta: Mapping[str, Any],
+    folders: Sequence[str],
+    contents: Sequence[str],
+    overwrite: bool = False,
+) -> None:
+    """Make `out` and the folders in it, or take up one that an earlier run with the same parameters began.
+
+    Args:
+        out: the data set; a new or empty folder, or one with the file `meta_name`.
+        meta_name: file in `out` that holds `meta`, the parameters that decide the content.
+        folders: to make in `out`.
+        contents: files and folders in `out` that go where `overwrite` replaces a data set of other parameters.
+    Raises:
+        ValueError: `out` holds other parameters, or something else.
+        PermissionError: `out` cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file, expected a folder")
+    path = out / meta_name
+    if path.is_file():
+        found = read_json(path)
+        if found != meta:
+            if not overwrite:
+                differs = {k: (found.get(k), meta[k]) for k in meta if found.get(k) != meta[k]}
+                text = ", ".join(f"{k} {a} there, {b} asked for" for k, (a, b) in differs.items())
+                raise ValueError(
+                    f"{out} holds a toy data set of other parameters ({text}): use --overwrite or another --out"
+                )
+            for name in contents:
+                shutil.rmtree(out / name, ignore_errors=True)
+    elif out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and is no toy data set ({meta_name} is missing): choose another --out")
+    try:
+        for name in folders:
+            (out / name).mkdir(parents=True, exist_ok=True)
+        write_json(path, meta)
+    except OSError as error:
+        raise PermissionError(f"cannot write to {out} ({error}): choose another --out") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that a run left.
+
+    Raises:
+        ValueError: it is damaged; the message says to delete it.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): delete it and run again") from error
