@@ -2,7 +2,7 @@
 # make demo    toy data, a small DiffusionDet, its evaluation and pictures in output/demo
 # make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy pictures
 # make test    ruff, import-linter and all tests
-# make bench-* slow proofs; each finished run is kept under results/ and not repeated
+# make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -63,23 +63,23 @@ teacher: setup $(if $(IMAGES),,$(TOY_DONE) $(TOY_LOCO_DONE))
 
 bench-diffusion-toy: setup $(TOY_DONE)
 	$(say_allocator)
-	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_diffusion_toy --seed $$seed || exit 1; done
-	$(PY) -m tools.bench_diffusion_toy --table
+	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.diffusion_det.diffusion_toy --seed $$seed || exit 1; done
+	$(PY) -m benchmarks.diffusion_det.diffusion_toy --table
 
 bench-diffusion-toy3d: setup $(TOY_DONE)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
-		$(FAST) $(PY) -m tools.bench_diffusion_toy3d --variant $$variant --seed $$seed || exit 1; \
+		$(FAST) $(PY) -m benchmarks.diffusion_det.diffusion_toy3d --variant $$variant --seed $$seed || exit 1; \
 	done; done
-	$(PY) -m tools.bench_diffusion_toy3d --table
+	$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --table
 
 bench-diffusion-overfit: setup
 	$(say_allocator)
-	$(FAST) $(PY) -m tools.bench_diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))
+	$(FAST) $(PY) -m benchmarks.diffusion_det.diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))
 
 bench-pose-overfit: setup
 	$(say_allocator)
-	$(FAST) $(PY) -m tools.bench_pose_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+	$(FAST) $(PY) -m benchmarks.diffusion_det.pose_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 # Of EfficientAD: TEACHER=file of `make teacher` or a published one, STEPS=number, KEYS="KEY VALUE ..." of the config.
 AUTOENCODERS ?= conv linear_attention softmax_attention
@@ -91,7 +91,7 @@ AD_OPTIONS = $(if $(TEACHER),--teacher $(TEACHER)) $(if $(STEPS),--steps $(STEPS
 bench-efficientad-screw: setup
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in neighbours $(AUTOENCODERS); do \
-		$(FAST) $(PY) -m tools.bench_efficientad_screw --data $(MVTEC_DATA) --variant $$variant --seed $$seed $(AD_OPTIONS) \
+		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_screw --data $(MVTEC_DATA) --variant $$variant --seed $$seed $(AD_OPTIONS) \
 		|| exit 1; \
 	done; done
 
@@ -104,12 +104,12 @@ bench-efficientad-loco: SEEDS = 1 2 3
 bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(CROSS); do \
-		$(FAST) $(PY) -m tools.bench_efficientad_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
+		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 
 bench-efficientad-mvtec: setup
 	$(say_allocator)
-	for seed in $(SEEDS); do $(FAST) $(PY) -m tools.bench_efficientad_mvtec --data $(MVTEC_DATA) --seed $$seed $(AD_OPTIONS) \
+	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) --seed $$seed $(AD_OPTIONS) \
 		|| exit 1; done
 
 # The motorway of SUMO; LOOK=folder of NGSIM I-80 adds the look at real traffic without labels.
@@ -127,11 +127,11 @@ $(TRAFFIC_TEACHER): | $(TRAFFIC_DONE)
 bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(TRAFFIC_VARIANTS); do \
-		$(FAST) $(PY) -m tools.bench_efficientad_traffic --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
+		$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
-	$(if $(LOOK),$(FAST) $(PY) -m tools.bench_efficientad_traffic --look $(LOOK) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
+	$(if $(LOOK),$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --look $(LOOK) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
 
-# GROUNDING_VARIANTS="main frozen ..." of tools/bench_mono3dvg_toy.py.
+# GROUNDING_VARIANTS="main frozen ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding
 TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
 GROUNDING_VARIANTS ?= main pretrained plain joint_long joint frozen learned cross_attention mamba_fusion nofilter stages1 stages2 query \
@@ -143,12 +143,12 @@ $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
 bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
-		$(FAST_VARYING) $(PY) -m tools.bench_mono3dvg_toy --variant $$variant --seed $$seed || exit 1; \
+		$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_toy --variant $$variant --seed $$seed || exit 1; \
 	done; done
 
 bench-mono3dvg-kitti: setup
 	$(say_allocator)
-	$(FAST_VARYING) $(PY) -m tools.bench_mono3dvg_kitti --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+	$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 clean:
 	rm -rf output build dist *.egg-info

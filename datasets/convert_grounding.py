@@ -5,7 +5,8 @@
                                       [--labels DIR] --out FILE
     python datasets/convert_grounding.py --source kitti:ROOT[:SPLIT] --out FILE        (rope3d:ROOT:train|val likewise)
 
-The last makes files without sentences; datasets/make_grounding.py makes them with sentences. The converted data is used as
+The last makes files without sentences; datasets/make_grounding.py makes them with sentences. The converted data is
+used as
 grounding:FILE:IMAGES, where IMAGES is the folder that the tool names at its end. The exit code is 0, or 2 for input
 that cannot be converted.
 """
@@ -21,9 +22,9 @@ if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2road.utils.errors import program
-from mono3dvg.converters import convert_mono3drefer, convert_monomulti3d
+from mono3dvg.data.grounding_converters import convert_mono3drefer, convert_monomulti3d
+from mono3dvg.data.labelled_sources import grounding_of
 from mono3dvg.schema import write_grounding
-from mono3dvg.sources import grounding_of
 
 
 @program

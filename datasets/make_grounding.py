@@ -19,10 +19,10 @@ if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2road.utils.errors import program
+from mono3dvg.data.labelled_sources import grounding_of
+from mono3dvg.data.toy_grounding import describe_counts
 from mono3dvg.language import Recipe, generate
 from mono3dvg.schema import GroundingData, write_grounding
-from mono3dvg.sources import grounding_of
-from mono3dvg.toy import describe_counts
 
 
 @program

@@ -14,7 +14,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2road.utils.errors import program
-from mono3dvg.toy import describe_counts, make_toy_grounding
+from mono3dvg.data.toy_grounding import describe_counts, make_toy_grounding
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,8 +13,8 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from d2road.synthetic.fastener_kit import make_toy_loco
 from d2road.utils.errors import program
-from efficientad.toy_loco import make_toy_loco
 
 
 def parse_args() -> argparse.Namespace:

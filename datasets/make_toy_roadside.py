@@ -13,7 +13,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2road.data.toy_roadside import make_toy_roadside
+from d2road.synthetic.roadside import make_toy_roadside
 from d2road.utils.errors import program
 
 

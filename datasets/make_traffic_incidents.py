@@ -15,10 +15,10 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from d2road.synthetic.traffic_incidents.day import make_day
+from d2road.synthetic.traffic_incidents.incident_windows import VIEWS
+from d2road.synthetic.traffic_incidents.incident_writer import make_traffic_incidents
 from d2road.utils.errors import program
-from efficientad.incidents.day import make_day
-from efficientad.incidents.windows import VIEWS
-from efficientad.incidents.writer import make_traffic_incidents
 
 
 def parse_args() -> argparse.Namespace:

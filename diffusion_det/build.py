@@ -10,10 +10,10 @@ from torch import nn
 
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
 from diffusion_det.losses import SetCriterion
-from diffusion_det.pose_estimator import PoseEstimator
-from diffusion_det.pose_head import GroundHead, PoseHead
-from diffusion_det.pose_losses import PoseCriterion
-from diffusion_det.pose_state import StateEmbedding
+from diffusion_det.pose.pose_estimator import PoseEstimator
+from diffusion_det.pose.pose_head import GroundHead, PoseHead
+from diffusion_det.pose.pose_losses import PoseCriterion
+from diffusion_det.pose.pose_state import StateEmbedding
 
 
 def build_head(cfg, strides: Sequence[int]) -> nn.Module:

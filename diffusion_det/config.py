@@ -160,7 +160,7 @@ def check(cfg: CN) -> list[str]:
 
 def pose_problems(node: CN) -> list[str]:
     """Contradictions below MODEL.DiffusionDet.POSE."""
-    from diffusion_det.pose_head import BRANCHES
+    from diffusion_det.pose.pose_head import BRANCHES
 
     pose, problems = node.POSE, []
 

@@ -14,14 +14,14 @@ from d2road.engine.distributed import mean_over_processes
 from d2road.structures import Camera
 from d2road.structures.cameras import Scene
 from diffusion_det.build import build_criterion, build_head, build_pose
+from diffusion_det.denoising import Detections, denoise, denoise_as_published, select_objects
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
-from diffusion_det.pose_estimator import PoseEstimator
-from diffusion_det.pose_losses import PoseTargets
-from diffusion_det.refine import Detections, denoise, denoise_as_published, select_objects
+from diffusion_det.noising import noisy_training_boxes
+from diffusion_det.pose.pose_estimator import PoseEstimator
+from diffusion_det.pose.pose_losses import PoseTargets
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import CosineSchedule
-from diffusion_det.training_boxes import noisy_training_boxes
 from diffusion_det.tta import DetectorWithTTA
 
 logger = logging.getLogger(__name__)

@@ -1,258 +1,259 @@
-"""Statistics of good pictures: of the teacher's features, of the maps' values, of the scores.
+"""Calibration with data: what the Trainer and the tools do around the detector."""
 
-Everything is taken in one pass over any number of pictures in constant memory, and parts of several processes merge.
-Letters: B images, C channels, h x w cells.
-
-COMPAT names the order of border, enlargement and quantiles:
-
-    nelson1425   quantiles of the maps as they are; then zeros around the normalised map, then enlargement
-    anomalib     zeros around the maps, enlargement to the input's size; quantiles of that
-    paper        enlargement to the input's size without a border; quantiles of that
-"""
-
-import math
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from detectron2.engine import HookBase
+from detectron2.utils import comm
 
-COMPATS = ("nelson1425", "anomalib", "paper")
-METHODS = ("auto", "exact", "histogram")
-EXACT_LIMIT = 2**24  # values that "auto" keeps: 64 MB
-HISTOGRAM_SHIFT = 10  # bits of a float32 that a bin disregards
-MIN_STD = 1e-6  # relative to the mean deviation of the channels: less is a channel without content
-MIN_SPREAD = 1e-6  # relative to the higher quantile: less is a map without content
-MAP_END = 0.1  # value of a normalised map at the higher quantile
+from d2road.utils.rng import preserve_rng
+from efficientad.calibration_statistics import (
+    MAP_END,
+    Moments,
+    Quantiles,
+    check_quantiles,
+    decision_threshold,
+    maps_for_quantiles,
+    pictures_needed,
+)
+from efficientad.checkpoint.teacher_files import load_teacher
+from efficientad.data.anomaly_datasets import validation_name
+from efficientad.data.image_iteration import Pictures, gathered, pictures_of, rows_of_all
+from efficientad.detector import EfficientAD
+from efficientad.inference.quantization import Observer
+from efficientad.inference.tiling import cut
+from efficientad.modeling.puad import FEW
 
+logger = logging.getLogger(__name__)
 
-class Moments:
-    """Mean and standard deviation per channel, by merging parts (Chan et al. 1979); exact where E[x^2] - E[x]^2 is not.
-
-    Attributes:
-        count: values per channel so far.
-        mean: (C,) float64, None before the first part.
-    """
-
-    def __init__(self):
-        self.count, self.mean, self._squares = 0, None, None
-
-    def update(self, features: Tensor) -> None:
-        """Take in features (B, C, h, w)."""
-        values = features.detach().transpose(0, 1).flatten(1).float()  # (C, B * h * w)
-        variance, mean = torch.var_mean(values, dim=1, correction=0)
-        part = Moments()
-        part.count, part.mean = values.shape[1], mean.cpu().double()
-        part._squares = variance.cpu().double() * part.count
-        self.merge(part)
-
-    def merge(self, other: "Moments") -> None:
-        """Take in what another has seen."""
-        if other.count == 0:
-            return
-        if self.count == 0:
-            self.count, self.mean, self._squares = other.count, other.mean.clone(), other._squares.clone()
-            return
-        total, delta = self.count + other.count, other.mean - self.mean
-        self._squares = self._squares + other._squares + delta**2 * (self.count * other.count / total)
-        self.mean = self.mean + delta * (other.count / total)
-        self.count = total
-
-    def std(self) -> Tensor:
-        """(C,) float64, of the population."""
-        return (self._squares / self.count).sqrt()
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (C,), float32.
-
-        Raises:
-            ValueError: no picture, values that are not finite, or channels that are constant.
-        """
-        if self.count == 0:
-            raise ValueError("teacher statistics: there is no picture; name good ones in DATASETS.TRAIN")
-        std = self.std()
-        if not torch.isfinite(self.mean).all() or not torch.isfinite(std).all():
-            raise ValueError(
-                "teacher statistics: features are NaN or infinite; the teacher's weights are damaged, fetch or train "
-                "them again"
-            )
-        dead = torch.nonzero(std <= MIN_STD * std.mean()).flatten().tolist()
-        if dead:
-            some = ", ".join(map(str, dead[:8])) + (", ..." if len(dead) > 8 else "")
-            raise ValueError(
-                f"teacher statistics: {len(dead)} of {len(std)} channels are constant over all training pictures "
-                f"({some}), dividing by their deviation is impossible. Either the pictures are all of one colour, or "
-                "the teacher is untrained or damaged: take another in MODEL.EFFICIENT_AD.TEACHER"
-            )
-        return self.mean.float(), std.float()
+MAP_NAMES = ("student-teacher", "autoencoder")
+FEW_IMAGES = 10
+# Of the threshold, so that a good picture that lies on it does not cross it by the rounding of another batch size.
+ROUNDING = 1e-4
+# Entries of the state dict that calibration makes, not training.
+CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "state.", "puad.")
 
 
-class Quantiles:
-    """Quantiles of non-negative values.
-
-    The histogram's bins follow the floating-point numbers: equal width between powers of two, 8192 bins each. So no
-    range need be known, and a quantile is off by less than 1.3e-4 of its value.
+@torch.no_grad()
+def measure_teacher(model: EfficientAD, batches: Iterable[list[dict]], label: str) -> None:
+    """Take mean and deviation of the teacher's channels over good pictures into the model.
 
     Args:
-        method: "exact" keeps all values; "histogram" counts; "auto" is exact until there are 2 ** 24 values.
+        model: with its teacher loaded.
+        batches: mapped pictures; of several processes each has its share.
+        label: what to call the teacher.
     Raises:
-        ValueError: unknown method.
+        ValueError: no picture, or a degenerate channel.
     """
-
-    def __init__(self, method: str = "auto"):
-        if method not in METHODS:
-            raise ValueError(f"quantile method is {method!r}, expected one of {', '.join(METHODS)}")
-        self.method, self.count = method, 0
-        self._values: list[Tensor] | None = [] if method != "histogram" else None
-        self._bins: Tensor | None = None
-
-    def update(self, values: Tensor) -> None:
-        """Take in values of any shape.
-
-        Raises:
-            ValueError: some are negative, NaN or infinite.
-        """
-        values = values.detach().flatten().float()
-        if not bool(((values >= 0) & torch.isfinite(values)).all()):
-            raise ValueError(
-                "map quantiles: a map has values that are NaN, infinite or negative; the weights are damaged"
-            )
-        self.count += values.numel()
-        if self._values is None:
-            self._add_to_bins(values)
-            return
-        self._values.append(values.cpu())
-        self._limit()
-
-    def merge(self, other: "Quantiles") -> None:
-        """Take in what another of the same method has seen."""
-        self.count += other.count
-        if self._values is None or other._values is None:
-            self._to_bins()
-            for part in other._values or ():
-                self._add_to_bins(part)
-            if other._bins is not None:
-                self._bins = other._bins.clone() if self._bins is None else self._bins + other._bins
-            return
-        self._values += other._values
-        self._limit()
-
-    def _limit(self) -> None:
-        if self.method == "auto" and self.count > EXACT_LIMIT:
-            self._to_bins()
-
-    def _to_bins(self) -> None:
-        kept, self._values = self._values or (), None
-        for part in kept:
-            self._add_to_bins(part)
-
-    def _add_to_bins(self, values: Tensor) -> None:
-        # Positive floats sort as the integers that their bits spell.
-        index = values.contiguous().view(torch.int32) >> HISTOGRAM_SHIFT
-        counts = torch.bincount(index, minlength=2 ** (31 - HISTOGRAM_SHIFT)).cpu()
-        self._bins = counts if self._bins is None else self._bins + counts
-
-    def result(self, quantiles: Sequence[float]) -> list[float]:
-        """Quantiles by linear interpolation between neighbours, as torch.quantile.
-
-        Raises:
-            ValueError: no value.
-        """
-        if self.count == 0:
-            raise ValueError(
-                "map quantiles: there is no good validation picture; name some in MODEL.EFFICIENT_AD.VALIDATION"
-            )
-        if self._values is None:
-            return [self._from_bins(q) for q in quantiles]
-        ordered = torch.cat(self._values).sort().values.double()
-        found = []
-        for q in quantiles:
-            below = min(math.floor(q * (self.count - 1)), self.count - 1)
-            above = min(below + 1, self.count - 1)
-            found.append(float(torch.lerp(ordered[below], ordered[above], q * (self.count - 1) - below)))
-        return found
-
-    def _from_bins(self, q: float) -> float:
-        rank = q * (self.count - 1)
-        low, high = self._nth(math.floor(rank)), self._nth(min(math.floor(rank) + 1, self.count - 1))
-        return low + (high - low) * (rank - math.floor(rank))
-
-    def _nth(self, number: int) -> float:
-        """About the value that `number` others precede: those of a bin are taken to be evenly spread in it."""
-        upto = self._bins.cumsum(0)
-        index = int(torch.searchsorted(upto, number, right=True))
-        inside = int(self._bins[index])
-        edges = torch.tensor([index, index + 1], dtype=torch.int64) << HISTOGRAM_SHIFT
-        low, high = edges.to(torch.int32).view(torch.float32).double().tolist()
-        return low + (high - low) * (number - (int(upto[index]) - inside) + 0.5) / inside
+    moments = Moments()
+    for entry in pictures_of(batches, "teacher statistics"):
+        image = model.normalised(entry)
+        for top, left, bottom, right in model.boxes(image):
+            moments.update(model.networks.teacher(image[None, :, top:bottom, left:right]))
+    moments = gathered(moments)
+    mean, std = moments.result()
+    model.networks.teacher_mean.copy_(mean)
+    model.networks.teacher_std.copy_(std)
+    model.state.set_teacher(label)
 
 
-def check_quantiles(start: float, end: float, name: str) -> None:
-    """Refuse a pair of quantiles that a map cannot be divided by.
+@torch.no_grad()
+def measure_maps(
+    model: EfficientAD,
+    batches: Iterable[list[dict]],
+    *,
+    quantiles: Sequence[float] = (0.9, 0.995),
+    false_positive_rate: float = 0.01,
+    method: str = "auto",
+    training: Iterable[list[dict]] | None = None,
+) -> None:
+    """Take the quantiles of both maps and the decision threshold from good pictures into the model.
 
     Args:
-        start, end: lower and higher quantile of the map `name`.
+        model: with its weights and the teacher's statistics.
+        batches: mapped good pictures that were not trained on; of several processes each has its share. For 8-bit
+            arithmetic they are gone through twice.
+        quantiles, false_positive_rate, method: see MODEL.EFFICIENT_AD.CALIBRATION.
+        training: mapped good training pictures, needed with PUAD.
     Raises:
-        ValueError: they are equal.
+        ValueError: no picture, or maps without spread.
     """
-    if not end - start > MIN_SPREAD * abs(end):
-        raise ValueError(
-            f"map quantiles: those of the {name} map on the good validation pictures are equal ({start:.6g} and "
-            f"{end:.6g}), so the map cannot be normalised. The validation pictures are of one colour or too few, or "
-            "the model is untrained: check MODEL.EFFICIENT_AD.VALIDATION and the training"
+    was_training = model.training
+    model.eval()
+    model.unfold()  # what was prepared for other weights
+    try:
+        if model.arithmetic == "int8":
+            _measure_ranges(model, batches)
+        if model.puad is not None:
+            _fit_puad(model, training)
+        _measure_maps(model, batches, quantiles, false_positive_rate, method)
+    finally:
+        model.train(was_training)
+
+
+def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> None:
+    values = [Quantiles(method) for _ in MAP_NAMES]
+    kept = []  # maps at feature size, 25 kB a picture, spare a second pass for the scores
+    for entry in pictures_of(batches, "map quantiles"):
+        image = model.normalised(entry)
+        size, boxes = tuple(image.shape[-2:]), model.boxes(image)
+        (raw, means), = model.measure(image[None])  # fmt: skip
+        tile = (boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1])
+        for part, found in enumerate(values):
+            found.update(maps_for_quantiles(raw[:, part : part + 1], model.compat, model.networks.border, tile))
+        output = (int(entry.get("height", size[0])), int(entry.get("width", size[1])))
+        kept.append((raw, boxes, size, output, means))
+    pairs = []
+    for name, found in zip(MAP_NAMES, values):
+        pairs.append(gathered(found).result(quantiles))
+        check_quantiles(*pairs[-1], name)
+    model.state.map_quantiles.copy_(torch.tensor(pairs))
+    maxima = [model.score_map(*picture[:-1]).max() for picture in kept]
+    scores = rows_of_all(torch.stack(maxima) if maxima else torch.zeros(0))
+    if model.puad is not None:
+        own = torch.stack([picture[-1] for picture in kept]) if kept else torch.zeros(0, model.networks.channels)
+        distances = model.puad.distance(rows_of_all(own).to(model.device))
+        model.puad.standardise(distances, scores.to(model.device))
+        scores = model.puad.combine(distances, scores.to(model.device))
+    threshold = decision_threshold(scores.tolist(), false_positive_rate)
+    threshold += ROUNDING * max(abs(threshold), MAP_END)
+    model.state.set_map_quantiles(torch.tensor(pairs), threshold)
+    _warn_of_scores(model, scores.tolist(), false_positive_rate)
+    logger.info("Calibrated on %d good pictures: quantiles %s, threshold %.6g", len(scores), pairs, threshold)
+
+
+def _warn_of_scores(model: EfficientAD, scores: list[float], false_positive_rate: float) -> None:
+    """Say where a threshold from these scores of good pictures promises little."""
+    count, needed = len(scores), pictures_needed(false_positive_rate)
+    if count < needed:
+        logger.warning(
+            "Calibrated on %d good picture(s): a false-positive rate of %.3g needs %d or more. The threshold is the "
+            "largest score among them, which about %.2g of all good pictures exceed",
+            count,
+            false_positive_rate,
+            needed,
+            1 / (count + 1),
+        )
+    elif count < FEW_IMAGES:
+        logger.warning("Calibrated on %d good pictures: the quantiles of so few maps are rough", count)
+    flat = sum(score <= 0 for score in scores)
+    if model.puad is None and model.compat == "nelson1425" and 2 * flat > count:
+        logger.warning(
+            "In %d of %d good pictures nothing exceeds the border of the map, which COMPAT nelson1425 sets to 0, and "
+            "their scores are 0: the maps hardly change from place to place, as those of a model that has not learned "
+            "yet. Train longer; COMPAT paper sets no border",
+            flat,
+            count,
         )
 
 
-def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> float:
-    """A score that good pictures exceed with at most the given probability.
-
-    What scores above it, not at it, is to be called anomalous. It is the ceil((1 - rate) * (n + 1))-th smallest of n
-    scores of good pictures: the conformal bound, which holds for the next good picture whatever the distribution. With
-    fewer than `pictures_needed(rate)` no score can promise that; then it is the largest one, which the next good
-    picture exceeds with a probability of 1 / (n + 1).
-
-    Raises:
-        ValueError: no score, or a rate out of range.
-    """
-    if not len(scores):
-        raise ValueError("decision threshold: there is no score of a good picture")
-    if not 0 < false_positive_rate < 1:
-        raise ValueError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
-    ordered = sorted(float(score) for score in scores)
-    # Rounded before the ceiling: 0.95 * 20 is 19.000000000000004 in some orders of multiplication.
-    rank = math.ceil(round((1 - false_positive_rate) * (len(ordered) + 1), 9))
-    return ordered[min(rank, len(ordered)) - 1]
+def _measure_ranges(model: EfficientAD, batches: Iterable[list[dict]]) -> None:
+    """Ranges of the values that 8-bit arithmetic has to hold."""
+    limits = (torch.tensor([0.0, 255.0], device=model.device).view(-1, 1, 1, 1) - model.pixel_mean) / model.pixel_std
+    observer = Observer(model.networks, float(limits.min()), float(limits.max()))
+    for entry in pictures_of(batches, "ranges for 8 bits"):
+        image = model.normalised(entry)
+        boxes = model.boxes(image)
+        observer.update(cut(image, boxes))
+    parts = torch.stack([part.to(model.device) for part in comm.all_gather(observer.ranges)])
+    model.state.ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
 
 
-def pictures_needed(false_positive_rate: float) -> int:
-    """How many good pictures a threshold for this rate takes: 99 for 0.01."""
-    return max(1, math.ceil(round(1 / false_positive_rate - 1, 9)))
+def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None:
+    if training is None:
+        raise ValueError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
+    own = []
+    for entry in pictures_of(training, "PUAD statistics"):
+        ((_, means),) = model.measure(model.normalised(entry)[None])
+        own.append(means)
+    model.puad.fit(rows_of_all(torch.stack(own) if own else torch.zeros(0, model.networks.channels)))
 
 
-def maps_for_quantiles(maps: Tensor, compat: str, border: int, input_size: tuple[int, int]) -> Tensor:
-    """Maps (B, 1, h, w) in the form whose values the quantiles are taken of, see the table above.
+class Calibration(HookBase):
+    """Loads and measures the teacher before the first step; calibrates the maps before each evaluation and checkpoint.
+
+    Calibration leaves no trace in the random numbers, and with averaged weights (MODEL_EMA) it is these whose maps are
+    measured. Between calibrations the model counts as uncalibrated.
 
     Args:
-        border: cells that a map lacks on each side of the picture.
-        input_size: height and width of the network input in pixels.
+        cfg: of the training.
     """
-    if compat == "nelson1425":
-        return maps
-    if compat == "anomalib":
-        maps = F.pad(maps, (border,) * 4)
-    return resize_maps(maps, input_size)
+
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    def before_train(self) -> None:
+        model = self.trainer.bare_model
+        if self.trainer.start_iter > 0 and model.state.teacher_name:
+            return
+        label, path = model.state.teacher_name, self.cfg.MODEL.EFFICIENT_AD.TEACHER
+        if not label:
+            label = load_teacher(model.networks.teacher, path)
+        elif path:
+            logger.info("The teacher is that of MODEL.WEIGHTS (%s); TEACHER %s is not read", label, path)
+        with preserve_rng():
+            check_pictures(self.cfg, model)
+            measure_teacher(model, Pictures(self.cfg, self.cfg.DATASETS.TRAIN), label)
+        if self.trainer.ema:
+            self.trainer.ema.reset(model)  # nothing is trained yet
+
+    def after_step(self) -> None:
+        trainer, model = self.trainer, self.trainer.bare_model
+        evaluates = bool(self.cfg.DATASETS.TEST) and trainer.evaluation.due(trainer.iter + 1)
+        if not evaluates and not trainer.saver.due():
+            model.state.outdate_maps()
+            return
+        try:
+            with trainer.evaluation_weights() as weighted:
+                calibrate(self.cfg, weighted)
+                found = {
+                    name: value.clone() for name, value in weighted.state_dict().items() if name.startswith(CALIBRATED)
+                }
+        except ValueError:
+            model.state.outdate_maps()
+            if comm.get_world_size() == 1:  # others may not know of it, and would wait
+                trainer.save_checkpoint()  # what was learned stays, whatever is wrong with the pictures
+            raise
+        # Averaged weights are gone again, and with them what was measured; only that is taken over.
+        state = model.state_dict()
+        for name, value in found.items():
+            state[name].copy_(value)
+            if trainer.ema and name in trainer.ema.weights:
+                trainer.ema.weights[name].copy_(value)
+        model.state.forget_texts()
 
 
-def finish_map(normalised: Tensor, compat: str, border: int) -> Tensor:
-    """From a normalised map as `maps_for_quantiles` returns it to one that covers the picture."""
-    return F.pad(normalised, (border,) * 4) if compat == "nelson1425" else normalised
+def calibrate(cfg, model: EfficientAD) -> None:
+    """Calibrate the maps of a model with the good validation pictures that a config names."""
+    node = cfg.MODEL.EFFICIENT_AD
+    measure_maps(
+        model,
+        Pictures(cfg, calibration_names(cfg)),
+        quantiles=node.CALIBRATION.QUANTILES,
+        false_positive_rate=node.CALIBRATION.FALSE_POSITIVE_RATE,
+        method=node.CALIBRATION.METHOD,
+        training=Pictures(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
+    )
 
 
-def normalise_map(maps: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """0 at the lower quantile `start`, 0.1 at the higher one `end`."""
-    return MAP_END * (maps - start) / (end - start)
+def calibration_names(cfg) -> list[str]:
+    """The data sets of good pictures that maps are calibrated on."""
+    return list(cfg.MODEL.EFFICIENT_AD.VALIDATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
 
 
-def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, 1, h, w) bilinearly to `size` (height, width)."""
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+def check_pictures(cfg, model: EfficientAD) -> None:
+    """Read the pictures to calibrate with: what is wrong with them shall not come out when the training is done.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none, too few for PUAD, or one that cannot be used.
+    """
+    pictures = Pictures(cfg, calibration_names(cfg))
+    count = sum(len(loader.dataset) for loader in pictures.loaders)
+    if model.puad is not None and count < FEW:
+        raise ValueError(
+            f"PUAD standardises its scores on {FEW} good validation pictures or more, there is {count}: name others in "
+            "MODEL.EFFICIENT_AD.VALIDATION, or set MODEL.EFFICIENT_AD.PUAD.ENABLED False"
+        )
+    for entry in pictures_of(pictures, "pictures to calibrate with"):
+        model.normalised(entry)

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode as CN
 
 from d2road.config import add_common_config, register_check
 from d2road.config.defaults import set_default
-from efficientad.trajectories.config import add_time_space_config
+from d2road.config.time_space import add_time_space_config
 
 META_ARCHITECTURE = "EfficientAD"
 
@@ -59,7 +59,7 @@ TILING = {
 
 INFERENCE = {
     # float32 | bfloat16 | int8 (onnxruntime, on the CPU): of testing. A model is calibrated for one of them;
-    # d2road/cli/export.py makes it one for another.
+    # d2road export makes it one for another.
     "ARITHMETIC": "float32",
 }
 
@@ -122,9 +122,9 @@ def architecture_of(node: CN) -> dict[str, object]:
 
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of EfficientAD, each with its cure."""
-    from efficientad.autoencoder import AUTOENCODERS
-    from efficientad.calibration import COMPATS, METHODS
-    from efficientad.pdn import LAYERS
+    from efficientad.calibration_statistics import COMPATS, METHODS
+    from efficientad.modeling.autoencoder import AUTOENCODERS
+    from efficientad.modeling.pdn import LAYERS
 
     node, problems = cfg.MODEL.EFFICIENT_AD, []
 
@@ -160,7 +160,7 @@ def check(cfg: CN) -> list[str]:
 
 
 def _arithmetic_problems(cfg: CN) -> list[str]:
-    from efficientad.reduced import ARITHMETICS
+    from efficientad.inference.quantization import ARITHMETICS
 
     node = cfg.MODEL.EFFICIENT_AD
     arithmetic, key = node.INFERENCE.ARITHMETIC, "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
@@ -202,7 +202,7 @@ def _picture_problems(cfg: CN) -> list[str]:
 
 
 def _size_problems(cfg: CN) -> list[str]:
-    from efficientad.autoencoder import AUTOENCODERS
+    from efficientad.modeling.autoencoder import AUTOENCODERS
 
     node, problems = cfg.MODEL.EFFICIENT_AD, []
     sizes = [("INPUT.IMAGE_SIZE", cfg.INPUT.IMAGE_SIZE)]

@@ -10,17 +10,17 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
-from efficientad.anomaly_maps import combined_map, part_maps
-from efficientad.autoencoder import build_autoencoder
+from efficientad.calibration_state import ModelState
 from efficientad.config import architecture_of, bottleneck_of
-from efficientad.fold import FoldedNetworks
-from efficientad.inputs import Boxes, by_shape, name_of, stack
-from efficientad.networks import Networks, difference_maps
-from efficientad.pdn import PDN
-from efficientad.puad import Puad, channel_means
-from efficientad.reduced import QuantisedNetworks, for_inference, range_names
-from efficientad.state import ModelState
-from efficientad.tiling import cut, tile_boxes
+from efficientad.inference.anomaly_maps import combined_map, part_maps
+from efficientad.inference.fused_networks import FoldedNetworks
+from efficientad.inference.image_batches import Boxes, by_shape, name_of, stack
+from efficientad.inference.quantization import QuantisedNetworks, for_inference, range_names
+from efficientad.inference.tiling import cut, tile_boxes
+from efficientad.modeling.autoencoder import build_autoencoder
+from efficientad.modeling.networks import Networks, difference_maps
+from efficientad.modeling.pdn import PDN
+from efficientad.modeling.puad import Puad, channel_means
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class EfficientAD(nn.Module):
 
     def training_hooks(self, cfg) -> list:
         """What the Trainer does for this model beside its steps: teacher, statistics, calibration."""
-        from efficientad.calibrate import Calibration
+        from efficientad.calibration import Calibration
 
         return [Calibration(cfg)]
 

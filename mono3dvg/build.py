@@ -8,13 +8,13 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from mono3dvg.head import DenseHead, ReferHead
+from mono3dvg.detection.dense_head import DenseHead, ReferHead
+from mono3dvg.detection.query_head import QueryHead
+from mono3dvg.fusion.fusion_neck import FusionNeck
+from mono3dvg.grounder_state import ModelState
 from mono3dvg.language import LOOKS
-from mono3dvg.neck import FusionNeck
-from mono3dvg.query_head import QueryHead
-from mono3dvg.relation import RelationLayer
-from mono3dvg.state import ModelState
-from mono3dvg.text_filter import TextFilter
+from mono3dvg.relation.relation_layer import RelationLayer
+from mono3dvg.text.text_filter import TextFilter
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def build_text_encoder(cfg: CfgNode) -> nn.Module:
     A tokenizer from scratch is learned from the sentences of DATASETS.TRAIN, where they are at hand. Elsewhere a
     checkpoint brings its own.
     """
-    from mono3dvg.text_encoder import SCRATCH, TextEncoder  # needs an extra, which the other systems run without
+    from mono3dvg.text.text_encoder import SCRATCH, TextEncoder  # needs an extra, which the other systems run without
 
     text = cfg.MODEL.MONO3DVG.TEXT
     encoder = TextEncoder(

@@ -173,7 +173,7 @@ def finalize(cfg: CN) -> None:
     if not node.RY_FRAME:
         node.RY_FRAME = MetadataCatalog.get(names[0]).get("ry_frame") or "camera"
     if not len(node.DIMENSION_PRIORS):
-        from mono3dvg.mapper import mean_dimensions
+        from mono3dvg.data.mapper import mean_dimensions
 
         node.DIMENSION_PRIORS = mean_dimensions(names)
 
@@ -186,9 +186,9 @@ def check(cfg: CN) -> list[str]:
 
 def model_problems(node: CN) -> list[str]:
     """What is wrong with the keys of the network."""
-    from mono3dvg.fusion import FUSIONS
-    from mono3dvg.learning import LESSON_PARTS
-    from mono3dvg.map_scan import DIRECTIONS
+    from mono3dvg.criterion import LESSON_PARTS
+    from mono3dvg.fusion.fusion_registry import FUSIONS
+    from mono3dvg.fusion.map_scan import DIRECTIONS
 
     problems = []
 

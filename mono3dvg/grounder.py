@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from d2road.structures import Camera
 from d2road.structures.cameras import Cameras, Grounds, Scene
 from mono3dvg.build import build_parts
-from mono3dvg.candidates import Candidates, covered_cells, decode, from_objects
-from mono3dvg.head import final_scores, gather_each
-from mono3dvg.inputs import NOTHING_SAID, camera_list, objects_of, place_of
-from mono3dvg.learning import LESSON_PARTS, training_losses
-from mono3dvg.objects import Objects
-from mono3dvg.query_head import Proposals, RawQueries, Setting
-from mono3dvg.query_head import decode as decode_queries
-from mono3dvg.relation import Thoughts
-from mono3dvg.relation_facts import Facts, describe
-from mono3dvg.seen import Heard, Seen, words_of
-from mono3dvg.state import ModelState
-from mono3dvg.words import Words
+from mono3dvg.criterion import LESSON_PARTS, training_losses
+from mono3dvg.data.model_inputs import NOTHING_SAID, camera_list, objects_of, place_of
+from mono3dvg.detection.candidates import Candidates, covered_cells, decode, from_objects
+from mono3dvg.detection.dense_head import final_scores, gather_each
+from mono3dvg.detection.objects import Objects
+from mono3dvg.detection.query_head import Proposals, RawQueries, Setting
+from mono3dvg.detection.query_head import decode as decode_queries
+from mono3dvg.grounder_state import ModelState
+from mono3dvg.grounding_features import Heard, Seen, words_of
+from mono3dvg.relation.relation_features import Facts, describe
+from mono3dvg.relation.relation_layer import Thoughts
+from mono3dvg.text.token_features import Words
 
 
 def _without_words(model: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:

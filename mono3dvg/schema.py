@@ -15,7 +15,7 @@ import numpy as np
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.error_lists import raise_defects
 from d2road.utils.io import read_json, write_json
-from mono3dvg.validation import kind_of, problems
+from mono3dvg.schema_checks import kind_of, problems
 
 VERSION = 1
 Id = int | str

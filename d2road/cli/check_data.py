@@ -1,8 +1,8 @@
 """Check a data set before training on it: files, boxes, 3D labels against their pictures, the ground plane.
 
-    python d2road/cli/check_data.py kitti_object_train
-    python d2road/cli/check_data.py coco:my/annotations.json:my/images --quick
-    python d2road/cli/check_data.py rope3d:my/roadside:val --sheet output/sheet.jpg --json output/check.json
+    d2road check-data kitti_object_train
+    d2road check-data coco:my/annotations.json:my/images --quick
+    d2road check-data rope3d:my/roadside:val --sheet output/sheet.jpg --json output/check.json
 
 Exit code: 0 nothing wrong, 1 problems found, 2 cannot run (unknown name, data not there).
 
@@ -113,7 +113,7 @@ def write_sheet(path: Path, records: Sequence[dict], name: str, worst: Iterable[
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python d2road/cli/check_data.py",
+        prog="d2road check-data",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

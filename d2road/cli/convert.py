@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Import whole trained EfficientAD models of other programs, or calibrate one anew.
 
-python d2road/cli/convert.py --source anomalib model.ckpt OUT.pth [KEY VALUE ...]
-python d2road/cli/convert.py --source nelson1425 FOLDER OUT.pth --unsafe-pickle --calibrate-on GOOD_PICTURES
-python d2road/cli/convert.py --source own --config-file CONFIG --calibrate-on GOOD_PICTURES IN.pth OUT.pth
+d2road convert --source anomalib model.ckpt OUT.pth [KEY VALUE ...]
+d2road convert --source nelson1425 FOLDER OUT.pth --unsafe-pickle --calibrate-on GOOD_PICTURES
+d2road convert --source own --config-file CONFIG --calibrate-on GOOD_PICTURES IN.pth OUT.pth
 
 FOLDER is the output of nelson1425's training (teacher_final.pth, student_final.pth, autoencoder_final.pth). OUT.pth is
 what MODEL.WEIGHTS takes; beside it OUT.yaml is the config that belongs to it.
@@ -26,14 +26,14 @@ from d2road.config.validate import find_problems
 from d2road.data import build_mapper
 from d2road.utils.errors import program
 from d2road.utils.io import atomic_write
-from efficientad.calibrate import measure_maps, measure_teacher
-from efficientad.convert import SOURCES, Parts, fill, read_anomalib, read_nelson
+from efficientad.calibration import measure_maps, measure_teacher
+from efficientad.checkpoint.foreign_models import SOURCES, Parts, fill, read_anomalib, read_nelson
+from efficientad.data.mapper import find_pictures
 from efficientad.detector import EfficientAD
-from efficientad.mapper import find_pictures
 
 logger = logging.getLogger("d2road.cli.convert")
 
-BASE = Path(__file__).resolve().parent.parent / "configs" / "efficientad" / "Base-EfficientAD.yaml"
+BASE = Path(__file__).resolve().parents[2] / "configs" / "efficientad" / "Base-EfficientAD.yaml"
 
 
 def build_parser() -> argparse.ArgumentParser:

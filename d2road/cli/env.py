@@ -1,6 +1,6 @@
 """Print what a bug report needs: versions, devices, allocator, revision, data sets, systems.
 
-    python -m d2road.cli.env
+    d2road env
 
 No environment variables are listed apart from those named here, and nothing is sent anywhere.
 """
@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "torch", "torchvision", "timm", "transformers", "mamba_ssm", "cv2", "numpy", "scipy", "PIL", "pycocotools",
     "fvcore", "iopath",

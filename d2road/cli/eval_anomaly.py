@@ -1,6 +1,6 @@
 """Anomaly maps of one category against its masks: AUROC, AU-PRO, sPRO, F1. No model is needed.
 
-    python d2road/cli/eval_anomaly.py --data mvtec_loco/pushpins --maps maps/pushpins [--json FILE] \\
+    d2road eval-anomaly --data mvtec_loco/pushpins --maps maps/pushpins [--json FILE] \\
         [--exact | --streaming] [--bootstrap 1000] [--good-maps DIR | --threshold T] [--workers 2]
 
 --data is the folder of one category: of MVTec AD, of MVTec LOCO, of VisA as released, or an own one with good, bad and
@@ -31,14 +31,23 @@ import cv2
 from d2road.evaluation.results import write_results
 from d2road.utils.errors import program
 from d2road.utils.progress import track
-from efficientad.calibration import decision_threshold
-from efficientad.dataset import TEST_SHARE, held_out, picture_size
-from efficientad.image_scores import GOOD, ImageScores, size_text
-from efficientad.intervals import bootstrap
-from efficientad.layouts import FOLDER_PARTS, VISA_TABLE, Entry, Layout, PlainFolder, VisaTable, mvtec_ad, mvtec_loco
-from efficientad.map_files import MAP_SUFFIXES, read_map, score_file
-from efficientad.protocol import evaluate
-from efficientad.spro import CONFIG_FILE, DefectType, read_defects_config
+from efficientad.calibration_statistics import decision_threshold
+from efficientad.data.anomaly_datasets import TEST_SHARE, held_out, picture_size
+from efficientad.data.dataset_layouts import (
+    FOLDER_PARTS,
+    VISA_TABLE,
+    Entry,
+    Layout,
+    PlainFolder,
+    VisaTable,
+    mvtec_ad,
+    mvtec_loco,
+)
+from efficientad.evaluation.anomaly_protocol import evaluate
+from efficientad.evaluation.bootstrap_intervals import bootstrap
+from efficientad.evaluation.image_scores import GOOD, ImageScores, size_text
+from efficientad.evaluation.map_files import MAP_SUFFIXES, read_map, score_file
+from efficientad.evaluation.spro import CONFIG_FILE, DefectType, read_defects_config
 
 logger = logging.getLogger("d2road.eval_anomaly")
 # Up to so many pixels every one is kept unless --streaming says otherwise: below 2 GB of memory.

@@ -1,6 +1,6 @@
 """3D grounding scored from two files: the data with its sentences, and the answers. No model is needed.
 
-    python d2road/cli/eval_grounding.py --gt FILE --pred FILE [--score-threshold T] [--subsets IDFILE] [--json FILE]
+    d2road eval-grounding --gt FILE --pred FILE [--score-threshold T] [--subsets IDFILE] [--json FILE]
 
 --gt is of the schema of docs/grounding_data.md, --pred holds
 
@@ -9,7 +9,8 @@
 
 A sentence without an entry counts as answered by nothing, and is reported. --score-threshold goes before the file's;
 --choose-threshold takes the one of the best mean F1@0.25, which is for validation data alone. --subsets is
-Mono3DRefer's test_instanceID_split.json; without it the subsets go by rule (mono3dvg/subsets.py). Writes percentages,
+Mono3DRefer's test_instanceID_split.json; without it the subsets go by rule (mono3dvg/evaluation/subsets.py). Writes
+percentages,
 null where there is nothing to measure:
 
     {"acc": {"rotated": {"overall": {"0.25": ..., "0.5": ..., "miou": ...}, "unique": ..., ...}, "mono3dvg": {...}},
@@ -18,7 +19,8 @@ null where there is nothing to measure:
      "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
      "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {...}, ...}}
 
-and further exact, by_category, by_tag, score_threshold, counts (mono3dvg/protocol.py says what they are).
+and further exact, by_category, by_tag, score_threshold, counts (mono3dvg/evaluation/grounding_protocol.py says what
+they are).
 The exit code is 0, or 2 for input that cannot be evaluated.
 """
 
@@ -31,10 +33,10 @@ from pathlib import Path
 
 from d2road.evaluation.results import write_results
 from d2road.utils.errors import program
-from mono3dvg.predictions import Predictions, read_predictions
-from mono3dvg.protocol import choose_threshold, evaluate
+from mono3dvg.evaluation.grounding_protocol import choose_threshold, evaluate
+from mono3dvg.evaluation.prediction_files import Predictions, read_predictions
+from mono3dvg.evaluation.subsets import read_subsets
 from mono3dvg.schema import GroundingData, read_grounding
-from mono3dvg.subsets import read_subsets
 
 logger = logging.getLogger("d2road.eval_grounding")
 SHOWN = 5  # of the sentences without an answer

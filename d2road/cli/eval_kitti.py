@@ -1,6 +1,6 @@
 """KITTI's AP of two folders of text files, one a frame: labels and predictions (with a score as 16th field).
 
-    python d2road/cli/eval_kitti.py --gt label_2 --pred predictions [--json ap.json] [--classes car pedestrian] \\
+    d2road eval-kitti --gt label_2 --pred predictions [--json ap.json] [--classes car pedestrian] \\
         [--split val.txt] [--iou car=0.5,pedestrian=0.25] [--missing-as-empty]
 
 Evaluated are the frames of --split, else those that have a prediction file. Prints a table; --json FILE writes

@@ -1,6 +1,6 @@
 """Rope3D's scores of two folders of text files, one a frame: labels and predictions (with a score as 16th field).
 
-    python d2road/cli/eval_rope.py --gt label_2 --pred predictions --calib calib --denorm denorm [--json rope.json] \\
+    d2road eval-rope --gt label_2 --pred predictions --calib calib --denorm denorm [--json rope.json] \\
         [--mode compat|true] [--roi masks] [--split val.txt] [--missing-as-empty]
 
 Types are merged to car, big_vehicle, cyclist and pedestrian (merged files are fine). Evaluated are the frames of

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Make a trained EfficientAD predict in narrower arithmetic: bfloat16, or 8 bits by onnxruntime.
 
-python d2road/cli/export.py --arithmetic int8 --config-file output/x/config.yaml \\
+d2road export --arithmetic int8 --config-file output/x/config.yaml \\
     --weights output/x/model_final.pth OUT.pth [KEY VALUE ...]
 python train_net.py --eval-only --config-file OUT.yaml
-python d2road/cli/predict.py --config-file OUT.yaml --input PICTURES --output FOLDER
+d2road predict --config-file OUT.yaml --input PICTURES --output FOLDER
 
 Measures what 8 bits need to know, and the maps' quantiles and the threshold in the new arithmetic, on the good
 pictures that the config calibrates on (or --calibrate-on). OUT.pth is what MODEL.WEIGHTS takes; beside it OUT.yaml is
@@ -26,10 +26,10 @@ from d2road.config.merge import raise_problems
 from d2road.config.validate import find_problems
 from d2road.engine.defaults import load_weights
 from d2road.utils.errors import program
-from efficientad.calibrate import calibrate
+from efficientad.calibration import calibrate
 from efficientad.detector import EfficientAD
-from efficientad.onnx_graph import require_onnx
-from efficientad.reduced import ARITHMETICS
+from efficientad.inference.onnx_graph import require_onnx
+from efficientad.inference.quantization import ARITHMETICS
 
 logger = logging.getLogger("d2road.cli.export")
 

@@ -1,6 +1,6 @@
 """Run a model over pictures and videos, and write annotated copies and one file of all that was found.
 
-    python -m d2road.cli.predict --config-file configs/diffusion_det/coco/resnet50.yaml \\
+    d2road predict --config-file configs/diffusion_det/coco/resnet50.yaml \\
         --input street.jpg "frames/*.png" clip.mp4 --output output/pictures \\
         [--confidence 0.5] [--calib FILE|DIR [--denorm FILE|DIR]] MODEL.WEIGHTS model.pth [KEY VALUE ...]
 
@@ -146,7 +146,7 @@ def _open_writer(path: str, fps: float, width: int, height: int) -> cv2.VideoWri
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line; KEY VALUE pairs may follow any option, as ``opts``."""
     parser = argparse.ArgumentParser(
-        prog="python -m d2road.cli.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="d2road predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="YAML")
     parser.add_argument("--input", nargs="+", required=True, help="pictures, videos, folders, patterns like 'a/*.png'")

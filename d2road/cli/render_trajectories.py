@@ -1,7 +1,7 @@
 """Draw trajectories as time-space pictures in the layout of MVTec AD, for EfficientAD to train on or to score.
 
-    python d2road/cli/render_trajectories.py --source "highd:highD/data" --out datasets/highd_time_space
-    python d2road/cli/render_trajectories.py --source "fcd:run/fcd.xml.gz?edges=main:0" --out datasets/run \\
+    d2road render-trajectories --source "highd:highD/data" --out datasets/highd_time_space
+    d2road render-trajectories --source "fcd:run/fcd.xml.gz?edges=main:0" --out datasets/run \\
         --views 5 TIME_SPACE.LANE_LAYOUT stacked TIME_SPACE.LANES "('0', '1', '2')"
 
 --source is READER:PATH?OPTION=VALUE&..., see docs/trajectories.md. OUT gets train/good/NNNNNN.png and a line for each
@@ -22,14 +22,14 @@ from detectron2.config import CfgNode
 
 from d2road.config import make_cfg
 from d2road.config.merge import merge_file, merge_pairs
+from d2road.config.time_space import add_time_space_config, window_grid_of
+from d2road.traffic.readers import Source, open_trajectories
+from d2road.traffic.time_space.axes_view import draw_view, save_view
+from d2road.traffic.time_space.windows import Window, WindowGrid
 from d2road.utils.errors import program
 from d2road.utils.image_io import write_picture
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import claim_folder
-from efficientad.trajectories.config import add_time_space_config, window_grid_of
-from efficientad.trajectories.readers import Source, open_trajectories
-from efficientad.trajectories.view import draw_view, save_view
-from efficientad.trajectories.windows import Window, WindowGrid
 
 META, VIEWS = "meta.csv", "views"
 # What each folder was drawn with: .time_space/train_good/parameters.json and the problems of the source.

@@ -1,6 +1,6 @@
 """Score traffic as it is recorded: reads a growing file of trajectories and prints alarms.
 
-    python d2road/cli/score_stream.py --input "fcd:traffic.xml?edges=main:0" --config-file CONFIG --weights MODEL.pth \\
+    d2road score-stream --input "fcd:traffic.xml?edges=main:0" --config-file CONFIG --weights MODEL.pth \\
         --calibration threshold.json --follow --state stream.json --pictures alarms
 
 INPUT is READER:PATH?OPTIONS (docs/trajectories.md). FCD (XML or CSV) and plain CSV files may grow: with --follow the
@@ -10,7 +10,7 @@ The node TIME_SPACE of the config says what windows are: stretch of road, stride
 
 A threshold comes from good traffic, once:
 
-    python d2road/cli/score_stream.py --input INPUT --config-file CONFIG --weights MODEL.pth \\
+    d2road score-stream --input INPUT --config-file CONFIG --weights MODEL.pth \\
         --calibrate threshold.json --rate 1
 
 scores at least 10 hours and writes the lowest threshold with at most --rate false alarms an hour. Each alarm is a line

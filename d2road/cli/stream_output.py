@@ -1,4 +1,4 @@
-"""What d2road/cli/score_stream.py prints and writes: lines of alarms, their pictures, the scores of all windows."""
+"""What d2road score-stream prints and writes: lines of alarms, their pictures, the scores of all windows."""
 
 import io
 import os
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from d2road.traffic.events.alarms import WINDOW_COLUMNS, Alarm
+from d2road.traffic.events.window_stream import Finding
+from d2road.traffic.time_space.axes_view import draw_view, save_view
+from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.traffic.time_space.windows import WindowGrid
 from d2road.utils.io import atomic_write
-from efficientad.alarms import WINDOW_COLUMNS, Alarm
-from efficientad.stream import Finding
-from efficientad.trajectories.render import TimeSpaceRenderer
-from efficientad.trajectories.view import draw_view, save_view
-from efficientad.trajectories.windows import WindowGrid
 
 
 def clock(t: float) -> str:

@@ -1,4 +1,4 @@
-"""One run of d2road/cli/score_stream.py: model, windows, alarms, files, and what is left for the next run."""
+"""One run of d2road score-stream: model, windows, alarms, files, and what is left for the next run."""
 
 import argparse
 import json
@@ -13,18 +13,18 @@ import pandas as pd
 
 from d2road.cli.stream_output import ScoreFile, alarm_line, over_line, write_alarm_picture
 from d2road.config.setup import make_cfg
+from d2road.config.time_space import window_grid_of
 from d2road.engine.predictor import Predictor
+from d2road.traffic.baselines.baseline import Window
+from d2road.traffic.events.alarms import SECONDS_PER_HOUR, alarm_threshold
+from d2road.traffic.events.window_stream import Finding, Score, StreamScorer, score_with
+from d2road.traffic.readers import Source, open_trajectories
+from d2road.traffic.readers.fcd import Fcd
+from d2road.traffic.readers.plain import PlainCsv
+from d2road.traffic.readers.tail_reader import StoppedError, Tail, following
+from d2road.traffic.table import Trajectories
+from d2road.traffic.time_space.windows import WindowGrid
 from d2road.utils.io import write_json
-from efficientad.alarms import SECONDS_PER_HOUR, alarm_threshold
-from efficientad.baselines.window import Window
-from efficientad.stream import Finding, Score, StreamScorer, score_with
-from efficientad.trajectories.config import window_grid_of
-from efficientad.trajectories.follow import StoppedError, Tail, following
-from efficientad.trajectories.readers import Source, open_trajectories
-from efficientad.trajectories.readers.fcd import Fcd
-from efficientad.trajectories.readers.plain import PlainCsv
-from efficientad.trajectories.table import Trajectories
-from efficientad.trajectories.windows import WindowGrid
 
 # Seconds of traffic that are read before windows are looked at: soon while the file grows, many at once else.
 FOLLOW_CHUNK_S, CHUNK_S = 2.0, 60.0

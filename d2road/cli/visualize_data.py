@@ -1,8 +1,8 @@
 """Draw the labels of a data set, alone or with predictions over them, into a folder of pictures.
 
-    python d2road/cli/visualize_data.py toy_roadside3d_val --out output/pictures --num 12
-    python d2road/cli/visualize_data.py kitti:my/data --out output/pictures --predictions output/kitti_text
-    python d2road/cli/visualize_data.py coco:my/val.json:my/images --out output/pictures \\
+    d2road visualize-data toy_roadside3d_val --out output/pictures --num 12
+    d2road visualize-data kitti:my/data --out output/pictures --predictions output/kitti_text
+    d2road visualize-data coco:my/val.json:my/images --out output/pictures \\
         --predictions output/inference/coco_instances_results.json --min-score 0.4
 
 Labels alone are drawn in the colours of their classes; with predictions these are, and labels are dashed and white.
@@ -94,7 +94,7 @@ def picture_names(records: Sequence[dict]) -> list[str]:
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python d2road/cli/visualize_data.py",
+        prog="d2road visualize-data",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

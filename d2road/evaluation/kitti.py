@@ -22,7 +22,7 @@ class KittiEvaluator(KittiTextEvaluator):
     """KITTI's AP of what was written to OUTPUT_DIR/kitti.
 
     Results are tasks "kitti_3d", "kitti_bev", "kitti_bbox", "kitti_aos" with metrics such as "car_3d_moderate_R40" and
-    "car_3d@0.5_easy_R11", in percent; OUTPUT_DIR/kitti_ap.json has them in the form of d2road/cli/eval_kitti.py.
+    "car_3d@0.5_easy_R11", in percent; OUTPUT_DIR/kitti_ap.json has them in the form of d2road eval-kitti.
     """
 
     def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:

@@ -99,4 +99,4 @@ def _own_packages() -> set[str]:
     from d2road.config.projects import system_references  # only now: a program without Detectron2 need not load it
 
     systems = {reference.partition(":")[0].partition(".")[0] for reference in system_references().values()}
-    return {"d2road", "tools", "__main__", "__mp_main__", *systems}
+    return {"d2road", "benchmarks", "__main__", "__mp_main__", *systems}

@@ -7,14 +7,14 @@ parts       what the parts of a form say of each object; looks: what can be seen
 unknown     words that nobody knows, for training
 """
 
-from mono3dvg.language.forms import mirror, to_form, to_json
-from mono3dvg.language.generator import Recipe, generate
-from mono3dvg.language.looks import LOOKS, looks_of
-from mono3dvg.language.meaning import Meaning, evaluate
-from mono3dvg.language.parts import explain
-from mono3dvg.language.scene import Scene, scene_of
-from mono3dvg.language.sentences import LANGUAGES, Sentence, say, say_again, say_mirrored
-from mono3dvg.language.unknown import with_unknown_words
+from mono3dvg.language.attributes import LOOKS, looks_of
+from mono3dvg.language.form_parts import explain
+from mono3dvg.language.labelled_scene import Scene, scene_of
+from mono3dvg.language.logical_forms import mirror, to_form, to_json
+from mono3dvg.language.realization import LANGUAGES, Sentence, say, say_again, say_mirrored
+from mono3dvg.language.semantics import Meaning, evaluate
+from mono3dvg.language.sentence_generator import Recipe, generate
+from mono3dvg.language.unknown_words import with_unknown_words
 
 __all__ = [
     "LANGUAGES",

@@ -4,8 +4,8 @@ Modifiers stand before their noun, those with another object in them first: what
 to it, and what follows to the target.
 """
 
-from mono3dvg.language.forms import RELATIONS
-from mono3dvg.language.writer import Writer
+from mono3dvg.language.grammar import Writer
+from mono3dvg.language.logical_forms import RELATIONS
 
 # Noun wordings and the measure word.
 NOUNS = {

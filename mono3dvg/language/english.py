@@ -1,7 +1,7 @@
 """Logical forms in English. Wordings with "~" are held out, see `wording`."""
 
-from mono3dvg.language.forms import RELATIONS, is_plural
-from mono3dvg.language.writer import Writer
+from mono3dvg.language.grammar import Writer
+from mono3dvg.language.logical_forms import RELATIONS, is_plural
 
 NOUNS = {
     "car": (["car"], ["cars"]),

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mono3dvg.language.forms import UNITS
-from mono3dvg.language.scene import Scene
-from mono3dvg.language.truth import MAYBE, NO, YES, at_least, at_most, both, decide, known, negate
+from mono3dvg.language.kleene import MAYBE, NO, YES, at_least, at_most, both, decide, known, negate
+from mono3dvg.language.labelled_scene import Scene
+from mono3dvg.language.logical_forms import UNITS
 
 VEHICLES = ("car", "van", "truck", "bus", "tram")
 PEOPLE = ("pedestrian", "cyclist", "motorcyclist", "tricyclist", "person_sitting")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-from pose_models import PRIORS, camera_for
 
 from d2road.config import make_cfg
 from d2road.structures import Boxes3D
+from tests.factories.pose_models import PRIORS, camera_for
 
 SMALL = [
     "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DiffusionDet.HIDDEN_DIM", "32",

@@ -9,8 +9,8 @@ from detectron2.modeling import build_model
 
 from d2road.config import make_cfg, validate
 from diffusion_det import add_diffusion_det_config
+from diffusion_det.denoising import denoise
 from diffusion_det.detector import PUBLISHED_BUFFERS
-from diffusion_det.refine import denoise
 from diffusion_det.sampler import SAMPLER_NAMES, build_sampler
 from diffusion_det.schedule import CosineSchedule
 

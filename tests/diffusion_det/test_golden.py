@@ -5,13 +5,13 @@ import random
 import pytest
 import torch
 
+from diffusion_det.denoising import denoise_as_published, select_objects
 from diffusion_det.head import DynamicHead
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
-from diffusion_det.refine import denoise_as_published, select_objects
+from diffusion_det.noising import noisy_training_boxes
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import CosineSchedule
-from diffusion_det.training_boxes import noisy_training_boxes
 
 
 @pytest.fixture(scope="module")

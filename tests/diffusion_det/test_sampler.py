@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from diffusion_det.refine import denoise
+from diffusion_det.denoising import denoise
 from diffusion_det.sampler import SAMPLER_NAMES, build_sampler, step_pairs
 from diffusion_det.schedule import CosineSchedule, boxes_to_state, state_to_boxes
 

@@ -3,12 +3,12 @@
 import cv2
 import pytest
 import torch
-from ad_world import entries, narrow_networks, small_cfg, write_category
 from detectron2.engine.hooks import CallbackHook
 
 from d2road.data import build_mapper
 from d2road.engine import Predictor, Trainer, evaluate
-from efficientad.calibrate import calibrate
+from efficientad.calibration import calibrate
+from tests.factories.anomaly_models import entries, narrow_networks, small_cfg, write_category
 
 
 @pytest.fixture(scope="module", autouse=True)

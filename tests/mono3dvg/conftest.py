@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from grounder_world import make_data
+
+from tests.factories.grounders import make_data
 
 
 @pytest.fixture(scope="session")

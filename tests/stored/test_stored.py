@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 from d2road.config import make_cfg
 from d2road.engine.defaults import load_weights
 from d2road.structures import Camera
-from tests.efficientad.ad_world import narrow_networks
+from tests.factories.anomaly_models import narrow_networks
 
 STORED = Path(__file__).resolve().parent / "v0_1"
 CAMERA = Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])

@@ -1,0 +1,1 @@
+"""Research programs and their records: what the results in docs/ were measured with."""

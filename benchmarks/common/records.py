@@ -1,0 +1,94 @@
+"""Finished benchmark runs as small files, so that a table can grow and nothing runs twice."""
+
+import json
+import platform
+import re
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from d2road.utils.io import write_json
+
+RESULTS = Path("benchmarks/results")
+
+
+def revision() -> str:
+    """Short commit of this checkout, with a plus where files differ from it; "" outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+# A run may outlive a commit: what it ran is the tree that it began with.
+REVISION_AT_START = revision()
+
+
+def machine() -> str:
+    """Processor or GPU, number of threads, torch version."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        model = found.group(1).strip() if found else model
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}"
+
+
+def record_path(bench: str, name: str) -> Path:
+    """Where the record of a run is kept."""
+    return RESULTS / bench / f"{name}.json"
+
+
+def read_record(bench: str, name: str) -> dict[str, Any] | None:
+    """The record of a finished run, or None.
+
+    Raises:
+        ValueError: the file is no record.
+    """
+    path = record_path(bench, name)
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a record ({error}); delete it to repeat the run") from error
+    if "metrics" not in record:
+        raise ValueError(f"{path} is not a record: it has no metrics; delete it to repeat the run")
+    return record
+
+
+def write_record(
+    bench: str, name: str, *, metrics: dict, command: str, config: dict | str, seed: int, seconds: float, **more: Any
+) -> dict[str, Any]:
+    """Keep a finished run: what came out, and all that is needed to repeat it.
+
+    Args:
+        metrics: numbers by name.
+        command: as a user would type it.
+        config: the config file and the keys that differ from it.
+        seconds: wall time.
+        more: further entries, such as `train_seconds`.
+    """
+    record = {
+        "metrics": metrics,
+        "command": command,
+        "config": config,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "revision": REVISION_AT_START,
+        "machine": machine(),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        **more,
+    }
+    path = record_path(bench, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+    return record

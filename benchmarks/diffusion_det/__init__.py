@@ -1,0 +1,1 @@
+"""Benchmarks of DiffusionDet: toy roadside views in 2D and 3D, overfit checks."""

@@ -1,0 +1,133 @@
+"""What a trained pose model makes of a data set under many test-time choices, running the network as rarely as may be.
+
+Detections, decoder features and the coarsest map of each picture are computed once for each sampling setting and kept
+in memory; depth branches, trust in the ground, wrong planes and the like only decode them again.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model, detector_postprocess
+
+from d2road.data import build_mapper
+from d2road.data.calibration import read_camera
+from d2road.engine import load_weights
+from d2road.evaluation import build_evaluator
+from d2road.structures import Camera
+from d2road.utils.progress import track
+from diffusion_det.denoising import Detections
+from diffusion_det.detector import image_generator, to_instances
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to decode.
+
+    Args:
+        pose: attributes of the PoseEstimator to set, such as {"use_given_ground": False}.
+        tilt_deg: error of roll and of pitch of the given planes, of random sign in each picture.
+        focal: factor on the focal lengths that the model is told.
+    """
+
+    pose: dict = field(default_factory=dict)
+    tilt_deg: float = 0.0
+    focal: float = 1.0
+
+
+@dataclass
+class Seen:
+    """One picture after the network: its true camera, Detections with features as column, coarsest map (1, C, h, w),
+    network size."""
+
+    record: dict
+    camera: Camera
+    found: Detections
+    coarsest: torch.Tensor
+    size: tuple[int, int]
+
+
+class PoseStudy:
+    """A model on a data set.
+
+    Args:
+        cfg: its config; the first of DATASETS.TEST is evaluated.
+        weights: checkpoint.
+    """
+
+    def __init__(self, cfg: CfgNode, weights: str | Path):
+        self.cfg, self.name = cfg, cfg.DATASETS.TEST[0]
+        self.model = build_model(cfg).eval()
+        load_weights(cfg, self.model, str(weights))
+        self.pictures: list[Seen] = []
+
+    @torch.no_grad()
+    def run(self, sampler: str, steps: int) -> None:
+        """Detect on all pictures with so many steps of a sampler; replaces what was found before."""
+        self.model.sampler, self.model.sample_step = sampler, steps
+        mapper = build_mapper(self.cfg, False)
+        records = DatasetCatalog.get(self.name)
+        self.pictures = [self._see(mapper(r), r) for r in track(records, len(records), f"{sampler}, {steps} steps")]
+
+    def _see(self, x: dict, record: dict) -> Seen:
+        model = self.model
+        images = model.preprocess([x])
+        features = model.features(images)
+        height, width = images.image_sizes[0]
+        whwh = torch.tensor([[width, height, width, height]], dtype=torch.float32, device=model.device)
+        scene = model.pose.scene([x["camera"]], features[-1], images.image_sizes)
+        (found,) = model.detect(features, whwh, [image_generator(x, model.test_seed)], scene)
+        return Seen(record, read_camera(record), found, features[-1], (height, width))
+
+    @torch.no_grad()
+    def evaluate(self, choice: Choice, output_dir: str | Path) -> dict:
+        """Results of the data set's evaluator for one way to decode."""
+        evaluator = build_evaluator(self.cfg, self.name, str(output_dir))
+        evaluator.reset()
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(self.pictures), 2))
+        with attributes(self.model.pose, choice.pose):
+            for seen, sign in zip(self.pictures, signs):
+                output = self._decode(seen, choice, np.deg2rad(choice.tilt_deg) * sign)
+                evaluator.process([seen.record], [{"instances": output}])
+        return evaluator.evaluate()
+
+    def _decode(self, seen: Seen, choice: Choice, tilt_rad: np.ndarray):
+        height, width = seen.record["height"], seen.record["width"]
+        camera = disturb(seen.camera, tilt_rad, choice.focal)
+        camera = camera.resized(seen.size[1] / width, seen.size[0] / height)
+        scene = self.model.pose.scene([camera], seen.coarsest, [seen.size])
+        instances = self.model.attach_pose(to_instances(seen.found, seen.size), seen.found, scene, 0)
+        return detector_postprocess(instances, height, width)
+
+
+def disturb(camera: Camera, tilt_rad: np.ndarray, focal: float) -> Camera:
+    """The camera as a careless calibration would give it: plane turned about the x and z axes, focal length scaled."""
+    P = camera.P.copy()
+    P[0, 0] *= focal
+    P[1, 1] *= focal
+    (cp, cr), (sp, sr) = np.cos(tilt_rad), np.sin(tilt_rad)
+    turn = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]]) @ np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    ground = camera.ground if camera.ground is None else np.append(turn @ camera.ground[:3], camera.ground[3])
+    return Camera(P, ground)
+
+
+@contextlib.contextmanager
+def attributes(target: object, values: dict) -> Iterator[None]:
+    """Set attributes for a while.
+
+    Raises:
+        AttributeError: there is no such attribute.
+    """
+    before = {name: getattr(target, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(target, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(target, name, value)

@@ -1,0 +1,102 @@
+"""The baseline of the benchmarks of EfficientAD: nearest neighbours among the teacher's features of good pictures.
+
+Same teacher, same pictures, same evaluation as the trained models; nothing is trained.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import Tensor, nn
+
+from benchmarks.common.records import read_record
+from benchmarks.efficientad.anomaly_results import FINAL, record_test, run_test
+from benchmarks.efficientad.anomaly_runs import Run, run_name
+from efficientad.calibration import calibration_names, measure_teacher
+from efficientad.calibration_statistics import decision_threshold, resize_maps
+from efficientad.checkpoint.teacher_files import load_teacher
+from efficientad.data.image_iteration import Pictures, pictures_of
+from efficientad.detector import EfficientAD
+from efficientad.modeling.memory_bank import FeatureBank
+
+BASELINE = "neighbours"
+BANK_SIZE = 20000
+
+
+class NeighbourDetector(nn.Module):
+    """Detectron2's contract of a detector around a feature bank.
+
+    Args:
+        model: whose teacher, statistics and picture normalisation are used; nothing else of it.
+        bank: of the teacher's normalised features.
+    """
+
+    def __init__(self, model: EfficientAD, bank: FeatureBank):
+        super().__init__()
+        self.model, self.bank, self.threshold = model, bank, math.nan
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Per picture "anomaly_map" (height, width), "anomaly_score", and "anomaly_threshold" once it is set."""
+        return [self._detect(entry) for entry in batched_inputs]
+
+    def _detect(self, entry: dict) -> dict[str, Tensor]:
+        features = teacher_features(self.model, entry)
+        # The border has no features of its own: it takes the nearest ones.
+        distances = F.pad(
+            self.bank.distance_map(features)[None, None], (self.model.networks.border,) * 4, mode="replicate"
+        )
+        image = entry["image"]
+        size = (int(entry.get("height", image.shape[-2])), int(entry.get("width", image.shape[-1])))
+        anomaly_map = resize_maps(distances, size)[0, 0]
+        found = {"anomaly_map": anomaly_map, "anomaly_score": anomaly_map.max()}
+        if math.isfinite(self.threshold):
+            found["anomaly_threshold"] = torch.tensor(self.threshold)
+        return found
+
+
+@torch.no_grad()
+def teacher_features(model: EfficientAD, entry: dict) -> Tensor:
+    """The teacher's normalised features (C, h, w) of a mapped picture."""
+    return model.networks.teach(model.normalised(entry)[None])[0]
+
+
+def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> NeighbourDetector:
+    """Bank from the training pictures, threshold from the validation pictures.
+
+    Args:
+        cfg: of EfficientAD; SEED draws the places.
+        bank_size: vectors, as many of each picture.
+    """
+    model = build_model(cfg).eval()
+    label = load_teacher(model.networks.teacher, cfg.MODEL.EFFICIENT_AD.TEACHER)
+    good = Pictures(cfg, cfg.DATASETS.TRAIN)
+    measure_teacher(model, good, label)
+
+    def maps() -> Iterator[Tensor]:
+        for entry in pictures_of(good, "feature bank"):
+            yield teacher_features(model, entry)
+
+    detector = NeighbourDetector(model, FeatureBank.from_maps(maps(), len(good), bank_size, cfg.SEED))
+    validation = pictures_of(Pictures(cfg, calibration_names(cfg)), "threshold")
+    scores = [float(detector([entry])[0]["anomaly_score"]) for entry in validation]
+    detector.threshold = decision_threshold(scores, cfg.MODEL.EFFICIENT_AD.CALIBRATION.FALSE_POSITIVE_RATE)
+    return detector
+
+
+def evaluate_baseline(run: Run) -> None:
+    """Evaluate the baseline with a run's teacher, data and seed, unless there is a record."""
+    folder = run_name(run.teacher, run.variant, run.cfg.SEED, 0)
+    if read_record(run.bench, f"{folder}/{FINAL}") is not None:
+        return
+    start = time.perf_counter()
+    detector = build_baseline(run.cfg)
+    images, threshold, spro = run_test(run.cfg, detector)
+    record_test(
+        run, FINAL, images, threshold, spro, start, folder, steps=0, bank=len(detector.bank),
+        note="distance to the nearest of `bank` feature vectors, drawn at random from the training pictures",
+    )  # fmt: skip

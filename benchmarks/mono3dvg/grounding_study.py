@@ -1,0 +1,72 @@
+"""What the benchmarks of grounding measure on a trained model: answers on data sets, and sentences on true boxes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from torch import Tensor, nn
+
+from d2road.data import build_test_loader
+from d2road.engine import Trainer, load_weights
+from d2road.utils.io import atomic_write
+from d2road.utils.progress import track
+
+CERTAIN = 0.5  # true objects of at least this probability are the answer
+
+
+def load(cfg: CfgNode, weights: Path) -> nn.Module:
+    """The trained model in eval mode."""
+    model = Trainer.build_model(cfg).eval()
+    load_weights(cfg, model, str(weights))
+    return model
+
+
+def answer(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
+    """All measures of `mono3dvg.evaluation.grounding_protocol` on each of DATASETS.TEST, by name; the model takes the
+    score threshold that
+    is chosen on the validation data."""
+    results = Trainer.test(cfg, model)
+    model.take_results(results)
+    folder, names = Path(cfg.OUTPUT_DIR) / "inference", cfg.DATASETS.TEST
+    found = {}
+    for name in names:  # a folder of its own where there are several
+        place = folder if len(names) == 1 else folder / name
+        found[name] = json.loads((place / "grounding.json").read_text(encoding="utf-8"))
+    return found
+
+
+def save_answering(model: nn.Module, path: Path) -> None:
+    """Weights to predict with: classes, tokenizer and score threshold are among them."""
+    with atomic_write(path) as file:
+        torch.save({"model": model.state_dict()}, file)
+
+
+def judge_objects(cfg: CfgNode, model: nn.Module, name: str) -> dict[str, float]:
+    """How well the model says which of the labelled objects sentences mean; see `accuracy_on_objects`."""
+    rows: list[tuple[str, Tensor, Sequence[int]]] = []
+    groups = {e["id"]: e["group"] or "other" for record in DatasetCatalog.get(name) for e in record["expressions"]}
+    for batch in track(build_test_loader(cfg, name), label="true boxes"):
+        for x, found in zip(batch, model.refer_objects(batch)):
+            rows += [(groups[e["id"]], p, e["targets"]) for e, p in zip(x["expressions"], found)]
+    return accuracy_on_objects(rows)
+
+
+def accuracy_on_objects(rows: Sequence[tuple[str, Tensor, Sequence[int]]]) -> dict[str, float]:
+    """Percentages from group, probabilities (M,) of the objects, NaN for those that are no candidates, and targets.
+
+    Returns:
+        accuracy: sentences of which exactly the objects meant have a probability of 0.5 and more; accuracy_GROUP of
+        each group; top1: single-target sentences whose target has the highest one.
+    """
+    right: dict[str, list[bool]] = {"accuracy": [], "top1": []}
+    for group, probability, targets in rows:
+        p = probability.nan_to_num(-1.0)
+        exact = set(torch.where(p >= CERTAIN)[0].tolist()) == set(targets)
+        right["accuracy"].append(exact)
+        right.setdefault(f"accuracy_{group}", []).append(exact)
+        if len(targets) == 1:
+            right["top1"].append(int(p.argmax()) == targets[0])
+    return {name: 100 * sum(values) / len(values) if values else float("nan") for name, values in right.items()}

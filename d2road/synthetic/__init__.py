@@ -1,0 +1,1 @@
+"""Generators of toy data: roadside views, fastener kits, traffic with incidents."""

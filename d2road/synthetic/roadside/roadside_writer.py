@@ -1,0 +1,164 @@
+"""The data set on disk: frames rendered by a pool of processes, resumable, the same whatever the number of workers.
+
+Frame i of a split depends on (seed, split, i) alone. Each finished frame leaves a record under OUT/.frames, written
+last and atomically; a later run with the same parameters renders only what has no record. The JSON files come last.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from d2road.synthetic.roadside.compose import render_frame
+from d2road.synthetic.roadside.roadside_labels import (
+    CATEGORIES,
+    calibration_files,
+    coco_annotation,
+    frame_record,
+    label_row,
+)
+from d2road.synthetic.roadside.views import HEIGHT, WIDTH
+from d2road.utils.io import atomic_write, write_json
+from d2road.utils.output_dir import claim_folder, read_json
+from d2road.utils.parallel import run_jobs
+from d2road.utils.progress import track
+
+SPLITS = {"train": "training", "val": "validation"}
+FOLDERS = ("image_2", "label_2", "calib", "denorm", "extrinsics")
+META = "toy_roadside.json"
+# Raised whenever the same seed would give other pictures, so that an old folder is not continued.
+VERSION = 1
+JPEG_QUALITY = 92
+
+
+def make_toy_roadside(
+    out: str | Path, seed: int = 0, train: int = 1000, val: int = 500, workers: int = 2, overwrite: bool = False
+) -> dict[str, Any]:
+    """Render the data set, or finish one that an earlier run began.
+
+    Args:
+        out: folder to make.
+        seed: >= 0; decides everything.
+        train, val: number of views of each split.
+        workers: processes that render; 0 or 1 renders in this one.
+        overwrite: replace a data set of other parameters that is there.
+    Returns:
+        {"rendered": frames drawn by this run, "seconds": ..., "summary": text with the histograms}.
+    Raises:
+        ValueError: negative counts, no views at all, or `out` holds other parameters or something else.
+        PermissionError: `out` cannot be written.
+    """
+    for name, value in (("seed", seed), ("train", train), ("val", val), ("workers", workers)):
+        if value < 0:
+            raise ValueError(f"--{name} is {value}, expected 0 or more")
+    if train + val == 0:
+        raise ValueError("--train 0 --val 0: no views to render; ask for at least one")
+    out = Path(out)
+    meta = {"version": VERSION, "seed": seed, "train": train, "val": val, "width": WIDTH, "height": HEIGHT}
+    folders = [f"{split}/{name}" for split in SPLITS.values() for name in FOLDERS]
+    folders += [f".frames/{split}" for split in SPLITS.values()]
+    claim_folder(out, META, meta, [*folders, "annotations"], [*SPLITS.values(), ".frames", "annotations"], overwrite)
+    counts = {"train": train, "val": val}
+    jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
+    todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
+    start = time.monotonic()
+    for _ in track(run_jobs(render_job, todo, workers), len(jobs), "render", already_done=len(jobs) - len(todo)):
+        pass
+    seconds = time.monotonic() - start
+    records = {split: _read_records(out, split, n) for split, n in counts.items()}
+    for split in counts:
+        _write_split(out, split, records[split])
+    return {"rendered": len(todo), "seconds": seconds, "summary": summarize(records)}
+
+
+def _record_path(out: Path, split: str, index: int) -> Path:
+    return out / ".frames" / SPLITS[split] / f"{index:06d}.json"
+
+
+def frame_rng(seed: int, split: str, index: int) -> np.random.Generator:
+    """The random stream of one frame; splits never share one."""
+    return np.random.default_rng(np.random.SeedSequence([seed, list(SPLITS).index(split), index]))
+
+
+def render_job(job: tuple[str, str, int, int]) -> None:
+    """Render and write one frame: (out, split, index, seed)."""
+    out, split, index, seed = Path(job[0]), *job[1:]
+    folder, stem = SPLITS[split], f"{index:06d}"
+    frame = render_frame(frame_rng(seed, split, index))
+    record = frame_record(frame, f"{folder}/image_2/{stem}.jpg")
+    ok, encoded = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert ok, "an 8-bit colour picture can always be encoded"
+    (out / folder / "image_2" / f"{stem}.jpg").write_bytes(encoded.tobytes())
+    rows = "".join(label_row(entry) + "\n" for entry in record["objects"])
+    (out / folder / "label_2" / f"{stem}.txt").write_text(rows)
+    for name, text in calibration_files(frame.view).items():
+        (out / folder / name / f"{stem}.{'yaml' if name == 'extrinsics' else 'txt'}").write_text(text)
+    # Last, and by renaming: a record says that everything before it is complete.
+    path = _record_path(out, split, index)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(record))
+    os.replace(temporary, path)
+
+
+def _read_records(out: Path, split: str, count: int) -> list[dict[str, Any]]:
+    return [read_json(_record_path(out, split, i)) for i in range(count)]
+
+
+def _write_split(out: Path, split: str, records: list[dict[str, Any]]) -> None:
+    """Split list, COCO JSON and attributes."""
+    images, annotations = [], []
+    for image_id, record in enumerate(records):
+        images.append({"id": image_id, "file_name": record["file_name"], "width": WIDTH, "height": HEIGHT})
+        for entry in record["objects"]:
+            annotations.append(coco_annotation(entry, len(annotations) + 1, image_id))
+    coco = {
+        "info": {"description": f"toy_roadside {split}: rendered roadside views", "version": str(VERSION)},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)],
+    }
+    with atomic_write(out / SPLITS[split] / f"{split}.txt", "w") as file:
+        file.writelines(f"{i:06d}\n" for i in range(len(records)))
+    with atomic_write(out / f"attributes_{split}.jsonl", "w") as file:
+        file.writelines(json.dumps({"image_id": i, **record}) + "\n" for i, record in enumerate(records))
+    write_json(out / "annotations" / f"instances_{split}.json", coco, indent=None)
+
+
+def summarize(records: dict[str, list[dict[str, Any]]]) -> str:
+    """Tables of the objects by class, range, height in the picture and visibility."""
+    lines = []
+    for split, frames in records.items():
+        objects = [entry for frame in frames for entry in frame["objects"]]
+        per_view = [len(frame["objects"]) for frame in frames] or [0]
+        lines.append(
+            f"{split}: {len(frames)} views, {len(objects)} objects, {np.mean(per_view):.1f} a view "
+            f"({min(per_view)} to {max(per_view)}, {sum(not frame['objects'] for frame in frames)} views without)"
+        )
+        if not objects:
+            continue
+        types = [entry["type"] for entry in objects]
+        lines.append(
+            "  class   " + "  ".join(f"{t} {types.count(t)} ({_percent(types, t)})" for t in sorted(set(types)))
+        )
+        ranges = np.array([entry["range_m"] for entry in objects])
+        heights = np.array([entry["box_xyxy"][3] - entry["box_xyxy"][1] for entry in objects])
+        lines.append("  range m " + _histogram(ranges, [10, 20, 30, 40, 50, 60, 70, 80.5]))
+        lines.append("  height px " + _histogram(heights, [0, 12, 25, 40, 80, 160, 541]))
+        occluded = [str(entry["occluded"]) for entry in objects]
+        lines.append("  occluded " + "  ".join(f"{o}: {_percent(occluded, o)}" for o in "0123"))
+    return "\n".join(lines)
+
+
+def _percent(values: list[str], value: str) -> str:
+    return f"{100 * values.count(value) / len(values):.1f} %"
+
+
+def _histogram(values: np.ndarray, edges: list[float]) -> str:
+    counts, _ = np.histogram(values, edges)
+    bins = zip(edges[:-1], edges[1:], counts)
+    return "  ".join(f"{int(a)}-{int(b)}: {n} ({100 * n / max(len(values), 1):.1f} %)" for a, b, n in bins)

@@ -1,0 +1,1 @@
+"""Alarms from scored windows of a stream, and how well they find events."""

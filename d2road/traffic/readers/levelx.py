@@ -1,0 +1,96 @@
+"""inD, rounD and exiD: crossings, roundabouts, motorway ramps from above, 25 Hz.
+
+NN_tracks.csv, NN_tracksMeta.csv, NN_recordingMeta.csv. Bock et al. 2020 (inD), Krajewski et al. 2020 (rounD), Moers et
+al. 2022 (exiD). xCenter, yCenter are metres, `width` and `length` the vehicle's own. They have no road axis: name one.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from d2road.traffic.readers.axis import Road
+from d2road.traffic.readers.blocks import csv_blocks, read_header, read_rows
+from d2road.traffic.readers.highd import recordings_in
+from d2road.traffic.readers.source import READERS, Part, Source
+
+NUMBERS = ("trackId", "frame", "xCenter", "yCenter", "width", "length", "xVelocity", "yVelocity")
+ACCELERATIONS = ("xAcceleration", "yAcceleration")
+
+
+@READERS.register(name="ind")
+@READERS.register(name="round")
+@READERS.register(name="exid")
+class LevelX(Source):
+    """A recording (NN_tracks.csv) or a folder of them, along an axis of the road.
+
+    s is where the vehicle ends in the direction of the axis; speeds are along the axis.
+
+    Args:
+        axis: as RoadAxis.of takes it, in the data's metres.
+        half_width: metres to either side of the axis; what is further off is on another road and left out.
+        lane_edges, two_way: as axis.Road has them. Without lane edges the lane is laneletId where there is one (exiD),
+            else 1.
+        classes: "car, truck": those to take; "" takes all but pedestrians.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        axis: str = "",
+        half_width: float = 20.0,
+        lane_edges: str = "",
+        two_way: str = "",
+        classes: str = "",
+        **common,
+    ):
+        super().__init__(path, **common)
+        self.road = Road.of(axis, lane_edges, half_width, two_way)
+        self.classes = {name.strip().lower() for name in classes.split(",") if name.strip()}
+
+    def parts(self) -> Iterator[Part]:
+        """One for each recording."""
+        for tracks in recordings_in(self.path):
+            name = tracks.name.removesuffix("_tracks.csv")
+            yield Part(tracks, self.recording or name, lambda tracks=tracks, name=name: self._blocks(tracks, name))
+
+    def _blocks(self, tracks: Path, name: str) -> Iterator[pd.DataFrame]:
+        rate = float(read_rows(tracks.with_name(f"{name}_recordingMeta.csv"), ("frameRate",))[0]["frameRate"])
+        vehicles = read_rows(tracks.with_name(f"{name}_tracksMeta.csv"), ("trackId", "class"))
+        classes = {int(v["trackId"]): v["class"].lower() for v in vehicles}
+        lanelets = "laneletId" in read_header(tracks)
+        for block in csv_blocks(tracks, (*NUMBERS, *ACCELERATIONS), ("laneletId",), ("laneletId", *ACCELERATIONS)):
+            cls = block["trackId"].map(classes).fillna("unknown")
+            taken = cls.isin(self.classes) if self.classes else cls != "pedestrian"
+            self.problems.rows += int((~taken).sum())
+            yield self._placed(block[taken.to_numpy()], cls[taken], rate, tracks.name, lanelets)
+
+    def _placed(self, block: pd.DataFrame, cls: pd.Series, rate: float, file: str, lanelets: bool) -> pd.DataFrame:
+        place = self.road.place(block[["xCenter", "yCenter"]].to_numpy())
+        frame = pd.DataFrame(
+            {
+                "row": block["row"],
+                "vehicle": block["trackId"],
+                "cls": cls,
+                "t": block["frame"] / rate,
+                "s": place.s + block["length"] / 2,
+                "lane": place.lane,
+                "direction": place.direction,
+                "speed": (block[["xVelocity", "yVelocity"]].to_numpy() * place.along).sum(1),
+                "length": block["length"],
+                "width": block["width"],
+            }
+        )
+        if lanelets and not len(self.road.lane_edges):
+            # At a change of lanelets exiD lists several.
+            frame["lane"] = _first_of_lists(block["laneletId"])
+        if ACCELERATIONS[0] in block and ACCELERATIONS[1] in block:
+            frame["acceleration"] = (block[list(ACCELERATIONS)].to_numpy() * place.along).sum(1)
+        return self.on_road(frame, place.off & np.isfinite(block["xCenter"].to_numpy()), file)
+
+
+def _first_of_lists(column: pd.Series) -> pd.Series:
+    """The first of names joined by semicolons; compares the few categories, not the rows."""
+    return column.map({name: str(name).split(";")[0] for name in column.cat.categories}).fillna("unknown")

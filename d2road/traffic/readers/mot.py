@@ -1,0 +1,97 @@
+"""Tracks of a camera in the format of MOTChallenge, and the road in its picture.
+
+Lines of frame, id, left, top, width, height, confidence, ... without a line of names, frames from 1. The point where a
+box meets the ground, the middle of its lower side, is taken for the vehicle's middle.
+"""
+
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from d2road.traffic.readers.axis import Road, read_homography, to_ground
+from d2road.traffic.readers.blocks import csv_blocks, open_text
+from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source
+
+COLUMNS = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility", "z")
+
+
+@READERS.register(name="mot")
+class Mot(Source):
+    """A file of tracks (gt.txt, results). Speeds come from smoothed positions.
+
+    Args:
+        axis: of the road, as RoadAxis.of takes it: in metres on the ground with a homography; without one in pixels of
+            the picture, with the metres at each point.
+        homography: JSON file of the 3x3 matrix from pixels to metres on the ground.
+        frame_rate: frames a second; 0 reads it from seqinfo.ini above the file.
+        lane_edges, two_way: as axis.Road has them, in the units of the axis.
+        half_width: of the road without lane_edges, to either side of the axis; 0 is without limit.
+        length: metres of a vehicle.
+        smooth: seconds.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        axis: str = "",
+        homography: str = "",
+        frame_rate: float = 0.0,
+        lane_edges: str = "",
+        half_width: float = 0.0,
+        two_way: str = "",
+        length: float = CAR_LENGTH,
+        smooth: float = 1.0,
+        **common,
+    ):
+        super().__init__(path, smooth=smooth, **common)
+        self.road = Road.of(axis, lane_edges, half_width or np.inf, two_way)
+        self.homography = read_homography(homography) if homography else None
+        self.frame_rate = frame_rate or self._frame_rate()
+        self.length = length
+
+    def _frame_rate(self) -> float:
+        for folder in list(self.path.resolve().parents)[:2]:
+            parser = configparser.ConfigParser()
+            if parser.read(folder / "seqinfo.ini"):
+                return parser.getfloat("Sequence", "frameRate")
+        raise ValueError(f"no seqinfo.ini above {self.path} tells the frame rate: give frame_rate=")
+
+    def parts(self) -> Iterator[Part]:
+        """The file."""
+        yield Part(self.path, self.recording or self.path.stem, self._blocks)
+
+    def _blocks(self) -> Iterator[pd.DataFrame]:
+        with open_text(self.path) as file:
+            count = file.readline().count(",") + 1
+        if count < 6:
+            raise ValueError(f"{self.path} has {count} columns, expected frame, id, left, top, width, height, ...")
+        numbers = COLUMNS[:7] if count > 6 else COLUMNS[:6]
+        header = [*COLUMNS, *(f"column_{i}" for i in range(len(COLUMNS), count))][:count]
+        for block in csv_blocks(self.path, numbers, header=header):
+            if count > 6:  # ground truth marks boxes that do not count by 0
+                ignored = block["confidence"].to_numpy() == 0
+                self.problems.rows += int(ignored.sum())
+                block = block[~ignored]
+            yield self._placed(block)
+
+    def _placed(self, block: pd.DataFrame) -> pd.DataFrame:
+        points = np.column_stack([block["left"] + block["width"] / 2, block["top"] + block["height"]])
+        if self.homography is not None:
+            points = to_ground(points, self.homography)
+        place = self.road.place(points)
+        frame = pd.DataFrame(
+            {
+                "row": block["row"],
+                "vehicle": block["id"],
+                "t": (block["frame"] - 1) / self.frame_rate,
+                "s": place.s + self.length / 2,
+                "lane": place.lane,
+                "direction": place.direction,
+                "length": self.length,
+            }
+        )
+        return self.on_road(frame, place.off & np.isfinite(points).all(1), self.path.name)

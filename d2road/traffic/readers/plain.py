@@ -1,0 +1,117 @@
+"""Any CSV file, by a map of its columns; and the table itself as Parquet."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from d2road.traffic.readers.blocks import csv_blocks, guess_separator, parquet_blocks, read_header
+from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.traffic.table import COLUMNS, NAMES
+from d2road.utils.registry import unknown_name
+
+NUMBERS = tuple(name for name in COLUMNS if name not in NAMES)
+NEEDED = ("vehicle", "t", "s")
+# What one of them is in the table's unit.
+UNITS = {
+    "t": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0},
+    "s": {"m": 1.0, "ft": 0.3048, "km": 1000.0, "mi": 1609.344},
+    "speed": {"m/s": 1.0, "km/h": 1 / 3.6, "mph": 0.44704, "ft/s": 0.3048, "kn": 1852 / 3600},
+    "acceleration": {"m/s^2": 1.0, "ft/s^2": 0.3048, "g": 9.80665},
+}
+UNITS |= {"length": UNITS["s"], "width": UNITS["s"]}
+
+
+@READERS.register(name="csv")
+class PlainCsv(Source):
+    """A CSV file (.csv, .csv.gz) whose columns have the table's names, or are mapped to them.
+
+    Args:
+        columns: "t=time, s=pos": the file's column for a column of the table. vehicle, t and s are needed; speed comes
+            from s where it is missing, and the class, lane, direction and length have defaults.
+        units: "t=ms, s=ft, speed=km/h": where they are not the table's.
+        frame_rate: frames a second, where t is the number of a frame; 0 is a time.
+        separator: "" guesses among comma, semicolon and tab.
+        ordered: rows are in order of time; lets a file larger than memory be read as it goes.
+        direction: of rows of a file without such a column.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        columns: str = "",
+        units: str = "",
+        frame_rate: float = 0.0,
+        separator: str = "",
+        ordered: bool = False,
+        direction: int = 1,
+        **common,
+    ):
+        super().__init__(path, **common)
+        self.columns = {name: name for name in COLUMNS} | pairs_of("columns", columns, COLUMNS)
+        if len(set(self.columns.values())) < len(self.columns):
+            raise ValueError(f"columns is {columns!r}: a column of the file serves twice")
+        self.scales = {}
+        for name, unit in pairs_of("units", units, UNITS).items():
+            if unit not in UNITS[name]:
+                raise ValueError(f"units of {name} is {unit!r}, expected one of {', '.join(UNITS[name])}")
+            self.scales[name] = UNITS[name][unit]
+        if frame_rate:
+            self.scales["t"] = 1 / frame_rate
+        self.separator, self.ordered, self.direction = separator, ordered, direction
+
+    def parts(self) -> Iterator[Part]:
+        """The file; where it has a column of recordings, one for each."""
+        separator = self.separator or guess_separator(self.path)
+        column = self.columns["recording"]
+        names = [""]
+        if column in read_header(self.path, separator):
+            blocks = csv_blocks(self.path, (), (column,), (), separator)
+            names = sorted({str(name) for block in blocks for name in block[column].dropna().unique()})
+        for name in names:
+            recording = self.recording or name or self.path.name.split(".")[0]
+            yield Part(self.path, recording, lambda name=name: self._blocks(name, separator), self.ordered)
+
+    def _blocks(self, recording: str, separator: str) -> Iterator[pd.DataFrame]:
+        numbers, names = ([self.columns[n] for n in group] for group in (NUMBERS, NAMES))
+        optional = [column for name, column in self.columns.items() if name not in NEEDED]
+        to_table = {column: name for name, column in self.columns.items()}
+        for block in csv_blocks(self.path, numbers, names, optional, separator):
+            block = block.rename(columns=to_table)
+            if recording:
+                block = block[(block["recording"] == recording).to_numpy()]
+            block = block.assign(**{name: block[name] * scale for name, scale in self.scales.items() if name in block})
+            yield block if "direction" in block else block.assign(direction=self.direction)
+
+
+@READERS.register(name="parquet")
+class ParquetTable(Source):
+    """A table that Trajectories.to_parquet wrote; its recordings and their rows are in order."""
+
+    def parts(self) -> Iterator[Part]:
+        """One for each recording."""
+        names = sorted({str(n) for b in parquet_blocks(self.path, ("recording",)) for n in b["recording"].unique()})
+        for name in names:
+            yield Part(self.path, self.recording or name, lambda name=name: self._blocks(name), ordered=True)
+
+    def _blocks(self, recording: str) -> Iterator[pd.DataFrame]:
+        for block in parquet_blocks(self.path, COLUMNS):
+            yield block[(block["recording"].astype(str) == recording).to_numpy()].drop(columns="recording")
+
+
+def pairs_of(option: str, text: str, known: Collection[str]) -> dict[str, str]:
+    """An option such as "t=time, s=pos" as a dictionary.
+
+    Raises:
+        ValueError: another form, or a name that is not known.
+    """
+    pairs = {}
+    for part in text.split(",") if text.strip() else ():
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value:
+            raise ValueError(f"{option} is {text!r}, expected NAME=VALUE, NAME=VALUE")
+        if name not in known:
+            raise ValueError(f"{option}: {unknown_name('column', name, known)}")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,286 @@
+"""What every reader of trajectories does: order, check and complete the rows that a format's part yields."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pandas as pd
+
+from d2road.traffic.data_quality import GapCheck, Problems, UnitCheck, drop_duplicates, drop_not_numbers
+from d2road.traffic.readers.kinematics import add_kinematics, with_neighbours
+from d2road.traffic.readers.ordering import chunks_of_ordered, in_order
+from d2road.traffic.table import Trajectories, concat
+from d2road.utils.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+READERS = Registry("trajectory reader")
+SUFFIXES = {".xml": "fcd", ".parquet": "parquet", ".csv": "csv"}
+# Metres, where a source does not tell. The first entry whose name is in the class serves.
+LENGTHS = {"truck": 12.0, "trailer": 16.5, "bus": 12.0, "van": 5.5, "motor": 2.2, "bicycle": 1.8, "bike": 1.8}
+CAR_LENGTH = 4.5
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One recording in one file.
+
+    Attributes:
+        blocks: gives frames with "row" (line of the file), "vehicle", "t", "s" and what there is of the table's other
+            columns; "unsigned_speed" for a speed without direction.
+        ordered: t never falls from row to row.
+    """
+
+    file: Path
+    recording: str
+    blocks: Callable[[], Iterable[pd.DataFrame]]
+    ordered: bool = False
+
+
+class Source:
+    """Trajectories of a file or folder. A reader inherits from this and gives `parts`.
+
+    Args:
+        path: file, or folder where the format has several files.
+        recording: name; "" takes the file's.
+        start, end: seconds; rows before and from there on are left out.
+        limit: share of wrong rows, after which the source is given up.
+        smooth: seconds of the Savitzky-Golay filter over positions; 0 is none.
+        memory_rows: rows to sort in memory, where a file is not in order of time; more go through temporary files.
+    Raises:
+        FileNotFoundError: nothing there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        recording: str = "",
+        start: float = -np.inf,
+        end: float = np.inf,
+        limit: float = 0.2,
+        smooth: float = 0.0,
+        memory_rows: int = 4_000_000,
+    ):
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path} does not exist: trajectories are read from there")
+        self.recording, self.start, self.end = recording, start, end
+        self.limit, self.smooth, self.memory_rows = limit, smooth, memory_rows
+        self.problems = Problems()
+
+    def parts(self) -> Iterator[Part]:
+        """The recordings, in the order in which they are read."""
+        raise NotImplementedError
+
+    def chunks(self, seconds: float = 60.0) -> Iterator[Trajectories]:
+        """The table in pieces of so many seconds, recording after recording, each in order of time.
+
+        Memory is that of some chunks. `problems` is complete, and logged, at the end.
+
+        Raises:
+            ValueError: too many rows are wrong, or a file is not what its reader reads.
+        """
+        if not seconds > 0:
+            raise ValueError(f"chunks of {seconds} s: expected more than 0")
+        self.problems = Problems()
+        for part in self.parts():
+            yield from self._chunks_of(part, seconds)
+            self.problems.raise_above(self.limit)
+        if not self.problems.rows:
+            raise ValueError(f"{self.path} holds no rows of trajectories")
+        level = logging.WARNING if self.problems.counts else logging.INFO
+        logger.log(level, "%s: %s", self.path, self.problems.report())
+
+    def table(self) -> Trajectories:
+        """All of it in memory."""
+        return concat(list(self.chunks()))
+
+    def on_road(self, frame: pd.DataFrame, off: np.ndarray, file: str) -> pd.DataFrame:
+        """The rows of a block that are on the road; the others, (len,) bool, are counted."""
+        self.problems.rows += int(off.sum())
+        self.problems.add("off the road", file, frame["row"].to_numpy()[off], "beside the road or beyond its axis")
+        return frame[~off]
+
+    def _chunks_of(self, part: Part, seconds: float) -> Iterator[Trajectories]:
+        name, problems = part.file.name, self.problems
+        blocks = self._checked(part)
+        if not part.ordered:
+            blocks = in_order(blocks, self.memory_rows)
+        units, gaps = UnitCheck(name, problems), GapCheck(name, problems)
+        pieces = (drop_duplicates(chunk, name, problems) for chunk in chunks_of_ordered(blocks, seconds))
+        # Half of the filter, and some samples for differences of differences.
+        margin = self.smooth / 2 + 2.0
+        for chunk in with_neighbours(pieces, self._with_kinematics, margin):
+            gaps.add(chunk)
+            chunk = self._complete(chunk, part)
+            units.add(chunk, chunk["rate"].to_numpy())
+            if problems.rows > 10000:
+                problems.raise_above(self.limit)
+            if len(chunk):
+                yield Trajectories.from_frame(chunk)
+        units.judge()
+
+    def _checked(self, part: Part) -> Iterator[pd.DataFrame]:
+        """Blocks without what cannot be a row; of a file in order of time, without what is late."""
+        name, latest = part.file.name, -np.inf
+        last_of: dict[str, float] = {}
+        for block in part.blocks():
+            self.problems.rows += len(block)
+            numbers = ["t", "s", *block.columns.intersection(["speed", "unsigned_speed"])]
+            block = drop_not_numbers(block, numbers, name, self.problems)
+            block = self._named(block, name)
+            t = block["t"].to_numpy()
+            if part.ordered and len(t):
+                late = t < np.maximum.accumulate(np.append(latest, t))[:-1]
+                self._count_late(name, block, late, wrong=True)
+                latest = max(latest, t.max())
+                block = block[~late]
+            elif len(t):
+                self._count_late(name, block, _falls(block, last_of), wrong=False)
+            t = block["t"].to_numpy()
+            if self.start > -np.inf or self.end < np.inf:
+                block = block[(t >= self.start) & (t < self.end)]
+                if part.ordered and len(t) and t[0] >= self.end:
+                    return
+            if len(block):
+                yield block
+
+    def _named(self, block: pd.DataFrame, file: str) -> pd.DataFrame:
+        """Rows with a vehicle; lanes and classes that are missing get a name."""
+        nameless = block["vehicle"].isna().to_numpy()
+        if nameless.any():
+            rows = block["row"].to_numpy()[nameless]
+            self.problems.add("not a number", file, rows, "the vehicle has no name", wrong=True)
+            block = block[~nameless]
+        if "lane" in block and block["lane"].isna().any():
+            rows = block["row"].to_numpy()[block["lane"].isna()]
+            self.problems.add("unknown lane", file, rows, "no lane")
+            block = block.assign(lane=block["lane"].astype(object).fillna(UNKNOWN).astype("category"))
+        if "cls" in block and block["cls"].isna().any():
+            block = block.assign(cls=block["cls"].astype(object).fillna("vehicle").astype("category"))
+        return block
+
+    def _count_late(self, name: str, block: pd.DataFrame, late: np.ndarray, wrong: bool) -> None:
+        if late.any():
+            rows = block[late]
+
+            def text(i: int) -> str:
+                return f"t = {rows['t'].iloc[i]:g} s of vehicle {rows['vehicle'].iloc[i]} after a later one"
+
+            self.problems.add("time backwards", name, rows["row"].to_numpy(), text, wrong=wrong)
+
+    def _with_kinematics(self, frame: pd.DataFrame) -> pd.DataFrame:
+        there = {name for name in ("speed", "unsigned_speed", "acceleration") if name in frame.columns}
+        return add_kinematics(frame, self.smooth, there)
+
+    def _complete(self, frame: pd.DataFrame, part: Part) -> pd.DataFrame:
+        """Fill in what the source does not tell."""
+        defaults = {"cls": "vehicle", "lane": "1", "direction": 1, "width": np.nan, "length": np.nan}
+        missing = {name: value for name, value in defaults.items() if name not in frame.columns}
+        frame = frame.assign(recording=part.recording, **missing)
+        alone = ~np.isfinite(frame["speed"].to_numpy(dtype=float))
+        if alone.any():
+            rows = frame["row"].to_numpy()[alone]
+            self.problems.add("no speed", part.file.name, rows, "a single sample of its vehicle")
+            frame = frame[~alone]
+        length = frame["length"].to_numpy(dtype=float)
+        unknown = ~(length > 0)
+        if unknown.any():
+            classes = frame["cls"].astype("category")
+            usual = np.array([length_of_class(str(c)) for c in classes.cat.categories])
+            rows = frame["row"].to_numpy()[unknown]
+            self.problems.add("assumed length", part.file.name, rows, "no length")
+            frame = frame.assign(length=np.where(unknown, usual[classes.cat.codes.to_numpy()], length))
+        # Sources write 0 for what they have not measured.
+        width = frame["width"].to_numpy(dtype=float)
+        return frame.assign(width=np.where(width > 0, width, np.nan)).reset_index(drop=True)
+
+
+def length_of_class(name: str) -> float:
+    """Usual length in metres of a vehicle of this class."""
+    return next((length for word, length in LENGTHS.items() if word in name.lower()), CAR_LENGTH)
+
+
+def _falls(block: pd.DataFrame, last_of: dict[str, float]) -> np.ndarray:
+    """(len,) bool: rows that are earlier than the row of the same vehicle before them in the file."""
+    vehicle = block["vehicle"].astype("category")
+    codes, names = vehicle.cat.codes.to_numpy(), vehicle.cat.categories
+    order = np.argsort(codes, kind="stable")
+    codes, t = codes[order], block["t"].to_numpy()[order]
+    first = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+    step = np.diff(t, prepend=t[0])
+    step[first] = [t[i] - last_of.get(names[codes[i]], -np.inf) for i in first]
+    last_of.update({names[codes[i]]: t[i] for i in np.append(first[1:], len(t)) - 1})
+    late = np.zeros(len(t), dtype=bool)
+    late[order] = step < 0
+    return late
+
+
+def open_trajectories(spec: str | Path, **options) -> Source:
+    """A source by its name.
+
+    Args:
+        spec: "READER:PATH", "READER:PATH?OPTION=VALUE&OPTION=VALUE", or a path whose suffix tells the reader (.xml and
+            .xml.gz is fcd, .parquet, .csv).
+        options: as in the spec; these win.
+    Raises:
+        ValueError: unknown reader or option; lists the known ones.
+        FileNotFoundError: nothing there.
+    """
+    name, path, given = split_spec(str(spec))
+    reader = READERS.get(name)
+    known = _options_of(reader)
+    values = {}
+    for key, text in (given | options).items():
+        if key not in known:
+            raise ValueError(f"reader {name!r} has no option {key!r}; it has {', '.join(sorted(known))}")
+        values[key] = _converted(name, key, text, known[key])
+    return reader(path, **values)
+
+
+def split_spec(spec: str) -> tuple[str, str, dict[str, str]]:
+    """Reader, path and options of a spec; the reader of a bare path comes from its suffix.
+
+    Raises:
+        ValueError: no reader can be told.
+    """
+    body, _, query = spec.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True, separator="&"))
+    name, colon, path = body.partition(":")
+    # A single letter is a Windows drive, not a reader.
+    if colon and len(name) > 1 and "/" not in name:
+        return name, path, given
+    suffixes = [s for s in Path(body).suffixes if s != ".gz"]
+    if not suffixes or suffixes[-1] not in SUFFIXES:
+        raise ValueError(
+            f"{spec!r} does not say how to read it: use READER:PATH with one of {', '.join(READERS.names())}"
+        )
+    return SUFFIXES[suffixes[-1]], body, given
+
+
+def _options_of(reader: type[Source]) -> dict[str, object]:
+    """Keyword-only arguments of a reader and those it inherits, with defaults."""
+    options: dict[str, object] = {}
+    for cls in reversed(reader.__mro__):
+        if "__init__" in vars(cls) and cls is not object:
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            options |= {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return options
+
+
+def _converted(reader: str, key: str, value: object, default: object) -> object:
+    """An option's text as the type of its default."""
+    if not isinstance(value, str) or isinstance(default, str):
+        return value
+    try:
+        if isinstance(default, bool):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+        return type(default)(value)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"reader {reader!r}: {key} is {value!r}, expected {type(default).__name__}") from error

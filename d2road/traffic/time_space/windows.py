@@ -1,0 +1,194 @@
+"""Windows over a stream of table chunks, in order: each with the rows of its picture, without holding the rest."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from d2road.traffic.table import Trajectories, concat
+from d2road.traffic.time_space.render import TimeSpaceRenderer
+
+# Of a stride: t0 = start + k * stride is not quite on the grid that it is meant for.
+ON_GRID = 1e-6
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of road and time to draw.
+
+    Attributes:
+        lanes: to draw; None is all of them.
+        t0: seconds. s0: metres.
+        table: the recording's rows from some seconds before to after the window; all lanes and positions.
+    """
+
+    recording: str
+    direction: int
+    lanes: tuple[str, ...] | None
+    t0: float
+    s0: float
+    table: Trajectories
+
+    def draw(self, renderer: TimeSpaceRenderer) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        return renderer.render(self.table, self.t0, self.s0, self.direction, self.lanes)
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Where windows are.
+
+    In time they begin at the recording's first row and follow each other at `stride`; each is given out as soon as the
+    rows up to renderer.margin after it are there, so that pictures do not depend on how the stream is cut.
+
+    Args:
+        renderer: of the pictures: duration, stretch and lane layout of a window.
+        stride: seconds.
+        stride_s: metres; None is the whole stretch, so that windows touch.
+        s_range: first and last metre of the road; windows from the first on, as many as fit, one at least. None:
+            windows at the multiples of stride_s, wherever vehicles are.
+        direction: 1 or -1; None is all that there are.
+        lanes: to draw. None: all; with lane_layout "stacked" they must be named, so that panels stay what they are.
+        keep_empty: windows without vehicles too; with s_range only.
+        keep_partial: the window that the recording's end cuts off too. A recording's only window is always kept.
+        start: seconds at which windows begin, for a stream that goes on where an earlier one stopped; None: at the
+            recording's first row.
+    Raises:
+        ValueError: a stride is not positive, lanes are missing, or windows would have no end.
+    """
+
+    renderer: TimeSpaceRenderer
+    stride: float = 12.8
+    stride_s: float | None = None
+    s_range: tuple[float, float] | None = None
+    direction: int | None = None
+    lanes: Sequence[str] | None = None
+    keep_empty: bool = False
+    keep_partial: bool = False
+    start: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("stride", self.stride), ("stride_s", self.step_s)):
+            if not value > 0:
+                raise ValueError(f"{name} of windows is {value}, expected more than 0")
+        if self.direction not in (None, 1, -1):
+            raise ValueError(f"direction of windows is {self.direction}, expected 1, -1 or None for all")
+        if self.renderer.lane_layout == "stacked" and not self.lanes:
+            raise ValueError("stacked pictures need the names of their lanes, from the bottom panel to the top one")
+        if self.s_range is not None and not self.s_range[0] < self.s_range[1]:
+            raise ValueError(f"s_range is {self.s_range}, expected the first and the last metre of the road")
+        if self.keep_empty and self.s_range is None:
+            raise ValueError("empty windows can be kept with s_range only: where else would they end?")
+
+    @property
+    def step_s(self) -> float:
+        """Metres from a window to the next along the road."""
+        return self.renderer.stretch if self.stride_s is None else self.stride_s
+
+    def over(self, chunks: Iterable[Trajectories]) -> Iterator[Window]:
+        """Windows of a stream, ordered by recording, time, direction, lane and position.
+
+        Args:
+            chunks: of one recording each, as Source.chunks gives them: in order of time, recording after recording.
+        Raises:
+            ValueError: a chunk holds several recordings, or begins before the one ahead of it ends.
+        """
+        stream: _Stream | None = None
+        for chunk in chunks:
+            if not len(chunk):
+                continue
+            if not chunk.one_recording:
+                raise ValueError(f"a chunk holds the recordings {', '.join(chunk.recordings)}: pass them one by one")
+            if stream is None or chunk.recordings[0] != stream.recording:
+                if stream is not None:
+                    yield from stream.rest()
+                stream = _Stream(self, chunk)
+            else:
+                stream.add(chunk)
+            yield from stream.ready()
+        if stream is not None:
+            yield from stream.rest()
+
+
+class _Stream:
+    """One recording: the rows that windows still need."""
+
+    def __init__(self, grid: WindowGrid, chunk: Trajectories):
+        self.grid, self.recording = grid, chunk.recordings[0]
+        self.held, self.waiting, self.count = chunk, [], 0
+        self.start, self.end = chunk.span
+        self.start = self.start if grid.start is None else grid.start
+        self.directions = set(chunk.directions)
+
+    def add(self, chunk: Trajectories) -> None:
+        start, end = chunk.span
+        if start <= self.end:
+            raise ValueError(f"recording {self.recording!r}: a chunk begins at t = {start} s, not after {self.end} s")
+        self.waiting.append(chunk)
+        self.end = end
+        self.directions |= set(chunk.directions)
+
+    def _t0(self) -> float:
+        return self.start + self.count * self.grid.stride
+
+    def ready(self) -> Iterator[Window]:
+        """Windows whose rows are all there."""
+        renderer = self.grid.renderer
+        while self._t0() + renderer.duration + renderer.margin <= self.end:
+            yield from self._at(self._t0())
+
+    def rest(self) -> Iterator[Window]:
+        """The recording is at its end: windows that lie in it, and what may be cut off."""
+        renderer, slack = self.grid.renderer, ON_GRID * self.grid.stride
+        while (
+            (self.count == 0 and self.grid.start is None)
+            or self._t0() + renderer.duration <= self.end + renderer.dt + slack
+            or (self.grid.keep_partial and self._t0() + renderer.duration - self.grid.stride <= self.end)
+        ):
+            yield from self._at(self._t0())
+
+    def _join(self) -> None:
+        """Take in the chunks that wait, and let go of rows that no window needs: once a window, not once a chunk."""
+        if self.waiting:
+            needed = self.held.between(self._t0() - self.grid.renderer.margin, math.inf)
+            self.held = concat([needed, *self.waiting]).compact()
+            self.waiting = []
+
+    def _at(self, t0: float) -> Iterator[Window]:
+        self._join()
+        self.count += 1
+        grid, renderer = self.grid, self.grid.renderer
+        table = self.held.between(t0 - renderer.margin, t0 + renderer.duration + renderer.margin)
+        inside = self.held.between(t0 - renderer.dt / 2, t0 + renderer.duration - renderer.dt / 2)
+        for direction in (1, -1):
+            if direction not in self.directions or grid.direction not in (None, direction):
+                continue
+            here = inside.select(direction=direction, lanes=grid.lanes)
+            for lanes in self._groups(here):
+                seen = here if lanes is None else here.select(lanes=lanes)
+                for s0 in self._positions(seen):
+                    yield Window(self.recording, direction, lanes, t0, s0, table)
+
+    def _groups(self, table: Trajectories) -> list[tuple[str, ...] | None]:
+        """Lanes of each picture."""
+        names = None if self.grid.lanes is None else tuple(str(lane) for lane in self.grid.lanes)
+        if self.grid.renderer.lane_layout != "per_lane":
+            return [names]
+        return [(name,) for name in names or table.lanes()]
+
+    def _positions(self, table: Trajectories) -> list[float]:
+        """s0 of the windows along the road that hold something of a table."""
+        grid, step, stretch = self.grid, self.grid.step_s, self.grid.renderer.stretch
+        top = table.frame["s"].to_numpy()
+        bottom = top - table.frame["length"].to_numpy()
+        if grid.s_range is None:
+            if not len(top):
+                return []
+            first, last = math.floor((bottom.min() - stretch) / step), math.floor(top.max() / step)
+            origin = 0.0
+        else:
+            origin, first = grid.s_range[0], 0
+            last = max(0, math.floor((grid.s_range[1] - origin - stretch) / step + ON_GRID))
+        positions = [origin + i * step for i in range(first, last + 1)]
+        return [s0 for s0 in positions if grid.keep_empty or ((top > s0) & (bottom < s0 + stretch)).any()]

@@ -1,0 +1,251 @@
+"""The part of DiffusionDet that knows about 3D: cameras in, losses or 3D boxes out; the detector only calls it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from d2road.structures import Boxes3D, Camera
+from d2road.structures.cameras import Cameras, Grounds, Scene
+from diffusion_det.denoising import Detections
+from diffusion_det.head import Refined
+from diffusion_det.losses import Targets
+from diffusion_det.pose.pose_decoding import Pose, branch_index, decode, place
+from diffusion_det.pose.pose_fusion import fuse, fuse_image
+from diffusion_det.pose.pose_head import GroundHead, PoseHead, RawPose
+from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, read_labels
+from diffusion_det.pose.pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
+from diffusion_det.schedule import CosineSchedule
+
+
+class PoseEstimator(nn.Module):
+    """Pose as a read-out of the decoder.
+
+    Args:
+        head, ground_head: networks; `ground_head` None gives no guess of the plane.
+        criterion: losses.
+        depth: "fused" or one of pose_head.BRANCHES: the way to depth in testing.
+        use_given_ground: whether planes that come with the cameras are used in testing.
+        shared_ground_error: correct the plane by what all objects of an image say together.
+        common_direct: share of the variance of direct depths that is one error of the whole picture.
+        ground_std: deviations of s0, s1 (tangents) and log H that a given plane is trusted with in testing.
+        jitter_std: levels of the deviation of roll and pitch in training, one drawn an image; log H gets as much.
+        ground_dropout: share of training images whose plane is withheld.
+        score_exponents: of the 2D score and of the quality in the final score.
+        gradient_to_2d: let pose losses train what they read from.
+        state: network that tells the decoder of poses in the diffusion state; None leaves the state to the boxes.
+        state_scale: signal scale of that part.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: PoseHead,
+        ground_head: GroundHead | None,
+        criterion: PoseCriterion,
+        depth: str = "fused",
+        use_given_ground: bool = True,
+        shared_ground_error: bool = True,
+        common_direct: float = 0.5,
+        ground_std: Sequence[float] = (0.002, 0.002, 0.005),
+        jitter_std: Sequence[float] = (0.0,),
+        ground_dropout: float = 0.0,
+        score_exponents: tuple[float, float] = (1.0, 1.0),
+        gradient_to_2d: bool = False,
+        state: StateEmbedding | None = None,
+        state_scale: float = 1.0,
+    ):
+        super().__init__()
+        self.head, self.ground_head, self.criterion = head, ground_head, criterion
+        if depth != "fused":
+            branch_index(depth)  # refuses an unknown one
+        self.depth = depth
+        self.use_given_ground, self.shared_ground_error = use_given_ground, shared_ground_error
+        self.common_direct = common_direct
+        self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
+        self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
+        self.gradient_to_2d = gradient_to_2d
+        self.state, self.state_scale = state, state_scale
+
+    @property
+    def branch(self) -> int | None:
+        """Index of the one way to depth that is used, None for all."""
+        return None if self.depth == "fused" else branch_index(self.depth)
+
+    @property
+    def side_size(self) -> int:
+        """Numbers a box that this adds to the diffusion state."""
+        return 0 if self.state is None else STATE_SIZE
+
+    def grounds(
+        self, given: Grounds, coarsest: Tensor, image_sizes: Sequence[tuple[int, int]], cameras: Cameras
+    ) -> tuple[Grounds, Grounds | None]:
+        """What is believed of the planes, and the guess from the picture that went into it (None if there is none).
+
+        Args:
+            given: planes that come with the images, with their variance.
+            coarsest: (B, C, h, w) coarsest map of the pyramid.
+        """
+        if self.ground_head is None:
+            return given, None
+        guessed = self.ground_head(coarsest if self.gradient_to_2d else coarsest.detach(), image_sizes, cameras)
+        return given.combine(guessed.detach()), guessed
+
+    @property
+    def uses_pooled(self) -> bool:
+        """Whether the decoder's pooled maps are needed."""
+        return self.head.looks is not None
+
+    def embed_last(self, refined: Refined) -> Tensor:
+        """What pose is read from in testing, (B, N, C): the last stage."""
+        pooled = None if refined.pooled is None else refined.pooled[-1]
+        return self.head.embed(refined.features[-1], pooled, self.head.num_stages - 1)
+
+    def read(self, feature: Tensor, boxes_xyxy: Tensor, classes: Tensor, scene: Scene) -> tuple[RawPose, Pose]:
+        """Pose from the last stage's embedded features (P, C) of boxes (P, 4), one scene a row."""
+        rows = self.head(feature, boxes_xyxy, scene.cameras, self.head.num_stages - 1)
+        raw = RawPose.unpack(rows, self.criterion.num_classes)
+        return raw, decode(raw, boxes_xyxy, classes, self.criterion.priors_hwl, scene.cameras, scene.ground)
+
+    def training_hint(
+        self,
+        origin: Tensor,
+        t: Tensor,
+        schedule: CosineSchedule,
+        camera_list: Sequence[Camera],
+        targets: Targets,
+        pose_targets: PoseTargets,
+    ) -> Tensor | None:
+        """What the decoder hears of the noised poses of the training boxes, (B, N, C); None without pose in the state.
+
+        Args:
+            origin: (B, N) object that each box was made from, -1 for none.
+            t: (B,) noise levels.
+        """
+        if self.state is None:
+            return None
+        picked = origin.clamp(min=0)
+        image = torch.arange(len(origin), device=origin.device)[:, None].expand_as(origin)
+        present = (origin >= 0) & pose_targets.valid[image, picked]
+        own, objects = image[present], origin[present]
+        cameras = Cameras.from_list(camera_list, origin.device)[own]
+        truth = read_labels(
+            pose_targets.boxes3d[own, objects],
+            targets.boxes_xyxy[own, objects],
+            cameras,
+            Grounds.from_list(camera_list, origin.device)[own],
+        )
+        ratio = (truth.dims / self.criterion.priors_hwl[targets.classes[own, objects]].float()).log()
+        clean = torch.zeros(*origin.shape, STATE_SIZE, device=origin.device)
+        clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
+        return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
+
+    def clean_state(self, feature: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: Scene) -> Tensor:
+        """The pose part of the state that predictions (B, N, ...) amount to, (B, N, 8)."""
+        shape = feature.shape[:2]
+        each = scene[torch.arange(shape[0], device=feature.device).repeat_interleave(shape[1])]
+        classes = logits[..., : self.criterion.num_classes].argmax(-1).flatten()
+        raw, pose = self.read(feature.flatten(0, 1), boxes_xyxy.flatten(0, 1), classes, each)
+        log_depth, _ = fuse(pose, each.ground.var)
+        ratio = (pose.dims / self.criterion.priors_hwl[classes].float()).log()
+        return encode_state(raw.bottom, log_depth, ratio, pose.alpha, self.state_scale).unflatten(0, shape)
+
+    def losses(
+        self,
+        camera_list: Sequence[Camera],
+        image_sizes: Sequence[tuple[int, int]],
+        coarsest: Tensor,
+        refined: Refined,
+        matched: Tensor,
+        targets: Targets,
+        pose_targets: PoseTargets,
+        number: Tensor,
+    ) -> dict[str, Tensor]:
+        """Weighted losses by name.
+
+        Args:
+            refined: of the decoder, S or more stages.
+            matched: (S, B, N) object of each box of the last S stages, -1 for none.
+            number: (S,) matched boxes, by which each stage's sums are divided.
+        """
+        if not self.gradient_to_2d:
+            refined = Refined(*(None if part is None else part.detach() for part in refined))
+        offset = self.head.num_stages - len(matched)
+        boxes = refined.boxes_xyxy[offset:].detach().float()
+        cameras = Cameras.from_list(camera_list, boxes.device)
+        true = Grounds.from_list(camera_list, boxes.device)
+        believed, guessed = self.grounds(self.disturb(true), coarsest, image_sizes, cameras)
+
+        stage, image, index = (matched >= 0).nonzero(as_tuple=True)
+        objects = matched[stage, image, index]
+        has_pose = pose_targets.valid[image, objects]
+        stage, image, index, objects = (part[has_pose] for part in (stage, image, index, objects))
+        rows = [
+            self._rows(refined, boxes[s], s + offset, image[stage == s], index[stage == s], cameras)
+            for s in range(len(matched))
+        ]  # `nonzero` lists stage by stage
+        losses = self.criterion(
+            torch.cat(rows),
+            boxes[stage, image, index],
+            targets.classes[image, objects],
+            pose_targets.boxes3d[image, objects],
+            stage,
+            number,
+            cameras[image],
+            believed[image],
+            true[image],
+        )
+        if guessed is not None:
+            losses["loss_pose_ground"] = self.criterion.ground(guessed, true)
+        return losses
+
+    def _rows(
+        self, refined: Refined, boxes: Tensor, stage: int, image: Tensor, index: Tensor, cameras: Cameras
+    ) -> Tensor:
+        """Rows of the pose head for some boxes of a stage."""
+        pooled = None if refined.pooled is None else refined.pooled[stage, image, index]
+        feature = self.head.embed(refined.features[stage, image, index], pooled, stage)
+        return self.head(feature, boxes[image, index], cameras[image], stage)
+
+    def disturb(self, true: Grounds) -> Grounds:
+        """True planes as a user might give them: off by a random error of a known deviation, or withheld."""
+        levels = torch.tensor(self.jitter_std, device=true.mean.device)
+        level = levels[torch.randint(len(levels), (len(true.mean), 1), device=levels.device)]
+        std = level.expand(-1, 3)
+        withheld = torch.rand(len(true.mean), device=levels.device) < self.ground_dropout
+        return Grounds(true.mean + std * torch.randn_like(true.mean), std**2, true.known & ~withheld)
+
+    def scene(self, camera_list: Sequence[Camera], coarsest: Tensor, image_sizes: Sequence[tuple[int, int]]) -> Scene:
+        """Cameras and believed grounds for testing; planes of the cameras are trusted as far as `ground_std` says."""
+        cameras = Cameras.from_list(camera_list, coarsest.device)
+        exact = Grounds.from_list(camera_list, coarsest.device)
+        var = torch.tensor(self.ground_std, device=coarsest.device).square().expand_as(exact.mean)
+        given = Grounds(exact.mean, var, exact.known & self.use_given_ground)
+        return Scene(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
+
+    def boxes3d(self, found: Detections, scene: Scene) -> tuple[Boxes3D, Tensor, Tensor]:
+        """3D boxes of one image's detections, whose first further column holds the decoder's features.
+
+        Args:
+            scene: of the one image (B = 1).
+        Returns:
+            boxes in the camera frame, their scores (D,), deviation of their depths (D,) in m.
+        """
+        each = torch.zeros(len(found.scores), dtype=torch.long, device=found.scores.device)
+        camera, ground = scene.cameras[each], scene.ground
+        _, pose = self.read(found.columns[0], found.boxes_xyxy, found.classes, scene[each])
+        mean = ground.mean
+        if self.branch is not None:
+            index = torch.where(pose.usable[:, self.branch], self.branch, 0)[:, None]
+            var = pose.var + (pose.shared.square() * ground.var).sum(-1)
+            log_depth, var = pose.log_depth.gather(1, index)[:, 0], var.gather(1, index)[:, 0]
+        elif self.shared_ground_error and bool(ground.known[0]):
+            log_depth, var, error = fuse_image(pose, ground.var[0], found.scores, self.common_direct)
+            mean = mean - error
+        else:
+            log_depth, var = fuse(pose, ground[each].var)
+        frame = Grounds(mean, ground.var, ground.known).frame()[each]
+        location, _, rotation = place(pose.xy, log_depth, pose.alpha, camera, frame)
+        power_2d, power_quality = self.score_exponents
+        scores = found.scores**power_2d * pose.quality**power_quality
+        return Boxes3D(location, pose.dims, rotation), scores, var.sqrt() * log_depth.exp()

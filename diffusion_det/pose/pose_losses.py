@@ -1,0 +1,172 @@
+"""Losses of the pose head, on the matches that the boxes have.
+
+Letters: S stages, B images, N boxes, M objects (padded), P matched boxes of all stages and images in one list.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2road.structures import aligned_iou_3d
+from d2road.structures.cameras import NEAR, Cameras, Grounds
+from d2road.structures.headings import azimuth, encode_heading
+from diffusion_det.pose.pose_decoding import MAX_LOG_RATIO, Pose, decode
+from diffusion_det.pose.pose_fusion import fuse
+from diffusion_det.pose.pose_head import RawPose
+
+MAX_OFFSET = 3.0  # bottoms farther out of the 2D box than this (in its sides) are of objects mostly outside the image
+LEVER_LIMIT = 5.0  # depth errors of objects farther than so many of their own sizes do not weigh more
+
+
+@dataclass
+class PoseTargets:
+    """Objects of B images: boxes3d (B, M, 7) as KITTI rows with ry about the ground normal, valid (B, M)."""
+
+    boxes3d: Tensor
+    valid: Tensor
+
+    @staticmethod
+    def pad(boxes3d: list[Tensor], valid: list[Tensor]) -> "PoseTargets":
+        """Bring (M_i, 7) rows and (M_i,) flags of the images to one shape."""
+        most = max([len(v) for v in valid] + [1])
+        rows = [F.pad(b.float(), (0, 0, 0, most - len(b))) for b in boxes3d]
+        return PoseTargets(torch.stack(rows), torch.stack([F.pad(v, (0, most - len(v))) for v in valid]))
+
+
+@dataclass
+class Labels:
+    """What P objects look like to their cameras.
+
+    xy (P, 2): normalised image point of the bottom centre. bottom, center (P, 2): projected bottom centre and middle as
+    offsets from a 2D box, as in `RawPose`. log_depth (P,), dims (P, 3), alpha (P,) in the true ground's frame.
+    in_front (P,): False where bottom centre or middle lie beside or behind the camera and so have no image point.
+    """
+
+    xy: Tensor
+    bottom: Tensor
+    center: Tensor
+    log_depth: Tensor
+    dims: Tensor
+    alpha: Tensor
+    in_front: Tensor
+
+
+def read_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Grounds) -> Labels:
+    """Labels (P, 7) with the 2D boxes (P, 4) that offsets refer to, one camera and true ground a row."""
+    location, dims, ry = boxes3d[:, :3], boxes3d[:, 3:6], boxes3d[:, 6]
+    xy, z = cameras.project(location)
+    up = torch.where(true.known[:, None], true.normal(), location.new_tensor([0.0, -1.0, 0.0]))
+    middle, z_middle = cameras.project(location + up * dims[:, :1] / 2)
+    bottom, center = _offsets(boxes_xyxy, cameras.to_pixels(xy), cameras.to_pixels(middle))
+    alpha = ry - azimuth(xy, true.frame())
+    return Labels(xy, bottom, center, z.clamp(min=NEAR).log(), dims, alpha, (z > NEAR) & (z_middle > NEAR))
+
+
+class PoseCriterion(nn.Module):
+    """Disentangled corner errors, likelihood of each way to depth, heading, quality.
+
+    Args:
+        weights: factor of each loss by the names xy, z, dims, depth, heading, quality, ground.
+        priors_hwl: (K, 3) class means, m.
+    """
+
+    def __init__(self, weights: dict[str, float], priors_hwl: Tensor, num_classes: int):
+        super().__init__()
+        self.weights, self.num_classes = dict(weights), num_classes
+        self.register_buffer("priors_hwl", priors_hwl, persistent=False)
+
+    def forward(
+        self,
+        rows: Tensor,
+        boxes_xyxy: Tensor,
+        classes: Tensor,
+        boxes3d: Tensor,
+        stage: Tensor,
+        number: Tensor,
+        cameras: Cameras,
+        believed: Grounds,
+        true: Grounds,
+    ) -> dict[str, Tensor]:
+        """Weighted losses by name; stages before the last carry the suffix _0, _1, ...
+
+        Args:
+            rows: (P, R) outputs of the pose head, boxes_xyxy (P, 4) that they refer to.
+            classes: (P,) and boxes3d (P, 7) of the matched objects.
+            stage: (P,) stage of each row, number (S,) that each stage's sums are divided by.
+            cameras, believed, true: (P) camera and ground of each row; heading is learned in the true ground's frame.
+        """
+        raw = RawPose.unpack(rows, self.num_classes)
+        pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, believed)
+        truth = read_labels(boxes3d, boxes_xyxy, cameras, true)
+        near_box = (truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)
+        inside = (truth.in_front & near_box).float()
+        diagonal = truth.dims.norm(dim=1)
+        lever = (truth.log_depth.exp() / diagonal).clamp(max=LEVER_LIMIT)
+        log_depth, _ = fuse(pose, believed.var)
+
+        offset = (raw.bottom - truth.bottom).abs().sum(1) + (raw.center - truth.center).abs().sum(1)
+        bins, residual = encode_heading(truth.alpha)
+        at_bin = raw.residuals.gather(1, bins[:, None])[:, 0]
+        losses = {
+            "xy": inside * (offset + lever * (pose.xy - truth.xy).abs().sum(1)),
+            "z": inside * lever * (log_depth - truth.log_depth).abs(),
+            "dims": (pose.dims - truth.dims).abs().sum(1) / (2 * diagonal) + _log_ratio_error(pose.dims, truth.dims),
+            "depth": inside * self._depth(pose, believed, truth.log_depth),
+            "heading": F.cross_entropy(raw.bins, bins, reduction="none") + (at_bin - residual).abs(),
+            "quality": self._quality(raw, pose, log_depth, boxes3d, cameras, believed, true.frame()),
+        }
+        zeros = rows.new_zeros(len(number))
+        suffixes = [f"_{i}" for i in range(len(number) - 1)] + [""]
+        return {
+            f"loss_pose_{name}{suffix}": self.weights[name] * value
+            for name, values in losses.items()
+            for suffix, value in zip(suffixes, (zeros.index_add(0, stage, values) / number).unbind())
+        }
+
+    def _depth(self, pose: Pose, believed: Grounds, log_z: Tensor) -> Tensor:
+        """Negative log likelihood (Laplace) of each way, summed over those that can be used.
+
+        What the ground may be off by belongs to the deviation, so that a way learns its own error only.
+        """
+        shared = (pose.shared.detach().square() * believed.var[:, None]).sum(-1)  # (P, J)
+        std = (pose.var + shared).sqrt()
+        nll = 2**0.5 * (pose.log_depth - log_z[:, None]).abs() / std + std.log()
+        return torch.where(pose.usable, nll, torch.zeros_like(nll)).sum(1)
+
+    @torch.no_grad()
+    def _overlap(
+        self, pose: Pose, log_depth: Tensor, boxes3d: Tensor, cameras: Cameras, believed: Grounds, frame: Tensor
+    ) -> Tensor:
+        """(P,) 3D IoU of the decoded boxes with their objects, in the true ground frame."""
+        location = cameras.lift(pose.xy, log_depth.exp())
+        ry = pose.alpha + azimuth(pose.xy, believed.frame())
+        turn = frame.transpose(1, 2)
+        found, wanted = (turn @ location[..., None])[..., 0], (turn @ boxes3d[:, :3, None])[..., 0]
+        # Numbers that overflowed show in the other losses, which the trainer judges.
+        rows = torch.cat([found, pose.dims, ry[:, None]], dim=1).nan_to_num(0.0, 0.0, 0.0)
+        return aligned_iou_3d(rows, torch.cat([wanted, boxes3d[:, 3:]], dim=1)).to(boxes3d.dtype)
+
+    def _quality(self, raw: RawPose, pose: Pose, log_depth: Tensor, boxes3d: Tensor, *geometry) -> Tensor:
+        overlap = self._overlap(pose, log_depth, boxes3d, *geometry)
+        return F.binary_cross_entropy_with_logits(raw.quality, overlap.clamp(0, 1), reduction="none")
+
+    def ground(self, guessed: Grounds, true: Grounds) -> Tensor:
+        """Negative log likelihood (Laplace) of the guessed planes, mean over the images that have one."""
+        std = guessed.var.sqrt()
+        nll = (2**0.5 * (guessed.mean - true.mean).abs() / std + std.log()).sum(1)
+        return self.weights["ground"] * (nll * true.known).sum() / true.known.sum().clamp(min=1)
+
+
+def _offsets(boxes_xyxy: Tensor, bottom: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Projected points (P, 2) pixels as the offsets of `RawPose`."""
+    x1, y1, x2, y2 = boxes_xyxy.unbind(-1)
+    wh = torch.stack([x2 - x1, y2 - y1], dim=-1).clamp(min=1)
+    foot, center = torch.stack([(x1 + x2) / 2, y2], dim=-1), torch.stack([(x1 + x2) / 2, (y1 + y2) / 2], dim=-1)
+    return (bottom - foot) / wh, (middle - center) / wh
+
+
+def _log_ratio_error(dims: Tensor, wanted: Tensor) -> Tensor:
+    """(P,) sum of absolute log ratios."""
+    return (dims / wanted).log().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).abs().sum(1)

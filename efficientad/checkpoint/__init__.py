@@ -1,0 +1,1 @@
+"""Weights of EfficientAD from files: teachers, and models of other programs."""

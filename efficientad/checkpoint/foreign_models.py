@@ -1,0 +1,209 @@
+"""Whole trained models of other programs, as checkpoints of this one."""
+
+import logging
+import pickle
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from efficientad.checkpoint.teacher_files import check_fit, checksum
+from efficientad.checkpoint.weight_names import autoencoder_names, pdn_names, size_of, subset
+from efficientad.detector import EfficientAD
+
+logger = logging.getLogger(__name__)
+
+SOURCES = ("nelson1425", "anomalib", "own")
+NELSON_FILES = {part: (f"{part}_final.pth", f"{part}_tmp.pth") for part in ("teacher", "student", "autoencoder")}
+ANOMALIB_QUANTILES = (("qa_st", "qb_st"), ("qa_ae", "qb_ae"))
+
+
+@dataclass
+class Parts:
+    """A whole model under our names.
+
+    Attributes:
+        teacher, student, autoencoder: their weights.
+        source: what to call it in messages.
+        statistics: mean and deviation (C,) of the teacher's channels, or None.
+        quantiles: (2, 2), lower and higher one of both maps, or None; those of COMPAT anomalib.
+    """
+
+    teacher: dict[str, Tensor]
+    student: dict[str, Tensor]
+    autoencoder: dict[str, Tensor]
+    source: str
+    statistics: tuple[Tensor, Tensor] | None = None
+    quantiles: Tensor | None = None
+
+    @property
+    def size(self) -> str:
+        """Of teacher and student: "small" or "medium"."""
+        return size_of(self.teacher)[0]
+
+
+def read_anomalib(path: str | Path) -> Parts:
+    """An anomalib Lightning checkpoint (.ckpt), or a state dict of its EfficientAd.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_weights_file`; or a part is missing.
+    """
+    state = unwrap_state_dict(load_anomalib_file(path))
+    if any(name.startswith("model.") for name in state):
+        state = subset(state, "model.")
+    absent = [part for part in ("teacher", "student", "ae") if not subset(state, f"{part}.")]
+    if absent:
+        raise ValueError(
+            f"{path}: no EfficientAd model of anomalib: it has no {', '.join(absent)}; found "
+            f"{', '.join(list(state)[:5]) or 'nothing'}"
+        )
+    parts = _parts(str(path), *(subset(state, f"{part}.") for part in ("teacher", "student", "ae")))
+    if "mean_std.mean" in state and "mean_std.std" in state:
+        parts.statistics = state["mean_std.mean"].flatten(), state["mean_std.std"].flatten()
+    found = [[state.get(f"quantiles.{name}") for name in pair] for pair in ANOMALIB_QUANTILES]
+    if all(value is not None for pair in found for value in pair):
+        quantiles = torch.tensor([[float(value) for value in pair] for pair in found])
+        if bool((quantiles[:, 1] > quantiles[:, 0]).all()):  # before its validation they are zero
+            parts.quantiles = quantiles
+    return parts
+
+
+def load_anomalib_file(path: str | Path) -> dict[str, Any]:
+    """A Lightning checkpoint's content; its weights alone where it holds other objects too.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or no weights.
+    """
+    try:
+        return load_weights_file(path)
+    except ValueError as error:
+        try:
+            state = _weights_only(path)
+        except Exception:  # whatever a damaged file leads to
+            raise error from None
+        logger.info("%s: only its weights are read, not the settings of Lightning", path)
+        return {"state_dict": state}
+
+
+def read_nelson(folder: str | Path, *, unsafe: bool = False) -> Parts:
+    """The output folder of nelson1425's training: teacher, student and autoencoder, each a whole pickled module
+    (*_final.pth) or a state dict. It holds no statistics.
+
+    Args:
+        unsafe: unpickle whole modules, which runs what is in the files.
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: whole modules without `unsafe`, or other models.
+    """
+    folder, states = Path(folder), []
+    for names in NELSON_FILES.values():
+        path = next((folder / name for name in names if (folder / name).is_file()), None)
+        if path is None:
+            raise FileNotFoundError(
+                f"{folder}: expected the output folder of a training, with {' or '.join(names)} in it"
+            )
+        states.append(load_nelson_file(path, unsafe))
+    return _parts(str(folder), *states)
+
+
+def load_nelson_file(path: Path, unsafe: bool) -> dict[str, Tensor]:
+    """The state dict of a part, be it stored as such or as a whole module.
+
+    Raises:
+        ValueError: a whole module without `unsafe`, or neither.
+    """
+    try:
+        return unwrap_state_dict(load_weights_file(path))
+    except ValueError as error:
+        if "refused" not in str(error):
+            raise
+        if not unsafe:
+            raise ValueError(
+                f"{path}: this is a whole pickled model, and loading it runs what is in the file. If you made it or "
+                "trust who did, say so with --unsafe-pickle"
+            ) from error
+    logger.warning("%s: unpickling a whole model, as asked for", path)
+    module = torch.load(path, map_location="cpu", weights_only=False)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{path}: expected a model or its weights, found {type(module).__name__}")
+    return module.state_dict()
+
+
+def fill(model: EfficientAD, parts: Parts) -> None:
+    """Fill a detector, with the statistics that there are, and name the teacher.
+
+    Anomalib's quantiles make it a calibrated one for COMPAT anomalib, without a decision threshold: anomalib takes
+    that from labelled test pictures.
+
+    Raises:
+        ValueError: the detector has another autoencoder than the published one, or another size.
+    """
+    networks, source = model.networks, parts.source
+    if networks.autoencoder.kind != "conv":
+        raise ValueError(
+            f"models of other programs have the published autoencoder, the config says {networks.autoencoder.kind}: "
+            "set MODEL.EFFICIENT_AD.AUTOENCODER conv and BOTTLENECK 64"
+        )
+    check_fit(networks.teacher, parts.teacher, f"{source} (teacher)")
+    check_fit(networks.student, parts.student, f"{source} (student)")
+    own = networks.autoencoder.state_dict()
+    if {name: value.shape for name, value in own.items()} != {n: v.shape for n, v in parts.autoencoder.items()}:
+        raise ValueError(f"{source} (autoencoder): does not fit the config; set MODEL.EFFICIENT_AD.BOTTLENECK 64")
+    for name in ("teacher", "student", "autoencoder"):
+        getattr(networks, name).load_state_dict({k: v.float() for k, v in getattr(parts, name).items()})
+    model.state.set_teacher(f"{Path(source).name} ({checksum(parts.teacher)})")
+    if parts.statistics is not None:
+        networks.teacher_mean.copy_(parts.statistics[0])
+        networks.teacher_std.copy_(parts.statistics[1])
+    if parts.quantiles is not None:
+        model.state.set_map_quantiles(parts.quantiles, float("inf"), setting="COMPAT anomalib, whole pictures")
+
+
+def _parts(source: str, teacher: Mapping, student: Mapping, autoencoder: Mapping) -> Parts:
+    return Parts(
+        pdn_names(teacher, f"{source} (teacher)"),
+        pdn_names(student, f"{source} (student)"),
+        autoencoder_names(autoencoder, f"{source} (autoencoder)"),
+        source,
+    )
+
+
+class _Ignored:
+    """Stands in for an object that is not wanted: takes any arguments and does nothing."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __call__(self, *args, **kwargs):
+        return _Ignored()
+
+    def __setstate__(self, state):
+        pass
+
+
+class _WeightsUnpickler(pickle.Unpickler):
+    """Builds tensors and plain containers; everything else becomes a thing that does nothing."""
+
+    def find_class(self, module: str, name: str):
+        if module == "collections" and name == "OrderedDict":
+            return dict
+        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
+            return super().find_class(module, name)
+        if module in ("torch", "torch.storage") and name.endswith("Storage"):
+            return super().find_class(module, name)
+        return _Ignored
+
+
+def _weights_only(path: str | Path) -> dict[str, Tensor]:
+    """The tensors under `state_dict` of a file of torch.save, without building any other object in it."""
+    stand_in = types.SimpleNamespace(
+        Unpickler=_WeightsUnpickler, load=lambda file, **_: _WeightsUnpickler(file).load(), __name__="weights"
+    )
+    loaded = torch.load(path, map_location="cpu", weights_only=False, pickle_module=stand_in)
+    return {name: value for name, value in loaded["state_dict"].items() if isinstance(value, Tensor)}

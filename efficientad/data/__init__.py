@@ -1,0 +1,1 @@
+"""Data sets for anomaly detection, their layouts and mapper."""

@@ -1,0 +1,122 @@
+"""From a dataset dict to the input of EfficientAD: read, resize with antialiasing, in training a jittered twin."""
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+
+from d2road.data.mapper_registry import MAPPER_REGISTRY
+from d2road.utils.image_io import open_rgb
+from efficientad.data.dataset_layouts import is_picture
+
+JITTERS = {
+    "brightness": ImageEnhance.Brightness,
+    "contrast": ImageEnhance.Contrast,
+    "saturation": ImageEnhance.Color,
+}
+PENALTY_GRAYSCALE = 0.3  # share of penalty pictures without colour
+
+
+@MAPPER_REGISTRY.register()
+class EfficientADMapper:
+    """Pictures as the published training sees them.
+
+    Resized by Pillow, whose bilinear filter widens when it shrinks; resizing without that costs accuracy. The jitter is
+    applied to the resized picture instead of the full one, which differs by rounding alone. Random draws come from
+    numpy's global state, which the loader seeds for each sample.
+
+    Args:
+        cfg: INPUT.IMAGE_SIZE, and of MODEL.EFFICIENT_AD the keys JITTER, JITTER_RANGE and PENALTY_IMAGES.
+        is_train: attach `image_ae` and `image_penalty`.
+    Raises:
+        FileNotFoundError, ValueError: the folder of penalty pictures is missing or empty.
+    """
+
+    def __init__(self, cfg, is_train: bool = True):
+        node = cfg.MODEL.EFFICIENT_AD
+        self.is_train, self.size = is_train, tuple(cfg.INPUT.IMAGE_SIZE)
+        self.jitter, self.jitter_range = tuple(node.JITTER), tuple(node.JITTER_RANGE)
+        self.penalty_files = find_pictures(node.PENALTY_IMAGES) if is_train and node.PENALTY_IMAGES else []
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Read and resize one picture.
+
+        Returns:
+            the dict with `image` (3, H, W) float32, RGB from 0 to 255, and the picture's own `height` and `width`. In
+            training also `image_ae`, the jittered picture for the autoencoder, and, where there are penalty pictures,
+            `image_penalty`, one of them; both are as `image`.
+        Raises:
+            FileNotFoundError, ValueError: the picture is missing, broken, of another size than the dict says, or has
+                values that are no colours.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        picture = open_rgb(dataset_dict["file_name"], _entry(dataset_dict))
+        _check_size(dataset_dict, picture)
+        height, width = self.size if all(self.size) else picture.size[::-1]
+        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        dataset_dict["image"] = to_tensor(resized)
+        if self.is_train:
+            dataset_dict["image_ae"] = to_tensor(self._jittered(resized))
+            if self.penalty_files:
+                path = self.penalty_files[np.random.randint(len(self.penalty_files))]
+                dataset_dict["image_penalty"] = to_tensor(penalty_picture(path, height, width))
+        return dataset_dict
+
+    def _jittered(self, picture: Image.Image) -> Image.Image:
+        if not self.jitter:
+            return picture
+        kind = self.jitter[np.random.randint(len(self.jitter))]
+        return JITTERS[kind](picture).enhance(np.random.uniform(*self.jitter_range))
+
+
+def to_tensor(picture: Image.Image) -> torch.Tensor:
+    """(3, H, W) float32, 0..255."""
+    values = np.asarray(picture).transpose(2, 0, 1).astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def penalty_picture(path: Path, height: int, width: int) -> Image.Image:
+    """A picture of something else: shrunk to twice the size, sometimes grey, its middle cut out.
+
+    Source: the published training code; random draws come from numpy's global state.
+    """
+    picture = open_rgb(path).resize((2 * width, 2 * height), Image.Resampling.BILINEAR)
+    if np.random.uniform() < PENALTY_GRAYSCALE:
+        picture = picture.convert("L").convert("RGB")
+    # Rounded as torchvision's CenterCrop rounds.
+    top, left = round(height / 2), round(width / 2)
+    return picture.crop((left, top, left + width, top + height))
+
+
+def find_pictures(folder: str | os.PathLike) -> list[Path]:
+    """All pictures below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no picture in it.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"folder of penalty pictures {root} does not exist; '' trains without them")
+    found = sorted(path for path in root.rglob("*") if is_picture(path))
+    if not found:
+        raise ValueError(f"folder of penalty pictures {root} holds no picture; '' trains without them")
+    return found
+
+
+def _entry(dataset_dict: dict) -> str:
+    return f"image_id {dataset_dict['image_id']!r}" if "image_id" in dataset_dict else "a data set entry"
+
+
+def _check_size(dataset_dict: dict, picture: Image.Image) -> None:
+    """Compare with the dict's size, or add it."""
+    width, height = picture.size
+    stated = (dataset_dict.setdefault("width", width), dataset_dict.setdefault("height", height))
+    if stated != (width, height):
+        raise ValueError(
+            f"image {dataset_dict['file_name']} ({_entry(dataset_dict)}) is {width}x{height}, its data set says "
+            f"{stated[0]}x{stated[1]} (width x height): did the files change?"
+        )

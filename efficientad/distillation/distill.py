@@ -1,0 +1,194 @@
+"""Distillation of a teacher: a PDN learns to describe patches as a pretrained network does.
+
+META_ARCHITECTURE TeacherDistillation; its checkpoints are what MODEL.EFFICIENT_AD.TEACHER takes.
+"""
+
+import logging
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.engine import HookBase
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from d2road.config import register_check
+from d2road.data.catalog import register_lazily
+from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.utils.rng import preserve_rng
+from d2road.utils.text_tensors import encode
+from efficientad.calibration_statistics import Moments
+from efficientad.data.anomaly_datasets import picture_size
+from efficientad.data.dataset_layouts import is_picture
+from efficientad.data.image_iteration import Pictures, gathered, pictures_of
+from efficientad.distillation.feature_extractors import Extractor, build_extractor
+from efficientad.distillation.patch_features import describe_patches
+from efficientad.modeling.pdn import LAYERS, PDN
+
+logger = logging.getLogger(__name__)
+
+META_ARCHITECTURE = "TeacherDistillation"
+LUMA = (0.299, 0.587, 0.114)
+SKIPPED = ("ground_truth",)  # masks are no pictures
+
+
+@META_ARCH_REGISTRY.register()
+class TeacherDistillation(nn.Module):
+    """A teacher in training.
+
+    The pretrained network sees pictures of INPUT.IMAGE_SIZE, the teacher the same ones at half that size, with padding;
+    both maps are an eighth of IMAGE_SIZE.
+
+    Args:
+        teacher: a PDN with padding.
+        extractor: of features; it is not part of the checkpoint.
+        pixel_mean, pixel_std: of the teacher's input.
+        grayscale: share of pictures without colour.
+        statistics_images: most pictures to take mean and deviation of the descriptions from.
+    """
+
+    default_mapper = "EfficientADMapper"
+
+    @configurable
+    def __init__(
+        self, *, teacher: PDN, extractor: Extractor, pixel_mean, pixel_std, grayscale: float, statistics_images: int
+    ):
+        super().__init__()
+        self.teacher = teacher.to(memory_format=torch.channels_last)
+        self._outside = [extractor]  # in a list, so that it is no submodule
+        self.grayscale, self.statistics_images = grayscale, statistics_images
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.tensor(LUMA).view(-1, 1, 1), persistent=False)
+        self.register_buffer("feature_mean", torch.zeros(teacher.out_channels))
+        self.register_buffer("feature_std", torch.ones(teacher.out_channels))
+        self.register_buffer("teacher_label", encode(f"PDN distilled from {extractor.label}"))
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Arguments of __init__ from a config."""
+        node = cfg.MODEL.EFFICIENT_AD
+        return {
+            "teacher": PDN(node.SIZE, node.OUT_CHANNELS, padding=True),
+            "extractor": build_extractor(node.DISTILL.FEATURES, node.DISTILL.FEATURE_WEIGHTS),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "grayscale": node.DISTILL.GRAYSCALE,
+            "statistics_images": node.DISTILL.STATISTICS_IMAGES,
+        }
+
+    def training_hooks(self, cfg) -> list[HookBase]:
+        """Measures the descriptions before the first step."""
+        return [MeasureFeatures(cfg)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Detectron2's contract.
+
+        Args:
+            batched_inputs: per picture `image` (3, H, W), RGB from 0 to 255, all of one size.
+        Returns:
+            in training {"loss_distill"}: mean squared difference of normalised descriptions; else per picture
+            {"distillation_error"}, the same.
+        """
+        images = torch.stack([entry["image"].to(self.device).float() for entry in batched_inputs])
+        if self.training and self.grayscale:
+            images = torch.where(
+                torch.rand(len(images), 1, 1, 1, device=self.device) < self.grayscale,
+                (images * self.luma).sum(1, keepdim=True),
+                images,
+            )
+        target = (self.describe(images) - self.feature_mean.view(-1, 1, 1)) / self.feature_std.view(-1, 1, 1)
+        errors = (self.teach(images) - target).square().mean((1, 2, 3))
+        if self.training:
+            return {"loss_distill": errors.mean()}
+        return [{"distillation_error": error} for error in errors]
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> Tensor:
+        """Descriptions (B, C, H / 8, W / 8) of images (B, 3, H, W) by the pretrained network."""
+        extractor = self._outside[0].to(self.device)
+        return describe_patches(extractor(images), self.teacher.out_channels)
+
+    def teach(self, images: Tensor) -> Tensor:
+        """The teacher's map (B, C, H / 8, W / 8) of the images at half their size."""
+        size = [side // 2 for side in images.shape[-2:]]
+        half = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+        half = (half - self.pixel_mean) / self.pixel_std
+        return self.teacher(half.contiguous(memory_format=torch.channels_last))
+
+
+class MeasureFeatures(HookBase):
+    """Takes mean and deviation of the descriptions from the training pictures before the first step."""
+
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    @torch.no_grad()
+    def before_train(self) -> None:
+        model = self.trainer.bare_model
+        if self.trainer.start_iter > 0:
+            return
+        moments = Moments()
+        batches = Pictures(self.cfg, self.cfg.DATASETS.TRAIN, most=model.statistics_images)
+        with preserve_rng():
+            for entry in pictures_of(batches, "feature statistics"):
+                moments.update(model.describe(entry["image"].to(model.device).float()[None]))
+        mean, std = gathered(moments).result()
+        model.feature_mean.copy_(mean)
+        model.feature_std.copy_(std)
+        if self.trainer.ema:
+            self.trainer.ema.reset(model)  # nothing is trained yet
+
+
+def register_pictures(name: str, folder: str) -> None:
+    """Register `pictures:DIR`: all pictures below a folder, without labels; masks are left out. Idempotent."""
+
+    def load() -> list[dict]:
+        root = Path(folder).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f"data set '{name}': there is no folder {root}")
+        inside = (path for path in sorted(root.rglob("*")) if not set(SKIPPED) & set(path.relative_to(root).parts))
+        dicts = []
+        for path in filter(is_picture, inside):
+            width, height = picture_size(path)
+            dicts.append({"file_name": str(path), "width": width, "height": height, "image_id": len(dicts)})
+        return dicts
+
+    register_lazily(name, load)
+
+
+DATASET_FORMATS.register(DatasetFormat("pictures:DIR", register_pictures, (1, 1)), name="pictures")
+
+
+def check(cfg) -> list[str]:
+    """Contradictions in the keys of the distillation, each with its cure."""
+    node, problems = cfg.MODEL.EFFICIENT_AD, []
+    size, distill = cfg.INPUT.IMAGE_SIZE, node.DISTILL
+    if node.SIZE not in LAYERS:
+        problems.append(f"MODEL.EFFICIENT_AD.SIZE is {node.SIZE!r}: choose one of {', '.join(LAYERS)}")
+    if len(size) != 2 or min(size) < 64 or any(side % 16 for side in size):
+        problems.append(
+            f"INPUT.IMAGE_SIZE is {tuple(size)}: the pretrained network wants multiples of 16 from 64 up, published is "
+            "(512, 512); the teacher learns at half of it"
+        )
+    if distill.FEATURES not in ("efficientnet_lite0", "wide_resnet101"):
+        problems.append(
+            f"MODEL.EFFICIENT_AD.DISTILL.FEATURES is {distill.FEATURES!r}: choose efficientnet_lite0 or wide_resnet101"
+        )
+    if not 0 <= distill.GRAYSCALE <= 1:
+        problems.append(f"MODEL.EFFICIENT_AD.DISTILL.GRAYSCALE is {distill.GRAYSCALE}: choose a share from 0 to 1")
+    if distill.STATISTICS_IMAGES < 1:
+        problems.append(
+            f"MODEL.EFFICIENT_AD.DISTILL.STATISTICS_IMAGES is {distill.STATISTICS_IMAGES}: must be at least 1"
+        )
+    if cfg.INPUT.FORMAT != "RGB":
+        problems.append(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: set it to RGB")
+    return problems
+
+
+register_check(META_ARCHITECTURE, check)

@@ -1,0 +1,1 @@
+"""Evaluation of anomaly maps: ranking metrics, AU-PRO, sPRO, bootstrap intervals."""

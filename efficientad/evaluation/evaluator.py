@@ -1,0 +1,203 @@
+"""Evaluation of anomaly maps as Detectron2 runs it, after training and with --eval-only."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from efficientad.evaluation.anomaly_protocol import evaluate
+from efficientad.evaluation.bootstrap_intervals import bootstrap
+from efficientad.evaluation.image_scores import ImageScores, check_map, size_text
+from efficientad.evaluation.map_files import MAP_SUFFIXES, score_file, write_map
+from efficientad.evaluation.spro import CONFIG_FILE, read_defects_config
+
+logger = logging.getLogger(__name__)
+
+MAP_FOLDER = "anomaly_maps"
+# Bounds of intervals beside these metrics; the others are in anomaly.json.
+HEADLINES = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "pixel_f1_max")
+
+
+class AnomalyEvaluator(DatasetEvaluator):
+    """Image and pixel AUROC, AU-PRO, sPRO and F1 of one category, masks at the size of the image.
+
+    A map is measured as it comes and let go, so that memory hardly grows with the number of images. Task "anomaly", all
+    fractions: "image_auroc", "image_auroc_<kind>", "pixel_auroc", "aupro", "auspro_<kind>@0.05", "auspro_mean@0.05" at
+    every limit, "f1_max", "pixel_f1_max"; bounds of the 95 % interval over images as "image_auroc_low",
+    "image_auroc_high", ...; where the model gives "anomaly_threshold" with its maps, "good_threshold",
+    "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events "event_recall",
+    "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good images) is NaN.
+    OUTPUT_DIR/anomaly.json has the same nested as d2road eval-anomaly writes it, with all intervals, and the
+    "teacher" of the model, without which results do not compare.
+
+    Args:
+        category_root: folder with defects_config.json, which sPRO needs; None or one without that file leaves sPRO out.
+        output_dir: None writes nothing.
+        exact: keep every pixel; else some thousand points of every map.
+        save_maps: ".tiff" or ".npy" writes OUTPUT_DIR/anomaly_maps/<path of the image below the category's folder>,
+            which d2road eval-anomaly reads.
+        draws: of the bootstrap; 0 leaves the intervals out.
+        distributed: gather what the processes measured.
+        meta_csv: table of the events in windows of traffic, see `window_events`; None for other pictures.
+    Raises:
+        ValueError: unknown suffix of maps, or a defects_config.json that cannot be used.
+    """
+
+    def __init__(
+        self,
+        category_root: str | None = None,
+        output_dir: str | None = None,
+        *,
+        exact: bool = False,
+        save_maps: str = "",
+        draws: int = 1000,
+        distributed: bool = True,
+        meta_csv: str | None = None,
+    ):
+        if save_maps and save_maps not in MAP_SUFFIXES:
+            raise ValueError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, or '' for none")
+        self.category_root = Path(category_root) if category_root else None
+        self.output_dir = Path(output_dir) if output_dir else None
+        self.exact, self.save_maps, self.draws, self.distributed = exact, save_maps, draws, distributed
+        config = self.category_root / CONFIG_FILE if self.category_root else None
+        self.types = read_defects_config(config) if config is not None and config.is_file() else None
+        self.meta_csv = meta_csv
+        self.reset()
+
+    def reset(self) -> None:
+        self._images: list[ImageScores] = []
+        self._threshold: float | None = None
+        self._teacher = ""
+        self._score_is_of_map = True
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Measure a batch.
+
+        Args:
+            inputs: dataset dicts with file_name, defect ("good" or its kind) and mask_files; with "ignore_file" the
+                pixels that are not 0 in it count in no metric of pixels, unless they are in a mask.
+            outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score,
+                "map_score" where the score is more than the maximum of the map, and "teacher", where it comes from.
+        Raises:
+            ValueError: a map is not finite, or not of the size of the image and its masks.
+        """
+        for entry, output in zip(inputs, outputs):
+            name = self._name(entry)
+            source = f"anomaly map of {entry['file_name']}"
+            anomaly_map = check_map(_array(output["anomaly_map"]), source)
+            size = (entry.get("height"), entry.get("width"))
+            if None not in size and anomaly_map.shape != size:
+                raise ValueError(f"{source} is {size_text(anomaly_map)}, but the image is {size[1]}x{size[0]}")
+            score = float(output["anomaly_score"]) if "anomaly_score" in output else None
+            if "anomaly_threshold" in output and math.isfinite(output["anomaly_threshold"]):
+                self._threshold = float(output["anomaly_threshold"])
+            self._teacher = output.get("teacher", self._teacher)
+            self._score_is_of_map &= "map_score" not in output
+            self._images.append(
+                score_file(
+                    name,
+                    entry["defect"],
+                    anomaly_map,
+                    entry["mask_files"],
+                    self.types,
+                    self.exact,
+                    score,
+                    source,
+                    entry.get("ignore_file"),
+                )
+            )
+            if self.save_maps and self.output_dir:
+                write_map(self.output_dir / MAP_FOLDER / (name + self.save_maps), anomaly_map)
+
+    def _name(self, entry: Mapping) -> str:
+        """Path of the image below the category's folder, without suffix."""
+        path = Path(entry["file_name"])
+        root = entry.get("root") or self.category_root
+        if root and path.is_relative_to(root):
+            return path.relative_to(root).with_suffix("").as_posix()
+        return f"{entry['defect']}/{path.stem}"
+
+    def evaluate(self) -> dict:
+        """`{"anomaly": {metric: value}}`; {} on all but the main process.
+
+        Raises:
+            ValueError: no image, or some anomalous images have masks and others none.
+        """
+        images, threshold, teacher = self._images, self._threshold, self._teacher
+        if self.distributed and comm.get_world_size() > 1:
+            comm.synchronize()
+            gathered = comm.gather((images, threshold, teacher), dst=0)
+            if not comm.is_main_process():
+                return {}
+            images = [image for part, _, _ in gathered for image in part]
+            threshold = next((value for _, value, _ in gathered if value is not None), None)
+            teacher = next((name for _, _, name in gathered if name), "")
+        results = evaluate(images, self.types is not None, threshold)
+        if not self._score_is_of_map and threshold is not None:
+            results["pixel_f1_at_good_threshold"] = float("nan")  # the threshold is no value of the map
+        if self.draws:
+            results["intervals"] = bootstrap(images, self.types is not None, self.draws)
+        if self.meta_csv and threshold is not None:
+            results["events"] = self._events(images, threshold)
+        if teacher:
+            logger.info("Anomaly results of a model with the teacher %s", teacher)
+        if self.output_dir:
+            write_results(self.output_dir / "anomaly.json", {"teacher": teacher, **results} if teacher else results)
+        return {"anomaly": flat_metrics(results)}
+
+    def _events(self, images: Sequence[ImageScores], threshold: float) -> dict:
+        from efficientad.evaluation.window_events import (  # pandas is an extra, for traffic alone
+            evaluate_windows,
+            read_meta,
+        )
+
+        scores = {image.name: image.score for image in images}
+        return evaluate_windows(read_meta(self.meta_csv), scores, threshold, self.draws)
+
+
+def flat_metrics(results: Mapping) -> dict[str, float]:
+    """What `protocol.evaluate` returns, with "intervals" or without, as one level of metrics."""
+    flat = {}
+    for name, value in results.items():
+        if name == "image_auroc_by_type":
+            flat.update({f"image_auroc_{kind}": area for kind, area in value.items()})
+        elif name == "auspro":
+            areas = value or {}
+            flat.update({f"auspro_{kind}@{limit}": a for kind, row in areas.items() for limit, a in row.items()})
+        elif name == "events":
+            flat["event_recall"], flat["false_alarms_per_hour"] = value["recall"], value["false_alarms_per_hour"]
+            flat.update({f"event_recall_{kind}": share for kind, share in value["recall_by_kind"].items()})
+        elif name != "intervals":
+            flat[name] = value
+    for name in HEADLINES if "intervals" in results else ():
+        flat[f"{name}_low"], flat[f"{name}_high"] = results["intervals"][name]
+    return flat
+
+
+def _array(values):
+    """A tensor or array as an array on the CPU."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values if values.dtype == torch.float64 else values.float()).numpy()
+
+
+@EVALUATOR_REGISTRY.register(name="anomaly")
+def build_anomaly_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> AnomalyEvaluator:
+    """Anomaly maps of one category, by MODEL.EFFICIENT_AD.EVALUATION."""
+    node = cfg.MODEL.EFFICIENT_AD.EVALUATION
+    return AnomalyEvaluator(
+        MetadataCatalog.get(dataset_name).get("category_root"),
+        output_dir,
+        exact=node.EXACT,
+        save_maps=node.SAVE_MAPS,
+        draws=node.BOOTSTRAP,
+        meta_csv=MetadataCatalog.get(dataset_name).get("meta_csv"),
+    )

@@ -1,0 +1,1 @@
+"""Inference of EfficientAD: fused and quantized networks, tiles, anomaly maps."""

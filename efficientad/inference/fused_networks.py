@@ -1,0 +1,76 @@
+"""The networks for inference alone: the same maps by fewer and wider operations.
+
+The teacher's statistics are linear and go into its last layer; teacher and student see the same picture, so their first
+layers become one. Equal to `Networks` up to rounding, unless in narrower numbers.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from efficientad.modeling.networks import Networks
+from efficientad.modeling.pdn import LAYERS, PDN, map_size
+from efficientad.modeling.winograd import LEAST_CHANNELS, POINTS, WinogradConv2d
+
+
+class FoldedNetworks(nn.Module):
+    """Teacher, student and autoencoder with the teacher's statistics folded into its weights.
+
+    Args:
+        networks: trained, with the teacher's statistics; it stays as it is.
+        dtype: of weights and features.
+        fewer_products: prepare large convolutions for `winograd` (float32 on a CPU, and if the networks use it), which
+            takes about three times their memory.
+    """
+
+    def __init__(self, networks: Networks, dtype: torch.dtype = torch.float32, fewer_products: bool = True):
+        super().__init__()
+        self.channels, self.border, self.padding = networks.channels, networks.border, networks.teacher.padding
+        teacher, self.student = copy.deepcopy(networks.teacher), copy.deepcopy(networks.student)
+        self.autoencoder = copy.deepcopy(networks.autoencoder)
+        last = teacher.get_submodule(f"conv{len(LAYERS[teacher.size])}")
+        with torch.no_grad():
+            scale = 1 / networks.teacher_std
+            last.weight.mul_(scale.view(-1, 1, 1, 1))
+            last.bias.sub_(networks.teacher_mean).mul_(scale)
+        self.teacher = teacher
+        self.stem = _side_by_side(teacher.conv1, self.student.conv1)
+        self.split = teacher.conv1.out_channels
+        self.eval().requires_grad_(False)
+        self.to(dtype=dtype, memory_format=torch.channels_last)
+        fewer_products = fewer_products and teacher.fewer_products and dtype == torch.float32
+        for pdn in (self.teacher, self.student):
+            pdn.fewer_products = False
+            if fewer_products and self.stem.weight.device.type == "cpu":
+                _prepare(pdn)
+
+    def raw_maps(self, images: Tensor) -> Tensor:
+        """As `Networks.raw_maps`: squared differences (B, 2, h, w) of normalised images (B, 3, H, W)."""
+        images = images.to(self.stem.weight.dtype)
+        first = F.avg_pool2d(F.relu_(self.stem(images)), 2, 2, padding=1 if self.padding else 0)
+        own = [part.contiguous(memory_format=torch.channels_last) for part in first.split(self.split, dim=1)]
+        teacher = self.teacher.last(self.teacher.body(own[0], first=2))
+        student = self.student.last(self.student.body(own[1], first=2))
+        guess = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
+        pairs = (teacher, student[:, : self.channels]), (guess, student[:, self.channels :])
+        return torch.stack([(one.float() - other.float()).square_().mean(1) for one, other in pairs], dim=1)
+
+
+def _prepare(pdn: PDN) -> None:
+    """Transform the kernels of a network's large convolutions once."""
+    for name, conv in list(pdn.named_children()):
+        if conv.kernel_size[0] in POINTS and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS:
+            setattr(pdn, name, WinogradConv2d(conv))
+
+
+def _side_by_side(left: nn.Conv2d, right: nn.Conv2d) -> nn.Conv2d:
+    """One convolution with the outputs of both."""
+    both = nn.Conv2d(
+        left.in_channels, left.out_channels + right.out_channels, left.kernel_size, padding=left.padding
+    ).to(left.weight)
+    with torch.no_grad():
+        both.weight.copy_(torch.cat([left.weight, right.weight]))
+        both.bias.copy_(torch.cat([left.bias, right.bias]))
+    return both

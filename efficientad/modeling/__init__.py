@@ -1,0 +1,1 @@
+"""Networks of EfficientAD: patch description networks, autoencoders, memory bank."""

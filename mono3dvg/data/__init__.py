@@ -1,0 +1,1 @@
+"""Grounding data: registered sets, mapper, converters, labelled sources, the toy data."""

@@ -1,0 +1,86 @@
+"""What the grounder takes from Detectron2's input dicts, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2road.structures import Camera
+from mono3dvg.detection.objects import Objects, unknown_looks
+
+# Said in place of every sentence to a model that ignores them, and where nothing is said at all.
+NOTHING_SAID = "object"
+
+
+def camera_list(batched_inputs: Sequence[dict]) -> list[Camera]:
+    """The cameras of a batch.
+
+    Raises:
+        ValueError: an image has none.
+    """
+    for x in batched_inputs:
+        if not isinstance(x.get("camera"), Camera):
+            raise ValueError(
+                f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
+                "`camera`, a d2road.structures.Camera in pixels of `image` (d2road predict: --calib)"
+            )
+    return [x["camera"] for x in batched_inputs]
+
+
+def objects_of(x: dict) -> Objects:
+    """The labels of an image.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if "instances" not in x:
+        raise ValueError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
+    i = x["instances"]
+    ignore = i.gt_ignore if i.has("gt_ignore") else torch.zeros(len(i), dtype=torch.bool)
+    looks = i.gt_looks if i.has("gt_looks") else unknown_looks(len(i))
+    return Objects(i.gt_boxes.tensor.float(), i.gt_classes, i.gt_boxes3d.float(), i.gt_has_3d, ignore, looks)
+
+
+@dataclass
+class Sentences:
+    """All N sentences of a batch: text, image (N,) and targets of each (positions in its instances), what messages call
+    it, and what its parts say of the objects of its image, (P, M) of `language.explain`, where it has a logical form.
+    `teaches` is False where there are none and one stands in."""
+
+    texts: list[str]
+    image_of: Tensor
+    meant: list[Tensor]
+    places: list[str]
+    parts: list[Tensor | None]
+    teaches: bool = True
+
+
+def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: torch.device | str) -> Sentences:
+    """The sentences that a batch trains on.
+
+    Args:
+        counts: objects of each image.
+        device: of the tensors.
+    Raises:
+        ValueError: targets that the image does not have.
+    """
+    found = []
+    for b, x in enumerate(batched_inputs):
+        for expression in x.get("expressions", ()):
+            place, targets = place_of(expression, x), expression.get("targets")
+            if targets is None or any(not 0 <= t < counts[b] for t in targets):
+                raise ValueError(
+                    f"{place}: targets are {targets!r}, expected positions in the {counts[b]} instances of its image"
+                )
+            found.append((expression.get("text"), b, list(targets), place, expression.get("parts")))
+    # Distributed training waits for a gradient of every parameter, so that something must be said.
+    texts, images, meant, places, parts = map(list, zip(*(found or [(NOTHING_SAID, 0, [], NOTHING_SAID, None)])))
+    image_of = torch.tensor(images, device=device)
+    meant = [torch.tensor(targets, dtype=torch.long, device=device) for targets in meant]
+    return Sentences(texts, image_of, meant, places, parts, teaches=bool(found))
+
+
+def place_of(expression: dict, x: dict) -> str:
+    """What messages call a sentence."""
+    return f"image {x.get('file_name', '')!r}, expression {expression.get('id')!r}"

@@ -1,0 +1,164 @@
+"""What the dense heads shall say, from labels.
+
+Letters: B images, N sentences, C classes, P objects of all images that are not to be ignored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2road.structures.cameras import Scene
+from mono3dvg.detection.box_coding import Views, view_boxes
+from mono3dvg.detection.candidates import home_cells
+from mono3dvg.detection.objects import Objects, cat_objects, upright_frame
+from mono3dvg.language.form_parts import PARTS
+from mono3dvg.language.kleene import MAYBE
+
+# A Gaussian reaches from its middle to about half way to the sides of the 2D box: at 0.54 / 6 of a side per deviation.
+SIGMA_SHARE = 0.09
+MIN_SIGMA = 1 / 3  # cells
+
+
+@dataclass
+class DenseTargets:
+    """heat (B, C, Hf, Wf): 1 at the cells of objects, Gaussian around them. weight (B, Hf, Wf): 0 in ignored regions.
+
+    Of the P objects: objects, image (P,), position (P,) among the objects of their image, cells (P,), views and
+    gaussians (P, Hf, Wf). owns (P,): False where a nearer object is predicted at the same cell. has_middle (P,): the 3D
+    box has an image point of its middle.
+    """
+
+    heat: Tensor
+    weight: Tensor
+    objects: Objects
+    image: Tensor
+    position: Tensor
+    cells: Tensor
+    views: Views
+    gaussians: Tensor
+    owns: Tensor
+    has_middle: Tensor
+
+
+@torch.no_grad()
+def dense_targets(
+    objects: Sequence[Objects],
+    scene: Scene,
+    num_classes: int,
+    map_hw: tuple[int, int],
+    stride: float,
+    ry_frame: str,
+) -> DenseTargets:
+    """Targets of `DenseHead` for B images.
+
+    Args:
+        objects: of each image, pixels of the network input.
+        scene: camera and ground of each image.
+        map_hw: height and width of the map; stride: side of a cell in pixels.
+        ry_frame: of the annotations, "camera" or "ground".
+    """
+    joined, image, position = cat_objects(objects)
+    kept = ~joined.ignore
+    device = joined.classes.device
+    weight = torch.ones(len(objects), *map_hw, device=device)
+    for box, b in zip(joined.boxes_xyxy[~kept] / stride, image[~kept].tolist()):
+        x1, y1, x2, y2 = (box[0].floor(), box[1].floor(), box[2].ceil(), box[3].ceil())
+        weight[b, max(int(y1), 0) : max(int(y2), 0), max(int(x1), 0) : max(int(x2), 0)] = 0
+    joined, image, position = joined[kept], image[kept], position[kept]
+    each = scene[image]
+    views = view_boxes(joined.rows, each.cameras, upright_frame(each, ry_frame))
+    has_middle = views.in_front & joined.has_3d
+    cells = home_cells(joined, views.middle, has_middle, map_hw, stride)
+    gaussians = draw_gaussians(cells, joined.boxes_xyxy, map_hw, stride)
+    heat = torch.zeros(len(objects) * num_classes, *map_hw, device=device)
+    layer = (image * num_classes + joined.classes)[:, None, None].expand_as(gaussians)
+    heat = heat.scatter_reduce(0, layer, gaussians, "amax")
+    return DenseTargets(
+        heat=heat.unflatten(0, (len(objects), num_classes)),
+        weight=weight,
+        objects=joined,
+        image=image,
+        position=position,
+        cells=cells,
+        views=views,
+        gaussians=gaussians,
+        owns=nearest_of_cell(image * map_hw[0] * map_hw[1] + cells, joined, views),
+        has_middle=has_middle,
+    )
+
+
+def draw_gaussians(cells: Tensor, boxes_xyxy: Tensor, map_hw: tuple[int, int], stride: float) -> Tensor:
+    """(P, Hf, Wf) bells, 1 at their cell, as wide and high as the 2D boxes ask for.
+
+    Source: Zhou et al., Objects as Points, 2019; elliptic as in Liu et al., Training-Time-Friendly Network, AAAI 2020.
+    """
+    height, width = map_hw
+    sigma = ((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / stride * SIGMA_SHARE).clamp(min=MIN_SIGMA)
+    column, row = cells % width, torch.div(cells, width, rounding_mode="floor")
+    across = torch.arange(width, device=cells.device) - column[:, None]
+    down = torch.arange(height, device=cells.device) - row[:, None]
+    bell_x = torch.exp(-(across**2) / (2 * sigma[:, :1] ** 2))
+    bell_y = torch.exp(-(down**2) / (2 * sigma[:, 1:] ** 2))
+    return bell_y[:, :, None] * bell_x[:, None, :]
+
+
+def nearest_of_cell(keys: Tensor, objects: Objects, views: Views) -> Tensor:
+    """(P,) whether no other object with the same key (P,) is nearer: a cell can describe one object only."""
+    # Without 3D box the lower edge of the 2D box must do: the lower, the nearer; all of them behind those with one.
+    behind = torch.where(objects.has_3d, views.log_depth, 1e3 - 1e-2 * objects.boxes_xyxy[:, 3])
+    order = torch.argsort(behind, stable=True)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order), device=order.device)
+    same = keys[:, None] == keys
+    return ~(same & (ranks[None, :] < ranks[:, None])).any(1)
+
+
+def refer_targets(dense: DenseTargets, meant: Sequence[Tensor], image_of: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets of `ReferHead`.
+
+    Args:
+        meant: for each of N sentences the positions of its targets among the objects of its image.
+        image_of: (N,) image of each sentence.
+    Returns:
+        target (N, Hf, Wf): Gaussians of the objects that are meant; others (N, Hf, Wf): of those that are not.
+    """
+    target = dense.gaussians.new_zeros(len(meant), *dense.heat.shape[2:])
+    others = torch.zeros_like(target)
+    for n, positions in enumerate(meant):
+        own = dense.image == image_of[n]
+        wanted = own & torch.isin(dense.position, positions.to(dense.position))
+        if wanted.any():
+            target[n] = dense.gaussians[wanted].amax(0)
+        if (own & ~wanted).any():
+            others[n] = dense.gaussians[own & ~wanted].amax(0)
+    return target, others
+
+
+def relation_targets(matched: Tensor, meant: Sequence[Tensor], image_of: Tensor) -> Tensor:
+    """(N, K) whether each candidate of a sentence is meant.
+
+    Args:
+        matched: (B, K) position of the object that a candidate is, below 0 for none.
+        meant, image_of: as for `refer_targets`.
+    """
+    own = matched[image_of]
+    rows = [torch.isin(row, positions.to(row)) for row, positions in zip(own, meant)]
+    return torch.stack(rows) & (own >= 0) if rows else own >= 0
+
+
+def part_targets(matched: Tensor, parts: Sequence[Tensor | None], image_of: Tensor) -> Tensor:
+    """(N, K, P) int8 what the parts of each sentence say of its candidates; MAYBE where that is not known.
+
+    Args:
+        parts: (P, M) of each sentence over the objects of its image, or None.
+        matched, image_of: as for `relation_targets`; padding may be of any position.
+    """
+    truths = torch.full((*matched[image_of].shape, len(PARTS)), int(MAYBE), dtype=torch.int8, device=matched.device)
+    for n, known in enumerate(parts):
+        if known is not None:
+            of_object = matched[image_of[n]]
+            found = (of_object >= 0) & (of_object < known.shape[1])  # not padding
+            truths[n, found] = known.to(truths)[:, of_object[found]].T
+    return truths

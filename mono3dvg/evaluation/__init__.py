@@ -1,0 +1,1 @@
+"""Evaluation of 3D visual grounding: predictions, overlaps, metrics, protocol."""

@@ -1,0 +1,158 @@
+"""Evaluation of grounding: data and answers in, all measures out. Used by the evaluator and d2road eval-grounding.
+
+    {"acc": {"rotated": {"overall": {"0.25": ..., "0.5": ..., "miou": ...}, "unique": ..., "multiple": ..., "near": ...,
+                         "medium": ..., "far": ..., "easy": ..., "moderate": ..., "hard": ...}, "mono3dvg": {...}},
+     "mean_f1": {"0.25": {"overall": ..., "zt_w_d": ..., "zt_wo_d": ..., "st_w_d": ..., "st_wo_d": ..., "mt": ...},
+                 "0.5": {...}},
+     "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
+     "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {"0.25": ..., "0.5": ..., "targets": n}, ...},
+     "exact": {"0.25": ..., "0.5": ...}, "by_category": {...}, "by_tag": {...},
+     "score_threshold": T, "counts": {...}}
+
+Percentages, NaN (null in the file) where there is nothing to measure. acc is of single-target sentences and takes the
+best box whatever its score; all else takes the boxes from the threshold on and true (rotated) overlaps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mono3dvg.evaluation import grounding_metrics as metrics
+from mono3dvg.evaluation.overlaps import IOUS, overlap_tables
+from mono3dvg.evaluation.prediction_files import NO_ANSWER, Answer
+from mono3dvg.evaluation.subsets import SUBSETS, distance_m, subsets_by_file, subsets_by_rule
+from mono3dvg.language.predicates import PEOPLE, VEHICLES
+from mono3dvg.schema import Expression, GroundingData
+
+GROUPS = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
+DISTANCE_EDGES_M = (0.0, 15.0, 35.0, 60.0)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was answered from the threshold on, by sentence: pairs, counts, and what F1 needs."""
+
+    expressions: Sequence[Expression]
+    matched: Sequence[np.ndarray]
+    num_boxes: Sequence[int]
+
+    def only(self, chosen: Sequence[bool]) -> "Scored":
+        kept = [i for i, is_chosen in enumerate(chosen) if is_chosen]
+        return Scored(*([part[i] for i in kept] for part in (self.expressions, self.matched, self.num_boxes)))
+
+    def mean_f1(self) -> dict[str, float]:
+        return {f"{t:g}": metrics.mean_f1(self.matched, self.num_boxes, t) for t in metrics.ACC_OVERLAPS}
+
+
+def evaluate(
+    data: GroundingData,
+    answers: Mapping[Any, Answer],
+    score_threshold: float,
+    subset_ids: Mapping[str, set] | None = None,
+) -> dict:
+    """All measures; see above.
+
+    Args:
+        answers: by expression id; a sentence without one is taken as answered by nothing.
+        score_threshold: boxes with at least this score are the answer.
+        subset_ids: of `subsets.read_subsets`; None divides by rule.
+    Raises:
+        ValueError: no sentences, or a file of subsets that fits none of them.
+    """
+    expressions = list(data.expressions.values())
+    if not expressions:
+        raise ValueError("the grounding data has no expressions: there is nothing to evaluate")
+    given = [answers.get(e.id, NO_ANSWER) for e in expressions]
+    tables = _tables(data, expressions, given, "rotated")
+    kept = [answer.scores >= score_threshold for answer in given]
+    matched = [metrics.matched_overlaps(table[k]) for table, k in zip(tables, kept)]
+    scored = Scored(expressions, matched, [int(k.sum()) for k in kept])
+    distances = [np.array([distance_m(data.objects[i]) for i in e.target_ids]) for e in expressions]
+    n_acc, t_acc = metrics.empty_accuracy([len(e.target_ids) for e in expressions], scored.num_boxes)
+    return {
+        "acc": _accuracies(data, expressions, given, tables, subset_ids),
+        "mean_f1": _f1_by_group(scored),
+        "micro": {f"{t:g}": metrics.micro(matched, scored.num_boxes, t) for t in metrics.MICRO_OVERLAPS},
+        "n_acc": n_acc,
+        "t_acc": t_acc,
+        "recall_by_distance": metrics.recall_by_distance(matched, distances, DISTANCE_EDGES_M),
+        "exact": {f"{t:g}": metrics.exact_share(matched, scored.num_boxes, t) for t in metrics.ACC_OVERLAPS},
+        "by_category": _by_category(data, scored),
+        "by_tag": _by_tag(scored),
+        "score_threshold": score_threshold,
+        "counts": _counts(scored, answers),
+    }
+
+
+def choose_threshold(data: GroundingData, answers: Mapping[Any, Answer], overlap: float = 0.25) -> tuple[float, float]:
+    """The threshold of the best mean F1 on this (validation) data, and that F1; see `metrics.best_threshold`."""
+    expressions = list(data.expressions.values())
+    given = [answers.get(e.id, NO_ANSWER) for e in expressions]
+    tables = _tables(data, expressions, given, "rotated")
+    return metrics.best_threshold(tables, [answer.scores for answer in given], overlap)
+
+
+def _tables(
+    data: GroundingData, expressions: Sequence[Expression], given: Sequence[Answer], mode: str
+) -> list[np.ndarray]:
+    frames = {image_id: data.frame_of(image_id) for image_id in dict.fromkeys(e.image_id for e in expressions)}
+    targets = [data.target_rows(e) for e in expressions]
+    return overlap_tables([a.boxes for a in given], targets, [frames[e.image_id] for e in expressions], mode)
+
+
+def _accuracies(data, expressions, given, tables, subset_ids) -> dict[str, dict]:
+    """acc of single-target sentences, by IoU and subset."""
+    single = [i for i, e in enumerate(expressions) if e.kind == "single"]
+    chosen = [expressions[i] for i in single]
+    names = subsets_by_rule(data, chosen) if subset_ids is None else subsets_by_file(subset_ids, chosen)
+    some = [given[i] for i in single]
+    by_iou = {}
+    for mode in IOUS:
+        overlaps = [tables[i] for i in single] if mode == "rotated" else _tables(data, chosen, some, mode)
+        best = [metrics.top1(table, answer.scores) for table, answer in zip(overlaps, some)]
+        by_iou[mode] = {
+            name: metrics.accuracy([value for value, e in zip(best, chosen) if name in names[e.id]]) for name in SUBSETS
+        }
+    return by_iou
+
+
+def _f1_by_group(scored: Scored) -> dict[str, dict[str, float]]:
+    parts = {"overall": scored, **{g: scored.only([e.group == g for e in scored.expressions]) for g in GROUPS}}
+    values = {name: part.mean_f1() for name, part in parts.items()}
+    return {f"{t:g}": {name: value[f"{t:g}"] for name, value in values.items()} for t in metrics.ACC_OVERLAPS}
+
+
+def _by_category(data: GroundingData, scored: Scored) -> dict[str, dict[str, float]]:
+    """Mean F1 of sentences with targets, by the class of all of their targets, and of all vehicles and all people."""
+    groups = {name: {name} for name in data.categories.values()}
+    groups |= {"vehicles": set(VEHICLES), "people": set(PEOPLE)}
+    classes = [{data.categories[data.objects[i].category_id] for i in e.target_ids} for e in scored.expressions]
+    found = {}
+    for name, members in groups.items():
+        part = scored.only([bool(c) and c <= members for c in classes])
+        if part.expressions:
+            found[name] = {**part.mean_f1(), "expressions": len(part.expressions)}
+    return found
+
+
+def _by_tag(scored: Scored) -> dict[str, dict[str, float]]:
+    found = {}
+    for tag in sorted({tag for e in scored.expressions for tag in e.tags}):
+        part = scored.only([tag in e.tags for e in scored.expressions])
+        found[tag] = {**part.mean_f1(), "expressions": len(part.expressions)}
+    return found
+
+
+def _counts(scored: Scored, answers: Mapping[Any, Answer]) -> dict[str, int]:
+    kinds = [e.kind for e in scored.expressions]
+    groups = [e.group for e in scored.expressions]
+    return {
+        "expressions": len(kinds),
+        **{kind: kinds.count(kind) for kind in ("zero", "single", "multi")},
+        "zero_without_distractors_flag": groups.count(None),
+        "missing": sum(e.id not in answers for e in scored.expressions),
+        "boxes": sum(scored.num_boxes),
+        "targets": sum(len(m) for m in scored.matched),
+    }

@@ -1,0 +1,1 @@
+"""Relation layer: which candidates a sentence means, by comparing them."""

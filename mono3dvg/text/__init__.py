@@ -1,0 +1,1 @@
+"""Sentences as token features: pretrained or small encoders, tokenizers, the word filter."""

@@ -1,0 +1,238 @@
+"""Sentences to words: a pretrained transformers encoder, or a small RoBERTa trained with the rest."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Encoding, Tokenizer
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
+from mono3dvg.text.token_features import Words, log_numbers
+from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+
+logger = logging.getLogger(__name__)
+
+SCRATCH = "scratch"
+# No sentence is longer; a text that is was put in by mistake. Scripts without spaces count by characters.
+MAX_WORDS, MAX_CHARACTERS = 1000, 10_000
+BYTES_PER_TOKEN = 32  # of a compressed tokenizer, with room to spare
+FINGERPRINT = 32
+
+
+class TextEncoder(nn.Module):
+    """Encode each sentence by itself; a linear map and a norm bring its words to the width of the fusion.
+
+    Rule for long sentences: over `max_tokens` tokens the end is cut off with a warning that names the sentence; over
+    1,000 words or 10,000 characters is an error.
+
+    The tokenizer's fingerprint is stored with the weights; "scratch" stores the whole tokenizer, so that a checkpoint
+    needs nothing else.
+
+    Args:
+        dim: channels of the words.
+        source: "scratch", or what `load_encoder` knows: a folder, "package:MODULE", a name on the hub.
+        frozen: the pretrained encoder neither learns nor drops out; the linear map behind it learns all the same.
+        max_tokens: of a sentence, with special tokens.
+        random_init, download: see `load_encoder`.
+        width, layers, heads, dropout, vocab_size: of the RoBERTa from scratch.
+        tokenizer: of "scratch": a `tokenizer.json`, which must then be that of the weights; "" to learn one
+            (`learn_tokenizer`) or to take that of the checkpoint.
+    Raises:
+        ValueError, FileNotFoundError: see `load_encoder`; sizes that do not fit; "scratch" cannot be frozen.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        source: str = "roberta-base",
+        frozen: bool = True,
+        max_tokens: int = 128,
+        random_init: bool = False,
+        download: bool = False,
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        dropout: float = 0.1,
+        vocab_size: int = 2000,
+        tokenizer: str | Path = "",
+    ):
+        super().__init__()
+        self.source, self.frozen, self.max_tokens = source, frozen, max_tokens
+        self.tokenizer: Tokenizer | None = None
+        self.pinned = False  # the tokenizer was given: a checkpoint with another one is refused
+        self.register_buffer("tokenizer_sha256", torch.zeros(FINGERPRINT, dtype=torch.uint8))
+        if source == SCRATCH:
+            if frozen:
+                raise ValueError("a text encoder from 'scratch' cannot be frozen: its weights would stay random")
+            self.encoder = _small_roberta(width, layers, heads, dropout, vocab_size, max_tokens)
+            self.register_buffer("tokenizer_packed", torch.zeros(BYTES_PER_TOKEN * vocab_size, dtype=torch.uint8))
+            if tokenizer:
+                self._take_tokenizer(load_tokenizer(tokenizer), pinned=True)
+        else:
+            self.encoder, found = load_encoder(source, random_init, download)
+            self.encoder.requires_grad_(not frozen)
+            self._take_tokenizer(found, pinned=True)
+        self._check_length()
+        self.project = nn.Linear(_width(self.encoder), dim)
+        self.norm = nn.LayerNorm(dim)
+        self.train(self.training)
+
+    @property
+    def pretrained(self) -> str:
+        """What of the encoder was trained before, for tables; "none"."""
+        return "none" if self.source == SCRATCH else self.source.rsplit("/", 1)[-1]
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """A frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    # --- tokenizer ---
+
+    def learn_tokenizer(self, sentences: Iterable[str]) -> None:
+        """Learn the tokenizer of "scratch", unless it has one that was given; a checkpoint's replaces it later."""
+        if self.source == SCRATCH and not self.pinned:
+            self._take_tokenizer(train_tokenizer(sentences, self.encoder.config.vocab_size), pinned=False)
+
+    def save_tokenizer(self, path: str | Path) -> None:
+        """Write `tokenizer.json`, to be read, compared, or named as `tokenizer`."""
+        self._require_tokenizer().save(str(path))
+
+    def _take_tokenizer(self, tokenizer: Tokenizer, pinned: bool) -> None:
+        check_vocabulary(tokenizer, self.encoder.get_input_embeddings().num_embeddings, self.source)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.max_tokens)
+        self.tokenizer, self.pinned = tokenizer, pinned
+        digest = bytearray.fromhex(fingerprint(tokenizer))
+        self.tokenizer_sha256.copy_(torch.frombuffer(digest, dtype=torch.uint8))
+        if self.source == SCRATCH:
+            self.tokenizer_packed.copy_(pack(tokenizer, len(self.tokenizer_packed)))
+
+    def _require_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ValueError(
+                "the text encoder has no tokenizer yet: call learn_tokenizer with the training sentences, load a "
+                "checkpoint, or give a tokenizer file"
+            )
+        return self.tokenizer
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Take the checkpoint's tokenizer, or refuse it where another one was given.
+
+        Raises:
+            ValueError: the tokenizers differ, or that of the checkpoint is damaged.
+        """
+        stored = state_dict.get(prefix + "tokenizer_sha256")
+        stored = None if stored is None else bytes(stored.cpu().numpy()).hex()
+        if stored is not None and self.pinned and int(stored, 16) and stored != fingerprint(self.tokenizer):
+            raise ValueError(
+                f"the tokenizer of {self.source!r} (SHA-256 {fingerprint(self.tokenizer)[:12]}...) does not match the "
+                f"weights, which were trained with {stored[:12]}...: take the tokenizer file of that training"
+                + (", or none: the checkpoint carries its own" if self.source == SCRATCH else "")
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        packed = state_dict.get(prefix + "tokenizer_packed")
+        if self.source != SCRATCH or self.pinned or packed is None or len(packed) != len(self.tokenizer_packed):
+            return
+        tokenizer = unpack(packed)
+        if tokenizer is None:
+            return
+        if fingerprint(tokenizer) != stored:
+            raise ValueError("the tokenizer inside the checkpoint is damaged: its SHA-256 is not the one stored")
+        self._take_tokenizer(tokenizer, pinned=False)
+
+    def _check_length(self) -> None:
+        config = self.encoder.config
+        limit = getattr(config, "max_position_embeddings", None) or self.max_tokens
+        if getattr(self.encoder.get_input_embeddings(), "padding_idx", None) and "roberta" in config.model_type:
+            limit -= config.pad_token_id + 1  # RoBERTa counts positions from behind the padding's
+        if not 3 <= self.max_tokens <= limit:
+            raise ValueError(f"max_tokens is {self.max_tokens}, expected 3 to {limit}, what {self.source!r} can take")
+
+    # --- sentences ---
+
+    def forward(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Words:
+        """Encode sentences; the result of one does not depend on the others.
+
+        Args:
+            texts: N sentences, any script.
+            places: what messages call each of them; None is "sentence 0" and so on.
+        Raises:
+            ValueError: a sentence without words or longer than any sentence is, with its place.
+        """
+        encodings = self._tokenize(texts, places or [f"sentence {index}" for index in range(len(texts))])
+        device = self.project.weight.device
+        ids = [torch.tensor(encoding.ids) for encoding in encodings]
+        pad = PAD_ID if self.source == SCRATCH else self.encoder.config.pad_token_id or 0
+        padded = pad_sequence(ids, batch_first=True, padding_value=pad).to(device)
+        attended = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True).to(device)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden = self.encoder(input_ids=padded, attention_mask=attended).last_hidden_state
+        kept = [torch.tensor(_words(encoding)) for encoding in encodings]
+        chosen = pad_sequence(kept, batch_first=True).to(device)
+        mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in kept], batch_first=True).to(device)
+        hidden = hidden.gather(1, chosen.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+        features = self.norm(self.project(hidden)).masked_fill(~mask.unsqueeze(-1), 0)
+        spans = [[encoding.offsets[i] for i in _words(encoding)] for encoding in encodings]
+        tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
+        numbers = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
+        numbers = pad_sequence(numbers, batch_first=True, padding_value=torch.nan).to(device)
+        return Words(features, mask, tokens, spans, numbers)
+
+    def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
+        if not texts:
+            raise ValueError("the text encoder got no sentences: leave images without sentences out")
+        for text, place in zip(texts, places, strict=True):
+            check_sentence(text, place)
+        encodings = self._require_tokenizer().encode_batch(list(texts))
+        for encoding, text, place in zip(encodings, texts, places):
+            if not _words(encoding):
+                raise ValueError(f"{place}: the tokenizer finds no word in {text!r}")
+            if encoding.overflowing:
+                end = encoding.offsets[_words(encoding)[-1]][1]
+                logger.warning(
+                    "%s has more than %d tokens: what follows %r is cut off", place, self.max_tokens, text[:end][-40:]
+                )
+        return encodings
+
+
+def check_sentence(text: str, place: str) -> None:
+    """Raise ValueError, with its place, for what is no sentence: not text, empty, or beyond any length."""
+    if not isinstance(text, str):
+        raise ValueError(f"{place}: expected text, got {type(text).__name__}")
+    if not text.strip():
+        raise ValueError(f"{place} is empty: expected words that say what to find")
+    words = len(text.split())
+    if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"{place} has {words} words and {len(text)} characters, expected {MAX_WORDS} and {MAX_CHARACTERS} at most: "
+            f"shorten it; it begins {text[:40]!r}"
+        )
+
+
+def _words(encoding: Encoding) -> list[int]:
+    """Positions of the tokens that are not special."""
+    return [index for index, special in enumerate(encoding.special_tokens_mask) if not special]
+
+
+def _width(encoder: nn.Module) -> int:
+    return getattr(encoder.config, "hidden_size", None) or encoder.config.d_model
+
+
+def _small_roberta(width: int, layers: int, heads: int, dropout: float, vocab_size: int, max_tokens: int) -> nn.Module:
+    from transformers import RobertaConfig, RobertaModel
+
+    if heads < 1 or width % heads:
+        raise ValueError(f"{heads} heads do not divide the text encoder's width {width}")
+    config = RobertaConfig(
+        vocab_size=vocab_size, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=4 * width, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        max_position_embeddings=max_tokens + PAD_ID + 1, type_vocab_size=1, pad_token_id=PAD_ID, bos_token_id=0,
+        eos_token_id=2,
+    )  # fmt: skip
+    return RobertaModel(config, add_pooling_layer=False)

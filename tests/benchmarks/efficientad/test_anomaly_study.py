@@ -1,0 +1,214 @@
+"""The benchmarks of EfficientAD from end to end on tiny data and networks: training, records, pictures, tables."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.common import records
+from benchmarks.efficientad import anomaly_loco as loco
+from benchmarks.efficientad import anomaly_mvtec as mvtec
+from benchmarks.efficientad import anomaly_screw as screw
+from benchmarks.efficientad.anomaly_runs import find_teacher, relative
+from benchmarks.efficientad.bootstrap_draws import read_draws
+from benchmarks.efficientad.heat_map_sheet import choose
+from efficientad.modeling.pdn import PDN
+from tests.factories.anomaly_models import narrow_networks, write_category
+
+TYPES = ("logical_anomalies", "structural_anomalies")
+TINY = """
+_BASE_: "{base}"
+MODEL:
+  DEVICE: "cpu"
+  EFFICIENT_AD:
+    AUTOENCODER: "{kind}"
+    OUT_CHANNELS: 8
+    ATTENTION_DIM: 16
+    ATTENTION_HEADS: 2
+INPUT:
+  IMAGE_SIZE: (128, 128)
+DATALOADER:
+  NUM_WORKERS: 0
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    with narrow_networks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(narrow, tmp_path_factory, repo_dir):
+    """A working folder with data in mvtec and kits, tiny configs, a teacher."""
+    folder = tmp_path_factory.mktemp("study")
+    write_category(folder / "mvtec").rename(folder / "mvtec" / "screw")
+    write_category(folder / "mvtec", num_train=4, num_test=2)
+    write_kit(folder / "kits")
+    base = repo_dir / "configs" / "efficientad" / "Base-EfficientAD.yaml"
+    for kind in ("linear_attention", "softmax_attention"):
+        (folder / f"{kind}.yaml").write_text(TINY.format(base=base, kind=kind))
+    torch.manual_seed(0)
+    torch.save(PDN("small", 8).state_dict(), folder / "teacher.pth")
+    return folder
+
+
+def write_kit(root) -> None:
+    """Both types of anomalies of MVTec LOCO, a mask folder each."""
+    category = write_category(root).rename(root / "fastener_kit")
+    for kind in TYPES:
+        shutil.copytree(category / "test" / "blot", category / "test" / kind)
+        for mask in (category / "ground_truth" / "blot").glob("*.png"):
+            target = category / "ground_truth" / kind / mask.name.removesuffix("_mask.png") / "000.png"
+            target.parent.mkdir(parents=True)
+            shutil.copy(mask, target)
+    shutil.rmtree(category / "test" / "blot")
+    shutil.rmtree(category / "ground_truth" / "blot")
+    entry = {"defect_name": "blot", "pixel_value": 255, "saturation_threshold": 1.0, "relative_saturation": True}
+    (category / "defects_config.json").write_text(json.dumps([entry]))
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(screw, "CONFIG", "linear_attention.yaml")
+    monkeypatch.setattr(loco, "CONFIGS", ".")
+    return place
+
+
+def run_screw(*arguments) -> int:
+    return screw.main(["--data", "mvtec", "--seed", "1", "--steps", "4", "--teacher", "teacher.pth", *arguments])
+
+
+def read(name: str) -> dict:
+    found = list(records.RESULTS.glob(f"efficientad_screw/teacher_*/{name}.json"))
+    assert len(found) == 1, found
+    return json.loads(found[0].read_text())
+
+
+def test_screw_from_training_to_tables(here):
+    run_screw("--variant", "linear_attention")
+    run_screw("--variant", "neighbours")
+    record = read("linear_attention_seed1_4steps/final")
+    assert record["steps"] == 4 and record["published_steps"] == 70000 and record["penalty_images"] == "none"
+    assert record["teacher"].startswith("teacher.pth (") and len(record["teacher_sha256"]) == 12
+    assert (record["train_pictures"], record["validation_pictures"], record["test_pictures"]) == (7, 1, 6)
+    assert record["command"].startswith("python -m benchmarks.efficientad.anomaly_screw --data mvtec --variant linear")
+    low, high = record["metrics"]["intervals"]["image_auroc"]
+    assert low <= record["metrics"]["image_auroc"] <= high and "good_threshold" in record["metrics"]
+    assert set(record["metrics"]["losses"]) >= {"loss_hard", "loss_autoencoder", "total_loss"}
+    # The whole curve has records, and the checkpoints on the way are gone.
+    assert [read(f"linear_attention_seed1_4steps/steps{n}")["steps"] for n in (1, 2, 3)] == [1, 2, 3]
+    (output,) = here.glob("output/bench/efficientad_screw/teacher_*/linear_attention_seed1_4steps")
+    assert [path.name for path in output.glob("*.pth")] == ["model_final.pth"]
+    assert len(list((output / "pictures").glob("*.png"))) == 6
+    # Draws are of the same pictures as the record.
+    draws = read_draws(next(records.RESULTS.glob("*/*/linear_attention_seed1_4steps/final.npz")))
+    labels = [kind != "good" for kind in draws.kinds]
+    assert roc_auc_score(labels, draws.scores) == pytest.approx(record["metrics"]["image_auroc"])
+    assert np.percentile(draws.metrics["image_auroc"], [2.5, 97.5]) == pytest.approx([low, high], abs=1e-6)
+    baseline = read("neighbours_seed1/final")
+    assert baseline["teacher"] == record["teacher"] and baseline["steps"] == 0 and baseline["bank"] == 7 * 24 * 24
+    page = (records.RESULTS / "efficientad_screw" / "table.md").read_text()
+    assert "| linear attention | 1 |" in page and "| nearest neighbours, no training | 1 |" in page
+    assert "linear attention - nearest neighbours, no training" in page and "0.0 % of the published 70000" in page
+    assert list(records.RESULTS.glob("efficientad_screw/curve_*_4steps.png"))
+    # The same checkpoint in fewer bits, with its own calibration.
+    narrow = read("linear_attention_seed1_4steps/final_int8")
+    assert narrow["arithmetic"] == "int8" and narrow["test_pictures"] == 6
+    assert narrow["metrics"]["good_threshold"] != record["metrics"]["good_threshold"]
+    assert "| linear attention | 1 | int8 | " in page
+
+
+def test_a_finished_run_is_not_repeated(here):
+    run_screw("--variant", "linear_attention")
+    before = read("linear_attention_seed1_4steps/final")
+    shutil.rmtree(here / "output")  # a copy of the repository has the records alone
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.common.trainings.train_to_end", None)
+        run_screw("--variant", "linear_attention")
+    assert read("linear_attention_seed1_4steps/final") == before
+
+
+def test_own_keys_make_another_run(here):
+    run_screw("--variant", "linear_attention", "MODEL.EFFICIENT_AD.BOTTLENECK", "8")
+    names = [path.parent.name for path in records.RESULTS.glob("*/*/linear_attention+*/final.json")]
+    assert len(names) == 1 and names[0].endswith("_seed1_4steps")
+    assert "BOTTLENECK 8" in read(f"{names[0]}/final")["config"]["keys"]
+
+
+def test_loco_crosses_attention_and_bottleneck(here):
+    for variant in ("linear_attention-64", "softmax_attention-0"):
+        loco.main(["--data", "kits", "--variant", variant, "--seed", "2", "--steps", "2", "--teacher", "teacher.pth"])
+    results = {}
+    for variant in ("linear_attention-64", "softmax_attention-0"):
+        (path,) = records.RESULTS.glob(f"efficientad_loco/teacher_*/{variant}_seed2_2steps/final.json")
+        results[variant] = json.loads(path.read_text())
+        assert f"BOTTLENECK {variant.split('-')[1]}" in results[variant]["config"]["keys"]
+        assert results[variant]["data"] == "loco:kits/fastener_kit"
+        assert set(results[variant]["metrics"]["auspro"]) == {*TYPES, "mean"}
+        draws = read_draws(path.with_suffix(".npz"))
+        assert {"auspro/mean/0.05", "image_auroc_by_type/mean"} <= set(draws.metrics)
+        assert "auspro/mean/0.3" not in draws.metrics  # kept small
+    assert results["linear_attention-64"]["metrics"]["losses"] != results["softmax_attention-0"]["metrics"]["losses"]
+    page = (records.RESULTS / "efficientad_loco" / "table.md").read_text()
+    assert "| linear attention, bottleneck 64 | 2 |" in page and "| softmax attention, no bottleneck | 2 |" in page
+
+
+def test_every_category_once(here, capsys):
+    arguments = ["--data", "mvtec", "--config-file", "linear_attention.yaml", "--seed", "1", "--steps", "2"]
+    arguments += ["--teacher", "teacher.pth"]
+    mvtec.main([*arguments, "--category", "tiles"])
+    assert "category 1/1: tiles, image_auroc" in capsys.readouterr().out
+    mvtec.main(arguments)
+    said = capsys.readouterr().out
+    assert "category 1/2: screw, image_auroc" in said and "category 2/2: tiles, done already" in said
+    logs = [path.read_text() for path in sorted(here.glob("output/bench/efficientad_mvtec/*/*/*/log.txt"))]
+    assert len(logs) == 2 and all(log.count("teacher statistics") for log in logs)
+    assert "mvtec/screw" not in logs[1]  # each has its own
+    names = sorted(path.parent.name for path in records.RESULTS.glob("efficientad_mvtec/*/*/*/final.json"))
+    assert names == ["screw", "tiles"]
+    assert "**mean of 2**" in (records.RESULTS / "efficientad_mvtec" / "table.md").read_text()
+    with pytest.raises(FileNotFoundError, match="--category bolt: mvtec holds screw, tiles"):
+        mvtec.main([*arguments, "--category", "bolt"])
+    with pytest.raises(FileNotFoundError, match="no category"):
+        mvtec.main(["--data", "kits/fastener_kit", "--seed", "1"])
+
+
+def test_bad_arguments(here):
+    with pytest.raises(FileNotFoundError, match="make teacher IMAGES=mvtec/screw/train"):
+        screw.main(["--data", "mvtec", "--seed", "1"])
+    with pytest.raises(FileNotFoundError, match=r"gone\.pth does not exist"):
+        screw.main(["--data", "mvtec", "--seed", "1", "--teacher", "gone.pth"])
+    with pytest.raises(SystemExit):
+        screw.main(["--seed", "1"])
+    with pytest.raises(FileNotFoundError, match="train/good"):
+        screw.main(["--data", "nowhere", "--seed", "1", "--teacher", "teacher.pth"])
+    with pytest.raises(ValueError, match="this teacher has 8 channels"):
+        run_screw("--variant", "linear_attention", "MODEL.EFFICIENT_AD.OUT_CHANNELS", "16")
+
+
+def test_the_usual_places_of_a_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "output" / "teacher_small_lite0" / "model_final.pth"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert find_teacher() == "output/teacher_small_lite0/model_final.pth"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "teacher_small.pth").touch()
+    assert find_teacher() == "models/teacher_small.pth"
+    assert find_teacher("random") == "random"
+
+
+def test_records_name_no_folder_of_the_machine(here):
+    assert relative(str(here / "mvtec")) == "mvtec" and relative("../a") == "../a" and relative("") == ""
+
+
+def test_pictures_to_show():
+    kinds, scores = ["good", "dent", "good", "dent", "dent", "good"], [0.1, 0.9, 0.5, 0.2, 0.4, 0.3]
+    expected = {"missed": 3, "typical": 4, "clear": 1, "calm": 0, "good": 5, "false_alarm": 2}
+    assert choose(kinds, scores) == expected
+    assert choose(["dent"], [1.0]) == {"missed": 0, "typical": 0, "clear": 0}

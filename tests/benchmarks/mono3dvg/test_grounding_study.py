@@ -1,0 +1,68 @@
+"""What is measured on labelled boxes, and the tables of the toy benchmark from records."""
+
+import math
+
+import torch
+
+from benchmarks.common import records
+from benchmarks.mono3dvg import grounding_tables as tables_mono3dvg
+from benchmarks.mono3dvg.grounding_study import accuracy_on_objects
+from benchmarks.mono3dvg.grounding_toy import BENCH, VARIANTS, config_file, lessons_of
+
+NAN = float("nan")
+
+
+def test_accuracy_on_objects_by_hand():
+    rows = [
+        ("st_w_d", torch.tensor([0.9, 0.2, NAN]), [0]),  # right
+        ("st_w_d", torch.tensor([0.4, 0.3]), [0]),  # best, but not certain
+        ("mt", torch.tensor([0.9, 0.8, 0.6]), [0, 1]),  # one too many
+        ("zt_w_d", torch.tensor([0.1, 0.49]), []),  # right
+        ("zt_wo_d", torch.zeros(0), []),  # nothing there, nothing said
+    ]
+    found = accuracy_on_objects(rows)
+    assert found["accuracy"] == 60 and found["top1"] == 100
+    assert found["accuracy_st_w_d"] == 50 and found["accuracy_mt"] == 0 and found["accuracy_zt_w_d"] == 100
+    assert math.isnan(accuracy_on_objects(rows[3:])["top1"])
+
+
+def test_every_variant_has_a_config(repo_dir):
+    names = [*VARIANTS, *(lesson for variant in VARIANTS for lesson in lessons_of(variant))]
+    assert all((repo_dir / config_file(name)).is_file() for name in names)
+
+
+def measured(value: float) -> dict:
+    groups = dict.fromkeys(("overall", "st_w_d", "st_wo_d", "mt", "zt_w_d", "zt_wo_d"), value)
+    acc = {"overall": {"0.25": value, "0.5": value, "miou": value}}
+    return {
+        "mean_f1": {"0.25": groups, "0.5": groups},
+        "acc": {"rotated": acc, "mono3dvg": acc},
+        "micro": {o: {"precision": value, "recall": value, "f1": value} for o in ("0.25", "0.5", "0.7")},
+        "n_acc": value,
+        "t_acc": None,
+        "recall_by_distance": {"0-15": {"0.25": value, "0.5": value, "targets": 3}},
+        "by_category": {"vehicles": {"0.25": value, "0.5": value, "expressions": 9}},
+        "by_tag": {"color": {"0.25": value, "0.5": value, "expressions": 4}},
+    }
+
+
+def test_tables_of_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables_mono3dvg, "RESULTS", tmp_path)
+    about = {"config": "c", "seed": 1, "command": "x", "seconds": 60}
+    made_from = {"text": "none", "lessons": ["boxes_seed1", "labels_seed1"]}
+    records.write_record(BENCH, "boxes_seed1/train", metrics={"steps": 7}, **about)
+    records.write_record(BENCH, "main_seed1/test", metrics=measured(61.25), pretrained=made_from, **about)
+    records.write_record(BENCH, "main_seed1/true_boxes", metrics={"accuracy": 77.0, "top1": NAN}, **about)
+    records.write_record(BENCH, "query_seed2/test", metrics=measured(50.0), **about)
+    records.write_record(BENCH, "frozen_seed1/train", metrics={"steps": 3}, **about)  # not evaluated yet
+    page = tables_mono3dvg.write_tables().read_text()
+    assert "| main model | 1 | 61.2 | 61.2 | - | 61.2 | 77.0 | - |" in page
+    assert "| queries | 2 | 50.0 | 50.0 | - | 50.0 | - | - |" in page and "frozen reading" not in page
+    assert "lessons: boxes_seed1, 7 steps in 1 minutes; labels_seed1; trained before these: text none" in page
+    assert "lessons: none" in page and "| color | 4 | 61.2 | 50.0 |" in page
+
+
+def test_no_record_no_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables_mono3dvg, "RESULTS", tmp_path)
+    assert "|" not in tables_mono3dvg.write_tables().read_text()

@@ -1,0 +1,1 @@
+"""Factories of small data sets, configs and models for tests."""

@@ -1,0 +1,59 @@
+"""Trains or evaluates the tiny detector as a program of its own: `run_tiny.py --data DIR --output DIR [--resume ...]`.
+
+Prints "ITER n" after each iteration. Environment variables: with CUT_SAVE=n, the checkpoint after iteration n is cut
+short by the process killing itself in the middle of writing; with SLOW=s, an iteration takes s seconds more.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+from detectron2.engine.hooks import CallbackHook
+
+from d2road.config import default_argument_parser
+from d2road.engine import Trainer, evaluate, launch, setup
+from tests.factories.tiny_system import make_data, tiny_cfg
+
+
+def cut_save(iteration: int) -> None:
+    """Make saving the checkpoint after an iteration kill this process half-way."""
+    save = torch.save
+
+    def half(data, file):
+        save(data, file)
+        if "trainer" in data and data["iteration"] == iteration:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half
+
+
+def report(trainer) -> None:
+    print("ITER", trainer.iter, flush=True)
+    time.sleep(float(os.environ.get("SLOW", "0")))
+
+
+def main(args) -> None:
+    torch.set_num_threads(1)
+    cfg = tiny_cfg(make_data(args.data), args.output, *args.opts)
+    cfg.freeze()
+    setup(cfg, args)
+    if "CUT_SAVE" in os.environ:
+        cut_save(int(os.environ["CUT_SAVE"]))
+    if args.eval_only:
+        evaluate(cfg, resume=args.resume)
+        return
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.register_hooks([CallbackHook(after_step=report)])
+    trainer.train()
+
+
+if __name__ == "__main__":
+    parser = default_argument_parser()
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--output", type=Path)
+    launch(main, parser.parse_args())

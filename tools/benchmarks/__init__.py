@@ -1,1 +1,0 @@
-"""Parts of tools/benchmark.py: timing, and one module for each system."""
