@@ -16,7 +16,7 @@ from typing import Any
 
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import Trainer, evaluate, launch, setup
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
@@ -35,4 +35,4 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(program(launch)(main, default_argument_parser().parse_args()))
+    sys.exit(report_errors(launch)(main, default_argument_parser().parse_args()))

@@ -21,13 +21,13 @@ from typing import Any
 if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from mono3dvg.data.grounding_converters import convert_mono3drefer, convert_monomulti3d
 from mono3dvg.data.labelled_sources import grounding_of
 from mono3dvg.schema import write_grounding
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert, check and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -63,15 +63,15 @@ def convert(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if kind == "mono3drefer":
         root, _, split = rest.rpartition(":")
         if not root:
-            raise ValueError(f"--source {args.source} does not read as mono3drefer:ROOT:train|val|test")
+            raise ConfigError(f"--source {args.source} does not read as mono3drefer:ROOT:train|val|test")
         return convert_mono3drefer(root, split), str(Path(root) / "images")
     if kind == "monomulti3d":
         if not args.images or not args.calib:
-            raise ValueError("monomulti3d needs --images and --calib, Rope3D's folders")
+            raise ConfigError("monomulti3d needs --images and --calib, Rope3D's folders")
         return convert_monomulti3d(rest, args.images, args.calib, args.denorm, args.labels), args.images
     images = args.images or rest.split(":")[0]
     if not images:
-        raise ValueError(f"--source {args.source} is a name: say where its pictures are by --images")
+        raise ConfigError(f"--source {args.source} is a name: say where its pictures are by --images")
     return grounding_of(args.source, images), images
 
 

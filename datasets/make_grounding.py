@@ -18,14 +18,14 @@ from pathlib import Path
 if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from mono3dvg.data.labelled_sources import grounding_of
 from mono3dvg.data.toy_grounding import describe_counts
 from mono3dvg.language import Recipe, generate
 from mono3dvg.schema import GroundingData, write_grounding
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, make sentences, check and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     images = args.images or args.source.partition(":")[2].split(":")[0]
     if not images:
-        raise ValueError(f"--source {args.source} is a name: say where its pictures are by --images")
+        raise ConfigError(f"--source {args.source} is a name: say where its pictures are by --images")
     raw = grounding_of(args.source, images, args.attributes)
     raw["expressions"], counts = generate(GroundingData(raw), recipe)
     if not raw["expressions"]:
-        raise ValueError(f"--source {args.source}: no sentence fits; are its images labelled?")
+        raise ConfigError(f"--source {args.source}: no sentence fits; are its images labelled?")
     write_grounding(args.out, raw)
     print(f"{len(raw['images'])} images, {describe_counts(counts)}\nto use it: grounding:{args.out}:{images}")
     return 0

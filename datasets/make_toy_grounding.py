@@ -13,7 +13,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 from mono3dvg.data.toy_grounding import describe_counts, make_toy_grounding
 
 
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@program
+@report_errors
 def main() -> int:
     """Make the data; returns the exit code."""
     args = parse_args()

@@ -14,7 +14,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2road.synthetic.fastener_kit import make_toy_loco
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@program
+@report_errors
 def main() -> int:
     """Draw; returns the exit code."""
     args = parse_args()

@@ -14,7 +14,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2road.synthetic.roadside import make_toy_roadside
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@program
+@report_errors
 def main() -> int:
     """Render; returns the exit code."""
     args = parse_args()

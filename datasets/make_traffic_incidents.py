@@ -18,7 +18,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
 from d2road.synthetic.traffic_incidents.day import make_day
 from d2road.synthetic.traffic_incidents.incident_windows import VIEWS
 from d2road.synthetic.traffic_incidents.incident_writer import make_traffic_incidents
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@program
+@report_errors
 def main() -> int:
     """Simulate; returns the exit code."""
     args = vars(parse_args())

@@ -21,7 +21,7 @@ if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from d2road.data.frames import index_images, read_split
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.io import atomic_write
 
 USUAL = (3712, 3769)
@@ -46,7 +46,7 @@ def prepare(root: Path, train: Path | None, val: Path | None, seed: int | None, 
         ValueError: neither lists nor a seed, a list that does not fit the data, frames in both lists.
     """
     if (train is None) != (val is None) or (train is None) == (seed is None):
-        raise ValueError(
+        raise ConfigError(
             "give both --train and --val, the lists of the usual division (ImageSets/train.txt and val.txt of most 3D "
             "detectors for KITTI; they cannot be computed from the data), or --random-seed for one of your own"
         )
@@ -57,7 +57,7 @@ def prepare(root: Path, train: Path | None, val: Path | None, seed: int | None, 
     lists = [read_split(path) for path in (train, val)]
     both = set(lists[0]) & set(lists[1])
     if both:
-        raise ValueError(f"{train} and {val} have {len(both)} frames in common, e.g. {min(both)}")
+        raise ConfigError(f"{train} and {val} have {len(both)} frames in common, e.g. {min(both)}")
     for path, names in zip((train, val), lists):
         _check_files(base, path, names, set(frames))
     done = _write(root, "", *lists)
@@ -71,7 +71,7 @@ def prepare(root: Path, train: Path | None, val: Path | None, seed: int | None, 
 def _random_division(frames: list[str], seed: int, val_share: float) -> tuple[list[str], list[str]]:
     count = round(len(frames) * val_share)
     if not 0 < count < len(frames):
-        raise ValueError(f"--val-share {val_share} of {len(frames)} frames leaves one list empty")
+        raise ConfigError(f"--val-share {val_share} of {len(frames)} frames leaves one list empty")
     val = set(random.Random(seed).sample(frames, count))
     return [f for f in frames if f not in val], sorted(val)
 
@@ -83,7 +83,7 @@ def _check_files(base: Path, path: Path, names: list[str], images: set[str]) -> 
         ("calib", [n for n in names if not (base / "calib" / f"{n}.txt").is_file()]),
     ):
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f"{path}: {len(missing)} of {len(names)} frames have no file in {base / kind}, e.g. {missing[0]}"
             )
 
@@ -99,7 +99,7 @@ def _write(root: Path, prefix: str, train: list[str], val: list[str]) -> list[st
     return done
 
 
-@program
+@report_errors
 def main() -> int:
     """Write the lists; returns the exit code."""
     args = parse_args()

@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
 from torch import nn
 
+from d2road.utils.errors import ConfigError
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
 from diffusion_det.losses import SetCriterion
 from diffusion_det.pose.pose_estimator import PoseEstimator
@@ -46,7 +47,7 @@ def build_criterion(cfg) -> SetCriterion:
     fed_weights = None
     if node.USE_FED_LOSS:
         if not hasattr(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]), "class_image_count"):
-            raise ValueError(
+            raise ConfigError(
                 f"USE_FED_LOSS needs the class frequencies of {cfg.DATASETS.TRAIN[0]}, which has none in its metadata "
                 "(class_image_count); use an LVIS data set or set USE_FED_LOSS False"
             )
@@ -73,7 +74,7 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
     node = cfg.MODEL.DiffusionDet
     pose = node.POSE
     if not len(pose.DIMENSION_PRIORS):
-        raise ValueError(
+        raise ConfigError(
             "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS is empty, which d2road.config.setup_cfg replaces by the class "
             "means of the training data; without it set h, w, l in m of each class, or take a config.yaml of a training"
         )

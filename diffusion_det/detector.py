@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2road.engine.distributed import mean_over_processes
 from d2road.structures import Camera
 from d2road.structures.cameras import Scene
+from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose
 from diffusion_det.denoising import Detections, denoise, denoise_as_published, select_objects
 from diffusion_det.losses import SetCriterion
@@ -102,7 +103,7 @@ class DiffusionDet(nn.Module):
                 "by image. Set it to True for the numbers of the published code."
             )
         if node.NUM_CLASSES < 1:
-            raise ValueError(
+            raise ConfigError(
                 "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2road.config.setup_cfg replaces by the number of classes "
                 "of the training data; without it set the number, or take the config.yaml that a training wrote"
             )
@@ -111,7 +112,7 @@ class DiffusionDet(nn.Module):
         shapes = backbone.output_shape()
         absent = [name for name in in_features if name not in shapes]
         if absent:
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.ROI_HEADS.IN_FEATURES names {absent}, but {cfg.MODEL.BACKBONE.NAME} returns {sorted(shapes)}"
             )
         return {
@@ -292,7 +293,7 @@ def camera_list(batched_inputs: list[dict]) -> list[Camera]:
     """
     for x in batched_inputs:
         if not isinstance(x.get("camera"), Camera):
-            raise ValueError(
+            raise ConfigError(
                 f"image {x.get('file_name', '')!r} comes without a camera, which 3D pose needs: give `camera` "
                 "(a d2road.structures.Camera with its intrinsics), or set MODEL.DiffusionDet.POSE.ENABLED False "
                 "for 2D boxes alone"

@@ -14,6 +14,7 @@ from d2road.data.catalog import class_names_of
 from d2road.data.checks import read_image_checked
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.data.transforms3d import mirror_rows, transform_camera
+from d2road.utils.errors import DataError
 
 # The published crop: the image is first shrunk to one of these short sides, then a part of it is cut out.
 CROP_SHORT_SIDES = (400, 500, 600)
@@ -76,9 +77,7 @@ class DiffusionDetMapper:
         image, transforms = T.apply_transform_gens(augmentations, image)
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if self.is_train and "annotations" not in dataset_dict:
-            raise ValueError(
-                f"{dataset_dict['file_name']}: its data set has no annotations, so it cannot be trained on"
-            )
+            raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations, so it cannot be trained on")
         annotations = [a for a in dataset_dict.pop("annotations", []) if self._is_of_use(a)]
         mirrored = False
         if self.with_pose:
@@ -127,7 +126,7 @@ def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float]
                     sizes[a["category_id"]].append(a["dimensions_hwl"])
     empty = [name for name, rows in zip(names, sizes) if not rows]
     if empty:
-        raise ValueError(
+        raise DataError(
             f"no object of class {', '.join(empty)} in {', '.join(datasets)} has 3D dimensions, so "
             "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS cannot be found: set it (h, w, l in m for each of "
             f"{', '.join(names)}), take data with 3D labels or leave MODEL.DiffusionDet.POSE.ENABLED False"

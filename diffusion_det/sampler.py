@@ -12,6 +12,7 @@ import torch
 from fvcore.common.registry import Registry
 from torch import Tensor
 
+from d2road.utils.errors import ConfigError
 from diffusion_det.schedule import CosineSchedule
 
 SAMPLER_REGISTRY = Registry("SAMPLER")
@@ -27,7 +28,7 @@ def step_pairs(timesteps: int, steps: int) -> list[tuple[int, int]]:
         ValueError: `steps` is not in 1..T.
     """
     if not 1 <= steps <= timesteps:
-        raise ValueError(f"SAMPLE_STEP is {steps}; choose 1 to {timesteps}, the number of noise levels")
+        raise ConfigError(f"SAMPLE_STEP is {steps}; choose 1 to {timesteps}, the number of noise levels")
     levels = torch.linspace(-1, timesteps - 1, steps=steps + 1).int().tolist()[::-1]
     return list(itertools.pairwise(levels))
 
@@ -153,5 +154,5 @@ def build_sampler(name: str, schedule: CosineSchedule, eta: float) -> Sampler:
     registered = SAMPLER_NAMES.get(name.lower(), name)
     if registered not in SAMPLER_REGISTRY:
         known = ", ".join([*SAMPLER_NAMES, *(n for n, _ in SAMPLER_REGISTRY if n not in SAMPLER_NAMES.values())])
-        raise ValueError(f"MODEL.DiffusionDet.SAMPLER is '{name}'; known samplers: {known}")
+        raise ConfigError(f"MODEL.DiffusionDet.SAMPLER is '{name}'; known samplers: {known}")
     return SAMPLER_REGISTRY.get(registered)(schedule, eta=eta)

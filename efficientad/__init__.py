@@ -3,6 +3,7 @@
 Batzner et al., EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies, WACV 2024.
 """
 
+from efficientad import calibration as _calibration  # noqa: F401  only registration
 from efficientad.config import add_efficientad_config
 from efficientad.data import anomaly_datasets as _datasets  # noqa: F401  only registration
 from efficientad.data import mapper as _mapper  # noqa: F401

@@ -4,9 +4,12 @@ import logging
 from collections.abc import Iterable, Sequence
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from d2road.engine.meta_arch import register_training_hooks
+from d2road.utils.errors import DataError
 from d2road.utils.rng import preserve_rng
 from efficientad.calibration_statistics import (
     MAP_END,
@@ -162,7 +165,7 @@ def _measure_ranges(model: EfficientAD, batches: Iterable[list[dict]]) -> None:
 
 def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None:
     if training is None:
-        raise ValueError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
+        raise DataError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
     own = []
     for entry in pictures_of(training, "PUAD statistics"):
         ((_, means),) = model.measure(model.normalised(entry)[None])
@@ -224,6 +227,12 @@ class Calibration(HookBase):
         model.state.forget_texts()
 
 
+@register_training_hooks("EfficientAD")
+def calibration_hooks(cfg: CfgNode) -> list[HookBase]:
+    """Teacher and statistics before the first step, calibration before each evaluation and checkpoint."""
+    return [Calibration(cfg)]
+
+
 def calibrate(cfg, model: EfficientAD) -> None:
     """Calibrate the maps of a model with the good validation pictures that a config names."""
     node = cfg.MODEL.EFFICIENT_AD
@@ -251,7 +260,7 @@ def check_pictures(cfg, model: EfficientAD) -> None:
     pictures = Pictures(cfg, calibration_names(cfg))
     count = sum(len(loader.dataset) for loader in pictures.loaders)
     if model.puad is not None and count < FEW:
-        raise ValueError(
+        raise DataError(
             f"PUAD standardises its scores on {FEW} good validation pictures or more, there is {count}: name others in "
             "MODEL.EFFICIENT_AD.VALIDATION, or set MODEL.EFFICIENT_AD.PUAD.ENABLED False"
         )

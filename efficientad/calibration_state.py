@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from d2road.utils.aliases import present_text
+from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode, encode
 
 RECALIBRATE = "d2road convert --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_PICTURES IN OUT"
@@ -74,12 +76,12 @@ class ModelState(nn.Module):
     def require_calibration(self) -> None:
         """Raise ValueError, with the cure, unless maps are calibrated for the present setting."""
         if not self.calibrated_for:
-            raise ValueError(
+            raise CheckpointError(
                 "this model is not calibrated: without quantiles of its maps on good pictures its scores mean nothing. "
                 f"Training with train_net.py calibrates; a model of other origin does so by: {RECALIBRATE}"
             )
         if self.calibrated_for != self.setting:
-            raise ValueError(
+            raise CheckpointError(
                 f"this model is calibrated for {self.calibrated_for}, the config says {self.setting}. Set the config "
                 f"back, or calibrate anew: {RECALIBRATE}, or for other arithmetic: {EXPORT}"
             )
@@ -90,7 +92,7 @@ class ModelState(nn.Module):
 
     def _text(self, name: str) -> str:
         if name not in self._texts:
-            self._texts[name] = decode(self.get_buffer(name))
+            self._texts[name] = present_text(decode(self.get_buffer(name)))
         return self._texts[name]
 
     def _set_text(self, name: str, text: str) -> None:
@@ -102,14 +104,16 @@ def _refuse_other_architecture(module: ModelState, state_dict: dict, prefix: str
     record = state_dict.get(prefix + "architecture")
     if record is None:
         return
-    theirs, ours = (dict(pair.split("=") for pair in decode(r).split(";")) for r in (record, module.architecture))
+    theirs, ours = (
+        dict(pair.split("=") for pair in present_text(decode(r)).split(";")) for r in (record, module.architecture)
+    )
     different = [
         f"{key} is {theirs[key]} in the checkpoint and {ours[key]} in the config"
         for key in ours
         if theirs.get(key, ours[key]) != ours[key]
     ]
     if different:
-        raise ValueError(
+        raise CheckpointError(
             f"this checkpoint is of another network: {'; '.join(different)}. Set MODEL.EFFICIENT_AD accordingly"
         )
 

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2road.utils.errors import DataError
+
 COMPATS = ("nelson1425", "anomalib", "paper")
 METHODS = ("auto", "exact", "histogram")
 EXACT_LIMIT = 2**24  # values that "auto" keeps: 64 MB
@@ -69,17 +71,17 @@ class Moments:
             ValueError: no picture, values that are not finite, or channels that are constant.
         """
         if self.count == 0:
-            raise ValueError("teacher statistics: there is no picture; name good ones in DATASETS.TRAIN")
+            raise DataError("teacher statistics: there is no picture; name good ones in DATASETS.TRAIN")
         std = self.std()
         if not torch.isfinite(self.mean).all() or not torch.isfinite(std).all():
-            raise ValueError(
+            raise DataError(
                 "teacher statistics: features are NaN or infinite; the teacher's weights are damaged, fetch or train "
                 "them again"
             )
         dead = torch.nonzero(std <= MIN_STD * std.mean()).flatten().tolist()
         if dead:
             some = ", ".join(map(str, dead[:8])) + (", ..." if len(dead) > 8 else "")
-            raise ValueError(
+            raise DataError(
                 f"teacher statistics: {len(dead)} of {len(std)} channels are constant over all training pictures "
                 f"({some}), dividing by their deviation is impossible. Either the pictures are all of one colour, or "
                 "the teacher is untrained or damaged: take another in MODEL.EFFICIENT_AD.TEACHER"
@@ -101,7 +103,7 @@ class Quantiles:
 
     def __init__(self, method: str = "auto"):
         if method not in METHODS:
-            raise ValueError(f"quantile method is {method!r}, expected one of {', '.join(METHODS)}")
+            raise DataError(f"quantile method is {method!r}, expected one of {', '.join(METHODS)}")
         self.method, self.count = method, 0
         self._values: list[Tensor] | None = [] if method != "histogram" else None
         self._bins: Tensor | None = None
@@ -114,7 +116,7 @@ class Quantiles:
         """
         values = values.detach().flatten().float()
         if not bool(((values >= 0) & torch.isfinite(values)).all()):
-            raise ValueError(
+            raise DataError(
                 "map quantiles: a map has values that are NaN, infinite or negative; the weights are damaged"
             )
         self.count += values.numel()
@@ -159,7 +161,7 @@ class Quantiles:
             ValueError: no value.
         """
         if self.count == 0:
-            raise ValueError(
+            raise DataError(
                 "map quantiles: there is no good validation picture; name some in MODEL.EFFICIENT_AD.VALIDATION"
             )
         if self._values is None:
@@ -196,7 +198,7 @@ def check_quantiles(start: float, end: float, name: str) -> None:
         ValueError: they are equal.
     """
     if not end - start > MIN_SPREAD * abs(end):
-        raise ValueError(
+        raise DataError(
             f"map quantiles: those of the {name} map on the good validation pictures are equal ({start:.6g} and "
             f"{end:.6g}), so the map cannot be normalised. The validation pictures are of one colour or too few, or "
             "the model is untrained: check MODEL.EFFICIENT_AD.VALIDATION and the training"
@@ -215,9 +217,9 @@ def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> f
         ValueError: no score, or a rate out of range.
     """
     if not len(scores):
-        raise ValueError("decision threshold: there is no score of a good picture")
+        raise DataError("decision threshold: there is no score of a good picture")
     if not 0 < false_positive_rate < 1:
-        raise ValueError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
+        raise DataError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
     ordered = sorted(float(score) for score in scores)
     # Rounded before the ceiling: 0.95 * 20 is 19.000000000000004 in some orders of multiplication.
     rank = math.ceil(round((1 - false_positive_rate) * (len(ordered) + 1), 9))

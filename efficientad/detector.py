@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from efficientad.calibration_state import ModelState
 from efficientad.config import architecture_of, bottleneck_of
 from efficientad.inference.anomaly_maps import combined_map, part_maps
@@ -37,7 +38,7 @@ class EfficientAD(nn.Module):
         tile: height and width of tiles in pixels, or None to take pictures whole.
         overlap: of tiles, as a share of their side.
         image_size: height and width that pictures are resized to, (0, 0) for their own size; the mapper does so, and
-            `resize_picture` for those that come without a mapper.
+            `resize_image` for those that come without a mapper.
         puad: adds the distance of mean features to the score, or None.
         arithmetic: of testing, see `reduced`; maps are calibrated for it.
 
@@ -108,12 +109,6 @@ class EfficientAD(nn.Module):
             "arithmetic": node.INFERENCE.ARITHMETIC,
         }
 
-    def training_hooks(self, cfg) -> list:
-        """What the Trainer does for this model beside its steps: teacher, statistics, calibration."""
-        from efficientad.calibration import Calibration
-
-        return [Calibration(cfg)]
-
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
@@ -162,7 +157,7 @@ class EfficientAD(nn.Module):
             student = self.normalised(entry)
             twin = self.normalised(entry, "image_ae") if "image_ae" in entry else student
             if twin.shape != student.shape:
-                raise ValueError(
+                raise ConfigError(
                     f"{name_of(entry)}: image_ae is {tuple(twin.shape)}, image is {tuple(student.shape)}; the "
                     "autoencoder takes the same picture with other colours"
                 )
@@ -261,7 +256,7 @@ class EfficientAD(nn.Module):
 
     # --- pictures ---
 
-    def resize_picture(self, rgb: np.ndarray) -> np.ndarray:
+    def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
         if not all(self.image_size):
             return rgb
@@ -275,12 +270,12 @@ class EfficientAD(nn.Module):
         """
         image = entry[key]
         if image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(
+            raise ConfigError(
                 f"{name_of(entry)}: {key} is {tuple(image.shape)}, expected (3, height, width) in RGB order"
             )
         # On the CPU, where pictures come from; a GPU would have to wait for the answer.
         if image.is_floating_point() and image.device.type == "cpu" and not bool(torch.isfinite(image).all()):
-            raise ValueError(
+            raise ConfigError(
                 f"{name_of(entry)}: {key} has pixels that are NaN or infinite; repair or leave out the picture"
             )
         return (image.to(self.device).float() - self.pixel_mean) / self.pixel_std

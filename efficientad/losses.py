@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from d2road.utils.errors import ConfigError
+
 
 def hard_feature_loss(distance: Tensor, quantile: float = 0.999) -> Tensor:
     """Mean of the squared distances at or above their quantile: equal to `d[d >= torch.quantile(d, q)].mean()`.
@@ -24,7 +26,7 @@ def hard_feature_loss(distance: Tensor, quantile: float = 0.999) -> Tensor:
         ValueError: quantile out of range.
     """
     if not 0 <= quantile < 1:
-        raise ValueError(f"quantile of the hard-feature loss is {quantile}, expected 0 <= quantile < 1")
+        raise ConfigError(f"quantile of the hard-feature loss is {quantile}, expected 0 <= quantile < 1")
     if quantile == 0:
         return distance.mean()
     threshold = upper_quantile(distance.detach(), quantile)

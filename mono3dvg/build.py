@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_backbone
 from torch import nn
 
+from d2road.utils.errors import ConfigError
 from mono3dvg.detection.dense_head import DenseHead, ReferHead
 from mono3dvg.detection.query_head import QueryHead
 from mono3dvg.fusion.fusion_neck import FusionNeck
@@ -31,7 +32,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
     """
     node = cfg.MODEL.MONO3DVG
     if not len(node.CLASSES) or not len(node.DIMENSION_PRIORS):
-        raise ValueError(
+        raise ConfigError(
             "MODEL.MONO3DVG.CLASSES or DIMENSION_PRIORS are empty, which d2road.config.setup_cfg replaces by those of "
             "the training data; without it set them, or take the config.yaml that a training wrote"
         )
@@ -39,7 +40,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
     shapes = backbone.output_shape()
     absent = [name for name in node.IN_FEATURES if name not in shapes]
     if absent:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.MONO3DVG.IN_FEATURES names {absent}, but {cfg.MODEL.BACKBONE.NAME} returns {sorted(shapes)}"
         )
     channels = [shapes[name].channels for name in node.IN_FEATURES]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2road.structures import Camera
 from d2road.structures.cameras import Cameras, Grounds, Scene
+from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
 from mono3dvg.criterion import LESSON_PARTS, training_losses
 from mono3dvg.data.model_inputs import NOTHING_SAID, camera_list, objects_of, place_of
@@ -282,7 +283,7 @@ class Mono3DVG(nn.Module):
             ValueError: a model with queries, which judge nothing but what they find themselves.
         """
         if self.query_head is not None:
-            raise ValueError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
+            raise ConfigError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
         seen = self.see(batched_inputs)
         objects = [objects_of(x).to(self.device) for x in batched_inputs]
         given = self.labelled(objects, seen)

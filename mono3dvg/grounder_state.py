@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode, encode
 
 SEPARATOR = "\n"
@@ -43,7 +44,7 @@ def _refuse_other_data(module: ModelState, state_dict: dict, prefix: str, *args)
             continue
         theirs, ours = (decode(record).split(SEPARATOR) for record in (given, getattr(module, name)))
         if theirs != ours:
-            raise ValueError(
+            raise CheckpointError(
                 f"this checkpoint is of other data: its {name} are {', '.join(theirs)}, the config says "
                 f"{', '.join(ours)}. Take the config.yaml of its training, or set MODEL.MONO3DVG.{key}"
             )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from d2road.structures import Boxes3D, Camera
-from d2road.utils.error_lists import raise_defects
+from d2road.utils.errors import raise_errors
 from d2road.utils.io import read_json, write_json
 from mono3dvg.schema_checks import kind_of, problems
 
@@ -156,7 +156,7 @@ def read_grounding(path: str | Path) -> GroundingData:
         ValueError: not JSON, or not of this schema; lists file, place and id of what is wrong.
     """
     raw = read_json(path, "grounding file")
-    raise_defects(problems(raw), str(path))
+    raise_errors(problems(raw), str(path))
     return GroundingData(raw)
 
 
@@ -166,7 +166,7 @@ def write_grounding(path: str | Path, raw: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the content is not of this schema.
     """
-    raise_defects(problems(raw), f"{path}, which shall be written")
+    raise_errors(problems(raw), f"{path}, which shall be written")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_json(path, raw, indent=None)
 

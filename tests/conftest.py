@@ -8,6 +8,12 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+import diffusion_det
+import efficientad
+import mono3dvg
+
+# Imported here, so that the data sets that they register are there for all tests, and not gone with the first one.
+PROJECTS = (diffusion_det, efficientad, mono3dvg)
 REPO = Path(__file__).resolve().parent.parent
 # Tests are many small operations: threads would only wait for each other.
 torch.set_num_threads(1)

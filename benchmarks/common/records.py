@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import write_json
 
 RESULTS = Path("benchmarks/results")
@@ -59,9 +60,9 @@ def read_record(bench: str, name: str) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a record ({error}); delete it to repeat the run") from error
+        raise ConfigError(f"{path} is not a record ({error}); delete it to repeat the run") from error
     if "metrics" not in record:
-        raise ValueError(f"{path} is not a record: it has no metrics; delete it to repeat the run")
+        raise ConfigError(f"{path} is not a record: it has no metrics; delete it to repeat the run")
     return record
 
 

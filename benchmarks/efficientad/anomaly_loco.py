@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from benchmarks.common.records import record_path
 from benchmarks.efficientad.anomaly_results import train_and_test
 from benchmarks.efficientad.anomaly_runs import Run, add_arguments, category_name, narrow_teacher, open_run, relative
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 from efficientad.data.anomaly_datasets import split_name
 from efficientad.modeling.autoencoder import AUTOENCODERS
 
@@ -65,4 +65,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program(main)())
+    sys.exit(report_errors(main)())

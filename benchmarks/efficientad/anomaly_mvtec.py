@@ -19,7 +19,7 @@ from benchmarks.common.records import read_record, record_path
 from benchmarks.common.trainings import separate_logs
 from benchmarks.efficientad.anomaly_results import FINAL, train_and_test
 from benchmarks.efficientad.anomaly_runs import Run, add_arguments, category_name, open_run, relative
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 from efficientad.data.anomaly_datasets import split_name
 from efficientad.modeling.autoencoder import AUTOENCODERS
 
@@ -94,4 +94,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program(main)())
+    sys.exit(report_errors(main)())

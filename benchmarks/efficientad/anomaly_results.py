@@ -22,10 +22,11 @@ from d2road.data import build_test_loader
 from d2road.data.formats import register_by_name
 from d2road.engine import load_weights
 from d2road.evaluation.results import plain
+from d2road.utils.bootstrap import map_arrays, percentile_interval
 from efficientad.calibration import calibrate
 from efficientad.data.anomaly_datasets import split_name
 from efficientad.evaluation.anomaly_protocol import evaluate
-from efficientad.evaluation.bootstrap_intervals import draw_metrics, map_arrays, percentile_interval
+from efficientad.evaluation.bootstrap_intervals import draw_metrics
 from efficientad.evaluation.evaluator import AnomalyEvaluator
 from efficientad.evaluation.image_scores import ImageScores
 

@@ -20,7 +20,7 @@ from benchmarks.efficientad.anomaly_runs import Run, add_arguments, category_nam
 from benchmarks.efficientad.bootstrap_draws import read_draws
 from benchmarks.efficientad.heat_map_sheet import write_pictures
 from benchmarks.efficientad.memory_bank_baseline import BASELINE, evaluate_baseline
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 from efficientad.modeling.autoencoder import AUTOENCODERS
 
 BENCH, CATEGORY = "efficientad_screw", "screw"
@@ -75,4 +75,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program(main)())
+    sys.exit(report_errors(main)())

@@ -20,7 +20,7 @@ from benchmarks.efficientad.bootstrap_draws import (
     verdict,
 )
 from benchmarks.efficientad.memory_bank_baseline import BASELINE
-from efficientad.evaluation.bootstrap_intervals import percentile_interval
+from d2road.utils.bootstrap import percentile_interval
 
 RUN_NAME = re.compile(r"(.+)_seed(\d+)(?:_(\d+)steps)?")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from d2road.utils.bootstrap import percentile_interval
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import atomic_write
-from efficientad.evaluation.bootstrap_intervals import percentile_interval
 from efficientad.evaluation.image_scores import ImageScores
 
 DRAWS, DRAW_SEED = 1000, 0
@@ -74,7 +75,7 @@ def read_draws(path: Path) -> Draws:
         raise FileNotFoundError(f"{path}, the bootstrap draws of a record, is missing: delete the record to repeat it")
     with np.load(path, allow_pickle=False) as content:
         if not {"names", "kinds", "scores"} <= set(content.files):
-            raise ValueError(f"{path} does not hold bootstrap draws; delete it and its record to repeat the run")
+            raise ConfigError(f"{path} does not hold bootstrap draws; delete it and its record to repeat the run")
         metrics = {n.replace("|", "/"): content[n].astype(np.float64) for n in content.files if n not in _ABOUT}
         return Draws(content["names"].tolist(), content["kinds"].tolist(), content["scores"], metrics)
 
@@ -108,7 +109,7 @@ def difference(a: Sequence[Draws], b: Sequence[Draws], metric: str) -> list[floa
     """
     images = set(zip(a[0].names, a[0].kinds))
     if any(set(zip(run.names, run.kinds)) != images for run in (*a, *b)):
-        raise ValueError("models that were tested on different images cannot be compared: repeat one of them")
+        raise ConfigError("models that were tested on different images cannot be compared: repeat one of them")
     if any(metric not in run.metrics for run in (*a, *b)):
         return None
     generator = np.random.default_rng(DRAW_SEED)

@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmarks.efficientad.anomaly_results import dicts_of
 from d2road.data import build_mapper
+from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import read_picture, write_picture
 from d2road.visualization import draw_heatmap, draw_mask_outline
 from efficientad.evaluation.image_scores import GOOD
@@ -44,7 +45,7 @@ def write_pictures(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores:
     """
     entries, mapper = dicts_of(cfg.DATASETS.TEST[0]), build_mapper(cfg, False)
     if len(entries) != len(scores):
-        raise ValueError(f"{len(scores)} scores for {len(entries)} test pictures: the data has changed since the test")
+        raise ConfigError(f"{len(scores)} scores for {len(entries)} test pictures: the data has changed since the test")
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose(kinds, scores)
     found = {what: model([mapper(entries[number])])[0] for what, number in chosen.items()}

@@ -11,8 +11,8 @@ from benchmarks.speed.diffusion_det_inputs import build, pictures
 from benchmarks.speed.plain_diffusion_det import PlainDiffusionDet, plain_match
 from benchmarks.speed.timing import alternate, compare
 from d2road.config import make_cfg
+from d2road.engine.meta_arch import prepare_for_inference
 from d2road.layers import PyramidPooler, multilevel_roi_align
-from d2road.modeling import fuse_for_inference
 from d2road.utils.rng import seeded_rng
 from diffusion_det.matcher import Targets, match_dynamic_k
 
@@ -24,7 +24,7 @@ def compare_row(args: argparse.Namespace, batch: int, steps: int, boxes: int) ->
     cfg, model = build(args, boxes, steps, compat=True)
     model.eval()
     plain = PlainDiffusionDet(model).eval()
-    fused = fuse_for_inference(copy.deepcopy(model))
+    fused = prepare_for_inference(copy.deepcopy(model))
     inputs = pictures(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=False)
     candidates = {name: repeatable(net, inputs, args.seed) for name, net in
                   {"plain": plain, "unfused": model, "fused": fused}.items()}  # fmt: skip

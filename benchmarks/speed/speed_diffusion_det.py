@@ -16,9 +16,9 @@ from benchmarks.speed.timing import Stopwatch, median_parts, peak_memory_mb, res
 from d2road.config import make_cfg
 from d2road.data import build_mapper
 from d2road.data.build import load_dataset_dicts
+from d2road.engine.meta_arch import prepare_for_inference
 from d2road.engine.solver import build_clipper, build_optimizer
 from d2road.engine.train_step import amp_dtype, autocast
-from d2road.modeling import fuse_for_inference
 from d2road.utils.io import write_json
 from d2road.utils.rng import seeded_rng
 
@@ -126,7 +126,7 @@ def infer_row(args: argparse.Namespace, batch: int, steps: int, boxes: int) -> d
     cfg, model = build(args, boxes, steps)
     model.eval()
     if not args.no_fuse:
-        fuse_for_inference(model)
+        prepare_for_inference(model)
     inputs = pictures(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=False)
     watch = Stopwatch(model.device)
     instrument(model, watch)

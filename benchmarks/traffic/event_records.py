@@ -16,7 +16,8 @@ from benchmarks.traffic.traffic_streams import Recording
 from d2road.evaluation.results import plain
 from d2road.traffic.events.alarms import alarm_threshold
 from d2road.traffic.events.event_metrics import check_events, evaluate_events, find_events
-from efficientad.evaluation.bootstrap_intervals import draw_weights, percentile_interval
+from d2road.utils.bootstrap import draw_weights, percentile_interval
+from d2road.utils.errors import ConfigError
 
 EVENTS_RECORD = "events"
 # A test, and events, by scores relative to good traffic of the same density.
@@ -78,7 +79,7 @@ def recall_difference(a: Sequence[dict], b: Sequence[dict]) -> tuple[float, list
     """
     kinds = a[0]["events"]["kind"]
     if any(record["events"][name] != a[0]["events"][name] for record in (*a, *b) for name in ("recording", "kind")):
-        raise ValueError("recalls of other events cannot be compared: repeat one of the runs")
+        raise ConfigError("recalls of other events cannot be compared: repeat one of the runs")
     sides = [np.mean([record["events"]["found"] for record in records], axis=0) for records in (a, b)]
     weights = draw_weights(kinds, DRAWS, DRAW_SEED)
     draws = weights @ (sides[1] - sides[0]) / weights.sum(axis=1)

@@ -23,7 +23,7 @@ from d2road.cli.score_stream import parser as stream_parser
 from d2road.cli.stream_session import Session
 from d2road.synthetic.traffic_incidents.day import make_day
 from d2road.synthetic.traffic_incidents.network import FCD_EDGES, OBSERVED_M
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 from d2road.utils.progress import format_progress
 
 BENCH = "efficientad_stream"
@@ -111,4 +111,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program(main)())
+    sys.exit(report_errors(main)())

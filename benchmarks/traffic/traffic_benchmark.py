@@ -22,7 +22,7 @@ from benchmarks.common.records import record_path
 from benchmarks.efficientad.anomaly_runs import Run, add_arguments, narrow_teacher, open_run, relative
 from d2road.synthetic.traffic_incidents.incident_windows import CATEGORIES, PANELS
 from d2road.traffic.baselines import BASELINES
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from efficientad.modeling.autoencoder import AUTOENCODERS
 
 BENCH = "efficientad_traffic"
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.look is not None:
         if args.seed is None or args.view != OVERLAY:
-            raise ValueError("--look needs a --seed, and knows no --view: most of the lanes' traffic is absent")
+            raise ConfigError("--look needs a --seed, and knows no --view: most of the lanes' traffic is absent")
         print(f"look: {run_look(args)}")
     elif args.seed is not None:
         from benchmarks.traffic.traffic_variants import run_variant
@@ -95,4 +95,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program(main)())
+    sys.exit(report_errors(main)())

@@ -20,6 +20,7 @@ from d2road.traffic.baselines.baseline import Window
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.windows import WindowGrid
+from d2road.utils.errors import ConfigError
 from d2road.utils.progress import track
 
 RECORDINGS, TABLES = "recordings.csv", "recordings"
@@ -60,7 +61,7 @@ def read_recordings(root: Path) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype={"recording": str, "kind": str, "severity": str, "vehicle": str})
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+        raise ConfigError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
     parts = frame["group"].map({"train": "fit", "good": "test", "incidents": "test"}).fillna("").to_numpy(object)
     hours = np.flatnonzero(frame["group"] == "hours")
     parts[hours] = "test"
@@ -159,7 +160,7 @@ def windows_by_name(
     rows = meta.set_index("window")
     unknown = [name for name in names if name not in rows.index]
     if unknown:
-        raise ValueError(f"{len(unknown)} test pictures are not in the table of windows, {unknown[0]} first")
+        raise ConfigError(f"{len(unknown)} test pictures are not in the table of windows, {unknown[0]} first")
     windows: list[Window] = []
     tables: dict[str, Trajectories] = {}
     for name in names:

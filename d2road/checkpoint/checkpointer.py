@@ -17,6 +17,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.utils.aliases import present_state_dict
+from d2road.utils.errors import CheckpointError
 from d2road.utils.io import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -188,10 +190,15 @@ class Checkpointer(DetectionCheckpointer):
         options = parse_qs(query)
         heuristics = options.pop("matching_heuristics", ["False"]) == ["True"]
         if options:
-            raise ValueError(f"{filename}: unknown option {sorted(options)} behind '?', expected matching_heuristics")
+            raise CheckpointError(
+                f"{filename}: unknown option {sorted(options)} behind '?', expected matching_heuristics"
+            )
         loaded = load_weights_file(filename)
         if "model" not in loaded:
             loaded = {"model": dict(unwrap_state_dict(loaded))}
+        loaded["model"] = present_state_dict(loaded["model"])
+        if "ema" in loaded:
+            loaded["ema"]["weights"] = present_state_dict(loaded["ema"]["weights"])
         if heuristics:
             loaded["matching_heuristics"] = True
         return loaded
@@ -200,7 +207,7 @@ class Checkpointer(DetectionCheckpointer):
         names = set(self.model.state_dict())
         absent = {key for key in incompatible.missing_keys if key in names}
         if names and absent == names:
-            raise ValueError(
+            raise CheckpointError(
                 f"{path}: none of its {num_given} weights has a name that the model knows (the model's first is "
                 f"'{next(iter(self.model.state_dict()))}'): it belongs to another model"
             )
@@ -209,7 +216,7 @@ class Checkpointer(DetectionCheckpointer):
         if require and (wrong or missing):
             lines = wrong + [f"{key}: not in the file" for key in missing]
             more = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
-            raise ValueError(
+            raise CheckpointError(
                 f"{path} does not fit the model; use the config that it was trained with (the number of classes is "
                 "what differs most often):\n  " + "\n  ".join(lines[:10]) + more
             )

@@ -15,6 +15,8 @@ import torch
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
+from d2road.utils.errors import CheckpointError
+
 try:
     from numpy._core import multiarray, numeric
 except ImportError:  # numpy 1
@@ -48,7 +50,7 @@ def load_weights_file(path: str | Path) -> dict:
     loaded = _load_torch(local, name)
     if name.endswith(".pyth"):
         if "model_state" not in loaded:
-            raise ValueError(f"{name}: a pycls checkpoint has an entry 'model_state', this has {sorted(loaded)}")
+            raise CheckpointError(f"{name}: a pycls checkpoint has an entry 'model_state', this has {sorted(loaded)}")
         states = {k: v for k, v in loaded["model_state"].items() if not k.endswith("num_batches_tracked")}
         return {"model": states, "__author__": "pycls", "matching_heuristics": True}
     return loaded
@@ -128,7 +130,7 @@ def _load_torch(local: Path, name: str) -> dict:
     except (EOFError, RuntimeError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise _truncated(name, error) from error
     if not isinstance(loaded, dict):
-        raise ValueError(f"{name}: expected a dictionary of weights, found {type(loaded).__name__}")
+        raise CheckpointError(f"{name}: expected a dictionary of weights, found {type(loaded).__name__}")
     return loaded
 
 
@@ -137,7 +139,7 @@ def _load_safetensors(local: Path, name: str) -> dict:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise ValueError(f"{name}: reading .safetensors needs `pip install safetensors`") from error
+        raise CheckpointError(f"{name}: reading .safetensors needs `pip install safetensors`") from error
     try:
         return load_file(local, device="cpu")
     except SafetensorError as error:
@@ -224,7 +226,7 @@ def _load_pickle(local: Path, name: str):
 
 def _detectron2_form(loaded, name: str) -> dict:
     if not isinstance(loaded, dict):
-        raise ValueError(f"{name}: expected a dictionary of arrays, found {type(loaded).__name__}")
+        raise CheckpointError(f"{name}: expected a dictionary of arrays, found {type(loaded).__name__}")
     if "model" in loaded and "__author__" in loaded:
         return loaded
     # Detectron1 and Caffe2: detectors keep their arrays under "blobs", ImageNet models at the top.

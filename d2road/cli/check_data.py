@@ -29,7 +29,7 @@ from d2road.data import register_by_name
 from d2road.data.checks import collected_defects
 from d2road.data.dataset_checks import Frame, duplicate_files, inspect_frame, join_columns
 from d2road.data.dataset_report import as_text, judge, summarize
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 from d2road.utils.image_io import write_picture
 from d2road.utils.io import write_json
 from d2road.utils.progress import track
@@ -134,7 +134,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     args = parse_arguments(argv)

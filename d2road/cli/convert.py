@@ -24,7 +24,7 @@ from d2road.config import make_cfg
 from d2road.config.merge import raise_problems
 from d2road.config.validate import find_problems
 from d2road.data import build_mapper
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.io import atomic_write
 from efficientad.calibration import measure_maps, measure_teacher
 from efficientad.checkpoint.foreign_models import SOURCES, Parts, fill, read_anomalib, read_nelson
@@ -88,9 +88,9 @@ def convert(args: argparse.Namespace) -> EfficientAD:
         FileNotFoundError, ValueError: what is missing or does not fit, with the cure.
     """
     if args.output.suffix != ".pth":
-        raise ValueError(f"OUT is {args.output}: expected a file name that ends with .pth")
+        raise ConfigError(f"OUT is {args.output}: expected a file name that ends with .pth")
     if args.source == "own" and not args.config_file:
-        raise ValueError("--source own needs --config-file: the config.yaml beside the checkpoint")
+        raise ConfigError("--source own needs --config-file: the config.yaml beside the checkpoint")
     parts = None
     if args.source == "anomalib":
         parts = read_anomalib(args.input)
@@ -139,7 +139,7 @@ def calibrate(cfg: CfgNode, model: EfficientAD, folder: Path, with_teacher: bool
     )
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert; 0, or 2 for input that cannot be converted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")

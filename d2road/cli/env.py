@@ -132,11 +132,11 @@ def datasets() -> Iterator[tuple[str, str]]:
 
 def systems() -> Iterator[tuple[str, str]]:
     """The systems of this collection and whether they can be imported."""
-    from d2road.config.projects import load_system, system_references
+    from d2road.config.projects import load_project, project_references
 
-    for name, reference in system_references().items():
+    for name, reference in project_references().items():
         try:
-            load_system(name, reference)
+            load_project(name, reference)
             yield name, f"{reference} works"
         except ImportError as error:
             yield name, str(error)

@@ -29,7 +29,7 @@ from pathlib import Path
 import cv2
 
 from d2road.evaluation.results import write_results
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.progress import track
 from efficientad.calibration_statistics import decision_threshold
 from efficientad.data.anomaly_datasets import TEST_SHARE, held_out, picture_size
@@ -54,7 +54,7 @@ logger = logging.getLogger("d2road.eval_anomaly")
 EXACT_PIXELS = 2**25
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.good_maps is not None:
         threshold = threshold_of(args.good_maps, args.fpr)
     elif threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"--threshold is {threshold}, expected a finite number")
+        raise ConfigError(f"--threshold is {threshold}, expected a finite number")
     exact = args.exact
     if not (args.exact or args.streaming):
         exact = sum(math.prod(picture_size(entry.path)) for entry in entries) <= EXACT_PIXELS
@@ -157,7 +157,7 @@ def find_maps(names: Sequence[str], folder: Path, category: str) -> list[Path]:
         )
     twice = next((paths for paths in found if len(paths) > 1), None)
     if twice:
-        raise ValueError(f"{' and '.join(map(str, twice))} are maps of one image: keep one of them")
+        raise ConfigError(f"{' and '.join(map(str, twice))} are maps of one image: keep one of them")
     present = {p for parent in parents for p in (root / parent).iterdir() if p.suffix.lower() in MAP_SUFFIXES}
     surplus = len(present - {paths[0] for paths in found})
     if surplus:
@@ -207,7 +207,7 @@ def score_one(name: str, entry: Entry, path: Path, types: dict[int, DefectType] 
     anomaly_map = read_map(path)
     width, height = picture_size(entry.path)
     if anomaly_map.shape != (height, width):
-        raise ValueError(
+        raise ConfigError(
             f"anomaly map {path} is {size_text(anomaly_map)}, but its image {entry.path} is {width}x{height} (width x "
             "height): maps are judged at the size of the image, so resize the map to it"
         )

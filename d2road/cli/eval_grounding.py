@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2road.evaluation.results import write_results
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from mono3dvg.evaluation.grounding_protocol import choose_threshold, evaluate
 from mono3dvg.evaluation.prediction_files import Predictions, read_predictions
 from mono3dvg.evaluation.subsets import read_subsets
@@ -42,7 +42,7 @@ logger = logging.getLogger("d2road.eval_grounding")
 SHOWN = 5  # of the sentences without an answer
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -98,9 +98,9 @@ def threshold_of(args: argparse.Namespace, data: GroundingData, predictions: Pre
         return threshold
     threshold = predictions.score_threshold if args.score_threshold is None else args.score_threshold
     if threshold is None:
-        raise ValueError(f"{args.pred} has no score_threshold: give one by --score-threshold")
+        raise ConfigError(f"{args.pred} has no score_threshold: give one by --score-threshold")
     if not math.isfinite(threshold):
-        raise ValueError(f"--score-threshold is {threshold}, expected a finite number")
+        raise ConfigError(f"--score-threshold is {threshold}, expected a finite number")
     return threshold
 
 

@@ -25,13 +25,13 @@ from d2road.data.frames import read_split
 from d2road.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
 from d2road.evaluation.kitti_protocol import CLASSES, evaluate_kitti
 from d2road.evaluation.results import write_results
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.registry import unknown_name
 
 logger = logging.getLogger("d2road.eval_kitti")
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -102,7 +102,7 @@ def chosen_classes(names: list[str] | None, truth: Objects, predictions: Objects
     chosen = list(dict.fromkeys(part.strip().lower() for name in names for part in name.split(",") if part.strip()))
     for name in chosen:
         if name not in known:
-            raise ValueError(f"--classes: {unknown_name('type', name, known)}")
+            raise ConfigError(f"--classes: {unknown_name('type', name, known)}")
     return chosen
 
 
@@ -120,9 +120,9 @@ def parse_overlaps(texts: list[str], classes: list[str]) -> dict[str, list[float
         except ValueError:
             threshold = math.nan
         if not equals or not 0 < threshold < 1:
-            raise ValueError(f"--iou {part!r} does not read as CLASS=IOU with an IoU between 0 and 1, as car=0.5")
+            raise ConfigError(f"--iou {part!r} does not read as CLASS=IOU with an IoU between 0 and 1, as car=0.5")
         if name.lower() not in classes:
-            raise ValueError(f"--iou {part!r}: {name} is not evaluated; evaluated are {', '.join(classes)}")
+            raise ConfigError(f"--iou {part!r}: {name} is not evaluated; evaluated are {', '.join(classes)}")
         overlaps.setdefault(name.lower(), []).append(threshold)
     return overlaps
 

@@ -26,10 +26,10 @@ from d2road.evaluation.results import write_results
 from d2road.evaluation.rope_files import read_rope_folders
 from d2road.evaluation.rope_score import AP_OVERLAPS, evaluate_rope
 from d2road.evaluation.rope_similarity import MODES, SIMILARITIES
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, print and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)

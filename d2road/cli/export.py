@@ -25,7 +25,7 @@ from d2road.config import make_cfg
 from d2road.config.merge import raise_problems
 from d2road.config.validate import find_problems
 from d2road.engine.defaults import load_weights
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from efficientad.calibration import calibrate
 from efficientad.detector import EfficientAD
 from efficientad.inference.onnx_graph import require_onnx
@@ -56,18 +56,18 @@ def export(args: argparse.Namespace) -> EfficientAD:
         ImportError: int8 without onnx and onnxruntime.
     """
     if args.output.suffix != ".pth":
-        raise ValueError(f"OUT is {args.output}: expected a file name that ends with .pth")
+        raise ConfigError(f"OUT is {args.output}: expected a file name that ends with .pth")
     if args.arithmetic == "int8":
         require_onnx()
     cfg = make_cfg(args.config_file, [*args.opts, KEY, args.arithmetic])
     raise_problems(find_problems(cfg), args.config_file)
     weights = args.weights or cfg.MODEL.WEIGHTS
     if not weights:
-        raise ValueError("there are no weights: name a checkpoint with --weights, the config's MODEL.WEIGHTS is empty")
+        raise ConfigError("there are no weights: name a checkpoint with --weights, the config's MODEL.WEIGHTS is empty")
     model = build_model(cfg).eval()
     load_weights(cfg, model, weights)
     if not model.state.teacher_name:
-        raise ValueError(
+        raise ConfigError(
             f"{weights}: its teacher was never measured, so nothing was trained; train it with train_net.py"
         )
     if args.calibrate_on is not None:
@@ -78,7 +78,7 @@ def export(args: argparse.Namespace) -> EfficientAD:
     return model
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Export; 0, or 2 for input that cannot be exported."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")

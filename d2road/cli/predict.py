@@ -40,7 +40,7 @@ from d2road.config import setup_cfg
 from d2road.data.scenes import CameraFiles
 from d2road.engine.annotators import Annotator
 from d2road.structures import Camera
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import read_picture, write_picture
 from d2road.utils.progress import track
 
@@ -91,7 +91,7 @@ def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
         targets.append(folder / f"{stem}{suffix}")
     overwritten = {f.resolve() for f in files} & {t.resolve() for t in targets}
     if overwritten:
-        raise ValueError(f"--output {folder} holds the inputs, which would be replaced; name another folder")
+        raise ConfigError(f"--output {folder} holds the inputs, which would be replaced; name another folder")
     return targets
 
 
@@ -100,7 +100,7 @@ def annotate_image(annotate: Annotator, file: Path, target: Path, camera: Camera
     try:
         image_bgr = read_picture(file, bgr=True)
     except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"cannot be read as a picture: {error.__cause__ or error}") from error
+        raise ConfigError(f"cannot be read as a picture: {error.__cause__ or error}") from error
     write_picture(target, annotate(image_bgr, camera, file_name=str(file)), bgr=True)
 
 
@@ -120,7 +120,7 @@ def annotate_video(annotate: Annotator, file: Path, target: Path, camera: Camera
                 writer = _open_writer(str(temporary), video.get(cv2.CAP_PROP_FPS), drawn.shape[1], drawn.shape[0])
             writer.write(drawn)
         if writer is None:
-            raise ValueError("cannot be read as a video: no frame can be decoded")
+            raise ConfigError("cannot be read as a video: no frame can be decoded")
         writer.release()
         os.replace(temporary, target)
     finally:
@@ -139,7 +139,7 @@ def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
 def _open_writer(path: str, fps: float, width: int, height: int) -> cv2.VideoWriter:
     writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), fps if 0 < fps < 1000 else 25.0, (width, height))
     if not writer.isOpened():
-        raise ValueError(f"this OpenCV cannot write mp4 video of {width}x{height}")
+        raise ConfigError(f"this OpenCV cannot write mp4 video of {width}x{height}")
     return writer
 
 
@@ -185,7 +185,7 @@ def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
     """
     empty = [i for i, text in enumerate(texts, 1) if not text.strip()]
     if empty:
-        raise ValueError(f"--text: sentence {empty[0]} of {len(texts)} is empty")
+        raise ConfigError(f"--text: sentence {empty[0]} of {len(texts)} is empty")
     if not file:
         return list(texts)
     if not Path(file).is_file():
@@ -193,9 +193,9 @@ def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
     try:
         lines = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"--text-file {file} is not UTF-8 ({error}); save it as UTF-8") from error
+        raise ConfigError(f"--text-file {file} is not UTF-8 ({error}); save it as UTF-8") from error
     if not any(lines):
-        raise ValueError(f"--text-file {file} holds no sentence, expected one a line")
+        raise ConfigError(f"--text-file {file} holds no sentence, expected one a line")
     return [*texts, *(line for line in lines if line)]
 
 
@@ -234,7 +234,7 @@ def run(
     return len(problems)
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     setup_logger(name="d2road")

@@ -26,7 +26,7 @@ from d2road.config.time_space import add_time_space_config, window_grid_of
 from d2road.traffic.readers import Source, open_trajectories
 from d2road.traffic.time_space.axes_view import draw_view, save_view
 from d2road.traffic.time_space.windows import Window, WindowGrid
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import write_picture
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import claim_folder
@@ -122,7 +122,7 @@ def claim(args: argparse.Namespace, parameters: dict) -> Path:
     """
     folder, state = args.out / args.folder, args.out / STATE / args.folder.replace("/", "_")
     if not (state / PARAMETERS).is_file() and folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} holds files that this tool did not write: choose another --out or --folder")
+        raise ConfigError(f"{folder} holds files that this tool did not write: choose another --out or --folder")
     pictures = os.path.relpath(folder, state)
     claim_folder(state, PARAMETERS, parameters, [pictures], [pictures], args.overwrite)
     if args.views:
@@ -143,7 +143,7 @@ def write_meta(path: Path, folder: str, rows: list[list]) -> None:
         writer.writerows(others + rows)
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw; returns the exit code."""
     args = parse_args(argv)
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     rows, drawn = draw_all(args, source, grid)
     if not rows:
-        raise ValueError(f"{args.source}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
+        raise ConfigError(f"{args.source}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
     write_json(state / PROBLEMS, source.problems.as_dict())
     # Last, for it says that the folder is complete.
     write_meta(args.out / META, args.folder, rows)

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2road.cli.stream_session import Session
-from d2road.utils.errors import program
+from d2road.utils.errors import report_errors
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,4 +60,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(program(main)())
+    sys.exit(report_errors(main)())

@@ -24,6 +24,7 @@ from d2road.traffic.readers.plain import PlainCsv
 from d2road.traffic.readers.tail_reader import StoppedError, Tail, following
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.windows import WindowGrid
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import write_json
 
 # Seconds of traffic that are read before windows are looked at: soon while the file grows, many at once else.
@@ -74,7 +75,7 @@ class Session:
         source = open_trajectories(self.args.input)
         if not isinstance(source, (Fcd, PlainCsv)) or source.path.suffix == ".gz":
             if self.args.follow or self.args.state:
-                raise ValueError(f"{source.path}: --follow and --state need a file of FCD or CSV that is not packed")
+                raise ConfigError(f"{source.path}: --follow and --state need a file of FCD or CSV that is not packed")
             return source, None
         if isinstance(source, Fcd):
             source.partial = True
@@ -89,7 +90,7 @@ class Session:
             return args.threshold
         if args.calibration is None:
             if not math.isfinite(of_model):
-                raise ValueError("the model has no threshold of its own: give --threshold or --calibration")
+                raise ConfigError("the model has no threshold of its own: give --threshold or --calibration")
             print(
                 f"threshold {of_model:.4g} is the model's own, for single pictures; --calibrate sets one for a rate of "
                 "false alarms",
@@ -99,7 +100,7 @@ class Session:
         try:
             return float(json.loads(args.calibration.read_text())["threshold"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{args.calibration} holds no threshold ({error}); write it with --calibrate") from error
+            raise ConfigError(f"{args.calibration} holds no threshold ({error}); write it with --calibrate") from error
 
     def run(self) -> int:
         """Score to the end; returns the exit code."""
@@ -246,10 +247,10 @@ def read_state(args: argparse.Namespace) -> dict:
         state = json.loads(path.read_text())
         theirs = state["about"]
     except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{path} is no state of a stream ({error}); delete it to begin anew") from error
+        raise ConfigError(f"{path} is no state of a stream ({error}); delete it to begin anew") from error
     changed = [name for name, value in about(args).items() if theirs.get(name) != value]
     if changed:
-        raise ValueError(
+        raise ConfigError(
             f"{path} was left by a run with other {', '.join(changed)}: name another --state, or delete it to begin "
             "anew"
         )

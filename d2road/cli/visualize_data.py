@@ -21,7 +21,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from d2road.config import make_cfg
 from d2road.data import register_by_name
 from d2road.data.scenes import Find, camera_of, read_predictions, truth_of
-from d2road.utils.errors import program
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import read_picture, write_picture
 from d2road.utils.progress import track
 from d2road.visualization import contact_sheet, draw_scene
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     register_by_name(args.name)
     records = DatasetCatalog.get(args.name)
     if not records:
-        raise ValueError(f"{args.name} has no frames")
+        raise ConfigError(f"{args.name} has no frames")
     metadata = MetadataCatalog.get(args.name)
     find = None
     if args.predictions:
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     return paths
 
 
-@program
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code."""
     args = parse_arguments(argv)

@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
+from d2road.utils.aliases import CONFIG_KEYS, present_key, present_value
+from d2road.utils.errors import ConfigError
+
 # A single data set may be written without the parentheses of a tuple.
 NAME_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
 # Environment variable: "1" lets YAML files run Python code, as Detectron2 does.
@@ -23,7 +26,7 @@ def merge_file(cfg: CfgNode, path: str) -> None:
     """
     loaded = _load_yaml(path)
     if loaded.get("VERSION", cfg.VERSION) != cfg.VERSION:
-        raise ValueError(
+        raise ConfigError(
             f"{path}: VERSION is {loaded['VERSION']}, expected {cfg.VERSION}; Detectron2's changelog says which keys "
             "were renamed in 2019"
         )
@@ -38,9 +41,9 @@ def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
     """
     flags = [p for p in pairs[0::2] if isinstance(p, str) and p.startswith("--")]
     if flags:
-        raise ValueError(f"{', '.join(flags)} after the first KEY VALUE pair: options come before all KEY VALUE pairs")
+        raise ConfigError(f"{', '.join(flags)} after the first KEY VALUE pair: options come before all KEY VALUE pairs")
     if len(pairs) % 2:
-        raise ValueError(
+        raise ConfigError(
             f"KEY VALUE pairs: got {len(pairs)} words, expected an even number; is a value missing, or one with "
             f"spaces not quoted? Got: {' '.join(map(str, pairs))}"
         )
@@ -52,10 +55,14 @@ def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
 
 def merge_dict(cfg: CfgNode, loaded: dict, prefix: str = "") -> list[str]:
     """Merge nested dicts into `cfg` and return what is wrong with them; `prefix` ends with a dot or is empty."""
-    problems, node = [], _node(cfg, prefix)
+    problems: list[str] = []
+    node = _node(cfg, prefix)
     for key, value in loaded.items():
         full_key = f"{prefix}{key}"
-        if isinstance(value, dict) and isinstance(node.get(key), CfgNode):
+        new_key = present_key(full_key)
+        if new_key != full_key and isinstance(value, dict):
+            problems += _merge_moved(cfg, new_key, value)
+        elif isinstance(value, dict) and (isinstance(node.get(key), CfgNode) or _was_a_node(full_key)):
             problems += merge_dict(cfg, value, full_key + ".")
         elif key not in node and node.is_new_allowed():
             node[key] = CfgNode(value) if isinstance(value, dict) else value
@@ -69,7 +76,7 @@ def raise_problems(problems: list[str], where: str) -> None:
     problems = list(dict.fromkeys(problems))
     if problems:
         listed = "\n".join(f"  {i}. {text}" for i, text in enumerate(problems, 1))
-        raise ValueError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {where}:\n{listed}")
+        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {where}:\n{listed}")
 
 
 def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
@@ -104,27 +111,43 @@ def _load_yaml(path: str) -> dict:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: its _BASE_ file {error.filename} does not exist") from error
     except yaml.constructor.ConstructorError as error:
-        raise ValueError(
+        raise ConfigError(
             f"{path}: it asks to run Python code, which is refused ({error.problem}). Write the value out, or, if you "
             f"trust the file, set the environment variable {UNSAFE_YAML}=1"
         ) from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        raise ConfigError(f"{path} is not YAML: {error}") from error
     except (AssertionError, TypeError) as error:  # an empty file, or a base that has a value where this has a node
-        raise ValueError(f"{path} is no config file: {error}") from error
+        raise ConfigError(f"{path} is no config file: {error}") from error
     if not isinstance(loaded, dict):
-        raise ValueError(f"{path} is no config file: it holds {type(loaded).__name__}, expected KEY: VALUE lines")
+        raise ConfigError(f"{path} is no config file: it holds {type(loaded).__name__}, expected KEY: VALUE lines")
     return loaded
 
 
 def _node(cfg: CfgNode, prefix: str) -> CfgNode:
+    """The node of a prefix; an empty one where an earlier version had a node that is gone."""
     for part in prefix.split(".")[:-1]:
-        cfg = cfg[part]
+        cfg = cfg.get(part, CfgNode())
     return cfg
+
+
+def _was_a_node(key: str) -> bool:
+    """Whether an earlier version had a node of this name, whose keys stand elsewhere now."""
+    return any(old.startswith(key + ".") for old in CONFIG_KEYS)
+
+
+def _merge_moved(cfg: CfgNode, key: str, value: dict) -> list[str]:
+    """Merge a node that has another name now."""
+    problems: list[str] = []
+    for name, inner in value.items():
+        full_key = f"{key}.{name}"
+        problems += _merge_moved(cfg, full_key, inner) if isinstance(inner, dict) else _merge_path(cfg, full_key, inner)
+    return problems
 
 
 def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
     """Set one key, by yacs's rules of decoding; what is wrong with it, if anything."""
+    key = present_key(key)
     if cfg.key_is_deprecated(key):
         return []
     if cfg.key_is_renamed(key):
@@ -144,6 +167,7 @@ def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
         value = float(value)  # 1 for 1.0
     if isinstance(value, str) and key in NAME_LISTS:
         value = (value,)
+    value = present_value(key, value)
     try:
         cfg.merge_from_list([key, value])
     except (ValueError, AssertionError):

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from d2road.data.formats import register_by_name
 from d2road.data.mapper_registry import build_mapper
 from d2road.data.training_sampler import TrainingBatches, aspect_ratio_groups
-from d2road.utils.errors import words_for_other_processes
+from d2road.utils.errors import DataError, picklable_errors
 from d2road.utils.rng import seeded_rng
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def images_per_portion(cfg: CfgNode, world_size: int) -> int:
     """
     total, portions = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.GRAD_ACCUM_STEPS
     if portions < 1 or total < 1 or total % (world_size * portions):
-        raise ValueError(
+        raise DataError(
             f"SOLVER.IMS_PER_BATCH {total} cannot be divided into {world_size} process(es) times "
             f"SOLVER.GRAD_ACCUM_STEPS {portions}: make it a multiple of {world_size * max(portions, 1)}"
         )
@@ -124,13 +124,13 @@ def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: 
             no image with an object although `filter_empty` asks for one.
     """
     if not names:
-        raise ValueError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
+        raise DataError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
     dicts: list[dict] = []
     for name in names:
         register_by_name(name)
         part = DatasetCatalog.get(name)
         if len(part) == 0:
-            raise ValueError(f"data set '{name}' is empty: it has no image")
+            raise DataError(f"data set '{name}' is empty: it has no image")
         _check_categories(name, part)
         dicts.extend(part)
     if "annotations" in dicts[0]:
@@ -142,7 +142,7 @@ def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_key
     if filter_empty:
         kept = filter_images_with_only_crowd_annotations(dicts)
         if not kept:
-            raise ValueError(
+            raise DataError(
                 f"none of the {len(dicts)} images of {', '.join(names)} has an object; with "
                 "DATALOADER.FILTER_EMPTY_ANNOTATIONS False images without objects are used"
             )
@@ -152,7 +152,7 @@ def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_key
     classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
     for name, its_classes in zip(names, classes):
         if its_classes != classes[0]:
-            raise ValueError(
+            raise DataError(
                 f"data sets '{names[0]}' and '{name}' do not have the same classes, so they cannot be trained on "
                 f"together: {classes[0]} and {its_classes}"
             )
@@ -168,7 +168,7 @@ def _check_categories(name: str, dicts: list[dict]) -> None:
     for record in dicts:
         for annotation in record.get("annotations", ()):
             if not 0 <= annotation["category_id"] < len(classes):
-                raise ValueError(
+                raise DataError(
                     f"{record['file_name']}: category id {annotation['category_id']} is not one of the {len(classes)} "
                     f"of data set '{name}' (ids count from 0: {', '.join(classes[:5])}{', ...' * (len(classes) > 5)})"
                 )
@@ -190,7 +190,7 @@ def repeat_factors(cfg: CfgNode, dicts: list[dict], seed: int) -> torch.Tensor:
         factors = torch.zeros(len(dicts))
         factors[torch.randperm(len(dicts), generator=generator)[:kept]] = 1
         return factors
-    raise ValueError(
+    raise DataError(
         f"DATALOADER.SAMPLER_TRAIN is '{name}', expected TrainingSampler, RepeatFactorTrainingSampler or "
         "RandomSubsetTrainingSampler"
     )
@@ -198,7 +198,7 @@ def repeat_factors(cfg: CfgNode, dicts: list[dict], seed: int) -> torch.Tensor:
 
 def _groups(dicts: list[dict]) -> list[int]:
     if any("width" not in d or "height" not in d for d in dicts):
-        raise ValueError(
+        raise DataError(
             "DATALOADER.ASPECT_RATIO_GROUPING needs the width and height of every image, and this data set does not "
             "state them: set it to False"
         )
@@ -219,10 +219,10 @@ class SeededMap(Dataset):
         index, seed = item
         record = self.dicts[index]
         name = record.get("file_name", f"image {index}")
-        with seeded_rng(seed), words_for_other_processes() if get_worker_info() else nullcontext():
+        with seeded_rng(seed), picklable_errors() if get_worker_info() else nullcontext():
             mapped = self.mapper(record)
         if mapped is None:
-            raise ValueError(f"{name}: the mapper returned nothing; it must return a model input for every image")
+            raise DataError(f"{name}: the mapper returned nothing; it must return a model input for every image")
         return mapped
 
 

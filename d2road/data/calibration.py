@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2road.structures.camera import Camera, normalize_plane
+from d2road.utils.errors import DataError
 
 
 def read_calib(path: str | os.PathLike, key: str = "P2") -> np.ndarray:
@@ -31,12 +32,12 @@ def read_calib(path: str | os.PathLike, key: str = "P2") -> np.ndarray:
         where = f"{path} line {number}"
         P = np.array(_numbers(rest.split(), 12, key, where)).reshape(3, 4)
         if min(P[0, 0], P[1, 1]) <= 0 or not np.allclose(P[2, :3], (0, 0, 1), atol=1e-6):
-            raise ValueError(
+            raise DataError(
                 f"{where}: {key} is no projection of a rectified camera; expected rows fx 0 cx tx, 0 fy cy ty, "
                 f"0 0 1 tz with fx and fy above 0, got {P.tolist()}"
             )
         return P
-    raise ValueError(f"{path} has no line '{key}: ' with 12 numbers (3x4, row by row); add the camera's projection")
+    raise DataError(f"{path} has no line '{key}: ' with 12 numbers (3x4, row by row); add the camera's projection")
 
 
 def read_denorm(path: str | os.PathLike) -> np.ndarray:
@@ -52,14 +53,14 @@ def read_denorm(path: str | os.PathLike) -> np.ndarray:
         try:
             plane = normalize_plane(np.array(values))
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise DataError(f"{where}: {error}") from error
         if plane[3] <= 0:
-            raise ValueError(
+            raise DataError(
                 f"{where}: the camera lies {-plane[3]:g} m below this ground plane, which cannot be; expected "
                 "a x + b y + c z + d = 0 in the camera frame (y down), with b and d of opposite signs"
             )
         return plane
-    raise ValueError(f"{path} is empty, expected one line with four numbers a b c d")
+    raise DataError(f"{path} is empty, expected one line with four numbers a b c d")
 
 
 def read_camera(record: Mapping[str, Any]) -> Camera:
@@ -78,11 +79,11 @@ def read_camera(record: Mapping[str, Any]) -> Camera:
         try:
             return Camera(np.array(camera["P"], dtype=np.float64), camera.get("ground"))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise DataError(
                 f"{name}: its `camera` is wrong: {error}. Expected {{'P': 3x4, 'ground': 4 or None}}"
             ) from (error)
     if not record.get("calib_file"):
-        raise ValueError(
+        raise DataError(
             f"{name} has no calibration, which 3D needs: its data set must give `calib_file` (or `camera`); formats "
             "that do are kitti, rope3d, dair and omni3d"
         )
@@ -100,11 +101,11 @@ def _lines(path: str | os.PathLike, what: str) -> list[tuple[int, str]]:
 
 def _numbers(words: list[str], count: int, what: str, where: str) -> list[float]:
     if len(words) != count:
-        raise ValueError(f"{where}: {what} has {len(words)} numbers, expected {count}")
+        raise DataError(f"{where}: {what} has {len(words)} numbers, expected {count}")
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise ValueError(f"{where}: {what}: {error}") from error
+        raise DataError(f"{where}: {what}: {error}") from error
     if not all(math.isfinite(value) for value in values):
-        raise ValueError(f"{where}: {what} is not finite: {' '.join(words)}")
+        raise DataError(f"{where}: {what} is not finite: {' '.join(words)}")
     return values

@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2road.data.formats import register_by_name
+from d2road.utils.errors import DataError
 
 
 def register_lazily(name: str, load: Callable[[], list[dict]], **metadata: Any) -> None:
@@ -50,7 +51,7 @@ def class_names_of(name: str) -> list[str]:
     if not metadata.get("thing_classes"):
         DatasetCatalog.get(name)
     if not metadata.get("thing_classes"):
-        raise ValueError(f"data set '{name}' has no thing_classes in its metadata; set them where it is registered")
+        raise DataError(f"data set '{name}' has no thing_classes in its metadata; set them where it is registered")
     return list(metadata.thing_classes)
 
 
@@ -63,11 +64,11 @@ def num_classes_of(names: str | Sequence[str]) -> int:
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError("the number of classes shall come from the data, but DATASETS names none")
+        raise DataError("the number of classes shall come from the data, but DATASETS names none")
     first, *others = [class_names_of(name) for name in names]
     for name, classes in zip(names[1:], others):
         if classes != first:
-            raise ValueError(
+            raise DataError(
                 f"data sets that are used together need the same classes in the same order: '{names[0]}' has "
                 f"{first}, '{name}' has {classes}"
             )

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import numpy as np
 from detectron2.data import detection_utils
 
+from d2road.utils.errors import DataError
 from d2road.utils.image_io import open_picture, to_eight_bits
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
     try:
         detection_utils.check_image_size(dataset_dict, image)
     except detection_utils.SizeMismatchError as error:
-        raise ValueError(
+        raise DataError(
             f"image {path} ({entry}) is {image.shape[1]}x{image.shape[0]}, its annotation says "
             f"{dataset_dict['width']}x{dataset_dict['height']} (width x height): annotations of another version?"
         ) from error
@@ -134,7 +135,7 @@ class DroppedBoxes:
         message = f"{self.source}: {dropped} of {total} boxes are useless ({kinds}), e.g. {'; '.join(self.examples)}"
         if dropped == total or (dropped >= MIN_FATAL and dropped > MAX_DROPPED_SHARE * total):
             with one_entry():
-                raise ValueError(
+                raise DataError(
                     f"{message}. So many point to a mistake in the file: are boxes [x, y, width, height] in pixels of "
                     "the images as they are stored?"
                 )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from detectron2.data import DatasetCatalog
 
+from d2road.utils.aliases import present_dataset
+from d2road.utils.errors import DataError
 from d2road.utils.registry import Registry, unknown_name
 
 
@@ -44,7 +46,7 @@ def register_by_name(name: str) -> None:
     """
     if name in DatasetCatalog:
         return
-    kind, colon, rest = name.partition(":")
+    kind, colon, rest = present_dataset(name).partition(":")
     family, slash, parts = name.partition("/")
     if colon:
         data_format, arguments = DATASET_FORMATS.get(kind), rest.split(":")
@@ -54,11 +56,11 @@ def register_by_name(name: str) -> None:
         syntaxes = ", ".join(DATASET_FORMATS.get(kind).syntax for kind in DATASET_FORMATS.names())
         families = ", ".join(DATASET_FAMILIES.get(family).syntax for family in DATASET_FAMILIES.names())
         known = [n for n in DatasetCatalog.list() if ":" not in n and "/" not in n]
-        raise ValueError(
+        raise DataError(
             f"{unknown_name('data set', name, known)}; data by path: {syntaxes}"
             + (f"; collections: {families}" if families else "")
         )
     fewest, most = data_format.num_arguments
     if not fewest <= len(arguments) <= most or not all(arguments):
-        raise ValueError(f"data set name {name!r} does not read as {data_format.syntax} (paths contain no colon)")
+        raise DataError(f"data set name {name!r} does not read as {data_format.syntax} (paths contain no colon)")
     data_format.register(name, *arguments)

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from d2road.data.checks import DroppedBoxes, one_entry
 from d2road.data.label_types import LabelTypes
+from d2road.utils.errors import DataError
 
 FIELDS = (
     "truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length", "x", "y", "z", "rotation_y",
@@ -69,19 +70,19 @@ def read_labels(path: Path, types: LabelTypes) -> list[tuple[str, dict]]:
 
 def _parse_row(words: list[str], types: LabelTypes, where: str) -> dict:
     if len(words) not in (len(FIELDS) + 1, len(FIELDS) + 2):  # a 16th is the score of a prediction
-        raise ValueError(f"{where} has {len(words)} fields, expected 15: type {' '.join(FIELDS)}")
+        raise DataError(f"{where} has {len(words)} fields, expected 15: type {' '.join(FIELDS)}")
     if not types.knows(words[0]):
-        raise ValueError(
+        raise DataError(
             f"{where} has type {words[0]!r}, expected one of {', '.join(types.known)}; own types are listed in a "
             "classes.txt beside the folders (docs/custom_data.md)"
         )
     try:
         values = dict(zip(FIELDS, (float(w) for w in words[1:])))
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
-        raise ValueError(f"{where}: {', '.join(wrong)} not finite")
+        raise DataError(f"{where}: {', '.join(wrong)} not finite")
     dimensions, location = [values[k] for k in ("height", "width", "length")], [values[k] for k in ("x", "y", "z")]
     return {
         "type": words[0],
@@ -108,13 +109,13 @@ def has_3d(dimensions_hwl: Sequence[float], location: Sequence[float], where: st
     if list(dimensions_hwl) in ([0.0] * 3, [-1.0] * 3):
         return False
     if min(dimensions_hwl) <= 0:
-        raise ValueError(
+        raise DataError(
             f"{where}: height width length are {list(dimensions_hwl)}, expected all above 0 (or all 0 for a row "
             "without 3D box)"
         )
     z = location[2]
     if z + math.hypot(*dimensions_hwl) <= 0:  # no corner is farther than this from the bottom centre
-        raise ValueError(f"{where}: the object lies behind the camera (z {z:g} m), where no image shows it")
+        raise DataError(f"{where}: the object lies behind the camera (z {z:g} m), where no image shows it")
     # The centre of a long vehicle beside the camera may lie behind it; there is no depth to learn from that.
     return z > 0
 
@@ -160,10 +161,10 @@ def read_split(path: Path, hint: str = "") -> list[str]:
         raise FileNotFoundError(f"split file {path} does not exist" + (f". To get it: {hint}" if hint else ""))
     frames = path.read_text(encoding="utf-8").split()
     if not frames:
-        raise ValueError(f"split file {path} is empty: it names no frame")
+        raise DataError(f"split file {path} is empty: it names no frame")
     if len(set(frames)) < len(frames):
         twice = next(f for f in frames if frames.count(f) > 1)
-        raise ValueError(f"split file {path} names {twice} more than once")
+        raise DataError(f"split file {path} names {twice} more than once")
     return frames
 
 
@@ -188,4 +189,4 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is no image: {error}") from error
+        raise DataError(f"{path} is no image: {error}") from error

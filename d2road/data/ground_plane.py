@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2road.structures.camera import normalize_plane
+from d2road.utils.errors import DataError
 
 MAX_TILT_STD_DEG = 1.0  # 1 degree costs about 5 m of depth at 45 m: a plane known no better is of no use
 LABEL_NOISE_M = 0.05  # bottoms of labelled boxes are not known better than this, however well a few points fit
@@ -55,7 +56,7 @@ def fit_ground_plane(
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
     if len(points) < 3 or not np.isfinite(points).all():
-        raise ValueError(
+        raise DataError(
             f"a ground plane needs at least 3 finite points, got {len(points)}: use frames with more objects"
         )
     rng = np.random.default_rng(seed)
@@ -71,7 +72,7 @@ def fit_ground_plane(
     noise = max(float(np.std(points[inliers] @ plane[:3])), LABEL_NOISE_M)
     tilt = float(np.degrees(np.arctan2(noise, spread)))
     if tilt > max_tilt_std_deg:
-        raise ValueError(
+        raise DataError(
             f"{int(inliers.sum())} points tell the tilt of the ground to {tilt:.1f} degrees only (needed: "
             f"{max_tilt_std_deg}): they lie along a line or close together; use frames with more objects"
         )
@@ -89,7 +90,7 @@ def fit_ground_height(points: np.ndarray, up: np.ndarray) -> PlaneFit:
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
     if not len(points):
-        raise ValueError("the height of the ground needs at least one object that stands on it, got none")
+        raise DataError("the height of the ground needs at least one object that stands on it, got none")
     up = np.asarray(up, dtype=np.float64)
     plane = np.append(up, -np.median(points @ up))
     return PlaneFit(_above(plane), _heights(points, plane), np.ones(len(points), dtype=bool), 0.0)
@@ -103,7 +104,7 @@ def _least_median_plane(points: np.ndarray, trials: int, rng: np.random.Generato
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     area = np.linalg.norm(normals, axis=1)
     if not (area > 1e-9).any():
-        raise ValueError(f"the {len(points)} points lie on one line, which leaves the ground's tilt open")
+        raise DataError(f"the {len(points)} points lie on one line, which leaves the ground's tilt open")
     normals, starts = normals[area > 1e-9] / area[area > 1e-9, None], triples[area > 1e-9, 0]
     scored = points
     if len(points) > _SCORED_POINTS:
@@ -119,7 +120,7 @@ def _least_squares_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
     The spread is the root of the sum of squares, so that noise / spread is the standard error of the tilt in radians.
     """
     if len(points) < 3:
-        raise ValueError(
+        raise DataError(
             f"only {len(points)} points agree on a ground plane, 3 are needed: use frames with more objects"
         )
     center = points.mean(axis=0)
@@ -130,7 +131,7 @@ def _least_squares_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
 def _above(plane: np.ndarray) -> np.ndarray:
     plane = normalize_plane(plane)
     if plane[3] <= 0:
-        raise ValueError(
+        raise DataError(
             f"the objects stand on a plane {-plane[3]:.2f} m above the camera, which cannot be: are the points in the "
             "camera frame, y down?"
         )

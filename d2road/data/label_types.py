@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from d2road.utils.errors import DataError
+
 DONT_CARE = "DontCare"
 
 
@@ -81,17 +83,17 @@ def read_classes(path: Path) -> LabelTypes:
             continue
         name, kinds = words[0], words[1:] or words[:1]
         if name in members:
-            raise ValueError(f"{path} line {number}: class {name!r} comes twice; list all its types on one line")
+            raise DataError(f"{path} line {number}: class {name!r} comes twice; list all its types on one line")
         for kind in kinds:
             if kind in seen and kind == DONT_CARE:
-                raise ValueError(f"{path} line {number}: {DONT_CARE} regions belong to every class; leave them out")
+                raise DataError(f"{path} line {number}: {DONT_CARE} regions belong to every class; leave them out")
             if kind in seen:
-                raise ValueError(f"{path} line {number}: type {kind!r} is on line {seen[kind]} already")
+                raise DataError(f"{path} line {number}: type {kind!r} is on line {seen[kind]} already")
             seen[kind] = number
         if name == "-":
             others += words[1:]
         else:
             members[name] = tuple(kinds)
     if not members:
-        raise ValueError(f"{path} names no class, expected lines such as 'car' or 'car car van'")
+        raise DataError(f"{path} names no class, expected lines such as 'car' or 'car car van'")
     return LabelTypes(members, {DONT_CARE: tuple(members)}, tuple(others))

@@ -1,7 +1,7 @@
 """Mappers by name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
@@ -16,6 +16,13 @@ What turns a dataset dict into a model input. Called as `mapper(cfg, is_train)`,
 """
 
 
+@runtime_checkable
+class HasDefaultMapper(Protocol):
+    """A meta-architecture that names the mapper which makes its inputs (see `d2road.engine.meta_arch`)."""
+
+    default_mapper: str
+
+
 @MAPPER_REGISTRY.register(name="DatasetMapper")
 def build_detectron2_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:
     """Detectron2's own mapper, for its own meta-architectures."""
@@ -28,7 +35,7 @@ def mapper_name(cfg: CfgNode) -> str:
         return cfg.INPUT.MAPPER
     name = cfg.MODEL.META_ARCHITECTURE
     architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    return getattr(architecture, "default_mapper", "") or "DatasetMapper"
+    return architecture.default_mapper if isinstance(architecture, HasDefaultMapper) else "DatasetMapper"
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict], Any]:

@@ -13,6 +13,7 @@ from d2road.data.frames import read_labels
 from d2road.data.label_types import LabelTypes
 from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 from d2road.visualization.scene import SceneObjects, no_objects
 
 ANY_TYPE = LabelTypes({"*": ("*",)})
@@ -99,7 +100,7 @@ class CameraFiles:
 
     def __init__(self, calib: str = "", denorm: str = ""):
         if denorm and not calib:
-            raise ValueError("--denorm gives the ground plane of a camera, which --calib must give")
+            raise DataError("--denorm gives the ground plane of a camera, which --calib must give")
         self.calib, self.denorm = calib, denorm
 
     def __call__(self, file: Path) -> Camera | None:
@@ -144,7 +145,7 @@ def _coco_predictions(path: Path, category_ids: Mapping[int, int]) -> Find:
             row["category_id"] = int(row["category_id"])
             by_image.setdefault(str(row["image_id"]), []).append(row)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise DataError(
             f"{path} holds no COCO results ({type(error).__name__}: {error}); expected a list of "
             '{"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
         ) from error
@@ -163,7 +164,7 @@ def _coco_predictions(path: Path, category_ids: Mapping[int, int]) -> Find:
 
 def _text_predictions(folder: Path, class_names: Sequence[str], ry_frame: str) -> Find:
     if not any(folder.glob("*.txt")):
-        raise ValueError(f"predictions {folder}: no .txt files in this folder, expected one for each frame")
+        raise DataError(f"predictions {folder}: no .txt files in this folder, expected one for each frame")
     index = {name.lower(): i for i, name in enumerate(class_names)}
 
     def find(record: Mapping[str, Any], camera: Camera | None) -> SceneObjects:

@@ -18,6 +18,7 @@ from fvcore.transforms.transform import (
 )
 
 from d2road.structures import Camera
+from d2road.utils.errors import DataError
 
 # They change colours only, or nothing.
 WITHOUT_GEOMETRY = (BlendTransform, ColorTransform, NoOpTransform)
@@ -40,7 +41,7 @@ def transform_camera(camera: Camera, transforms: Transform) -> tuple[Camera, boo
         elif isinstance(step, PadTransform):
             camera = camera.cropped(-step.x0, -step.y0)
         elif not isinstance(step, WITHOUT_GEOMETRY):
-            raise ValueError(
+            raise DataError(
                 f"{type(step).__name__} is not supported with 3D labels: known are horizontal flip, resize, crop, "
                 "padding and colour changes; take the augmentation out of the mapper or switch pose off"
             )

@@ -16,6 +16,7 @@ from d2road.data.scenes import objects_of, poses_of
 from d2road.engine import Predictor
 from d2road.structures import Camera
 from d2road.structures.boxes3d import box_corners
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import atomic_write, write_json
 from d2road.visualization import SceneObjects, draw_heatmap, draw_scene, draw_sentence, fit_view
 
@@ -68,11 +69,11 @@ class Annotator:
     def _kind(self, output: Mapping[str, Any]) -> "Boxes | HeatMaps | Answers":
         if "groundings" in output:
             if not self.extra:
-                raise ValueError("this model answers sentences: give them by --text or --text-file")
+                raise ConfigError("this model answers sentences: give them by --text or --text-file")
             confidence = self.predict.model.score_threshold if self.confidence is None else self.confidence
             return Answers(self.cfg, confidence, [e["text"] for e in self.extra["expressions"]])
         if self.extra:
-            raise ValueError(
+            raise ConfigError(
                 f"--text: {self.cfg.MODEL.META_ARCHITECTURE} answers no sentences; take a config of Mono3DVG"
             )
         return (

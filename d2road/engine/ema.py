@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from d2road.utils.errors import ConfigError
+
 
 class ModelEma:
     """Keeps averages of a model's floating-point parameters and persistent buffers.
@@ -25,7 +27,7 @@ class ModelEma:
 
     def __init__(self, model: nn.Module, decay: float, device: str = "", warm_up: bool = False):
         if not 0 <= decay < 1:
-            raise ValueError(f"MODEL_EMA.DECAY is {decay}, expected 0 <= DECAY < 1, e.g. 0.999")
+            raise ConfigError(f"MODEL_EMA.DECAY is {decay}, expected 0 <= DECAY < 1, e.g. 0.999")
         self.decay = decay
         self.device = device
         self.warm_up = warm_up
@@ -80,7 +82,7 @@ class ModelEma:
         """
         if set(state["weights"]) != set(self.weights):
             odd = sorted(set(state["weights"]) ^ set(self.weights))
-            raise ValueError(f"the averaged weights in the checkpoint are not those of this model: {odd[:5]} differ")
+            raise ConfigError(f"the averaged weights in the checkpoint are not those of this model: {odd[:5]} differ")
         self.updates = state["updates"]
         for name, value in state["weights"].items():
             self.weights[name].copy_(value)

@@ -22,6 +22,8 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
+from d2road.engine import meta_arch
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class Evaluate(HookBase):
 
     def __init__(self, period: int, metric: str = "", mode: str = "max"):
         if mode not in ("max", "min"):
-            raise ValueError(f"TEST.BEST_MODE is '{mode}', expected 'max' or 'min'")
+            raise ConfigError(f"TEST.BEST_MODE is '{mode}', expected 'max' or 'min'")
         self.period, self.metric, self.mode = period, metric, mode
         self.results: dict[str, Any] = {}
         self.last_iter = -1  # of the latest evaluation
@@ -100,8 +102,8 @@ class Evaluate(HookBase):
         with self.trainer.evaluation_weights() as model:
             results = self.trainer.test(self.trainer.cfg, model)
             self.results, self.last_iter = plain_numbers(results), self.trainer.iter
-            if hasattr(model, "take_results"):  # what was found out on validation data is saved with the weights
-                model.take_results(comm.all_gather(self.results)[0])
+            # What was found out on validation data is saved with the weights.
+            meta_arch.take_results(model, comm.all_gather(self.results)[0])
             if comm.is_main_process() and results:
                 flat = {k: v for k, v in flatten_results_dict(self.results).items() if isinstance(v, float)}
                 finite = {k: v for k, v in flat.items() if math.isfinite(v)}  # JSON has no NaN
@@ -112,7 +114,7 @@ class Evaluate(HookBase):
 
     def _keep_best(self, flat: Mapping[str, float], model: torch.nn.Module) -> None:
         if self.metric not in flat:
-            raise ValueError(f"TEST.BEST_METRIC '{self.metric}' is not in the results; they have {', '.join(flat)}")
+            raise ConfigError(f"TEST.BEST_METRIC '{self.metric}' is not in the results; they have {', '.join(flat)}")
         value = flat[self.metric]
         if math.isnan(value):
             logger.warning("%s is NaN at iteration %d: not taken for the best", self.metric, self.last_iter)

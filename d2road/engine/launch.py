@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from d2road.engine.distributed import share_cores, threads_under_torchrun
-from d2road.utils.errors import USER_ERROR, is_told, tell
+from d2road.utils.errors import USER_ERROR, ConfigError, is_reported, report
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _run_under_torchrun(main: Callable, args: argparse.Namespace) -> Any:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         if local_size > torch.cuda.device_count():
-            raise ValueError(f"torchrun started {local_size} processes here, but there are "
+            raise ConfigError(f"torchrun started {local_size} processes here, but there are "
                              f"{torch.cuda.device_count()} GPUs: lower --nproc-per-node")  # fmt: skip
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if on_gpu else "gloo")
@@ -93,10 +93,10 @@ def _run_in_job(main: Callable, args: argparse.Namespace) -> Any:
     try:
         return main(args)
     except Exception as error:
-        if not is_told(error):
+        if not is_reported(error):
             raise
         if _is_first("user error"):
-            tell(error)
+            report(error)
         sys.exit(USER_ERROR)
 
 

@@ -13,9 +13,10 @@ from detectron2.modeling import build_model
 
 from d2road.config.setup import finalize, make_cfg
 from d2road.config.validate import dataset_problems
+from d2road.engine import meta_arch
 from d2road.engine.defaults import load_weights
-from d2road.modeling.fuse import fuse_for_inference
 from d2road.structures.camera import Camera
+from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import read_picture
 
 Image = np.ndarray | str | Path
@@ -49,18 +50,16 @@ class Predictor:
         if not isinstance(cfg, CfgNode):
             cfg = read_config(cfg)
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+            raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', expected RGB or BGR")
+            raise ConfigError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', expected RGB or BGR")
         self.cfg = cfg.clone()  # building a model may change it
         self.batch_size = batch_size
         self.model = build_model(self.cfg).eval()
         load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
-        for part in self.model.modules():
-            if hasattr(part, "require_calibration"):
-                part.require_calibration()  # or the first picture would tell
+        meta_arch.require_calibration(self.model)
         if fuse:
-            fuse_for_inference(self.model)
+            meta_arch.prepare_for_inference(self.model)
         names = self.cfg.DATASETS.TEST
         self.metadata = MetadataCatalog.get(names[0]) if len(names) else None
         shortest = self.cfg.INPUT.MIN_SIZE_TEST
@@ -101,8 +100,8 @@ class Predictor:
         height, width = pixels.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             pixels = pixels[:, :, ::-1]
-        if hasattr(self.model, "resize_picture"):  # a model that does not take the short side to MIN_SIZE_TEST
-            resized = self.model.resize_picture(pixels)
+        if isinstance(self.model, meta_arch.ResizesImages):
+            resized = self.model.resize_image(pixels)
         else:
             resized = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
@@ -122,7 +121,7 @@ def read_config(path: str | Path) -> CfgNode:
     dataset_problems(cfg)  # registers data sets that are named by their place; missing ones do no harm here
     problems = finalize(cfg)
     if problems:
-        raise ValueError(f"{path}: {'; '.join(problems)}")
+        raise ConfigError(f"{path}: {'; '.join(problems)}")
     return cfg
 
 
@@ -133,7 +132,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
         ValueError: it is not.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
+        raise ConfigError(
             f"expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
             f"got shape {image.shape}, {image.dtype}"
         )

@@ -6,6 +6,8 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from d2road.utils.errors import ConfigError
+
 OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
 CLIP_TYPES = ("full_model", "norm", "value")
 
@@ -27,7 +29,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     name = cfg.SOLVER.OPTIMIZER.upper()
     groups = parameter_groups(cfg, model)
     if not groups:
-        raise ValueError("the model has no parameter that trains")
+        raise ConfigError("the model has no parameter that trains")
     if name == "ADAMW":
         return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
     if name == "ADAM":  # with weight decay added to the gradients
@@ -40,7 +42,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             nesterov=cfg.SOLVER.NESTEROV,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         )
-    raise ValueError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}', expected one of {', '.join(OPTIMIZERS)}")
+    raise ConfigError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}', expected one of {', '.join(OPTIMIZERS)}")
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
@@ -78,12 +80,12 @@ def build_clipper(cfg: CfgNode) -> Callable[[Iterable[nn.Parameter]], torch.Tens
     if not clip.ENABLED:
         return None
     if clip.CLIP_TYPE not in CLIP_TYPES:
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{clip.CLIP_TYPE}', expected one of {', '.join(CLIP_TYPES)}"
         )
     limit, norm = float(clip.CLIP_VALUE), float(clip.NORM_TYPE)
     if not limit > 0:
-        raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {limit}, expected more than 0 (ENABLED: False is off)")
+        raise ConfigError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {limit}, expected more than 0 (ENABLED: False is off)")
 
     def clip_full_model(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
         return nn.utils.clip_grad_norm_(parameters, limit, norm)

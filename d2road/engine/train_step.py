@@ -14,6 +14,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from d2road.utils.errors import ConfigError
 from d2road.utils.rng import get_rng_state
 
 logger = logging.getLogger(__name__)
@@ -158,9 +159,9 @@ def amp_dtype(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
     if name == "bf16":
         return torch.bfloat16
     if name != "fp16":
-        raise ValueError(f"SOLVER.AMP.DTYPE is '{name}', expected auto, fp16 or bf16")
+        raise ConfigError(f"SOLVER.AMP.DTYPE is '{name}', expected auto, fp16 or bf16")
     if device.type != "cuda":
-        raise ValueError("SOLVER.AMP.DTYPE fp16 needs CUDA: use bf16 or auto, or SOLVER.AMP.ENABLED False")
+        raise ConfigError("SOLVER.AMP.DTYPE fp16 needs CUDA: use bf16 or auto, or SOLVER.AMP.ENABLED False")
     return torch.float16
 
 

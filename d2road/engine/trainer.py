@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from d2road.checkpoint import Checkpointer
 from d2road.data.build import build_test_loader, build_train_loader, images_per_portion
-from d2road.engine import hooks
+from d2road.engine import hooks, meta_arch
 from d2road.engine.distributed import distribute, synchronize_weights, threads_of_one_process, with_seed
 from d2road.engine.ema import ModelEma
 from d2road.engine.solver import build_clipper, build_optimizer
@@ -40,9 +40,7 @@ class Trainer(DefaultTrainer):
     On a CPU, a run that is killed at any moment and resumed ends with exactly the weights of one that was not: model,
     averages, optimizer, schedule, position in the data and random states of all processes are in its checkpoints.
 
-    A model may offer `training_hooks(cfg)`, a list of Detectron2 hooks: what has to happen around its steps, before
-    anything is evaluated or saved; and `take_results(results)`, which is told the results of each evaluation before the
-    checkpoint after it is saved, such as a threshold chosen on validation data.
+    What a model may offer beyond Detectron2's contract is in `d2road.engine.meta_arch`.
 
     Args:
         cfg: with the keys of `add_common_config`. SEED below 0 draws a seed, which is logged and kept on resuming.
@@ -126,7 +124,7 @@ class Trainer(DefaultTrainer):
             detectron2_hooks.IterationTimer(),
             detectron2_hooks.LRScheduler(),
             hooks.EmaUpdate() if self.ema else None,
-            *(self.bare_model.training_hooks(cfg) if hasattr(self.bare_model, "training_hooks") else ()),
+            *meta_arch.training_hooks(cfg),
             self.evaluation if cfg.DATASETS.TEST else None,
             self.saver,
             hooks.WriteMetrics(self.build_writers) if comm.is_main_process() else None,
@@ -297,22 +295,9 @@ class Trainer(DefaultTrainer):
         """
         model = model.module if isinstance(model, DistributedDataParallel) else model
         if cfg.TEST.AUG.ENABLED:
-            model = augmented(cfg, model)
+            model = meta_arch.with_test_time_augmentation(cfg, model)
         with preserve_rng(), threads_of_one_process():
             results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
         return results
-
-
-def augmented(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """The model under the test-time augmentation of TEST.AUG, which it offers by a method `with_tta(cfg)`.
-
-    Raises:
-        ValueError: it offers none.
-    """
-    if not hasattr(model, "with_tta"):
-        raise ValueError(
-            f"TEST.AUG.ENABLED: {cfg.MODEL.META_ARCHITECTURE} has no test-time augmentation; set TEST.AUG.ENABLED False"
-        )
-    return model.with_tta(cfg).eval()

@@ -9,6 +9,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from d2road.utils.errors import DataError
+
 RECALL_POINTS = np.linspace(0, 1, 101)  # COCO's
 KITTI_RECALL_POINTS = np.arange(1, 41) / 40
 
@@ -103,7 +105,7 @@ def paired_bootstrap(
         ValueError: the tables are of different pictures or categories.
     """
     if len(a) != len(b) or any(not np.array_equal(x.objects, y.objects) for x, y in zip(a, b)):
-        raise ValueError("paired_bootstrap needs predictions on the same pictures and categories")
+        raise DataError("paired_bootstrap needs predictions on the same pictures and categories")
     generator, images = np.random.default_rng(seed), len(a[0].objects)
     differences = []
     for _ in range(samples):

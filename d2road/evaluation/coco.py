@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 from d2road.data.catalog import class_names_of
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
+from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
 
 # Metric -> the range of object areas (px^2) that it counts, as in pycocotools.
@@ -55,7 +56,7 @@ class BoxEvaluator(COCOEvaluator):
         """`{"bbox": {"AP": ..., "AP50": ..., "AP-<class>": ...}}` in percent; {} on all but the main process."""
         results = super().evaluate(img_ids)
         if not self._do_evaluation:
-            raise ValueError(
+            raise DataError(
                 f"data set '{self.dataset_name}' has no annotations, so nothing can be evaluated; the predictions are "
                 f"in {Path(self._output_dir) / 'coco_instances_results.json'}"
             )

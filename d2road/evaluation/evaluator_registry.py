@@ -4,6 +4,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
 
 EVALUATOR_REGISTRY = Registry("evaluator")
@@ -22,7 +23,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Dataset
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
     if kind is None:
-        raise ValueError(
+        raise ConfigError(
             f"data set '{dataset_name}' has no evaluator_type in its metadata; set "
             f"MetadataCatalog.get('{dataset_name}').evaluator_type to one of {', '.join(EVALUATOR_REGISTRY.names())}"
         )

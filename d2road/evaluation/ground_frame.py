@@ -11,6 +11,7 @@ import numpy as np
 
 from d2road.evaluation.kitti_objects import Objects
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 
 
 def ground_rotations(cameras: Sequence[Camera]) -> np.ndarray:
@@ -21,7 +22,7 @@ def ground_rotations(cameras: Sequence[Camera]) -> np.ndarray:
     """
     for number, camera in enumerate(cameras):
         if camera.ground is None:
-            raise ValueError(f"the camera of frame {number} has no ground plane; give its a b c d (a denorm file)")
+            raise DataError(f"the camera of frame {number} has no ground plane; give its a b c d (a denorm file)")
     return np.stack([camera.ground_rotation() for camera in cameras]) if len(cameras) else np.zeros((0, 3, 3))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from d2road.utils.errors import DataError
+
 FIELDS = ("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "h", "w", "l", "x", "y", "z", "ry", "score")
 DONT_CARE = "dontcare"
 # What KITTI's own tools write for the unknown 3D part of a detection: h w l, then x y z.
@@ -55,7 +57,7 @@ class Objects:
         for field in fields(self):
             shape, expected = getattr(self, field.name).shape, (n, *tails.get(field.name, ()))
             if shape != expected:
-                raise ValueError(f"Objects.{field.name} has shape {shape}, expected {expected} as `frame` has {n} rows")
+                raise DataError(f"Objects.{field.name} has shape {shape}, expected {expected} as `frame` has {n} rows")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -162,13 +164,13 @@ def _numbers(words: list[str], scored: bool, name: object, number: int) -> list[
     count = len(words)
     if count != 16 and (scored or count != 15):
         if scored and count == 15:
-            raise ValueError(f"{name} line {number} has 15 fields: the 16th of a prediction, its score, is missing")
+            raise DataError(f"{name} line {number} has 15 fields: the 16th of a prediction, its score, is missing")
         listed = " ".join(FIELDS if scored else FIELDS[:-1])
-        raise ValueError(f"{name} line {number} has {count} fields, expected {15 + scored}: type {listed}")
+        raise DataError(f"{name} line {number} has {count} fields, expected {15 + scored}: type {listed}")
     try:
         row = [float(word) for word in words[1:]]
     except ValueError as error:
-        raise ValueError(f"{name} line {number}: {error}; all fields but the first are numbers") from error
+        raise DataError(f"{name} line {number}: {error}; all fields but the first are numbers") from error
     return row if scored else [*row[:14], 0.0]
 
 
@@ -179,7 +181,7 @@ def _check_values(
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         name, number = origins[row]
-        raise ValueError(f"{name} line {number}: {FIELDS[column]} is {rows[row, column]}, expected a finite number")
+        raise DataError(f"{name} line {number}: {FIELDS[column]} is {rows[row, column]}, expected a finite number")
     flat = ~objects.has_3d & (objects.type != DONT_CARE)
     if scored:
         flat &= (rows[:, 7:13] != np.array(NO_3D)).any(axis=1)
@@ -188,6 +190,6 @@ def _check_values(
         name, number = origins[row]
         h, w, length = rows[row, 7:10]
         cure = "; a detection without 3D box has -1 -1 -1 -1000 -1000 -1000 for h w l x y z" if scored else ""
-        raise ValueError(
+        raise DataError(
             f"{name} line {number}: dimensions h w l are {h:g} {w:g} {length:g}, expected positive metres{cure}"
         )

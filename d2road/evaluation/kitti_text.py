@@ -22,6 +22,7 @@ from d2road.data.catalog import class_names_of
 from d2road.data.label_types import DONT_CARE
 from d2road.evaluation.kitti_objects import Objects, parse_objects
 from d2road.structures import Camera
+from d2road.utils.errors import DataError
 
 SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no box
 
@@ -89,7 +90,7 @@ class KittiTextEvaluator(DatasetEvaluator):
         # An id may be a number or hold a slash.
         files = {image_id: folder / (re.sub(r"[^\w.-]", "_", str(image_id)) + ".txt") for image_id in texts}
         if len(set(files.values())) < len(files):
-            raise ValueError(
+            raise DataError(
                 f"image ids of the data set give equal file names in {folder}; use letters, digits, - and _"
             )
         for image_id, path in files.items():

@@ -14,6 +14,7 @@ from d2road.data.frames import read_split
 from d2road.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
 from d2road.evaluation.rope_roi import RoiMasks, inside_roi
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _frames_of(folder: Path) -> list[str]:
         raise FileNotFoundError(f"label folder {folder} does not exist")
     frames = sorted(path.stem for path in folder.glob("*.txt"))
     if not frames:
-        raise ValueError(f"label folder {folder} holds no .txt files, expected one for each frame")
+        raise DataError(f"label folder {folder} holds no .txt files, expected one for each frame")
     return frames
 
 
@@ -84,7 +85,7 @@ def merge_types(objects: Objects, folder: Path, frames: Sequence[str]) -> Object
         if not TYPES.knows(kind):
             frame = frames[objects.frame[np.flatnonzero(objects.type == kind)[0]]]
             known = ", ".join(dict.fromkeys((*merged, *TYPES.others)))
-            raise ValueError(f"{_where(folder / f'{frame}.txt', kind)} has type {kind!r}, expected one of {known}")
+            raise DataError(f"{_where(folder / f'{frame}.txt', kind)} has type {kind!r}, expected one of {known}")
     objects = objects[np.isin(objects.type, list(merged))]
     types = np.array([merged[kind] for kind in objects.type.tolist()], dtype=np.str_)
     return replace(objects, type=types)

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from d2road.utils.errors import DataError
+
 MIN_V_PX = 200
 MASK_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -41,7 +43,7 @@ class RoiMasks:
         for line in Path(calib_file).read_text(encoding="utf-8").splitlines():
             if line.startswith("P2:") and line[3:].split():
                 return self._of_focal_length(line[3:].split()[0], calib_file)
-        raise ValueError(f"{calib_file} has no line 'P2: ' with 12 numbers, whose first names the mask")
+        raise DataError(f"{calib_file} has no line 'P2: ' with 12 numbers, whose first names the mask")
 
     def _of_focal_length(self, fx: str, calib_file: str | os.PathLike) -> np.ndarray:
         if fx not in self._masks:
@@ -57,7 +59,7 @@ def _read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return (np.asarray(image.convert("RGB")) == 255).all(axis=2)
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is no picture: {error}") from error
+        raise DataError(f"{path} is no picture: {error}") from error
 
 
 def inside_roi(boxes_xyxy: np.ndarray, mask: np.ndarray) -> np.ndarray:

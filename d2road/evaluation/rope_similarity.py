@@ -34,6 +34,7 @@ import numpy as np
 from d2road.evaluation.ground_frame import ground_rotations
 from d2road.evaluation.kitti_ap import Pairs
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 
 MODES = ("compat", "true")
 SIMILARITIES = ("ACS", "AOS", "AAS", "AGS")
@@ -42,7 +43,7 @@ SIMILARITIES = ("ACS", "AOS", "AAS", "AGS")
 def check_mode(mode: str) -> None:
     """Raises ValueError for anything but "compat" and "true"."""
     if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}, expected {' or '.join(MODES)}")
+        raise DataError(f"mode is {mode!r}, expected {' or '.join(MODES)}")
 
 
 def mutual_best(pairs: Pairs, min_iou: float) -> tuple[np.ndarray, np.ndarray]:

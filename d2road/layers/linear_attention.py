@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
+
 EPS = 1e-6
 KINDS = ("softmax", "linear", "gated_linear")
 
@@ -82,9 +84,9 @@ class TokenAttention(nn.Module):
     def __init__(self, dim: int, heads: int = 4, kind: str = "linear", eps: float = EPS):
         super().__init__()
         if kind not in KINDS:
-            raise ValueError(f"attention kind is {kind!r}, expected one of {', '.join(KINDS)}")
+            raise ConfigError(f"attention kind is {kind!r}, expected one of {', '.join(KINDS)}")
         if heads < 1 or dim % heads:
-            raise ValueError(f"{heads} attention heads do not divide {dim} channels")
+            raise ConfigError(f"{heads} attention heads do not divide {dim} channels")
         self.heads, self.kind, self.eps = heads, kind, eps
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.state_space import ssd
+from d2road.utils.errors import ConfigError
 
 
 class Mamba2(nn.Module):
@@ -55,12 +56,12 @@ class Mamba2(nn.Module):
         sizes = {"dim": dim, "heads": heads, "head_dim": head_dim, "state_dim": state_dim, "groups": groups}
         for name, value in (sizes | {"kernel": kernel}).items():
             if value < 1:
-                raise ValueError(f"Mamba2: {name} is {value}, expected at least 1")
+                raise ConfigError(f"Mamba2: {name} is {value}, expected at least 1")
         if heads % groups:
-            raise ValueError(f"Mamba2: {groups} groups do not divide {heads} heads")
+            raise ConfigError(f"Mamba2: {groups} groups do not divide {heads} heads")
         for name, (low, high) in (("a_range", a_range), ("dt_range", dt_range)):
             if not 0 < low <= high < math.inf:
-                raise ValueError(f"Mamba2: {name} is ({low}, {high}), expected 0 < low <= high")
+                raise ConfigError(f"Mamba2: {name} is ({low}, {high}), expected 0 < low <= high")
         self.heads, self.head_dim, self.state_dim, self.groups = heads, head_dim, state_dim, groups
         self.chunk_size, self.backend = chunk_size, backend
         self.inner = heads * head_dim
@@ -184,4 +185,4 @@ class GatedRMSNorm(nn.Module):
 
 def _check_mask(name: str, mask: Tensor | None, shape: tuple[int, ...]) -> None:
     if mask is not None and mask.shape != shape:
-        raise ValueError(f"Mamba2: {name} is {tuple(mask.shape)}, expected {shape}")
+        raise ConfigError(f"Mamba2: {name} is {tuple(mask.shape)}, expected {shape}")

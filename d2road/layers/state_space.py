@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2road.layers.state_space_kernels import run_kernels, use_kernels
+from d2road.utils.errors import ConfigError
 
 # A step that fades by exp(-800) fades by zero, in float64 too; sums of longer ones would lose the digits of short ones.
 MIN_LOG_DECAY = -800.0
@@ -221,14 +222,14 @@ def _check(
     initial_states: Tensor | None,
 ) -> None:
     if chunk_size < 1:
-        raise ValueError(f"ssd: chunk_size is {chunk_size}, expected at least 1")
+        raise ConfigError(f"ssd: chunk_size is {chunk_size}, expected at least 1")
     for name, tensor, letters in (("x", x, "(b, l, h, p)"), ("B", B, "(b, l, g, n)")):
         if tensor.ndim != 4:
-            raise ValueError(f"ssd: {name} is {tuple(tensor.shape)}, expected {letters}")
+            raise ConfigError(f"ssd: {name} is {tuple(tensor.shape)}, expected {letters}")
     batch, length, heads, dim = x.shape
     groups, size = B.shape[2:]
     if groups < 1 or heads % groups:
-        raise ValueError(f"ssd: B has {groups} groups, which do not divide the {heads} heads of x")
+        raise ConfigError(f"ssd: B has {groups} groups, which do not divide the {heads} heads of x")
     expected = {
         "dt (b, l, h)": (dt, (batch, length, heads)),
         "A (h,)": (A, (heads,)),
@@ -240,7 +241,7 @@ def _check(
     }
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tensor.shape != shape:
-            raise ValueError(
+            raise ConfigError(
                 f"ssd: {name} is {tuple(tensor.shape)}, expected {shape} beside x {tuple(x.shape)} and "
                 f"B {tuple(B.shape)}"
             )

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from d2road.utils.errors import ConfigError
+
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "mamba_ssm")
@@ -22,13 +24,13 @@ def use_kernels(backend: str, *tensors: Tensor) -> bool:
         ImportError: mamba_ssm is asked for and cannot be imported.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"ssd: back end is {backend!r}, expected one of {', '.join(BACKENDS)}")
+        raise ConfigError(f"ssd: back end is {backend!r}, expected one of {', '.join(BACKENDS)}")
     fits = all(t.is_cuda and t.dtype != torch.float64 for t in tensors)
     if backend == "mamba_ssm":
         _load_kernels()
         # The interpreter runs Triton's programs on a CPU, for tests.
         if not fits and os.environ.get("TRITON_INTERPRET") != "1":
-            raise ValueError(
+            raise ConfigError(
                 f"ssd: back end mamba_ssm takes tensors of float32 or less on CUDA, got {tensors[0].dtype} on "
                 f"{tensors[0].device}; take back end 'torch' or 'auto'"
             )

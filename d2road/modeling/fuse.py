@@ -9,6 +9,8 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from d2road.utils.errors import ConfigError
+
 # Exact types: subclasses may standardise their weights on the way, which a changed weight would upset.
 CONVOLUTIONS = (nn.Conv2d, Detectron2Conv2d, Conv2dSame)
 # Modules that register `conv` and `bn` in the order of their use.
@@ -22,8 +24,7 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
     The outputs are those of before up to rounding. The state dict is not: load weights first, and neither train nor
     save what comes out. A batch norm stays where it is not certain that it follows a convolution directly. Certain are
     Detectron2's convolution with its own norm, neighbours in an `nn.Sequential`, and the blocks of timm and DLA, which
-    register `conv_x` and then `bn_x` in the order of their use. A model may offer `fold_for_inference()`, what else it
-    can do.
+    register `conv_x` and then `bn_x` in the order of their use.
 
     Args:
         model: in eval mode, with its final weights.
@@ -33,7 +34,7 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
         ValueError: the model, or a part of it, is in training mode.
     """
     if any(module.training for module in model.modules()):
-        raise ValueError("fuse_for_inference got a model in training mode; call model.eval() first")
+        raise ConfigError("fuse_for_inference got a model in training mode; call model.eval() first")
     for module in list(model.modules()):
         if type(module) is Detectron2Conv2d and type(module.norm) in BATCH_NORMS and _is_fixed(module.norm):
             activation = _fold(module, module.norm)
@@ -42,8 +43,6 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.to(memory_format=torch.channels_last)
-    if hasattr(model, "fold_for_inference"):
-        model.fold_for_inference()
     return model.requires_grad_(False)
 
 

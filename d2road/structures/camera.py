@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from d2road.utils.errors import DataError
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -37,7 +39,7 @@ class Camera:
         if P.shape == (3, 3):
             P = np.concatenate([P, np.zeros((3, 1))], axis=1)
         if P.shape != (3, 4) or not np.isfinite(P).all() or P[0, 0] <= 0 or P[1, 1] <= 0:
-            raise ValueError(f"P must be a finite 3x4 (or 3x3) matrix with positive focal lengths, got {self.P!r}")
+            raise DataError(f"P must be a finite 3x4 (or 3x3) matrix with positive focal lengths, got {self.P!r}")
         object.__setattr__(self, "P", P)
         if self.ground is not None:
             object.__setattr__(self, "ground", normalize_plane(self.ground))
@@ -121,7 +123,7 @@ class Camera:
         line = -np.linalg.solve(self.K.T, self._need_ground()[:3])
         length = np.hypot(line[0], line[1])
         if length < 1e-12:
-            raise ValueError(f"the image is parallel to the ground plane {self.ground}: it has no horizon")
+            raise DataError(f"the image is parallel to the ground plane {self.ground}: it has no horizon")
         return line / length
 
     def horizon_v(self, u: np.ndarray) -> np.ndarray:
@@ -137,7 +139,7 @@ class Camera:
             ValueError: a factor is not positive.
         """
         if not (scale_x > 0 and scale_y > 0):
-            raise ValueError(f"resize factors must be positive (new size / old size), got {scale_x}, {scale_y}")
+            raise DataError(f"resize factors must be positive (new size / old size), got {scale_x}, {scale_y}")
         return self._warped(np.diag([scale_x, scale_y, 1.0]))
 
     def cropped(self, left: float, top: float) -> "Camera":
@@ -163,7 +165,7 @@ class Camera:
 
     def _need_ground(self) -> np.ndarray:
         if self.ground is None:
-            raise ValueError("this camera has no ground plane: pass `ground` (a, b, c, d of a denorm file)")
+            raise DataError("this camera has no ground plane: pass `ground` (a, b, c, d of a denorm file)")
         return self.ground
 
 
@@ -176,5 +178,5 @@ def normalize_plane(plane: np.ndarray) -> np.ndarray:
     plane = np.asarray(plane, dtype=np.float64)
     length = np.linalg.norm(plane[:3]) if plane.shape == (4,) else 0.0
     if plane.shape != (4,) or not np.isfinite(plane).all() or length < 1e-9:
-        raise ValueError(f"a ground plane has four finite numbers a b c d and a normal that is not 0, got {plane!r}")
+        raise DataError(f"a ground plane has four finite numbers a b c d and a normal that is not 0, got {plane!r}")
     return plane / (length if plane[1] <= 0 else -length)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 
 # Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
 MIN_DROP = 0.02
@@ -155,7 +156,7 @@ def ground_parameters(camera: Camera) -> np.ndarray:
     a, b, c, d = camera.ground
     height = (camera.ground[:3] @ camera.center + d) / -b if b < 0 else -1.0
     if height <= 0:
-        raise ValueError(
+        raise DataError(
             f"the ground plane {camera.ground.tolist()} does not lie below the camera: expected a x + b y + c z + d "
             "= 0 in the camera frame (y down) with b < 0 and d > 0; check the denorm file"
         )

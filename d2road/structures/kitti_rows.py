@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2road.utils.errors import DataError
+
 
 def format_kitti_row(
     kind: str,
@@ -33,9 +35,7 @@ def format_kitti_row(
         ValueError: a type that is not one word, or a wrong count of numbers.
     """
     if len(kind.split()) != 1 or len(box_xyxy) != 4 or len(row) != 7:
-        raise ValueError(
-            f"a row needs a type of one word, 4 and 7 numbers; got {kind!r}, {list(box_xyxy)}, {list(row)}"
-        )
+        raise DataError(f"a row needs a type of one word, 4 and 7 numbers; got {kind!r}, {list(box_xyxy)}, {list(row)}")
     x, y, z, h, w, l, ry = row  # noqa: E741
     numbers = " ".join(f"{float(v):.{decimals}f}" for v in (alpha, *box_xyxy, h, w, l, x, y, z, ry))
     text = f"{kind} {float(truncated):.{decimals}f} {int(occluded)} {numbers}"

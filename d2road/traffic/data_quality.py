@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from d2road.utils.errors import DataError
+
 # What is done about each kind of problem.
 KINDS = {
     "not a number": "rows dropped",
@@ -104,7 +106,7 @@ class Problems:
             ValueError: more than this share of the rows is wrong; with the report.
         """
         if self.rows and self.wrong > limit * self.rows:
-            raise ValueError(
+            raise DataError(
                 f"{self.wrong} of {self.rows} rows are wrong, more than the share of {limit:g} that `limit` allows; "
                 f"check reader, columns and units.\n{self.report()}"
             )

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write
 
 NAMES = ("recording", "vehicle", "cls", "lane")
@@ -66,7 +67,7 @@ class Trajectories:
         """
         missing = [name for name in COLUMNS if name not in frame.columns]
         if missing:
-            raise ValueError(
+            raise DataError(
                 f"trajectory table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
             )
         typed = pd.DataFrame({name: _typed(frame[name], name) for name in COLUMNS})
@@ -112,7 +113,7 @@ class Trajectories:
             ValueError: no rows.
         """
         if not len(self):
-            raise ValueError("an empty trajectory table has no time span")
+            raise DataError("an empty trajectory table has no time span")
         t = self.frame["t"].to_numpy()
         return float(t.min()), float(t.max())
 
@@ -217,7 +218,7 @@ def _typed(values: pd.Series, name: str) -> pd.Series:
         categories = values if isinstance(values.dtype, pd.CategoricalDtype) else values.astype("category")
         if categories.isna().any():
             row = int(np.flatnonzero(categories.isna())[0])
-            raise ValueError(f"trajectory table: {name} is missing in row {row}; every row needs one")
+            raise DataError(f"trajectory table: {name} is missing in row {row}; every row needs one")
         if not all(isinstance(category, str) for category in categories.cat.categories):
             names = [_plain(category) for category in categories.cat.categories]
             distinct = sorted(set(names), key=names.index)  # 1 and "1" are one name
@@ -227,7 +228,7 @@ def _typed(values: pd.Series, name: str) -> pd.Series:
     try:
         numbers = pd.to_numeric(values).astype("float64").reset_index(drop=True)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"trajectory table: column {name} holds something that is no number: {error}") from error
+        raise DataError(f"trajectory table: column {name} holds something that is no number: {error}") from error
     if name == "direction":
         return numbers.where(np.abs(numbers) == 1, 0).astype("int8")
     return numbers.astype(DTYPES[name])
@@ -241,7 +242,7 @@ def _plain(name: object) -> str:
 def _refuse(frame: pd.DataFrame, bad: np.ndarray, name: str, expected: str) -> None:
     if bad.any():
         row = frame.iloc[int(np.flatnonzero(bad)[0])]
-        raise ValueError(
+        raise DataError(
             f"trajectory table: {name} is {row[name]} for vehicle {row['vehicle']} of recording "
             f"{row['recording']!r} at t = {row['t']} s, expected {expected} ({int(bad.sum())} such rows)"
         )

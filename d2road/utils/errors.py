@@ -1,11 +1,9 @@
-"""How a program ends when its user got something wrong: a line "error: ..." and exit code 2, instead of a traceback.
+"""Errors that a user can put right, and how a program ends with one: a line "error: ..." and exit code 2.
 
-Errors of a user are those of files that the operating system reports, files that are no text or no JSON, and every
-ValueError and OSError that this project's own code raises in words. Any other error is a mistake in the program, and
-keeps its traceback: a ValueError of numpy or torch, too. With D2ROAD_DEBUG=1 all errors keep it.
+They are the classes of this module, files that the operating system refuses, and files that are no text or no JSON.
+Every other exception is a mistake in the program and keeps its traceback; with D2ROAD_DEBUG=1 all of them do.
 """
 
-import dis
 import errno
 import functools
 import json
@@ -13,23 +11,57 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 DEBUG = "D2ROAD_DEBUG"
 USER_ERROR = 2  # exit code
+SHOWN = 5  # errors of a file listed in a message
 # What the system says of a file, and what the user can do something about.
 FILE_ERRORS = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.ENOSPC,
     errno.EDQUOT, errno.ENAMETOOLONG,
 }  # fmt: skip
+# The same said by the kind of the exception, as this project's own code raises it.
+FILE_ERROR_TYPES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
-class UserError(ValueError):
-    """A user's error from a worker of a loader; on its way PyTorch wraps the words into a traceback."""
+class D2RoadError(ValueError):
+    """Something that the user of a program can put right: says what was found, what was expected and the cure."""
 
 
-def program(main: Callable[..., Any]) -> Callable[..., int]:
+class ConfigError(D2RoadError):
+    """A key or value of a config, an option or an argument that cannot be."""
+
+
+class DataError(D2RoadError):
+    """Data that cannot be read, or is not what it should be."""
+
+
+class CheckpointError(D2RoadError):
+    """Weights that cannot be read, or do not belong to the model."""
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether this is something that the user of a program can put right, see above."""
+    if isinstance(error, (D2RoadError, UnicodeDecodeError, json.JSONDecodeError, *FILE_ERROR_TYPES)):
+        return True
+    return isinstance(error, OSError) and error.errno in FILE_ERRORS
+
+
+def is_reported(error: BaseException) -> bool:
+    """Whether an error ends the program with a line: it is its user's, and nobody asked for tracebacks."""
+    return os.environ.get(DEBUG, "0") in ("", "0") and is_user_error(error)
+
+
+def report(error: BaseException) -> None:
+    """Print the line of a user's error."""
+    text = str(error)
+    if isinstance(error, D2RoadError):  # one from a worker of a loader: PyTorch wraps its words into a traceback
+        text = text.rpartition(f"{type(error).__name__}: ")[2].strip()
+    print(f"error: {text or type(error).__name__}", file=sys.stderr, flush=True)
+
+
+def report_errors(main: Callable[..., Any]) -> Callable[..., int]:
     """Make a function the whole of a program: what its user can put right is told in a line.
 
     Returns:
@@ -41,62 +73,29 @@ def program(main: Callable[..., Any]) -> Callable[..., int]:
         try:
             result = main(*args, **kwargs)
         except Exception as error:
-            if not is_told(error):
+            if not is_reported(error):
                 raise
-            tell(error)
+            report(error)
             return USER_ERROR
         return result if isinstance(result, int) else 0
 
     return run
 
 
-def is_told(error: BaseException) -> bool:
-    """Whether an error ends the program with a line: it is its user's, and nobody asked for tracebacks."""
-    return os.environ.get(DEBUG, "0") in ("", "0") and is_user_error(error)
-
-
-def is_user_error(error: BaseException) -> bool:
-    """Whether this is something that the user of a program got wrong, see above."""
-    if isinstance(error, (UserError, UnicodeDecodeError, json.JSONDecodeError)):
-        return True
-    if isinstance(error, OSError) and error.errno in FILE_ERRORS:
-        return True
-    return isinstance(error, (ValueError, OSError)) and _raised_in_words(error.__traceback__)
-
-
-def tell(error: BaseException) -> None:
-    """Print the line."""
-    text = str(error)
-    if isinstance(error, UserError):
-        text = text.rpartition(f"{UserError.__name__}: ")[2].strip()
-    print(f"error: {text or type(error).__name__}", file=sys.stderr, flush=True)
-
-
 @contextmanager
-def words_for_other_processes() -> Iterator[None]:
+def picklable_errors() -> Iterator[None]:
     """Within a worker process: a user's error inside stays one for the process that gets it."""
     try:
         yield
     except Exception as error:
-        if not is_user_error(error):
+        if isinstance(error, D2RoadError) or not is_user_error(error):
             raise
-        raise UserError(str(error)) from error
+        raise DataError(str(error)) from error
 
 
-def _raised_in_words(traceback: TracebackType | None) -> bool:
-    """Whether the innermost frame is this project's, and at a `raise`."""
-    if traceback is None:
-        return False
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    package = frame.f_globals.get("__name__", "").partition(".")[0]
-    instruction = dis.opname[frame.f_code.co_code[traceback.tb_lasti]]
-    return instruction == "RAISE_VARARGS" and package in _own_packages()
-
-
-def _own_packages() -> set[str]:
-    from d2road.config.projects import system_references  # only now: a program without Detectron2 need not load it
-
-    systems = {reference.partition(":")[0].partition(".")[0] for reference in system_references().values()}
-    return {"d2road", "benchmarks", "__main__", "__mp_main__", *systems}
+def raise_errors(errors: list[str], source: str) -> None:
+    """Raise one DataError that lists the first several errors of a file, if there are any."""
+    if errors:
+        more = f"\n  ... and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
+        listed = "\n".join(f"  {text}" for text in errors[:SHOWN])
+        raise DataError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}:\n{listed}{more}")

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
+from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write
 
 JPEG_QUALITY = 90
@@ -35,7 +36,7 @@ def open_picture(path: str | os.PathLike, entry: str = "") -> Image.Image:
         cure = ": check the image folder and the file names in the annotations" if entry else ""
         raise FileNotFoundError(f"{name} does not exist{cure}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reports some broken PNGs as SyntaxError
-        raise ValueError(f"{name} cannot be read as a picture: {error}. Fetch or export it again") from error
+        raise DataError(f"{name} cannot be read as a picture: {error}. Fetch or export it again") from error
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # an EXIF block that cannot be understood; the picture itself is whole
@@ -67,10 +68,10 @@ def to_eight_bits(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
     values = np.asarray(picture).astype(np.float64)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
-        raise ValueError(f"image {path} has {count} pixel(s) that are NaN or infinite; repair or leave out the picture")
+        raise DataError(f"image {path} has {count} pixel(s) that are NaN or infinite; repair or leave out the picture")
     highest = 1 if picture.mode == "F" else SIXTEEN_BIT
     if values.min() < 0 or values.max() > highest:
-        raise ValueError(
+        raise DataError(
             f"image {path} (mode {picture.mode}) has values from {values.min():g} to {values.max():g}, expected 0 to "
             f"{highest}; store it as 8 or 16 bit"
         )
@@ -95,14 +96,14 @@ def write_picture(path: str | os.PathLike, image: np.ndarray, bgr: bool = False)
         FileNotFoundError: the folder is not there.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"a picture is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
+        raise DataError(f"a picture is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
     suffix = Path(path).suffix.lower()
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
     try:
         done, content = cv2.imencode(suffix, image if bgr else np.ascontiguousarray(image[:, :, ::-1]), options)
     except cv2.error as error:
-        raise ValueError(f"cannot write {path}: no picture format of suffix {suffix!r}; use .jpg or .png") from error
+        raise DataError(f"cannot write {path}: no picture format of suffix {suffix!r}; use .jpg or .png") from error
     if not done:
-        raise ValueError(f"cannot write {path}: encoding a picture of shape {image.shape} failed")
+        raise DataError(f"cannot write {path}: encoding a picture of shape {image.shape} failed")
     with atomic_write(path) as file:
         file.write(content.tobytes())

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from d2road.utils.errors import DataError
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
@@ -24,7 +26,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         ValueError: a mode other than "wb" or "w".
     """
     if mode not in ("wb", "w"):
-        raise ValueError(f"atomic_write: mode is {mode!r}, expected 'wb' or 'w'")
+        raise DataError(f"atomic_write: mode is {mode!r}, expected 'wb' or 'w'")
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder: create it before writing {path.name}")
@@ -65,7 +67,7 @@ def read_json(path: str | os.PathLike, what: str = "file") -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
 
 
 def _umask() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
 
 
@@ -29,7 +30,7 @@ def claim_folder(
         PermissionError: `out` cannot be written.
     """
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file, expected a folder")
+        raise DataError(f"--out {out} is a file, expected a folder")
     path = out / meta_name
     if path.is_file():
         found = read_json(path)
@@ -37,13 +38,13 @@ def claim_folder(
             if not overwrite:
                 differs = {k: (found.get(k), meta[k]) for k in meta if found.get(k) != meta[k]}
                 text = ", ".join(f"{k} {a} there, {b} asked for" for k, (a, b) in differs.items())
-                raise ValueError(
+                raise DataError(
                     f"{out} holds a toy data set of other parameters ({text}): use --overwrite or another --out"
                 )
             for name in contents:
                 shutil.rmtree(out / name, ignore_errors=True)
     elif out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and is no toy data set ({meta_name} is missing): choose another --out")
+        raise DataError(f"{out} is not empty and is no toy data set ({meta_name} is missing): choose another --out")
     try:
         for name in folders:
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -61,4 +62,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): delete it and run again") from error
+        raise DataError(f"{path} is not valid JSON ({error}): delete it and run again") from error

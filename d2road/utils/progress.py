@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
+from d2road.utils.errors import DataError
+
 T = TypeVar("T")
 
 
@@ -46,7 +48,7 @@ def track(
     """
     if total is None:
         if not hasattr(iterable, "__len__"):
-            raise ValueError("track: the iterable has no length; pass total=")
+            raise DataError("track: the iterable has no length; pass total=")
         total = len(iterable) + already_done
     return _report(iterable, total, label, every_s, already_done, log or _print_line)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from fvcore.common.registry import Registry as _Registry
 
+from d2road.utils.errors import ConfigError
+
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The names of `known` that look most like `name`, best first; capitals do not count."""
@@ -42,7 +44,7 @@ class Registry(_Registry):
         key = name or obj.__name__
         present = self._obj_map.get(key)
         if present is not None and _identity(present) != _identity(obj):
-            raise ValueError(f"{self._name} {key!r} is registered already, as {present}; choose another name")
+            raise ConfigError(f"{self._name} {key!r} is registered already, as {present}; choose another name")
         self._obj_map[key] = obj
         return obj
 
@@ -53,7 +55,7 @@ class Registry(_Registry):
             ValueError: there is none; lists the known ones.
         """
         if name not in self._obj_map:
-            raise ValueError(unknown_name(self._name, name, self._obj_map))
+            raise ConfigError(unknown_name(self._name, name, self._obj_map))
         return self._obj_map[name]
 
     def names(self) -> list[str]:

@@ -7,6 +7,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from d2road.utils.errors import DataError
+
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN = 0.618033988749895
 
@@ -47,7 +49,7 @@ def draw_instances(
     boxes, classes = _checked("boxes", boxes_xyxy, class_ids)
     values = np.ones(len(boxes)) if scores is None else np.asarray(scores, dtype=float).reshape(-1)
     if len(values) != len(boxes):
-        raise ValueError(f"draw_instances: {len(boxes)} boxes but {len(values)} scores")
+        raise DataError(f"draw_instances: {len(boxes)} boxes but {len(values)} scores")
     width = line_width(picture)
 
     if truth_boxes_xyxy is not None:
@@ -87,7 +89,7 @@ def contact_sheet(
         ValueError: no images, an array that is none, or fewer than one column.
     """
     if not len(images) or columns < 1 or cell_width < 1:
-        raise ValueError(f"contact_sheet: {len(images)} images in {columns} columns of {cell_width} pixels")
+        raise DataError(f"contact_sheet: {len(images)} images in {columns} columns of {cell_width} pixels")
     pictures = [copy_picture(image) for image in images]
     columns = min(columns, len(pictures))
     height = max(max(1, round(p.shape[0] * cell_width / p.shape[1])) for p in pictures)
@@ -119,7 +121,7 @@ def copy_picture(image: np.ndarray) -> np.ndarray:
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"expected a picture of shape (H, W, 3), uint8, RGB; got {got}")
+        raise DataError(f"expected a picture of shape (H, W, 3), uint8, RGB; got {got}")
     return np.array(image, order="C")
 
 
@@ -127,7 +129,7 @@ def _checked(what: str, boxes: np.ndarray, class_ids: np.ndarray) -> tuple[np.nd
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
     classes = np.asarray(class_ids, dtype=int).reshape(-1)
     if len(boxes) != len(classes):
-        raise ValueError(f"draw_instances: {len(boxes)} {what} but {len(classes)} classes")
+        raise DataError(f"draw_instances: {len(boxes)} {what} but {len(classes)} classes")
     return boxes, classes
 
 

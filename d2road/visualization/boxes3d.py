@@ -11,6 +11,7 @@ import numpy as np
 
 from d2road.structures.camera import Camera
 from d2road.structures.projection import EDGES
+from d2road.utils.errors import DataError
 from d2road.visualization.boxes import class_color, copy_picture, draw_label, line_width
 from d2road.visualization.lines import NEAR_M, Color, draw_line, fill_polygon, project_convex
 
@@ -46,7 +47,7 @@ def draw_boxes3d(
     corners = checked_corners(corners)
     colors = colors_of(class_ids, len(corners))
     if labels is not None and len(labels) != len(corners):
-        raise ValueError(f"draw_boxes3d: {len(corners)} boxes but {len(labels)} labels")
+        raise DataError(f"draw_boxes3d: {len(corners)} boxes but {len(labels)} labels")
     # Far ones first. Sorted by the nearest corner: a long truck may have its centre behind the car beside it.
     depths = camera.project(corners)[1].min(axis=1) if len(corners) else np.zeros(0)
     order = [i for i in np.argsort(-depths, kind="stable") if np.isfinite(corners[i]).all()]
@@ -77,7 +78,7 @@ def checked_corners(corners: np.ndarray) -> np.ndarray:
     if corners.size == 0:
         return corners.reshape(0, 8, 3)
     if corners.ndim != 3 or corners.shape[1:] != (8, 3):
-        raise ValueError(f"corners of 3D boxes are (N, 8, 3) in the camera frame, got {corners.shape}")
+        raise DataError(f"corners of 3D boxes are (N, 8, 3) in the camera frame, got {corners.shape}")
     return corners
 
 
@@ -89,7 +90,7 @@ def colors_of(class_ids: Sequence[int] | np.ndarray | None, count: int) -> list[
     """
     ids = np.full(count, -1) if class_ids is None else np.asarray(class_ids, dtype=int).reshape(-1)
     if len(ids) != count:
-        raise ValueError(f"{count} 3D boxes but {len(ids)} class ids")
+        raise DataError(f"{count} 3D boxes but {len(ids)} class ids")
     return [WHITE if i < 0 else class_color(int(i)) for i in ids]
 
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 from d2road.visualization.bev import BevView, draw_bev, fit_view
 from d2road.visualization.boxes import copy_picture, draw_instances
 from d2road.visualization.boxes3d import checked_corners, draw_boxes3d
@@ -41,7 +42,7 @@ class SceneObjects:
             self.scores = np.asarray(self.scores, dtype=np.float64).reshape(-1)
         lengths = {len(a) for a in (self.class_ids, self.boxes_xyxy, self.corners, self.scores) if a is not None}
         if len(lengths) > 1:
-            raise ValueError(
+            raise DataError(
                 f"SceneObjects: {count} class ids, {len(self.boxes_xyxy)} 2D boxes, {len(self.corners)} 3D boxes"
                 + (f", {len(self.scores)} scores" if self.scores is not None else "")
             )

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from d2road.utils.errors import DataError
+
 PAPER, INK, SHADE = (255, 255, 255), (20, 20, 20), (255, 170, 40)
 
 
@@ -33,9 +35,9 @@ def draw_sentence(
         ValueError: not as many numbers as spans, or a width below 8 letters.
     """
     if len(spans) != len(relevance):
-        raise ValueError(f"draw_sentence: {len(spans)} spans and {len(relevance)} numbers, expected one for each")
+        raise DataError(f"draw_sentence: {len(spans)} spans and {len(relevance)} numbers, expected one for each")
     if width < 8 * size:
-        raise ValueError(f"draw_sentence: a strip of {width} pixels is too narrow for letters of {size}")
+        raise DataError(f"draw_sentence: a strip of {width} pixels is too narrow for letters of {size}")
     shades = np.zeros(len(text))
     for (start, end), value in zip(spans, relevance):
         shades[start:end] = np.clip(np.nan_to_num(value), 0, 1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from d2road.structures.cameras import Cameras, Grounds
 from d2road.structures.headings import azimuth, decode_heading
+from d2road.utils.errors import ConfigError
 from diffusion_det.pose.pose_head import BRANCHES, RawPose
 
 MAX_LOG_RATIO = 1.5  # sizes stay within e^1.5 = 4.5 times the class mean
@@ -124,5 +125,5 @@ def branch_index(name: str) -> int:
         ValueError: no such branch.
     """
     if name not in BRANCHES:
-        raise ValueError(f"no way to depth is called {name!r}: choose fused, {', '.join(BRANCHES)}")
+        raise ConfigError(f"no way to depth is called {name!r}: choose fused, {', '.join(BRANCHES)}")
     return BRANCHES.index(name)

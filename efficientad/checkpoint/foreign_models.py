@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.utils.errors import CheckpointError
 from efficientad.checkpoint.teacher_files import check_fit, checksum
 from efficientad.checkpoint.weight_names import autoencoder_names, pdn_names, size_of, subset
 from efficientad.detector import EfficientAD
@@ -58,7 +59,7 @@ def read_anomalib(path: str | Path) -> Parts:
         state = subset(state, "model.")
     absent = [part for part in ("teacher", "student", "ae") if not subset(state, f"{part}.")]
     if absent:
-        raise ValueError(
+        raise CheckpointError(
             f"{path}: no EfficientAd model of anomalib: it has no {', '.join(absent)}; found "
             f"{', '.join(list(state)[:5]) or 'nothing'}"
         )
@@ -124,14 +125,14 @@ def load_nelson_file(path: Path, unsafe: bool) -> dict[str, Tensor]:
         if "refused" not in str(error):
             raise
         if not unsafe:
-            raise ValueError(
+            raise CheckpointError(
                 f"{path}: this is a whole pickled model, and loading it runs what is in the file. If you made it or "
                 "trust who did, say so with --unsafe-pickle"
             ) from error
     logger.warning("%s: unpickling a whole model, as asked for", path)
     module = torch.load(path, map_location="cpu", weights_only=False)
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{path}: expected a model or its weights, found {type(module).__name__}")
+        raise CheckpointError(f"{path}: expected a model or its weights, found {type(module).__name__}")
     return module.state_dict()
 
 
@@ -146,7 +147,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
     """
     networks, source = model.networks, parts.source
     if networks.autoencoder.kind != "conv":
-        raise ValueError(
+        raise CheckpointError(
             f"models of other programs have the published autoencoder, the config says {networks.autoencoder.kind}: "
             "set MODEL.EFFICIENT_AD.AUTOENCODER conv and BOTTLENECK 64"
         )
@@ -154,7 +155,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
     check_fit(networks.student, parts.student, f"{source} (student)")
     own = networks.autoencoder.state_dict()
     if {name: value.shape for name, value in own.items()} != {n: v.shape for n, v in parts.autoencoder.items()}:
-        raise ValueError(f"{source} (autoencoder): does not fit the config; set MODEL.EFFICIENT_AD.BOTTLENECK 64")
+        raise CheckpointError(f"{source} (autoencoder): does not fit the config; set MODEL.EFFICIENT_AD.BOTTLENECK 64")
     for name in ("teacher", "student", "autoencoder"):
         getattr(networks, name).load_state_dict({k: v.float() for k, v in getattr(parts, name).items()})
     model.state.set_teacher(f"{Path(source).name} ({checksum(parts.teacher)})")

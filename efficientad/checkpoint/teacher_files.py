@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode
 from efficientad.checkpoint.weight_names import pdn_names, size_of, subset, without_prefix
 from efficientad.modeling.pdn import PDN
@@ -40,7 +41,7 @@ def load_teacher(teacher: PDN, path: str) -> str:
     if path == RANDOM:
         return RANDOM
     if not path:
-        raise ValueError(
+        raise CheckpointError(
             f"MODEL.EFFICIENT_AD.TEACHER is empty, and training needs a teacher: {CURE}; 'random' trains against "
             "random features (for comparison)"
         )
@@ -54,7 +55,7 @@ def load_teacher(teacher: PDN, path: str) -> str:
     try:
         state = pdn_names({name: torch.as_tensor(value) for name, value in state.items()}, path)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{error}. {CURE[0].upper()}{CURE[1:]}") from error
+        raise CheckpointError(f"{error}. {CURE[0].upper()}{CURE[1:]}") from error
     check_fit(teacher, state, path)
     teacher.load_state_dict({name: value.float() for name, value in state.items()})
     label = f"{label or Path(path).name} ({checksum(state)})"
@@ -72,20 +73,20 @@ def check_fit(teacher: PDN, state: Mapping[str, Tensor], path: str) -> None:
     """
     size, channels = size_of(state)
     if size != teacher.size:
-        raise ValueError(
+        raise CheckpointError(
             f"{path}: this is a {size} teacher, the config says {teacher.size}: set MODEL.EFFICIENT_AD.SIZE {size}, or "
             f"take the file of the {teacher.size} one"
         )
     if channels != teacher.out_channels:
-        raise ValueError(
+        raise CheckpointError(
             f"{path}: this teacher has {channels} channels, the config says {teacher.out_channels}: set "
             f"MODEL.EFFICIENT_AD.OUT_CHANNELS {channels}"
         )
     for name, own in teacher.state_dict().items():
         if state[name].shape != own.shape:
-            raise ValueError(f"{path}: {name} is {tuple(state[name].shape)}, expected {tuple(own.shape)}; {CURE}")
+            raise CheckpointError(f"{path}: {name} is {tuple(state[name].shape)}, expected {tuple(own.shape)}; {CURE}")
         if not torch.isfinite(state[name]).all():
-            raise ValueError(f"{path}: {name} has values that are NaN or infinite: the file is damaged; {CURE}")
+            raise CheckpointError(f"{path}: {name} has values that are NaN or infinite: the file is damaged; {CURE}")
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:
@@ -108,7 +109,7 @@ def _read(path: str) -> dict[str, Any]:
                 ". If it is a *_final.pth of nelson1425's training, a whole pickled model, import it with "
                 "d2road convert --source nelson1425"
             )
-        raise ValueError(f"MODEL.EFFICIENT_AD.TEACHER: {error}{hint}") from error
+        raise CheckpointError(f"MODEL.EFFICIENT_AD.TEACHER: {error}{hint}") from error
 
 
 def _label_inside(state: Mapping[str, Any]) -> str:

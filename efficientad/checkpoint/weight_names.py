@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from d2road.utils.errors import CheckpointError
 from efficientad.modeling.pdn import LAYERS, NELSON_INDICES
 
 # Places of the published autoencoder's convolutions in its nn.Sequential.
@@ -35,7 +36,7 @@ def pdn_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
         numbers = {str(index): f"conv{n}" for n, index in enumerate(NELSON_INDICES[size], 1)}
         if names == {f"{index}.{leaf}" for index in numbers for leaf in ("weight", "bias")}:
             return {_renumbered(name, numbers): value for name, value in state.items()}
-    raise ValueError(
+    raise CheckpointError(
         f"{source}: not the weights of a PDN: expected conv1 to conv4 or conv6 (anomalib), or 0, 3, 6, 8, ... "
         f"(nelson1425), found {', '.join(sorted(names)[:6]) or 'nothing'}{', ...' * (len(names) > 6)}"
     )
@@ -49,7 +50,7 @@ def autoencoder_names(state: Mapping[str, Tensor], source: str) -> dict[str, Ten
     numbers = {str(index): name for index, name in NELSON_AUTOENCODER.items()}
     if set(state) == {f"{index}.{leaf}" for index in numbers for leaf in ("weight", "bias")}:
         return {_renumbered(name, numbers): value for name, value in state.items()}
-    raise ValueError(
+    raise CheckpointError(
         f"{source}: not the weights of the published autoencoder: expected encoder.enconv1 ... decoder.deconv8 "
         f"(anomalib) or 0, 2, ... 38 (nelson1425), found {', '.join(sorted(state)[:6]) or 'nothing'}"
     )

@@ -24,7 +24,7 @@ from PIL import Image
 from d2road.data.catalog import register_lazily
 from d2road.data.datasets.builtin import datasets_root
 from d2road.data.formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
-from d2road.utils.error_lists import raise_defects
+from d2road.utils.errors import DataError, raise_errors
 from d2road.utils.registry import unknown_name
 from efficientad.data.dataset_layouts import (
     GOOD,
@@ -72,7 +72,7 @@ def held_out(paths: Sequence, share: float) -> tuple[list, list]:
         ValueError: fewer than two.
     """
     if len(paths) < 2:
-        raise ValueError(
+        raise DataError(
             f"there is {len(paths)} good picture ({', '.join(map(str, paths))}): at least 2 are needed, one to train "
             "on and one to calibrate with; 10 are few"
         )
@@ -119,7 +119,7 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
             size = picture_size(mask)
             if size != (width, height):
                 defects.append(f"mask {mask} is {size[0]}x{size[1]}, picture {entry.path} is {width}x{height}")
-    raise_defects(defects, f"{layout.root} (sizes are width x height; masks must be those of the pictures)")
+    raise_errors(defects, f"{layout.root} (sizes are width x height; masks must be those of the pictures)")
     logger.info("%s, %s: %d pictures, %d anomalous", layout.root, split, len(dicts), sum(d["label"] for d in dicts))
     return dicts
 
@@ -135,7 +135,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
             return image.size[::-1] if turned else image.size
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}. Fetch or export it again") from error
+        raise DataError(f"{path} cannot be read as a picture: {error}. Fetch or export it again") from error
 
 
 def _register(
@@ -148,9 +148,7 @@ def _register(
     **metadata: str,
 ) -> None:
     if split not in SPLITS:
-        raise ValueError(
-            f"data set name {name!r} asks for {split!r}; choose one of {', '.join(SPLITS)}, or none: train"
-        )
+        raise DataError(f"data set name {name!r} asks for {split!r}; choose one of {', '.join(SPLITS)}, or none: train")
 
     def load() -> list[dict]:
         if hint and not root.exists():
@@ -185,7 +183,7 @@ def validation_name(name: str) -> str:
     register_by_name(name)
     found = MetadataCatalog.get(name).get("validation_name")
     if not found:
-        raise ValueError(
+        raise DataError(
             f"data set '{name}' names no good pictures to calibrate with: set MODEL.EFFICIENT_AD.VALIDATION to a data "
             "set of good pictures that are not trained on"
         )
@@ -220,7 +218,7 @@ def _register_member(name: str, category: str, split: str = "train", *, family: 
     root = datasets_root() / family
     known = {**dict.fromkeys(FAMILIES[family]), **dict.fromkeys(_categories_there(root))}
     if category not in known:
-        raise ValueError(f"{family}: {unknown_name('category', category, known)}; in {root}")
+        raise DataError(f"{family}: {unknown_name('category', category, known)}; in {root}")
     hint = MAKE_HINTS.get(family, RELEASE_HINT).format(root=datasets_root())
     if family == "visa":
         register_visa(name, str(root), category, split, hint=hint)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from d2road.utils.errors import DataError
 from d2road.utils.registry import unknown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -62,7 +63,7 @@ def pictures(folder: Path, what: str = "") -> list[Path]:
     found = sorted(p for p in folder.iterdir() if is_picture(p))
     if not found:
         others = sorted({p.suffix or p.name for p in folder.iterdir()})[:5]
-        raise ValueError(
+        raise DataError(
             f"folder {folder}{what} holds no picture ({', '.join(SUFFIXES)}); it holds {', '.join(others) or 'nothing'}"
         )
     return found
@@ -116,7 +117,7 @@ class MvtecFolder:
                 ignore = self.root / IGNORE / defect / f"{path.stem}_ignore.png"
                 entries.append(Entry(path, defect, masks, ignore if ignore.is_file() else None))
         if not entries:
-            raise ValueError(f"folder {folder} is empty: expected test/good and test/<defect> with pictures")
+            raise DataError(f"folder {folder} is empty: expected test/good and test/<defect> with pictures")
         return entries
 
     def _masks(self, defect: str, path: Path) -> tuple[Path, ...]:
@@ -168,18 +169,18 @@ class VisaTable:
             reader = csv.DictReader(file)
             missing = [c for c in VISA_COLUMNS if c not in (reader.fieldnames or ())]
             if missing:
-                raise ValueError(f"{self.table} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
+                raise DataError(f"{self.table} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
             rows = list(reader)
         known = {row["object"] for row in rows}
         if category not in known:
-            raise ValueError(f"{self.table}: {unknown_name('category', category, known)}")
+            raise DataError(f"{self.table}: {unknown_name('category', category, known)}")
         self.rows = [row for row in rows if row["object"] == category]
         self.folder = root
 
     def good(self) -> list[Path]:
         paths = [self._path(r["image"]) for r in self.rows if r["split"] == "train" and r["label"] == "normal"]
         if not paths:
-            raise ValueError(f"{self.table} lists no normal picture of {self.root.name} to train on")
+            raise DataError(f"{self.table} lists no normal picture of {self.root.name} to train on")
         return sorted(paths)
 
     def validation(self) -> list[Path] | None:
@@ -195,10 +196,10 @@ class VisaTable:
                 entries.append(Entry(path))
                 continue
             if not row["mask"]:
-                raise ValueError(f"{self.table}: {row['image']} is labelled {row['label']} but has no mask")
+                raise DataError(f"{self.table}: {row['image']} is labelled {row['label']} but has no mask")
             entries.append(Entry(path, "bad", (self._path(row["mask"]),)))
         if not entries:
-            raise ValueError(f"{self.table} lists no picture of {self.root.name} to test on")
+            raise DataError(f"{self.table} lists no picture of {self.root.name} to test on")
         return sorted(entries, key=lambda entry: entry.path)
 
     def _path(self, name: str) -> Path:
@@ -281,5 +282,5 @@ def raise_shared_stems(paths: Iterable[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         if path.stem in seen:
-            raise ValueError(f"{seen[path.stem]} and {path.name} differ in their suffix alone; rename one of them")
+            raise DataError(f"{seen[path.stem]} and {path.name} differ in their suffix alone; rename one of them")
         seen[path.stem] = path

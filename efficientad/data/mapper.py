@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from d2road.data.mapper_registry import MAPPER_REGISTRY
+from d2road.utils.errors import DataError
 from d2road.utils.image_io import open_rgb
 from efficientad.data.dataset_layouts import is_picture
 
@@ -103,7 +104,7 @@ def find_pictures(folder: str | os.PathLike) -> list[Path]:
         raise FileNotFoundError(f"folder of penalty pictures {root} does not exist; '' trains without them")
     found = sorted(path for path in root.rglob("*") if is_picture(path))
     if not found:
-        raise ValueError(f"folder of penalty pictures {root} holds no picture; '' trains without them")
+        raise DataError(f"folder of penalty pictures {root} holds no picture; '' trains without them")
     return found
 
 
@@ -116,7 +117,7 @@ def _check_size(dataset_dict: dict, picture: Image.Image) -> None:
     width, height = picture.size
     stated = (dataset_dict.setdefault("width", width), dataset_dict.setdefault("height", height))
     if stated != (width, height):
-        raise ValueError(
+        raise DataError(
             f"image {dataset_dict['file_name']} ({_entry(dataset_dict)}) is {width}x{height}, its data set says "
             f"{stated[0]}x{stated[1]} (width x height): did the files change?"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from d2road.config import register_check
 from d2road.data.catalog import register_lazily
 from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.engine.meta_arch import register_training_hooks
 from d2road.utils.rng import preserve_rng
 from d2road.utils.text_tensors import encode
 from efficientad.calibration_statistics import Moments
@@ -77,10 +78,6 @@ class TeacherDistillation(nn.Module):
             "grayscale": node.DISTILL.GRAYSCALE,
             "statistics_images": node.DISTILL.STATISTICS_IMAGES,
         }
-
-    def training_hooks(self, cfg) -> list[HookBase]:
-        """Measures the descriptions before the first step."""
-        return [MeasureFeatures(cfg)]
 
     @property
     def device(self) -> torch.device:
@@ -192,3 +189,9 @@ def check(cfg) -> list[str]:
 
 
 register_check(META_ARCHITECTURE, check)
+
+
+@register_training_hooks("TeacherDistillation")
+def distillation_hooks(cfg: CfgNode) -> list[HookBase]:
+    """Measures the features of the pretrained network before the first step."""
+    return [MeasureFeatures(cfg)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.modeling.backbone.packaged_weights import PACKAGED
 from d2road.modeling.backbone.timm_backbone import TimmBackbone
+from d2road.utils.errors import CheckpointError
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 LITE0 = "tf_efficientnet_lite0"
@@ -48,7 +49,7 @@ class _WideResNet(nn.Module):
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
-            raise ValueError(
+            raise CheckpointError(
                 f"{path}: not the weights of torchvision's wide_resnet101_2; {WIDE_RESNET_CURE}"
             ) from error
         self.first = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1)
@@ -83,6 +84,6 @@ def build_extractor(name: str, weights: str = "") -> Extractor:
         return Extractor(_Lite0(), entry.pixel_mean, entry.pixel_std, "EfficientNet-Lite0")
     if name == "wide_resnet101":
         if not weights:
-            raise ValueError(f"wide_resnet101 needs a file of its weights: {WIDE_RESNET_CURE}")
+            raise CheckpointError(f"wide_resnet101 needs a file of its weights: {WIDE_RESNET_CURE}")
         return Extractor(_WideResNet(weights), *IMAGENET, "WideResNet-101-2")
-    raise ValueError(f"DISTILL.FEATURES is {name!r}, expected efficientnet_lite0 or wide_resnet101")
+    raise CheckpointError(f"DISTILL.FEATURES is {name!r}, expected efficientnet_lite0 or wide_resnet101")

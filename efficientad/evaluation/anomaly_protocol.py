@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2road.utils.errors import DataError
 from efficientad.evaluation.image_scores import GOOD, ImageScores
 from efficientad.evaluation.ranking_metrics import Ranking, auroc, curve_area, f1_above, f1_max
 from efficientad.evaluation.spro import MAX_FPRS
@@ -64,15 +65,15 @@ def check_images(images: Sequence[ImageScores]) -> bool:
         ValueError: as `evaluate`.
     """
     if not images:
-        raise ValueError("no image to evaluate")
+        raise DataError("no image to evaluate")
     names = [image.name for image in images]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice} was evaluated twice")
+        raise DataError(f"{twice} was evaluated twice")
     without = [image.name for image in images if not image.has_pixels]
     anomalous = sum(image.anomalous for image in images)
     if without and len(without) < anomalous:
-        raise ValueError(
+        raise DataError(
             f"{len(without)} of {anomalous} anomalous images have no mask, {without[0]} first: add their masks, or "
             "leave out all masks to have metrics of images only"
         )

@@ -6,10 +6,12 @@ each as the test set. Pixels of an image stay together: they are not independent
 Letters: I images, K thresholds, R draws.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from d2road.utils.bootstrap import difference, draw_weights, map_arrays, percentile_interval
+from d2road.utils.errors import DataError
 from efficientad.evaluation.anomaly_protocol import AUPRO_LIMIT, MEAN, anomaly_kinds, check_images, limit_name
 from efficientad.evaluation.image_scores import GOOD, ImageScores
 from efficientad.evaluation.ranking_metrics import histogram_areas, histogram_f1_max
@@ -47,9 +49,9 @@ def paired_bootstrap(
         ValueError: the names or types of the images differ, or as `bootstrap`.
     """
     if {(i.name, i.kind) for i in a} != {(i.name, i.kind) for i in b}:
-        raise ValueError("paired_bootstrap needs both models' maps of the same images")
+        raise DataError("paired_bootstrap needs both models' maps of the same images")
     first, second = (draw_metrics(images, spro, draws, seed) for images in (a, b))
-    return map_arrays(_difference(first, second), lambda values: percentile_interval(values, level))
+    return map_arrays(difference(first, second), lambda values: percentile_interval(values, level))
 
 
 def draw_metrics(images: Sequence[ImageScores], spro: bool, draws: int, seed: int) -> dict:
@@ -60,7 +62,7 @@ def draw_metrics(images: Sequence[ImageScores], spro: bool, draws: int, seed: in
     """
     pixels = check_images(images)
     if draws < 2:
-        raise ValueError(f"an interval from {draws} draws; expected at least 2, better 1000")
+        raise DataError(f"an interval from {draws} draws; expected at least 2, better 1000")
     images = sorted(images, key=lambda image: image.name)  # equal draws for every model
     kinds = anomaly_kinds(images)
     weights = draw_weights([image.kind for image in images], draws, seed)
@@ -72,16 +74,6 @@ def draw_metrics(images: Sequence[ImageScores], spro: bool, draws: int, seed: in
     if pixels:
         results.update(pixel_draws(images, kinds if spro else None, weights))
     return results
-
-
-def draw_weights(kinds: Sequence[str], draws: int, seed: int) -> np.ndarray:
-    """How often each image is drawn: (R, I)."""
-    generator, kinds = np.random.default_rng(seed), np.asarray(kinds)
-    weights = np.zeros((draws, len(kinds)))
-    for kind in np.unique(kinds):
-        members = np.flatnonzero(kinds == kind)
-        weights[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
-    return weights
 
 
 def image_draws(images: Sequence[ImageScores], kinds: Sequence[str], weights: np.ndarray) -> dict:
@@ -146,25 +138,3 @@ def histogram(points: Points, edges: np.ndarray) -> np.ndarray:
 
 def _mean(values: Sequence[np.ndarray], draws: int) -> np.ndarray:
     return np.mean(values, axis=0) if len(values) else np.full(draws, np.nan)
-
-
-def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float]:
-    """[low, high] of the draws that have a value; NaN if none has."""
-    values = values[np.isfinite(values)]
-    tail = 100 * (1 - level) / 2
-    return np.percentile(values, [tail, 100 - tail]).tolist() if len(values) else [float("nan")] * 2
-
-
-def map_arrays(results: Mapping, function: Callable[[np.ndarray], object]) -> dict:
-    """A nested dict with `function` applied to every array."""
-    return {
-        key: None if value is None else map_arrays(value, function) if isinstance(value, Mapping) else function(value)
-        for key, value in results.items()
-    }
-
-
-def _difference(a: Mapping, b: Mapping) -> dict:
-    return {
-        key: None if value is None else _difference(value, b[key]) if isinstance(value, Mapping) else b[key] - value
-        for key, value in a.items()
-    }

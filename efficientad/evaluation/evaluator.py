@@ -12,6 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from d2road.utils.errors import DataError
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.bootstrap_intervals import bootstrap
 from efficientad.evaluation.image_scores import ImageScores, check_map, size_text
@@ -62,7 +63,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         meta_csv: str | None = None,
     ):
         if save_maps and save_maps not in MAP_SUFFIXES:
-            raise ValueError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, or '' for none")
+            raise DataError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, or '' for none")
         self.category_root = Path(category_root) if category_root else None
         self.output_dir = Path(output_dir) if output_dir else None
         self.exact, self.save_maps, self.draws, self.distributed = exact, save_maps, draws, distributed
@@ -94,7 +95,7 @@ class AnomalyEvaluator(DatasetEvaluator):
             anomaly_map = check_map(_array(output["anomaly_map"]), source)
             size = (entry.get("height"), entry.get("width"))
             if None not in size and anomaly_map.shape != size:
-                raise ValueError(f"{source} is {size_text(anomaly_map)}, but the image is {size[1]}x{size[0]}")
+                raise DataError(f"{source} is {size_text(anomaly_map)}, but the image is {size[1]}x{size[0]}")
             score = float(output["anomaly_score"]) if "anomaly_score" in output else None
             if "anomaly_threshold" in output and math.isfinite(output["anomaly_threshold"]):
                 self._threshold = float(output["anomaly_threshold"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from d2road.utils.errors import DataError
 from efficientad.evaluation.spro import Defect, defect_points
 from efficientad.evaluation.weighted_scores import BINS, NO_POINTS, Points, condense, pool
 
@@ -68,13 +69,13 @@ def score_image(
     anomaly_map = check_map(anomaly_map, name)
     score = float(anomaly_map.max()) if score is None else float(score)
     if not np.isfinite(score):
-        raise ValueError(f"{name}: anomaly score is {score}, expected a finite number")
+        raise DataError(f"{name}: anomaly score is {score}, expected a finite number")
     if mask is None and kind != GOOD:
         return ImageScores(name, kind, score, has_pixels=False)
     bins, positive_bins = (None, None) if exact else (BINS, POSITIVE_BINS)
     for other, what in ((ignore, "ignore mask"), (mask, "mask")):
         if other is not None and other.any() and other.shape != anomaly_map.shape:
-            raise ValueError(f"{name}: map is {size_text(anomaly_map)}, its {what} {size_text(other)} (width x height)")
+            raise DataError(f"{name}: map is {size_text(anomaly_map)}, its {what} {size_text(other)} (width x height)")
     counted = np.ones(anomaly_map.shape, dtype=bool) if ignore is None or not ignore.any() else ignore == 0
     if mask is None or not mask.any():
         return ImageScores(name, kind, score, negatives=condense(anomaly_map[counted], bins=bins))
@@ -104,13 +105,13 @@ def check_map(anomaly_map: np.ndarray, name: str) -> np.ndarray:
         anomaly_map = anomaly_map.squeeze(0 if anomaly_map.shape[0] == 1 else 2)
     if anomaly_map.ndim != 2 or not anomaly_map.size or anomaly_map.dtype.kind not in "fiub":
         shape = f"{anomaly_map.dtype} {anomaly_map.shape}"
-        raise ValueError(f"{name} is not an anomaly map: {shape}, expected numbers of shape (height, width)")
+        raise DataError(f"{name} is not an anomaly map: {shape}, expected numbers of shape (height, width)")
     if anomaly_map.dtype.kind != "f" or anomaly_map.dtype.itemsize < 4:
         anomaly_map = anomaly_map.astype(np.float32 if anomaly_map.dtype.itemsize <= 2 else np.float64)
     finite = np.isfinite(anomaly_map)
     if not finite.all():
         y, x = np.argwhere(~finite)[0].tolist()
-        raise ValueError(
+        raise DataError(
             f"{name} has {int((~finite).sum())} value(s) that are not finite, the first at x {x}, y {y}: "
             f"{anomaly_map[y, x]}"
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from d2road.utils.errors import DataError
 from d2road.utils.image_io import open_picture
 from d2road.utils.io import atomic_write
 from efficientad.evaluation.image_scores import ImageScores, check_map, score_image, size_text
@@ -26,16 +27,16 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"anomaly map {path} does not exist")
     if path.suffix.lower() not in MAP_SUFFIXES:
-        raise ValueError(f"anomaly map {path}: expected a file with suffix {', '.join(MAP_SUFFIXES)}")
+        raise DataError(f"anomaly map {path}: expected a file with suffix {', '.join(MAP_SUFFIXES)}")
     if path.suffix.lower() == ".npy":
         try:
             content = np.load(path, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"anomaly map {path} cannot be read: {error}") from error
+            raise DataError(f"anomaly map {path} cannot be read: {error}") from error
     else:
         content = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if content is None:
-            raise ValueError(f"anomaly map {path} cannot be read as TIFF; write one channel of 32-bit floats")
+            raise DataError(f"anomaly map {path} cannot be read as TIFF; write one channel of 32-bit floats")
     return check_map(content, f"anomaly map {path}")
 
 
@@ -47,7 +48,7 @@ def write_map(path: str | os.PathLike, anomaly_map: np.ndarray) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in MAP_SUFFIXES:
-        raise ValueError(f"anomaly map {path}: expected a file with suffix {', '.join(MAP_SUFFIXES)}")
+        raise DataError(f"anomaly map {path}: expected a file with suffix {', '.join(MAP_SUFFIXES)}")
     anomaly_map = check_map(anomaly_map, f"anomaly map for {path}").astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -95,7 +96,7 @@ def score_file(
     ignored = [read_mask(path) for path in (ignore,) if path]
     for path, mask in zip((*masks, ignore), read + ignored):
         if mask.shape != anomaly_map.shape:
-            raise ValueError(
+            raise DataError(
                 f"{source} is {size_text(anomaly_map)}, but mask {path} is {size_text(mask)} (width x height): maps "
                 "are judged at the size of the image, so resize the map to it"
             )

@@ -5,6 +5,7 @@ Letters: P positive points, K thresholds, R draws.
 
 import numpy as np
 
+from d2road.utils.errors import DataError
 from efficientad.evaluation.weighted_scores import Points
 
 
@@ -46,7 +47,7 @@ def curve_area(negatives: Ranking, positives: Points, limit: float = 1.0) -> flo
         ValueError: a limit outside (0, 1].
     """
     if not 0 < limit <= 1:
-        raise ValueError(f"limit of the false-positive rate is {limit}, expected above 0 and at most 1")
+        raise DataError(f"limit of the false-positive rate is {limit}, expected above 0 and at most 1")
     if negatives.total == 0 or len(positives) == 0:
         return float("nan")
     positives = positives.ascending()  # sorted needles are found much faster

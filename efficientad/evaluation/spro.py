@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from d2road.utils.errors import DataError
 from efficientad.evaluation.weighted_scores import BINS, Points, condense
 
 MAX_FPRS = (0.01, 0.05, 0.1, 0.3, 1.0)
@@ -48,14 +49,14 @@ def read_defects_config(path: str | os.PathLike) -> dict[int, DefectType]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} does not exist: sPRO needs the saturation thresholds of the data") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        raise DataError(f"{path} is not JSON: {error}") from error
     if not isinstance(entries, list):
-        raise ValueError(f"{path} holds a {type(entries).__name__}, expected a list of types of defects")
+        raise DataError(f"{path} holds a {type(entries).__name__}, expected a list of types of defects")
     types: dict[int, DefectType] = {}
     for number, entry in enumerate(entries):
         value, defect_type = _entry(entry, f"{path}, entry {number}")
         if value in types:
-            raise ValueError(f"{path}, entry {number}: pixel value {value} belongs to '{types[value].name}' already")
+            raise DataError(f"{path}, entry {number}: pixel value {value} belongs to '{types[value].name}' already")
         types[value] = defect_type
     return types
 
@@ -63,13 +64,13 @@ def read_defects_config(path: str | os.PathLike) -> dict[int, DefectType]:
 def _entry(entry: Mapping, where: str) -> tuple[int, DefectType]:
     missing = [key for key in _KEYS if not isinstance(entry, Mapping) or key not in entry]
     if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
+        raise DataError(f"{where} lacks {', '.join(missing)}")
     value, threshold, relative = entry["pixel_value"], entry["saturation_threshold"], bool(entry["relative_saturation"])
     if not isinstance(value, int) or not 0 < value < 2**16:
-        raise ValueError(f"{where}: pixel_value is {value!r}, expected a positive integer")
+        raise DataError(f"{where}: pixel_value is {value!r}, expected a positive integer")
     if not isinstance(threshold, (int, float)) or not 0 < threshold < math.inf or (relative and threshold > 1):
         expected = "above 0 and at most 1, a share of the area" if relative else "a positive number of pixels"
-        raise ValueError(f"{where}: saturation_threshold is {threshold!r}, expected {expected}")
+        raise DataError(f"{where}: saturation_threshold is {threshold!r}, expected {expected}")
     return value, DefectType(str(entry["defect_name"]), float(threshold), relative)
 
 
@@ -93,9 +94,9 @@ def make_defect(mask: np.ndarray, types: Mapping[int, DefectType], name: str) ->
     values = np.unique(mask[mask != 0]).tolist()
     if len(values) != 1:
         found = f"several values, {values[:8]}," if values else "no pixel of a defect"
-        raise ValueError(f"mask {name} has {found} but must show one defect")
+        raise DataError(f"mask {name} has {found} but must show one defect")
     if values[0] not in types:
-        raise ValueError(
+        raise DataError(
             f"mask {name} has the value {values[0]}, which {CONFIG_FILE} lacks; it has {', '.join(map(str, types))}"
         )
     inside = mask != 0

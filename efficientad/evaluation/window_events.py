@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from d2road.traffic.events.event_metrics import check_events, false_alarms, summary
+from d2road.utils.errors import DataError
 from efficientad.evaluation.image_scores import GOOD
 
 META_COLUMNS = ("window", "recording", "t0", "s0", "kind", "severity", "onset", "end", "vehicle", "density")
@@ -34,10 +35,10 @@ def read_meta(path: str | Path) -> pd.DataFrame:
     meta = pd.read_csv(path, dtype={"window": str, "recording": str, "kind": str, "severity": str, "vehicle": str})
     missing = [name for name in META_COLUMNS if name not in meta]
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, meta.columns))}")
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, meta.columns))}")
     twice = meta["window"].duplicated()
     if twice.any():
-        raise ValueError(f"{path}: window {meta['window'][twice].iloc[0]} has two rows")
+        raise DataError(f"{path}: window {meta['window'][twice].iloc[0]} has two rows")
     ends = {"t1": meta["t0"] + DURATION_S, "s1": meta["s0"] + STRETCH_M}
     ends = {name: values for name, values in ends.items() if name not in meta}
     return meta.assign(window=meta["window"].str.removesuffix(".png"), **ends)
@@ -60,7 +61,7 @@ def evaluate_windows(
     """
     unknown = set(scores) - set(meta["window"])
     if unknown:
-        raise ValueError(
+        raise DataError(
             f"{len(unknown)} of {len(scores)} scored windows are not in the table, {min(unknown)} first; it has "
             f"{', '.join(meta['window'].iloc[:3])}, ..."
         )

@@ -12,6 +12,7 @@ measured in it, so that scores stay comparable.
 import torch
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from efficientad.calibration_state import EXPORT
 from efficientad.inference.fused_networks import FoldedNetworks
 from efficientad.inference.onnx_graph import Half, build_graph, start_session
@@ -38,7 +39,7 @@ def for_inference(networks: Networks, arithmetic: str = "float32", ranges: Tenso
         return FoldedNetworks(networks, torch.bfloat16)
     if arithmetic == "int8":
         return QuantisedNetworks(networks, ranges)
-    raise ValueError(f"arithmetic is {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
+    raise ConfigError(f"arithmetic is {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
 
 
 def range_names(size: str) -> list[str]:
@@ -114,7 +115,7 @@ class QuantisedNetworks(nn.Module):
         folded = FoldedNetworks(networks, fewer_products=False)
         names = range_names(networks.teacher.size)
         if ranges is None or len(ranges) != len(names) or not bool((ranges[:, 1] > ranges[:, 0]).all()):
-            raise ValueError(f"8-bit arithmetic needs ranges that were not measured for this model: {EXPORT}")
+            raise ConfigError(f"8-bit arithmetic needs ranges that were not measured for this model: {EXPORT}")
         self.autoencoder, self.padding = folded.autoencoder, folded.padding
         wider = ranges * torch.tensor([1.0] + [MARGIN] * (len(names) - 1)).view(-1, 1).to(ranges)
         limits = dict(zip(names, wider.tolist()))

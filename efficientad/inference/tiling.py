@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from d2road.utils.errors import ConfigError
+
 # Weight of a tile's margin where another tile could say more; not zero, for there the picture may end.
 LEAST_WEIGHT = 1e-4
 
@@ -23,7 +25,7 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
         ValueError: a tile without length, or an overlap out of range.
     """
     if tile < 1 or not 0 <= overlap < 1:
-        raise ValueError(f"tile of {tile} pixels with overlap {overlap}: expected 1 or more, and 0 <= overlap < 1")
+        raise ConfigError(f"tile of {tile} pixels with overlap {overlap}: expected 1 or more, and 0 <= overlap < 1")
     if length <= tile:
         return [0]
     step = max(1, int(tile * (1 - overlap)))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.linear_attention import AttentionBlock
+from d2road.utils.errors import ConfigError
 
 Size = tuple[int, int]
 # Sides of the published decoder's layers: the picture's, divided by the first number, less the second. Of 256 pixels
@@ -29,7 +30,7 @@ def check_min_size(images: Tensor, least: int, kind: str) -> None:
     """Raise ValueError if pictures (B, 3, H, W) are smaller than an autoencoder takes."""
     height, width = images.shape[-2:]
     if min(height, width) < least:
-        raise ValueError(
+        raise ConfigError(
             f"the {kind} autoencoder needs pictures of at least {least} x {least} pixels, got {height} x {width}: "
             "raise INPUT.IMAGE_SIZE" + ("; the attention autoencoders take 128 and more" if least > 128 else "")
         )
@@ -231,7 +232,7 @@ def build_autoencoder(
         ValueError: unknown kind.
     """
     if kind not in AUTOENCODERS:
-        raise ValueError(f"autoencoder {kind!r} does not exist; known are: {', '.join(AUTOENCODERS)}")
+        raise ConfigError(f"autoencoder {kind!r} does not exist; known are: {', '.join(AUTOENCODERS)}")
     entry = AUTOENCODERS[kind]
     options = {"dim": dim, "heads": heads} if entry.has_attention else {}
     return entry.build(out_channels, bottleneck, dropout, **options)

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from d2road.utils.errors import ConfigError
+
 # Entries of the table of distances that is held at once: 128 MB.
 CHUNK = 2**25
 
@@ -27,9 +29,9 @@ class FeatureBank:
 
     def __init__(self, vectors: Tensor):
         if vectors.ndim != 2 or not len(vectors):
-            raise ValueError(f"a feature bank needs vectors (M, C), got {tuple(vectors.shape)}: are there pictures?")
+            raise ConfigError(f"a feature bank needs vectors (M, C), got {tuple(vectors.shape)}: are there pictures?")
         if not bool(torch.isfinite(vectors).all()):
-            raise ValueError(
+            raise ConfigError(
                 "a feature bank cannot hold features that are NaN or infinite; check the teacher's weights"
             )
         self.vectors = vectors.float()
@@ -48,17 +50,17 @@ class FeatureBank:
             ValueError: there are more or fewer maps than `count`, or none.
         """
         if size < 1:
-            raise ValueError(f"a feature bank of {size} vectors: choose at least 1, better 20000")
+            raise ConfigError(f"a feature bank of {size} vectors: choose at least 1, better 20000")
         generator, parts = torch.Generator().manual_seed(seed), []
         for number, features in enumerate(maps):
             if number >= count:
-                raise ValueError(f"there are more than {count} maps for the feature bank")
+                raise ConfigError(f"there are more than {count} maps for the feature bank")
             cells = features.flatten(1).T  # (h * w, C)
             share = size * (number + 1) // count - size * number // count
             chosen = torch.randperm(len(cells), generator=generator)[:share]
             parts.append(cells[chosen.to(cells.device)].clone())
         if len(parts) < count:
-            raise ValueError(f"there are {len(parts)} maps for the feature bank, {count} were announced")
+            raise ConfigError(f"there are {len(parts)} maps for the feature bank, {count} were announced")
         return cls(torch.cat(parts) if parts else torch.zeros(0, 1))
 
     def __len__(self) -> int:
@@ -71,7 +73,7 @@ class FeatureBank:
             ValueError: another number of channels.
         """
         if features.ndim != 2 or features.shape[1] != self.vectors.shape[1]:
-            raise ValueError(
+            raise ConfigError(
                 f"features are {tuple(features.shape)}, the bank's vectors have {self.vectors.shape[1]} channels: both "
                 "must come from the same teacher"
             )

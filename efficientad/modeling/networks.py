@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from efficientad.losses import feature_loss, penalty_loss, student_teacher_loss
 from efficientad.modeling.pdn import BORDER, PDN, map_size
 
@@ -44,7 +45,7 @@ class Networks(nn.Module):
     def __init__(self, teacher: PDN, student: PDN, autoencoder: nn.Module, hard_quantile: float = 0.999):
         super().__init__()
         if student.out_channels != 2 * teacher.out_channels or student.padding != teacher.padding:
-            raise ValueError("the student has twice the teacher's channels, and pads if the teacher does")
+            raise ConfigError("the student has twice the teacher's channels, and pads if the teacher does")
         self.teacher, self.student, self.autoencoder = teacher.requires_grad_(False), student, autoencoder
         self.hard_quantile, self.channels = hard_quantile, teacher.out_channels
         self.border = 0 if teacher.padding else BORDER

@@ -9,6 +9,7 @@ Source: Batzner et al., EfficientAD, WACV 2024, Tables 6 and 7.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from efficientad.modeling import winograd
 
 # Per layer: kernel, padding if it pads, width (0: the output's), ReLU behind it, pooling behind it.
@@ -58,7 +59,7 @@ class PDN(nn.Module):
     ):
         super().__init__()
         if size not in LAYERS:
-            raise ValueError(f"PDN size is {size!r}, expected one of {', '.join(LAYERS)}")
+            raise ConfigError(f"PDN size is {size!r}, expected one of {', '.join(LAYERS)}")
         self.size, self.out_channels, self.padding = size, out_channels, padding
         self.fewer_products = fewer_products
         channels = 3
@@ -119,5 +120,5 @@ def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
 
     size = cells(height), cells(width)
     if min(size) < 1:
-        raise ValueError(f"a picture of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
+        raise ConfigError(f"a picture of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
     return size

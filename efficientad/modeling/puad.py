@@ -10,6 +10,8 @@ Letters: N pictures, C channels.
 import torch
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
+
 FEW = 2
 
 
@@ -38,12 +40,12 @@ class Puad(nn.Module):
             ValueError: fewer than two pictures, or means without any variation.
         """
         if len(means) < FEW:
-            raise ValueError(
+            raise ConfigError(
                 f"PUAD: {len(means)} training picture(s); a covariance needs at least {FEW}, and many more"
             )
         covariance = ledoit_wolf(means.double())
         if not torch.isfinite(covariance).all() or covariance.diagonal().sum() <= 0:
-            raise ValueError("PUAD: the mean features of all training pictures are equal; switch it off or check them")
+            raise ConfigError("PUAD: the mean features of all training pictures are equal; switch it off or check them")
         self.mean.copy_(means.double().mean(0))
         self.precision.copy_(torch.linalg.pinv(covariance, hermitian=True))
 
@@ -59,7 +61,7 @@ class Puad(nn.Module):
             (self.map_stats, map_scores, "maximums of the maps"),
         ):
             if len(scores) < FEW or not scores.std() > 0:
-                raise ValueError(
+                raise ConfigError(
                     f"PUAD: the {name} of {len(scores)} good validation picture(s) do not differ, so they cannot be "
                     "standardised: name more pictures in MODEL.EFFICIENT_AD.VALIDATION, or set PUAD.ENABLED False"
                 )

@@ -19,6 +19,7 @@ from typing import Any
 
 from d2road.data.calibration import read_camera
 from d2road.data.frames import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
+from d2road.utils.errors import DataError
 from d2road.utils.io import read_json
 from mono3dvg.data.labelled_sources import image_entry, info, object_entry
 
@@ -42,7 +43,7 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
     """
     root = Path(root).expanduser()
     if split not in ("train", "val", "test"):
-        raise ValueError(f"split is {split!r}, expected train, val or test")
+        raise DataError(f"split is {split!r}, expected train, val or test")
     names = [Path(name).stem for name in read_split(root / f"Mono3DRefer_{split}_image.txt")]
     pictures = index_images([root / "images"])
     images = {}
@@ -60,12 +61,12 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
         key, number = _field(entry, "instanceID", where), _field(entry, "ann_id", where)
         kind = str(_field(entry, "objectName", where)).lower()
         if kind not in MONO3DREFER_CLASSES:
-            raise ValueError(f"{where}: objectName {kind!r}, expected one of {', '.join(MONO3DREFER_CLASSES)}")
+            raise DataError(f"{where}: objectName {kind!r}, expected one of {', '.join(MONO3DREFER_CLASSES)}")
         row = parse_row(_field(entry, "label_2", where), where)
         thing = object_entry(row, key, name, MONO3DREFER_CLASSES.index(kind))
         thing["ignore"] = False  # every object of this data is meant by its sentences
         if things.setdefault(key, thing) != thing:
-            raise ValueError(f"{where}: instanceID {key} has another label or picture than before")
+            raise DataError(f"{where}: instanceID {key} has another label or picture than before")
         expressions.append(
             {
                 "id": f"{key}-{number}",
@@ -130,7 +131,7 @@ def parse_row(value: Any, where: str) -> dict[str, Any]:
     except (TypeError, ValueError):
         numbers = {}
     if len(words) < len(FIELDS) + 1 or len(numbers) < len(FIELDS):
-        raise ValueError(f"{where}: row {value!r}: expected type {' '.join(FIELDS)}")
+        raise DataError(f"{where}: row {value!r}: expected type {' '.join(FIELDS)}")
     dimensions = [numbers[key] for key in ("height", "width", "length")]
     location = [numbers[key] for key in ("x", "y", "z")]
     return {
@@ -181,7 +182,7 @@ class _RopeBuilder:
         sentences = _field(entry, "public_description", where)
         for number, text in enumerate(sentences):
             if any(len(f) <= number for f in flags):
-                raise ValueError(f"{where}: nothing says which rows are meant: give the label files by --labels")
+                raise DataError(f"{where}: nothing says which rows are meant: give the label files by --labels")
             meant = [thing for thing, f in zip(things, flags) if f[number] == "1"]
             self._say(name, text, meant, {"ann_id": number})
 
@@ -257,11 +258,11 @@ def _words(value: Any, where: str) -> list[Any]:
     if isinstance(value, str):
         return value.split()
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{where}: row {value!r}, expected a list of fields or its text")
+        raise DataError(f"{where}: row {value!r}, expected a list of fields or its text")
     return list(value)
 
 
 def _field(entry: Any, key: str, where: str) -> Any:
     if not isinstance(entry, Mapping) or key not in entry:
-        raise ValueError(f"{where}: expected an object with {key!r}, got {str(entry)[:80]}")
+        raise DataError(f"{where}: expected an object with {key!r}, got {str(entry)[:80]}")
     return entry[key]

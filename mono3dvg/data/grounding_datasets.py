@@ -24,6 +24,7 @@ from d2road.data.catalog import register_lazily
 from d2road.data.checks import DroppedBoxes
 from d2road.data.datasets.builtin import datasets_root
 from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.utils.errors import DataError
 from mono3dvg.language import scene_of
 from mono3dvg.schema import Expression, GroundingData, SceneObject, read_grounding
 
@@ -129,7 +130,7 @@ def _annotation(thing: SceneObject, data: GroundingData, contiguous: dict, width
 def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
     missing = [key for key in expression.target_ids if key not in places]
     if missing:
-        raise ValueError(
+        raise DataError(
             f"expression {expression.id!r}: its target {missing[0]!r} lies outside the picture of image "
             f"{expression.image_id!r}: leave the sentence out, or correct the box"
         )

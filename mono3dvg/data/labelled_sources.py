@@ -17,6 +17,7 @@ from d2road.data.calibration import read_camera
 from d2road.data.datasets.builtin import is_hardly_seen
 from d2road.data.formats import register_by_name
 from d2road.data.label_types import DONT_CARE
+from d2road.utils.errors import DataError
 from mono3dvg.schema import VERSION
 
 CONVENTION = (
@@ -41,9 +42,7 @@ def grounding_of(name: str, image_dir: str | Path, attributes: str | Path = "", 
     records = DatasetCatalog.get(name)
     ry_frame = MetadataCatalog.get(name).get("ry_frame")
     if ry_frame not in ("camera", "ground"):
-        raise ValueError(
-            f"data set '{name}' has no boxes in 3D, which sentences need: kitti, rope3d and dair data have"
-        )
+        raise DataError(f"data set '{name}' has no boxes in 3D, which sentences need: kitti, rope3d and dair data have")
     more = read_attributes(attributes) if attributes else {}
     images, things, classes = [], [], {}
     for record in records:
@@ -54,7 +53,7 @@ def grounding_of(name: str, image_dir: str | Path, attributes: str | Path = "", 
             category = classes.setdefault(kind, len(classes))
             extra = described.get(tuple(row["location"]), {})
             if described and row["has_3d"] and not extra:
-                raise ValueError(f"{attributes} lacks the {kind} at {row['location']} of {record['file_name']}")
+                raise DataError(f"{attributes} lacks the {kind} at {row['location']} of {record['file_name']}")
             things.append(object_entry(row, len(things), record["image_id"], category, extra))
     return {
         "info": info(source or name, ry_frame),
@@ -81,7 +80,7 @@ def image_entry(record: Mapping[str, Any], image_dir: str | Path) -> dict[str, A
     camera = read_camera(record)
     path, root = Path(record["file_name"]).resolve(), Path(image_dir).expanduser().resolve()
     if not path.is_relative_to(root):
-        raise ValueError(f"picture {path} does not lie below the folder of pictures {root}")
+        raise DataError(f"picture {path} does not lie below the folder of pictures {root}")
     return {
         "id": record["image_id"],
         "file_name": path.relative_to(root).as_posix(),
@@ -140,7 +139,7 @@ def read_attributes(path: str | Path) -> dict[str, dict[tuple, dict[str, Any]]]:
                 tuple(thing["location"]): {key: thing[key] for key in ATTRIBUTES} for thing in record["objects"]
             }
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} line {number}: not a view of the toy roadside data: {error!r}") from error
+            raise DataError(f"{path} line {number}: not a view of the toy roadside data: {error!r}") from error
     return found
 
 

@@ -15,6 +15,7 @@ from d2road.data.catalog import class_names_of
 from d2road.data.checks import read_image_checked
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.data.transforms3d import mirror_rows, transform_camera
+from d2road.utils.errors import DataError
 from mono3dvg.language import Scene, explain, looks_of, say_mirrored, to_form, with_unknown_words
 
 NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
@@ -81,7 +82,7 @@ class Mono3DVGMapper:
         dataset_dict["camera"], mirrored = transform_camera(camera, transforms)
         annotations = dataset_dict.pop("annotations", None)
         if annotations is None and self.is_train:
-            raise ValueError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
+            raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
         said = [say_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
         if self.unknown_words:
             said = [with_unknown_words(text, self.unknown_words, np.random) for text in said]
@@ -134,7 +135,7 @@ def to_instances(
 def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: str) -> list[int]:
     for place in sentence["targets"]:
         if not 0 <= place < len(annotations) or annotations[place].get("iscrowd", 0):
-            raise ValueError(
+            raise DataError(
                 f"{file_name}: expression {sentence['id']!r} has target {place}, expected positions in the "
                 f"{len(annotations)} annotations of the image, of objects that are not to be ignored"
             )
@@ -161,7 +162,7 @@ def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float]
                     sizes[a["category_id"]].append(a["dimensions_hwl"])
     every = [row for rows in sizes for row in rows]
     if not every:
-        raise ValueError(
+        raise DataError(
             f"no object of {', '.join(datasets)} has a 3D box, so MODEL.MONO3DVG.DIMENSION_PRIORS cannot be found: set "
             "it (h, w, l in m for each class) or take data with 3D boxes"
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures import Camera
+from d2road.utils.errors import DataError
 from mono3dvg.detection.objects import Objects, unknown_looks
 
 # Said in place of every sentence to a model that ignores them, and where nothing is said at all.
@@ -21,7 +22,7 @@ def camera_list(batched_inputs: Sequence[dict]) -> list[Camera]:
     """
     for x in batched_inputs:
         if not isinstance(x.get("camera"), Camera):
-            raise ValueError(
+            raise DataError(
                 f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
                 "`camera`, a d2road.structures.Camera in pixels of `image` (d2road predict: --calib)"
             )
@@ -35,7 +36,7 @@ def objects_of(x: dict) -> Objects:
         ValueError: it has none.
     """
     if "instances" not in x:
-        raise ValueError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
+        raise DataError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
     i = x["instances"]
     ignore = i.gt_ignore if i.has("gt_ignore") else torch.zeros(len(i), dtype=torch.bool)
     looks = i.gt_looks if i.has("gt_looks") else unknown_looks(len(i))
@@ -70,7 +71,7 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
         for expression in x.get("expressions", ()):
             place, targets = place_of(expression, x), expression.get("targets")
             if targets is None or any(not 0 <= t < counts[b] for t in targets):
-                raise ValueError(
+                raise DataError(
                     f"{place}: targets are {targets!r}, expected positions in the {counts[b]} instances of its image"
                 )
             found.append((expression.get("text"), b, list(targets), place, expression.get("parts")))

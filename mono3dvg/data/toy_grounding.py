@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from d2road.utils.errors import DataError
 from d2road.utils.output_dir import claim_folder
 from mono3dvg.data.labelled_sources import grounding_of, merge_classes
 from mono3dvg.language import Recipe, generate
@@ -48,7 +49,7 @@ def make_toy_grounding(
     """
     out, toy = Path(out), Path(toy)
     if not 0 < validation < 1:
-        raise ValueError(f"--validation is {validation}, expected a share between 0 and 1")
+        raise DataError(f"--validation is {validation}, expected a share between 0 and 1")
     if not (toy / "toy_roadside.json").is_file():
         raise FileNotFoundError(f"{toy} is no toy roadside data: python datasets/make_toy_roadside.py --out {toy}")
     recipes = {

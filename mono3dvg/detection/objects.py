@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures.cameras import Scene
+from d2road.utils.errors import ConfigError
 from mono3dvg.language.attributes import LOOKS
 from mono3dvg.language.kleene import MAYBE
 
@@ -74,7 +75,7 @@ def upright_frame(scene: Scene, ry_frame: str) -> Tensor:
         ValueError: another `ry_frame`.
     """
     if ry_frame not in RY_FRAMES:
-        raise ValueError(f"ry_frame is {ry_frame!r}, expected one of {', '.join(RY_FRAMES)}; see docs/geometry.md")
+        raise ConfigError(f"ry_frame is {ry_frame!r}, expected one of {', '.join(RY_FRAMES)}; see docs/geometry.md")
     if ry_frame == "ground":
         return scene.ground.frame()
     return torch.eye(3, device=scene.cameras.K.device).expand_as(scene.cameras.K)

@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
 from mono3dvg.evaluation.grounding_protocol import choose_threshold, evaluate
 from mono3dvg.evaluation.prediction_files import Answer, write_predictions
@@ -79,12 +80,12 @@ class GroundingEvaluator(DatasetEvaluator):
             for grounding in output["groundings"]:
                 key = grounding["expression_id"]
                 if key not in self.data.expressions:
-                    raise ValueError(f"answer to expression {key!r}, which the data does not have")
+                    raise DataError(f"answer to expression {key!r}, which the data does not have")
                 if key in self._answers:
-                    raise ValueError(f"expression {key!r} is answered twice")
+                    raise DataError(f"expression {key!r} is answered twice")
                 boxes, scores = _array(grounding["boxes"]).reshape(-1, 7), _array(grounding["scores"]).reshape(-1)
                 if len(boxes) != len(scores) or not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-                    raise ValueError(
+                    raise DataError(
                         f"answer to expression {key!r}: {len(boxes)} boxes and {len(scores)} scores, expected as many "
                         "of both, all finite"
                     )

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from d2road.utils.errors import DataError
 from mono3dvg.evaluation import grounding_metrics as metrics
 from mono3dvg.evaluation.overlaps import IOUS, overlap_tables
 from mono3dvg.evaluation.prediction_files import NO_ANSWER, Answer
@@ -63,7 +64,7 @@ def evaluate(
     """
     expressions = list(data.expressions.values())
     if not expressions:
-        raise ValueError("the grounding data has no expressions: there is nothing to evaluate")
+        raise DataError("the grounding data has no expressions: there is nothing to evaluate")
     given = [answers.get(e.id, NO_ANSWER) for e in expressions]
     tables = _tables(data, expressions, given, "rotated")
     kept = [answer.scores >= score_threshold for answer in given]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from d2road.utils.error_lists import raise_defects
+from d2road.utils.errors import DataError, raise_errors
 from d2road.utils.io import read_json, write_json
 
 
@@ -50,10 +50,10 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
     """
     raw = read_json(path, "prediction file")
     if not isinstance(raw, Mapping) or not isinstance(raw.get("predictions"), list):
-        raise ValueError(f'{path}: expected {{"score_threshold": T, "predictions": [...]}}')
+        raise DataError(f'{path}: expected {{"score_threshold": T, "predictions": [...]}}')
     threshold = raw.get("score_threshold")
     if threshold is not None and not _is_finite(threshold):
-        raise ValueError(f"{path}: score_threshold is {threshold!r}, expected a finite number")
+        raise DataError(f"{path}: score_threshold is {threshold!r}, expected a finite number")
     answers, found, known = {}, [], set(known_ids)
     for index, entry in enumerate(raw["predictions"]):
         try:
@@ -62,7 +62,7 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
             found.append(f"predictions[{index}]{error}")
             continue
         answers[key] = answer
-    raise_defects(found, str(path))
+    raise_errors(found, str(path))
     return Predictions(None if threshold is None else float(threshold), answers)
 
 
@@ -76,7 +76,7 @@ def write_predictions(path: str | Path, score_threshold: float, answers: Mapping
     for key, answer in answers.items():
         boxes, scores = np.asarray(answer.boxes, float).reshape(-1, 7), np.asarray(answer.scores, float)
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            raise ValueError(f"the answer to expression {key!r} is not finite")
+            raise DataError(f"the answer to expression {key!r} is not finite")
         rows = [[round(v, 6) for v in row] for row in boxes.tolist()]
         entries.append({"expression_id": key, "boxes": rows, "scores": scores.tolist()})
     write_json(path, {"score_threshold": float(score_threshold), "predictions": entries}, indent=None)
@@ -85,28 +85,28 @@ def write_predictions(path: str | Path, score_threshold: float, answers: Mapping
 def _answer(entry: Any, known: set, answers: Mapping) -> tuple[Any, Answer]:
     """The messages of its errors go on after "predictions[i]"."""
     if not isinstance(entry, Mapping) or "expression_id" not in entry:
-        raise ValueError(": expected an object with expression_id, boxes and scores")
+        raise DataError(": expected an object with expression_id, boxes and scores")
     key = entry["expression_id"]
     if isinstance(key, (bool, float)) or not isinstance(key, (int, str)) or key not in known:
         like = next((k for k in known if str(k) == str(key)), None)
         cure = f"; write it as {like!r}" if like is not None else ""
-        raise ValueError(f": unknown expression_id {key!r}: no sentence of the data has it{cure}")
+        raise DataError(f": unknown expression_id {key!r}: no sentence of the data has it{cure}")
     where = f" (expression {key!r})"
     if key in answers:
-        raise ValueError(f"{where}: duplicate: this expression was answered before")
+        raise DataError(f"{where}: duplicate: this expression was answered before")
     boxes, scores = entry.get("boxes"), entry.get("scores")
     if not isinstance(boxes, list) or not isinstance(scores, list) or len(boxes) != len(scores):
         count = [len(v) if isinstance(v, list) else type(v).__name__ for v in (boxes, scores)]
-        raise ValueError(f"{where}: expected as many boxes as scores, in lists; got {count[0]} and {count[1]}")
+        raise DataError(f"{where}: expected as many boxes as scores, in lists; got {count[0]} and {count[1]}")
     for i, (box, score) in enumerate(zip(boxes, scores)):
         if not isinstance(box, list) or len(box) != 7 or not all(isinstance(v, (int, float)) for v in box):
-            raise ValueError(f"{where}: boxes[{i}] is {box!r}, expected 7 numbers x, y, z, h, w, l, ry")
+            raise DataError(f"{where}: boxes[{i}] is {box!r}, expected 7 numbers x, y, z, h, w, l, ry")
         if not all(map(_is_finite, box)):
-            raise ValueError(f"{where}: boxes[{i}] is not finite: {box}")
+            raise DataError(f"{where}: boxes[{i}] is not finite: {box}")
         if min(box[3:6]) <= 0:
-            raise ValueError(f"{where}: boxes[{i}] has h, w, l {box[3:6]}, expected all above 0")
+            raise DataError(f"{where}: boxes[{i}] has h, w, l {box[3:6]}, expected all above 0")
         if not _is_finite(score):
-            raise ValueError(f"{where}: scores[{i}] is {score!r}, expected a finite number")
+            raise DataError(f"{where}: scores[{i}] is {score!r}, expected a finite number")
     return key, Answer(np.array(boxes, float).reshape(-1, 7), np.array(scores, float).reshape(-1))
 
 

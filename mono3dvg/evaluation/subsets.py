@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from d2road.utils.errors import DataError
 from d2road.utils.io import read_json
 from mono3dvg.schema import Expression, GroundingData, SceneObject
 
@@ -35,7 +36,7 @@ def read_subsets(path: str | Path) -> dict[str, set]:
     raw = read_json(path, "file of subsets")
     expected = {name.capitalize() for name in SUBSETS[1:]}
     if not isinstance(raw, Mapping) or set(raw) != expected or not all(isinstance(v, list) for v in raw.values()):
-        raise ValueError(f"{path}: expected lists of instance ids named {', '.join(sorted(expected))}")
+        raise DataError(f"{path}: expected lists of instance ids named {', '.join(sorted(expected))}")
     ids = {name.lower(): set(values) for name, values in raw.items()}
     if not ids["multiple"]:
         del ids["multiple"]
@@ -44,7 +45,7 @@ def read_subsets(path: str | Path) -> dict[str, set]:
         for name in names:
             for key in ids.get(name, ()):
                 if key in seen:
-                    raise ValueError(f"{path}: instance {key!r} lies in {seen[key]} and in {name}")
+                    raise DataError(f"{path}: instance {key!r} lies in {seen[key]} and in {name}")
                 seen[key] = name
     return ids
 
@@ -66,7 +67,7 @@ def subsets_by_file(ids: Mapping[str, set], expressions: Iterable[Expression]) -
             names.add("multiple")
         found[expression.id] = frozenset(names | {"overall"})
     if found and strangers == len(found):
-        raise ValueError(
+        raise DataError(
             "the file of subsets knows the legacy.instanceID of no sentence: is it that of another split or data set?"
         )
     if strangers:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
+
 # Attention to a word of relevance r is weighted by r; a logarithm of zero would have no gradient.
 MIN_RELEVANCE = 1e-6
 
@@ -20,7 +22,7 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, heads: int = 4):
         super().__init__()
         if heads < 1 or dim % heads:
-            raise ValueError(f"CrossAttention: {heads} heads do not divide {dim} channels")
+            raise ConfigError(f"CrossAttention: {heads} heads do not divide {dim} channels")
         self.heads = heads
         self.norm_words, self.norm_pixels = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.words, self.pixels = nn.Linear(dim, 3 * dim), nn.Linear(dim, 3 * dim)  # query, key, value

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.mamba2 import BidirectionalMamba2
+from d2road.utils.errors import ConfigError
 from mono3dvg.fusion.map_scan import check_directions, fading_rates, read_state, scan_map
 
 READINGS = ("joint", "frozen", "learned")
@@ -62,7 +63,7 @@ class CrossModalSSD(nn.Module):
     ):
         super().__init__()
         if reading not in READINGS:
-            raise ValueError(f"CrossModalSSD: reading is {reading!r}, expected one of {list(READINGS)}")
+            raise ConfigError(f"CrossModalSSD: reading is {reading!r}, expected one of {list(READINGS)}")
         check_directions(directions)
         self.reading, self.heads, self.head_dim, self.state_dim = reading, heads, head_dim, state_dim
         self.directions, self.chunk_size, self.backend = directions, chunk_size, backend

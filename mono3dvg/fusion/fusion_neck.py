@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from mono3dvg.fusion.fusion_registry import build_fusion
 
 
@@ -51,9 +52,9 @@ class FusionNeck(nn.Module):
     def __init__(self, in_channels: Sequence[int], dim: int, fusion: str = "joint", stages: int = 3, **options):
         super().__init__()
         if not in_channels:
-            raise ValueError("FusionNeck: in_channels is empty, expected the channels of one map at least")
+            raise ConfigError("FusionNeck: in_channels is empty, expected the channels of one map at least")
         if not 0 <= stages <= len(in_channels):
-            raise ValueError(
+            raise ConfigError(
                 f"FusionNeck: {stages} stages for {len(in_channels)} maps, expected 0 to {len(in_channels)}"
             )
         self.enter = nn.ModuleList(
@@ -88,7 +89,7 @@ class FusionNeck(nn.Module):
             ValueError: another number of maps than of in_channels.
         """
         if len(maps) != len(self.enter):
-            raise ValueError(f"FusionNeck: got {len(maps)} maps, expected {len(self.enter)}, fine to coarse")
+            raise ConfigError(f"FusionNeck: got {len(maps)} maps, expected {len(self.enter)}, fine to coarse")
         # Without stages nothing depends on the sentence: work an image, not a sentence.
         rows = image_of if self.stages else torch.arange(maps[0].shape[0], device=maps[0].device)
         words = words.masked_fill(~mask.unsqueeze(-1), 0)

@@ -19,6 +19,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from mono3dvg.fusion.cross_attention import CrossAttention
 from mono3dvg.fusion.cross_modal_ssd import READINGS, CrossModalSSD
 from mono3dvg.fusion.mamba_fusion import MambaFusion
@@ -54,8 +55,8 @@ def build_fusion(name: str, dim: int, **options) -> nn.Module:
         ValueError: unknown name, or options that it does not have.
     """
     if name not in FUSIONS:
-        raise ValueError(f"fusion is {name!r}, expected one of {', '.join(FUSIONS)}")
+        raise ConfigError(f"fusion is {name!r}, expected one of {', '.join(FUSIONS)}")
     try:
         return FUSIONS[name](dim, **options)
     except TypeError as error:
-        raise ValueError(f"fusion {name!r} does not take these options {sorted(options)}: {error}") from error
+        raise ConfigError(f"fusion {name!r} does not take these options {sorted(options)}: {error}") from error

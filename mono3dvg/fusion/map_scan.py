@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2road.layers.state_space import ssd
+from d2road.utils.errors import ConfigError
 
 DIRECTIONS = (0, 1, 2, 4)
 
@@ -61,7 +62,7 @@ def scan_orders(height: int, width: int, directions: int, device: torch.device |
 def check_directions(directions: int) -> None:
     """Raise ValueError for a number of directions that there is not."""
     if directions not in DIRECTIONS:
-        raise ValueError(f"directions is {directions}, expected one of {list(DIRECTIONS)}")
+        raise ConfigError(f"directions is {directions}, expected one of {list(DIRECTIONS)}")
 
 
 def fading_rates(heads: int, a_range: tuple[float, float], directions: int) -> nn.Parameter | None:

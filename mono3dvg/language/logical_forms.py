@@ -23,6 +23,8 @@ An anchor is a phrase that means one object. Left, right, behind and in front ar
 from collections.abc import Iterator
 from typing import Any
 
+from d2road.utils.errors import DataError
+
 Form = tuple
 
 RELATIONS = ("left_of", "right_of", "behind", "in_front_of", "next_to", "closer_than", "farther_than")
@@ -126,7 +128,7 @@ def check_phrase(form: Any, where: str = "form") -> None:
         fits = _is_count(first) and _is_count(last) and first in (1, last)
         if key not in RANK_KEYS or not fits:
             keys = ", ".join(RANK_KEYS)
-            raise ValueError(f"{where}: rank {parts[:3]}: expected one of {keys}, then one place or the first few")
+            raise DataError(f"{where}: rank {parts[:3]}: expected one of {keys}, then one place or the first few")
         check_phrase(phrase, f"{where}[4]")
     elif op == "exactly" and len(parts) == 2 and _is_count(parts[0]):
         check_phrase(parts[1], f"{where}[2]")
@@ -134,14 +136,14 @@ def check_phrase(form: Any, where: str = "form") -> None:
         for i, part in enumerate(parts):
             check_phrase(part, f"{where}[{i + 1}]")
     else:
-        raise ValueError(f"{where}: {form!r} is no phrase: expected all, rank, nearest, exactly or union and its parts")
+        raise DataError(f"{where}: {form!r} is no phrase: expected all, rank, nearest, exactly or union and its parts")
 
 
 def _check_predicate(form: Any, where: str) -> None:
     op, parts = _split(form, where)
     if op in VALUES and len(parts) == 1:
         if parts[0] not in VALUES[op]:
-            raise ValueError(f"{where}: {op} is {parts[0]!r}, expected one of {', '.join(map(str, VALUES[op]))}")
+            raise DataError(f"{where}: {op} is {parts[0]!r}, expected one of {', '.join(map(str, VALUES[op]))}")
     elif op in RELATIONS and len(parts) == 1:
         check_phrase(parts[0], f"{where}[1]")
     elif op == "between" and len(parts) == 2:
@@ -152,16 +154,16 @@ def _check_predicate(form: Any, where: str) -> None:
     elif op == "distance" and len(parts) == 3:
         kind, number, unit = parts
         if kind not in ("about", "under", "over") or unit not in UNITS or not number > 0:
-            raise ValueError(f"{where}: {form!r}: expected about, under or over, a number above 0, and m, cm or ft")
+            raise DataError(f"{where}: {form!r}: expected about, under or over, a number above 0, and m, cm or ft")
     elif not (op == "class" and len(parts) == 1 and isinstance(parts[0], str)) and not (
         op == "lane" and len(parts) == 1 and _is_count(parts[0])
     ):
-        raise ValueError(f"{where}: {form!r} is no predicate")
+        raise DataError(f"{where}: {form!r} is no predicate")
 
 
 def _split(form: Any, where: str) -> tuple[str, tuple]:
     if not isinstance(form, tuple) or not form or not isinstance(form[0], str):
-        raise ValueError(f"{where}: {form!r} is no logical form: expected (operator, parts...)")
+        raise DataError(f"{where}: {form!r} is no logical form: expected (operator, parts...)")
     return form[0], form[1:]
 
 

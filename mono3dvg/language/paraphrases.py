@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2road.utils.errors import DataError
+
 MODES = ("seen", "held_out")
 
 
@@ -24,7 +26,7 @@ class Chooser:
 
     def __init__(self, rng: np.random.Generator | None, mode: str = "seen", choices: Sequence[int] = ()):
         if mode not in MODES:
-            raise ValueError(f"wordings {mode!r}: choose one of {', '.join(MODES)}")
+            raise DataError(f"wordings {mode!r}: choose one of {', '.join(MODES)}")
         self.rng, self.mode = rng, mode
         self._repeated = list(choices)
         self.choices: list[int] = []
@@ -46,7 +48,7 @@ class Chooser:
         if self.rng is None:
             place = len(self.choices)
             if place >= len(self._repeated) or not 0 <= self._repeated[place] < len(wordings):
-                raise ValueError(
+                raise DataError(
                     f"choices {self._repeated} do not fit this sentence at place {place}: they belong to another form"
                 )
             return self._repeated[place]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d2road.utils.errors import DataError
 from mono3dvg.language.chinese import Chinese
 from mono3dvg.language.english import English
 from mono3dvg.language.logical_forms import mirror, to_form
@@ -45,7 +46,7 @@ def say_again(form: Sequence, language: str, choices: Sequence[int]) -> str:
         ValueError: no form, unknown language, or choices of another form.
     """
     if not choices:
-        raise ValueError("choices are missing: they are needed to say a form again")
+        raise DataError("choices are missing: they are needed to say a form again")
     chooser = Chooser(None, choices=choices[1:])
     return _writer(language)(chooser).sentence(to_form(form), choices[0])
 
@@ -57,5 +58,5 @@ def say_mirrored(form: Sequence, language: str, choices: Sequence[int]) -> str:
 
 def _writer(language: str):
     if language not in LANGUAGES:
-        raise ValueError(f"language {language!r}: choose one of {', '.join(LANGUAGES)}")
+        raise DataError(f"language {language!r}: choose one of {', '.join(LANGUAGES)}")
     return LANGUAGES[language]

@@ -10,6 +10,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from torch import nn
 
+from d2road.utils.errors import CheckpointError
+
 logger = logging.getLogger(__name__)
 
 PACKAGE = "package:"
@@ -56,7 +58,7 @@ def load_encoder(source: str, random_init: bool = False, download: bool = False)
         model.pooler = None  # sentences are not pooled here, and unused weights would halt distributed training
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise ValueError(f"the tokenizer of {source!r} is none of the tokenizers library, whose spans are needed")
+        raise CheckpointError(f"the tokenizer of {source!r} is none of the tokenizers library, whose spans are needed")
     backend = Tokenizer.from_str(backend.to_str())
     check_vocabulary(backend, model.get_input_embeddings().num_embeddings, source)
     return model, backend
@@ -66,7 +68,7 @@ def check_vocabulary(tokenizer: Tokenizer, rows: int, source: str) -> None:
     """Raise ValueError where a tokenizer has tokens for which the embedding has no row."""
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if largest >= rows:
-        raise ValueError(
+        raise CheckpointError(
             f"the tokenizer of {source!r} does not match the weights: its tokens go up to {largest}, the embedding has "
             f"{rows} rows; take the tokenizer that the weights were trained with"
         )

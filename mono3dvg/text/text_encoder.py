@@ -9,6 +9,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from d2road.utils.errors import ConfigError
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
 from mono3dvg.text.token_features import Words, log_numbers
 from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
@@ -66,7 +67,7 @@ class TextEncoder(nn.Module):
         self.register_buffer("tokenizer_sha256", torch.zeros(FINGERPRINT, dtype=torch.uint8))
         if source == SCRATCH:
             if frozen:
-                raise ValueError("a text encoder from 'scratch' cannot be frozen: its weights would stay random")
+                raise ConfigError("a text encoder from 'scratch' cannot be frozen: its weights would stay random")
             self.encoder = _small_roberta(width, layers, heads, dropout, vocab_size, max_tokens)
             self.register_buffer("tokenizer_packed", torch.zeros(BYTES_PER_TOKEN * vocab_size, dtype=torch.uint8))
             if tokenizer:
@@ -115,7 +116,7 @@ class TextEncoder(nn.Module):
 
     def _require_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise ValueError(
+            raise ConfigError(
                 "the text encoder has no tokenizer yet: call learn_tokenizer with the training sentences, load a "
                 "checkpoint, or give a tokenizer file"
             )
@@ -130,7 +131,7 @@ class TextEncoder(nn.Module):
         stored = state_dict.get(prefix + "tokenizer_sha256")
         stored = None if stored is None else bytes(stored.cpu().numpy()).hex()
         if stored is not None and self.pinned and int(stored, 16) and stored != fingerprint(self.tokenizer):
-            raise ValueError(
+            raise ConfigError(
                 f"the tokenizer of {self.source!r} (SHA-256 {fingerprint(self.tokenizer)[:12]}...) does not match the "
                 f"weights, which were trained with {stored[:12]}...: take the tokenizer file of that training"
                 + (", or none: the checkpoint carries its own" if self.source == SCRATCH else "")
@@ -143,7 +144,7 @@ class TextEncoder(nn.Module):
         if tokenizer is None:
             return
         if fingerprint(tokenizer) != stored:
-            raise ValueError("the tokenizer inside the checkpoint is damaged: its SHA-256 is not the one stored")
+            raise ConfigError("the tokenizer inside the checkpoint is damaged: its SHA-256 is not the one stored")
         self._take_tokenizer(tokenizer, pinned=False)
 
     def _check_length(self) -> None:
@@ -152,7 +153,7 @@ class TextEncoder(nn.Module):
         if getattr(self.encoder.get_input_embeddings(), "padding_idx", None) and "roberta" in config.model_type:
             limit -= config.pad_token_id + 1  # RoBERTa counts positions from behind the padding's
         if not 3 <= self.max_tokens <= limit:
-            raise ValueError(f"max_tokens is {self.max_tokens}, expected 3 to {limit}, what {self.source!r} can take")
+            raise ConfigError(f"max_tokens is {self.max_tokens}, expected 3 to {limit}, what {self.source!r} can take")
 
     # --- sentences ---
 
@@ -186,13 +187,13 @@ class TextEncoder(nn.Module):
 
     def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
         if not texts:
-            raise ValueError("the text encoder got no sentences: leave images without sentences out")
+            raise ConfigError("the text encoder got no sentences: leave images without sentences out")
         for text, place in zip(texts, places, strict=True):
             check_sentence(text, place)
         encodings = self._require_tokenizer().encode_batch(list(texts))
         for encoding, text, place in zip(encodings, texts, places):
             if not _words(encoding):
-                raise ValueError(f"{place}: the tokenizer finds no word in {text!r}")
+                raise ConfigError(f"{place}: the tokenizer finds no word in {text!r}")
             if encoding.overflowing:
                 end = encoding.offsets[_words(encoding)[-1]][1]
                 logger.warning(
@@ -204,12 +205,12 @@ class TextEncoder(nn.Module):
 def check_sentence(text: str, place: str) -> None:
     """Raise ValueError, with its place, for what is no sentence: not text, empty, or beyond any length."""
     if not isinstance(text, str):
-        raise ValueError(f"{place}: expected text, got {type(text).__name__}")
+        raise ConfigError(f"{place}: expected text, got {type(text).__name__}")
     if not text.strip():
-        raise ValueError(f"{place} is empty: expected words that say what to find")
+        raise ConfigError(f"{place} is empty: expected words that say what to find")
     words = len(text.split())
     if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
-        raise ValueError(
+        raise ConfigError(
             f"{place} has {words} words and {len(text)} characters, expected {MAX_WORDS} and {MAX_CHARACTERS} at most: "
             f"shorten it; it begins {text[:40]!r}"
         )
@@ -228,7 +229,7 @@ def _small_roberta(width: int, layers: int, heads: int, dropout: float, vocab_si
     from transformers import RobertaConfig, RobertaModel
 
     if heads < 1 or width % heads:
-        raise ValueError(f"{heads} heads do not divide the text encoder's width {width}")
+        raise ConfigError(f"{heads} heads do not divide the text encoder's width {width}")
     config = RobertaConfig(
         vocab_size=vocab_size, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * width, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from d2road.utils.errors import CheckpointError
+
 try:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 except ImportError as error:
@@ -36,9 +38,9 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int = 2000) -> Tokeniz
     """
     lines = sorted(sentences)
     if not lines:
-        raise ValueError("train_tokenizer: got no sentences, expected those of the training data")
+        raise CheckpointError("train_tokenizer: got no sentences, expected those of the training data")
     if vocab_size < MIN_VOCABULARY:
-        raise ValueError(f"train_tokenizer: vocab_size is {vocab_size}, expected {MIN_VOCABULARY} at least")
+        raise CheckpointError(f"train_tokenizer: vocab_size is {vocab_size}, expected {MIN_VOCABULARY} at least")
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -64,7 +66,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"{path} is no file of the tokenizers library: {error}") from error
+        raise CheckpointError(f"{path} is no file of the tokenizers library: {error}") from error
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
@@ -80,7 +82,9 @@ def pack(tokenizer: Tokenizer, size: int) -> Tensor:
     """
     packed = zlib.compress(_text(tokenizer), 9)
     if len(packed) > size:
-        raise ValueError(f"the tokenizer takes {len(packed)} bytes, {size} are kept for it: raise the vocabulary size")
+        raise CheckpointError(
+            f"the tokenizer takes {len(packed)} bytes, {size} are kept for it: raise the vocabulary size"
+        )
     return torch.frombuffer(bytearray(packed.ljust(size, b"\0")), dtype=torch.uint8).clone()
 
 
@@ -97,7 +101,7 @@ def unpack(packed: Tensor) -> Tokenizer | None:
         # The stream ends by itself; what follows is filling.
         return Tokenizer.from_str(zlib.decompressobj().decompress(data).decode())
     except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"the tokenizer inside the checkpoint is damaged: {error}") from error
+        raise CheckpointError(f"the tokenizer inside the checkpoint is damaged: {error}") from error
 
 
 def _text(tokenizer: Tokenizer) -> bytes:

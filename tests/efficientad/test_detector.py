@@ -7,7 +7,7 @@ import torch
 
 from d2road.checkpoint import Checkpointer
 from d2road.config import validate
-from d2road.modeling import fuse_for_inference
+from d2road.engine.meta_arch import prepare_for_inference
 from efficientad.calibration import measure_maps, measure_teacher
 from efficientad.modeling.pdn import map_size
 from tests.factories.anomaly_models import SIDE, build, calibrated, entries, narrow_networks, small_cfg
@@ -50,7 +50,7 @@ def test_uint8_pictures_and_missing_sizes(model):
 
 def test_folded_for_inference_until_it_changes(model):
     fast, pictures = copy.deepcopy(model), entries(2, seed=4)
-    plain = fuse_for_inference(copy.deepcopy(model))
+    plain = prepare_for_inference(copy.deepcopy(model))
     fast.fold_for_inference()
     assert fast._folded and plain._folded and set(fast.state_dict()) == set(model.state_dict())
     for one, other in zip(fast(pictures), model(pictures)):

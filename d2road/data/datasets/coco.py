@@ -17,7 +17,7 @@ from detectron2.structures import BoxMode
 from d2road.data.catalog import register_lazily
 from d2road.data.checks import DroppedBoxes, is_finite_box
 from d2road.data.formats import DATASET_FORMATS, DatasetFormat
-from d2road.utils.error_lists import raise_defects
+from d2road.utils.errors import DataError, raise_errors
 
 logger = logging.getLogger(__name__)
 
@@ -80,16 +80,16 @@ def read_coco_json(json_file: str, hint: str = "") -> dict:
     try:
         data = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{json_file} is not JSON: {error}. Cut off while it was written or copied?") from error
+        raise DataError(f"{json_file} is not JSON: {error}. Cut off while it was written or copied?") from error
     if not isinstance(data, dict):
-        raise ValueError(f"{json_file} is no COCO file: it holds a {type(data).__name__}, expected an object")
+        raise DataError(f"{json_file} is no COCO file: it holds a {type(data).__name__}, expected an object")
     for key in ("images", "categories"):
         if not isinstance(data.get(key), list):
-            raise ValueError(f'{json_file} is no COCO file: it has no list "{key}"; it has {sorted(data)}')
+            raise DataError(f'{json_file} is no COCO file: it has no list "{key}"; it has {sorted(data)}')
         if not data[key]:
-            raise ValueError(f'{json_file}: the list "{key}" is empty')
+            raise DataError(f'{json_file}: the list "{key}" is empty')
     if not isinstance(data.get("annotations", []), list):
-        raise ValueError(f'{json_file}: "annotations" is no list')
+        raise DataError(f'{json_file}: "annotations" is no list')
     return data
 
 
@@ -100,8 +100,8 @@ def _cure(hint: str) -> str:
 def _categories(categories: list[dict], source: str) -> list[dict]:
     """Sorted by id, which makes the order of classes that of Detectron2 and pycocotools."""
     wrong = [c for c in categories if not (isinstance(c, dict) and type(c.get("id")) is int and c.get("name"))]
-    raise_defects([f"category {c} needs an integer id and a name" for c in wrong], source)
-    raise_defects(
+    raise_errors([f"category {c} needs an integer id and a name" for c in wrong], source)
+    raise_errors(
         [f"category {key} {value!r} comes twice" for key in ("id", "name") for value in _repeated(categories, key)],
         source,
     )
@@ -113,7 +113,7 @@ def _set_classes(dataset_name: str, classes: list[str], contiguous: dict[int, in
     for key, value in (("thing_classes", classes), ("thing_dataset_id_to_contiguous_id", contiguous)):
         known = metadata.get(key)
         if known is not None and known != value:
-            raise ValueError(f"{source}: {key} is {value}, but data set '{dataset_name}' is known to have {known}")
+            raise DataError(f"{source}: {key} is {value}, but data set '{dataset_name}' is known to have {known}")
         metadata.set(**{key: value})
 
 
@@ -145,7 +145,7 @@ def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
                 "width": image["width"],
                 "image_id": image_id,
             }
-    raise_defects(defects, source)
+    raise_errors(defects, source)
     return dict(sorted(records.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
 
@@ -173,7 +173,7 @@ def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[in
                 "iscrowd": int(bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))),
             }
         )
-    raise_defects(defects, source)
+    raise_errors(defects, source)
     dropped.finish()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from d2road.data.checks import one_entry
 from d2road.data.frames import existing, has_3d, read_split
 from d2road.data.label_types import LabelTypes
+from d2road.utils.errors import DataError
 
 SIDE = "single-infrastructure-side"
 SPLITS = ("train", "val", "test")
@@ -44,11 +45,11 @@ def read_frames(root: str, hint: str = "") -> list[Frame]:
         raise FileNotFoundError(f"{path} does not exist" + (f". To get it: {hint}" if hint else ""))
     entries = read_json(path)
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path} is no list of frames, expected [{{'image_path': ..., ...}}, ...]")
+        raise DataError(f"{path} is no list of frames, expected [{{'image_path': ..., ...}}, ...]")
     frames = []
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or not isinstance(entry.get("image_path"), str):
-            raise ValueError(f"{path} entry {number} has no image_path: {entry}")
+            raise DataError(f"{path} entry {number} has no image_path: {entry}")
         frame_id = Path(entry["image_path"]).stem
         label = entry.get("label_camera_std_path") or entry.get("label_camera_path")
         named = {
@@ -61,7 +62,7 @@ def read_frames(root: str, hint: str = "") -> list[Frame]:
         }
         frames.append(Frame(frame_id, **{key: base / value for key, value in named.items()}))
     if len({frame.id for frame in frames}) < len(frames):
-        raise ValueError(f"{path} lists an image more than once")
+        raise DataError(f"{path} lists an image more than once")
     return frames
 
 
@@ -82,7 +83,7 @@ def frames_of_split(root: str, split: str, frames: list[Frame]) -> list[Frame]:
     by_id = {frame.id: frame for frame in frames}
     unknown = [name for name in names if name not in by_id]
     if unknown:
-        raise ValueError(f"{path}: {len(unknown)} frames of '{split}' are not in data_info.json, e.g. {unknown[0]}")
+        raise DataError(f"{path}: {len(unknown)} frames of '{split}' are not in data_info.json, e.g. {unknown[0]}")
     return [by_id[name] for name in names]
 
 
@@ -97,7 +98,7 @@ def _split_json(root: str, split: str) -> tuple[Path, list[str]]:
         )
     names = read_json(path).get(split)
     if not isinstance(names, list) or not names:
-        raise ValueError(f"{path} has no list {split!r} of frames")
+        raise DataError(f"{path} has no list {split!r} of frames")
     return path, [str(name) for name in names]
 
 
@@ -109,7 +110,7 @@ def read_frame_camera(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """
     K = _array(_mapping(existing(frame.intrinsic)), "cam_K", 9, frame.intrinsic).reshape(3, 3)
     if min(K[0, 0], K[1, 1]) <= 0 or not np.allclose(K[2], (0, 0, 1), atol=1e-6):
-        raise ValueError(f"{frame.intrinsic}: cam_K is no camera matrix fx 0 cx, 0 fy cy, 0 0 1: {K.tolist()}")
+        raise DataError(f"{frame.intrinsic}: cam_K is no camera matrix fx 0 cx, 0 fy cy, 0 0 1: {K.tolist()}")
     pose = _mapping(existing(frame.extrinsic))
     pose = pose.get("transform", pose)
     rotation = nearest_rotation(_array(pose, "rotation", 9, frame.extrinsic).reshape(3, 3), str(frame.extrinsic))
@@ -125,7 +126,7 @@ def nearest_rotation(matrix: np.ndarray, where: str) -> np.ndarray:
     left, values, right = np.linalg.svd(matrix)
     rotation = left @ right
     if np.linalg.det(rotation) < 0 or np.abs(values - 1).max() > MAX_ROTATION_DEFECT:
-        raise ValueError(f"{where}: no rotation (determinant {np.linalg.det(matrix):.3f}): {matrix.tolist()}")
+        raise DataError(f"{where}: no rotation (determinant {np.linalg.det(matrix):.3f}): {matrix.tolist()}")
     return rotation
 
 
@@ -140,13 +141,13 @@ def read_boxes(
     """
     entries = read_json(existing(frame.label))
     if not isinstance(entries, list):
-        raise ValueError(f"{frame.label} is no list of objects")
+        raise DataError(f"{frame.label} is no list of objects")
     rows = []
     for number, entry in enumerate(entries, 1):
         where = f"{frame.label} object {number}"
         with one_entry():
             if not isinstance(entry, dict):
-                raise ValueError(f"{where} is no object with type, 2d_box, ...: {entry}")
+                raise DataError(f"{where} is no object with type, 2d_box, ...: {entry}")
             rows.append((where, _row(entry, types, rotation, translation, where)))
     return rows
 
@@ -154,7 +155,7 @@ def read_boxes(
 def _row(entry: dict, types: LabelTypes, rotation: np.ndarray, translation: np.ndarray, where: str) -> dict:
     kind = next((known for known in types.known if known.lower() == str(entry.get("type")).lower()), None)
     if kind is None:
-        raise ValueError(f"{where} has type {entry.get('type')!r}, expected one of {', '.join(types.known)}")
+        raise DataError(f"{where} has type {entry.get('type')!r}, expected one of {', '.join(types.known)}")
     h, w, l = (_number(entry, ("3d_dimensions", key), where) for key in ("h", "w", "l"))  # noqa: E741
     center = np.array([_number(entry, ("3d_location", key), where) for key in ("x", "y", "z")])
     yaw = _number(entry, ("rotation",), where)
@@ -178,34 +179,34 @@ def _number(entry: dict, keys: tuple[str, ...], where: str) -> float:
     value: Any = entry
     for key in keys:
         if not isinstance(value, dict) or key not in value:
-            raise ValueError(f"{where} has no {'.'.join(keys)}")
+            raise DataError(f"{where} has no {'.'.join(keys)}")
         value = value[key]
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {'.'.join(keys)} is {value!r}, expected a number") from error
+        raise DataError(f"{where}: {'.'.join(keys)} is {value!r}, expected a number") from error
     if not math.isfinite(number):
-        raise ValueError(f"{where}: {'.'.join(keys)} is not finite")
+        raise DataError(f"{where}: {'.'.join(keys)} is not finite")
     return number
 
 
 def _array(mapping: dict, key: str, count: int, path: Path) -> np.ndarray:
     """(count,) numbers of a list of any nesting."""
     if key not in mapping:
-        raise ValueError(f"{path} has no {key!r}; it has {sorted(mapping)}")
+        raise DataError(f"{path} has no {key!r}; it has {sorted(mapping)}")
     try:
         values = np.array(mapping[key], dtype=np.float64).ravel()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {key} holds something else than numbers: {mapping[key]}") from error
+        raise DataError(f"{path}: {key} holds something else than numbers: {mapping[key]}") from error
     if len(values) != count or not np.isfinite(values).all():
-        raise ValueError(f"{path}: {key} has {len(values)} numbers, expected {count} finite ones: {mapping[key]}")
+        raise DataError(f"{path}: {key} has {len(values)} numbers, expected {count} finite ones: {mapping[key]}")
     return values
 
 
 def _mapping(path: Path) -> dict:
     content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected an object")
+        raise DataError(f"{path} holds a {type(content).__name__}, expected an object")
     return content
 
 
@@ -218,4 +219,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}. Cut off while it was written or copied?") from error
+        raise DataError(f"{path} is not JSON: {error}. Cut off while it was written or copied?") from error

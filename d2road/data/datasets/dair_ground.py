@@ -9,6 +9,7 @@ import numpy as np
 
 from d2road.data.ground_plane import PlaneFit, fit_ground_height, fit_ground_plane
 from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def _fit(own: Sequence[StandingObjects], training: Sequence[StandingObjects]) ->
         except ValueError as error:
             reason = error
     if not len(points):
-        raise ValueError(
+        raise DataError(
             f"no labelled object stands on the ground in the {len(own)} frames of a camera ({own[0].key[:6]} ...), nor "
             "in training frames of the same calibration: its ground plane is unknown. Add frames of it that have labels"
         )

@@ -34,6 +34,7 @@ from d2road.data.checks import DroppedBoxes, one_entry
 from d2road.data.datasets.coco import read_coco_json
 from d2road.data.formats import DATASET_FORMATS, DatasetFormat
 from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
+from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
         with one_entry():
             record = _image_record(image, folder, f"{path} images[{number}]")
             if record["image_id"] in records:
-                raise ValueError(f"{path} images[{number}]: image id {record['image_id']!r} comes twice")
+                raise DataError(f"{path} images[{number}]: image id {record['image_id']!r} comes twice")
             records[record["image_id"]] = record
     if "annotations" in data:
         _add_annotations(
@@ -124,10 +125,10 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
 def _image_record(image: dict, folder: Path, where: str) -> dict:
     for key in ("id", "width", "height", "file_path", "K"):
         if key not in image:
-            raise ValueError(f"{where} has no {key!r}; an Omni3D image has id, width, height, file_path, K")
+            raise DataError(f"{where} has no {key!r}; an Omni3D image has id, width, height, file_path, K")
     K = _numbers(image["K"], (3, 3), f"{where}: K")
     if min(K[0, 0], K[1, 1]) <= 0:
-        raise ValueError(f"{where}: K has no positive focal lengths: {K.tolist()}")
+        raise DataError(f"{where}: K has no positive focal lengths: {K.tolist()}")
     return {
         "file_name": str(folder / image["file_path"]),
         "image_id": image["id"],
@@ -145,9 +146,9 @@ def _add_annotations(records: dict, annotations: list[dict], names: dict, contig
         where = f"{path} annotation id {raw.get('id', f'(number {number})')}"
         with one_entry():
             if raw.get("image_id") not in records:
-                raise ValueError(f"{where} belongs to image_id {raw.get('image_id')!r}, which is not in images")
+                raise DataError(f"{where} belongs to image_id {raw.get('image_id')!r}, which is not in images")
             if raw.get("category_id") not in names:
-                raise ValueError(f"{where} has category_id {raw.get('category_id')!r}, which is not in categories")
+                raise DataError(f"{where} has category_id {raw.get('category_id')!r}, which is not in categories")
             record = records[raw["image_id"]]
             box = _box_2d(raw, where)
             if box is None:
@@ -196,7 +197,7 @@ def _box_3d(raw: dict, where: str) -> dict:
     center = _numbers(raw.get("center_cam"), (3,), f"{where}: center_cam")
     rotation = _numbers(raw.get("R_cam"), (3, 3), f"{where}: R_cam")
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
-        raise ValueError(f"{where}: R_cam is no rotation: {rotation.tolist()}")
+        raise DataError(f"{where}: R_cam is no rotation: {rotation.tolist()}")
     location = center + rotation[:, 1] * h / 2
     ry = float(heading_to_ry(rotation[:, 0]))
     return {
@@ -228,7 +229,7 @@ def _numbers(values: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} is {values!r}, expected {math.prod(shape)} numbers") from error
+        raise DataError(f"{where} is {values!r}, expected {math.prod(shape)} numbers") from error
     if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"{where} is {values!r}, expected {math.prod(shape)} finite numbers of shape {shape}")
+        raise DataError(f"{where} is {values!r}, expected {math.prod(shape)} finite numbers of shape {shape}")
     return array

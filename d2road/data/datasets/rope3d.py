@@ -27,6 +27,7 @@ from d2road.data.datasets.kitti import types_of
 from d2road.data.formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.frames import existing, frame_record, image_of, index_images, read_labels, read_split
 from d2road.data.label_types import LabelTypes
+from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def register_rope3d(
         ValueError: another split.
     """
     if split not in FOLDERS:
-        raise ValueError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
+        raise DataError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
     load = lambda: load_rope3d(root, split, hint, is_crowd, types)  # noqa: E731
     register_objects(name, load, types.classes, ry_frame="ground", evaluator_type="rope3d")
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from d2road.modeling.backbone.fixed_norms import FixedNormBackbone
 from d2road.modeling.backbone.timm_backbone import build_fpn
 from d2road.modeling.backbone.timm_weights import load_timm_weights
+from d2road.utils.errors import ConfigError
 
 CHANNELS = (16, 32, 64, 128, 256, 512)  # of level 0, at stride 1, to level 5, at stride 32
 
@@ -52,14 +53,14 @@ class DLA34(FixedNormBackbone):
     ):
         super().__init__()
         if len(channels) != len(CHANNELS) or min(channels) < 1:
-            raise ValueError(f"MODEL.DLA.CHANNELS: got {list(channels)}, expected {len(CHANNELS)} positive numbers")
+            raise ConfigError(f"MODEL.DLA.CHANNELS: got {list(channels)}, expected {len(CHANNELS)} positive numbers")
         known = {f"s{2**level}": level for level in range(1, len(channels))}
         unknown = [name for name in out_features if name not in known]
         if unknown or not out_features:
-            raise ValueError(f"MODEL.DLA.OUT_FEATURES: got {list(out_features)}, expected some of {list(known)}")
+            raise ConfigError(f"MODEL.DLA.OUT_FEATURES: got {list(out_features)}, expected some of {list(known)}")
         chosen = sorted({known[name] for name in out_features})
         if not 0 <= freeze_at < len(channels):
-            raise ValueError(f"MODEL.DLA.FREEZE_AT: got {freeze_at}, expected 0 to {len(channels) - 1}")
+            raise ConfigError(f"MODEL.DLA.FREEZE_AT: got {freeze_at}, expected 0 to {len(channels) - 1}")
 
         self.base_layer = _conv_norm_relu(in_channels, channels[0], kernel=7)
         self.level0 = _conv_norm_relu(channels[0], channels[0])

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from d2road.layers.deform_conv import ModulatedDeformConv
 from d2road.modeling.backbone.dla import build_dla34_backbone
+from d2road.utils.errors import ConfigError
 
 CONVOLUTIONS = ("plain", "deformable")
 
@@ -38,7 +39,7 @@ def conv_block(in_channels: int, out_channels: int, conv: str = "plain", norm: s
         ValueError: unknown ``conv``.
     """
     if conv not in CONVOLUTIONS:
-        raise ValueError(f"MODEL.DLA.NECK_CONV: got {conv!r}, expected one of {list(CONVOLUTIONS)}")
+        raise ConfigError(f"MODEL.DLA.NECK_CONV: got {conv!r}, expected one of {list(CONVOLUTIONS)}")
     last = get_norm(norm, out_channels)
     if conv == "deformable":
         layer: nn.Module = ModulatedDeformConv(in_channels, out_channels, bias=last is None)
@@ -130,7 +131,7 @@ class AggregationBackbone(Backbone):
         shapes = list(bottom_up.output_shape().values())
         strides = [shape.stride for shape in shapes]
         if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
-            raise ValueError(f"MODEL.DLA.OUT_FEATURES: strides {strides}, expected each twice the one before")
+            raise ConfigError(f"MODEL.DLA.OUT_FEATURES: strides {strides}, expected each twice the one before")
         self.pyramid = AggregationPyramid([shape.channels for shape in shapes], out_channels, conv, norm)
         self._out_features = [f"p{stride.bit_length() - 1}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides))

@@ -4,6 +4,8 @@ from detectron2.modeling.backbone import Backbone
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from d2road.utils.errors import ConfigError
+
 NORMS = ("frozen", "eval", "train")
 
 
@@ -24,7 +26,7 @@ class FixedNormBackbone(Backbone):
             ValueError: unknown ``norm``.
         """
         if norm not in NORMS:
-            raise ValueError(f"{key}.NORM: got {norm!r}, expected one of {list(NORMS)}")
+            raise ConfigError(f"{key}.NORM: got {norm!r}, expected one of {list(NORMS)}")
         for name, parameter in self.named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from d2road.checkpoint.weights import load_weights_file
+from d2road.utils.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _stage_of_block(index: int, repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
         if index < count:
             return stage, index
         index -= count
-    raise ValueError(f"EfficientNet-Lite0 has {sum(repeats)} blocks, the file has more")
+    raise CheckpointError(f"EfficientNet-Lite0 has {sum(repeats)} blocks, the file has more")
 
 
 # `tf_efficientnet_lite0`, not `efficientnet_lite0`: these weights were trained in TensorFlow, whose "same" padding
@@ -84,7 +85,7 @@ def load_packaged_weights(timm_name: str) -> dict[str, torch.Tensor]:
     """
     if timm_name not in PACKAGED:
         hint = "; take tf_efficientnet_lite0, the network they were trained for" if "lite0" in timm_name else ""
-        raise ValueError(
+        raise CheckpointError(
             f"MODEL.TIMM.WEIGHTS 'package': no installed package has weights for MODEL.TIMM.NAME {timm_name!r}"
             f"{hint}. Known: {sorted(PACKAGED)}"
         )

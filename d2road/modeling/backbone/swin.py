@@ -15,6 +15,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN
 from detectron2.modeling.backbone.swin import SwinTransformer
 
 from d2road.modeling.backbone.timm_backbone import build_fpn
+from d2road.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def build_swintransformer_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Swin
     """``MODEL.BACKBONE.NAME build_swintransformer_backbone``: Swin of ``MODEL.SWIN.SIZE``."""
     swin = cfg.MODEL.SWIN
     if swin.SIZE not in SIZES:
-        raise ValueError(f"MODEL.SWIN.SIZE: got {swin.SIZE!r}, expected one of {list(SIZES)}")
+        raise ConfigError(f"MODEL.SWIN.SIZE: got {swin.SIZE!r}, expected one of {list(SIZES)}")
     size = SIZES[swin.SIZE]
     if any(index not in range(len(size.depths)) for index in swin.OUT_FEATURES) or not len(swin.OUT_FEATURES):
-        raise ValueError(f"MODEL.SWIN.OUT_FEATURES: got {list(swin.OUT_FEATURES)}, expected some of [0, 1, 2, 3]")
+        raise ConfigError(f"MODEL.SWIN.OUT_FEATURES: got {list(swin.OUT_FEATURES)}, expected some of [0, 1, 2, 3]")
     return Swin(
         size,
         out_indices=tuple(sorted(swin.OUT_FEATURES)),

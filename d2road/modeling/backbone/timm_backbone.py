@@ -16,6 +16,7 @@ from torch import nn
 
 from d2road.modeling.backbone.fixed_norms import FixedNormBackbone
 from d2road.modeling.backbone.timm_weights import load_timm_weights
+from d2road.utils.errors import ConfigError
 
 # What lets a model of fixed size take any size, by family; none is the rule.
 ANY_SIZE = ({"strict_img_size": False}, {"dynamic_img_size": True, "dynamic_img_pad": True}, {})
@@ -78,7 +79,7 @@ def _probe(name: str, in_channels: int) -> tuple[dict, dict[str, dict]]:
     """Constructor options of model ``name`` and its features by stride, without allocating weights."""
     if name not in timm.list_models():
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ValueError(f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}; nearest: {near}")
+        raise ConfigError(f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}; nearest: {near}")
     for options in ANY_SIZE:
         try:
             with torch.device("meta"):
@@ -87,10 +88,10 @@ def _probe(name: str, in_channels: int) -> tuple[dict, dict[str, dict]]:
         except TypeError:  # an option that this family does not know
             continue
         except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
-            raise ValueError(f"MODEL.TIMM.NAME: {name} offers no features (features_only): {error}") from error
+            raise ConfigError(f"MODEL.TIMM.NAME: {name} offers no features (features_only): {error}") from error
         # Plain transformers repeat one stride: the deepest of equal stride counts.
         return options, {f"s{info['reduction']}": info for info in infos}
-    raise ValueError(f"MODEL.TIMM.NAME: {name} offers no features (features_only)")
+    raise ConfigError(f"MODEL.TIMM.NAME: {name} offers no features (features_only)")
 
 
 def _choose(name: str, levels: dict[str, dict], wanted: list[str] | tuple[str, ...]) -> list[str]:
@@ -99,7 +100,7 @@ def _choose(name: str, levels: dict[str, dict], wanted: list[str] | tuple[str, .
         return [feature for feature, info in levels.items() if info["reduction"] >= 4]
     unknown = [feature for feature in wanted if feature not in levels]
     if unknown:
-        raise ValueError(f"MODEL.TIMM.OUT_FEATURES: {name} has no {unknown}; it has {list(levels)}")
+        raise ConfigError(f"MODEL.TIMM.OUT_FEATURES: {name} has no {unknown}; it has {list(levels)}")
     return sorted(set(wanted), key=lambda feature: levels[feature]["reduction"])
 
 
@@ -119,7 +120,7 @@ def _frozen_names(net: nn.Module, freeze_at: int, levels: dict[str, dict]) -> se
     names = [name for name, _ in net.named_modules()]
     places = [i for i, name in enumerate(names) if any(f"{name}.".startswith(f"{form}.") for form in forms)]
     if not places or (not within and infos[0]["reduction"] > 2 ** (freeze_at + 1)):
-        raise ValueError(f"MODEL.TIMM.FREEZE_AT: cannot tell where stage {stage!r} of this model ends; set it to 0")
+        raise ConfigError(f"MODEL.TIMM.FREEZE_AT: cannot tell where stage {stage!r} of this model ends; set it to 0")
     frozen = set(names[: places[-1] + 1] if within else names[: places[0]])
     return {name for name, _ in net.named_parameters() if name.rpartition(".")[0] in frozen}
 
@@ -136,10 +137,10 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: str = "") -> FPN:
     in_features = list(cfg.MODEL.FPN.IN_FEATURES) or known
     unknown = [feature for feature in in_features if feature not in known]
     if unknown:
-        raise ValueError(f"MODEL.FPN.IN_FEATURES: the backbone does not return {unknown}; it returns {known}")
+        raise ConfigError(f"MODEL.FPN.IN_FEATURES: the backbone does not return {unknown}; it returns {known}")
     blocks = {"": None, "maxpool": LastLevelMaxPool}
     if top_block not in blocks:
-        raise ValueError(f"MODEL.TIMM.TOP_BLOCK: got {top_block!r}, expected one of {list(blocks)}")
+        raise ConfigError(f"MODEL.TIMM.TOP_BLOCK: got {top_block!r}, expected one of {list(blocks)}")
     block = blocks[top_block]
     fpn = FPN(
         bottom_up=bottom_up,

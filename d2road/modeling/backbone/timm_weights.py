@@ -9,6 +9,7 @@ from torch import nn
 
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.modeling.backbone.packaged_weights import load_packaged_weights
+from d2road.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def _load(net: nn.Module, name: str, state: dict, source: str, in_channels: int)
         found[key] = value
         state = {k: v for k, v in state.items() if k != stored}
     if missing or differing:
-        raise ValueError(
+        raise CheckpointError(
             f"{source}: does not fit {name}. Missing: {_some(missing)}; other shapes: "
             f"{_some(differing)}; unused: {_some(list(state))}. "
             "Choose by MODEL.BACKBONE.NAME or MODEL.TIMM.NAME the model that it was saved from"

@@ -15,6 +15,7 @@ from detectron2.modeling.backbone.vit import SimpleFeaturePyramid, ViT
 from torch import nn
 
 from d2road.modeling.backbone.swin import require_timm_layers
+from d2road.utils.errors import ConfigError
 
 PATCH = 16
 WINDOW = 14
@@ -55,9 +56,9 @@ def build_vit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTPyramid:
     """
     vit = cfg.MODEL.VIT
     if vit.SIZE not in SIZES:
-        raise ValueError(f"MODEL.VIT.SIZE: got {vit.SIZE!r}, expected one of {list(SIZES)}")
+        raise ConfigError(f"MODEL.VIT.SIZE: got {vit.SIZE!r}, expected one of {list(SIZES)}")
     if vit.IMG_SIZE <= 0 or vit.IMG_SIZE % PATCH:
-        raise ValueError(f"MODEL.VIT.IMG_SIZE: got {vit.IMG_SIZE}, expected a positive multiple of {PATCH}")
+        raise ConfigError(f"MODEL.VIT.IMG_SIZE: got {vit.IMG_SIZE}, expected a positive multiple of {PATCH}")
     if vit.USE_CHECKPOINT:
         _require_fairscale()
     require_timm_layers()
@@ -91,7 +92,7 @@ def _require_fairscale() -> None:
     try:
         import fairscale  # noqa: F401
     except ImportError as error:
-        raise ValueError(
+        raise ConfigError(
             "MODEL.VIT.USE_CHECKPOINT True: Detectron2's ViT checkpoints through fairscale; pip install fairscale, or "
             "set it to False"
         ) from error

@@ -23,6 +23,7 @@ from d2road.synthetic.fastener_kit.kit_image import (
 from d2road.synthetic.fastener_kit.kit_render import SIZE
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
+from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import claim_folder, read_json
 from d2road.utils.parallel import run_jobs
@@ -70,9 +71,9 @@ def make_toy_loco(
     counts = {"train": train, "validation": validation, "good": good, "logical": logical, "structural": structural}
     for name, value in {"seed": seed, "workers": workers, **counts}.items():
         if value < 0:
-            raise ValueError(f"--{name} is {value}, expected 0 or more")
+            raise DataError(f"--{name} is {value}, expected 0 or more")
     if train < 2:
-        raise ValueError(f"--train is {train}: at least 2 pictures are needed to train on")
+        raise DataError(f"--train is {train}: at least 2 pictures are needed to train on")
     out = Path(out)
     # A data set without validation pictures has no empty folder for them.
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]

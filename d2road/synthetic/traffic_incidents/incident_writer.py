@@ -29,6 +29,7 @@ from d2road.synthetic.traffic_incidents.recordings import (
     make_recording,
 )
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
+from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import claim_folder, read_json
 from d2road.utils.parallel import run_jobs
@@ -76,12 +77,12 @@ def make_traffic_incidents(
     counts = {"train": train, "validation": validation, "good": good, "incidents": incidents}
     for name, value in {"seed": seed, "workers": workers, "good-hours": good_hours, **counts}.items():
         if value < 0:
-            raise ValueError(f"--{name} is {value}, expected 0 or more")
+            raise DataError(f"--{name} is {value}, expected 0 or more")
     if train < 2:
-        raise ValueError(f"--train is {train}: at least 2 windows are needed to train on")
+        raise DataError(f"--train is {train}: at least 2 windows are needed to train on")
     for view in views:
         if view not in VIEWS:
-            raise ValueError(unknown_name("view", view, VIEWS))
+            raise DataError(unknown_name("view", view, VIEWS))
     out, version = Path(out), sumo_version()
     meta = {"version": VERSION, "seed": seed, **counts, "good_hours": good_hours, "views": list(views), "fcd": fcd}
     folders = [f"{CATEGORIES[v]}/{folder}" for v in views for group, folder in FOLDERS.items() if counts[group]]

@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from d2road.synthetic.traffic_incidents.sumo import run_program
+from d2road.utils.errors import DataError
 
 EDGES = {"up": (0.0, 400.0), "merge": (400.0, 760.0), "main": (760.0, 1450.0), "tail": (1450.0, 1900.0)}
 ROUTE = tuple(EDGES)
@@ -118,7 +119,7 @@ def edge_at(s: float) -> tuple[str, float]:
     for name, (low, high) in EDGES.items():
         if low <= s < high:
             return name, s - low
-    raise ValueError(f"s = {s:g} m is not on the road, which is {EDGES['tail'][1]:g} m long")
+    raise DataError(f"s = {s:g} m is not on the road, which is {EDGES['tail'][1]:g} m long")
 
 
 def _node_names() -> list[str]:

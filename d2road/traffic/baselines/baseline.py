@@ -9,6 +9,7 @@ import numpy as np
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.windows import Window as GridWindow
+from d2road.utils.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,4 @@ class Baseline(Protocol):
 def require_fit(baseline: object, fitted: object) -> None:
     """Raise ValueError unless something was fitted."""
     if fitted is None:
-        raise ValueError(f"{type(baseline).__name__} has not been fitted: call fit with windows of good traffic first")
+        raise DataError(f"{type(baseline).__name__} has not been fitted: call fit with windows of good traffic first")

@@ -6,6 +6,7 @@ import numpy as np
 
 from d2road.traffic.baselines.baseline import Window, require_fit
 from d2road.traffic.baselines.vehicle_features import FEATURES, passages
+from d2road.utils.errors import DataError
 
 FEWEST = 100
 EMPTY_ROAD = 0.0  # score of a window without vehicles: below that of any vehicle
@@ -39,7 +40,7 @@ class VehicleForest:
         """
         vehicles = np.concatenate([np.zeros((0, len(FEATURES))), *(passages(w).to_numpy() for w in windows)])
         if len(vehicles) < FEWEST:
-            raise ValueError(
+            raise DataError(
                 f"the forest is fitted on {len(vehicles)} vehicles of good traffic; expected {FEWEST} or more"
             )
         if len(vehicles) > self.most:

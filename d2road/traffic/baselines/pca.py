@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from d2road.traffic.baselines.baseline import Window, require_fit
+from d2road.utils.errors import DataError
 
 LEAST_SPREAD = 1e-4  # of errors, relative to the pictures' range of 1
 
@@ -55,7 +56,7 @@ class PicturePca:
             ValueError: fewer than 20 windows, or one without a picture.
         """
         if len(windows) < 20:
-            raise ValueError(f"principal components of {len(windows)} pictures; expected at least 20 good windows")
+            raise DataError(f"principal components of {len(windows)} pictures; expected at least 20 good windows")
         order = np.random.default_rng(self.seed).permutation(len(windows))
         half = len(windows) // 2
         self.model = Components(self._rows([windows[i] for i in order[:half]]), self.components, self.seed)
@@ -113,7 +114,7 @@ class PatchPca:
             ValueError: no window, or one without a picture.
         """
         if not len(windows):
-            raise ValueError("principal components of patches need good windows, got none")
+            raise DataError("principal components of patches need good windows, got none")
         rng = np.random.default_rng(self.seed)
         share = -(-self.most // len(windows))
         rows = []
@@ -153,9 +154,7 @@ def shrunk(window: Window, side: int) -> np.ndarray:
         ValueError: it has none.
     """
     if window.picture is None:
-        raise ValueError(
-            f"window at {window.t0} s, {window.s0} m of {window.recording} has no picture: render it first"
-        )
+        raise DataError(f"window at {window.t0} s, {window.s0} m of {window.recording} has no picture: render it first")
     small = cv2.resize(window.picture, (side, side), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / 255
 

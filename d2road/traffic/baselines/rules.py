@@ -7,6 +7,7 @@ import numpy as np
 
 from d2road.traffic.baselines.baseline import Window, require_fit
 from d2road.traffic.baselines.vehicle_features import FEATURES, passages
+from d2road.utils.errors import DataError
 
 TAIL = 0.05  # share of good windows whose excesses a tail is fitted to
 FEWEST = 40
@@ -70,7 +71,7 @@ class KinematicRules:
             ValueError: fewer than 40 windows.
         """
         if len(windows) < FEWEST:
-            raise ValueError(f"rules are set on {len(windows)} good windows; expected at least {FEWEST}")
+            raise DataError(f"rules are set on {len(windows)} good windows; expected at least {FEWEST}")
         table = self._worst(windows)
         self.tails = {name: Tail.fit(table[:, i], SHORTEST_TAIL[name]) for i, name in enumerate(FEATURES)}
         return self

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
+from d2road.utils.errors import DataError
+
 WINDOW_COLUMNS = ("recording", "t0", "t1", "s0", "s1", "score")
 # Optional: carriageways of one recording are streams of their own.
 STREAM_COLUMNS = ("recording", "direction")
@@ -108,21 +110,21 @@ def check_windows(windows: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in WINDOW_COLUMNS if name not in windows]
     if missing:
-        raise ValueError(
+        raise DataError(
             f"scored windows lack the column(s) {', '.join(missing)}; expected {', '.join(WINDOW_COLUMNS)} and "
             "optionally direction, density"
         )
     bad = ~np.isfinite(windows["score"].to_numpy(float))
     if bad.any():
         row = windows[bad].iloc[0]
-        raise ValueError(
+        raise DataError(
             f"{int(bad.sum())} of {len(windows)} windows have a score that is not finite, first that of recording "
             f"{row['recording']} at {row['t0']} s: score the windows again"
         )
     empty = (windows["t1"] <= windows["t0"]) | (windows["s1"] <= windows["s0"])
     if empty.any():
         row = windows[empty].iloc[0]
-        raise ValueError(
+        raise DataError(
             f"a window of recording {row['recording']} covers {row['t0']} to {row['t1']} s and {row['s0']} to "
             f"{row['s1']} m: its end must lie behind its beginning"
         )
@@ -175,15 +177,15 @@ def alarm_threshold(
         ValueError: too few hours, no window, a rate that is not positive, or as `check_windows`.
     """
     if not hours >= least_hours:
-        raise ValueError(
+        raise DataError(
             f"the threshold for {rate:g} false alarm(s) an hour is asked from {hours:.2f} h of good traffic; expected "
             f"at least {least_hours:g} h: score more of it"
         )
     if not rate > 0:
-        raise ValueError(f"rate of false alarms is {rate}, expected above 0")
+        raise DataError(f"rate of false alarms is {rate}, expected above 0")
     windows = check_windows(windows)
     if not len(windows):
-        raise ValueError("the threshold is asked from no window at all")
+        raise DataError("the threshold is asked from no window at all")
     limit = math.floor(rate * hours + 1e-9)
     groups, count, reached = Groups(len(windows)), 0, 0
     neighbours: dict[int, list[int]] = {}

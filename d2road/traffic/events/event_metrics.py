@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from d2road.traffic.events.alarms import check_windows, covered_hours, merge_alarms, rate_interval
-from efficientad.evaluation.bootstrap_intervals import draw_weights, map_arrays, percentile_interval
+from d2road.utils.bootstrap import draw_weights, map_arrays, percentile_interval
+from d2road.utils.errors import DataError
 
 EVENT_COLUMNS = ("recording", "kind", "severity", "onset", "end")
 # Optional: where it happens (m); without them an event fills the road. direction, density: see `check_events`.
@@ -34,14 +35,14 @@ def check_events(events: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in EVENT_COLUMNS if name not in events]
     if missing:
-        raise ValueError(
+        raise DataError(
             f"events lack the column(s) {', '.join(missing)}; expected {', '.join(EVENT_COLUMNS)} and optionally "
             "s_low, s_high, direction, density"
         )
     wrong = events[~(events["end"] >= events["onset"])]
     if len(wrong):
         row = wrong.iloc[0]
-        raise ValueError(
+        raise DataError(
             f"{row['kind']} in recording {row['recording']} goes from onset {row['onset']} to end {row['end']} s: both "
             "must be numbers, the end not before the onset"
         )

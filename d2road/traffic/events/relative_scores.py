@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2road.utils.errors import DataError
+
 LEAST = 20  # good windows that a window is compared with
 # Of the spread of all good windows: below that, a difference says nothing.
 LEAST_SPREAD = 1e-3
@@ -26,7 +28,7 @@ class RelativeScores:
     def __init__(self, densities: Sequence[float], scores: Sequence[float]):
         densities, scores = _checked(densities, scores)
         if len(scores) < LEAST:
-            raise ValueError(f"{len(scores)} good windows: expected at least {LEAST} to compare others with")
+            raise DataError(f"{len(scores)} good windows: expected at least {LEAST} to compare others with")
         order = np.argsort(densities, kind="stable")
         self.places, self.scores = _place(densities[order]), scores[order]
         # As many as the sample allows: with N the spread of their densities falls and their number grows.
@@ -65,7 +67,7 @@ def _place(densities: np.ndarray) -> np.ndarray:
 def _checked(densities: Sequence[float], scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     densities, scores = np.asarray(densities, float), np.asarray(scores, float)
     if densities.shape != scores.shape or densities.ndim != 1:
-        raise ValueError(f"{len(densities)} densities and {len(scores)} scores: expected one of each a window")
+        raise DataError(f"{len(densities)} densities and {len(scores)} scores: expected one of each a window")
     if not (np.isfinite(densities).all() and np.isfinite(scores).all() and (densities >= 0).all()):
-        raise ValueError("densities and scores have to be finite, densities 0 or more")
+        raise DataError("densities and scores have to be finite, densities 0 or more")
     return densities, scores

@@ -8,6 +8,7 @@ import numpy as np
 from d2road.traffic.baselines.baseline import Window
 from d2road.traffic.events.alarms import Alarm, AlarmTracker, window_alarm
 from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.utils.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class StreamScorer:
     def _finding(self, window: Window, judged: tuple[float, np.ndarray | None]) -> Finding:
         score, heat = judged
         if not np.isfinite(score):
-            raise ValueError(
+            raise DataError(
                 f"the score of the window at {window.t0:g} s, {window.s0:g} m is {score}: the weights are damaged"
             )
         one = window_alarm(window.recording, window.t0, window.t1, window.s0, window.s1, score, window.direction)

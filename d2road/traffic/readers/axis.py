@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from d2road.traffic.readers.blocks import read_json
+from d2road.utils.errors import DataError
 
 PLACED_AT_ONCE = 1 << 14  # points, against all segments of an axis
 
@@ -24,9 +25,9 @@ class RoadAxis:
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != 2 or len(self.points) < 2:
-            raise ValueError(f"a road axis has two or more points (x, y), got an array of shape {self.points.shape}")
+            raise DataError(f"a road axis has two or more points (x, y), got an array of shape {self.points.shape}")
         if self.stations.shape != (len(self.points),) or not (np.diff(self.stations) > 0).all():
-            raise ValueError("the metres at the points of a road axis must rise, and no two points be the same")
+            raise DataError("the metres at the points of a road axis must rise, and no two points be the same")
 
     @classmethod
     def of(cls, text: str) -> "RoadAxis":
@@ -39,7 +40,7 @@ class RoadAxis:
             FileNotFoundError, ValueError: not such a text or file.
         """
         if not text:
-            raise ValueError(
+            raise DataError(
                 'an axis of the road is needed: axis="x y, x y" or a JSON file with {"points": [[x, y], ...]}, in the '
                 "direction of travel"
             )
@@ -50,7 +51,7 @@ class RoadAxis:
             try:
                 rows = np.array([part.split() for part in text.split(",")], dtype=float)
             except ValueError as error:
-                raise ValueError(f"axis is {text!r}, expected 'x y, x y' in numbers, or a .json file") from error
+                raise DataError(f"axis is {text!r}, expected 'x y, x y' in numbers, or a .json file") from error
             points, stations = rows[:, :2], rows[:, 2] if rows.shape[1] == 3 else None
         if stations is None:
             stations = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
@@ -97,7 +98,7 @@ def read_homography(path: str) -> np.ndarray:
     """
     matrix = np.array(read_json(path, "a homography, three rows of three numbers"), dtype=float)
     if matrix.shape != (3, 3) or abs(np.linalg.det(matrix)) < 1e-12:
-        raise ValueError(f"{path}: a homography is an invertible 3x3 matrix, got shape {matrix.shape}")
+        raise DataError(f"{path}: a homography is an invertible 3x3 matrix, got shape {matrix.shape}")
     return matrix
 
 
@@ -145,11 +146,11 @@ class Road:
         try:
             edges = np.array([float(edge) for edge in lane_edges.split(",")] if lane_edges else [])
         except ValueError as error:
-            raise ValueError(f"lane_edges is {lane_edges!r}, expected numbers such as '-7, -3.5, 0'") from error
+            raise DataError(f"lane_edges is {lane_edges!r}, expected numbers such as '-7, -3.5, 0'") from error
         if len(edges) == 1 or (np.diff(edges) <= 0).any():
-            raise ValueError(f"lane_edges is {lane_edges!r}, expected two or more rising numbers")
+            raise DataError(f"lane_edges is {lane_edges!r}, expected two or more rising numbers")
         if two_way not in ("", "right", "left"):
-            raise ValueError(f"two_way is {two_way!r}, expected 'right', 'left' or '' for a one-way road")
+            raise DataError(f"two_way is {two_way!r}, expected 'right', 'left' or '' for a one-way road")
         return cls(RoadAxis.of(axis), edges, half_width, two_way)
 
     def place(self, xy: np.ndarray) -> Places:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from d2road.utils.errors import DataError
+
 BLOCK_ROWS = 1 << 18
 
 
@@ -39,7 +41,7 @@ def csv_blocks(
     found = {column: wanted[key] for column in have if (key := _plain(_stripped(column, strip))) in wanted}
     missing = [name for name in wanted.values() if name not in found.values() and name not in optional]
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
     # As text first: read as categories, names that look like numbers would be numbers, and in this block alone.
     texts = dict.fromkeys((column for column, name in found.items() if name in names), str)
     first = 1 if header is not None else 2
@@ -62,7 +64,7 @@ def csv_blocks(
                 block = block.astype(dict.fromkeys(texts, "category")).rename(columns=found)
                 yield _numbers(block, [n for n in numbers if n in found.values()]).assign(row=rows)
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+        raise DataError(f"{path} cannot be read as a table: {error}") from error
 
 
 def read_header(path: Path, separator: str = ",") -> list[str]:
@@ -74,7 +76,7 @@ def read_header(path: Path, separator: str = ",") -> list[str]:
     with open_text(path) as file:
         line = file.readline().strip("\r\n")
     if not line.strip():
-        raise ValueError(f"{path} has no first line with names of columns")
+        raise DataError(f"{path} has no first line with names of columns")
     if separator == r"\s+":
         return line.split()
     return [name.strip() for name in next(csv.reader([line], delimiter=separator))]
@@ -96,12 +98,12 @@ def parquet_blocks(path: Path, columns: Sequence[str] | None = None) -> Iterator
     try:
         file = pq.ParquetFile(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
     with file:
         have = file.schema_arrow.names
         missing = [name for name in columns or () if name not in have]
         if missing:
-            raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
+            raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
         first = 1
         for batch in file.iter_batches(batch_size=BLOCK_ROWS, columns=list(columns) if columns else None):
             rows = np.arange(first, first + batch.num_rows)
@@ -121,7 +123,7 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         missing = [name for name in required if name not in (reader.fieldnames or ())]
         if missing:
-            raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
+            raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
         return list(reader)
 
 
@@ -136,7 +138,7 @@ def read_json(path: str | Path, what: str) -> Any:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} does not exist: expected {what}") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): expected {what}") from error
+        raise DataError(f"{path} is no JSON ({error}): expected {what}") from error
 
 
 def open_text(path: Path) -> IO[str]:

@@ -16,6 +16,7 @@ from d2road.traffic.readers.blocks import csv_blocks, guess_separator
 from d2road.traffic.readers.fcd_xml import TEXTS, FcdParser
 from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source, length_of_class
 from d2road.traffic.readers.sumo_net import route_offsets
+from d2road.utils.errors import DataError
 
 BYTES_AT_ONCE = 1 << 20
 ROWS_AT_ONCE = 1 << 16
@@ -50,9 +51,9 @@ class Fcd(Source):
     ):
         super().__init__(path, **common)
         if sum(map(bool, (edges, net, axis))) > 1 or bool(net) != bool(route):
-            raise ValueError("say where edges are by one of: edges, net with route, axis")
+            raise DataError("say where edges are by one of: edges, net with route, axis")
         if lane not in ("index", "id"):
-            raise ValueError(f"lane is {lane!r}, expected 'index' or 'id'")
+            raise DataError(f"lane is {lane!r}, expected 'index' or 'id'")
         self.edges = {edge: (at, 1) for edge, at in route_offsets(net, route.split()).items()} if net else {}
         self.edges |= _edges_of(edges)
         self.single = not (edges or net or axis)
@@ -99,7 +100,7 @@ class Fcd(Source):
             parser.close()
         except ValueError as error:
             if not self.partial:
-                raise ValueError(f"{error}; partial=1 takes what is complete") from error
+                raise DataError(f"{error}; partial=1 takes what is complete") from error
             self.problems.add("cut off", self.path.name, [0], str(error))
 
     def to_table(self, block: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +157,7 @@ class Fcd(Source):
             return 0.0, 1, name
         if self.single and not edge.startswith(":"):
             if self.edges and edge not in self.edges:
-                raise ValueError(
+                raise DataError(
                     f"{self.path} has vehicles on the edges {next(iter(self.edges))} and {edge}: say where each "
                     'begins, by edges="EDGE:METRES, EDGE:METRES", by net= and route=, or by axis='
                 )
@@ -179,7 +180,7 @@ def _edges_of(text: str) -> dict[str, tuple[float, int]]:
     for name, numbers in _listed("edges", text, (1, 2)).items():
         direction = int(numbers[1]) if len(numbers) == 2 else 1
         if direction not in (1, -1):
-            raise ValueError(f"edges: direction of {name} is {direction}, expected 1 or -1")
+            raise DataError(f"edges: direction of {name} is {direction}, expected 1 or -1")
         edges[name] = (numbers[0], direction)
     return edges
 
@@ -197,6 +198,6 @@ def _listed(option: str, text: str, counts: tuple[int, ...]) -> dict[str, list[f
                 break
             pieces.pop()
         if len(numbers) not in counts:
-            raise ValueError(f"{option} is {text!r}, expected NAME:NUMBER, NAME:NUMBER")
+            raise DataError(f"{option} is {text!r}, expected NAME:NUMBER, NAME:NUMBER")
         found[":".join(pieces)] = numbers
     return found

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from d2road.utils.errors import DataError
+
 # Names of the attributes that are text; the others are numbers.
 TEXTS = ("id", "type", "lane")
 
@@ -61,9 +63,9 @@ class FcdParser:
         try:
             self._expat.Parse(data, last)
         except xml.parsers.expat.ExpatError as error:
-            raise ValueError(f"{self.name} is no complete XML: {error}") from error
+            raise DataError(f"{self.name} is no complete XML: {error}") from error
         except _NotFcdError as error:
-            raise ValueError(f"{self.name}, line {self._expat.CurrentLineNumber}: {error}") from error
+            raise DataError(f"{self.name}, line {self._expat.CurrentLineNumber}: {error}") from error
 
     def __len__(self) -> int:
         return self._complete

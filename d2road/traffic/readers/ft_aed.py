@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from d2road.traffic.time_space.channel_colors import speed_colors
+from d2road.utils.errors import DataError
 
 STEP_S = 30.0
 MILE_M = 1609.344
@@ -91,14 +92,14 @@ def read_ft_aed(path: str | Path, speed_unit: float = MPH) -> list[LaneSensors]:
     have = list(pd.read_csv(path, nrows=0).columns)
     missing = [name for name in names if name not in have]
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
     frame = pd.read_csv(path, usecols=names, dtype=dict.fromkeys(lanes, np.float32))
     if not len(frame):
-        raise ValueError(f"{path} has no rows")
+        raise DataError(f"{path} has no rows")
     twice = frame.duplicated(["unix_time", "milemarker"])
     if twice.any():
         row = frame[twice].iloc[0]
-        raise ValueError(
+        raise DataError(
             f"{path}: sensor {row['milemarker']} has two rows at {row['unix_time']:.0f}, the second one in line "
             f"{frame[twice].index[0] + 2} ({int(twice.sum())} such rows)"
         )
@@ -150,10 +151,10 @@ def render_sensors(
         ValueError: instants outside of the day, or lanes that do not exist.
     """
     if first < 0 or columns < 1 or first + columns > len(sensors.times):
-        raise ValueError(f"instants {first} to {first + columns} of a day that has {len(sensors.times)}")
+        raise DataError(f"instants {first} to {first + columns} of a day that has {len(sensors.times)}")
     chosen = [lane - 1 for lane in (lanes or range(1, LANES + 1))]
     if not chosen or min(chosen) < 0 or max(chosen) >= LANES:
-        raise ValueError(f"lanes are {lanes}, expected numbers from 1 (left) to {LANES}")
+        raise DataError(f"lanes are {lanes}, expected numbers from 1 (left) to {LANES}")
     part = slice(first, first + columns)
     speed = sensors.speed[part][:, :, chosen]
     weight = np.where(np.isfinite(speed), np.fmax(sensors.volume[part][:, :, chosen], 0) + 1e-3, 0)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from d2road.traffic.readers.blocks import csv_blocks, read_rows
 from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.utils.errors import DataError
 
 NUMBERS = ("frame", "id", "x", "width", "height", "xVelocity", "xAcceleration", "laneId")
 
@@ -29,7 +30,7 @@ def recordings_in(path: Path, ending: str = "_tracks.csv") -> list[Path]:
             raise FileNotFoundError(f"folder {path} holds no file *{ending}")
         return found
     if not path.name.endswith(ending):
-        raise ValueError(f"{path} is expected to be called NN{ending}, with its meta files beside it")
+        raise DataError(f"{path} is expected to be called NN{ending}, with its meta files beside it")
     return [path]
 
 

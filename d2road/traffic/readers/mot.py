@@ -14,6 +14,7 @@ import pandas as pd
 from d2road.traffic.readers.axis import Road, read_homography, to_ground
 from d2road.traffic.readers.blocks import csv_blocks, open_text
 from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source
+from d2road.utils.errors import DataError
 
 COLUMNS = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility", "z")
 
@@ -58,7 +59,7 @@ class Mot(Source):
             parser = configparser.ConfigParser()
             if parser.read(folder / "seqinfo.ini"):
                 return parser.getfloat("Sequence", "frameRate")
-        raise ValueError(f"no seqinfo.ini above {self.path} tells the frame rate: give frame_rate=")
+        raise DataError(f"no seqinfo.ini above {self.path} tells the frame rate: give frame_rate=")
 
     def parts(self) -> Iterator[Part]:
         """The file."""
@@ -68,7 +69,7 @@ class Mot(Source):
         with open_text(self.path) as file:
             count = file.readline().count(",") + 1
         if count < 6:
-            raise ValueError(f"{self.path} has {count} columns, expected frame, id, left, top, width, height, ...")
+            raise DataError(f"{self.path} has {count} columns, expected frame, id, left, top, width, height, ...")
         numbers = COLUMNS[:7] if count > 6 else COLUMNS[:6]
         header = [*COLUMNS, *(f"column_{i}" for i in range(len(COLUMNS), count))][:count]
         for block in csv_blocks(self.path, numbers, header=header):

@@ -13,6 +13,7 @@ import pandas as pd
 
 from d2road.traffic.readers.blocks import csv_blocks, parquet_blocks, read_header
 from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.utils.errors import DataError
 
 FOOT = 0.3048
 FRAMES_PER_S = 10.0
@@ -50,7 +51,7 @@ class _Ngsim(Source):
     def __init__(self, path: str | Path, *, units: str = "feet", smooth: float = 1.0, **common):
         super().__init__(path, smooth=smooth, **common)
         if units not in ("feet", "metres"):
-            raise ValueError(f"units is {units!r}, expected 'feet' or 'metres'")
+            raise DataError(f"units is {units!r}, expected 'feet' or 'metres'")
         self.metre = FOOT if units == "feet" else 1.0
 
     def _rows(self, file: str, row: pd.Series, columns: dict[str, pd.Series]) -> pd.DataFrame:
@@ -101,7 +102,7 @@ class Ngsim(_Ngsim):
         else:
             has_location = "location" in [name.lower() for name in read_header(self.path)]
             if self.location and not has_location:
-                raise ValueError(f"{self.path} has no column Location to choose {self.location!r} by")
+                raise DataError(f"{self.path} has no column Location to choose {self.location!r} by")
             blocks = csv_blocks(self.path, NUMBERS, ("Location",), ("Location",))
         for block in blocks:
             if "Location" in block:
@@ -113,7 +114,7 @@ class Ngsim(_Ngsim):
     def _at_location(self, block: pd.DataFrame) -> pd.DataFrame:
         places = [name for name in block["Location"].cat.categories if name]
         if not self.location and len(places) > 1:
-            raise ValueError(f"{self.path} has the locations {', '.join(places)}: choose one with location=")
+            raise DataError(f"{self.path} has the locations {', '.join(places)}: choose one with location=")
         return block[(block["Location"] == self.location).to_numpy()] if self.location else block
 
 

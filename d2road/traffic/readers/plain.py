@@ -8,6 +8,7 @@ import pandas as pd
 from d2road.traffic.readers.blocks import csv_blocks, guess_separator, parquet_blocks, read_header
 from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.traffic.table import COLUMNS, NAMES
+from d2road.utils.errors import DataError
 from d2road.utils.registry import unknown_name
 
 NUMBERS = tuple(name for name in COLUMNS if name not in NAMES)
@@ -51,11 +52,11 @@ class PlainCsv(Source):
         super().__init__(path, **common)
         self.columns = {name: name for name in COLUMNS} | pairs_of("columns", columns, COLUMNS)
         if len(set(self.columns.values())) < len(self.columns):
-            raise ValueError(f"columns is {columns!r}: a column of the file serves twice")
+            raise DataError(f"columns is {columns!r}: a column of the file serves twice")
         self.scales = {}
         for name, unit in pairs_of("units", units, UNITS).items():
             if unit not in UNITS[name]:
-                raise ValueError(f"units of {name} is {unit!r}, expected one of {', '.join(UNITS[name])}")
+                raise DataError(f"units of {name} is {unit!r}, expected one of {', '.join(UNITS[name])}")
             self.scales[name] = UNITS[name][unit]
         if frame_rate:
             self.scales["t"] = 1 / frame_rate
@@ -110,8 +111,8 @@ def pairs_of(option: str, text: str, known: Collection[str]) -> dict[str, str]:
     for part in text.split(",") if text.strip() else ():
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
-            raise ValueError(f"{option} is {text!r}, expected NAME=VALUE, NAME=VALUE")
+            raise DataError(f"{option} is {text!r}, expected NAME=VALUE, NAME=VALUE")
         if name not in known:
-            raise ValueError(f"{option}: {unknown_name('column', name, known)}")
+            raise DataError(f"{option}: {unknown_name('column', name, known)}")
         pairs[name] = value
     return pairs

@@ -14,6 +14,7 @@ from d2road.traffic.data_quality import GapCheck, Problems, UnitCheck, drop_dupl
 from d2road.traffic.readers.kinematics import add_kinematics, with_neighbours
 from d2road.traffic.readers.ordering import chunks_of_ordered, in_order
 from d2road.traffic.table import Trajectories, concat
+from d2road.utils.errors import DataError
 from d2road.utils.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -87,13 +88,13 @@ class Source:
             ValueError: too many rows are wrong, or a file is not what its reader reads.
         """
         if not seconds > 0:
-            raise ValueError(f"chunks of {seconds} s: expected more than 0")
+            raise DataError(f"chunks of {seconds} s: expected more than 0")
         self.problems = Problems()
         for part in self.parts():
             yield from self._chunks_of(part, seconds)
             self.problems.raise_above(self.limit)
         if not self.problems.rows:
-            raise ValueError(f"{self.path} holds no rows of trajectories")
+            raise DataError(f"{self.path} holds no rows of trajectories")
         level = logging.WARNING if self.problems.counts else logging.INFO
         logger.log(level, "%s: %s", self.path, self.problems.report())
 
@@ -239,7 +240,7 @@ def open_trajectories(spec: str | Path, **options) -> Source:
     values = {}
     for key, text in (given | options).items():
         if key not in known:
-            raise ValueError(f"reader {name!r} has no option {key!r}; it has {', '.join(sorted(known))}")
+            raise DataError(f"reader {name!r} has no option {key!r}; it has {', '.join(sorted(known))}")
         values[key] = _converted(name, key, text, known[key])
     return reader(path, **values)
 
@@ -258,7 +259,7 @@ def split_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         return name, path, given
     suffixes = [s for s in Path(body).suffixes if s != ".gz"]
     if not suffixes or suffixes[-1] not in SUFFIXES:
-        raise ValueError(
+        raise DataError(
             f"{spec!r} does not say how to read it: use READER:PATH with one of {', '.join(READERS.names())}"
         )
     return SUFFIXES[suffixes[-1]], body, given
@@ -283,4 +284,4 @@ def _converted(reader: str, key: str, value: object, default: object) -> object:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
         return type(default)(value)
     except (KeyError, ValueError) as error:
-        raise ValueError(f"reader {reader!r}: {key} is {value!r}, expected {type(default).__name__}") from error
+        raise DataError(f"reader {reader!r}: {key} is {value!r}, expected {type(default).__name__}") from error

@@ -5,6 +5,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2road.utils.errors import DataError
+
 
 def route_offsets(net: str | Path, edges: Sequence[str]) -> dict[str, float]:
     """Metres from the start of the first edge to the start of each edge, and of the junctions' lanes between them.
@@ -19,7 +21,7 @@ def route_offsets(net: str | Path, edges: Sequence[str]) -> dict[str, float]:
     lengths, internal, via = _read(Path(net))
     missing = [edge for edge in edges if edge not in lengths]
     if missing:
-        raise ValueError(f"{net} has no edges {', '.join(missing)}; it has {', '.join(sorted(lengths)[:20])}")
+        raise DataError(f"{net} has no edges {', '.join(missing)}; it has {', '.join(sorted(lengths)[:20])}")
     offsets, at = {}, 0.0
     for edge, following in zip(edges, [*edges[1:], None]):
         offsets[edge] = at
@@ -27,7 +29,7 @@ def route_offsets(net: str | Path, edges: Sequence[str]) -> dict[str, float]:
         if following is None:
             break
         if (edge, following) not in via:
-            raise ValueError(f"{net}: no connection leads from edge {edge} to {following}")
+            raise DataError(f"{net}: no connection leads from edge {edge} to {following}")
         # A junction may be crossed in several steps, one internal lane after the other.
         step, lane = 0.0, via[edge, following]
         while lane:
@@ -58,5 +60,5 @@ def _read(net: Path) -> tuple[dict[str, float], dict[str, float], dict[tuple[str
                 else:
                     element.clear()
     except ElementTree.ParseError as error:
-        raise ValueError(f"{net} is no XML: {error}") from error
+        raise DataError(f"{net} is no XML: {error}") from error
     return lengths, internal, via

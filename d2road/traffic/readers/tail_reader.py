@@ -20,6 +20,7 @@ from d2road.traffic.readers.fcd_xml import TEXTS, FcdParser
 from d2road.traffic.readers.plain import NEEDED, NUMBERS, PlainCsv
 from d2road.traffic.readers.source import Part, Source
 from d2road.traffic.table import NAMES
+from d2road.utils.errors import DataError
 
 BLOCK_BYTES = 1 << 20
 TIMESTEP = re.compile(rb'<timestep\s[^>]*?time="([^"]+)"')
@@ -55,7 +56,7 @@ class Tail:
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path} does not exist: expected a file of trajectories that grows")
         if self.path.suffix == ".gz":
-            raise ValueError(f"{self.path} is packed: a file that grows is read unpacked")
+            raise DataError(f"{self.path} is packed: a file that grows is read unpacked")
         self.follow, self.offset, self.stopped, self.poll_s = follow, offset, stopped, poll_s
         self.first = offset
         self._check_size()
@@ -99,7 +100,7 @@ class Tail:
     def _check_size(self) -> None:
         size = self.path.stat().st_size
         if size < self.offset:
-            raise ValueError(
+            raise DataError(
                 f"{self.path} has {size} bytes, but {self.offset} were read of it: another file has taken its place. "
                 "Begin anew, without the saved state"
             )
@@ -122,7 +123,7 @@ def following(source: Source, tail: Tail) -> Source:
         blocks = _plain_csv(source, tail)
         name = source.recording or source.path.name.split(".")[0]
     else:
-        raise ValueError(f"{source.path}: only files of FCD and CSV can be followed while they grow")
+        raise DataError(f"{source.path}: only files of FCD and CSV can be followed while they grow")
     # Nothing may look ahead in a file that is not there yet.
     source.parts = lambda: iter([Part(source.path, name, lambda: blocks, ordered=True)])
     return source
@@ -139,7 +140,7 @@ def _fcd_xml(source: Fcd, tail: Tail) -> Iterator[pd.DataFrame]:
             try:
                 tail.mark(float(found[1]), tail.offset - len(data) + found.start())
             except ValueError as error:
-                raise ValueError(f"{source.path}: a timestep's time is {found[1]!r}, expected seconds") from error
+                raise DataError(f"{source.path}: a timestep's time is {found[1]!r}, expected seconds") from error
         parser.feed(data)
         if len(parser):
             yield source.to_table(parser.take())
@@ -171,7 +172,7 @@ def _plain_csv(source: PlainCsv, tail: Tail) -> Iterator[pd.DataFrame]:
             if "recording" in block:
                 recordings |= {str(name) for name in block["recording"].dropna().unique()}
                 if len(recordings) > 1:
-                    raise ValueError(
+                    raise DataError(
                         f"{source.path} holds the recordings {', '.join(sorted(recordings))}: a file that is followed "
                         "has one"
                     )

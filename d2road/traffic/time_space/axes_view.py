@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from d2road.traffic.time_space.channel_colors import speed_colors
 from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write
 
 COLORS_OF_SCALE = 512
@@ -42,9 +43,9 @@ def draw_view(
     """
     height, width = renderer.size
     if picture.shape != (height, width, 3):
-        raise ValueError(f"a picture of shape {picture.shape} for a renderer of {height} x {width} pixels")
+        raise DataError(f"a picture of shape {picture.shape} for a renderer of {height} x {width} pixels")
     if heat is not None and np.ndim(heat) != 2:
-        raise ValueError(f"an anomaly map has two dimensions, got shape {np.shape(heat)}")
+        raise DataError(f"an anomaly map has two dimensions, got shape {np.shape(heat)}")
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

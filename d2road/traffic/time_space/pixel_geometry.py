@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d2road.utils.errors import DataError
+
 
 @dataclass(frozen=True)
 class PictureGeometry:
@@ -31,7 +33,7 @@ class PictureGeometry:
 
     def __post_init__(self) -> None:
         if self.panel_height < 1:
-            raise ValueError(
+            raise DataError(
                 f"{self.panels} panels do not fit into {self.size[0]} rows: choose fewer lanes or a greater height"
             )
 

@@ -15,6 +15,7 @@ from d2road.traffic.table import Trajectories, codes_in
 from d2road.traffic.time_space.channel_colors import CHANNELS, RAMP
 from d2road.traffic.time_space.pixel_geometry import PictureGeometry
 from d2road.traffic.time_space.rasterize import Bars, bars_of
+from d2road.utils.errors import DataError
 from d2road.utils.registry import unknown_name
 
 LAYOUTS = ("overlay", "stacked", "per_lane")
@@ -56,17 +57,17 @@ class TimeSpaceRenderer:
             ("channel layout", self.channels, CHANNELS),
         ):
             if name not in known:
-                raise ValueError(unknown_name(kind, name, known))
+                raise DataError(unknown_name(kind, name, known))
         if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size is {self.size}, expected height and width in pixels")
+            raise DataError(f"size is {self.size}, expected height and width in pixels")
         for name in ("dt", "ds", "max_speed", "max_acceleration"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+                raise DataError(f"{name} is {getattr(self, name)}, expected more than 0")
         slowest = RAMP[0][0] * self.max_speed
         if not 0 <= self.stopped_speed < slowest:
-            raise ValueError(f"stopped_speed is {self.stopped_speed} m/s, expected 0 to below {slowest:g} (red)")
+            raise DataError(f"stopped_speed is {self.stopped_speed} m/s, expected 0 to below {slowest:g} (red)")
         if self.max_gap is not None and not self.max_gap > 0:
-            raise ValueError(f"max_gap is {self.max_gap}, expected seconds above 0, or None")
+            raise DataError(f"max_gap is {self.max_gap}, expected seconds above 0, or None")
 
     @property
     def duration(self) -> float:
@@ -184,15 +185,15 @@ class TimeSpaceRenderer:
         if recording is not None:
             table = table.select(recording=recording)
         elif not table.one_recording:
-            raise ValueError(f"the table has the recordings {', '.join(table.recordings)}: say which to draw")
+            raise DataError(f"the table has the recordings {', '.join(table.recordings)}: say which to draw")
         if direction is None and len(table.directions) > 1:
-            raise ValueError("the table has both directions: say which to draw, 1 or -1")
+            raise DataError("the table has both directions: say which to draw, 1 or -1")
         if lanes is None and self.lane_layout != "overlay":
             lanes = table.lanes(direction)
         elif isinstance(lanes, str):
             lanes = [lanes]
         if self.lane_layout == "per_lane" and len(lanes) > 1:
-            raise ValueError(f"the lanes are {', '.join(map(str, lanes))}: name one of them to draw it alone")
+            raise DataError(f"the lanes are {', '.join(map(str, lanes))}: name one of them to draw it alone")
 
         near = table.between(t0 - self.margin, t0 + self.duration + self.margin)
         # Before lanes are chosen: a vehicle that leaves a lane and comes back was not seen in it in between.

@@ -8,6 +8,7 @@ import numpy as np
 
 from d2road.traffic.table import Trajectories, concat
 from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.utils.errors import DataError
 
 # Of a stride: t0 = start + k * stride is not quite on the grid that it is meant for.
 ON_GRID = 1e-6
@@ -71,15 +72,15 @@ class WindowGrid:
     def __post_init__(self) -> None:
         for name, value in (("stride", self.stride), ("stride_s", self.step_s)):
             if not value > 0:
-                raise ValueError(f"{name} of windows is {value}, expected more than 0")
+                raise DataError(f"{name} of windows is {value}, expected more than 0")
         if self.direction not in (None, 1, -1):
-            raise ValueError(f"direction of windows is {self.direction}, expected 1, -1 or None for all")
+            raise DataError(f"direction of windows is {self.direction}, expected 1, -1 or None for all")
         if self.renderer.lane_layout == "stacked" and not self.lanes:
-            raise ValueError("stacked pictures need the names of their lanes, from the bottom panel to the top one")
+            raise DataError("stacked pictures need the names of their lanes, from the bottom panel to the top one")
         if self.s_range is not None and not self.s_range[0] < self.s_range[1]:
-            raise ValueError(f"s_range is {self.s_range}, expected the first and the last metre of the road")
+            raise DataError(f"s_range is {self.s_range}, expected the first and the last metre of the road")
         if self.keep_empty and self.s_range is None:
-            raise ValueError("empty windows can be kept with s_range only: where else would they end?")
+            raise DataError("empty windows can be kept with s_range only: where else would they end?")
 
     @property
     def step_s(self) -> float:
@@ -99,7 +100,7 @@ class WindowGrid:
             if not len(chunk):
                 continue
             if not chunk.one_recording:
-                raise ValueError(f"a chunk holds the recordings {', '.join(chunk.recordings)}: pass them one by one")
+                raise DataError(f"a chunk holds the recordings {', '.join(chunk.recordings)}: pass them one by one")
             if stream is None or chunk.recordings[0] != stream.recording:
                 if stream is not None:
                     yield from stream.rest()
@@ -124,7 +125,7 @@ class _Stream:
     def add(self, chunk: Trajectories) -> None:
         start, end = chunk.span
         if start <= self.end:
-            raise ValueError(f"recording {self.recording!r}: a chunk begins at t = {start} s, not after {self.end} s")
+            raise DataError(f"recording {self.recording!r}: a chunk begins at t = {start} s, not after {self.end} s")
         self.waiting.append(chunk)
         self.end = end
         self.directions |= set(chunk.directions)

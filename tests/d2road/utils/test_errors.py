@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from d2road.data.build import SeededMap
-from d2road.utils.errors import DEBUG, UserError, is_user_error, program
+from d2road.utils.errors import DEBUG, ConfigError, D2RoadError, DataError, is_user_error, report_errors
 
 
-def in_words(kind: type[Exception] = ValueError, words: str = "size is 3, expected 2"):
-    """A function of this project that refuses something."""
-    module = types.ModuleType("d2road.made_up")
-    exec("def refuse(error):\n    raise error", module.__dict__)
-    return lambda: module.refuse(kind(words))
+def in_words(kind: type[Exception] = DataError, words: str = "size is 3, expected 2"):
+    """A function that refuses something."""
+
+    def refuse():
+        raise kind(words)
+
+    return refuse
 
 
 def caught(action) -> Exception:
@@ -33,6 +34,8 @@ def caught(action) -> Exception:
     "action",
     [
         in_words(),
+        in_words(D2RoadError),
+        in_words(ConfigError),
         in_words(FileNotFoundError),
         lambda: open("/nowhere/at/all"),  # noqa: SIM115
         lambda: Path("/").read_text(),
@@ -42,7 +45,7 @@ def caught(action) -> Exception:
 )
 def test_errors_of_a_user(action, capsys):
     assert is_user_error(caught(action))
-    assert program(action)() == 2
+    assert report_errors(action)() == 2
     said = capsys.readouterr()
     assert said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
 
@@ -53,6 +56,7 @@ def test_errors_of_a_user(action, capsys):
         lambda: np.zeros(3) + np.zeros(2),  # ValueError in C
         lambda: torch.distributions.Normal(0.0, -1.0),  # ValueError that torch raises
         lambda: int("a"),
+        in_words(ValueError),
         in_words(KeyError),
         in_words(RuntimeError),
     ],
@@ -61,19 +65,19 @@ def test_errors_of_the_program_keep_their_traceback(action):
     error = caught(action)
     assert not is_user_error(error)
     with pytest.raises(type(error)):
-        program(action)()
+        report_errors(action)()
 
 
 def test_debugging_keeps_all_tracebacks(monkeypatch):
     monkeypatch.setenv(DEBUG, "1")
     with pytest.raises(ValueError, match="expected 2"):
-        program(in_words())()
+        report_errors(in_words())()
 
 
 def test_exit_codes_and_arguments():
-    assert program(lambda code: code)(3) == 3
-    assert program(lambda: {"bbox": {"AP": 1.0}})() == 0
-    assert program(lambda: None)() == 0
+    assert report_errors(lambda code: code)(3) == 3
+    assert report_errors(lambda: {"bbox": {"AP": 1.0}})() == 0
+    assert report_errors(lambda: None)() == 0
 
 
 def test_words_come_through_workers_of_a_loader(capsys):
@@ -81,9 +85,9 @@ def test_words_come_through_workers_of_a_loader(capsys):
     loader = DataLoader(
         SeededMap([{"file_name": "a.png"}], lambda record: refuse()), sampler=[(0, 1)], batch_size=1, num_workers=1
     )
-    with pytest.raises(UserError, match="Original Traceback"):
+    with pytest.raises(DataError, match="Original Traceback"):
         next(iter(loader))
-    assert program(lambda: next(iter(loader)))() == 2
+    assert report_errors(lambda: next(iter(loader)))() == 2
     assert capsys.readouterr().err == "error: picture a.png is cut off\nfetch it again\n"
 
 

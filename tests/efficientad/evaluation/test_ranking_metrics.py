@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from d2road.utils.bootstrap import draw_weights
 from efficientad.evaluation.anomaly_protocol import evaluate
-from efficientad.evaluation.bootstrap_intervals import bootstrap, draw_weights, histogram, paired_bootstrap, thresholds
+from efficientad.evaluation.bootstrap_intervals import bootstrap, histogram, paired_bootstrap, thresholds
 from efficientad.evaluation.image_scores import check_map, region_points, score_image
 from efficientad.evaluation.ranking_metrics import (
     Ranking,

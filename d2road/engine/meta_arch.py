@@ -1,0 +1,137 @@
+"""The contract of a meta-architecture: what the engine asks of a model beyond Detectron2, all of it optional.
+
+Detectron2 asks for `forward(batched_inputs)`, losses by name in training, else a dict for each image. A model offers
+more by having the methods of the protocols below, or, for what happens around its steps, by a registered function:
+
+    HasDefaultMapper             which mapper makes its inputs, if the config names none
+    register_training_hooks      what happens around the steps of a training: teachers, calibration
+    TakesResults                 what an evaluation found is kept in the model, such as a threshold
+    OffersTestTimeAugmentation   TEST.AUG.ENABLED
+    FoldsForInference            faster networks of the same outputs, beside fused batch norms
+    ResizesImages                images that come without a mapper, where their short side does not decide
+    RequiresCalibration          refuses to predict before it is calibrated
+
+The engine looks for them here and nowhere else.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase
+from torch import nn
+
+from d2road.data.mapper_registry import HasDefaultMapper
+from d2road.modeling.fuse import fuse_for_inference
+from d2road.utils.registry import Registry
+
+__all__ = [
+    "FoldsForInference",
+    "HasDefaultMapper",
+    "OffersTestTimeAugmentation",
+    "RequiresCalibration",
+    "ResizesImages",
+    "TakesResults",
+    "prepare_for_inference",
+    "register_training_hooks",
+    "require_calibration",
+    "take_results",
+    "training_hooks",
+    "with_test_time_augmentation",
+]
+
+TrainingHooks = Callable[[CfgNode], list[HookBase]]
+TRAINING_HOOKS = Registry("training hooks of meta-architecture")
+
+
+@runtime_checkable
+class TakesResults(Protocol):
+    """A model that keeps what an evaluation found, to be saved with its weights."""
+
+    def take_results(self, results: Mapping[str, Any]) -> None:
+        """Keep what matters of {task: {metric: value}}, or of that by data set; called before the next checkpoint."""
+
+
+@runtime_checkable
+class OffersTestTimeAugmentation(Protocol):
+    """A model with a test-time augmentation of its own."""
+
+    def with_tta(self, cfg: CfgNode) -> nn.Module:
+        """A model with the same contract that answers for all augmentations of TEST.AUG together."""
+
+
+@runtime_checkable
+class FoldsForInference(Protocol):
+    """A model with faster networks for inference."""
+
+    def fold_for_inference(self) -> None:
+        """Work with networks of the same outputs up to rounding, until the model trains or loads weights again."""
+
+
+@runtime_checkable
+class ResizesImages(Protocol):
+    """A model whose images are not resized by their short side to INPUT.MIN_SIZE_TEST."""
+
+    def resize_image(self, rgb: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 to the size of the model's input, as its mapper resizes."""
+
+
+@runtime_checkable
+class RequiresCalibration(Protocol):
+    """A model, or a part of one, whose outputs mean nothing before it is calibrated."""
+
+    def require_calibration(self) -> None:
+        """Raise CheckpointError, with the cure, unless it is calibrated."""
+
+
+def register_training_hooks(meta_arch: str) -> Callable[[TrainingHooks], TrainingHooks]:
+    """Register `hooks(cfg) -> list of HookBase` as what a Trainer of this META_ARCHITECTURE does around the steps.
+
+    They run after the averages are updated and before anything is evaluated or saved.
+    """
+    return lambda function: TRAINING_HOOKS.register(function, name=meta_arch)
+
+
+def training_hooks(cfg: CfgNode) -> list[HookBase]:
+    """The registered hooks of MODEL.META_ARCHITECTURE; none if there are none."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    return TRAINING_HOOKS.get(name)(cfg) if name in TRAINING_HOOKS else []
+
+
+def take_results(model: nn.Module, results: Mapping[str, Any]) -> None:
+    """Tell a model the results of an evaluation, if it takes any."""
+    if isinstance(model, TakesResults):
+        model.take_results(results)
+
+
+def with_test_time_augmentation(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model under the test-time augmentation of TEST.AUG, in eval mode.
+
+    Raises:
+        ValueError: it offers none.
+    """
+    if not isinstance(model, OffersTestTimeAugmentation):
+        raise ValueError(
+            f"TEST.AUG.ENABLED: {cfg.MODEL.META_ARCHITECTURE} has no test-time augmentation; set TEST.AUG.ENABLED False"
+        )
+    return model.with_tta(cfg).eval()
+
+
+def prepare_for_inference(model: nn.Module) -> nn.Module:
+    """Fuse batch norms, see `fuse_for_inference`, and fold what the model itself can; in place.
+
+    Raises:
+        ValueError: as `fuse_for_inference`.
+    """
+    fuse_for_inference(model)
+    if isinstance(model, FoldsForInference):
+        model.fold_for_inference()
+    return model
+
+
+def require_calibration(model: nn.Module) -> None:
+    """Let every part that needs a calibration say so before the first image does."""
+    for part in model.modules():
+        if isinstance(part, RequiresCalibration):
+            part.require_calibration()

@@ -1,0 +1,108 @@
+"""The table of aliases: what earlier versions stored under other names, and the names of today.
+
+A config key or value, the prefix of a data set, a text inside a checkpoint, the name of a weight or of a shipped file
+that changed stands here with its new name, and nowhere else. What is stored keeps loading; a config that is written by
+hand gets a warning that names the new key. Old names are read for one release; those inside checkpoints for good.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Config keys: old full key -> new full key. A whole node may be named, its keys go with it.
+CONFIG_KEYS: dict[str, str] = {}
+
+# Config values: NEW full key -> {old value: new value}; of tuples and lists each element is looked up.
+CONFIG_VALUES: dict[str, dict[Any, Any]] = {}
+
+# Data set names by path: old prefix -> new prefix (before the first colon).
+DATASET_PREFIXES: dict[str, str] = {}
+
+# Texts inside checkpoints: old part -> new part, in order, see `d2road.utils.text_tensors`.
+CHECKPOINT_TEXTS: list[tuple[str, str]] = []
+
+# Names of weights: regular expression -> replacement, in order, applied to every name of a state dict.
+STATE_DICT_NAMES: list[tuple[str, str]] = []
+
+# Files that were named by a path of the checkout: old path -> new address.
+FILES: dict[str, str] = {}
+
+_warned: set[str] = set()
+
+
+def present_key(key: str) -> str:
+    """The name of today of a full config key; warns once where it changed."""
+    parts = key.split(".")
+    for end in range(len(parts), 0, -1):
+        old = ".".join(parts[:end])
+        if old in CONFIG_KEYS:
+            new = ".".join([CONFIG_KEYS[old], *parts[end:]])
+            _warn(f"config key {key} is now {new}; the old name is read for one more release")
+            return new
+    return key
+
+
+def present_value(key: str, value: T) -> T:
+    """The value of today of a config key (its new name); of a tuple or list element by element."""
+    renamed = CONFIG_VALUES.get(key)
+    if key in ("DATASETS.TRAIN", "DATASETS.TEST") or key.endswith((".CALIBRATION_DATA", ".VALIDATION_DATA")):
+        return _each(value, present_dataset)
+    if key == "MODEL.WEIGHTS":
+        return _each(value, present_file)
+    if renamed is None:
+        return value
+
+    def translate(item: Any) -> Any:
+        if isinstance(item, str) and item in renamed:
+            _warn(f"{key} {item!r} is now {renamed[item]!r}; the old value is read for one more release")
+            return renamed[item]
+        return item
+
+    return _each(value, translate)
+
+
+def present_dataset(name: T) -> T:
+    """The name of today of a data set by path, such as images:FOLDER."""
+    if isinstance(name, str):
+        prefix, colon, rest = name.partition(":")
+        if colon and prefix in DATASET_PREFIXES:
+            return f"{DATASET_PREFIXES[prefix]}:{rest}"  # type: ignore[return-value]  # T is str here
+    return name
+
+
+def present_file(path: T) -> T:
+    """The address of today of a shipped file."""
+    return FILES.get(path, path) if isinstance(path, str) else path  # type: ignore[return-value]  # T is str here
+
+
+def present_text(text: str) -> str:
+    """A text from a checkpoint in the words of today."""
+    for old, new in CHECKPOINT_TEXTS:
+        text = text.replace(old, new)
+    return text
+
+
+def present_state_dict(state: Mapping[str, T]) -> dict[str, T]:
+    """A state dict under the names of today; its order is kept."""
+    return {present_weight(name): value for name, value in state.items()}
+
+
+def present_weight(name: str) -> str:
+    """The name of today of a weight."""
+    for pattern, replacement in STATE_DICT_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _each(value: Any, function: Any) -> Any:
+    return type(value)(function(item) for item in value) if isinstance(value, (tuple, list)) else function(value)
+
+
+def _warn(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        logger.warning(message)
