@@ -5,7 +5,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from d2road.engine.trainer import augmented
+from d2road.engine.meta_arch import with_test_time_augmentation
 from diffusion_det.tta import DetectorWithTTA
 
 
@@ -54,6 +54,6 @@ def test_scale_filter(small_cfg):
 def test_trainer_evaluates_with_it(small_cfg, small_model):
     model = small_model()
     cfg = cfg_with(small_cfg, ([0, 1e4],) * 3)
-    assert isinstance(augmented(cfg, model), DetectorWithTTA)
+    assert isinstance(with_test_time_augmentation(cfg, model), DetectorWithTTA)
     with pytest.raises(ValueError, match="no test-time augmentation"):
-        augmented(cfg, nn.Identity())
+        with_test_time_augmentation(cfg, nn.Identity())
