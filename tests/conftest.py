@@ -26,11 +26,21 @@ def repo_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """What reference implementations gave on fixed inputs; see its README."""
+    return REPO / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """Folder with golden vectors and small real data; tests that need it skip where it is absent."""
+    """Folder with small pieces of real data that may not be shipped; tests that need it skip where it is absent.
+
+    `data/` has kitti, rope3d_sample, coco_subset, mvtec_screw_256, mono3drefer, talk2car, roberta_tokenizer, ngsim_i80
+    in the layouts of datasets/README.md; `golden/` what is too large to ship.
+    """
     path = Path(os.environ.get("D2ROAD_SHARED", REPO.parent / "shared"))
-    if not (path / "golden").is_dir():
-        pytest.skip(f"{path} is not there: golden vectors and sample data are not part of the project")
+    if not (path / "data").is_dir():
+        pytest.skip(f"{path} is not there: name a folder with real data in D2ROAD_SHARED")
     return path
 
 

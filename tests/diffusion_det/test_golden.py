@@ -15,8 +15,8 @@ from diffusion_det.schedule import CosineSchedule
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir):
-    return torch.load(shared_dir / "golden" / "diffusion_det.pt", weights_only=True)
+def golden(golden_dir):
+    return torch.load(golden_dir / "diffusion_det.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")

@@ -55,11 +55,11 @@ def test_starts_as_script_and_as_module(tmp_path, repo_dir, start):
 
 
 @pytest.mark.parametrize("mode", ["--exact", "--streaming"])
-def test_equals_the_official_program(tmp_path, shared_dir, mode):
+def test_equals_the_official_program(tmp_path, golden_dir, mode):
     for name in ("data", "maps"):
-        with zipfile.ZipFile(shared_dir / "golden" / "mvtec_loco" / f"{name}.zip") as archive:
+        with zipfile.ZipFile(golden_dir / "mvtec_loco" / f"{name}.zip") as archive:
             archive.extractall(tmp_path / name)
-    expected = json.loads((shared_dir / "golden" / "mvtec_loco" / "metrics.json").read_text())
+    expected = json.loads((golden_dir / "mvtec_loco" / "metrics.json").read_text())
     results = _run(tmp_path / "data" / "pushpins", tmp_path / "maps" / "pushpins", mode)
     for kind, areas in expected["localization"]["auc_spro"].items():
         assert results["auspro"][kind] == pytest.approx(areas, abs=1e-4)

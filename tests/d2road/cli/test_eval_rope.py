@@ -69,8 +69,8 @@ def test_missing_ground_plane(folders, capsys):
     assert "denorm/000000.txt does not exist" in capsys.readouterr().err
 
 
-def test_as_a_command_on_the_golden_frames(shared_dir, repo_dir, tmp_path):
-    source = shared_dir / "golden" / "rope_score"
+def test_as_a_command_on_the_golden_frames(golden_dir, repo_dir, tmp_path):
+    source = golden_dir / "rope_score"
     with zipfile.ZipFile(source / "data.zip") as archive:
         archive.extractall(tmp_path)
     command = [sys.executable, str(repo_dir / "tools" / "eval_rope.py"), *arguments(tmp_path, "--json", "rope.json")]

@@ -68,8 +68,8 @@ def _evaluate(evaluator, inputs: list[dict], outputs: list[dict]) -> dict:
     return evaluator.evaluate()
 
 
-def test_gives_the_figures_of_the_official_program(shared_dir, tmp_path):
-    source = shared_dir / "golden" / "kitti_eval"
+def test_gives_the_figures_of_the_official_program(golden_dir, tmp_path):
+    source = golden_dir / "kitti_eval"
     for name in ("label_2", "pred"):
         with zipfile.ZipFile(source / f"{name}.zip") as archive:
             archive.extractall(tmp_path / name)

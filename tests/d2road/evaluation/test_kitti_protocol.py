@@ -17,9 +17,9 @@ CAR = "Car 0.00 0 0.10 100.00 100.00 200.00 200.00 1.50 1.60 4.00 {x:.2f} 1.60 2
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir: Path, tmp_path_factory) -> tuple[Path, dict]:
+def golden(golden_dir: Path, tmp_path_factory) -> tuple[Path, dict]:
     """Folders label_2 and pred, and what the official program gives."""
-    source, folder = shared_dir / "golden" / "kitti_eval", tmp_path_factory.mktemp("kitti_eval")
+    source, folder = golden_dir / "kitti_eval", tmp_path_factory.mktemp("kitti_eval")
     for name in ("label_2", "pred"):
         with zipfile.ZipFile(source / f"{name}.zip") as archive:
             archive.extractall(folder / name)

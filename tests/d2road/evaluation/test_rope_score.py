@@ -19,8 +19,8 @@ CAMERA = Camera(np.array([[2000.0, 0, 960], [0, 2050, 540], [0, 0, 1]]), np.arra
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir, tmp_path_factory):
-    source, root = shared_dir / "golden" / "rope_score", tmp_path_factory.mktemp("rope")
+def golden(golden_dir, tmp_path_factory):
+    source, root = golden_dir / "rope_score", tmp_path_factory.mktemp("rope")
     with zipfile.ZipFile(source / "data.zip") as archive:
         archive.extractall(root)
     data = read_rope_folders(root / "label_2", root / "pred", root / "calib", root / "denorm")

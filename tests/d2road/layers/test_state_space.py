@@ -47,8 +47,8 @@ def assert_same(found, expected, tolerance):
 
 @pytest.mark.parametrize("chunk", [1, 7, 16, 64])
 @pytest.mark.parametrize("function", [ssd, ssd_reference])
-def test_golden_vectors_of_the_kernels(shared_dir, function, chunk):
-    golden = torch.load(shared_dir / "golden" / "ssd.pt", weights_only=True)
+def test_golden_vectors_of_the_kernels(golden_dir, function, chunk):
+    golden = torch.load(golden_dir / "ssd.pt", weights_only=True)
     core = {name: golden[name] for name in ("x", "A", "B", "C")} | {"chunk_size": chunk, "return_final_states": True}
     extra = {name: golden[name] for name in ("D", "dt_bias", "initial_states")}
     full = function(dt=golden["dt"], dt_softplus=True, **core, **extra)

@@ -52,8 +52,8 @@ def _ours(a, b):
     return [float(f(a, b)) for f in (aligned_iou_bev, aligned_iou_3d, aligned_giou_bev, aligned_giou_3d)]
 
 
-def test_recorded_pairs(shared_dir):
-    golden = json.loads((shared_dir / "golden" / "iou3d.json").read_text())
+def test_recorded_pairs(golden_dir):
+    golden = json.loads((golden_dir / "iou3d.json").read_text())
     a, b = (torch.tensor(golden[k], dtype=torch.float64) for k in "ab")
     for key, aligned, pairwise in (
         ("bev_iou", aligned_iou_bev, pairwise_iou_bev),

@@ -91,8 +91,8 @@ def test_traffic_incidents_bring_their_table_of_windows(screws, tmp_path, monkey
     assert MetadataCatalog.get("toy_loco/fastener_kit").get("meta_csv") is None
 
 
-def test_mvtec_loco_has_a_mask_for_each_defect(shared_dir, tmp_path):
-    with zipfile.ZipFile(shared_dir / "golden/mvtec_loco/data.zip") as archive:
+def test_mvtec_loco_has_a_mask_for_each_defect(golden_dir, tmp_path):
+    with zipfile.ZipFile(golden_dir / "mvtec_loco/data.zip") as archive:
         archive.extractall(tmp_path)
     test = get(f"loco:{tmp_path}/pushpins:test")
     assert {d["defect"] for d in test} == {"good", "logical_anomalies", "structural_anomalies"}

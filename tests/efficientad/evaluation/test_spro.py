@@ -19,11 +19,11 @@ ENTRY = {"defect_name": "gap", "pixel_value": 255, "saturation_threshold": 400, 
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir: Path, tmp_path_factory) -> Path:
+def golden(golden_dir: Path, tmp_path_factory) -> Path:
     """The recorded data and maps, unpacked."""
     folder = tmp_path_factory.mktemp("loco")
     for name in ("data", "maps"):
-        with zipfile.ZipFile(shared_dir / "golden" / "mvtec_loco" / f"{name}.zip") as archive:
+        with zipfile.ZipFile(golden_dir / "mvtec_loco" / f"{name}.zip") as archive:
             archive.extractall(folder / name)
     return folder
 
@@ -41,8 +41,8 @@ def _images(folder: Path, exact: bool) -> list:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_equals_the_official_program(golden, shared_dir, exact):
-    expected = json.loads((shared_dir / "golden" / "mvtec_loco" / "metrics.json").read_text())
+def test_equals_the_official_program(golden, golden_dir, exact):
+    expected = json.loads((golden_dir / "mvtec_loco" / "metrics.json").read_text())
     results = evaluate(_images(golden, exact), spro=True)
     official = expected["localization"]["auc_spro"]
     assert results["auspro"].keys() == official.keys()

@@ -16,8 +16,8 @@ from mono3dvg.schema import GroundingData
 from tests.factories.grounding_files import CAR, annotation, box, expression, world
 
 
-def test_overlaps_equal_published_values(shared_dir):
-    golden = json.loads((shared_dir / "golden" / "iou3d.json").read_text())
+def test_overlaps_equal_published_values(golden_dir):
+    golden = json.loads((golden_dir / "iou3d.json").read_text())
     assert len(golden["a"]) == 160
     legacy = iou_mono3dvg(golden["a"], golden["b"])
     np.testing.assert_array_equal(legacy.astype(np.float64), golden["mono3dvg_iou"])  # every bit
