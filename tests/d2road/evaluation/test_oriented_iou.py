@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog
-from scipy.spatial import ConvexHull, HalfspaceIntersection
 from scipy.spatial.transform import Rotation
 
 from d2road.evaluation.oriented_iou import aligned_oriented_iou, pairwise_oriented_iou
 from d2road.structures import pairwise_iou_3d
 from d2road.structures.boxes3d import box_corners
+from tests.oracles.overlaps import half_space_iou
 
 
 def _corners(location, hwl, rotation=None) -> np.ndarray:
@@ -20,21 +19,10 @@ def _random(rng: np.random.Generator) -> np.ndarray:
     return _corners(rng.uniform(-1.5, 1.5, 3), rng.uniform(0.5, 4, 3), Rotation.random(random_state=rng).as_matrix())
 
 
-def _oracle(a: np.ndarray, b: np.ndarray) -> float:
-    """By scipy: the hull of the intersection of all half-spaces, from the centre of the largest ball in it."""
-    planes = np.concatenate([ConvexHull(box).equations for box in (a, b)])
-    rows = np.column_stack([planes[:, :3], np.ones(len(planes))])
-    ball = linprog([0, 0, 0, -1], A_ub=rows, b_ub=-planes[:, 3], bounds=[(None, None)] * 4)
-    if ball.x[3] <= 1e-7:
-        return 0.0
-    inter = ConvexHull(HalfspaceIntersection(planes, ball.x[:3]).intersections).volume
-    return inter / (ConvexHull(a).volume + ConvexHull(b).volume - inter)
-
-
 def test_random_boxes_against_scipy():
     rng = np.random.default_rng(0)
     a, b = (np.stack([_random(rng) for _ in range(60)]) for _ in range(2))
-    expected = np.array([_oracle(x, y) for x, y in zip(a, b)])
+    expected = np.array([half_space_iou(x, y) for x, y in zip(a, b)])
     assert (expected > 0.01).sum() > 20
     np.testing.assert_allclose(aligned_oriented_iou(a, b), expected, atol=1e-7)
     np.testing.assert_allclose(aligned_oriented_iou(b, a), expected, atol=1e-7)

@@ -13,6 +13,7 @@ from d2road.layers.linear_attention import (
     linear_attention,
     linear_attention_by_pairs,
 )
+from tests.oracles.linear_attention import looped_linear_attention
 
 
 def random_qkv(tokens=37, dim=8, scale=1.0, dtype=torch.float32, seed=0):
@@ -20,22 +21,11 @@ def random_qkv(tokens=37, dim=8, scale=1.0, dtype=torch.float32, seed=0):
     return [(torch.randn(2, 3, tokens, dim, generator=generator) * scale).to(dtype) for _ in range(3)]
 
 
-def by_hand(q, k, v, eps):
-    """Loops over queries and keys in float64, with torch's own elu."""
-    q, k, v = (x.double() for x in (q, k, v))
-    out = torch.zeros_like(v)
-    for i in range(q.shape[2]):
-        weights = ((torch.nn.functional.elu(q[:, :, i : i + 1]) + 1) * (torch.nn.functional.elu(k) + 1)).sum(-1)
-        total = weights.mean(-1, keepdim=True) + eps
-        out[:, :, i] = (weights.unsqueeze(-1) * v).mean(2) / total
-    return out
-
-
 def test_equals_the_explicit_table_and_the_loop():
     q, k, v = random_qkv()
     fast = linear_attention(q, k, v)
     assert torch.allclose(fast, linear_attention_by_pairs(q, k, v), atol=1e-5, rtol=1e-5)
-    assert torch.allclose(fast.double(), by_hand(q, k, v, 1e-6), atol=1e-5, rtol=1e-5)
+    assert torch.allclose(fast.double(), looped_linear_attention(q, k, v, 1e-6), atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)

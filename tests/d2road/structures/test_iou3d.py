@@ -9,10 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely.geometry import MultiPoint, Polygon
 
 from d2road.structures import (
-    Boxes3D,
     aligned_giou_3d,
     aligned_giou_bev,
     aligned_iou_3d,
@@ -21,6 +19,7 @@ from d2road.structures import (
     pairwise_iou_3d,
     pairwise_iou_bev,
 )
+from tests.oracles.overlaps import shapely_overlaps
 
 BASE = [1.0, 2.0, 30.0, 1.5, 2.0, 4.0, 0.3]
 
@@ -32,19 +31,6 @@ def _moved(along=0.0, across=0.0, **changes):
     x += math.cos(ry) * along + math.sin(ry) * across
     z += -math.sin(ry) * along + math.cos(ry) * across
     return [x, values["y"], z, values["h"], values["w"], values["l"], values["ry"]]
-
-
-def _oracle(a, b):
-    """IoU from above, IoU, and their generalised forms by shapely, in float64."""
-    p, q = (Polygon(Boxes3D.from_kitti(torch.tensor([v], dtype=torch.float64)).bev_polygons()[0]) for v in (a, b))
-    overlap, union = p.intersection(q).area, p.area + q.area - p.intersection(q).area
-    hull = MultiPoint([*p.exterior.coords, *q.exterior.coords]).convex_hull.area
-    shared = max(0.0, min(a[1], b[1]) - max(a[1] - a[3], b[1] - b[3]))
-    extent = max(a[1], b[1]) - min(a[1] - a[3], b[1] - b[3])
-    volume = overlap * shared
-    total = p.area * a[3] + q.area * b[3] - volume
-    giou_3d = volume / total - (hull * extent - total) / (hull * extent)
-    return overlap / union, volume / total, overlap / union - (hull - union) / hull, giou_3d
 
 
 def _ours(a, b):
@@ -89,8 +75,8 @@ def test_recorded_pairs(golden_dir):
     ],
 )
 def test_hand_made_pairs(other):
-    np.testing.assert_allclose(_ours(BASE, other), _oracle(BASE, other), atol=1e-9)
-    np.testing.assert_allclose(_ours(other, BASE), _oracle(BASE, other), atol=1e-9)
+    np.testing.assert_allclose(_ours(BASE, other), shapely_overlaps(BASE, other), atol=1e-9)
+    np.testing.assert_allclose(_ours(other, BASE), shapely_overlaps(BASE, other), atol=1e-9)
     a, b = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (BASE, other))
     for measure in (aligned_iou_bev, aligned_iou_3d, aligned_giou_bev, aligned_giou_3d):
         for gradient in torch.autograd.grad(measure(a, b), (a, b)):
@@ -115,7 +101,7 @@ _BOX = st.tuples(_PLACE, _PLACE, _PLACE, _SIZE, _SIZE, _SIZE, _ANGLE)
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(_BOX, _BOX)
 def test_random_pairs(a, b):
-    np.testing.assert_allclose(_ours(a, b), _oracle(a, b), atol=1e-9)
+    np.testing.assert_allclose(_ours(a, b), shapely_overlaps(a, b), atol=1e-9)
 
 
 def _random(n, spread, seed=0):

@@ -21,6 +21,7 @@ from efficientad.evaluation.ranking_metrics import (
     histogram_f1_max,
 )
 from efficientad.evaluation.weighted_scores import Points, condense, pool, rank_edges
+from tests.oracles.aupro import threshold_by_threshold_aupro
 
 FEW_VALUES = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 
@@ -42,25 +43,6 @@ def _test_set(seed: int, size: int = 48, images: int = 12, scale: float = 1.0, o
 
 def _score(test_set: list[tuple], exact: bool) -> list:
     return [score_image(name, kind, m, mask, exact=exact) for name, kind, m, mask in test_set]
-
-
-def _plain_aupro(test_set: list[tuple], limit: float) -> float:
-    """One threshold after the other, on whole arrays."""
-    maps = np.stack([m for _, _, m, _ in test_set])
-    masks = np.stack([np.zeros(m.shape, bool) if mask is None else mask for _, _, m, mask in test_set])
-    regions = []
-    for i, mask in enumerate(masks):
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        regions += [(i, labels == label) for label in range(1, count + 1)]
-    x, y = [0.0], [0.0]
-    for threshold in np.unique(maps)[::-1]:
-        found = maps >= threshold
-        x.append((found & ~masks).sum() / (~masks).sum())
-        y.append(np.mean([found[i][region].mean() for i, region in regions]))
-    x, y = np.array(x), np.array(y)
-    inside = x <= limit
-    end = np.interp(limit, x, y) if limit not in x else y[inside][-1]
-    return np.trapezoid(np.append(y[inside], end), np.append(x[inside], limit)) / limit
 
 
 @given(FEW_VALUES, FEW_VALUES)
@@ -129,7 +111,7 @@ def test_exact_metrics_equal_sklearn_and_brute_force():
         chosen = [i for i, (_, k, _, _) in enumerate(test_set) if k in ("good", kind)]
         expected = roc_auc_score(np.array(image_labels)[chosen], np.array(image_scores)[chosen])
         assert results["image_auroc_by_type"][kind] == pytest.approx(expected, abs=1e-9)
-    assert results["aupro"] == pytest.approx(_plain_aupro(test_set, 0.3), abs=1e-9)
+    assert results["aupro"] == pytest.approx(threshold_by_threshold_aupro(test_set, 0.3), abs=1e-9)
     assert results["auspro"] is None and "good_threshold" not in results
 
 

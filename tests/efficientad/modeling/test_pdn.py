@@ -8,20 +8,10 @@ from efficientad.checkpoint.weight_names import NELSON_AUTOENCODER, autoencoder_
 from efficientad.modeling.autoencoder import AUTOENCODERS, Positions, build_autoencoder
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, PDN, map_size
+from tests.oracles.published_pdn import published_pdn
 
 # Millions of parameters as published: teacher, student, autoencoder.
 COUNTS = {"small": (2.69, 4.27), "medium": (8.03, 11.62)}
-
-
-def published_pdn(size: str, out: int) -> nn.Sequential:
-    """The layers as the paper's tables list them, unpadded, in the order in which nelson1425 numbers them."""
-    wide = 1 if size == "small" else 2
-    first = [nn.Conv2d(3, 128 * wide, 4), nn.ReLU(), nn.AvgPool2d(2, 2)]
-    second = [nn.Conv2d(128 * wide, 256 * wide, 4), nn.ReLU(), nn.AvgPool2d(2, 2)]
-    if size == "small":
-        return nn.Sequential(*first, *second, nn.Conv2d(256, 256, 3), nn.ReLU(), nn.Conv2d(256, out, 4))
-    third = [nn.Conv2d(512, 512, 1), nn.ReLU(), nn.Conv2d(512, 512, 3), nn.ReLU()]
-    return nn.Sequential(*first, *second, *third, nn.Conv2d(512, out, 4), nn.ReLU(), nn.Conv2d(out, out, 1))
 
 
 @pytest.mark.parametrize("size", COUNTS)
