@@ -73,8 +73,8 @@ def test_as_a_command_on_the_golden_frames(golden_dir, repo_dir, tmp_path):
     source = golden_dir / "rope_score"
     with zipfile.ZipFile(source / "data.zip") as archive:
         archive.extractall(tmp_path)
-    command = [sys.executable, str(repo_dir / "tools" / "eval_rope.py"), *arguments(tmp_path, "--json", "rope.json")]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    line = [sys.executable, "-m", "d2road.cli.eval_rope", *arguments(tmp_path, "--json", str(tmp_path / "rope.json"))]
+    subprocess.run(line, cwd=repo_dir, check=True, capture_output=True)
     results = json.loads((tmp_path / "rope.json").read_text())
     for name, scores in json.loads((source / "expected.json").read_text())["scores"].items():
         assert results[name]["matched"] == scores["matched"]
