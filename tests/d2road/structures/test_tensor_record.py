@@ -1,0 +1,43 @@
+"""Records of tensors: what is done to one field is done to all, in records within records too."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2road.structures.tensor_record import TensorRecord
+
+
+@dataclass
+class Inner(TensorRecord):
+    values: Tensor
+
+
+@dataclass
+class Outer(TensorRecord):
+    rows: Tensor
+    inner: Inner
+    extra: Tensor | None = None
+
+
+def record() -> Outer:
+    return Outer(torch.arange(6.0).view(3, 2).requires_grad_(), Inner(torch.tensor([5, 6, 7])))
+
+
+def test_rows_are_chosen_in_every_field():
+    chosen = record()[torch.tensor([True, False, True])]
+    assert isinstance(chosen, Outer) and isinstance(chosen.inner, Inner) and chosen.extra is None
+    assert chosen.rows.tolist() == [[0, 1], [4, 5]] and chosen.inner.values.tolist() == [5, 7]
+    repeated = record()[torch.tensor([2, 2])]
+    assert repeated.rows.tolist() == [[4, 5], [4, 5]] and repeated.inner.values.tolist() == [7, 7]
+
+
+def test_detaching_cuts_the_history_and_keeps_the_numbers():
+    whole = record()
+    cut = whole.detach()
+    assert whole.rows.requires_grad and not cut.rows.requires_grad and torch.equal(whole.rows, cut.rows)
+
+
+def test_all_fields_move():
+    moved = record().to("meta")
+    assert moved.rows.device.type == moved.inner.values.device.type == "meta"
