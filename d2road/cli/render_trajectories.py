@@ -29,7 +29,7 @@ from d2road.traffic.time_space.windows import Window, WindowGrid
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import write_picture
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import claim_folder
+from d2road.utils.output_dir import prepare_output_dir
 
 META, VIEWS = "meta.csv", "views"
 # What each folder was drawn with: .time_space/train_good/parameters.json and the problems of the source.
@@ -124,7 +124,7 @@ def claim(args: argparse.Namespace, parameters: dict) -> Path:
     if not (state / PARAMETERS).is_file() and folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} holds files that this tool did not write: choose another --out or --folder")
     pictures = os.path.relpath(folder, state)
-    claim_folder(state, PARAMETERS, parameters, [pictures], [pictures], args.overwrite)
+    prepare_output_dir(state, PARAMETERS, parameters, [pictures], [pictures], args.overwrite)
     if args.views:
         (args.out / VIEWS).mkdir(exist_ok=True)
     write_meta(args.out / META, args.folder, [])

@@ -1,4 +1,4 @@
-"""The folder of a generated data set: who may write into it, so that an interrupted generation can go on."""
+"""The output folder of generated data: who may write into it, so that an interrupted generation can go on."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
 
 
-def claim_folder(
+def prepare_output_dir(
     out: Path,
     meta_name: str,
     meta: Mapping[str, Any],

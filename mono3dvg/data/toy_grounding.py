@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from d2road.utils.errors import DataError
-from d2road.utils.output_dir import claim_folder
+from d2road.utils.output_dir import prepare_output_dir
 from mono3dvg.data.labelled_sources import grounding_of, merge_classes
 from mono3dvg.language import Recipe, generate
 from mono3dvg.schema import GroundingData, write_grounding
@@ -67,7 +67,7 @@ def make_toy_grounding(
         "validation": validation,
     }  # fmt: skip
     parts = read_parts(toy, validation)
-    claim_folder(out, META, meta, ["."], [], overwrite)
+    prepare_output_dir(out, META, meta, ["."], [], overwrite)
     made = {}
     for split, raw in parts.items():
         raw["expressions"], made[split] = generate(GroundingData(raw), recipes[split])

@@ -25,7 +25,7 @@ from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import claim_folder, read_json
+from d2road.utils.output_dir import prepare_output_dir, read_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -79,7 +79,7 @@ def make_toy_loco(
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]
     folders += [f".pictures/{group}" for group in GROUPS]
     meta = {"version": VERSION, "seed": seed, **counts, "size": SIZE}
-    claim_folder(out, META, meta, folders, (".pictures", CATEGORY), overwrite)
+    prepare_output_dir(out, META, meta, folders, (".pictures", CATEGORY), overwrite)
     jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
     start = time.monotonic()

@@ -24,7 +24,7 @@ from d2road.synthetic.roadside.roadside_labels import (
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
 from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import claim_folder, read_json
+from d2road.utils.output_dir import prepare_output_dir, read_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -62,7 +62,9 @@ def make_toy_roadside(
     meta = {"version": VERSION, "seed": seed, "train": train, "val": val, "width": WIDTH, "height": HEIGHT}
     folders = [f"{split}/{name}" for split in SPLITS.values() for name in FOLDERS]
     folders += [f".frames/{split}" for split in SPLITS.values()]
-    claim_folder(out, META, meta, [*folders, "annotations"], [*SPLITS.values(), ".frames", "annotations"], overwrite)
+    prepare_output_dir(
+        out, META, meta, [*folders, "annotations"], [*SPLITS.values(), ".frames", "annotations"], overwrite
+    )
     counts = {"train": train, "val": val}
     jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]

@@ -31,7 +31,7 @@ from d2road.synthetic.traffic_incidents.recordings import (
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
 from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import claim_folder, read_json
+from d2road.utils.output_dir import prepare_output_dir, read_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 from d2road.utils.registry import unknown_name
@@ -88,7 +88,9 @@ def make_traffic_incidents(
     folders = [f"{CATEGORIES[v]}/{folder}" for v in views for group, folder in FOLDERS.items() if counts[group]]
     folders += [RECORDS, TABLES, *([FCD] if fcd else [])]
     # Another version of SUMO drives differently.
-    claim_folder(out, META, {**meta, "sumo": version}, folders, (RECORDS, TABLES, FCD, *CATEGORIES.values()), overwrite)
+    prepare_output_dir(
+        out, META, {**meta, "sumo": version}, folders, (RECORDS, TABLES, FCD, *CATEGORIES.values()), overwrite
+    )
     jobs = list(all_jobs(str(out), seed, counts, good_hours, tuple(views), fcd))
     todo = [job for job in jobs if not job.record.is_file()]
     start = time.monotonic()
