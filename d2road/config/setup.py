@@ -1,4 +1,4 @@
-"""From command line to config: one path for train_net and every tool."""
+"""From command line to config: one path for every command."""
 
 import argparse
 import logging
@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import detectron2.engine
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
 
@@ -25,11 +24,6 @@ def register_finalizer(meta_arch: str, fill: Finalizer) -> None:
     It runs once, after all merging and with the data sets registered, before validation.
     """
     _FINALIZERS[meta_arch] = fill
-
-
-def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """Detectron2's parser: --config-file, --num-gpus, --num-machines, --eval-only, --resume, ..., KEY VALUE ..."""
-    return detectron2.engine.default_argument_parser(epilog)
 
 
 def make_cfg(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:

@@ -1,0 +1,75 @@
+"""The command `d2road`: finds the module of a verb and runs it."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from d2road import __version__
+from d2road.utils.errors import USER_ERROR
+
+# Verb -> group, help in a line. Verb a-b is module d2road.cli.a_b, with build_parser() and main(argv).
+VERBS = {
+    "train": ("train & evaluate", "train a model, or go on with a training"),
+    "eval": ("train & evaluate", "evaluate a trained model on its test data"),
+    "predict": ("predict", "run a model over images, folders, videos and sentences, and draw what it finds"),
+    "check-data": ("data", "check a data set before training on it: files, boxes, 3D labels, ground plane"),
+    "visualize-data": ("data", "draw the labels of a data set, alone or with predictions"),
+    "make-data": ("data", "make toy data, sentences over labelled data, or lists of frames"),
+    "eval-kitti": ("judge prediction files", "KITTI's AP: 2D, orientation, bird's-eye view, 3D"),
+    "eval-rope": ("judge prediction files", "Rope3D's ACS, AOS, AAS, AGS, AP and Rope score"),
+    "eval-grounding": ("judge prediction files", "3D grounding: accuracy, F1, N-acc, T-acc"),
+    "eval-anomaly": ("judge prediction files", "anomaly maps: AUROC, AU-PRO, sPRO, F1"),
+    "convert": ("convert & export", "import models of other programs and published grounding data"),
+    "export": ("convert & export", "make a trained EfficientAD predict in bfloat16 or 8 bits"),
+    "render-trajectories": ("traffic", "draw trajectories as time-space images to train on or to score"),
+    "score-stream": ("traffic", "score traffic as it is recorded, and print alarms"),
+    "quickstart": ("help", "toy data, a short training, its evaluation and drawings: what `make demo` runs"),
+    "env": ("help", "what a bug report needs: versions, devices, data sets"),
+}
+
+
+def overview() -> str:
+    """The text of `d2road --help`: the verbs by group."""
+    lines = ["usage: d2road VERB [OPTION ...] [KEY VALUE ...]", "", "Perception for roadside cameras and driving."]
+    group = ""
+    for verb, (its_group, text) in VERBS.items():
+        if its_group != group:
+            group = its_group
+            lines += ["", f"{group}:"]
+        lines.append(f"  {verb:<21}{text}")
+    lines += ["", "`d2road VERB --help` has options and examples; `d2road --version` prints the version.", ""]
+    lines += ["Exit codes: 0; 1 for a bug, or for what a verb is there to find; 2 for an error that you can put right."]
+    return "\n".join(lines)
+
+
+def unknown_verb(verb: str) -> str:
+    """The message for a verb that does not exist, with the nearest one."""
+    near = difflib.get_close_matches(verb.replace("_", "-").lower(), VERBS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
+    return f"error: d2road has no verb {verb!r}; {hint}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `d2road VERB ...`; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        print(f"d2road {__version__}")
+        return 0
+    if words[:1] in (["--help"], ["-h"], ["help"]):
+        if len(words) == 1:
+            print(overview())
+            return 0
+        words = [words[1], "--help"]
+    if not words:
+        print(overview(), file=sys.stderr)
+        return USER_ERROR
+    verb, *rest = words
+    if verb not in VERBS:
+        print(unknown_verb(verb), file=sys.stderr)
+        return USER_ERROR
+    return importlib.import_module(f"d2road.cli.{verb.replace('-', '_')}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
