@@ -1,3 +1,3 @@
-"""Perception for roadside cameras and driving, on Detectron2: the platform that the systems of this collection share."""
+"""Perception for roadside cameras and driving, on Detectron2: the platform below its systems."""
 
 __version__ = "0.2.0"

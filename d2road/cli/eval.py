@@ -2,7 +2,7 @@
 
     d2road eval --config-file configs/diffusion_det/coco/resnet50.yaml --weights model.pth
     d2road eval --config-file output/run/config.yaml --resume         the last checkpoint of the folder of the run
-    d2road eval --config-file ... --weights model.pth --json ap.json DATASETS.TEST my_data MODEL.DiffusionDet.SAMPLE_STEP 4
+    d2road eval --config-file ... --weights model.pth --json ap.json MODEL.DiffusionDet.SAMPLE_STEP 4
 
 Prints {task: {metric: value}}, which the folder of the run gets as results.json, and --json FILE as well. The exit code
 is 0, or 2 after an error in the config or the data.
