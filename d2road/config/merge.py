@@ -41,9 +41,7 @@ def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
     """
     flags = [p for p in pairs[0::2] if isinstance(p, str) and p.startswith("--")]
     if flags:
-        raise ConfigError(
-            f"{', '.join(flags)} after the first KEY VALUE pair: expected keys of the config and their values alone"
-        )
+        raise ConfigError(f"{', '.join(flags)} after the first KEY VALUE pair: expected keys and their values alone")
     if len(pairs) % 2:
         raise ConfigError(
             f"KEY VALUE pairs: got {len(pairs)} words, expected an even number; is a value missing, or one with "
