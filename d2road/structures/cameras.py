@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures.camera import Camera
+from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import DataError
 
 # Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
@@ -28,7 +29,7 @@ NEAR = 0.1
 
 
 @dataclass
-class Cameras:
+class Cameras(TensorRecord):
     """K, K_inv (B, 3, 3) in pixels of the network input, center (B, 3) where rays start, m."""
 
     K: Tensor
@@ -41,9 +42,6 @@ class Cameras:
         K = np.stack([c.K for c in cameras])
         parts = (K, np.linalg.inv(K), np.stack([c.center for c in cameras]))
         return Cameras(*(torch.as_tensor(p, dtype=torch.float32, device=device) for p in parts))
-
-    def __getitem__(self, index: Tensor) -> "Cameras":
-        return Cameras(self.K[index], self.K_inv[index], self.center[index])
 
     @property
     def fy(self) -> Tensor:
@@ -69,7 +67,7 @@ class Cameras:
 
 
 @dataclass
-class Grounds:
+class Grounds(TensorRecord):
     """What is believed of the ground planes: mean, var (B, 3) of s0, s1, log H (independent), known (B,) bool.
 
     Where `known` is False there is no ground at all (KITTI): mean is that of a level plane and means nothing.
@@ -85,12 +83,6 @@ class Grounds:
         mean = torch.tensor(np.stack([ground_parameters(c) for c in cameras]), dtype=torch.float32, device=device)
         known = torch.tensor([c.ground is not None for c in cameras], device=device)
         return Grounds(mean, torch.zeros_like(mean), known)
-
-    def __getitem__(self, index: Tensor) -> "Grounds":
-        return Grounds(self.mean[index], self.var[index], self.known[index])
-
-    def detach(self) -> "Grounds":
-        return Grounds(self.mean.detach(), self.var.detach(), self.known)
 
     def drop(self, xy: Tensor) -> Tensor:
         """(B,) how far normalised image points lie below the horizon; MIN_DROP at least, with zero gradient there."""
@@ -135,14 +127,11 @@ class Grounds:
 
 
 @dataclass
-class Scene:
+class Scene(TensorRecord):
     """Where the images of a batch were taken: cameras and grounds (B)."""
 
     cameras: Cameras
     ground: Grounds
-
-    def __getitem__(self, index: Tensor) -> "Scene":
-        return Scene(self.cameras[index], self.ground[index])
 
 
 def ground_parameters(camera: Camera) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Records of tensors: dataclasses whose fields share their first axis and are indexed, detached and moved together."""
+"""Records of tensors: dataclasses whose fields share their first axis and are indexed, detached, moved and joined."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ class TensorRecord:
     Example: with boxes (P, 4) and classes (P,) as fields, `record[keep]` holds those of the rows to keep.
     """
 
-    def __getitem__(self: Record, index: Tensor) -> Record:
-        """The rows of an index: booleans (P,), or positions of any shape."""
+    def __getitem__(self: Record, index: Tensor | slice) -> Record:
+        """The rows of an index: booleans (P,), positions of any shape, or a slice."""
         return self.map(lambda value: value[index])
 
     def detach(self: Record) -> Record:
@@ -29,7 +29,19 @@ class TensorRecord:
         """The same on a device."""
         return self.map(lambda value: value.to(device))
 
-    def map(self: Record, function: Callable) -> Record:
+    def map(self: Record, function: Callable[[Any], Any]) -> Record:
         """A record of what a function makes of each field."""
         values = (getattr(self, field.name) for field in fields(self))
         return type(self)(*(None if value is None else function(value) for value in values))
+
+    @classmethod
+    def cat(cls: type[Record], records: Sequence[Record]) -> Record:
+        """The rows of at least one record, one after the other; a field that is None in the first stays None."""
+        return cls(*(_join([getattr(record, field.name) for record in records]) for field in fields(cls)))
+
+
+def _join(values: list[Any]) -> Any:
+    first = values[0]
+    if first is None:
+        return None
+    return type(first).cat(values) if isinstance(first, TensorRecord) else torch.cat(values)

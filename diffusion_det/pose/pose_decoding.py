@@ -10,13 +10,14 @@ All are depths of the bottom centre. Errors of a branch's own are independent; t
 "plane" and "height" and to all objects of an image (see `pose_fusion.py`).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from d2road.structures.cameras import Cameras, Grounds
 from d2road.structures.headings import azimuth, decode_heading
+from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import ConfigError
 from diffusion_det.pose.pose_head import BRANCHES, RawPose
 
@@ -25,7 +26,7 @@ MAX_LOG_DEPTH = 7.0  # 1.1 km
 
 
 @dataclass
-class Pose:
+class Pose(TensorRecord):
     """P decoded objects.
 
     xy (P, 2): normalised image coordinates of the bottom centre. log_depth, var (P, J) by branch; usable (P, J).
@@ -41,9 +42,6 @@ class Pose:
     dims: Tensor
     alpha: Tensor
     quality: Tensor
-
-    def __getitem__(self, index: Tensor) -> "Pose":
-        return Pose(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 def decode(

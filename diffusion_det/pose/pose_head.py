@@ -4,7 +4,7 @@ They only predict numbers; `pose.py` turns them into metres. Letters: B images, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2road.structures.cameras import Cameras, Grounds
 from d2road.structures.headings import NUM_BINS
+from d2road.structures.tensor_record import TensorRecord
 from diffusion_det.head import tower
 
 BRANCHES = ("direct", "plane", "height")
@@ -21,7 +22,7 @@ LOG_STD_RANGE = (-6.0, 1.0)
 
 
 @dataclass
-class RawPose:
+class RawPose(TensorRecord):
     """What the tower says about P boxes, before it means anything in metres.
 
     bottom, center (P, 2): projected bottom and middle of the 3D box, offsets from the middle of the 2D box's lower edge
@@ -52,9 +53,6 @@ class RawPose:
             bottom, center, depth, log_std.clamp(*LOG_STD_RANGE), dims.unflatten(-1, (num_classes, 3)), bins, residuals,
             quality[..., 0],
         )  # fmt: skip
-
-    def __getitem__(self, index: Tensor) -> "RawPose":
-        return RawPose(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 def box_geometry(boxes_xyxy: Tensor, cameras: Cameras) -> Tensor:

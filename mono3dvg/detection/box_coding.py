@@ -11,13 +11,14 @@ Letters: P objects of any images, each with its own camera, ground and frame in 
     heading  against the ray through the bottom centre, about the upright axis; see d2road.structures.headings
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from d2road.structures.cameras import NEAR, Cameras, Grounds, Scene
 from d2road.structures.headings import NUM_BINS, azimuth, decode_heading, encode_heading
+from d2road.structures.tensor_record import TensorRecord
 
 BRANCHES = ("direct", "plane")
 REFERENCE_PX = 40.0
@@ -30,7 +31,7 @@ _UNUSABLE_VAR = 1e4
 
 
 @dataclass
-class RawBoxes:
+class RawBoxes(TensorRecord):
     """What the head says at P cells.
 
     offset, bottom (P, 2). ltrb (P, 4). depth, log_std (P, 2) by BRANCHES. dims (P, 3). bins, residuals (P, 12).
@@ -52,12 +53,9 @@ class RawBoxes:
         """(P, sum of SIZES) -> fields, in single precision."""
         return RawBoxes(*rows.float().split(RawBoxes.SIZES, dim=-1))
 
-    def __getitem__(self, index: Tensor) -> "RawBoxes":
-        return RawBoxes(*(getattr(self, f.name)[index] for f in fields(self)))
-
 
 @dataclass
-class Views:
+class Views(TensorRecord):
     """What P boxes look like to their cameras.
 
     middle, bottom (P, 2): projected middle and bottom centre of the 3D box, pixels. log_depth (P,) of the bottom
@@ -69,9 +67,6 @@ class Views:
     log_depth: Tensor
     alpha: Tensor
     in_front: Tensor
-
-    def __getitem__(self, index: Tensor) -> "Views":
-        return Views(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 def view_boxes(rows: Tensor, cameras: Cameras, frame: Tensor) -> Views:

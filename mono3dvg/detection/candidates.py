@@ -5,7 +5,7 @@ P objects of all images.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from d2road.structures import pairwise_iou_bev
 from d2road.structures.boxes2d import iou_and_giou
 from d2road.structures.cameras import Scene
+from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.box_coding import decode as decode_boxes
 from mono3dvg.detection.box_coding import place_boxes, view_boxes
 from mono3dvg.detection.dense_head import RawMaps, gather_each
@@ -26,7 +27,7 @@ _FAR_AWAY = -1e4  # rows and boxes of padding: they overlap nothing
 
 
 @dataclass
-class Candidates:
+class Candidates(TensorRecord):
     """boxes_xyxy (B, K, 4) pixels of the network input. rows (B, K, 7): x, y, z of the bottom centre, h, w, l, ry as
     the annotations have them. classes (B, K). class_probs (B, K, C). looks (B, K, L): probabilities of `LOOKS`, L = 0
     where nothing says them. heat (B, K): probability of the class. std (B, K): deviation of the log depth.
@@ -47,21 +48,14 @@ class Candidates:
         """(B, K, C + L) what each is and what it is like: 0 where nothing is known of a look, 1 or -1 where it is."""
         return torch.cat([self.class_probs, 2 * self.looks - 1], dim=-1).float()
 
-    def __getitem__(self, index: Tensor) -> "Candidates":
-        """Of other images, e.g. `candidates[image_of]`: those of N sentences."""
-        return Candidates(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    def detach(self) -> "Candidates":
-        return Candidates(*(getattr(self, f.name).detach() for f in fields(self)))
-
     def take(self, order: Tensor) -> "Candidates":
         """Of each image the candidates at `order` (B, K')."""
-        picked = []
-        for f in fields(self):
-            value = getattr(self, f.name)
+
+        def pick(value: Tensor) -> Tensor:
             index = order.view(*order.shape, *[1] * (value.ndim - 2)).expand(*order.shape, *value.shape[2:])
-            picked.append(value.gather(1, index))
-        return Candidates(*picked)
+            return value.gather(1, index)
+
+        return self.map(pick)
 
 
 def cells_to_pixels(cells: Tensor, width: int, stride: float) -> Tensor:
@@ -234,13 +228,13 @@ def from_objects(
     if jitter > 0:
         flat = _jittered(flat, each, jitter, generator)
     most = max([len(o) for o in objects] + [1])
-    padded = []
-    for f in fields(Candidates):
-        value = getattr(flat, f.name)
+
+    def pad(value: Tensor) -> Tensor:
         whole = value.new_zeros(len(objects), most, *value.shape[1:])
         whole[image, position] = value
-        padded.append(whole)
-    return Candidates(*padded)
+        return whole
+
+    return flat.map(pad)
 
 
 def _jittered(flat: Candidates, each: Scene, jitter: float, generator: torch.Generator | None) -> Candidates:

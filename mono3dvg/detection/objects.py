@@ -4,12 +4,13 @@ Letters: B images, M objects of an image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from d2road.structures.cameras import Scene
+from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import ConfigError
 from mono3dvg.language.attributes import LOOKS
 from mono3dvg.language.kleene import MAYBE
@@ -18,7 +19,7 @@ RY_FRAMES = ("camera", "ground")
 
 
 @dataclass
-class Objects:
+class Objects(TensorRecord):
     """Labels of one image in pixels of the network input.
 
     boxes_xyxy (M, 4). classes (M,) int64. rows (M, 7): x, y, z of the bottom centre in the camera frame, h, w, l, ry as
@@ -44,12 +45,6 @@ class Objects:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def __getitem__(self, index: Tensor) -> "Objects":
-        return Objects(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    def to(self, device: torch.device | str) -> "Objects":
-        return Objects(*(getattr(self, f.name).to(device) for f in fields(self)))
-
 
 def unknown_looks(count: int) -> Tensor:
     """(M, L) of objects whose labels are boxes and classes."""
@@ -62,8 +57,7 @@ def cat_objects(objects: Sequence[Objects]) -> tuple[Objects, Tensor, Tensor]:
     counts = torch.tensor([len(o) for o in objects], device=device)
     image = torch.arange(len(objects), device=device).repeat_interleave(counts)
     position = torch.cat([torch.arange(len(o), device=device) for o in objects])
-    joined = Objects(*(torch.cat([getattr(o, f.name) for o in objects]) for f in fields(Objects)))
-    return joined, image, position
+    return Objects.cat(objects), image, position
 
 
 def upright_frame(scene: Scene, ry_frame: str) -> Tensor:

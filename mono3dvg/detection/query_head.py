@@ -6,7 +6,7 @@ L cells that queries attend to, C classes, M objects, P matched queries.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from d2road.structures.boxes2d import iou_and_giou
 from d2road.structures.cameras import Scene
+from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes, view_boxes
 from mono3dvg.detection.box_coding import decode as decode_boxes
 from mono3dvg.detection.candidates import Candidates, cells_to_pixels, compact, with_area
@@ -24,7 +25,7 @@ from mono3dvg.detection.objects import Objects, cat_objects, upright_frame
 
 
 @dataclass
-class Proposals:
+class Proposals(TensorRecord):
     """Where queries start, and what the dense head says there: cells (B, Q), heat (B, Q, C) logits, regression
     (B, Q, R) for `RawBoxes.unpack`, valid (B, Q) False for padding."""
 
@@ -38,10 +39,6 @@ class Proposals:
         """The peaks of B images; what queries learn does not reach back."""
         heat, regression = gather_each(raw.heat, peaks.cells), gather_each(raw.regression, peaks.cells)
         return Proposals(peaks.cells, heat.detach(), regression.detach(), peaks.valid)
-
-    def __getitem__(self, index: Tensor) -> "Proposals":
-        """Of other images, e.g. those of N sentences."""
-        return Proposals(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass

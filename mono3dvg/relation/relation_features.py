@@ -3,7 +3,7 @@
 Letters: B images, K candidates, F facts of a candidate, G facts of a pair, R keys of an order.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from d2road.structures.cameras import Scene
+from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.objects import upright_frame
 from mono3dvg.language.logical_forms import RANK_KEYS
@@ -27,7 +28,7 @@ NUM_OWN_FACTS = 22 + len(_DISTANCES) + NUM_PAINT
 
 
 @dataclass
-class Facts:
+class Facts(TensorRecord):
     """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K).
 
     before (B, K, K, R): from 0 to 1 whether j comes before i in the order of each of `RANK_KEYS`. offset (B, K, K, 2):
@@ -40,9 +41,6 @@ class Facts:
     offset: Tensor
     away: Tensor
     valid: Tensor
-
-    def __getitem__(self, index: Tensor) -> "Facts":
-        return Facts(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @torch.no_grad()

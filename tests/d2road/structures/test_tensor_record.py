@@ -41,3 +41,10 @@ def test_detaching_cuts_the_history_and_keeps_the_numbers():
 def test_all_fields_move():
     moved = record().to("meta")
     assert moved.rows.device.type == moved.inner.values.device.type == "meta"
+
+
+def test_rows_are_joined_in_every_field():
+    joined = Outer.cat([record(), record()[1:]])
+    assert joined.extra is None
+    assert joined.rows.tolist() == [[0, 1], [2, 3], [4, 5], [2, 3], [4, 5]]
+    assert joined.inner.values.tolist() == [5, 6, 7, 6, 7]
