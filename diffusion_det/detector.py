@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from d2road.engine.distributed import mean_over_processes
 from d2road.structures import Camera
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose
 from diffusion_det.denoising import Detections, denoise, denoise_as_published, select_objects
@@ -172,7 +172,7 @@ class DiffusionDet(nn.Module):
             for i, x in zip(instances, batched_inputs)
         ]
 
-    def attach_pose(self, instances: Instances, found: Detections, scene: Scene, image: int) -> Instances:
+    def attach_pose(self, instances: Instances, found: Detections, scene: SceneGeometry, image: int) -> Instances:
         """Fill the 3D fields of one image's objects, best score first."""
         own = scene[torch.tensor([image], device=self.device)]
         boxes3d, scores, std = self.pose.boxes3d(found, own)
@@ -226,7 +226,7 @@ class DiffusionDet(nn.Module):
         features: list[Tensor],
         whwh: Tensor,
         generators: Sequence[torch.Generator],
-        scene: Scene | None = None,
+        scene: SceneGeometry | None = None,
     ) -> list[Detections]:
         """Objects from features of B images, in pixels of the network input; with a scene, the features that pose is
         read from are a further column."""

@@ -11,7 +11,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from d2road.structures import Camera
-from d2road.structures.cameras import Cameras, Grounds, Scene
+from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
 from mono3dvg.criterion import LESSON_PARTS, training_losses
@@ -159,12 +159,12 @@ class Mono3DVG(nn.Module):
         scene = self.scene_of(batched_inputs)
         return Seen(maps, self.dense_head(maps[0]), scene, images.image_sizes, self.colors(images.tensor))
 
-    def scene_of(self, batched_inputs: list[dict]) -> Scene:
+    def scene_of(self, batched_inputs: list[dict]) -> SceneGeometry:
         """Cameras and grounds of a batch, as the model believes them."""
         cameras = camera_list(batched_inputs)
         if not self.use_given_ground:
             cameras = [Camera(c.P) for c in cameras]
-        return Scene(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
+        return SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""

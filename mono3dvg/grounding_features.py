@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from mono3dvg.detection.dense_head import RawMaps
 from mono3dvg.fusion.fusion_neck import Fused
 from mono3dvg.text.token_features import Words
@@ -23,7 +23,7 @@ class Seen:
 
     maps: list[Tensor]
     raw: RawMaps
-    scene: Scene
+    scene: SceneGeometry
     sizes: list[tuple[int, int]]
     colors: Tensor
 

@@ -127,7 +127,7 @@ class Grounds(TensorRecord):
 
 
 @dataclass
-class Scene(TensorRecord):
+class SceneGeometry(TensorRecord):
     """Where the images of a batch were taken: cameras and grounds (B)."""
 
     cameras: Cameras

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, Scene
+from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
 from diffusion_det.denoising import Detections
 from diffusion_det.head import Refined
 from diffusion_det.losses import Targets
@@ -101,7 +101,7 @@ class PoseEstimator(nn.Module):
         pooled = None if refined.pooled is None else refined.pooled[-1]
         return self.head.embed(refined.features[-1], pooled, self.head.num_stages - 1)
 
-    def read(self, feature: Tensor, boxes_xyxy: Tensor, classes: Tensor, scene: Scene) -> tuple[RawPose, Pose]:
+    def read(self, feature: Tensor, boxes_xyxy: Tensor, classes: Tensor, scene: SceneGeometry) -> tuple[RawPose, Pose]:
         """Pose from the last stage's embedded features (P, C) of boxes (P, 4), one scene a row."""
         rows = self.head(feature, boxes_xyxy, scene.cameras, self.head.num_stages - 1)
         raw = RawPose.unpack(rows, self.criterion.num_classes)
@@ -140,7 +140,7 @@ class PoseEstimator(nn.Module):
         clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
         return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
 
-    def clean_state(self, feature: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: Scene) -> Tensor:
+    def clean_state(self, feature: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: SceneGeometry) -> Tensor:
         """The pose part of the state that predictions (B, N, ...) amount to, (B, N, 8)."""
         shape = feature.shape[:2]
         each = scene[torch.arange(shape[0], device=feature.device).repeat_interleave(shape[1])]
@@ -215,15 +215,17 @@ class PoseEstimator(nn.Module):
         withheld = torch.rand(len(true.mean), device=levels.device) < self.ground_dropout
         return Grounds(true.mean + std * torch.randn_like(true.mean), std**2, true.known & ~withheld)
 
-    def scene(self, camera_list: Sequence[Camera], coarsest: Tensor, image_sizes: Sequence[tuple[int, int]]) -> Scene:
+    def scene(
+        self, camera_list: Sequence[Camera], coarsest: Tensor, image_sizes: Sequence[tuple[int, int]]
+    ) -> SceneGeometry:
         """Cameras and believed grounds for testing; planes of the cameras are trusted as far as `ground_std` says."""
         cameras = Cameras.from_list(camera_list, coarsest.device)
         exact = Grounds.from_list(camera_list, coarsest.device)
         var = torch.tensor(self.ground_std, device=coarsest.device).square().expand_as(exact.mean)
         given = Grounds(exact.mean, var, exact.known & self.use_given_ground)
-        return Scene(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
+        return SceneGeometry(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
 
-    def boxes3d(self, found: Detections, scene: Scene) -> tuple[Boxes3D, Tensor, Tensor]:
+    def boxes3d(self, found: Detections, scene: SceneGeometry) -> tuple[Boxes3D, Tensor, Tensor]:
         """3D boxes of one image's detections, whose first further column holds the decoder's features.
 
         Args:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import NEAR, Cameras, Grounds, Scene
+from d2road.structures.cameras import NEAR, Cameras, Grounds, SceneGeometry
 from d2road.structures.headings import NUM_BINS, azimuth, decode_heading, encode_heading
 from d2road.structures.tensor_record import TensorRecord
 
@@ -110,7 +110,7 @@ class Decoded:
     alpha: Tensor
 
 
-def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, scene: Scene) -> Decoded:
+def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, scene: SceneGeometry) -> Decoded:
     """Give the head's numbers their meaning.
 
     Args:
@@ -141,7 +141,7 @@ def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, sc
     )
 
 
-def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: SceneGeometry) -> tuple[Tensor, Tensor, Tensor]:
     """Log depths, whether each way can be used, and variance that uncertain grounds add: all (P, 2)."""
     xy, ground = scene.cameras.normalize(bottom), scene.ground
     direct = direct_reference(prior_hwl, scene.cameras) + raw.depth[:, 0]
@@ -166,7 +166,13 @@ def plane_reference(xy: Tensor, ground: Grounds) -> Tensor:
 
 
 def encode(
-    boxes_xyxy: Tensor, views: Views, dims: Tensor, cells_px: Tensor, stride: float, prior_hwl: Tensor, scene: Scene
+    boxes_xyxy: Tensor,
+    views: Views,
+    dims: Tensor,
+    cells_px: Tensor,
+    stride: float,
+    prior_hwl: Tensor,
+    scene: SceneGeometry,
 ) -> tuple[RawBoxes, Tensor]:
     """What a perfect head says: inverse of `decode`; deviations and bin logits are those of certainty.
 

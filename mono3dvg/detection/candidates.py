@@ -13,7 +13,7 @@ from torch import Tensor
 
 from d2road.structures import pairwise_iou_bev
 from d2road.structures.boxes2d import iou_and_giou
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.box_coding import decode as decode_boxes
 from mono3dvg.detection.box_coding import place_boxes, view_boxes
@@ -88,7 +88,7 @@ def find_peaks(heat: Tensor, top_k: int, covered: Tensor) -> tuple[Tensor, Tenso
 
 def decode(
     raw: RawMaps,
-    scene: Scene,
+    scene: SceneGeometry,
     sizes_hw: Sequence[tuple[int, int]],
     stride: float,
     priors_hwl: Tensor,
@@ -189,7 +189,7 @@ def home_cells(objects: Objects, middle: Tensor, in_front: Tensor, map_hw: tuple
 
 def from_objects(
     objects: Sequence[Objects],
-    scene: Scene,
+    scene: SceneGeometry,
     num_classes: int,
     map_hw: tuple[int, int],
     stride: float,
@@ -237,7 +237,7 @@ def from_objects(
     return flat.map(pad)
 
 
-def _jittered(flat: Candidates, each: Scene, jitter: float, generator: torch.Generator | None) -> Candidates:
+def _jittered(flat: Candidates, each: SceneGeometry, jitter: float, generator: torch.Generator | None) -> Candidates:
     """Rows move along their rays, 2D boxes by shares of their sides."""
 
     def noise(*shape: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2road.structures.boxes2d import iou_and_giou
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
 from mono3dvg.detection.candidates import cells_to_pixels, with_area
 from mono3dvg.detection.dense_head import RawMaps, gather_cells
@@ -130,7 +130,12 @@ def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor)
 
 
 def box_losses(
-    raw: RawMaps, targets: DenseTargets, scene: Scene, stride: float, priors_hwl: Tensor, mean: Mean = as_they_are
+    raw: RawMaps,
+    targets: DenseTargets,
+    scene: SceneGeometry,
+    stride: float,
+    priors_hwl: Tensor,
+    mean: Mean = as_they_are,
 ) -> dict[str, Tensor]:
     """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading; looks where the head says them.
 
@@ -177,7 +182,13 @@ def losses_2d(said: RawBoxes, cells_px: Tensor, boxes_xyxy: Tensor, stride: floa
 
 
 def losses_3d(
-    said: RawBoxes, cells_px: Tensor, objects: Objects, views: Views, scene: Scene, stride: float, priors_hwl: Tensor
+    said: RawBoxes,
+    cells_px: Tensor,
+    objects: Objects,
+    views: Views,
+    scene: SceneGeometry,
+    stride: float,
+    priors_hwl: Tensor,
 ) -> dict[str, Tensor]:
     """(P,) losses offset, depth, dims and heading of what is said at P places, one object, view and scene each."""
     prior = priors_hwl[objects.classes].float()

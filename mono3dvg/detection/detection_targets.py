@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from mono3dvg.detection.box_coding import Views, view_boxes
 from mono3dvg.detection.candidates import home_cells
 from mono3dvg.detection.objects import Objects, cat_objects, upright_frame
@@ -45,7 +45,7 @@ class DenseTargets:
 @torch.no_grad()
 def dense_targets(
     objects: Sequence[Objects],
-    scene: Scene,
+    scene: SceneGeometry,
     num_classes: int,
     map_hw: tuple[int, int],
     stride: float,

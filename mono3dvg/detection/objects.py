@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import ConfigError
 from mono3dvg.language.attributes import LOOKS
@@ -60,7 +60,7 @@ def cat_objects(objects: Sequence[Objects]) -> tuple[Objects, Tensor, Tensor]:
     return Objects.cat(objects), image, position
 
 
-def upright_frame(scene: Scene, ry_frame: str) -> Tensor:
+def upright_frame(scene: SceneGeometry, ry_frame: str) -> Tensor:
     """(B, 3, 3) frames in which boxes stand upright and `ry` turns; columns are axes in the camera frame.
 
     Args:

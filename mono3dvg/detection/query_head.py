@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from d2road.structures.boxes2d import iou_and_giou
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes, view_boxes
 from mono3dvg.detection.box_coding import decode as decode_boxes
@@ -188,7 +188,7 @@ class Setting:
     """What the numbers of N sentences are about: scene of each sentence's image, sizes_hw (N, 2) of it without padding,
     pixels; map_width and stride of the maps; priors_hwl (C, 3) m; ry_frame, "camera" or "ground"."""
 
-    scene: Scene
+    scene: SceneGeometry
     sizes_hw: Tensor
     map_width: int
     stride: float

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from d2road.structures.cameras import Scene
+from d2road.structures.cameras import SceneGeometry
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.objects import upright_frame
@@ -44,7 +44,9 @@ class Facts(TensorRecord):
 
 
 @torch.no_grad()
-def describe(found: Candidates, scene: Scene, sizes_hw: Tensor, ry_frame: str, images: Tensor | None = None) -> Facts:
+def describe(
+    found: Candidates, scene: SceneGeometry, sizes_hw: Tensor, ry_frame: str, images: Tensor | None = None
+) -> Facts:
     """Facts about the candidates of B images, once for all sentences.
 
     Positions are over the ground, x to the right and z ahead of the camera, from the point below it; without a plane

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, Scene
+from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
 from mono3dvg.detection.dense_head import RawMaps
 from mono3dvg.detection.objects import Objects
 from tests.factories.roadside_objects import PRIORS, World, make_world, take
@@ -13,9 +13,9 @@ SIZE_HW, STRIDE = (1080, 1920), 8
 MAP_HW = (135, 240)
 
 
-def scene_of(cameras: list[Camera]) -> Scene:
+def scene_of(cameras: list[Camera]) -> SceneGeometry:
     """Of the images of a batch."""
-    return Scene(Cameras.from_list(cameras, "cpu"), Grounds.from_list(cameras, "cpu"))
+    return SceneGeometry(Cameras.from_list(cameras, "cpu"), Grounds.from_list(cameras, "cpu"))
 
 
 def image_world(seed: int, count: int = 10, ground: bool = True, ry_frame: str = "ground") -> World:

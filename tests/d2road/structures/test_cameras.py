@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from d2road.structures import Camera
-from d2road.structures.cameras import Cameras, Grounds, Scene, ground_parameters
+from d2road.structures.cameras import Cameras, Grounds, SceneGeometry, ground_parameters
 from tests.factories.roadside_objects import make_world, roadside_camera
 
 
@@ -155,7 +155,7 @@ def test_combine_lets_only_known_ones_have_gradient():
 
 
 def test_indexing_takes_rows(camera_list):
-    scene = Scene(Cameras.from_list(camera_list, "cpu"), Grounds.from_list(camera_list, "cpu"))
+    scene = SceneGeometry(Cameras.from_list(camera_list, "cpu"), Grounds.from_list(camera_list, "cpu"))
     index = torch.tensor([4, 4, 7])
     np.testing.assert_allclose(scene[index].cameras.K[2], camera_list[7].K, rtol=1e-6)
     np.testing.assert_allclose(scene[index].ground.mean[1], ground_parameters(camera_list[4]), atol=1e-6)

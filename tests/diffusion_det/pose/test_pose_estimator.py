@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, Scene, ground_parameters
+from d2road.structures.cameras import Cameras, Grounds, SceneGeometry, ground_parameters
 from diffusion_det.denoising import Detections
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseCriterion
@@ -109,4 +109,4 @@ def test_guess_and_given_are_weighed():
     torch.testing.assert_close(scene.ground.mean, torch.stack([(guess + exact) / 2, guess]))
     torch.testing.assert_close(scene.ground.var, torch.tensor([[0.5e-4] * 3, [1e-4] * 3]))
     assert scene.ground.known.all()
-    assert isinstance(scene, Scene) and isinstance(scene.cameras, Cameras)
+    assert isinstance(scene, SceneGeometry) and isinstance(scene.cameras, Cameras)
