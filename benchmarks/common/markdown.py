@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from d2road.utils.io import atomic_write
+from d2road.utils.markdown import markdown_table
 
 
 def table(title: str, note: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -11,8 +12,7 @@ def table(title: str, note: str, head: Sequence[str], rows: Iterable[Sequence[st
     rows = list(rows)
     if not rows:
         return []
-    lines = [f"## {title}", "", *([note, ""] if note else [])]
-    return lines + [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return [f"## {title}", "", *([note, ""] if note else []), *markdown_table(head, rows)]
 
 
 def write_page(path: Path, sections: Iterable[Sequence[str]]) -> Path:

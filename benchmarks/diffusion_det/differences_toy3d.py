@@ -6,8 +6,9 @@ They need the matches of both settings, which stay in output/; what was found on
 import time
 from pathlib import Path
 
+from benchmarks.common.markdown import table
 from benchmarks.common.records import read_record, record_path, write_record
-from benchmarks.diffusion_det.diffusion_toy3d import BENCH
+from benchmarks.diffusion_det.toy3d_variants import BENCH
 from d2road.evaluation.bootstrap import KITTI_RECALL_POINTS, MatchTable, paired_bootstrap
 from d2road.evaluation.roadside_evaluator import read_matches
 
@@ -25,9 +26,9 @@ Side = tuple[str, str]  # variant, setting
 
 def pairs() -> list[tuple[Side, Side]]:
     """What is compared: A against B in the same setting, B against A with restart, and settings of A."""
-    table = [(("readout", name), ("state", name)) for name in SETTINGS]
-    table += [(("readout", f"restart4_{g}"), ("state", f"ddim4_{g}")) for g in ("rgb", "plane")]
-    return table + [(("readout", a), ("readout", b)) for a, b in STEPS]
+    compared = [(("readout", name), ("state", name)) for name in SETTINGS]
+    compared += [(("readout", f"restart4_{g}"), ("state", f"ddim4_{g}")) for g in ("rgb", "plane")]
+    return compared + [(("readout", a), ("readout", b)) for a, b in STEPS]
 
 
 def matches_path(side: Side, seed: int) -> Path:
@@ -73,20 +74,14 @@ def differences(seeds: list[int]) -> list[str]:
             row = found.get(f"{' '.join(b)} - {' '.join(a)}")
             if row:
                 cells = [interval(row[m]) if m in row else "-" for m in METRICS]
-                rows.append(f"| {seed} | {_words(b)} - {_words(a)} | {' | '.join(cells)} |")
-    if not rows:
-        return []
-    return [
-        "## Differences: A (readout) against B (state), steps, ways",
-        "",
-        "Points of AP3D with the 95 % interval of a paired bootstrap over the pictures (1000 draws): the spread over "
-        "pictures of one trained model each, not over trainings. "
-        "AP here is that of match tables and differs a little from the tables above.",
-        "",
-        f"| seed | difference | {' | '.join(m.replace('_', ' ').replace('3d', '3D') for m in METRICS)} |",
-        "|" + "---|" * (2 + len(METRICS)),
-        *rows,
-    ]
+                rows.append([str(seed), f"{_words(b)} - {_words(a)}", *cells])
+    note = (
+        "Points of AP3D with the 95 % interval of a paired bootstrap over the images (1000 draws): the spread over "
+        "images of one trained model each, not over trainings. "
+        "AP here is that of match tables and differs a little from the tables above."
+    )
+    head = ["seed", "difference", *(m.replace("_", " ").replace("3d", "3D") for m in METRICS)]
+    return table("Differences: A (readout) against B (state), steps, ways", note, head, rows)
 
 
 def interval(entry: dict[str, float]) -> str:

@@ -20,17 +20,26 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from pycocotools.coco import COCO
 
+from benchmarks.common.markdown import write_page
 from benchmarks.common.records import RESULTS, read_record, record_path, write_record
 from benchmarks.common.trainings import train_once
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import Trainer, load_weights
 from d2road.evaluation.bootstrap import MatchTable, match_tables, mean_ap, paired_bootstrap
-from d2road.utils.io import atomic_write
+from d2road.utils.markdown import markdown_table
 
 CONFIG = "configs/diffusion_det/toy_roadside/effnet_lite0.yaml"
 NODE = "MODEL.DiffusionDet."
 VEHICLES, VEHICLE_MIN_HEIGHT_PX = (1, 2), 12
 BENCH = "diffusion_toy"
+# Heading of the table -> metric of a record.
+COLUMNS = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AP50 vehicles": "AP50-vehicles",
+    "images/s": "images_per_second",
+}
 logger = logging.getLogger("d2road.bench")
 
 
@@ -135,27 +144,21 @@ def compare(seed: int) -> None:
 
 def write_table() -> Path:
     """benchmarks/results/diffusion_toy/table.md from all records."""
-    lines = ["| seed | sampler, steps, boxes | AP | AP50 | AP75 | AP50 vehicles | images/s |", "|" + "---|" * 7]
-    differences = []
-    seeds = sorted(int(p.name.removeprefix("seed")) for p in (RESULTS / BENCH).glob("seed*"))
-    for seed in seeds:
+    rows, differences = [], []
+    for seed in sorted(int(p.name.removeprefix("seed")) for p in (RESULTS / BENCH).glob("seed*")):
         for name in settings():
             record = read_record(BENCH, f"seed{seed}/{name}")
             if record:
-                m = record["metrics"]
-                values = [m["AP"], m["AP50"], m["AP75"], m["AP50-vehicles"], m["images_per_second"]]
-                lines.append(f"| {seed} | {name.replace('_', ' ')} | " + " | ".join(f"{v:.1f}" for v in values) + " |")
+                figures = [record["metrics"][key] for key in COLUMNS.values()]
+                rows.append([str(seed), name.replace("_", " "), *(f"{figure:.1f}" for figure in figures)])
         record = read_record(BENCH, f"seed{seed}/differences")
         for pair, d in (record["metrics"] if record else {}).items():
-            differences.append(
-                f"| {seed} | {pair.replace('_', ' ')} | {d['difference']:+.1f} | {d['low']:+.1f} to {d['high']:+.1f} |"
-            )
+            interval = f"{d['low']:+.1f} to {d['high']:+.1f}"
+            differences.append([str(seed), pair.replace("_", " "), f"{d['difference']:+.1f}", interval])
+    sections = [markdown_table(["seed", "sampler, steps, boxes", *COLUMNS], rows)]
     if differences:
-        lines += ["", "| seed | difference | AP50 | 95 % interval |", "|---|---|---|---|", *differences]
-    path = RESULTS / BENCH / "table.md"
-    with atomic_write(path, "w") as file:
-        file.write("\n".join(lines) + "\n")
-    return path
+        sections.append(markdown_table(["seed", "difference", "AP50", "95 % interval"], differences))
+    return write_page(RESULTS / BENCH / "table.md", sections)
 
 
 def main() -> None:

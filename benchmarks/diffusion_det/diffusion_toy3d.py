@@ -16,19 +16,14 @@ from detectron2.config import CfgNode
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.common.trainings import train_once
 from benchmarks.diffusion_det.pose_study import Choice, PoseStudy
+from benchmarks.diffusion_det.tables_toy3d import write_tables
+from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
 from d2road.config import default_argument_parser, setup_cfg
 
-BENCH = "diffusion_toy3d"
-CONFIGS = {
-    "readout": "configs/diffusion_det/toy_roadside3d/effnet_lite0.yaml",
-    "state": "configs/diffusion_det/toy_roadside3d/effnet_lite0_state.yaml",
-    "nojitter": "configs/diffusion_det/toy_roadside3d/effnet_lite0_nojitter.yaml",
-}
 RGB = {"use_given_ground": False}
 # A plane that is taken as it comes, and one that the picture and the objects may correct within half a degree.
 TRUSTED = {"ground_head": None, "shared_ground_error": False}
 CORRECTED = {"ground_std": (0.0087, 0.0087, 0.005)}
-TILTS_DEG = (0.1, 0.25, 0.5, 1.0, 1.67)
 
 
 def sampling() -> dict[str, tuple[str, int]]:
@@ -106,8 +101,6 @@ def main() -> None:
         evaluate(args.variant, args.seed, train(args.variant, args.seed))
         print(f"records: {record_path(BENCH, f'{args.variant}_seed{args.seed}/*')}")
     if args.table or args.seed is not None:
-        from benchmarks.diffusion_det.tables_toy3d import write_tables
-
         print(f"tables: {write_tables()}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_record
 from benchmarks.diffusion_det.differences_toy3d import differences
-from benchmarks.diffusion_det.diffusion_toy3d import BENCH, CONFIGS, TILTS_DEG
+from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
 
 RUNS = {"ddim1": "DDIM, 1 step", "ddim4": "DDIM, 4 steps", "restart4": "restart, 4 steps"}
 GROUND = {"rgb": "RGB + intrinsics alone", "plane": "RGB + given plane"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_record
-from benchmarks.mono3dvg.grounding_toy import BENCH, VARIANTS
+from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS
 
 GROUPS = ("st_w_d", "st_wo_d", "mt", "zt_w_d", "zt_wo_d")
 OVERLAPS = ("0.25", "0.5")

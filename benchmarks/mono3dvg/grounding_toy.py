@@ -21,29 +21,10 @@ from detectron2.config import CfgNode
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.common.trainings import train_once
 from benchmarks.mono3dvg.grounding_study import answer, judge_objects, load, save_answering
+from benchmarks.mono3dvg.grounding_tables import write_tables
+from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS
 from d2road.config import default_argument_parser, setup_cfg
 
-BENCH = "mono3dvg_toy"
-# Name of the record's folder: what the tables call it. The config is toy_grounding/<name>.yaml.
-VARIANTS = {
-    "main": "main model",
-    "pretrained": "main model, pretrained sentence encoder",
-    "plain": "plain main model",
-    "joint_long": "joint reading, schedule of the main model",
-    "joint": "joint reading",
-    "frozen": "frozen reading, that of the main model",
-    "learned": "learned reading",
-    "cross_attention": "cross-attention",
-    "mamba_fusion": "fusion of Mamba-YOLO-World",
-    "nofilter": "no TextFilter, joint reading",
-    "stages1": "1 stage",
-    "stages2": "2 stages",
-    "query": "queries",
-    "norelation": "no comparison of candidates",
-    "minilm": "pretrained sentence encoder, frozen",
-    "blind": "ignores the sentence",
-    "sightless": "ignores the image",
-}
 # Lessons of variants that do not share those of the plain model: they see or read with other parts.
 PLAIN_LESSONS = ("plain_boxes", "plain_labels")
 LESSONS = {
@@ -124,8 +105,6 @@ def main() -> None:
         evaluate(args.variant, args.seed, train(args.variant, args.seed))
         print(f"records: {record_path(BENCH, f'{args.variant}_seed{args.seed}/*')}")
     if args.table or args.seed is not None:
-        from benchmarks.mono3dvg.grounding_tables import write_tables
-
         print(f"tables: {write_tables()}")
 
 

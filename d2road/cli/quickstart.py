@@ -17,6 +17,7 @@ from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import Predictor, Trainer, setup
 from d2road.utils.image_io import read_picture, write_picture
 from d2road.utils.io import atomic_write
+from d2road.utils.markdown import markdown_table
 from d2road.utils.progress import track
 from d2road.visualization import contact_sheet, draw_instances
 
@@ -72,8 +73,8 @@ def draw_pictures(cfg: CfgNode, folder: Path) -> list[Path]:
 def write_table(cfg: CfgNode, results: dict, path: Path) -> str:
     """The results as a Markdown table, written to `path`."""
     metrics = {k: v for k, v in results["bbox"].items() if v is not None}
-    lines = [f"DiffusionDet on {cfg.DATASETS.TEST[0]}, {CONFIG}, seed {cfg.SEED}", "", "| metric | % |", "|---|---|"]
-    lines += [f"| {name} | {value:.1f} |" for name, value in metrics.items()]
+    lines = [f"DiffusionDet on {cfg.DATASETS.TEST[0]}, {CONFIG}, seed {cfg.SEED}", ""]
+    lines += markdown_table(["metric", "%"], [[name, f"{value:.1f}"] for name, value in metrics.items()])
     text = "\n".join(lines) + "\n"
     with atomic_write(path, "w") as file:
         file.write(text)
