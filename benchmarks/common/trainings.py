@@ -3,7 +3,7 @@
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def _own_names() -> list[str]:
     return [name for name in logging.root.manager.loggerDict if "." not in name]
 
 
-def config_on(config: str, data: str) -> CfgNode:
-    """A config that trains and is evaluated on the same data set."""
-    opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)"]
+def config_on(config: str, data: str, more: Sequence[str] = ()) -> CfgNode:
+    """A config that trains and is evaluated on the same data set, with more KEY VALUE pairs."""
+    opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)", *more]
     return setup_cfg(default_argument_parser().parse_args(["--config-file", config, *opts]))

@@ -1,5 +1,5 @@
 """Overfit check of 3D pose on a few KITTI frames: trains and counts on the same ones. It shows that geometry, losses
-and decoding work together on real pictures; it says nothing about other pictures.
+and decoding work together on real images; it says nothing about other images.
 
 python -m benchmarks.diffusion_det.pose_overfit --data FOLDER  KITTI's layout: image_2, label_2, calib (or
     training/image_2, ...)
@@ -8,16 +8,15 @@ KITTI's AP is of no use here: its 40 recall points need 41 cars. Instead cars ar
 fixed beforehand; see `count_cars`.
 """
 
-import argparse
-import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from benchmarks.common.records import read_record, record_path, write_record
-from benchmarks.common.trainings import config_on, train_to_end
+from benchmarks.common.overfit import OverfitCheck, run_overfit_check
 from d2road.data.catalog import class_names_of
 from d2road.evaluation.kitti_objects import Objects, read_predictions_folder
 from d2road.evaluation.kitti_protocol import DIFFICULTIES, Difficulty
@@ -37,7 +36,7 @@ RULE = (
 )
 
 
-def judge(truth: Objects, predictions: Objects, limits: Difficulty, min_iou: float) -> tuple[int, np.ndarray]:
+def match_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_iou: float) -> tuple[int, np.ndarray]:
     """Who finds what. Predictions take, best score first, the free car of their frame that they overlap most.
 
     Types are "car", and "car~crowd" for vans, as `truth_of` names them.
@@ -79,7 +78,7 @@ def count_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_sco
         cars, found, false_alarms, recall, precision, of predictions of `min_score` and more; recall_at_precision_90,
         the highest recall at any threshold at which precision is 90 or more, and score_at_precision_90, that threshold.
     """
-    cars, outcome = judge(truth, predictions, limits, min_iou)
+    cars, outcome = match_cars(truth, predictions, limits, min_iou)
     found, false_alarms = (int(n) for n in outcome[outcome[:, 0] >= min_score, 1:].sum(axis=0))
     nan = float("nan")
     hits, alarms = outcome[:, 1:].cumsum(axis=0).T
@@ -107,31 +106,28 @@ def count_all(data: str, folder: Path) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Train (or resume), evaluate on the training frames, count, keep the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    args = parser.parse_args()
-    if read_record(BENCH, NAME) is not None:
-        print(f"done already: {record_path(BENCH, NAME)}")
-        return
-    data = f"kitti:{args.data}"
-    cfg = config_on(CONFIG, data)
-    start = time.perf_counter()
-    resumed_at, _ = train_to_end(cfg, CONFIG)  # ends with an evaluation, which leaves the predictions as text
-    metrics = count_all(data, Path(cfg.OUTPUT_DIR) / "inference/kitti")
-    write_record(
-        BENCH, NAME, metrics=metrics, config=CONFIG, command="make bench-pose-overfit DATA=...", seed=cfg.SEED,
-        seconds=time.perf_counter() - start, first_step_of_this_run=resumed_at, note=RULE,
-    )  # fmt: skip
-    print(RULE)
+def measure(cfg: CfgNode, data: str, results: dict) -> dict[str, float]:
+    """Counts of the predictions that the evaluation at the end of the training left as text."""
+    return count_all(data, Path(cfg.OUTPUT_DIR) / "inference/kitti")
+
+
+def report(metrics: dict) -> Iterable[str]:
+    """What the user is told."""
+    yield RULE
     for limits in RULES:
         row = {key: metrics[f"{limits.name}_{key}"] for key in ("cars", "found", "false_alarms", "recall", "precision")}
-        print(
+        yield (
             f"{limits.name:9}cars {row['cars']}, found {row['found']} ({row['recall']:.1f} %), false alarms "
             f"{row['false_alarms']} (precision {row['precision']:.1f} %)"
         )
-    print(f"record: {record_path(BENCH, NAME)}")
+
+
+def main() -> None:
+    """Run the check."""
+    check = OverfitCheck(
+        BENCH, NAME, CONFIG, "make bench-pose-overfit DATA=...", RULE, lambda folder: f"kitti:{folder}", measure, report
+    )
+    run_overfit_check(check, __doc__)
 
 
 if __name__ == "__main__":
