@@ -24,53 +24,59 @@ they are).
 The exit code is 0, or 2 for input that cannot be evaluated.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from d2road.evaluation.results import write_results
+from d2road.cli._eval_common import evaluation_parser, run_evaluation
+from d2road.utils.arguments import ArgumentParser
 from d2road.utils.errors import ConfigError, report_errors
-from mono3dvg.evaluation.grounding_protocol import choose_threshold, evaluate
-from mono3dvg.evaluation.prediction_files import Predictions, read_predictions
-from mono3dvg.evaluation.subsets import read_subsets
-from mono3dvg.schema import GroundingData, read_grounding
+
+if TYPE_CHECKING:  # heavy, as what is imported within functions here
+    from mono3dvg.evaluation.prediction_files import Predictions
+    from mono3dvg.schema import GroundingData
 
 logger = logging.getLogger("d2road.eval_grounding")
 SHOWN = 5  # of the sentences without an answer
 
 
-@report_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read, evaluate, print and write."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    args = parser().parse_args(argv)
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = evaluation_parser("eval-grounding", __doc__)
+    parser.add_argument("--gt", type=Path, required=True, metavar="FILE", help="grounding data")
+    parser.add_argument("--pred", type=Path, required=True, metavar="FILE", help="answers")
+    threshold = parser.add_mutually_exclusive_group()
+    threshold.add_argument("--score-threshold", type=float, metavar="T", help="boxes from this score on are the answer")
+    threshold.add_argument(
+        "--choose-threshold", action="store_true", help="take the threshold of the best mean F1@0.25 on this data"
+    )
+    parser.add_argument("--subsets", type=Path, metavar="IDFILE", help="instance ids of the subsets")
+    return parser
+
+
+def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Results of the answers, and the tables.
+
+    Raises:
+        FileNotFoundError, ValueError: input that cannot be evaluated.
+    """
+    from mono3dvg.evaluation.grounding_protocol import evaluate
+    from mono3dvg.evaluation.prediction_files import read_predictions
+    from mono3dvg.evaluation.subsets import read_subsets
+    from mono3dvg.schema import read_grounding
+
     data = read_grounding(args.gt)
     predictions = read_predictions(args.pred, data.expressions)
     report_missing(data, predictions)
     threshold = threshold_of(args, data, predictions)
     results = evaluate(data, predictions.answers, threshold, read_subsets(args.subsets) if args.subsets else None)
-    print(format_table(results))
-    if args.json:
-        write_results(args.json, results)
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--gt", type=Path, required=True, metavar="FILE", help="grounding data")
-    p.add_argument("--pred", type=Path, required=True, metavar="FILE", help="answers")
-    threshold = p.add_mutually_exclusive_group()
-    threshold.add_argument("--score-threshold", type=float, metavar="T", help="boxes from this score on are the answer")
-    threshold.add_argument(
-        "--choose-threshold", action="store_true", help="take the threshold of the best mean F1@0.25 on this data"
-    )
-    p.add_argument("--subsets", type=Path, metavar="IDFILE", help="instance ids of the subsets")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
-    return p
+    return results, format_table(results)
 
 
 def report_missing(data: GroundingData, predictions: Predictions) -> None:
@@ -92,10 +98,12 @@ def threshold_of(args: argparse.Namespace, data: GroundingData, predictions: Pre
     Raises:
         ValueError: none is given, or it is not finite.
     """
+    from mono3dvg.evaluation.grounding_protocol import choose_threshold
+
     if args.choose_threshold:
-        threshold, f1 = choose_threshold(data, predictions.answers)
-        logger.info("score threshold %g chosen on this data: mean F1@0.25 is %.2f", threshold, f1)
-        return threshold
+        best, f1 = choose_threshold(data, predictions.answers)
+        logger.info("score threshold %g chosen on this data: mean F1@0.25 is %.2f", best, f1)
+        return best
     threshold = predictions.score_threshold if args.score_threshold is None else args.score_threshold
     if threshold is None:
         raise ConfigError(f"{args.pred} has no score_threshold: give one by --score-threshold")
@@ -104,7 +112,7 @@ def threshold_of(args: argparse.Namespace, data: GroundingData, predictions: Pre
     return threshold
 
 
-def format_table(results: dict) -> str:
+def format_table(results: Mapping[str, Any]) -> str:
     """Results as lines of text."""
     counts = results["counts"]
     lines = [
@@ -136,6 +144,12 @@ def format_table(results: dict) -> str:
 
 def _cell(value: float, width: int) -> str:
     return f"{'-':>{width}}" if math.isnan(value) else f"{value:>{width}.1f}"
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, evaluate, print and write; returns the exit code."""
+    return run_evaluation(build_parser(), judge, argv)
 
 
 if __name__ == "__main__":

@@ -12,61 +12,59 @@ in percent, null where there is nothing to measure. --iou adds results at furthe
 The exit code is 0, or 2 for input that cannot be evaluated.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from d2road.data.frames import read_split
-from d2road.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
-from d2road.evaluation.kitti_protocol import CLASSES, evaluate_kitti
-from d2road.evaluation.results import write_results
+from d2road.cli._eval_common import add_label_folders, evaluation_parser, run_evaluation
+from d2road.utils.arguments import ArgumentParser
 from d2road.utils.errors import ConfigError, report_errors
-from d2road.utils.registry import unknown_name
+
+if TYPE_CHECKING:  # heavy, as what is imported within functions here
+    from d2road.evaluation.kitti_objects import Objects
 
 logger = logging.getLogger("d2road.eval_kitti")
 
 
-@report_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read, evaluate, print and write."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    args = parser().parse_args(argv)
+CLASSES = ("car", "pedestrian", "cyclist")  # unless --classes names others
+
+
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = evaluation_parser("eval-kitti", __doc__)
+    add_label_folders(parser, "a frame of --split")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="CLASS", help=f"types to evaluate, any case (default: {' '.join(CLASSES)})"
+    )
+    parser.add_argument(
+        "--iou", nargs="+", default=[], metavar="CLASS=IOU", help="further thresholds, as car=0.5,pedestrian=0.25"
+    )
+    return parser
+
+
+def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """AP of each class, and the table.
+
+    Raises:
+        FileNotFoundError, ValueError: input that cannot be evaluated.
+    """
+    from d2road.evaluation.kitti_objects import read_labels_folder, read_predictions_folder
+    from d2road.evaluation.kitti_protocol import evaluate_kitti
+
     frames = frames_to_evaluate(args.gt, args.pred, args.split)
     truth = read_labels_folder(args.gt, frames)
     predictions = read_predictions_folder(args.pred, frames, args.missing_as_empty)
     classes = chosen_classes(args.classes, truth, predictions)
     extra = parse_overlaps(args.iou, classes)
     results = evaluate_kitti(truth, predictions, classes, extra_overlaps=extra)
-    print(f"{len(frames)} frames, {len(truth)} labels, {len(predictions)} predictions\n{format_table(results)}")
-    if args.json:
-        write_results(args.json, results)
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--gt", type=Path, required=True, metavar="DIR", help="folder of label files")
-    p.add_argument("--pred", type=Path, required=True, metavar="DIR", help="folder of prediction files")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
-    p.add_argument(
-        "--classes", nargs="+", metavar="CLASS", help=f"types to evaluate, any case (default: {' '.join(CLASSES)})"
-    )
-    p.add_argument("--split", type=Path, metavar="FILE", help="names of the frames to evaluate, one a line")
-    p.add_argument(
-        "--iou", nargs="+", default=[], metavar="CLASS=IOU", help="further thresholds, as car=0.5,pedestrian=0.25"
-    )
-    p.add_argument(
-        "--missing-as-empty",
-        action="store_true",
-        help="a frame of --split without a prediction file has no detections; otherwise that is an error",
-    )
-    return p
+    counts = f"{len(frames)} frames, {len(truth)} labels, {len(predictions)} predictions"
+    return results, f"{counts}\n{format_table(results)}"
 
 
 def frames_to_evaluate(gt: Path, pred: Path, split: Path | None) -> list[str]:
@@ -76,6 +74,8 @@ def frames_to_evaluate(gt: Path, pred: Path, split: Path | None) -> list[str]:
         FileNotFoundError: a folder or the split file is missing, or there are no predictions.
         ValueError: a split without frames, or with one twice.
     """
+    from d2road.data.frames import read_split
+
     for option, folder in (("--gt", gt), ("--pred", pred)):
         if not folder.is_dir():
             raise FileNotFoundError(f"{option} {folder} is not a folder")
@@ -98,7 +98,9 @@ def chosen_classes(names: list[str] | None, truth: Objects, predictions: Objects
     """
     if names is None:
         return list(CLASSES)
-    known = {*CLASSES, *np.unique(truth.type).tolist(), *np.unique(predictions.type).tolist()}
+    from d2road.utils.registry import unknown_name
+
+    known = {*CLASSES, *truth.type.tolist(), *predictions.type.tolist()}
     chosen = list(dict.fromkeys(part.strip().lower() for name in names for part in name.split(",") if part.strip()))
     for name in chosen:
         if name not in known:
@@ -127,7 +129,7 @@ def parse_overlaps(texts: list[str], classes: list[str]) -> dict[str, list[float
     return overlaps
 
 
-def format_table(results: dict) -> str:
+def format_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """R40 and R11 of each class and metric as lines of text."""
     lines = [f"{'class':<14}{'metric':<12}{'R40 easy':>10}{'moderate':>10}{'hard':>10}{'R11 easy':>12}{'moderate':>10}"]
     lines[0] += f"{'hard':>10}"
@@ -138,6 +140,12 @@ def format_table(results: dict) -> str:
             cells = "".join(f"{v:>10}" for v in r40) + f"{easy:>12}" + "".join(f"{v:>10}" for v in rest)
             lines.append(f"{name:<14}{metric:<12}{cells}")
     return "\n".join(lines)
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, evaluate, print and write; returns the exit code."""
+    return run_evaluation(build_parser(), judge, argv)
 
 
 if __name__ == "__main__":

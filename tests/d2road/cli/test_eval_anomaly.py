@@ -41,10 +41,10 @@ def _fails(data: Path, maps: Path, message: str, capsys, *more: str) -> None:
     assert not (data / "out.json").exists()
 
 
-@pytest.mark.parametrize("start", [["d2road/cli/eval_anomaly.py"], ["-m", "d2road.cli.eval_anomaly"]])
-def test_starts_as_script_and_as_module(tmp_path, repo_dir, start):
+@pytest.mark.parametrize("start", [["d2road.cli", "eval-anomaly"], ["d2road.cli.eval_anomaly"]])
+def test_starts_as_verb_and_as_module(tmp_path, repo_dir, start):
     data, maps = write_category(tmp_path, loco=True)
-    command = [sys.executable, "-W", "ignore", *start, *_arguments(data, maps)]
+    command = [sys.executable, "-W", "ignore", "-m", *start, *_arguments(data, maps)]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)
     assert "auspro mean 0.05" in done.stdout and "12 images, 4 of them good; every pixel" in done.stderr
     results = json.loads((data / "out.json").read_text())

@@ -30,10 +30,10 @@ def _run(tmp_path, *more: str, raw: dict | None = None, predictions: list | None
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("start", [["d2road/cli/eval_grounding.py"], ["-m", "d2road.cli.eval_grounding"]])
-def test_starts_as_script_and_as_module(tmp_path, repo_dir, start):
+@pytest.mark.parametrize("start", [["d2road.cli", "eval-grounding"], ["d2road.cli.eval_grounding"]])
+def test_starts_as_verb_and_as_module(tmp_path, repo_dir, start):
     gt, pred = write(tmp_path, _small(), GOOD)
-    command = [sys.executable, "-W", "ignore", *start, "--gt", str(gt), "--pred", str(pred)]
+    command = [sys.executable, "-W", "ignore", "-m", *start, "--gt", str(gt), "--pred", str(pred)]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)
     assert "2 expressions: 1 single, 1 multi, 0 zero; 3 boxes from score 0.5 on, 3 targets" in done.stdout
 

@@ -37,9 +37,9 @@ def _edit(path: Path, column: int, value: str) -> None:
     path.write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("start", [["d2road/cli/eval_kitti.py"], ["-m", "d2road.cli.eval_kitti"]])
-def test_starts_as_script_and_as_module(folders, repo_dir, start):
-    command = [sys.executable, "-W", "ignore", *start, *_arguments(folders)]
+@pytest.mark.parametrize("start", [["d2road.cli", "eval-kitti"], ["d2road.cli.eval_kitti"]])
+def test_starts_as_verb_and_as_module(folders, repo_dir, start):
+    command = [sys.executable, "-W", "ignore", "-m", *start, *_arguments(folders)]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)
     assert "moderate" in done.stdout and "fewer than 41 objects" in done.stderr
     results = json.loads((folders / "ap.json").read_text())
