@@ -10,5 +10,6 @@ from efficientad.data import mapper as _mapper  # noqa: F401
 from efficientad.detector import EfficientAD
 from efficientad.distillation.distill import TeacherDistillation
 from efficientad.evaluation import evaluator as _evaluator  # noqa: F401
+from efficientad.inference import heatmap_annotator as _annotator  # noqa: F401
 
 __all__ = ["EfficientAD", "TeacherDistillation", "add_efficientad_config"]

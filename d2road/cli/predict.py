@@ -38,7 +38,7 @@ from detectron2.utils.logger import setup_logger
 
 from d2road.config import setup_cfg
 from d2road.data.scenes import CameraFiles
-from d2road.engine.annotators import Annotator
+from d2road.engine.annotators import AnnotatingPredictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import read_picture, write_picture
@@ -95,7 +95,7 @@ def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
     return targets
 
 
-def annotate_image(annotate: Annotator, file: Path, target: Path, camera: Camera | None = None) -> None:
+def annotate_image(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:
     """Annotate one picture. Raises ValueError where it cannot be read."""
     try:
         image_bgr = read_picture(file, bgr=True)
@@ -104,7 +104,7 @@ def annotate_image(annotate: Annotator, file: Path, target: Path, camera: Camera
     write_picture(target, annotate(image_bgr, camera, file_name=str(file)), bgr=True)
 
 
-def annotate_video(annotate: Annotator, file: Path, target: Path, camera: Camera | None = None) -> None:
+def annotate_video(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:
     """Annotate a video frame by frame, without holding it in memory. Raises ValueError where it cannot be read."""
     video = cv2.VideoCapture(str(file))
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")  # OpenCV picks the format by suffix
@@ -218,7 +218,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     written, found = 0, "nothing predicted"
     if files:
-        annotate = Annotator(cfg, confidence, sentences)
+        annotate = AnnotatingPredictor(cfg, confidence, sentences)
         for file, target in track(list(zip(files, targets)), label="files"):
             try:
                 draw = annotate_video if file.suffix.lower() in VIDEOS else annotate_image

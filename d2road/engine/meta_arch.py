@@ -10,6 +10,7 @@ more by having the methods of the protocols below, or, for what happens around i
     FoldsForInference            faster networks of the same outputs, beside fused batch norms
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
+    annotators.ANNOTATORS        what `d2road predict` draws and writes of outputs other than `instances`
 
 The engine looks for them here and nowhere else.
 """

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
@@ -52,7 +53,7 @@ class BevView:
 
 
 def fit_view(
-    height: int, camera: Camera, image_wh: tuple[int, int], corners: np.ndarray, range_m: float | None = None
+    height: int, camera: Camera, image_wh: tuple[int, int], corners: ArrayLike = (), range_m: float | None = None
 ) -> BevView:
     """A view of a given height in pixels that shows all boxes, up to 150 m, and as wide as the camera sees there.
 
@@ -76,7 +77,7 @@ def fit_view(
     return BevView((round(2 * half_m * view.scale), height), range_m)
 
 
-def footprints(camera: Camera, corners: np.ndarray) -> np.ndarray:
+def footprints(camera: Camera, corners: ArrayLike) -> np.ndarray:
     """(N, 4, 2) x and z, m, of bottom corners 0 to 3 of boxes (N, 8, 3), in the frame of this module."""
     return (checked_corners(corners)[:, :4] @ camera.ground_rotation())[..., [0, 2]]
 
@@ -100,9 +101,9 @@ def draw_bev(
     view: BevView,
     camera: Camera,
     image_wh: tuple[int, int],
-    corners: np.ndarray = (),
+    corners: ArrayLike = (),
     class_ids: Sequence[int] | np.ndarray | None = None,
-    truth_corners: np.ndarray = (),
+    truth_corners: ArrayLike = (),
     class_names: Sequence[str] = (),
 ) -> np.ndarray:
     """The scene from above.
@@ -188,7 +189,9 @@ def _draw_camera(picture: np.ndarray, view: BevView) -> None:
     fill_polygon(picture, view.to_pixels(size * np.array([[0, 0.7], [0.5, -0.5], [-0.5, -0.5]])), (255, 255, 255))
 
 
-def _draw_legend(picture: np.ndarray, class_ids: Sequence[int], class_names: Sequence[str], truth: bool) -> None:
+def _draw_legend(
+    picture: np.ndarray, class_ids: Sequence[int] | np.ndarray, class_names: Sequence[str], truth: bool
+) -> None:
     scale = text_scale(picture)
     (_, text_height), base = cv2.getTextSize("Ag", FONT, scale, 1)
     step = text_height + base + 3

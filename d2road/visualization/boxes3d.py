@@ -8,6 +8,7 @@ front's lower edge: the heading.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
 from d2road.structures.projection import EDGES
@@ -68,18 +69,18 @@ def heading_line(corners: np.ndarray, reach: float = HEADING_REACH) -> np.ndarra
     return np.stack([center, center + reach * (front - center)])
 
 
-def checked_corners(corners: np.ndarray) -> np.ndarray:
+def checked_corners(corners: ArrayLike) -> np.ndarray:
     """Corners as float64 (N, 8, 3); an empty list gives N = 0.
 
     Raises:
         ValueError: another shape.
     """
-    corners = np.asarray(corners, dtype=np.float64)
-    if corners.size == 0:
-        return corners.reshape(0, 8, 3)
-    if corners.ndim != 3 or corners.shape[1:] != (8, 3):
-        raise DataError(f"corners of 3D boxes are (N, 8, 3) in the camera frame, got {corners.shape}")
-    return corners
+    array = np.asarray(corners, dtype=np.float64)
+    if array.size == 0:
+        return array.reshape(0, 8, 3)
+    if array.ndim != 3 or array.shape[1:] != (8, 3):
+        raise DataError(f"corners of 3D boxes are (N, 8, 3) in the camera frame, got {array.shape}")
+    return array
 
 
 def colors_of(class_ids: Sequence[int] | np.ndarray | None, count: int) -> list[Color]:

@@ -13,8 +13,12 @@ from detectron2.structures import Boxes, Instances
 from d2road.cli import predict as demo
 from d2road.data.scenes import CameraFiles
 from d2road.engine import annotators
+from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class
 from d2road.structures import Boxes3D, Camera
+from d2road.utils.errors import ConfigError
 from d2road.visualization import class_color
+from efficientad.inference.heatmap_annotator import HeatMapAnnotator
+from mono3dvg.grounding_annotator import GroundingAnnotator
 
 SIZE = (60, 80)  # height, width
 
@@ -245,6 +249,7 @@ class Listener(OneBox):
 
 def test_sentences_are_answered(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(annotators, "Predictor", Listener)
+    cfg.MODEL.META_ARCHITECTURE = "Mono3DVG"
     cfg.MODEL.MONO3DVG = type(cfg)({"CLASSES": ("car", "bus")})
     calib, denorm = calibration(tmp_path / "camera")
     wide = cv2.resize(np.zeros((4, 4, 3), np.uint8), (400, 240))
@@ -262,6 +267,19 @@ def test_sentences_are_answered(cfg, tmp_path, monkeypatch):
     assert len(drawn) > 3 * 240 and drawn.shape[1] > 400  # three pictures, each with a strip; the first with a view
     assert demo.run(cfg, files, tmp_path / "low", 0.2, CameraFiles(calib, denorm), sentences) == 0
     assert all(len(a["boxes"]) == 1 for a in predictions(tmp_path / "low"))
+
+
+def test_annotators_are_found_by_meta_architecture(cfg, tmp_path, monkeypatch):
+    assert annotator_class("EfficientAD") is HeatMapAnnotator and annotator_class("Mono3DVG") is GroundingAnnotator
+    assert annotator_class("DiffusionDet") is annotator_class("GeneralizedRCNN") is DetectionAnnotator
+    with pytest.raises(ConfigError, match="--text: GeneralizedRCNN answers no sentences"):
+        AnnotatingPredictor(cfg, sentences=["the car"])
+    monkeypatch.setattr(OneBox, "__call__", lambda self, image: {"sem_seg": None})
+    with pytest.raises(ConfigError, match="GeneralizedRCNN gives no instances"):
+        AnnotatingPredictor(cfg)(np.zeros((*SIZE, 3), np.uint8))
+    cfg.MODEL.META_ARCHITECTURE = "Mono3DVG"
+    with pytest.raises(ConfigError, match="give them by --text or --text-file"):
+        AnnotatingPredictor(cfg)
 
 
 def test_sentences_that_cannot_be_used(cfg, tmp_path):

@@ -1,0 +1,66 @@
+"""Heat maps of anomalies over their images, and a table of scores."""
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from d2road.engine import Predictor
+from d2road.engine.annotators import ANNOTATORS, Annotator
+from d2road.structures import Camera
+from d2road.utils.io import atomic_write
+from d2road.visualization import draw_heatmap
+
+logger = logging.getLogger(__name__)
+
+# Colours of anomaly maps begin at 0, which nine in ten values on good images are below. They end at twice the
+# threshold, or without one here: good images hardly exceed 0.1.
+NO_THRESHOLD_END = 0.5
+SCORE_COLUMNS = ("file", "frame", "score", "threshold", "verdict", "teacher")
+
+
+@ANNOTATORS.register(name="EfficientAD")
+class HeatMapAnnotator(Annotator):
+    """Anomaly maps over the images, and FOLDER/scores.csv with a line for each."""
+
+    def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str] = ()):
+        super().__init__(predict, cfg, confidence, sentences)
+        self.rows: list[dict] = []
+
+    def draw(
+        self,
+        image_rgb: np.ndarray,
+        output: Mapping[str, Any],
+        origin: Mapping[str, Any],
+        camera: Camera | None = None,
+        fixed_view: bool = False,
+    ) -> np.ndarray:
+        """A grey copy with the map in colours, the same for all images; a line around what is above the threshold."""
+        score = float(output["anomaly_score"])
+        threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
+        verdict = "" if threshold is None else "anomalous" if score > threshold else "good"
+        row = {"score": score, "threshold": "" if threshold is None else threshold, "verdict": verdict}
+        self.rows.append(
+            {"file": origin.get("file_name", ""), "frame": origin.get("frame", ""), **row}
+            | {"teacher": output.get("teacher", "")}
+        )
+        if "frame" not in origin:
+            logger.info("%s: score %.4g%s", origin.get("file_name", ""), score, verdict and f", {verdict}")
+        # Where the score is more than the maximum of the map, its threshold says nothing of pixels.
+        of_map = threshold if "map_score" not in output else None
+        end = 2 * of_map if of_map is not None and of_map > 0 else NO_THRESHOLD_END
+        heat = output["anomaly_map"].numpy()
+        return draw_heatmap(image_rgb, heat, score, (0.0, end), of_map, alarm=verdict == "anomalous")
+
+    def write(self, folder: Path) -> str:
+        columns = [c for c in SCORE_COLUMNS if c != "frame" or any(row["frame"] != "" for row in self.rows)]
+        with atomic_write(folder / "scores.csv", "w") as file:
+            table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            table.writerows(self.rows)
+        alarms = sum(row["verdict"] == "anomalous" for row in self.rows)
+        return f"{len(self.rows)} scores in {folder / 'scores.csv'}, {alarms} of them above the threshold"

@@ -1,0 +1,84 @@
+"""What sentences refer to, drawn over an image for each, with the words shaded by their relevance."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from d2road.engine import Predictor
+from d2road.engine.annotators import ANNOTATORS, Annotator, class_lists, video_view
+from d2road.structures import Camera
+from d2road.structures.boxes3d import box_corners
+from d2road.utils.io import write_json
+from d2road.visualization import BevView, SceneObjects, draw_scene, draw_sentence
+
+
+@ANNOTATORS.register(name="Mono3DVG")
+class GroundingAnnotator(Annotator):
+    """Referred objects, of FOLDER/predictions.json: an entry for each image and sentence."""
+
+    answers_sentences = True
+
+    def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str]):
+        super().__init__(predict, cfg, confidence, sentences)
+        self.confidence: float = predict.model.score_threshold if confidence is None else confidence
+        self.sentences = list(sentences)
+        self.class_names = list(cfg.MODEL.MONO3DVG.CLASSES) or class_lists(cfg)[0]
+        self.results: list[dict] = []
+
+    def model_inputs(self) -> dict[str, Any]:
+        return {"expressions": [{"id": number, "text": text} for number, text in enumerate(self.sentences)]}
+
+    def draw(
+        self,
+        image_rgb: np.ndarray,
+        output: Mapping[str, Any],
+        origin: Mapping[str, Any],
+        camera: Camera | None = None,
+        fixed_view: bool = False,
+    ) -> np.ndarray:
+        """For each sentence the image with the boxes meant, the scene from above, and the words over it, shaded by
+        their relevance; one below the other."""
+        view = video_view(image_rgb, camera) if fixed_view else None
+        panels = [self._draw_one(image_rgb, g, origin, camera, view) for g in output["groundings"]]
+        widest = max(panel.shape[1] for panel in panels)
+        filled = [
+            np.pad(panel, ((0, 0), (0, widest - panel.shape[1]), (0, 0)), constant_values=255) for panel in panels
+        ]
+        return np.concatenate(filled)
+
+    def _draw_one(
+        self,
+        image_rgb: np.ndarray,
+        grounding: Mapping[str, Any],
+        origin: Mapping[str, Any],
+        camera: Camera | None,
+        view: BevView | None,
+    ) -> np.ndarray:
+        text = self.sentences[grounding["expression_id"]]
+        kept = np.flatnonzero(np.asarray(grounding["scores"]) >= self.confidence)
+        rows, scores = (np.asarray(grounding[name], dtype=np.float64)[kept] for name in ("boxes", "scores"))
+        boxes, classes = np.asarray(grounding["boxes_xyxy"])[kept], np.asarray(grounding["classes"])[kept]
+        spans, relevance = grounding["spans"], grounding["relevance"]
+        words = [
+            {"text": text[start:end], "span": [start, end], "relevance": value}
+            for (start, end), value in zip(spans, relevance)
+        ]
+        names = [self.class_names[i] if i < len(self.class_names) else str(i) for i in classes.tolist()]
+        self.results.append(
+            {**origin, "text": text, "boxes": rows.tolist(), "scores": scores.tolist(), "boxes_xyxy": boxes.tolist()}
+            | {"category_names": names, "words": words}
+        )
+        frame = camera.ground_rotation() if camera is not None else None
+        objects = SceneObjects(classes, boxes, scores, box_corners(rows[:, :3], rows[:, 3:6], rows[:, 6], frame))
+        drawn = draw_scene(image_rgb, objects, self.class_names, camera=camera, view=view)
+        size = max(14, round(image_rgb.shape[0] / 30))
+        strip = draw_sentence(text, drawn.shape[1], spans, relevance, size, note=f"{len(kept)} found")
+        return np.concatenate([strip, drawn])
+
+    def write(self, folder: Path) -> str:
+        write_json(folder / "predictions.json", self.results)
+        found = sum(len(result["boxes"]) for result in self.results)
+        return f"{len(self.results)} answers with {found} boxes in {folder / 'predictions.json'}"
