@@ -1,4 +1,4 @@
-"""Draw the toy data for logical anomalies: pictures of fastener kits in the layout of MVTec LOCO AD.
+"""Draw the toy data for logical anomalies: images of fastener kits in the layout of MVTec LOCO AD.
 
     python datasets/make_toy_loco.py --out datasets/toy_loco --seed 0
 
@@ -23,11 +23,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder to make")
     parser.add_argument("--seed", type=int, default=0, help="decides everything (default 0)")
     for name, count, what in (
-        ("train", 240, "good pictures to train on"),
-        ("validation", 40, "good pictures to calibrate with"),
-        ("good", 60, "good pictures to test"),
-        ("logical", 90, "pictures with logical anomalies to test"),
-        ("structural", 60, "pictures with structural anomalies to test"),
+        ("train", 240, "good images to train on"),
+        ("validation", 40, "good images to calibrate with"),
+        ("good", 60, "good images to test"),
+        ("logical", 90, "images with logical anomalies to test"),
+        ("structural", 60, "images with structural anomalies to test"),
     ):
         parser.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default {count})")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
@@ -47,7 +47,7 @@ def main() -> int:
     print(done["summary"])
     if done["drawn"]:
         rate = done["drawn"] / done["seconds"]
-        print(f"{done['drawn']} pictures in {done['seconds']:.0f} s, {rate:.1f} a second with {args.workers} workers")
+        print(f"{done['drawn']} images in {done['seconds']:.0f} s, {rate:.1f} a second with {args.workers} workers")
     print(f"{args.out} is complete")
     return 0
 

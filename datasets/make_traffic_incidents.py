@@ -1,4 +1,4 @@
-"""Simulate traffic with incidents (SUMO): time-space pictures in the layout of MVTec AD, tables, a long file of FCD.
+"""Simulate traffic with incidents (SUMO): time-space images in the layout of MVTec AD, tables, a long file of FCD.
 
     python datasets/make_traffic_incidents.py --out datasets/traffic_incidents --seed 0
     python datasets/make_traffic_incidents.py --day day.csv.gz --day-hours 24 --seed 0
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--good-hours", type=float, default=0.0, metavar="H", help="good traffic as tables alone, besides (default 0)"
     )
-    parser.add_argument("--views", nargs="+", default=list(VIEWS), choices=list(VIEWS), help="pictures to draw")
+    parser.add_argument("--views", nargs="+", default=list(VIEWS), choices=list(VIEWS), help="images to draw")
     parser.add_argument("--no-fcd", dest="fcd", action="store_false", help="do not keep SUMO's own files")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--overwrite", action="store_true", help="replace a data set of other parameters")

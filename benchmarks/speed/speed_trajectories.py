@@ -1,4 +1,4 @@
-"""Time-space pictures a second, and what reading floating-car data of any size costs.
+"""Time-space images a second, and what reading floating-car data of any size costs.
 
     python -m benchmarks.speed.speed_trajectories [--gb 2] [--vehicles 100] [--windows 400] [--workers 2] [--folder DIR]
         [--record NAME]

@@ -14,13 +14,13 @@ from benchmarks.efficientad.anomaly_runs import Run, train
 from d2road.cli.stream_output import clock
 from d2road.engine.predictor import Predictor
 from d2road.traffic.baselines import KinematicRules, Window
-from d2road.traffic.baselines.vehicle_features import passages
-from d2road.traffic.events.window_stream import Finding, score_with
+from d2road.traffic.baselines.vehicle_features import compute_vehicle_features
+from d2road.traffic.events.window_stream import Finding, window_scorer
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.table import Trajectories
-from d2road.traffic.time_space.axes_view import draw_view, save_view
+from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.traffic.time_space.windows import WindowGrid
+from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.image_io import read_picture, write_picture
 from d2road.visualization.boxes import contact_sheet
 
@@ -65,11 +65,11 @@ def _windows(part: Trajectories) -> list[Window]:
 
 
 def write_data(parts: Parts, root: Path) -> str:
-    """The pictures to train on and to calibrate with, as a plain folder; returns the name of the data set."""
+    """The images to train on and to calibrate with, as a plain folder; returns the name of the data set."""
     for folder, windows in (("good", parts.train), ("good_validation", parts.validation)):
         (root / folder).mkdir(parents=True, exist_ok=True)
         for window in windows:
-            write_picture(root / folder / f"{round(10 * window.t0):06d}.png", window.picture)
+            write_picture(root / folder / f"{round(10 * window.t0):06d}.png", window.image)
     return f"folder:{root}"
 
 
@@ -85,9 +85,9 @@ def highest(windows: Sequence[Window], scores: Sequence[float], count: int = SHO
 
 
 def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
-    """Train, score the rest, write the pictures of the highest windows and the page that tells what is in them."""
+    """Train, score the rest, write the images of the highest windows and the page that tells what is in them."""
     weights = train(run)
-    score = score_with(Predictor(run.cfg, str(weights), batch_size=4))
+    score = window_scorer(Predictor(run.cfg, str(weights), batch_size=4))
     found = score(parts.rest)
     rules = KinematicRules().fit(parts.train + parts.validation)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,12 +96,12 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
     rows, views = [], []
     for rank, i in enumerate(chosen, 1):
         window, (value, heat) = parts.rest[i], found[i]
-        figure = draw_view(
-            window.picture, RENDERER, window.t0, window.s0, heat=heat, title=f"{rank}: score {value:.3g}"
+        figure = plot_time_space(
+            window.image, RENDERER, window.t0, window.s0, heat=heat, title=f"{rank}: score {value:.3g}"
         )
-        save_view(figure, folder / f"{rank:02d}.png")
+        save_figure(figure, folder / f"{rank:02d}.png")
         views.append(read_picture(folder / f"{rank:02d}.png"))
-        save_view(draw_view(window.picture, RENDERER, window.t0, window.s0), folder / f"{rank:02d}_plain.png")
+        save_figure(plot_time_space(window.image, RENDERER, window.t0, window.s0), folder / f"{rank:02d}_plain.png")
         t, s = Finding(window, value, heat, True, True).place(RENDERER)
         rows.append(
             [str(rank), f"{clock(window.t0)}", f"{value:.3g}", f"{clock(t)}, {s:.0f} m", *contents(window, rules)]
@@ -125,7 +125,7 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
 
 def contents(window: Window, rules: KinematicRules) -> list[str]:
     """What is in a window, as cells."""
-    inside, features = window.inside().frame, passages(window)
+    inside, features = window.inside().frame, compute_vehicle_features(window)
     speed = inside["speed"].to_numpy()
     return [
         str(inside["vehicle"].nunique()),

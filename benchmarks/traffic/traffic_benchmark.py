@@ -1,15 +1,15 @@
-"""EfficientAD on time-space pictures of traffic: autoencoders at equal steps, baselines, events in streams, a look.
+"""EfficientAD on time-space images of traffic: autoencoders at equal steps, baselines, events in streams, a look.
 
 python -m benchmarks.traffic.traffic_benchmark --variant linear_attention --seed 1  train, test windows, score the
     streams
 python -m benchmarks.traffic.traffic_benchmark --variant rules --seed 1  a baseline: the same without training
 python -m benchmarks.traffic.traffic_benchmark --variant conv --view stacked --seed 1    a panel for each lane
-python -m benchmarks.traffic.traffic_benchmark --look FOLDER --seed 1  NGSIM I-80, no labels: pictures, a table
+python -m benchmarks.traffic.traffic_benchmark --look FOLDER --seed 1  NGSIM I-80, no labels: images, a table
 python -m benchmarks.traffic.traffic_benchmark --table                               the tables of all records
 
-Windows and streams are those of datasets/make_traffic_incidents.py with --good-hours 14. Every variant sees pictures of
+Windows and streams are those of datasets/make_traffic_incidents.py with --good-hours 14. Every variant sees images of
 256 pixels, which the published autoencoder needs, through the narrow networks, at equal steps. An interrupted run goes
-on where it was. Records go to benchmarks/results/efficientad_traffic/, pictures of the look to
+on where it was. Records go to benchmarks/results/efficientad_traffic/, images of the look to
 output/bench/efficientad_traffic/.
 """
 
@@ -52,7 +52,7 @@ def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments:
 
 
 def view_keys(view: str) -> list[object]:
-    """KEY, VALUE, ... of the pictures of a view of the data set."""
+    """KEY, VALUE, ... of the images of a view of the data set."""
     data = f"traffic_incidents/{CATEGORIES[view]}"
     return [
         *("DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}/test',)"),
@@ -69,7 +69,7 @@ def run_look(args: argparse.Namespace) -> Path:
     args.steps = args.steps or LOOK_STEPS
     opts = ["DATASETS.TRAIN", f"('{write_data(parts, folder / 'data')}',)", "DATASETS.TEST", "()"]
     run = open_study(args, opts, f"--look {args.look} --variant {args.variant}", f"look_{args.variant}")
-    return look(run, parts, folder / "pictures", Path("benchmarks/results") / BENCH / f"look_seed{args.seed}.md")
+    return look(run, parts, folder / "images", Path("benchmarks/results") / BENCH / f"look_seed{args.seed}.md")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

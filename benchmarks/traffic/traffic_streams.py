@@ -19,7 +19,7 @@ import pandas as pd
 from d2road.traffic.baselines.baseline import Window
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.traffic.time_space.windows import WindowGrid
+from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError
 from d2road.utils.progress import track
 
@@ -98,7 +98,7 @@ def read_events(root: Path, meta: pd.DataFrame) -> pd.DataFrame:
     return events.assign(density=[of_recording.get(name, float("nan")) for name in events["recording"]])
 
 
-Lanes = Sequence[str] | None  # panels of stacked pictures, None of others
+Lanes = Sequence[str] | None  # panels of stacked images, None of others
 
 
 def grid_of(
@@ -115,7 +115,7 @@ def grid_of(
 def windows_of(
     recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
 ) -> Iterator[Window]:
-    """The windows of a recording in order of time, with pictures."""
+    """The windows of a recording in order of time, with images."""
     table = Trajectories.from_parquet(recording.path)
     for window in grid_of(recording, renderer, stride, lanes).over([table]):
         yield Window.drawn(window, renderer)
@@ -150,7 +150,7 @@ def score_streams(
 def windows_by_name(
     root: Path, meta: pd.DataFrame, names: Sequence[str], renderer: TimeSpaceRenderer, lanes: Lanes = None
 ) -> list[Window]:
-    """The windows of some pictures with their tables and drawings anew.
+    """The windows of some images with their tables and drawings anew.
 
     Args:
         names: of windows in `meta`, in the order wanted.
@@ -160,7 +160,7 @@ def windows_by_name(
     rows = meta.set_index("window")
     unknown = [name for name in names if name not in rows.index]
     if unknown:
-        raise ConfigError(f"{len(unknown)} test pictures are not in the table of windows, {unknown[0]} first")
+        raise ConfigError(f"{len(unknown)} test images are not in the table of windows, {unknown[0]} first")
     windows: list[Window] = []
     tables: dict[str, Trajectories] = {}
     for name in names:
@@ -168,6 +168,6 @@ def windows_by_name(
         if row["recording"] not in tables:
             tables = {row["recording"]: Trajectories.from_parquet(root / TABLES / f"{row['recording']}.parquet")}
         near = tables[row["recording"]].between(row["t0"] - renderer.margin, row["t1"] + renderer.margin)
-        picture = renderer.render(near, row["t0"], row["s0"], 1, lanes)
-        windows.append(Window(row["recording"], row["t0"], row["t1"], row["s0"], row["s1"], near, picture))
+        image = renderer.render(near, row["t0"], row["s0"], 1, lanes)
+        windows.append(Window(row["recording"], row["t0"], row["t1"], row["s0"], row["s1"], near, image))
     return windows

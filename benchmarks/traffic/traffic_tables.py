@@ -33,7 +33,7 @@ AIM = 0.95  # image AUROC
 NAMES = {"image_auroc": "image AUROC", "aupro": "AU-PRO"}
 RECALL = "event recall"
 VIEWS = {"overlay": "lanes over each other", "stacked": "a panel for each lane"}
-BLIND = (RULES, "isolation_forest")  # look at vehicles and not at pictures, so views do not matter
+BLIND = (RULES, "isolation_forest")  # look at vehicles and not at images, so views do not matter
 # Rules learn nothing but their thresholds.
 LEARNED_BASELINES = [name for name in BASELINES if name != RULES]
 INTERVALS = (
@@ -46,7 +46,7 @@ INTERVALS = (
 def label(variant: str) -> str:
     """A variant in words."""
     name, plus, own = variant.partition("+")
-    words = {"conv": "convolution", "pca": "principal components of pictures", RULES: "kinematic rules"}
+    words = {"conv": "convolution", "pca": "principal components of images", RULES: "kinematic rules"}
     words |= {"patch_pca": "principal components of patches", "isolation_forest": "IsolationForest on vehicles"}
     return words.get(name, name.replace("_", " ")) + (f" ({own})" if plus else "")
 
@@ -54,7 +54,7 @@ def label(variant: str) -> str:
 def write_tables() -> Path:
     """Write benchmarks/results/efficientad_traffic/table.md and return its path."""
     entries = load_entries(BENCH)
-    sections = [["# EfficientAD on time-space pictures of traffic", "", INTERVALS] if entries else ["No record yet."]]
+    sections = [["# EfficientAD on time-space images of traffic", "", INTERVALS] if entries else ["No record yet."]]
     for (teacher, steps, view), members in by_view(entries).items():
         title = f"## {teacher.replace('_', ' ')}, {steps} steps, {VIEWS[view]}"
         for words, own in scorings(members).items():
@@ -86,7 +86,7 @@ def scorings(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 
 def sees(entry: Entry) -> bool:
-    """Whether a run looks at pictures."""
+    """Whether a run looks at images."""
     return entry.variant.partition("+")[0] not in BLIND
 
 

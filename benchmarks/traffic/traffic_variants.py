@@ -32,7 +32,7 @@ from d2road.config.time_space import window_grid_of
 from d2road.engine.predictor import Predictor
 from d2road.traffic.baselines import BASELINES, Baseline, Window
 from d2road.traffic.events.relative_scores import RelativeScores
-from d2road.traffic.events.window_stream import score_with
+from d2road.traffic.events.window_stream import window_scorer
 from efficientad.data.anomaly_datasets import split_name
 from efficientad.evaluation.image_scores import ImageScores
 from efficientad.evaluation.map_files import score_file
@@ -61,7 +61,7 @@ def run_variant(run: Run) -> str:
         scores: Scores = fitted.scores
     else:
         train_and_test(run)
-        predict = score_with(Predictor(run.cfg, str(run.folder / "model_final.pth"), batch_size=4))
+        predict = window_scorer(Predictor(run.cfg, str(run.folder / "model_final.pth"), batch_size=4))
         scores = lambda windows: [score for score, _ in predict(windows)]  # noqa: E731
     if not done[RELATIVE]:
         test_relative(run, name, scores, 0 if baseline else run.steps)
@@ -71,7 +71,7 @@ def run_variant(run: Run) -> str:
 
 
 def root_of(run: Run) -> Path:
-    """The folder of traffic_incidents, above the category of the test pictures."""
+    """The folder of traffic_incidents, above the category of the test images."""
     return Path(dicts_of(run.cfg.DATASETS.TEST[0])[0]["root"]).parent
 
 
@@ -92,7 +92,7 @@ def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:
     """Test a baseline on the test windows and record it as models are; with maps if it has any."""
     start, root = time.perf_counter(), root_of(run)
     entries = dicts_of(run.cfg.DATASETS.TEST[0])
-    names, view = [picture_name(entry) for entry in entries], window_grid_of(run.cfg)
+    names, view = [image_name(entry) for entry in entries], window_grid_of(run.cfg)
     windows = windows_by_name(root, read_meta(root / META), names, view.renderer, view.lanes)
     scores = baseline.scores(windows)
     images = [image_scores(baseline, *one) for one in zip(entries, windows, scores)]
@@ -104,7 +104,7 @@ def test_relative(run: Run, folder: str, scores: Scores, steps: int) -> None:
     start, root, view = time.perf_counter(), root_of(run), window_grid_of(run.cfg)
     meta = read_meta(root / META)
     density = dict(zip(meta["window"], meta["density"]))
-    names = [picture_name(entry) for entry in dicts_of(split_name(run.cfg.DATASETS.TRAIN[0], "validation"))]
+    names = [image_name(entry) for entry in dicts_of(split_name(run.cfg.DATASETS.TRAIN[0], "validation"))]
     windows = windows_by_name(root, meta, names, view.renderer, view.lanes)
     relative = RelativeScores([density[name] for name in names], list(map(float, scores(windows))))
     tested = read_draws(record_path(run.bench, f"{folder}/{FINAL}").with_suffix(".npz"))
@@ -114,8 +114,8 @@ def test_relative(run: Run, folder: str, scores: Scores, steps: int) -> None:
 
 
 def image_scores(baseline: Baseline, entry: dict, window: Window, score: float) -> ImageScores:
-    """A test picture's contribution to the metrics."""
-    name = picture_name(entry)
+    """A test image's contribution to the metrics."""
+    name = image_name(entry)
     if not hasattr(baseline, "anomaly_map"):
         return ImageScores(name, entry["defect"], float(score), has_pixels=False)
     heat = baseline.anomaly_map(window)
@@ -124,8 +124,8 @@ def image_scores(baseline: Baseline, entry: dict, window: Window, score: float) 
     )
 
 
-def picture_name(entry: dict) -> str:
-    """The path of a picture below its category, without suffix: the name of its window."""
+def image_name(entry: dict) -> str:
+    """The path of an image below its category, without suffix: the name of its window."""
     return Path(entry["file_name"]).relative_to(entry["root"]).with_suffix("").as_posix()
 
 

@@ -1,4 +1,4 @@
-"""Draw trajectories as time-space pictures in the layout of MVTec AD, for EfficientAD to train on or to score.
+"""Draw trajectories as time-space images in the layout of MVTec AD, for EfficientAD to train on or to score.
 
     d2road render-trajectories --source "highd:highD/data" --out datasets/highd_time_space
     d2road render-trajectories --source "fcd:run/fcd.xml.gz?edges=main:0" --out datasets/run \\
@@ -24,8 +24,8 @@ from d2road.config import make_cfg
 from d2road.config.merge import merge_file, merge_pairs
 from d2road.config.time_space import add_time_space_config, window_grid_of
 from d2road.traffic.readers import Source, open_trajectories
-from d2road.traffic.time_space.axes_view import draw_view, save_view
-from d2road.traffic.time_space.windows import Window, WindowGrid
+from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
+from d2road.traffic.time_space.window_grid import Window, WindowGrid
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import write_picture
 from d2road.utils.io import atomic_write, write_json
@@ -43,17 +43,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="READER:PATH?OPTION=VALUE&...")
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
-    parser.add_argument("--folder", default="train/good", help="of the pictures in it (default train/good)")
+    parser.add_argument("--folder", default="train/good", help="of the images in it (default train/good)")
     parser.add_argument("--config-file", default="", help="YAML with the node TIME_SPACE")
     parser.add_argument("--chunk", type=float, default=60.0, help="seconds that are read at once (default 60)")
     parser.add_argument("--views", type=int, default=0, help="draw the first so many with axes too, into OUT/views")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures of other parameters")
+    parser.add_argument("--overwrite", action="store_true", help="replace images of other parameters")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="TIME_SPACE.KEY VALUE ...")
     return parser.parse_args(argv)
 
 
 def config_of(args: argparse.Namespace) -> CfgNode:
-    """The config with the keys of time-space pictures."""
+    """The config with the keys of time-space images."""
     cfg = make_cfg()
     add_time_space_config(cfg)
     if args.config_file:
@@ -63,16 +63,16 @@ def config_of(args: argparse.Namespace) -> CfgNode:
 
 
 def draw_all(args: argparse.Namespace, source: Source, grid: WindowGrid) -> tuple[list[list], int]:
-    """Draw the windows that have no picture yet.
+    """Draw the windows that have no image yet.
 
     Returns:
-        rows of meta.csv, and the number of pictures drawn.
+        rows of meta.csv, and the number of images drawn.
     """
     rows, drawn, start = [], 0, time.monotonic()
     last = start
     for window in grid.over(source.chunks(args.chunk)):
         name = f"{args.folder}/{len(rows):06d}.png"
-        # Pictures take their name when they are complete.
+        # Images take their name when they are complete.
         if not (args.out / name).is_file():
             write_picture(args.out / name, window.draw(grid.renderer))
             drawn += 1
@@ -103,19 +103,19 @@ def save_window_view(path: Path, window: Window, grid: WindowGrid) -> None:
     """The window with axes."""
     direction = "along" if window.direction > 0 else "against"
     title = f"{window.recording}, {direction} the axis" + (f", lanes {' '.join(window.lanes)}" if window.lanes else "")
-    picture = window.draw(grid.renderer)
-    save_view(draw_view(picture, grid.renderer, window.t0, window.s0, window.lanes, title=title), path)
+    image = window.draw(grid.renderer)
+    save_figure(plot_time_space(image, grid.renderer, window.t0, window.s0, window.lanes, title=title), path)
 
 
 def parameters_of(args: argparse.Namespace, cfg: CfgNode, source: Source) -> dict:
-    """What decides the pictures: those of another source or other keys are not continued."""
+    """What decides the images: those of another source or other keys are not continued."""
     size = source.path.stat().st_size if source.path.is_file() else None
     keys = {key: list(value) if isinstance(value, tuple) else value for key, value in cfg.TIME_SPACE.items()}
     return {"source": args.source, "bytes": size, "folder": args.folder, **keys}
 
 
 def claim(args: argparse.Namespace, parameters: dict) -> Path:
-    """Make the folder of pictures, or take up one that was begun with the same parameters; returns its state.
+    """Make the folder of images, or take up one that was begun with the same parameters; returns its state.
 
     Raises:
         ValueError: it was begun with others, or holds other files.
@@ -123,8 +123,8 @@ def claim(args: argparse.Namespace, parameters: dict) -> Path:
     folder, state = args.out / args.folder, args.out / STATE / args.folder.replace("/", "_")
     if not (state / PARAMETERS).is_file() and folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} holds files that this tool did not write: choose another --out or --folder")
-    pictures = os.path.relpath(folder, state)
-    prepare_output_dir(state, PARAMETERS, parameters, [pictures], [pictures], args.overwrite)
+    images = os.path.relpath(folder, state)
+    prepare_output_dir(state, PARAMETERS, parameters, [images], [images], args.overwrite)
     if args.views:
         (args.out / VIEWS).mkdir(exist_ok=True)
     write_meta(args.out / META, args.folder, [])

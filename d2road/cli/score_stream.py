@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--follow", action="store_true", help="wait for more at the end of the file")
     options.add_argument("--state", type=Path, metavar="FILE", help="keep where it is, and go on there another time")
     options.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
-    options.add_argument("--pictures", type=Path, metavar="DIR", help="write a picture of every alarm")
+    options.add_argument("--pictures", type=Path, metavar="DIR", help="write an image of every alarm")
     options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys that are changed")
     return options
 

@@ -1,4 +1,4 @@
-"""What d2road score-stream prints and writes: lines of alarms, their pictures, the scores of all windows."""
+"""What d2road score-stream prints and writes: lines of alarms, their images, the scores of all windows."""
 
 import io
 import os
@@ -8,9 +8,9 @@ import pandas as pd
 
 from d2road.traffic.events.alarms import WINDOW_COLUMNS, Alarm
 from d2road.traffic.events.window_stream import Finding
-from d2road.traffic.time_space.axes_view import draw_view, save_view
+from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.traffic.time_space.windows import WindowGrid
+from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.io import atomic_write
 
 
@@ -21,12 +21,12 @@ def clock(t: float) -> str:
     return f"{sign}{tenths // 36000:02d}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
-def alarm_line(finding: Finding, renderer: TimeSpaceRenderer, threshold: float, picture: Path | None) -> str:
+def alarm_line(finding: Finding, renderer: TimeSpaceRenderer, threshold: float, image: Path | None) -> str:
     """What is said when an alarm begins: when and where the map is highest."""
     window, (t, s) = finding.window, finding.place(renderer)
     return (
         f"ALARM  t {clock(t)}  s {s:.0f} m  score {finding.score:.3g} (threshold {threshold:.3g})  window "
-        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m" + (f"  {picture}" if picture else "")
+        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m" + (f"  {image}" if image else "")
     )
 
 
@@ -42,11 +42,11 @@ def write_alarm_picture(path: Path, finding: Finding, grid: WindowGrid, threshol
     """The window with axes, its map over it, and a line around what is above the threshold."""
     window = finding.window
     title = f"{window.recording}: score {finding.score:.3g}, threshold {threshold:.3g}"
-    figure = draw_view(
-        window.picture, grid.renderer, window.t0, window.s0, grid.lanes, finding.heat, threshold, title=title
+    figure = plot_time_space(
+        window.image, grid.renderer, window.t0, window.s0, grid.lanes, finding.heat, threshold, title=title
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_view(figure, path)
+    save_figure(figure, path)
 
 
 class ScoreFile:

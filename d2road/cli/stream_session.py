@@ -17,13 +17,13 @@ from d2road.config.time_space import window_grid_of
 from d2road.engine.predictor import Predictor
 from d2road.traffic.baselines.baseline import Window
 from d2road.traffic.events.alarms import SECONDS_PER_HOUR, alarm_threshold
-from d2road.traffic.events.window_stream import Finding, Score, StreamScorer, score_with
+from d2road.traffic.events.window_stream import Finding, Score, StreamScorer, window_scorer
 from d2road.traffic.readers import Source, open_trajectories
 from d2road.traffic.readers.fcd import Fcd
 from d2road.traffic.readers.plain import PlainCsv
 from d2road.traffic.readers.tail_reader import StoppedError, Tail, following
 from d2road.traffic.table import Trajectories
-from d2road.traffic.time_space.windows import WindowGrid
+from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError
 from d2road.utils.io import write_json
 
@@ -55,7 +55,7 @@ class Session:
         of_model = math.nan
         if score is None:
             predict = Predictor(cfg, args.weights or None, args.batch)
-            score, known = score_with(predict), getattr(predict.model, "state", None)
+            score, known = window_scorer(predict), getattr(predict.model, "state", None)
             of_model = float(known.threshold) if known is not None and known.has_threshold else math.nan
         self.scorer = StreamScorer(score, self._threshold(of_model), args.batch)
         if self.state:
@@ -92,7 +92,7 @@ class Session:
             if not math.isfinite(of_model):
                 raise ConfigError("the model has no threshold of its own: give --threshold or --calibration")
             print(
-                f"threshold {of_model:.4g} is the model's own, for single pictures; --calibrate sets one for a rate of "
+                f"threshold {of_model:.4g} is the model's own, for single images; --calibrate sets one for a rate of "
                 "false alarms",
                 flush=True,
             )

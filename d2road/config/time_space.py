@@ -1,4 +1,4 @@
-"""Keys of time-space pictures, in the node TIME_SPACE."""
+"""Keys of time-space images, in the node TIME_SPACE."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from d2road.config.defaults import set_default
 
 if TYPE_CHECKING:  # they need pandas, an extra; the keys are in every config
     from d2road.traffic.time_space.render import TimeSpaceRenderer
-    from d2road.traffic.time_space.windows import WindowGrid
+    from d2road.traffic.time_space.window_grid import WindowGrid
 
 KEYS = {
     "SIZE": (256, 256),  # height, width in pixels
     "DT": 0.1,  # seconds of a column
     "DS": 2.0,  # metres of a row
-    # overlay: all lanes over each other | stacked: a panel for each of LANES | per_lane: a picture for each lane
+    # overlay: all lanes over each other | stacked: a panel for each of LANES | per_lane: an image for each lane
     "LANE_LAYOUT": "overlay",
     "CHANNELS": "speed",  # speed: colours by signed speed | occupancy_speed_acceleration
     "MAX_SPEED": 40.0,  # m/s at which the scale of speeds ends; some more than the limit, so that speeding differs
@@ -70,7 +70,7 @@ def window_grid_of(cfg: CN) -> WindowGrid:
     Raises:
         ValueError: a key makes no sense.
     """
-    from d2road.traffic.time_space.windows import WindowGrid
+    from d2road.traffic.time_space.window_grid import WindowGrid
 
     node = cfg.TIME_SPACE
     return WindowGrid(

@@ -10,11 +10,11 @@ import pandas as pd
 from d2road.utils.errors import DataError
 
 # What is done about each kind of problem.
-KINDS = {
+PROBLEM_KINDS = {
     "not a number": "rows dropped",
     "duplicate row": "later row of the same vehicle and instant dropped",
     "time backwards": "rows of a file in order of time dropped; of others, sorted",
-    "gap": "kept; a picture shows the vehicle as missing",
+    "gap": "kept; an image shows the vehicle as missing",
     "unknown lane": "kept where their position is known, else dropped",
     "off the road": "rows dropped",
     "no speed": "single samples without neighbours to take a speed from, dropped",
@@ -44,7 +44,7 @@ class Example:
 
 
 @dataclass
-class Problems:
+class QualityReport:
     """Counts and first examples by kind.
 
     Attributes:
@@ -70,13 +70,13 @@ class Problems:
         """Count a problem of some rows.
 
         Args:
-            kind: of KINDS.
+            kind: of PROBLEM_KINDS.
             rows: lines in the file.
             text: what is wrong; or a function that tells it of rows[i] by i.
             wrong: they count against the limit.
             count: rows concerned, where they are more than `rows`.
         """
-        assert kind in KINDS, kind
+        assert kind in PROBLEM_KINDS, kind
         count = len(rows) if count is None else count
         if not count:
             return
@@ -90,7 +90,7 @@ class Problems:
         """Lines for people: each kind, how often, what was done, and the first rows."""
         lines = [f"{self.rows} rows read"]
         for kind, count in self.counts.most_common():
-            lines.append(f"{kind}: {count} ({KINDS[kind]})")
+            lines.append(f"{kind}: {count} ({PROBLEM_KINDS[kind]})")
             lines += [f"    {example}" for example in self.examples[kind]]
         return "\n".join(lines)
 
@@ -112,7 +112,7 @@ class Problems:
             )
 
 
-def drop_not_numbers(frame: pd.DataFrame, names: Sequence[str], file: str, problems: Problems) -> pd.DataFrame:
+def drop_not_numbers(frame: pd.DataFrame, names: Sequence[str], file: str, problems: QualityReport) -> pd.DataFrame:
     """The rows at which all columns `names` are finite; the others are counted."""
     finite = np.isfinite(frame[list(names)].to_numpy(dtype=float, na_value=np.nan))
     bad = ~finite.all(axis=1)
@@ -127,7 +127,7 @@ def drop_not_numbers(frame: pd.DataFrame, names: Sequence[str], file: str, probl
     return frame[~bad]
 
 
-def drop_duplicates(frame: pd.DataFrame, file: str, problems: Problems) -> pd.DataFrame:
+def drop_duplicates(frame: pd.DataFrame, file: str, problems: QualityReport) -> pd.DataFrame:
     """One row for each vehicle and instant, the first in the file; frame is sorted by t and row."""
     bad = frame.duplicated(["vehicle", "t"]).to_numpy()
     if not bad.any():
@@ -144,14 +144,14 @@ def drop_duplicates(frame: pd.DataFrame, file: str, problems: Problems) -> pd.Da
 class UnitCheck:
     """Values that no vehicle has; and, once enough rows are known, whether speeds fit the changes of position."""
 
-    def __init__(self, file: str, problems: Problems):
+    def __init__(self, file: str, problems: QualityReport):
         self.file, self.problems = file, problems
         self.speeds: list[np.ndarray] = []
         self.rates: list[np.ndarray] = []
         self.lengths: list[np.ndarray] = []
         self.rows = 0
         self.first_row = 1
-        self.judged = False
+        self.checked = False
 
     def add(self, frame: pd.DataFrame, rate: np.ndarray) -> None:
         """Check rows; `rate` is the change of s in m/s, NaN where unknown."""
@@ -169,7 +169,7 @@ class UnitCheck:
             beyond |= over
         what = what[beyond]
         self.problems.add("units", self.file, frame["row"].to_numpy()[beyond], lambda i: what[i], wrong=True)
-        if self.judged or not len(frame):
+        if self.checked or not len(frame):
             return
         if not self.rows:
             self.first_row = int(frame["row"].iloc[0])
@@ -180,13 +180,13 @@ class UnitCheck:
         self.rates.append(np.abs(rate[known]))
         self.lengths.append(frame["length"].to_numpy(dtype=float)[~beyond])
         if self.rows >= SAMPLE:
-            self.judge()
+            self.check_medians()
 
-    def judge(self) -> None:
+    def check_medians(self) -> None:
         """Judge the first rows by their medians: lengths, and speeds against changes of position; once."""
-        if self.judged or not self.rows:
+        if self.checked or not self.rows:
             return
-        self.judged = True
+        self.checked = True
         length = float(np.median(np.concatenate(self.lengths)))
         if not USUAL_LENGTH[0] <= length <= USUAL_LENGTH[1]:
             text = f"the median length is {length:.3g} m, expected {USUAL_LENGTH[0]:g} to {USUAL_LENGTH[1]:g}"
@@ -211,7 +211,7 @@ class UnitCheck:
 class GapCheck:
     """Vehicles that are missing for longer than usual between two of their rows; frames come in order of time."""
 
-    def __init__(self, file: str, problems: Problems):
+    def __init__(self, file: str, problems: QualityReport):
         self.file, self.problems = file, problems
         self.interval: float | None = None
         self.last: dict[str, float] = {}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from d2road.synthetic.traffic_incidents.incident_kinds import Incident
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, Scenario
-from d2road.synthetic.traffic_incidents.simulate import Recording
+from d2road.synthetic.traffic_incidents.simulate import SimulatedRecording
 from d2road.traffic.table import Trajectories
 
 SPEED, START_S, END_S, ONSET, STOP_S = 25.0, 60.0, 160.0, 100.0, 20.0
@@ -38,13 +38,15 @@ def traffic(incident: bool) -> Trajectories:
     return Trajectories.from_frame(frame.assign(**columns))
 
 
-def recording(folder: Path, scenario: Scenario | None = None, seconds: float | None = None) -> Recording:
+def recording(folder: Path, scenario: Scenario | None = None, seconds: float | None = None) -> SimulatedRecording:
     """The traffic as a recording of good traffic."""
     folder.mkdir(parents=True, exist_ok=True)
     fcd = folder / "fcd.csv"
     fcd.write_text("timestep_time;vehicle_id\n60.00;1\n")
     end = END_S if seconds is None else START_S + seconds
-    return Recording(scenario or SCENARIOS["free"], traffic(False).between(0, end + 0.05), START_S, end, 0, fcd)
+    return SimulatedRecording(
+        scenario or SCENARIOS["free"], traffic(False).between(0, end + 0.05), START_S, end, 0, fcd
+    )
 
 
 def stop(severity: str = "mild") -> Incident:
@@ -52,9 +54,9 @@ def stop(severity: str = "mild") -> Incident:
     return Incident("stopped_vehicle", severity, CULPRIT, ONSET, ONSET + STOP_S, STOP_S)
 
 
-def recording_with_stop(folder: Path, severity: str = "mild") -> Recording:
+def recording_with_stop(folder: Path, severity: str = "mild") -> SimulatedRecording:
     """The traffic with the incident, as a recording."""
     good = recording(folder)
-    return Recording(
+    return SimulatedRecording(
         good.scenario, traffic(True), good.start, good.end, 0, good.fcd, stop(severity), without=traffic(False)
     )

@@ -1,4 +1,4 @@
-"""A data set in the form of traffic_incidents, of made-up traffic: tables, recordings.csv, meta.csv, pictures."""
+"""A data set in the form of traffic_incidents, of made-up traffic: tables, recordings.csv, meta.csv, images."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def write_data(root: Path, side: int = 256) -> Path:
     """Write it; returns the folder of its category.
 
     Args:
-        side: of the pictures, pixels; the same stretch and time whatever it is.
+        side: of the images, pixels; the same stretch and time whatever it is.
     """
     rows, meta = [], []
     (root / "recordings").mkdir(parents=True)

@@ -46,10 +46,10 @@ def good_windows(count: int, seed: int = 0) -> list[Window]:
     return [Window("a", t, t + SPAN_S, 0.0, STRETCH_M, table.between(t - 1, t + SPAN_S + 1)) for t in starts]
 
 
-def window_of(frame: pd.DataFrame, t0: float = 10.0, s0: float = 0.0, picture=None) -> Window:
+def window_of(frame: pd.DataFrame, t0: float = 10.0, s0: float = 0.0, image=None) -> Window:
     """The standard window of a frame that begins at (t0, s0)."""
     table = Trajectories.from_frame(frame)
-    return Window("a", t0, t0 + SPAN_S, s0, s0 + STRETCH_M, table, picture)
+    return Window("a", t0, t0 + SPAN_S, s0, s0 + STRETCH_M, table, image)
 
 
 def drive(times, speeds, start: float = 50.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

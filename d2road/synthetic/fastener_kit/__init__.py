@@ -1,7 +1,7 @@
-"""A generator of pictures of fastener kits in MVTec LOCO's layout; `datasets/make_toy_loco.py` is its command line.
+"""A generator of images of fastener kits in MVTec LOCO's layout; `datasets/make_toy_loco.py` is its command line.
 
 Data flow: kit (what lies where) -> logic (what is wrong with it) -> render (surfaces of tray and parts) -> damage
-(scratches, stains) -> render (light, camera) -> picture (with masks) -> writer.
+(scratches, stains) -> render (light, camera) -> image (with masks) -> writer.
 """
 
 from d2road.synthetic.fastener_kit.kit_writer import make_toy_loco

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from d2road.synthetic.fastener_kit.kit_parts import COLORS, KINDS
+from d2road.synthetic.fastener_kit.kit_parts import COLORS, PART_KINDS
 
 TRAY_HALF = 74.0  # half the side of the tray
 TRAY_CORNER = 7.0
@@ -36,7 +36,7 @@ LABEL_BOX: Box = (-66, 53, 66, 68)
 
 
 @dataclass(frozen=True)
-class Part:
+class KitPart:
     """A part on the tray. `slot` of `slots` says which place of its compartment it has."""
 
     kind: str
@@ -55,7 +55,7 @@ class Kit:
 
     color: str
     label_color: str
-    parts: tuple[Part, ...]
+    parts: tuple[KitPart, ...]
 
 
 def slot_box(cell: Cell, slot: int, slots: int) -> Box:
@@ -68,12 +68,12 @@ def slot_box(cell: Cell, slot: int, slots: int) -> Box:
     return (x0, y0 + slot * step, x1, y0 + (slot + 1) * step)
 
 
-def place(rng: np.random.Generator, cell_name: str, slot: int, slots: int, kind: str | None = None) -> Part:
+def place_part(rng: np.random.Generator, cell_name: str, slot: int, slots: int, kind: str | None = None) -> KitPart:
     """A part in its place, a little off it, at a usual angle, and inside the compartment."""
     cell = CELLS[cell_name]
     kind = kind or cell.kind
     x0, y0, x1, y1 = slot_box(cell, slot, slots)
-    shape = KINDS[kind]
+    shape = PART_KINDS[kind]
     round_part = shape.length - shape.width < 1
     angle = rng.uniform(-np.pi, np.pi) if round_part else rng.normal(0, np.radians(2.5))
     # Half the box around the turned part; what is left of the place is free to vary, but not all of it is used.
@@ -82,12 +82,12 @@ def place(rng: np.random.Generator, cell_name: str, slot: int, slots: int, kind:
     free = np.maximum(np.array([x1 - x0, y1 - y0]) / 2 - half - 0.6, 0)
     along = np.minimum(free, (4.0, 4.0) if round_part else (5.0, 2.0))
     x, y = (x0 + x1) / 2 + rng.uniform(-1, 1) * along[0], (y0 + y1) / 2 + rng.uniform(-1, 1) * along[1]
-    return Part(kind, float(x), float(y), float(angle), cell_name, slot, slots)
+    return KitPart(kind, float(x), float(y), float(angle), cell_name, slot, slots)
 
 
-def fill(rng: np.random.Generator, cell_name: str, count: int) -> tuple[Part, ...]:
+def fill(rng: np.random.Generator, cell_name: str, count: int) -> tuple[KitPart, ...]:
     """A compartment with so many parts of its kind, evenly spread."""
-    return tuple(place(rng, cell_name, slot, count) for slot in range(count))
+    return tuple(place_part(rng, cell_name, slot, count) for slot in range(count))
 
 
 def sample_kit(rng: np.random.Generator) -> Kit:

@@ -18,7 +18,7 @@ COLORS = {"red": (0.58, 0.045, 0.035), "blue": (0.03, 0.13, 0.50)}
 
 
 @dataclass(frozen=True)
-class Kind:
+class PartKind:
     """A kind of part.
 
     Args:
@@ -118,10 +118,10 @@ def spring(u: np.ndarray, v: np.ndarray) -> Surface:
     return covered, np.where(over, high, low), np.where(over, 1.0, 0.6)
 
 
-KINDS = {
-    "bolt": Kind(bolt, 42, 13.9, ZINC, True, 325, scale=1.2),
-    "nut": Kind(nut, 16.2, 16.2, BRASS, True, 128, scale=1.4),
-    "washer": Kind(washer, 16.4, 16.4, ZINC, True, 163, scale=1.3),
-    "plug": Kind(plug, 28.8, 10.8, None, False, 228, scale=1.2),
-    "spring": Kind(spring, 33.6, 13.9, SPRING_STEEL, True, 300, scale=1.5),
+PART_KINDS = {
+    "bolt": PartKind(bolt, 42, 13.9, ZINC, True, 325, scale=1.2),
+    "nut": PartKind(nut, 16.2, 16.2, BRASS, True, 128, scale=1.4),
+    "washer": PartKind(washer, 16.4, 16.4, ZINC, True, 163, scale=1.3),
+    "plug": PartKind(plug, 28.8, 10.8, None, False, 228, scale=1.2),
+    "spring": PartKind(spring, 33.6, 13.9, SPRING_STEEL, True, 300, scale=1.5),
 }

@@ -1,6 +1,6 @@
 """A kit on its tray as a camera above sees it: heights and colours, then light, shadow, mirroring, camera.
 
-Everything is evaluated where the pixels are, so a turned tray is not a resampled picture. Pictures are drawn at
+Everything is evaluated where the pixels are, so a turned tray is not a resampled image. Images are drawn at
 OVERSAMPLING times their size. Letters: H, W of that size.
 """
 
@@ -10,8 +10,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from d2road.synthetic.fastener_kit.kit import CELLS, LABEL_BOX, TRAY_CORNER, TRAY_HALF, Box, Kit, Part
-from d2road.synthetic.fastener_kit.kit_parts import COLORS, KINDS
+from d2road.synthetic.fastener_kit.kit import CELLS, LABEL_BOX, TRAY_CORNER, TRAY_HALF, Box, Kit, KitPart
+from d2road.synthetic.fastener_kit.kit_parts import COLORS, PART_KINDS
 
 SIZE = 320
 OVERSAMPLING = 2
@@ -23,7 +23,7 @@ LABEL_MM = 5.6  # the label lies this high, on the rim
 
 
 @dataclass(frozen=True)
-class View:
+class KitView:
     """How the tray lies below the camera, and the light. Directions point to the lamp."""
 
     shift_mm: tuple[float, float]
@@ -40,8 +40,8 @@ class View:
 
 
 @dataclass
-class Scene:
-    """Surfaces of a picture: heights (H, W) mm, linear RGB (H, W, 3), metal (H, W) 0..1, pixels of each part."""
+class KitScene:
+    """Surfaces of an image: heights (H, W) mm, linear RGB (H, W, 3), metal (H, W) 0..1, pixels of each part."""
 
     height: np.ndarray
     color: np.ndarray
@@ -51,11 +51,11 @@ class Scene:
     part_masks: list[np.ndarray] = field(default_factory=list)
 
 
-def sample_view(rng: np.random.Generator) -> View:
+def sample_kit_view(rng: np.random.Generator) -> KitView:
     """A slightly different position of tray, camera and lamp."""
     azimuth, elevation = np.radians(-125 + rng.normal(0, 8)), np.radians(rng.uniform(48, 56))
     light = (np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
-    return View(
+    return KitView(
         shift_mm=tuple(rng.normal(0, 0.9, 2).clip(-2, 2)),
         turn=float(np.radians(np.clip(rng.normal(0, 0.9), -2.2, 2.2))),
         scale=float(1 + np.clip(rng.normal(0, 0.007), -0.016, 0.016)),
@@ -66,7 +66,7 @@ def sample_view(rng: np.random.Generator) -> View:
     )
 
 
-def tray_coordinates(view: View) -> tuple[np.ndarray, np.ndarray]:
+def tray_coordinates(view: KitView) -> tuple[np.ndarray, np.ndarray]:
     """Tray x and y (mm) of every pixel, (H, W) float32 each."""
     axis = (np.arange(CANVAS, dtype=np.float32) + 0.5 - CANVAS / 2) / (MM * view.scale)
     x, y = axis[None, :] - np.float32(view.shift_mm[0]), axis[:, None] - np.float32(view.shift_mm[1])
@@ -74,7 +74,7 @@ def tray_coordinates(view: View) -> tuple[np.ndarray, np.ndarray]:
     return cos * x + sin * y, cos * y - sin * x
 
 
-def build_scene(kit: Kit, view: View, rng: np.random.Generator) -> Scene:
+def build_scene(kit: Kit, view: KitView, rng: np.random.Generator) -> KitScene:
     """Lay out tray, label and parts."""
     x, y = tray_coordinates(view)
     scene = _tray(x, y, rng)
@@ -99,7 +99,7 @@ def _smooth(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _grain() -> tuple[np.ndarray, np.ndarray]:
-    """(1024, 1024) fine grain and large patches, deviation 1; pictures take windows of them."""
+    """(1024, 1024) fine grain and large patches, deviation 1; images take windows of them."""
     rng = np.random.default_rng(20240601)
     fine = cv2.GaussianBlur(rng.standard_normal((1024, 1024)).astype(np.float32), (0, 0), 1.2)
     patches = cv2.resize(rng.standard_normal((24, 24)).astype(np.float32), (1024, 1024), interpolation=cv2.INTER_CUBIC)
@@ -112,7 +112,7 @@ def _window(tile: np.ndarray, rng: np.random.Generator, size: tuple[int, int] = 
     return tile[top : top + size[0], left : left + size[1]]
 
 
-def _tray(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Scene:
+def _tray(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> KitScene:
     """The table, and on it a tray of grained plastic."""
     fine, patches = _grain()
     tray = box_distance(x, y, (-TRAY_HALF, -TRAY_HALF, TRAY_HALF, TRAY_HALF), TRAY_CORNER)
@@ -131,7 +131,7 @@ def _tray(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Scene:
     plastic = np.array([0.085, 0.095, 0.11], np.float32) * (1 + 0.05 * _window(patches, rng) + 0.05 * grain)[..., None]
     color = plastic * on_tray + wood * (1 - on_tray)
     zeros = np.zeros_like(height, dtype=np.float32)
-    return Scene(height.astype(np.float32), color, zeros, zeros + 0.25, (x, y))
+    return KitScene(height.astype(np.float32), color, zeros, zeros + 0.25, (x, y))
 
 
 @lru_cache(maxsize=4)
@@ -139,7 +139,7 @@ def label_print(color: str) -> np.ndarray:
     """What is printed on the label, linear RGB, 8 pixels a mm."""
     scale, (x0, y0, x1, y1) = 8, LABEL_BOX
     width, tall = int((x1 - x0) * scale), int((y1 - y0) * scale)
-    ink = np.zeros((tall, width), np.uint8)  # OpenCV writes text into 8-bit pictures alone
+    ink = np.zeros((tall, width), np.uint8)  # OpenCV writes text into 8-bit images alone
     cv2.putText(ink, "FIX-KIT M5", (int(34 * scale), 52), cv2.FONT_HERSHEY_DUPLEX, 1.5, 255, 3, cv2.LINE_AA)
     cv2.putText(ink, "3 / 3 / 3 / 4 / 2", (int(34 * scale), 100), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 2, cv2.LINE_AA)
     left = int(88 * scale)
@@ -153,7 +153,7 @@ def label_print(color: str) -> np.ndarray:
     return paper
 
 
-def _stick_label(scene: Scene, color: str) -> None:
+def _stick_label(scene: KitScene, color: str) -> None:
     x, y = scene.tray_xy
     paper = label_print(color)
     inside = box_distance(x, y, LABEL_BOX, 0.8) < 0
@@ -165,9 +165,9 @@ def _stick_label(scene: Scene, color: str) -> None:
     scene.gloss[inside] = 0.1
 
 
-def _lay(scene: Scene, part: Part, kit_color: str, rng: np.random.Generator) -> np.ndarray:
+def _lay(scene: KitScene, part: KitPart, kit_color: str, rng: np.random.Generator) -> np.ndarray:
     """Put a part on what lies below its middle; returns the pixels (H, W) bool that it covers."""
-    kind, (x, y) = KINDS[part.kind], scene.tray_xy
+    kind, (x, y) = PART_KINDS[part.kind], scene.tray_xy
     # Found on every eighth pixel, with a margin of eight.
     reach = np.hypot(kind.length, kind.width) / 2 + 1
     near = (np.abs(x[::8, ::8] - part.x) < reach) & (np.abs(y[::8, ::8] - part.y) < reach)
@@ -192,7 +192,7 @@ def _lay(scene: Scene, part: Part, kit_color: str, rng: np.random.Generator) -> 
     return mask
 
 
-def shade(scene: Scene, view: View) -> np.ndarray:
+def shade(scene: KitScene, view: KitView) -> np.ndarray:
     """(SIZE, SIZE, 3) uint8 RGB."""
     pixels = scene.height * np.float32(MM * view.scale)
     smooth = cv2.GaussianBlur(pixels, (0, 0), 0.8)
@@ -216,7 +216,7 @@ def shade(scene: Scene, view: View) -> np.ndarray:
     return _camera(linear, view)
 
 
-def _lit(height: np.ndarray, view: View) -> np.ndarray:
+def _lit(height: np.ndarray, view: KitView) -> np.ndarray:
     """(H, W) 0..1: how much of the lamp each point sees, with the soft edges of a large lamp."""
     lx, ly, lz = view.light_direction
     flat = np.hypot(lx, ly)
@@ -233,7 +233,7 @@ def _lit(height: np.ndarray, view: View) -> np.ndarray:
     return cv2.resize(lit, height.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _camera(linear: np.ndarray, view: View) -> np.ndarray:
+def _camera(linear: np.ndarray, view: KitView) -> np.ndarray:
     """Exposure, vignette, blur, pixels, noise, 8 bits."""
     axis = (np.arange(CANVAS, dtype=np.float32) + 0.5) / CANVAS - 0.5
     vignette = 1 - 0.28 * (axis[None, :] ** 2 + axis[:, None] ** 2)
@@ -252,6 +252,6 @@ def _camera(linear: np.ndarray, view: View) -> np.ndarray:
     return np.round(np.clip(encoded + noise, 0, 1) * 255).astype(np.uint8)
 
 
-def to_picture_size(mask: np.ndarray, share: float = 0.5) -> np.ndarray:
+def to_image_size(mask: np.ndarray, share: float = 0.5) -> np.ndarray:
     """(H, W) bool to (SIZE, SIZE) bool: pixels of which at least this share is covered."""
     return cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA) >= share

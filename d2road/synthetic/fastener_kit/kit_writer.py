@@ -1,6 +1,6 @@
 """The data set on disk: drawn by several processes, resumable, the same whatever their number.
 
-Picture i of a group depends on (seed, group, i) alone. Each finished picture leaves a record under OUT/.pictures,
+Image i of a group depends on (seed, group, i) alone. Each finished image leaves a record under OUT/.pictures,
 written last and atomically; a later run with the same parameters draws only what has no record.
 """
 
@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from d2road.synthetic.fastener_kit.kit_image import (
-    Picture,
+    KitImage,
     defect_types,
-    good_picture,
-    logical_picture,
-    structural_picture,
+    good_image,
+    logical_image,
+    structural_image,
 )
 from d2road.synthetic.fastener_kit.kit_render import SIZE
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
@@ -30,7 +30,7 @@ from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
 CATEGORY = "fastener_kit"
-# Folder of each group of pictures; their order is part of the seed.
+# Folder of each group of images; their order is part of the seed.
 GROUPS = {
     "train": "train/good",
     "validation": "validation/good",
@@ -39,7 +39,7 @@ GROUPS = {
     "structural": "test/structural_anomalies",
 }
 META = "toy_loco.json"
-# Raised whenever the same seed would give other pictures, so that an old folder is not continued.
+# Raised whenever the same seed would give other images, so that an old folder is not continued.
 VERSION = 1
 
 
@@ -59,13 +59,13 @@ def make_toy_loco(
     Args:
         out: folder to make; the category becomes a folder in it.
         seed: >= 0; decides everything.
-        train, validation, good, logical, structural: number of pictures of each group; the last three are the test.
+        train, validation, good, logical, structural: number of images of each group; the last three are the test.
         workers: processes that draw; 0 or 1 draws in this one.
         overwrite: replace a data set of other parameters that is there.
     Returns:
-        {"drawn": pictures of this run, "seconds": ..., "summary": text with the counts}.
+        {"drawn": images of this run, "seconds": ..., "summary": text with the counts}.
     Raises:
-        ValueError: negative counts, fewer than two training pictures, or `out` holds other parameters or files.
+        ValueError: negative counts, fewer than two training images, or `out` holds other parameters or files.
         PermissionError: `out` cannot be written.
     """
     counts = {"train": train, "validation": validation, "good": good, "logical": logical, "structural": structural}
@@ -73,9 +73,9 @@ def make_toy_loco(
         if value < 0:
             raise DataError(f"--{name} is {value}, expected 0 or more")
     if train < 2:
-        raise DataError(f"--train is {train}: at least 2 pictures are needed to train on")
+        raise DataError(f"--train is {train}: at least 2 images are needed to train on")
     out = Path(out)
-    # A data set without validation pictures has no empty folder for them.
+    # A data set without validation images has no empty folder for them.
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]
     folders += [f".pictures/{group}" for group in GROUPS]
     meta = {"version": VERSION, "seed": seed, **counts, "size": SIZE}
@@ -83,7 +83,7 @@ def make_toy_loco(
     jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
     start = time.monotonic()
-    for _ in track(run_jobs(draw_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
+    for _ in track(run_jobs(render_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
         pass
     seconds = time.monotonic() - start
     records = [read_json(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
@@ -98,51 +98,51 @@ def _record_path(out: Path, group: str, index: int) -> Path:
     return out / ".pictures" / group / f"{index:03d}.json"
 
 
-def picture_rng(seed: int, group: str, index: int) -> np.random.Generator:
-    """The random stream of one picture; groups never share one."""
+def image_rng(seed: int, group: str, index: int) -> np.random.Generator:
+    """The random stream of one image; groups never share one."""
     return np.random.default_rng(np.random.SeedSequence([seed, list(GROUPS).index(group), index]))
 
 
-def draw_picture(seed: int, group: str, index: int) -> Picture:
-    """One picture of a group; kinds of anomalies take turns."""
-    rng = picture_rng(seed, group, index)
+def render_kit_image(seed: int, group: str, index: int) -> KitImage:
+    """One image of a group; kinds of anomalies take turns."""
+    rng = image_rng(seed, group, index)
     if group == "logical":
-        return logical_picture(rng, list(LOGICAL)[index % len(LOGICAL)])
+        return logical_image(rng, list(LOGICAL)[index % len(LOGICAL)])
     if group == "structural":
-        return structural_picture(rng, list(STRUCTURAL)[index % len(STRUCTURAL)])
-    return good_picture(rng)
+        return structural_image(rng, list(STRUCTURAL)[index % len(STRUCTURAL)])
+    return good_image(rng)
 
 
-def draw_job(job: tuple[str, str, int, int]) -> None:
-    """Draw and write one picture: (out, group, index, seed)."""
+def render_job(job: tuple[str, str, int, int]) -> None:
+    """Draw and write one image: (out, group, index, seed)."""
     out, group, index, seed = Path(job[0]), *job[1:]
-    picture = draw_picture(seed, group, index)
+    image = render_kit_image(seed, group, index)
     file = f"{GROUPS[group]}/{index:03d}.png"
-    _write_png(out / CATEGORY / file, picture.image[:, :, ::-1])
+    _write_png(out / CATEGORY / file, image.image[:, :, ::-1])
     values = {entry["defect_name"]: entry["pixel_value"] for entry in defect_types()}
     masks = out / CATEGORY / "ground_truth" / Path(file).parent.name / f"{index:03d}"
-    for number, (defect, mask) in enumerate(picture.defects):
+    for number, (defect, mask) in enumerate(image.defects):
         masks.mkdir(parents=True, exist_ok=True)
         _write_png(masks / f"{number:03d}.png", mask.astype(np.uint8) * np.uint8(values[defect]))
-    record = {"file": file, "anomaly": picture.anomaly, "defects": [defect for defect, _ in picture.defects]}
+    record = {"file": file, "anomaly": image.anomaly, "defects": [defect for defect, _ in image.defects]}
     # Last: a record says that everything before it is complete.
     write_json(_record_path(out, group, index), record, indent=None)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
     ok, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
-    assert ok, "an 8-bit picture can always be encoded"
+    assert ok, "an 8-bit image can always be encoded"
     path.write_bytes(encoded.tobytes())
 
 
 def summarize(records: list[dict[str, Any]]) -> str:
-    """Pictures by folder and anomaly, and defects by type."""
+    """Images by folder and anomaly, and defects by type."""
     lines = []
     for folder in GROUPS.values():
         inside = [r for r in records if Path(r["file"]).parent.as_posix() == folder]
         kinds = Counter(r["anomaly"] for r in inside)
         listed = "" if set(kinds) <= {"good"} else ": " + ", ".join(f"{k} {n}" for k, n in kinds.items())
-        lines.append(f"{folder}: {len(inside)} pictures{listed}")
+        lines.append(f"{folder}: {len(inside)} images{listed}")
     defects = Counter(defect for r in records for defect in r["defects"])
     lines.append("defects: " + (", ".join(f"{name} {n}" for name, n in sorted(defects.items())) or "none"))
     return "\n".join(lines)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from d2road.synthetic.fastener_kit.kit import CELLS, LABEL_BOX, Box, Kit, Part, place, refilled, slot_box
-from d2road.synthetic.fastener_kit.kit_parts import COLORS, KINDS
+from d2road.synthetic.fastener_kit.kit import CELLS, LABEL_BOX, Box, Kit, KitPart, place_part, refilled, slot_box
+from d2road.synthetic.fastener_kit.kit_parts import COLORS, PART_KINDS
 
 STRIPE_BOX: Box = (-64.5, 54.5, -36, 66.5)  # the coloured field of the label
 # What fits into each other's places.
@@ -23,7 +23,7 @@ class Finding:
     """Something that is wrong: its type, and where, as parts, as an empty place, or both."""
 
     defect: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[KitPart, ...] = ()
     box: Box | None = None  # all of it that no part covers, unless `whole_box`
     whole_box: bool = False
 
@@ -61,7 +61,8 @@ def swapped(rng: np.random.Generator, kit: Kit) -> Wrong:
     kinds = SWAPS[rng.integers(len(SWAPS))]
     first, second = (_choose(rng, tuple(p for p in kit.parts if p.kind == kind)) for kind in kinds)
     moved = tuple(
-        place(rng, there.cell, there.slot, there.slots, here.kind) for here, there in ((first, second), (second, first))
+        place_part(rng, there.cell, there.slot, there.slots, here.kind)
+        for here, there in ((first, second), (second, first))
     )
     kit = replace(kit, parts=(*_less(_less(kit, first), second).parts, *moved))
     return kit, [Finding("swapped_part", (part,)) for part in moved]
@@ -102,7 +103,7 @@ def _choose(rng: np.random.Generator, items: tuple):
     return items[int(rng.integers(len(items)))]
 
 
-def _less(kit: Kit, part: Part) -> Kit:
+def _less(kit: Kit, part: KitPart) -> Kit:
     return replace(kit, parts=tuple(p for p in kit.parts if p is not part))
 
 
@@ -110,7 +111,7 @@ def _other_color(kit: Kit) -> str:
     return next(color for color in sorted(COLORS) if color != kit.color)
 
 
-def _gap(part: Part) -> Finding:
+def _gap(part: KitPart) -> Finding:
     return Finding(f"missing_{part.kind}", box=slot_box(CELLS[part.cell], part.slot, part.slots))
 
 
@@ -118,7 +119,7 @@ def _surplus(kit: Kit, cell_name: str) -> Finding:
     return Finding(f"extra_{CELLS[cell_name].kind}", tuple(p for p in kit.parts if p.cell == cell_name))
 
 
-def _elsewhere(rng: np.random.Generator, kit: Kit, part: Part) -> Part:
+def _elsewhere(rng: np.random.Generator, kit: Kit, part: KitPart) -> KitPart:
     """The part in a free spot of another compartment, or on the label where there is none."""
     for _ in range(TRIES):
         cell = _choose(rng, tuple(name for name in CELLS if name != part.cell))
@@ -131,19 +132,19 @@ def _elsewhere(rng: np.random.Generator, kit: Kit, part: Part) -> Part:
         if inside.all() and not any(overlaps(moved, other) for other in kit.parts):
             return moved
     x0, y0, x1, y1 = LABEL_BOX
-    reach = KINDS[part.kind].length / 2
+    reach = PART_KINDS[part.kind].length / 2
     return replace(part, x=float(rng.uniform(x0 + reach, x1 - reach)), y=(y0 + y1) / 2, angle=0.0)
 
 
-def outline(part: Part) -> tuple[np.ndarray, float]:
+def outline(part: KitPart) -> tuple[np.ndarray, float]:
     """Centres (N, 2) in mm and the common radius of discs that cover a part."""
-    kind = KINDS[part.kind]
+    kind = PART_KINDS[part.kind]
     radius, reach = kind.width / 2, max((kind.length - kind.width) / 2, 0)
     along = np.linspace(-reach, reach, 1 + int(np.ceil(2 * reach / radius)))
     return np.stack([part.x + along * np.cos(part.angle), part.y + along * np.sin(part.angle)], 1), radius
 
 
-def overlaps(first: Part, second: Part) -> bool:
+def overlaps(first: KitPart, second: KitPart) -> bool:
     """Whether two parts come closer than a millimetre."""
     (a, ra), (b, rb) = outline(first), outline(second)
     return bool(np.linalg.norm(a[:, None] - b[None], axis=2).min() < ra + rb + 1)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from d2road.synthetic.fastener_kit.kit import LABEL_BOX, TRAY_HALF, Kit
-from d2road.synthetic.fastener_kit.kit_render import CANVAS, MM, Scene
+from d2road.synthetic.fastener_kit.kit_render import CANVAS, MM, KitScene
 
 # Linear RGB and how much it covers: rust, lime, oil.
 STAINS = (((0.30, 0.11, 0.03), 0.75), ((0.62, 0.60, 0.55), 0.55), ((0.028, 0.018, 0.008), 0.8))
@@ -15,7 +15,7 @@ OIL = 2
 LEAST_CONTRAST = 0.12
 
 
-def scratch(rng: np.random.Generator, scene: Scene, kit: Kit) -> np.ndarray:
+def scratch(rng: np.random.Generator, scene: KitScene, kit: Kit) -> np.ndarray:
     """Cut a bent line into the surface; returns the pixels (H, W) bool."""
     x, y = _spot(rng, kit)
     length, direction = rng.uniform(14, 40), rng.uniform(-np.pi, np.pi)
@@ -43,7 +43,7 @@ def scratch(rng: np.random.Generator, scene: Scene, kit: Kit) -> np.ndarray:
     return depth > 0.45
 
 
-def stain(rng: np.random.Generator, scene: Scene, kit: Kit) -> np.ndarray:
+def stain(rng: np.random.Generator, scene: KitScene, kit: Kit) -> np.ndarray:
     """Let a drop dry on the surface; returns the pixels (H, W) bool."""
     x, y = _spot(rng, kit)
     tx, ty = scene.tray_xy
@@ -63,7 +63,7 @@ def stain(rng: np.random.Generator, scene: Scene, kit: Kit) -> np.ndarray:
     return inside > 0.4
 
 
-STRUCTURAL: dict[str, Callable[[np.random.Generator, Scene, Kit], np.ndarray]] = {"scratch": scratch, "stain": stain}
+STRUCTURAL: dict[str, Callable[[np.random.Generator, KitScene, Kit], np.ndarray]] = {"scratch": scratch, "stain": stain}
 
 
 def _spot(rng: np.random.Generator, kit: Kit) -> tuple[float, float]:
@@ -80,7 +80,7 @@ def _spot(rng: np.random.Generator, kit: Kit) -> tuple[float, float]:
     return float(np.clip(x, -limit, limit)), float(np.clip(y, -limit, limit))
 
 
-def _to_pixels(scene: Scene, points_mm: np.ndarray) -> np.ndarray:
+def _to_pixels(scene: KitScene, points_mm: np.ndarray) -> np.ndarray:
     """(N, 2) tray coordinates to pixels; the map is affine, so three pixels tell all of it."""
     x, y = scene.tray_xy
     origin = np.array([x[0, 0], y[0, 0]])

@@ -1,6 +1,6 @@
 """A renderer of roadside camera views with exact 3D labels; `datasets/make_toy_roadside.py` is its command line.
 
-Data flow: views (camera) -> traffic (road, objects) -> vehicles, people, scenery (meshes) -> ground, raster (pictures)
+Data flow: views (camera) -> traffic (road, objects) -> vehicles, people, scenery (meshes) -> ground, raster (images)
 -> compose (occlusion order, visible fractions, camera effects) -> labels -> writer (Rope3D layout, COCO JSON).
 
 World frame of a view: the camera's foot point is the origin, x right, y forward (the levelled viewing direction), z up,

@@ -17,7 +17,7 @@ from d2road.synthetic.roadside.views import HEIGHT, WIDTH, View, sample_view
 
 @dataclass(frozen=True)
 class Frame:
-    """A rendered view: picture (540, 960, 3) uint8 BGR, actors, and the visible share of each one's pixels."""
+    """A rendered view: image (540, 960, 3) uint8 BGR, actors, and the visible share of each one's pixels."""
 
     image: np.ndarray
     view: View
@@ -41,11 +41,11 @@ def render_scene(rng: np.random.Generator, view: View, street: Street, actors: l
     ]
     things += [(p.mesh, p.position, p.heading, p.footprint) for p in sample_props(rng, street)]
     shadow, contact = _cast_shadows(view, light, things, len(actors))
-    picture = light_ground(rng, view, paint_ground(rng, view, street), shadow, contact, light)
+    image = light_ground(rng, view, paint_ground(rng, view, street), shadow, contact, light)
     patches = [render_mesh(mesh, position, heading, view, light) for mesh, position, heading, _ in things]
     order = occlusion_order([thing[3] for thing in things])
-    visible = composite(picture, patches, order)[: len(actors)]
-    return Frame(photograph(rng, picture), view, street, actors, visible)
+    visible = composite(image, patches, order)[: len(actors)]
+    return Frame(photograph(rng, image), view, street, actors, visible)
 
 
 def sample_light(rng: np.random.Generator) -> Light:
@@ -131,13 +131,13 @@ def _entry(polygon: np.ndarray, direction: np.ndarray) -> float:
     return float(along[hit].min()) if hit.any() else np.inf
 
 
-def composite(picture: np.ndarray, patches: list[Patch | None], order: list[int]) -> np.ndarray:
-    """Paint patches into the picture, in place.
+def composite(image: np.ndarray, patches: list[Patch | None], order: list[int]) -> np.ndarray:
+    """Paint patches into the image, in place.
 
     Returns:
         (len(patches),) the share of each patch's covered pixels that nothing later in the order covers.
     """
-    owner = np.full(picture.shape[:2], -1, dtype=np.int32)
+    owner = np.full(image.shape[:2], -1, dtype=np.int32)
     own = np.zeros(len(patches))
     for number in order:
         patch = patches[number]
@@ -145,7 +145,7 @@ def composite(picture: np.ndarray, patches: list[Patch | None], order: list[int]
             continue
         h, w = patch.alpha.shape
         rows, columns = slice(patch.y0, patch.y0 + h), slice(patch.x0, patch.x0 + w)
-        window = picture[rows, columns]
+        window = image[rows, columns]
         through = 1 - patch.alpha
         window *= cv2.merge([through, through, through])
         window += patch.color
@@ -156,19 +156,19 @@ def composite(picture: np.ndarray, patches: list[Patch | None], order: list[int]
     return np.where(own > 0, seen / np.maximum(own, 1), 0.0)
 
 
-def photograph(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Lens and sensor: blur, vignette, exposure, colour cast, tone curve, noise. Returns uint8."""
-    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.35, 0.85))
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.85))
     gain = rng.uniform(0.8, 1.2) * (1 + rng.normal(0, 0.03, 3))
     row = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None] ** 2
     column = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None] ** 2
     vignette = 1 - np.float32(rng.uniform(0, 0.12)) * (row + column)
-    picture *= cv2.merge([vignette * np.float32(g) for g in gain])
+    image *= cv2.merge([vignette * np.float32(g) for g in gain])
     noise = sensor_noise()
     dy, dx = rng.integers(noise.shape[0] - HEIGHT), rng.integers(noise.shape[1] - WIDTH)
-    picture += noise[dy : dy + HEIGHT, dx : dx + WIDTH] * np.float32(rng.uniform(0.004, 0.02))
-    picture *= 1023
-    levels = np.clip(picture, 0, 1023, out=picture).astype(np.intp)
+    image += noise[dy : dy + HEIGHT, dx : dx + WIDTH] * np.float32(rng.uniform(0.004, 0.02))
+    image *= 1023
+    levels = np.clip(image, 0, 1023, out=image).astype(np.intp)
     # A tone curve by table: gamma close to 1 around mid-grey, soft highlights.
     x = np.linspace(0, 1, 1024) ** rng.uniform(0.8, 1.1)
     table = np.clip(255 * x * (1.08 - 0.08 * x), 0, 255).astype(np.uint8)

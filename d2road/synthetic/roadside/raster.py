@@ -125,15 +125,15 @@ def render_mesh(mesh: SolidMesh, origin: np.ndarray, heading: float, view: View,
     planes = _inverse_depth_planes(view, normals, centers, (x0, y0), scale)
     ids = _depth_buffer(mesh, corners, visible, planes, size)
     lut = np.concatenate([np.zeros((1, 3)), colors]).astype(np.float32)
-    picture = np.take(lut, ids + 1, axis=0, mode="clip")
+    image = np.take(lut, ids + 1, axis=0, mode="clip")
     gain = _texture_gain(mesh, corners, visible, ids)
-    cv2.multiply(picture, cv2.merge([gain, gain, gain]), dst=picture)
+    cv2.multiply(image, cv2.merge([gain, gain, gain]), dst=image)
     mask = (ids >= 0).astype(np.float32)
     if scale > 1:
         target = (x1 - x0, y1 - y0)
-        picture = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, target, interpolation=cv2.INTER_AREA)
-    return Patch(int(x0), int(y0), picture, mask)
+    return Patch(int(x0), int(y0), image, mask)
 
 
 def face_normals(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +159,7 @@ def _inverse_depth_planes(
 
 
 def _extents(mesh: SolidMesh, corners: np.ndarray, size: tuple[int, int]) -> list[list[int]]:
-    """Whole-pixel bounds u0, v0, u1, v1 of each face, cut to a picture of `size` (H, W)."""
+    """Whole-pixel bounds u0, v0, u1, v1 of each face, cut to an image of `size` (H, W)."""
     polygons = corners[mesh.faces]
     low = np.maximum(np.floor(polygons.min(axis=1)), 0)
     high = np.minimum(np.ceil(polygons.max(axis=1)) + 1, [size[1], size[0]])

@@ -51,12 +51,12 @@ class RoadUser:
     colors: dict[str, int]
     share: float
 
-    def draw_hwl(self, rng: np.random.Generator) -> np.ndarray:
+    def sample_hwl(self, rng: np.random.Generator) -> np.ndarray:
         """(3,) height, width, length in whole tenths of a millimetre, as the label files hold them."""
         normal = np.clip(rng.normal(size=3), -1.8, 1.8)
         return np.round(np.array(self.mean_hwl) + normal * np.array(self.deviation_hwl), 4)
 
-    def draw_color(self, rng: np.random.Generator) -> str:
+    def sample_color(self, rng: np.random.Generator) -> str:
         """A colour name."""
         weights = np.array(list(self.colors.values()), dtype=np.float64)
         return str(rng.choice(list(self.colors), p=weights / weights.sum()))
@@ -72,7 +72,7 @@ CLASSES = {
 }
 
 
-def draw_kind(rng: np.random.Generator) -> str:
+def sample_kind(rng: np.random.Generator) -> str:
     """A class name, by share."""
     shares = np.array([c.share for c in CLASSES.values()])
     return str(rng.choice(list(CLASSES), p=shares / shares.sum()))

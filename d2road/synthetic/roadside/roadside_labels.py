@@ -1,7 +1,7 @@
 """What is written about a frame: Rope3D's text files, COCO annotations, attributes.
 
-Visible is the share of an object's pixels inside the picture that nothing covers, measured while rendering. Occluded is
-0 from 0.8 visible, 1 from 0.5, 2 from 0.15, 3 below. Truncated is the share of the projected box outside the picture.
+Visible is the share of an object's pixels inside the image that nothing covers, measured while rendering. Occluded is
+0 from 0.8 visible, 1 from 0.5, 2 from 0.15, 3 below. Truncated is the share of the projected box outside the image.
 Objects with no visible pixel are not labelled; below 0.15 visible or above 0.7 truncated COCO evaluation ignores them.
 """
 

@@ -31,7 +31,7 @@ from d2road.utils.progress import track
 SPLITS = {"train": "training", "val": "validation"}
 FOLDERS = ("image_2", "label_2", "calib", "denorm", "extrinsics")
 META = "toy_roadside.json"
-# Raised whenever the same seed would give other pictures, so that an old folder is not continued.
+# Raised whenever the same seed would give other images, so that an old folder is not continued.
 VERSION = 1
 JPEG_QUALITY = 92
 
@@ -94,7 +94,7 @@ def render_job(job: tuple[str, str, int, int]) -> None:
     frame = render_frame(frame_rng(seed, split, index))
     record = frame_record(frame, f"{folder}/image_2/{stem}.jpg")
     ok, encoded = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert ok, "an 8-bit colour picture can always be encoded"
+    assert ok, "an 8-bit colour image can always be encoded"
     (out / folder / "image_2" / f"{stem}.jpg").write_bytes(encoded.tobytes())
     rows = "".join(label_row(entry) + "\n" for entry in record["objects"])
     (out / folder / "label_2" / f"{stem}.txt").write_text(rows)
@@ -133,7 +133,7 @@ def _write_split(out: Path, split: str, records: list[dict[str, Any]]) -> None:
 
 
 def summarize(records: dict[str, list[dict[str, Any]]]) -> str:
-    """Tables of the objects by class, range, height in the picture and visibility."""
+    """Tables of the objects by class, range, height in the image and visibility."""
     lines = []
     for split, frames in records.items():
         objects = [entry for frame in frames for entry in frame["objects"]]

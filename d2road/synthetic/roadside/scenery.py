@@ -46,7 +46,7 @@ def _is_free(street: Street, s: float, margin: float) -> bool:
 
 def _add(props: list[Prop], street: Street, mesh: Mesh, s: float, t: float, radius: float) -> None:
     position = street.to_world(s, t)
-    # Nothing that stands right at the pole: it would hide half of the picture.
+    # Nothing that stands right at the pole: it would hide half of the image.
     if np.hypot(*position) < 8 or position[1] < 5:
         return
     angle = np.pi / 4 + np.pi / 2 * np.arange(4)

@@ -1,4 +1,4 @@
-"""The picture without objects: sky, grass, pavement, road and markings, then light, shadows and haze on them."""
+"""The image without objects: sky, grass, pavement, road and markings, then light, shadows and haze on them."""
 
 import cv2
 import numpy as np
@@ -12,13 +12,13 @@ ROAD_END_M = 320.0
 
 
 class GroundPainter:
-    """Paints flat colours on the ground plane of a view into an 8-bit albedo picture."""
+    """Paints flat colours on the ground plane of a view into an 8-bit albedo image."""
 
     def __init__(self, view: View, street: Street, base_color: np.ndarray) -> None:
         self.view = view
         self.street = street
-        self.picture = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
-        self.picture[:] = to_bytes(base_color)
+        self.image = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        self.image[:] = to_bytes(base_color)
 
     def quad(self, s: tuple[float, float], t: tuple[float, float], color: np.ndarray) -> None:
         """Fill a rectangle of the street frame."""
@@ -29,7 +29,7 @@ class GroundPainter:
         """Fill a convex polygon (K, 2) of the world frame."""
         pixels = project_polygon(self.view, np.concatenate([corners, np.zeros((len(corners), 1))], axis=1))
         if len(pixels):
-            cv2.fillConvexPoly(self.picture, fixed_point(pixels), to_bytes(color).tolist(), cv2.LINE_AA, SHIFT)
+            cv2.fillConvexPoly(self.image, fixed_point(pixels), to_bytes(color).tolist(), cv2.LINE_AA, SHIFT)
 
 
 def to_bytes(color: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def paint_ground(rng: np.random.Generator, view: View, street: Street) -> np.nda
     painter.quad(end, (-half, half), asphalt)
     _paint_wear(rng, painter, asphalt)
     _paint_markings(rng, painter, grass)
-    return painter.picture
+    return painter.image
 
 
 def _paint_wear(rng: np.random.Generator, painter: GroundPainter, asphalt: np.ndarray) -> None:
@@ -157,14 +157,14 @@ def light_ground(
     level, haze, slope = (cv2.resize(a, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR) for a in (level, haze, slope))
     sunlit = np.float32(light.sun_strength * light.sun[2])
     level *= (np.float32(light.ambient) + sunlit * (1 - shadow)) * (1 - contact)
-    picture = albedo.astype(np.float32)
-    picture *= cv2.merge([level, level, level])
-    picture += cv2.merge([haze * np.float32(c) for c in light.haze_color])
-    _paint_sky(picture, slope, light)
-    return picture
+    image = albedo.astype(np.float32)
+    image *= cv2.merge([level, level, level])
+    image += cv2.merge([haze * np.float32(c) for c in light.haze_color])
+    _paint_sky(image, slope, light)
+    return image
 
 
-def _paint_sky(picture: np.ndarray, slope: np.ndarray, light: Light) -> None:
+def _paint_sky(image: np.ndarray, slope: np.ndarray, light: Light) -> None:
     """Blend the sky in above the horizon; in place, and only in the rows that reach it."""
     rows = np.flatnonzero((slope > -0.008).any(axis=1))
     if not len(rows):
@@ -174,5 +174,5 @@ def _paint_sky(picture: np.ndarray, slope: np.ndarray, light: Light) -> None:
     share = np.clip(top * 3, 0, 1)
     sky = (light.haze_color * (1 - share) + zenith * share).astype(np.float32)
     clear = np.clip((top + 0.008) / 0.008, 0, 1)
-    window = picture[: rows[-1] + 1]
+    window = image[: rows[-1] + 1]
     window += (sky - window) * clear

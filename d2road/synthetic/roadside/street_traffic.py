@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from d2road.synthetic.roadside.road_users import CLASSES, draw_kind
+from d2road.synthetic.roadside.road_users import CLASSES, sample_kind
 from d2road.synthetic.roadside.views import FAR_M, HEIGHT, NEAR_M, WIDTH, View
 
 
@@ -72,7 +72,7 @@ class Actor:
 
 
 def sample_street(rng: np.random.Generator) -> Street:
-    """Draw a street and turn it so that it runs through the picture."""
+    """Draw a street and turn it so that it runs through the image."""
     lanes = int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
     lane_width = rng.uniform(3.0, 3.75)
     median = float(rng.choice([0.0, 0.4, 2.5], p=[0.6, 0.2, 0.2]))
@@ -108,7 +108,7 @@ def sample_actors(rng: np.random.Generator, street: Street, view: View) -> list[
     for _ in range(20 * target):
         if len(actors) >= target:
             break
-        kind = draw_kind(rng)
+        kind = sample_kind(rng)
         actor = _place(rng, kind, street, queued)
         if actor is not None and in_view(actor, view) and not any(_too_close(actor, other) for other in actors):
             actors.append(actor)
@@ -172,14 +172,14 @@ def _actor(
     names = (("same", abs(wrapped) <= np.pi / 4), ("opposite", abs(wrapped) >= 3 * np.pi / 4), ("left", wrapped > 0))
     motion = next((name for name, holds in names if holds), "right")
     return Actor(
-        kind=kind, color_name=CLASSES[kind].draw_color(rng), hwl=CLASSES[kind].draw_hwl(rng),
+        kind=kind, color_name=CLASSES[kind].sample_color(rng), hwl=CLASSES[kind].sample_hwl(rng),
         position=street.to_world(s, t), heading=float(street.heading(turn)), lane=lane, motion=motion, state=state,
         mesh_seed=int(rng.integers(2**31)),
     )  # fmt: skip
 
 
 def in_view(actor: Actor, view: View) -> bool:
-    """Whether an actor stands in the stated range and some of its box is in the picture."""
+    """Whether an actor stands in the stated range and some of its box is in the image."""
     floor = np.concatenate([actor.footprint, np.zeros((4, 1))], axis=1)
     corners = view.to_camera(np.concatenate([floor, floor + [0, 0, actor.hwl[0]]]))
     center = view.to_camera(np.append(actor.position, 0.0))

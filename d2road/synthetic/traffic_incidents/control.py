@@ -1,7 +1,7 @@
 """What an incident needs of a simulation that runs: to let time pass, to look at all vehicles, to take hold of one.
 
 Every word with SUMO costs a round trip between two processes, so incidents are written such that SUMO does most by
-itself: `Road.advance` lets seconds pass in one go, `Road.look` asks for all vehicles at once.
+itself: `SumoRoad.advance` lets seconds pass in one go, `SumoRoad.list_vehicles` asks for all vehicles at once.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Vehicle:
         return self.driver.partition(".")[0]
 
 
-class Road:
+class SumoRoad:
     """The road of network.py in a running SUMO.
 
     Args:
@@ -66,7 +66,7 @@ class Road:
         self.sumo.simulationStep(time)
         self.time = time
 
-    def look(self) -> list[Vehicle]:
+    def list_vehicles(self) -> list[Vehicle]:
         """All vehicles on the road's lanes and shoulder, downstream first."""
         edge = self.sumo.edge
         edge.subscribeContext("main", VEHICLES, FAR_M, [SPEED, LANE, POSITION, TYPE, LENGTH])

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from d2road.synthetic.traffic_incidents import sumo
-from d2road.synthetic.traffic_incidents.drivers import draw_drivers
+from d2road.synthetic.traffic_incidents.drivers import sample_drivers
 from d2road.synthetic.traffic_incidents.network import FCD_EDGES, LANES, SHOULDER, write_network
-from d2road.synthetic.traffic_incidents.scenarios import Demand, Start, arrivals, draw_signs, write_demand
+from d2road.synthetic.traffic_incidents.scenarios import Demand, Start, arrivals, sample_signs, write_demand
 from d2road.synthetic.traffic_incidents.simulate import EDGES_FILE, fcd_words, write_edges
 from d2road.utils.errors import DataError
 
@@ -60,7 +60,7 @@ def make_day(path: str | Path, hours: float = 24.0, seed: int = 0) -> str:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         work = Path(folder)
         net = write_network(work, LIMIT)
-        demand = draw_day(np.random.default_rng(np.random.SeedSequence([seed, 24])), end)
+        demand = sample_day(np.random.default_rng(np.random.SeedSequence([seed, 24])), end)
         write_edges(work / EDGES_FILE)
         output = "day" + "".join(path.suffixes[-2:] if path.name.endswith(".gz") else path.suffixes[-1:])
         words = ["--net-file", net.name, *write_demand(work, demand), *fcd_words(output, 0.0, quiet=False)]
@@ -70,9 +70,9 @@ def make_day(path: str | Path, hours: float = 24.0, seed: int = 0) -> str:
     return f"{path} holds {hours:g} h, {size:.0f} MB; read it as fcd:{path}?edges={FCD_EDGES.replace(' ', '')}"
 
 
-def draw_day(rng: np.random.Generator, end: float) -> Demand:
+def sample_day(rng: np.random.Generator, end: float) -> Demand:
     """The traffic from midnight to `end` in s, and the signs ahead of it."""
-    drivers = draw_drivers(rng)
+    drivers = sample_drivers(rng)
     starts: list[Start] = []
     for begin in np.arange(0.0, end, PIECE_S):
         flow = float(np.interp((begin + PIECE_S / 2) / 3600 % 24, np.arange(25), (*FLOWS, FLOWS[0])))
@@ -84,7 +84,7 @@ def draw_day(rng: np.random.Generator, end: float) -> Demand:
     signs = [(0.0, LIMIT)]
     for low, high in rush:
         if low * 3600 < end:
-            signs += [(low * 3600 + t, speed) for t, speed in draw_signs(rng, (high - low) * 3600)]
+            signs += [(low * 3600 + t, speed) for t, speed in sample_signs(rng, (high - low) * 3600)]
             signs.append((high * 3600 + 1, LIMIT))
     return Demand(drivers, starts, signs)
 

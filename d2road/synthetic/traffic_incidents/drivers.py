@@ -69,7 +69,7 @@ class Driver:
         return "  <vType " + " ".join(f'{name}="{value}"' for name, value in values.items()) + "/>"
 
 
-def draw_drivers(rng: np.random.Generator) -> list[Driver]:
+def sample_drivers(rng: np.random.Generator) -> list[Driver]:
     """The drivers of a recording, of each class as many as COUNTS says."""
     return [draw_driver(rng, cls, number) for cls, count in COUNTS.items() for number in range(count)]
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from d2road.synthetic.traffic_incidents import control
-from d2road.synthetic.traffic_incidents.control import NotPossibleError, Road, Vehicle
+from d2road.synthetic.traffic_incidents.control import NotPossibleError, SumoRoad, Vehicle
 from d2road.synthetic.traffic_incidents.network import EDGES, LANES, LAWLESS, MARGIN, SHOULDER, edge_at, lane_y
 from d2road.synthetic.traffic_incidents.scenarios import Scenario
 
@@ -38,7 +38,8 @@ SPEEDING_FACTOR = 1.2  # of the limit; the fastest of the others drive at 1.15
 class Incident:
     """What happened.
 
-    vehicle: the culprit's name; onset, end: first and last instant in s; level: what the severity means, see KINDS.
+    vehicle: the culprit's name; onset, end: first and last instant in s; level: of the
+    severity, see INCIDENT_KINDS.
     """
 
     kind: str
@@ -50,10 +51,10 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Scene:
+class IncidentScene:
     """What an incident happens in."""
 
-    road: Road
+    road: SumoRoad
     rng: np.random.Generator
     scenario: Scenario
 
@@ -65,7 +66,7 @@ class Scene:
         """
         latest = self.road.time + WAIT_S
         while self.road.time < latest:
-            vehicles = self.road.look()
+            vehicles = self.road.list_vehicles()
             chosen = [v for v in vehicles if control.in_traffic(v) and suits(v, vehicles)]
             if chosen:
                 return chosen[int(self.rng.integers(len(chosen)))], vehicles
@@ -78,7 +79,7 @@ class Scene:
         return lambda vehicle: start + low <= vehicle.s <= start + high
 
 
-def stopped_vehicle(scene: Scene, seconds: float) -> Incident:
+def stopped_vehicle(scene: IncidentScene, seconds: float) -> Incident:
     """A breakdown."""
     road, inside = scene.road, scene.between(220, 560)
     car, _ = scene.choose(lambda v, _: inside(v) and v.speed > 3)
@@ -93,7 +94,7 @@ def stopped_vehicle(scene: Scene, seconds: float) -> Incident:
     return Incident("stopped_vehicle", "", car.name, onset, road.time)
 
 
-def slow_vehicle(scene: Scene, speed: float) -> Incident:
+def slow_vehicle(scene: IncidentScene, speed: float) -> Incident:
     """Someone who drives at a fraction of the speed of the others."""
     road, inside = scene.road, scene.between(80, 330)
     car, _ = scene.choose(lambda v, _: inside(v) and v.speed > 1.5 * speed)
@@ -108,7 +109,7 @@ def slow_vehicle(scene: Scene, speed: float) -> Incident:
     return Incident("slow_vehicle", "", car.name, onset, road.time)
 
 
-def speeding(scene: Scene, speed: float) -> Incident:
+def speeding(scene: IncidentScene, speed: float) -> Incident:
     """Someone far beyond the limit, overtaking all."""
     road, limit = scene.road, scene.scenario.limit
 
@@ -124,7 +125,7 @@ def speeding(scene: Scene, speed: float) -> Incident:
     return Incident("speeding", "", car.name, onset, road.time)
 
 
-def hard_braking(scene: Scene, braking: float) -> Incident:
+def hard_braking(scene: IncidentScene, braking: float) -> Incident:
     """An emergency stop, or nearly one."""
     road, inside = scene.road, scene.between(200, 560)
 
@@ -146,7 +147,7 @@ def hard_braking(scene: Scene, braking: float) -> Incident:
     return Incident("hard_braking", "", car.name, onset, road.time)
 
 
-def wrong_way(scene: Scene, speed: float) -> Incident:
+def wrong_way(scene: IncidentScene, speed: float) -> Incident:
     """A ghost driver."""
     road, start = scene.road, scene.scenario.observed[0]
     lane = SHOULDER if scene.scenario.waves else LANES[-1]
@@ -162,7 +163,7 @@ def wrong_way(scene: Scene, speed: float) -> Incident:
     road.api.setMaxSpeed(name, speed)
     road.api.setEmergencyDecel(name, 1000.0)
     road.advance()
-    place(road, name, lane, s)
+    put_against_traffic(road, name, lane, s)
     road.api.subscribeContext(name, control.VEHICLES, SIGHT_M, [control.LANE, control.POSITION])
     told = {name}
     while s > start:
@@ -178,14 +179,14 @@ def wrong_way(scene: Scene, speed: float) -> Incident:
             if other not in told and ahead > 0 and lane != SHOULDER:
                 told.add(other)
                 road.api.changeLane(other, int(lane) - 1, 6.0)
-        place(road, name, MARGIN if met and lane != SHOULDER else lane, s)
+        put_against_traffic(road, name, MARGIN if met and lane != SHOULDER else lane, s)
     # Else SUMO would look for it in the next step, and end.
     road.api.unsubscribeContext(name, control.VEHICLES, SIGHT_M)
     road.api.remove(name)
     return Incident("wrong_way", "", name, onset, road.time)
 
 
-def lane_changes(scene: Scene, count: float) -> Incident:
+def lane_changes(scene: IncidentScene, count: float) -> Incident:
     """Someone who weaves through the traffic, in the tunnel over solid lines."""
     road, inside = scene.road, scene.between(10, 200 if scene.scenario.lane_changes else 60)
     car, _ = scene.choose(lambda v, _: v.cls == "car" and inside(v) and v.speed > 14)
@@ -206,7 +207,7 @@ def lane_changes(scene: Scene, count: float) -> Incident:
     return Incident("lane_changes", "", car.name, onset, end)
 
 
-def tailgating(scene: Scene, headway: float) -> Incident:
+def tailgating(scene: IncidentScene, headway: float) -> Incident:
     """Someone who pushes from behind."""
     road, inside = scene.road, scene.between(0, 220)
 
@@ -228,12 +229,12 @@ def tailgating(scene: Scene, headway: float) -> Incident:
     return Incident("tailgating", "", car.name, onset, road.time)
 
 
-def place(road: Road, name: str, lane: str, s: float) -> None:
+def put_against_traffic(road: SumoRoad, name: str, lane: str, s: float) -> None:
     """Put a vehicle somewhere, facing upstream."""
     road.api.moveToXY(name, edge_at(s)[0], int(lane), s, lane_y(lane), angle=270.0, keepRoute=2)
 
 
-def hurry(road: Road, name: str, factor: float, headway: float = 0.5) -> None:
+def hurry(road: SumoRoad, name: str, factor: float, headway: float = 0.5) -> None:
     """Make a driver want a multiple of the limit, and care little for the others; headway: s."""
     road.api.setMaxSpeed(name, 70.0)
     road.api.setTau(name, headway)
@@ -243,7 +244,7 @@ def hurry(road: Road, name: str, factor: float, headway: float = 0.5) -> None:
     road.api.setSpeedFactor(name, factor)
 
 
-def release(road: Road, name: str) -> None:
+def release(road: SumoRoad, name: str) -> None:
     """Let a vehicle drive on as SUMO will, if it is still there."""
     if road.is_there(name):
         road.api.setSpeed(name, -1)
@@ -252,14 +253,14 @@ def release(road: Road, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Kind:
+class IncidentKind:
     """How a kind of incident is made: what it does in SUMO (None: nothing), levels by severity, where it can be."""
 
-    act: Callable[[Scene, float], Incident] | None
+    act: Callable[[IncidentScene, float], Incident] | None
     levels: tuple[float, float, float]
     scenarios: tuple[str, ...]
 
-    def happen(self, scene: Scene, severity: str) -> Incident:
+    def happen(self, scene: IncidentScene, severity: str) -> Incident:
         """Let it happen.
 
         Raises:
@@ -274,13 +275,13 @@ class Kind:
 
 MOVING = ("free", "dense", "tunnel")
 EVERYWHERE = ("free", "dense", "stop_and_go", "tunnel")
-KINDS = {
-    "stopped_vehicle": Kind(stopped_vehicle, (12.0, 25.0, 50.0), EVERYWHERE),
-    "slow_vehicle": Kind(slow_vehicle, (13.0, 9.0, 5.0), MOVING),
-    "speeding": Kind(speeding, (45.0, 52.0, 60.0), ("free",)),
-    "hard_braking": Kind(hard_braking, (5.0, 7.0, 9.0), MOVING),
-    "wrong_way": Kind(wrong_way, (9.0, 15.0, 24.0), EVERYWHERE),
-    "lane_changes": Kind(lane_changes, (4, 6, 9), MOVING),
-    "tailgating": Kind(tailgating, (0.45, 0.3, 0.18), MOVING),
-    "lost_track": Kind(None, (2.0, 4.0, 8.0), EVERYWHERE),
+INCIDENT_KINDS = {
+    "stopped_vehicle": IncidentKind(stopped_vehicle, (12.0, 25.0, 50.0), EVERYWHERE),
+    "slow_vehicle": IncidentKind(slow_vehicle, (13.0, 9.0, 5.0), MOVING),
+    "speeding": IncidentKind(speeding, (45.0, 52.0, 60.0), ("free",)),
+    "hard_braking": IncidentKind(hard_braking, (5.0, 7.0, 9.0), MOVING),
+    "wrong_way": IncidentKind(wrong_way, (9.0, 15.0, 24.0), EVERYWHERE),
+    "lane_changes": IncidentKind(lane_changes, (4, 6, 9), MOVING),
+    "tailgating": IncidentKind(tailgating, (0.45, 0.3, 0.18), MOVING),
+    "lost_track": IncidentKind(None, (2.0, 4.0, 8.0), EVERYWHERE),
 }

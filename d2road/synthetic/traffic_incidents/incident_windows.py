@@ -1,4 +1,4 @@
-"""Pictures of a recording: where they are cut out, what they show, and which of their pixels are anomalous.
+"""Images of a recording: where they are cut out, what they show, and which of their pixels are anomalous.
 
 A window is 25.6 s and 512 m. The mask holds the pixels that the culprit paints while the incident lasts, grown by 3
 pixels, from true positions: a lost track is where the vehicle was. The ignore mask holds, grown alike, what all other
@@ -27,7 +27,7 @@ DURATION_S, STRETCH_M = VIEWS["overlay"].duration, VIEWS["overlay"].stretch
 GROW_PX = 3
 # Beyond these, a vehicle is not where or not as fast as it would be without the incident.
 MOVED_M, CHANGED_MPS = 3.0, 1.5
-LEAST_PIXELS = 150  # of the mask of an overlay picture, which is grown by 3 px on all sides
+LEAST_PIXELS = 150  # of the mask of an overlay image, which is grown by 3 px on all sides
 TRIES = 40
 
 
@@ -96,7 +96,7 @@ def culprit_rows(table: Trajectories, incident: Incident):
     return frame[(t >= incident.onset - 0.05) & (t <= incident.end + 0.05)]
 
 
-def settle(table: Trajectories, incident: Incident, scenario: Scenario) -> Incident:
+def visible_incident(table: Trajectories, incident: Incident, scenario: Scenario) -> Incident:
     """The incident with the instants at which it can be seen: the culprit is on what is observed, and is one.
 
     Speeding counts above SPEEDING_FACTOR of the limit, tailgating from a time gap that is near the one aimed at.
@@ -146,7 +146,7 @@ def affected(table: Trajectories, without: Trajectories, onset: float) -> Trajec
 
 
 def draw(view: TimeSpaceRenderer, seen: Trajectories, cut: Cut) -> np.ndarray:
-    """The picture of a window, (H, W, 3) uint8."""
+    """The image of a window, (H, W, 3) uint8."""
     return view.render(seen, cut.t0, cut.s0, lanes=_lanes(view))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from d2road.synthetic.traffic_incidents import sumo
-from d2road.synthetic.traffic_incidents.incident_kinds import KINDS, SEVERITIES
+from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, SEVERITIES
 from d2road.synthetic.traffic_incidents.incident_windows import CATEGORIES, VIEWS
 from d2road.synthetic.traffic_incidents.recordings import (
     FCD,
@@ -119,10 +119,10 @@ def all_jobs(
             count = min(each, counts[group] - i * each)
             yield Job(out, seed, group, i, i * each, count, names[i % len(names)], views=views, fcd=fcd)
     for i in range(counts["incidents"]):
-        number, kind = divmod(i, len(KINDS))
-        kind = list(KINDS)[kind]
+        number, kind = divmod(i, len(INCIDENT_KINDS))
+        kind = list(INCIDENT_KINDS)[kind]
         turn, severity = divmod(number, len(SEVERITIES))
-        scenarios = KINDS[kind].scenarios
+        scenarios = INCIDENT_KINDS[kind].scenarios
         # Shifted by the severity, so that a few of a kind have several scenarios already.
         scenario = scenarios[(turn + severity) % len(scenarios)]
         yield Job(out, seed, "incidents", i, number, 1, scenario, kind, SEVERITIES[severity], views, fcd)
@@ -158,7 +158,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 def summarize(windows: list[dict[str, Any]], records: list[dict[str, Any]]) -> str:
     """Windows by folder and by scenario, and hours of traffic."""
     lines = []
-    for folder in (*list(FOLDERS.values())[:3], *(f"test/{kind}" for kind in KINDS)):
+    for folder in (*list(FOLDERS.values())[:3], *(f"test/{kind}" for kind in INCIDENT_KINDS)):
         inside = [row for row in windows if row["window"].rpartition("/")[0] == folder]
         counts = Counter(row["scenario"] for row in inside)
         listed = ", ".join(f"{name} {counts[name]}" for name in SCENARIOS if counts[name])

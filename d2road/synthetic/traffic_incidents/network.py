@@ -24,7 +24,7 @@ from d2road.utils.errors import DataError
 EDGES = {"up": (0.0, 400.0), "merge": (400.0, 760.0), "main": (760.0, 1450.0), "tail": (1450.0, 1900.0)}
 ROUTE = tuple(EDGES)
 OBSERVED_EDGES = ("merge", "main")
-# Two pictures of 512 m, clear of the ends of the edges.
+# Two images of 512 m, clear of the ends of the edges.
 OBSERVED_M = (410.0, 1434.0)
 TUNNEL_M = (770.0, 1434.0)
 LANES = ("1", "2", "3")  # that traffic drives in

@@ -12,11 +12,17 @@ import numpy as np
 
 from d2road.synthetic.traffic_incidents import incident_windows as windows
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
-from d2road.synthetic.traffic_incidents.incident_kinds import KINDS, SEVERITIES, Incident
+from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, SEVERITIES, Incident
 from d2road.synthetic.traffic_incidents.incident_windows import DURATION_S, VIEWS, Cut
 from d2road.synthetic.traffic_incidents.noise import lose_track, observe
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, Scenario
-from d2road.synthetic.traffic_incidents.simulate import AFTER_S, BEFORE_S, Recording, simulate_good, simulate_incident
+from d2road.synthetic.traffic_incidents.simulate import (
+    AFTER_S,
+    BEFORE_S,
+    SimulatedRecording,
+    simulate_good,
+    simulate_incident,
+)
 from d2road.traffic.table import Trajectories
 from d2road.utils.io import atomic_write, write_json
 
@@ -30,7 +36,7 @@ HOURS_PIECE_S = 900.0
 LOST_TRACK_S = 150.0  # of a recording in which a track is lost
 ATTEMPTS = 40  # to draw traffic in which an incident is possible
 # Values of a mask's pixels, by kind; LOCO's begin at 255 too.
-PIXEL_VALUES = {kind: 255 - number for number, kind in enumerate(KINDS)}
+PIXEL_VALUES = {kind: 255 - number for number, kind in enumerate(INCIDENT_KINDS)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Job:
 class Observed:
     """A recording, what the sensor has of it, and what is to see of the incident, if there is one."""
 
-    recording: Recording
+    recording: SimulatedRecording
     seen: Trajectories
     incident: Incident | None
     cuts: list[Cut]
@@ -113,16 +119,16 @@ def _observe_good(job: Job, scenario: Scenario, rng: np.random.Generator, folder
 
 
 def _observe_incident(job: Job, scenario: Scenario, rng: np.random.Generator, folder: str) -> Observed:
-    if KINDS[job.kind].act is None:
+    if INCIDENT_KINDS[job.kind].act is None:
         recording = simulate_good(Path(folder), scenario, rng, LOST_TRACK_S)
-        seconds = KINDS[job.kind].levels[SEVERITIES.index(job.severity)]
+        seconds = INCIDENT_KINDS[job.kind].levels[SEVERITIES.index(job.severity)]
         start, end = recording.start + BEFORE_S, recording.end - AFTER_S - seconds
         seen, incident = lose_track(observe(recording.table, rng), rng, seconds, start, end)
         incident = replace(incident, severity=job.severity, level=seconds)
     else:
         recording = simulate_incident(Path(folder), scenario, rng, job.kind, job.severity)
         seen = observe(recording.table, rng)
-        incident = windows.settle(recording.table, recording.incident, scenario)
+        incident = windows.visible_incident(recording.table, recording.incident, scenario)
     cut = windows.incident_cut(rng, recording.table, incident, scenario.observed, recording.end)
     return Observed(recording, seen, incident, [cut])
 
@@ -206,5 +212,5 @@ def _write_tables(job: Job, observed: Observed) -> dict[str, Any]:
 def _write_png(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ok, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
-    assert ok, "an 8-bit picture can always be encoded"
+    assert ok, "an 8-bit image can always be encoded"
     path.write_bytes(encoded.tobytes())

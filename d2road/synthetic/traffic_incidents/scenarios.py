@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d2road.synthetic.traffic_incidents.drivers import Driver, draw_drivers, pick_driver
+from d2road.synthetic.traffic_incidents.drivers import Driver, pick_driver, sample_drivers
 from d2road.synthetic.traffic_incidents.network import EDGES, LANES, OBSERVED_M, ROUTE, SHOULDER, TUNNEL_M, edge_at
 
 DEMAND_FILE, SIGNS_FILE = "demand.rou.xml", "signs.add.xml"
@@ -78,16 +78,16 @@ class Demand:
     signs: list[tuple[float, float]]
 
 
-def draw_demand(rng: np.random.Generator, scenario: Scenario, duration: float) -> Demand:
+def sample_demand(rng: np.random.Generator, scenario: Scenario, duration: float) -> Demand:
     """Draw the traffic of a recording of so many seconds, warm-up included."""
-    drivers = draw_drivers(rng)
+    drivers = sample_drivers(rng)
     flow, ramp = rng.uniform(*scenario.flow), rng.uniform(*scenario.ramp)
     starts = [start for lane in LANES for start in _first_ones(rng, scenario, drivers, lane, flow)]
     for lane in LANES:
         # The left lane carries a bit more than the right one, which the ramp fills.
         starts += arrivals(rng, drivers, lane, flow * {"1": 0.8, "2": 1.0, "3": 1.1}[lane], duration)
     starts += arrivals(rng, drivers, SHOULDER, ramp, duration)
-    signs = draw_signs(rng, duration) if scenario.waves else []
+    signs = sample_signs(rng, duration) if scenario.waves else []
     return Demand(drivers, sorted(starts, key=lambda start: (start.time, start.lane, -(start.s or 0.0))), signs)
 
 
@@ -131,7 +131,7 @@ def _class(rng: np.random.Generator, lane: str) -> str:
     return "van" if x < TRUCK_SHARE[lane] + VAN_SHARE else "car"
 
 
-def draw_signs(rng: np.random.Generator, duration: float) -> list[tuple[float, float]]:
+def sample_signs(rng: np.random.Generator, duration: float) -> list[tuple[float, float]]:
     """Speeds ahead of the road: slow spells, some of them nearly a halt, between faster ones."""
     times, speeds = [0.0], [float(rng.uniform(4.0, 8.0))]
     while times[-1] < duration:

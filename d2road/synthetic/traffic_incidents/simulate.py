@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from d2road.synthetic.traffic_incidents import sumo
-from d2road.synthetic.traffic_incidents.control import STEP_S, Road
+from d2road.synthetic.traffic_incidents.control import STEP_S, SumoRoad
 from d2road.synthetic.traffic_incidents.drivers import WIDTHS_M, Driver
-from d2road.synthetic.traffic_incidents.incident_kinds import KINDS, Incident, Scene
+from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, Incident, IncidentScene
 from d2road.synthetic.traffic_incidents.network import FCD_EDGES, LANES, MARGIN, OBSERVED_EDGES, write_network
-from d2road.synthetic.traffic_incidents.scenarios import Demand, Scenario, draw_demand, write_demand
+from d2road.synthetic.traffic_incidents.scenarios import Demand, Scenario, sample_demand, write_demand
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.table import Trajectories
 
-BEFORE_S = 40.0  # of good traffic, more than a picture
+BEFORE_S = 40.0  # of good traffic, more than an image
 AFTER_S = 40.0
 LONGEST_S = 260.0  # an incident and the wait for it
 FCD_FILE, EDGES_FILE, LOG_FILE = "fcd.csv", "observed.txt", "log.txt"
@@ -29,7 +29,7 @@ FCD_COLUMNS = "id,type,lane,speed,pos,acceleration"
 
 
 @dataclass(frozen=True)
-class Recording:
+class SimulatedRecording:
     """What was simulated: true positions, without noise.
 
     table: what was observed. incident: None in good traffic. without: the same traffic without the incident, None in
@@ -46,7 +46,7 @@ class Recording:
     without: Trajectories | None = None
 
 
-def simulate_good(folder: Path, scenario: Scenario, rng: np.random.Generator, seconds: float) -> Recording:
+def simulate_good(folder: Path, scenario: Scenario, rng: np.random.Generator, seconds: float) -> SimulatedRecording:
     """So many seconds of good traffic, after a warm-up; `folder` is for SUMO's files.
 
     Raises:
@@ -57,12 +57,12 @@ def simulate_good(folder: Path, scenario: Scenario, rng: np.random.Generator, se
     demand, words = _prepare(folder, scenario, rng, end)
     _drive(folder, [*words, "--end", f"{end:g}"])
     table = read_observed(folder / FCD_FILE, demand.drivers, scenario)
-    return Recording(scenario, table, scenario.warm_up, end, _collisions(folder), folder / FCD_FILE)
+    return SimulatedRecording(scenario, table, scenario.warm_up, end, _collisions(folder), folder / FCD_FILE)
 
 
 def simulate_incident(
     folder: Path, scenario: Scenario, rng: np.random.Generator, kind: str, severity: str
-) -> Recording:
+) -> SimulatedRecording:
     """Good traffic in which something happens after a while.
 
     Raises:
@@ -73,9 +73,9 @@ def simulate_incident(
     demand, words = _prepare(folder, scenario, rng, latest)
     act_rng = np.random.default_rng(rng.integers(2**63))
     with sumo.controlled(words, folder) as connection:
-        road = Road(connection, latest)
+        road = SumoRoad(connection, latest)
         road.advance(scenario.warm_up + BEFORE_S)
-        incident = KINDS[kind].happen(Scene(road, act_rng, scenario), severity)
+        incident = INCIDENT_KINDS[kind].happen(IncidentScene(road, act_rng, scenario), severity)
         road.advance(AFTER_S)
     collisions = _collisions(folder)
     table = read_observed(folder / FCD_FILE, demand.drivers, scenario)
@@ -83,13 +83,13 @@ def simulate_incident(
     shutil.move(folder / FCD_FILE, actual)
     _drive(folder, [*words, "--end", f"{road.time:g}"])
     without = read_observed(folder / FCD_FILE, demand.drivers, scenario)
-    return Recording(scenario, table, scenario.warm_up, road.time, collisions, actual, incident, without)
+    return SimulatedRecording(scenario, table, scenario.warm_up, road.time, collisions, actual, incident, without)
 
 
 def _prepare(folder: Path, scenario: Scenario, rng: np.random.Generator, end: float) -> tuple[Demand, list[str]]:
     """Write SUMO's input; returns the traffic and words of its command line."""
     net = write_network(folder, scenario.limit, scenario.lane_changes)
-    demand = draw_demand(rng, scenario, end)
+    demand = sample_demand(rng, scenario, end)
     write_edges(folder / EDGES_FILE)
     words = ["--net-file", net.name, *write_demand(folder, demand), *fcd_words(FCD_FILE, scenario.warm_up)]
     return demand, [*words, "--seed", str(int(rng.integers(2**31 - 1)))]

@@ -8,7 +8,7 @@ import numpy as np
 
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.traffic.time_space.windows import Window as GridWindow
+from d2road.traffic.time_space.window_grid import Window as GridWindow
 from d2road.utils.errors import DataError
 
 
@@ -16,7 +16,7 @@ from d2road.utils.errors import DataError
 class Window:
     """A stretch of road for some time.
 
-    t0, t1: s; s0, s1: m; table: the vehicles of one carriageway in it (rows outside are left out); picture: (H, W, 3)
+    t0, t1: s; s0, s1: m; table: the vehicles of one carriageway in it (rows outside are left out); image: (H, W, 3)
     uint8, for baselines that look at it.
     """
 
@@ -26,12 +26,12 @@ class Window:
     s0: float
     s1: float
     table: Trajectories = field(repr=False)
-    picture: np.ndarray | None = field(default=None, repr=False)
+    image: np.ndarray | None = field(default=None, repr=False)
     direction: int = 1
 
     @classmethod
     def drawn(cls, window: GridWindow, renderer: TimeSpaceRenderer) -> "Window":
-        """A window of a grid with its picture."""
+        """A window of a grid with its image."""
         return cls(
             window.recording,
             window.t0,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from d2road.traffic.baselines.baseline import Window, require_fit
-from d2road.traffic.baselines.vehicle_features import FEATURES, passages
+from d2road.traffic.baselines.vehicle_features import FEATURES, compute_vehicle_features
 from d2road.utils.errors import DataError
 
 FEWEST = 100
@@ -13,7 +13,7 @@ EMPTY_ROAD = 0.0  # score of a window without vehicles: below that of any vehicl
 
 
 class VehicleForest:
-    """scikit-learn's IsolationForest on `passages`; a window scores as its most isolated vehicle, 0 to 1.
+    """Isolation forest on vehicle features; a window scores as its most isolated vehicle, 0 to 1.
 
     Args:
         seed: of the trees and of the choice of vehicles.
@@ -38,7 +38,9 @@ class VehicleForest:
         Raises:
             ValueError: fewer than 100 vehicles.
         """
-        vehicles = np.concatenate([np.zeros((0, len(FEATURES))), *(passages(w).to_numpy() for w in windows)])
+        vehicles = np.concatenate(
+            [np.zeros((0, len(FEATURES))), *(compute_vehicle_features(w).to_numpy() for w in windows)]
+        )
         if len(vehicles) < FEWEST:
             raise DataError(
                 f"the forest is fitted on {len(vehicles)} vehicles of good traffic; expected {FEWEST} or more"
@@ -51,7 +53,7 @@ class VehicleForest:
     def scores(self, windows: Sequence[Window]) -> np.ndarray:
         """(N,), all windows in one pass through the trees."""
         require_fit(self, self.forest)
-        rows = [passages(window).to_numpy() for window in windows]
+        rows = [compute_vehicle_features(window).to_numpy() for window in windows]
         counts = [len(row) for row in rows]
         result = np.full(len(rows), EMPTY_ROAD)
         if sum(counts):

@@ -1,6 +1,6 @@
-"""Principal components of time-space pictures: what they cannot describe is unusual.
+"""Principal components of time-space images: what they cannot describe is unusual.
 
-Letters: N pictures, D numbers of a picture or patch, K components.
+Letters: N images, D numbers of an image or patch, K components.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from d2road.traffic.baselines.baseline import Window, require_fit
 from d2road.utils.errors import DataError
 
-LEAST_SPREAD = 1e-4  # of errors, relative to the pictures' range of 1
+LEAST_SPREAD = 1e-4  # of errors, relative to the images' range of 1
 
 
 class Components:
@@ -30,14 +30,14 @@ class Components:
         return centred - (centred @ self.axes.T) @ self.axes
 
 
-class PicturePca:
-    """Principal components of whole pictures, shrunk; a window scores as the highest of its blurred errors.
+class ImagePca:
+    """Principal components of whole images, shrunk; a window scores as the highest of its blurred errors.
 
-    Errors are divided by those of good pictures at the same place.
+    Errors are divided by those of good images at the same place.
 
     Args:
         seed: of the randomised decomposition.
-        side: pixels that pictures are shrunk to.
+        side: pixels that images are shrunk to.
         components: K at most.
         blur: standard deviation of the blur of errors, pixels.
     Raises:
@@ -49,14 +49,14 @@ class PicturePca:
         self.model: Components | None = None
         self.usual: np.ndarray | None = None
 
-    def fit(self, windows: Sequence[Window]) -> "PicturePca":
-        """Fit on good pictures: half of them give the components, the other half what errors are usual.
+    def fit(self, windows: Sequence[Window]) -> "ImagePca":
+        """Fit on good images: half of them give the components, the other half what errors are usual.
 
         Raises:
-            ValueError: fewer than 20 windows, or one without a picture.
+            ValueError: fewer than 20 windows, or one without an image.
         """
         if len(windows) < 20:
-            raise DataError(f"principal components of {len(windows)} pictures; expected at least 20 good windows")
+            raise DataError(f"principal components of {len(windows)} images; expected at least 20 good windows")
         order = np.random.default_rng(self.seed).permutation(len(windows))
         half = len(windows) // 2
         self.model = Components(self._rows([windows[i] for i in order[:half]]), self.components, self.seed)
@@ -73,8 +73,8 @@ class PicturePca:
         return self._errors(windows) / self.usual
 
     def anomaly_map(self, window: Window) -> np.ndarray:
-        """The map of one window at the size of its picture, (H, W)."""
-        return enlarged_map(self.maps([window])[0], window.picture.shape[:2])
+        """The map of one window at the size of its image, (H, W)."""
+        return enlarged_map(self.maps([window])[0], window.image.shape[:2])
 
     def _rows(self, windows: Sequence[Window]) -> np.ndarray:
         return np.stack([shrunk(window, self.side).ravel() for window in windows])
@@ -87,13 +87,13 @@ class PicturePca:
 
 
 class PatchPca:
-    """Principal components of patches, so that where a line lies in the picture does not matter.
+    """Principal components of patches, so that where a line lies in the image does not matter.
 
     A window scores as its highest error; a patch's error is the sum of squares that its components leave.
 
     Args:
         seed: of the choice of patches and of the decomposition.
-        side: pixels that pictures are shrunk to. patch, stride: of the patches, pixels.
+        side: pixels that images are shrunk to. patch, stride: of the patches, pixels.
         components: K at most.
         most: patches to fit on.
     Raises:
@@ -108,10 +108,10 @@ class PatchPca:
         self.model: Components | None = None
 
     def fit(self, windows: Sequence[Window]) -> "PatchPca":
-        """Fit on patches drawn from good pictures.
+        """Fit on patches drawn from good images.
 
         Raises:
-            ValueError: no window, or one without a picture.
+            ValueError: no window, or one without an image.
         """
         if not len(windows):
             raise DataError("principal components of patches need good windows, got none")
@@ -129,16 +129,16 @@ class PatchPca:
         return self.maps(windows).max(axis=(1, 2), initial=0.0)
 
     def maps(self, windows: Sequence[Window]) -> np.ndarray:
-        """Errors of the patches (N, P, P), those of a picture in rows."""
+        """Errors of the patches (N, P, P), those of an image in rows."""
         require_fit(self, self.model)
         cells = (self.side - self.patch) // self.stride + 1
         maps = [np.square(self.model.residual(self._patches(w))).sum(axis=1).reshape(cells, cells) for w in windows]
         return np.stack(maps) if maps else np.zeros((0, cells, cells), dtype=np.float32)
 
     def anomaly_map(self, window: Window) -> np.ndarray:
-        """The map of one window at the size of its picture, (H, W)."""
+        """The map of one window at the size of its image, (H, W)."""
         margin = (self.patch - self.stride) / 2 / self.side
-        return enlarged_map(self.maps([window])[0], window.picture.shape[:2], margin)
+        return enlarged_map(self.maps([window])[0], window.image.shape[:2], margin)
 
     def _patches(self, window: Window) -> np.ndarray:
         """(P * P, D)"""
@@ -148,14 +148,14 @@ class PatchPca:
 
 
 def shrunk(window: Window, side: int) -> np.ndarray:
-    """The picture of a window as (side, side, 3) float32, 0 to 1.
+    """The image of a window as (side, side, 3) float32, 0 to 1.
 
     Raises:
         ValueError: it has none.
     """
-    if window.picture is None:
-        raise DataError(f"window at {window.t0} s, {window.s0} m of {window.recording} has no picture: render it first")
-    small = cv2.resize(window.picture, (side, side), interpolation=cv2.INTER_AREA)
+    if window.image is None:
+        raise DataError(f"window at {window.t0} s, {window.s0} m of {window.recording} has no image: render it first")
+    small = cv2.resize(window.image, (side, side), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / 255
 
 
@@ -163,7 +163,7 @@ def enlarged_map(errors: np.ndarray, size: tuple[int, int], margin: float = 0.0)
     """An anomaly map (H, W) of `size` from a coarse one (h, w).
 
     Args:
-        margin: share of the picture's side by which the centres of the outer cells lie inside it, beyond half a cell;
+        margin: share of the image's side by which the centres of the outer cells lie inside it, beyond half a cell;
             what is outside takes the nearest cell's value.
     """
     height, width = size

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2road.traffic.baselines.baseline import Window, require_fit
-from d2road.traffic.baselines.vehicle_features import FEATURES, passages
+from d2road.traffic.baselines.vehicle_features import FEATURES, compute_vehicle_features
 from d2road.utils.errors import DataError
 
 TAIL = 0.05  # share of good windows whose excesses a tail is fitted to
@@ -52,7 +52,7 @@ class Tail:
 
 
 class KinematicRules:
-    """A rule for each feature of `passages`: wrong way, standing, slow, fast, braking, close, changing lanes, lost.
+    """Kinematic rules, one a vehicle feature: wrong way, standing, slow, fast, braking, close, changing lanes, lost.
 
     A window scores by its rarest vehicle under its rarest rule: 2 is what one good window in a hundred reaches under
     one rule. Thresholds come from good windows alone; no rule knows what it is to find.
@@ -93,6 +93,6 @@ class KinematicRules:
     @staticmethod
     def _worst(windows: Sequence[Window]) -> np.ndarray:
         """Highest feature of each window's vehicles; the lowest possible for an empty road."""
-        rows = [passages(window).to_numpy() for window in windows]
+        rows = [compute_vehicle_features(window).to_numpy() for window in windows]
         empty = np.zeros(len(FEATURES))
         return np.stack([row.max(axis=0) if len(row) else empty for row in rows]) if rows else np.zeros((0, len(empty)))

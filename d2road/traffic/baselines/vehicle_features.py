@@ -28,7 +28,7 @@ FEATURES = (
 )
 
 
-def passages(window: Window) -> pd.DataFrame:
+def compute_vehicle_features(window: Window) -> pd.DataFrame:
     """Features of the vehicles of a window.
 
     Returns:

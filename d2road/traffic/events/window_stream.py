@@ -34,11 +34,11 @@ class Finding:
 Score = Callable[[Sequence[Window]], Sequence[tuple[float, np.ndarray | None]]]
 
 
-def score_with(predict: Callable[[list[np.ndarray]], Sequence[Mapping]]) -> Score:
-    """Windows through a Predictor: pictures in BGR order to "anomaly_score" and "anomaly_map"."""
+def window_scorer(predict: Callable[[list[np.ndarray]], Sequence[Mapping]]) -> Score:
+    """Windows through a Predictor: images in BGR order to "anomaly_score" and "anomaly_map"."""
 
     def score(windows: Sequence[Window]) -> list[tuple[float, np.ndarray | None]]:
-        found = predict([window.picture[:, :, ::-1] for window in windows])
+        found = predict([window.image[:, :, ::-1] for window in windows])
         return [(float(one["anomaly_score"]), np.asarray(one["anomaly_map"])) for one in found]
 
     return score

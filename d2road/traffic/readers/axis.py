@@ -1,4 +1,4 @@
-"""A road's axis: from points on the ground, or in a picture, to metres along the road."""
+"""A road's axis: from points on the ground, or in an image, to metres along the road."""
 
 from dataclasses import dataclass
 from pathlib import Path

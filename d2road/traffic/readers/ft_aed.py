@@ -1,4 +1,4 @@
-"""FT-AED: a month of lane sensors on the I-24 towards Nashville, with crash reports, as time-space pictures.
+"""FT-AED: a month of lane sensors on the I-24 towards Nashville, with crash reports, as time-space images.
 
 49 radar sensors along 17 miles, four lanes, every 30 s, on weekday mornings of October 2023. One CSV file with a row a
 sensor and instant: `day, unix_time, milemarker, lane1_speed, lane1_volume, lane1_occ, ..., lane4_occ, human_label,
@@ -136,10 +136,10 @@ def render_sensors(
     max_speed: float = 40.0,
     stopped_speed: float = 0.5,
 ) -> np.ndarray:
-    """A time-space picture of some instants: time to the right, downstream up, colour by speed as for trajectories.
+    """A time-space image of some instants: time to the right, downstream up, colour by speed as for trajectories.
 
     Between sensors speeds are interpolated linearly along the road; several lanes give their mean, weighted by volume.
-    Where a sensor tells nothing the picture is black. Unlike the picture of trajectories it has no single vehicles.
+    Where a sensor tells nothing the image is black. Unlike the image of trajectories it has no single vehicles.
 
     Args:
         first, columns: instants, `first` at the left edge; `columns` of them are stretched to the width.
@@ -162,14 +162,14 @@ def render_sensors(
     mean = (np.nan_to_num(speed) * weight).sum(axis=2) / np.where(total > 0, total, 1)  # (columns, M)
     height, width = size
     rows = sensors.s[0] + (np.arange(height) + 0.5) / height * (sensors.s[-1] - sensors.s[0])
-    picture = np.zeros((height, columns, 3), dtype=np.float32)
+    image = np.zeros((height, columns, 3), dtype=np.float32)
     for i in range(columns):
         known = total[i] > 0
         if not known.any():
             continue
         values = np.interp(rows, sensors.s[known], mean[i, known])
-        picture[:, i] = speed_colors(values, np.full(height, np.nan), max_speed, stopped_speed, 1.0)
+        image[:, i] = speed_colors(values, np.full(height, np.nan), max_speed, stopped_speed, 1.0)
         nearest = np.abs(rows[:, None] - sensors.s[None]).argmin(axis=1)
-        picture[~known[nearest], i] = 0
-    picture = cv2.resize(picture[::-1], (width, height), interpolation=cv2.INTER_NEAREST)
-    return (picture * 255 + 0.5).astype(np.uint8)
+        image[~known[nearest], i] = 0
+    image = cv2.resize(image[::-1], (width, height), interpolation=cv2.INTER_NEAREST)
+    return (image * 255 + 0.5).astype(np.uint8)

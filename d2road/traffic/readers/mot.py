@@ -1,4 +1,4 @@
-"""Tracks of a camera in the format of MOTChallenge, and the road in its picture.
+"""Tracks of a camera in the format of MOTChallenge, and the road in its image.
 
 Lines of frame, id, left, top, width, height, confidence, ... without a line of names, frames from 1. The point where a
 box meets the ground, the middle of its lower side, is taken for the vehicle's middle.
@@ -25,7 +25,7 @@ class Mot(Source):
 
     Args:
         axis: of the road, as RoadAxis.of takes it: in metres on the ground with a homography; without one in pixels of
-            the picture, with the metres at each point.
+            the image, with the metres at each point.
         homography: JSON file of the 3x3 matrix from pixels to metres on the ground.
         frame_rate: frames a second; 0 reads it from seqinfo.ini above the file.
         lane_edges, two_way: as axis.Road has them, in the units of the axis.

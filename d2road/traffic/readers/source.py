@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.data_quality import GapCheck, Problems, UnitCheck, drop_duplicates, drop_not_numbers
+from d2road.traffic.data_quality import GapCheck, QualityReport, UnitCheck, drop_duplicates, drop_not_numbers
 from d2road.traffic.readers.kinematics import add_kinematics, with_neighbours
 from d2road.traffic.readers.ordering import chunks_of_ordered, in_order
 from d2road.traffic.table import Trajectories, concat
@@ -73,7 +73,7 @@ class Source:
             raise FileNotFoundError(f"{self.path} does not exist: trajectories are read from there")
         self.recording, self.start, self.end = recording, start, end
         self.limit, self.smooth, self.memory_rows = limit, smooth, memory_rows
-        self.problems = Problems()
+        self.problems = QualityReport()
 
     def parts(self) -> Iterator[Part]:
         """The recordings, in the order in which they are read."""
@@ -89,7 +89,7 @@ class Source:
         """
         if not seconds > 0:
             raise DataError(f"chunks of {seconds} s: expected more than 0")
-        self.problems = Problems()
+        self.problems = QualityReport()
         for part in self.parts():
             yield from self._chunks_of(part, seconds)
             self.problems.raise_above(self.limit)
@@ -125,7 +125,7 @@ class Source:
                 problems.raise_above(self.limit)
             if len(chunk):
                 yield Trajectories.from_frame(chunk)
-        units.judge()
+        units.check_medians()
 
     def _checked(self, part: Part) -> Iterator[pd.DataFrame]:
         """Blocks without what cannot be a row; of a file in order of time, without what is late."""

@@ -1,4 +1,4 @@
-"""Time-space pictures for people: axes in seconds and metres, the scale of colours, the anomaly map over it."""
+"""Time-space images for people: axes in seconds and metres, the scale of colours, the anomaly map over it."""
 
 import os
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from d2road.utils.io import atomic_write
 COLORS_OF_SCALE = 512
 
 
-def draw_view(
-    picture: np.ndarray,
+def plot_time_space(
+    image: np.ndarray,
     renderer: TimeSpaceRenderer,
     t0: float,
     s0: float,
@@ -29,29 +29,29 @@ def draw_view(
     truth_mask: np.ndarray | None = None,
     title: str = "",
 ) -> Figure:
-    """A figure of a picture that the renderer drew.
+    """A figure of an image that the renderer drew.
 
     Args:
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
         t0, s0: seconds and metres where its window begins.
-        lanes: of a stacked picture, from the bottom.
+        lanes: of a stacked image, from the bottom.
         heat: (h, w) anomaly map, any range, drawn over it: the higher, the more opaque; None is none.
         threshold: of the map; a line is drawn around what lies above.
         truth_mask: (H, W), not 0 inside; outlined in white.
     Raises:
-        ValueError: the picture is not of the renderer's size, or the map is not two-dimensional.
+        ValueError: the image is not of the renderer's size, or the map is not two-dimensional.
     """
     height, width = renderer.size
-    if picture.shape != (height, width, 3):
-        raise DataError(f"a picture of shape {picture.shape} for a renderer of {height} x {width} pixels")
+    if image.shape != (height, width, 3):
+        raise DataError(f"an image of shape {image.shape} for a renderer of {height} x {width} pixels")
     if heat is not None and np.ndim(heat) != 2:
         raise DataError(f"an anomaly map has two dimensions, got shape {np.shape(heat)}")
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    # Columns are instants, so a picture reaches half a column to either side.
+    # Columns are instants, so an image reaches half a column to either side.
     extent = (t0 - renderer.dt / 2, t0 + (width - 0.5) * renderer.dt, s0, s0 + renderer.stretch)
-    axes.imshow(picture, extent=extent, aspect="auto", interpolation="nearest")
+    axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
     axes.set(xlabel="time t in s", ylabel="position s along the road in m", title=title)
     if renderer.lane_layout == "stacked" and lanes:
         _name_panels(axes, renderer, s0, lanes)
@@ -64,14 +64,14 @@ def draw_view(
     return figure
 
 
-def save_view(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> None:
     """Write a figure in the format of the file's suffix, atomically."""
     with atomic_write(path) as file:
         figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=dpi)
 
 
 def _name_panels(axes, renderer: TimeSpaceRenderer, s0: float, lanes: Sequence[str]) -> None:
-    """Rows of a stacked picture are metres of their panel; the axis counts rows of ds metres."""
+    """Rows of a stacked image are metres of their panel; the axis counts rows of ds metres."""
     geometry = renderer.geometry(len(lanes))
     ticks, texts = [], {}
     for panel, lane in enumerate(lanes):

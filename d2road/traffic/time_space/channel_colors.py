@@ -1,4 +1,4 @@
-"""What a vehicle's speed and acceleration look like: values of the three channels of a time-space picture."""
+"""What a vehicle's speed and acceleration look like: values of the three channels of a time-space image."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def occupancy_speed_acceleration(
     """Channels (1, speed, acceleration): (N, 3), 0 to 1.
 
     Speed and acceleration go from minus to plus their maximum, beyond which they are cut; 0, and an acceleration that
-    is unknown, is 0.5. The first channel is full, so that a picture holds the share that is covered.
+    is unknown, is 0.5. The first channel is full, so that an image holds the share that is covered.
 
     Args:
         speed: (N,) m/s along the nominal direction. acceleration: (N,) m/s^2, NaN where unknown.

@@ -1,4 +1,4 @@
-"""Which pixel of a time-space picture is where on the road, and when.
+"""Which pixel of a time-space image is where on the road, and when.
 
     row 0      +-------------------------+  s = s0 + H ds      column i is the instant t0 + i dt;
                |            ,/           |                     row H-1-j is the stretch [s0 + j ds, s0 + (j+1) ds)
@@ -19,8 +19,8 @@ from d2road.utils.errors import DataError
 
 
 @dataclass(frozen=True)
-class PictureGeometry:
-    """Pixels of a picture of height and width `size`, with columns of dt seconds and rows of ds metres.
+class ImageGeometry:
+    """Pixels of an image of height and width `size`, with columns of dt seconds and rows of ds metres.
 
     Raises:
         ValueError: the panels do not fit.
@@ -76,7 +76,7 @@ class PictureGeometry:
         Args:
             column: (N,) int. low, high: (N,) metres above the window's lower end. panel: (N,) int.
         Returns:
-            For each pixel of each bar, arrays of one length: index into the flattened picture, share of it that is
+            For each pixel of each bar, arrays of one length: index into the flattened image, share of it that is
             covered (0 to 1), index of the bar.
         """
         low = np.clip(low / self.row_m, 0, self.panel_height)

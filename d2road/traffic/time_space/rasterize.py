@@ -1,4 +1,4 @@
-"""From samples to bars: where each vehicle is at the instants of the columns of a picture."""
+"""From samples to bars: where each vehicle is at the instants of the columns of an image."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ ON_GRID = 1e-4
 
 
 @dataclass(frozen=True)
-class Bars:
+class VehicleSegments:
     """A bar for each vehicle and column, arrays of one length N."""
 
     column: np.ndarray  # int, 0 at t0
@@ -21,12 +21,12 @@ class Bars:
     acceleration: np.ndarray  # m/s^2, NaN where unknown
     row: np.ndarray  # int, row of the table that the bar begins from: its vehicle and lane
 
-    def where(self, keep: np.ndarray) -> "Bars":
+    def where(self, keep: np.ndarray) -> "VehicleSegments":
         """The bars at which a boolean array (N,) is set."""
-        return Bars(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+        return VehicleSegments(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
 
-def bars_of(table: Trajectories, t0: float, columns: int, dt: float, max_gap: float | None = None) -> Bars:
+def rasterize(table: Trajectories, t0: float, columns: int, dt: float, max_gap: float | None = None) -> VehicleSegments:
     """The vehicles of one recording at the instants t0 + i dt, i = 0 .. columns - 1.
 
     Between two samples of a vehicle, position, speed and acceleration are interpolated linearly, unless the samples
@@ -70,7 +70,7 @@ def bars_of(table: Trajectories, t0: float, columns: int, dt: float, max_gap: fl
         values = frame[name].to_numpy()[order]
         return values[sample] + weight * (values[after] - values[sample])
 
-    return Bars(
+    return VehicleSegments(
         column,
         between("s"),
         frame["length"].to_numpy()[order[sample]],

@@ -1,4 +1,4 @@
-"""Time-space pictures: time to the right, position up, a vertical bar for each vehicle in each column.
+"""Time-space images: time to the right, position up, a vertical bar for each vehicle in each column.
 
 A vehicle covers [s - length, s] at the instant of a column. A pixel of which it covers the share a is a times the
 vehicle's colour; where vehicles of several lanes overlap, colours are averaged by their shares, which never sum to more
@@ -13,8 +13,8 @@ import numpy as np
 
 from d2road.traffic.table import Trajectories, codes_in
 from d2road.traffic.time_space.channel_colors import CHANNELS, RAMP
-from d2road.traffic.time_space.pixel_geometry import PictureGeometry
-from d2road.traffic.time_space.rasterize import Bars, bars_of
+from d2road.traffic.time_space.pixel_geometry import ImageGeometry
+from d2road.traffic.time_space.rasterize import VehicleSegments, rasterize
 from d2road.utils.errors import DataError
 from d2road.utils.registry import unknown_name
 
@@ -36,7 +36,7 @@ class TimeSpaceRenderer:
         max_speed: m/s at which the scale of speeds ends.
         stopped_speed: m/s; slower is stopped, and backwards only beyond it.
         max_acceleration: m/s^2 at which the scale of accelerations ends.
-        max_gap: seconds without a sample that are bridged; None as in bars.bars_of.
+        max_gap: seconds without a sample that are bridged; None as in bars.rasterize.
     Raises:
         ValueError: a name is unknown or a number makes no sense.
     """
@@ -71,12 +71,12 @@ class TimeSpaceRenderer:
 
     @property
     def duration(self) -> float:
-        """Seconds of a picture."""
+        """Seconds of an image."""
         return self.size[1] * self.dt
 
     @property
     def stretch(self) -> float:
-        """Metres of road of a picture."""
+        """Metres of road of an image."""
         return self.size[0] * self.ds
 
     def render(
@@ -95,7 +95,7 @@ class TimeSpaceRenderer:
             t0: seconds, instant of the first column. s0: metres, lower end of the bottom row.
             direction: 1 or -1; may be left out if the table has one.
             lanes: to draw; panels in this order, from the bottom. None takes those of the table, so name them where
-                pictures of several tables are to have the same panels.
+                images of several tables are to have the same panels.
             recording: may be left out if the table has one.
         Returns:
             (H, W, 3) uint8, RGB or the channels that are asked for.
@@ -110,8 +110,8 @@ class TimeSpaceRenderer:
         pixel, share, bar = scene.geometry.cover(bars.column, *_reach(bars, s0), scene.panel)
         count = self.size[0] * self.size[1]
         total = np.maximum(np.bincount(pixel, share, minlength=count), 1)
-        picture = [np.bincount(pixel, share * values[bar, i], minlength=count) / total for i in range(3)]
-        return (np.stack(picture, axis=-1) * 255 + 0.5).astype(np.uint8).reshape(*self.size, 3)
+        image = [np.bincount(pixel, share * values[bar, i], minlength=count) / total for i in range(3)]
+        return (np.stack(image, axis=-1) * 255 + 0.5).astype(np.uint8).reshape(*self.size, 3)
 
     def mask(
         self,
@@ -153,9 +153,9 @@ class TimeSpaceRenderer:
                 mask[rows] = cv2.dilate(mask[rows], kernel)
         return mask.astype(bool)
 
-    def geometry(self, panels: int = 1) -> PictureGeometry:
-        """Where pixels of a picture are in time and on the road; panels: the number of lanes of a stacked one."""
-        return PictureGeometry(tuple(self.size), self.dt, self.ds, panels)
+    def geometry(self, panels: int = 1) -> ImageGeometry:
+        """Where pixels of an image are in time and on the road; panels: the number of lanes of a stacked one."""
+        return ImageGeometry(tuple(self.size), self.dt, self.ds, panels)
 
     def to_pixel(
         self, t: np.ndarray, s: np.ndarray, t0: float, s0: float, panel: int = 0, panels: int = 1
@@ -197,7 +197,7 @@ class TimeSpaceRenderer:
 
         near = table.between(t0 - self.margin, t0 + self.duration + self.margin)
         # Before lanes are chosen: a vehicle that leaves a lane and comes back was not seen in it in between.
-        bars = bars_of(near, t0, self.size[1], self.dt, self.max_gap)
+        bars = rasterize(near, t0, self.size[1], self.dt, self.max_gap)
         keep = np.ones(len(bars.row), dtype=bool)
         panel = np.zeros(len(bars.row), dtype=int)
         if direction is not None:
@@ -221,11 +221,11 @@ class _Scene:
     """What is drawn: bars.row counts rows of `table`; panel (N,) of each bar."""
 
     table: Trajectories
-    bars: Bars
+    bars: VehicleSegments
     panel: np.ndarray
-    geometry: PictureGeometry
+    geometry: ImageGeometry
 
 
-def _reach(bars: Bars, s0: float) -> tuple[np.ndarray, np.ndarray]:
+def _reach(bars: VehicleSegments, s0: float) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper end of each bar in metres above s0."""
     return bars.front - bars.length - s0, bars.front - s0

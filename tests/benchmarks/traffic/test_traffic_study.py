@@ -69,7 +69,7 @@ def test_windows_cover_all_that_is_observed(s_range, places):
 
 def stopped_pixels(windows):
     """Standing vehicles are magenta."""
-    return [float(np.all(w.picture == (255, 0, 255), axis=2).sum()) for w in windows]
+    return [float(np.all(w.image == (255, 0, 255), axis=2).sum()) for w in windows]
 
 
 def test_events_in_streams(data, monkeypatch):
@@ -87,14 +87,14 @@ def test_events_in_streams(data, monkeypatch):
     assert found["delay"].tolist() == pytest.approx([3.6, 3.6])
 
 
-def test_windows_of_pictures_are_drawn_as_they_were(data):
+def test_windows_of_images_are_drawn_as_they_were(data):
     import cv2
 
     windows = streams.windows_by_name(
         data, read_meta(data / "meta.csv"), ["test/stopped/010", "test/good/001"], RENDERER
     )
     for window, name in zip(windows, ("test/stopped/010", "test/good/001")):
-        np.testing.assert_array_equal(window.picture[:, :, ::-1], cv2.imread(str(data / "motorway" / f"{name}.png")))
+        np.testing.assert_array_equal(window.image[:, :, ::-1], cv2.imread(str(data / "motorway" / f"{name}.png")))
     with pytest.raises(ValueError, match="not in the table of windows, test/x first"):
         streams.windows_by_name(data, read_meta(data / "meta.csv"), ["test/x"], RENDERER)
 
@@ -123,7 +123,7 @@ def test_runs_are_compared_within_a_view():
     }
 
 
-def test_keys_of_a_view_are_those_its_pictures_were_drawn_with():
+def test_keys_of_a_view_are_those_its_images_were_drawn_with():
     keys = bench.view_keys("stacked")
     cfg = make_cfg("configs/efficientad/traffic/conv.yaml", [str(key) for key in keys])
     assert cfg.DATASETS.TRAIN == ("traffic_incidents/motorway_stacked",)

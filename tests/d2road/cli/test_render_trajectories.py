@@ -1,4 +1,4 @@
-"""The command line that turns trajectories into a folder of pictures."""
+"""The command line that turns trajectories into a folder of images."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def meta(out):
         return list(csv.DictReader(file))
 
 
-def test_pictures_are_the_windows_and_meta_tells_where(source, tmp_path, capsys):
+def test_images_are_the_windows_and_meta_tells_where(source, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(source, out, "--chunk", "2", *SMALL) == 0
     rows = meta(out)
@@ -47,8 +47,8 @@ def test_pictures_are_the_windows_and_meta_tells_where(source, tmp_path, capsys)
     table = open_trajectories(source).table()
     renderer = TimeSpaceRenderer(size=(32, 32), ds=8.0)
     for row in rows:
-        picture = cv2.imread(str(out / row["file"]))[:, :, ::-1]
-        assert np.array_equal(picture, renderer.render(table, float(row["t0_s"]), float(row["s0_m"])))
+        image = cv2.imread(str(out / row["file"]))[:, :, ::-1]
+        assert np.array_equal(image, renderer.render(table, float(row["t0_s"]), float(row["s0_m"])))
     assert int(rows[0]["vehicles"]) == 4
     assert json.loads((out / ".time_space/train_good/problems.json").read_text())["rows"] == 640
     assert not list(out.rglob("*.tmp")) and not list(out.rglob(".*.tmp"))
@@ -60,18 +60,18 @@ def test_interrupted_it_goes_on(source, tmp_path, monkeypatch):
     drawn = []
     write = render_trajectories.write_picture
 
-    def stops(path, picture):
+    def stops(path, image):
         if len(drawn) == 3:
             raise KeyboardInterrupt
         drawn.append(path.name)
-        write(path, picture)
+        write(path, image)
 
     monkeypatch.setattr(render_trajectories, "write_picture", stops)
     with pytest.raises(KeyboardInterrupt):
         run(source, out, *SMALL)
     assert meta(out) == []
     monkeypatch.setattr(
-        render_trajectories, "write_picture", lambda path, picture: (drawn.append(path.name), write(path, picture))
+        render_trajectories, "write_picture", lambda path, image: (drawn.append(path.name), write(path, image))
     )
     assert run(source, out, *SMALL) == 0
     assert len(drawn) == len(set(drawn)) == 8

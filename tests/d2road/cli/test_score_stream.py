@@ -15,7 +15,7 @@ from d2road.cli.stream_output import clock
 from d2road.cli.stream_session import Session
 from d2road.traffic.events.alarms import check_windows, merge_alarms
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.traffic.time_space.windows import WindowGrid
+from d2road.traffic.time_space.window_grid import WindowGrid
 
 DURATION_S = 150
 GRID = WindowGrid(TimeSpaceRenderer(), s_range=(0, 512))
@@ -44,7 +44,7 @@ def write_fcd(path, seconds=DURATION_S, end=True) -> str:
 
 def magenta(windows):
     """Standing vehicles are magenta: their pixels as a map, their number as the score."""
-    heat = [np.all(w.picture == (255, 0, 255), axis=2).astype(np.float32) for w in windows]
+    heat = [np.all(w.image == (255, 0, 255), axis=2).astype(np.float32) for w in windows]
     return [(float(h.sum()), h) for h in heat]
 
 
@@ -53,7 +53,7 @@ def args_for(tmp_path, *more):
     return parser().parse_args(["--input", f"fcd:{tmp_path / 'a.xml'}", *common, *map(str, more)])
 
 
-def test_alarm_with_time_position_and_picture(tmp_path, capsys):
+def test_alarm_with_time_position_and_image(tmp_path, capsys):
     write_fcd(tmp_path / "a.xml")
     args = args_for(tmp_path, "--pictures", tmp_path / "alarms", "--scores", tmp_path / "scores.csv")
     assert Session(args, GRID, magenta).run() == 0
@@ -64,8 +64,8 @@ def test_alarm_with_time_position_and_picture(tmp_path, capsys):
     assert abs(int(alarm.split(" s ")[1].split(" m")[0]) - 298) <= 3
     assert sum(line.startswith("ALARM") for line in out) == sum(line.startswith("OVER") for line in out) == 1
     assert out[-1].startswith("end of the file: 0.0") and "1 alarm(s)" in out[-1] and "times real time" in out[-1]
-    picture = cv2.imread(str(tmp_path / "alarms" / "000001.png"))
-    assert min(picture.shape[:2]) > 500
+    image = cv2.imread(str(tmp_path / "alarms" / "000001.png"))
+    assert min(image.shape[:2]) > 500
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert scores["t0"].tolist() == pytest.approx([12.8 * i for i in range(len(scores))]) and len(scores) == 10
     assert len(merge_alarms(check_windows(scores), 50)[0]) == 1

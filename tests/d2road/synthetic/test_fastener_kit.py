@@ -15,10 +15,10 @@ from PIL import Image
 from d2road.data import register_by_name
 from d2road.synthetic.fastener_kit import make_toy_loco
 from d2road.synthetic.fastener_kit.kit import CELLS, sample_kit, slot_box
-from d2road.synthetic.fastener_kit.kit_image import PX2_PER_MM2, defect_types, good_picture
-from d2road.synthetic.fastener_kit.kit_parts import COLORS, KINDS
-from d2road.synthetic.fastener_kit.kit_render import build_scene, sample_view, shade, to_picture_size
-from d2road.synthetic.fastener_kit.kit_writer import draw_picture, picture_rng
+from d2road.synthetic.fastener_kit.kit_image import PX2_PER_MM2, defect_types, good_image
+from d2road.synthetic.fastener_kit.kit_parts import COLORS, PART_KINDS
+from d2road.synthetic.fastener_kit.kit_render import build_scene, sample_kit_view, shade, to_image_size
+from d2road.synthetic.fastener_kit.kit_writer import image_rng, render_kit_image
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL, overlaps
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from efficientad.evaluation.spro import make_defect, read_defects_config
@@ -52,15 +52,15 @@ def test_good_kits_are_complete_and_nothing_overlaps(seed):
     for i, part in enumerate(kit.parts):
         x0, y0, x1, y1 = slot_box(CELLS[part.cell], part.slot, part.slots)
         assert x0 < part.x < x1 and y0 < part.y < y1
-        # Discs cover more than the parts do, so neighbours of one compartment are left to the picture below.
+        # Discs cover more than the parts do, so neighbours of one compartment are left to the image below.
         assert not any(overlaps(part, p) for p in kit.parts[i + 1 :] if p.cell != part.cell)
 
 
-def test_parts_do_not_cover_each_other_in_pictures():
+def test_parts_do_not_cover_each_other_in_images():
     for seed in range(3):
         rng = np.random.default_rng(seed)
         kit = sample_kit(rng)
-        masks = build_scene(kit, sample_view(rng), rng).part_masks
+        masks = build_scene(kit, sample_kit_view(rng), rng).part_masks
         assert np.sum(masks, axis=0).max() == 1
 
 
@@ -100,26 +100,26 @@ def test_saturation_is_about_the_area_of_a_part():
     entries = {entry["defect_name"]: entry for entry in defect_types()}
     rng = np.random.default_rng(0)
     kit = sample_kit(rng)
-    scene = build_scene(kit, sample_view(rng), rng)
+    scene = build_scene(kit, sample_kit_view(rng), rng)
     for part, mask in zip(kit.parts, scene.part_masks):
         for what in ("missing", "extra"):
             entry = entries[f"{what}_{part.kind}"]
             assert not entry["relative_saturation"]
-            assert to_picture_size(mask).sum() == pytest.approx(entry["saturation_threshold"], rel=0.2)
-    assert KINDS["washer"].area * PX2_PER_MM2 == pytest.approx(np.pi * (8.19**2 - 3.9**2) * PX2_PER_MM2, rel=0.05)
+            assert to_image_size(mask).sum() == pytest.approx(entry["saturation_threshold"], rel=0.2)
+    assert PART_KINDS["washer"].area * PX2_PER_MM2 == pytest.approx(np.pi * (8.19**2 - 3.9**2) * PX2_PER_MM2, rel=0.05)
 
 
-def test_masks_of_damage_are_where_the_picture_changes():
+def test_masks_of_damage_are_where_the_image_changes():
     for kind in STRUCTURAL:
         for seed in range(3):
-            pictures = []
+            images = []
             for damaged in (False, True):
                 rng = np.random.default_rng(seed)
-                kit, view = sample_kit(rng), sample_view(rng)
+                kit, view = sample_kit(rng), sample_kit_view(rng)
                 scene = build_scene(kit, view, rng)
-                mask = to_picture_size(STRUCTURAL[kind](rng, scene, kit), 0.3) if damaged else None
-                pictures.append(shade(scene, view).astype(int))
-            change = np.abs(pictures[1] - pictures[0]).max(2)
+                mask = to_image_size(STRUCTURAL[kind](rng, scene, kit), 0.3) if damaged else None
+                images.append(shade(scene, view).astype(int))
+            change = np.abs(images[1] - images[0]).max(2)
             assert 40 < mask.sum() < 3000
             # In a deep shadow little is seen of it; shadows of its own reach a little beyond it.
             assert np.mean(change[mask] > 5) > 0.6, (kind, seed)
@@ -127,18 +127,18 @@ def test_masks_of_damage_are_where_the_picture_changes():
 
 
 def test_colours_differ_as_the_label_says():
-    pictures = {}
+    images = {}
     for seed in range(20):
-        kit = sample_kit(picture_rng(0, "train", seed))
-        pictures.setdefault(kit.color, draw_picture(0, "train", seed).image if kit.color not in pictures else None)
-        if set(pictures) == set(COLORS):
+        kit = sample_kit(image_rng(0, "train", seed))
+        images.setdefault(kit.color, render_kit_image(0, "train", seed).image if kit.color not in images else None)
+        if set(images) == set(COLORS):
             break
-    stripe = {color: image[268:286, 40:75].reshape(-1, 3).mean(0) for color, image in pictures.items()}
+    stripe = {color: image[268:286, 40:75].reshape(-1, 3).mean(0) for color, image in images.items()}
     assert stripe["red"][0] > 2 * stripe["red"][2] and stripe["blue"][2] > 2 * stripe["blue"][0]
 
 
-def test_good_pictures_vary_a_little():
-    first, second = (good_picture(np.random.default_rng(seed)).image.astype(int) for seed in (0, 4))
+def test_good_images_vary_a_little():
+    first, second = (good_image(np.random.default_rng(seed)).image.astype(int) for seed in (0, 4))
     assert 3 < np.abs(first - second).mean() < 30
     assert first.max() > 200 and first.min() < 30 and 60 < first.mean() < 160
 
@@ -152,7 +152,7 @@ def test_files_are_in_the_layout_of_loco(toy):
         register_by_name(name + suffix)
         parts.append(DatasetCatalog.get(name + suffix))
     assert [len(part) for part in parts] == [2, 1, 9] and done["drawn"] == 12
-    assert "test/logical_anomalies: 6 pictures: missing 1, extra 1, swapped 1" in done["summary"]
+    assert "test/logical_anomalies: 6 images: missing 1, extra 1, swapped 1" in done["summary"]
     types = read_defects_config(category / "defects_config.json")
     records = {r["file"]: r for r in map(json.loads, (category / "pictures.jsonl").read_text().splitlines())}
     assert len(records) == 12
@@ -190,7 +190,7 @@ def test_a_run_is_repeatable_and_goes_on_where_it_stopped(toy, tmp_path):
 def test_what_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match=r"--good is -1, expected 0 or more"):
         make_toy_loco(tmp_path, good=-1)
-    with pytest.raises(ValueError, match="at least 2 pictures are needed"):
+    with pytest.raises(ValueError, match="at least 2 images are needed"):
         make_toy_loco(tmp_path, train=1)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match=r"is not empty and is no toy data set"):

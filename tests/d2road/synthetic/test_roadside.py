@@ -1,4 +1,4 @@
-"""The toy roadside data: files agree with each other and with the pictures; runs are repeatable and resumable."""
+"""The toy roadside data: files agree with each other and with the images; runs are repeatable and resumable."""
 
 import hashlib
 import json
@@ -147,7 +147,7 @@ def test_a_second_run_renders_only_what_is_missing(toy):
     before = _digests(root)
     assert make_toy_roadside(root, seed=5, train=4, val=2, workers=1)["rendered"] == 0
     (root / ".frames" / "training" / "000002.json").unlink()
-    (root / "training" / "image_2" / "000002.jpg").write_bytes(b"half a picture")
+    (root / "training" / "image_2" / "000002.jpg").write_bytes(b"half an image")
     (root / "annotations" / "instances_train.json").unlink()
     assert make_toy_roadside(root, seed=5, train=4, val=2, workers=1)["rendered"] == 1
     assert _digests(root) == before
@@ -248,11 +248,11 @@ def test_visible_share_counts_what_is_covered():
     patches = [
         render_mesh(build_mesh(a.kind, a.color_name, a.hwl, 1), a.position, a.heading, view, light) for a in actors
     ]
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    visible = composite(picture, patches, occlusion_order([a.footprint for a in actors]))
+    image = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    visible = composite(image, patches, occlusion_order([a.footprint for a in actors]))
     assert visible[0] < 0.05 and visible[1] == 1 and visible[2] == 1
     # Alone, the pedestrian is seen whole.
-    assert composite(picture, patches[:1], [0])[0] == 1
+    assert composite(image, patches[:1], [0])[0] == 1
 
 
 def test_hidden_objects_are_not_labelled_and_an_empty_street_is_fine(monkeypatch):

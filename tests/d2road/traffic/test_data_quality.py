@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from d2road.traffic.data_quality import KINDS, Problems
+from d2road.traffic.data_quality import PROBLEM_KINDS, QualityReport
 from d2road.traffic.readers import open_trajectories
 from tests.factories.trajectories import steps, track
 
@@ -128,10 +128,10 @@ def test_single_samples_have_no_speed(tmp_path):
 
 
 def test_report_holds_few_examples_and_every_count():
-    problems = Problems(rows=100)
+    problems = QualityReport(rows=100)
     problems.add("gap", "f.csv", range(2, 42), lambda i: f"gap {i}")
     problems.add("gap", "g.csv", [1], "another")
     assert problems.counts["gap"] == 41 and len(problems.examples["gap"]) == 5
     lines = problems.report().splitlines()
-    assert lines[:3] == ["100 rows read", f"gap: 41 ({KINDS['gap']})", "    f.csv, row 2: gap 0"]
+    assert lines[:3] == ["100 rows read", f"gap: 41 ({PROBLEM_KINDS['gap']})", "    f.csv, row 2: gap 0"]
     assert problems.as_dict()["kinds"]["gap"]["count"] == 41

@@ -17,7 +17,7 @@ from d2road.synthetic.traffic_incidents import incident_windows as windows
 from d2road.synthetic.traffic_incidents import incident_writer as writer
 from d2road.synthetic.traffic_incidents import recordings
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
-from d2road.synthetic.traffic_incidents.incident_kinds import KINDS, SEVERITIES
+from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, SEVERITIES
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
 from efficientad.evaluation.spro import make_defect, read_defects_config
 from efficientad.evaluation.window_events import evaluate_windows, read_meta
@@ -42,7 +42,7 @@ def without_sumo(monkeypatch):
 
     monkeypatch.setattr(recordings, "simulate_good", good)
     monkeypatch.setattr(recordings, "simulate_incident", incident)
-    monkeypatch.setattr(windows, "settle", lambda table, incident, scenario: incident)
+    monkeypatch.setattr(windows, "visible_incident", lambda table, incident, scenario: incident)
     monkeypatch.setattr(writer, "sumo_version", lambda: "none")
 
 
@@ -67,7 +67,7 @@ def test_the_data_set_is_read_by_its_name(without_sumo, tmp_path, monkeypatch):
         assert [len(part) for part in parts] == [12, 5, 11]
         test = parts[2]
         assert all((d["height"], d["width"]) == (256, 256) for d in test)
-        assert {d["defect"] for d in test if d["label"]} == set(KINDS)
+        assert {d["defect"] for d in test if d["label"]} == set(INCIDENT_KINDS)
         assert sorted(meta["window"]) == sorted(
             d["file_name"].removeprefix(f"{root}/{category}/").removesuffix(".png") for part in parts for d in part
         )
@@ -135,10 +135,10 @@ def test_kinds_take_turns_with_their_severities_and_scenarios():
     )
     assert (table["kind"].value_counts() == 25).all() and len(set(table["name"])) == 200
     for kind, part in table.groupby("kind"):
-        assert set(part["scenario"]) == set(KINDS[kind].scenarios)
+        assert set(part["scenario"]) == set(INCIDENT_KINDS[kind].scenarios)
         assert part["severity"].value_counts().between(8, 9).all() and set(part["severity"]) == set(SEVERITIES)
         cells = part.groupby(["severity", "scenario"]).size()
-        assert len(cells) == 3 * len(KINDS[kind].scenarios)
+        assert len(cells) == 3 * len(INCIDENT_KINDS[kind].scenarios)
 
 
 def test_what_cannot_be_made(without_sumo, tmp_path, monkeypatch):

@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from d2road.synthetic.traffic_incidents import incident_windows as windows
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
-from d2road.synthetic.traffic_incidents.drivers import COUNTS, draw_drivers
+from d2road.synthetic.traffic_incidents.drivers import COUNTS, sample_drivers
 from d2road.synthetic.traffic_incidents.incident_windows import VIEWS, Cut
 from d2road.synthetic.traffic_incidents.network import EDGES, LANES, OBSERVED_M, edge_at
 from d2road.synthetic.traffic_incidents.noise import Sensor, lose_track, observe
-from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, draw_demand, write_demand
+from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, sample_demand, write_demand
 from d2road.synthetic.traffic_incidents.simulate import read_observed
 from tests.factories.incidents import CULPRIT, END_S, FOLLOWER, ONSET, SPEED, START_S, STOP_S, traffic
 from tests.factories.incidents import stop as stop_incident
@@ -27,13 +27,13 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_drivers_differ_and_trucks_are_long_and_slow():
-    drivers = draw_drivers(rng())
+    drivers = sample_drivers(rng())
     assert {cls: sum(d.cls == cls for d in drivers) for cls in COUNTS} == COUNTS
     trucks = [d for d in drivers if d.cls == "truck"]
     assert min(d.length for d in trucks) >= 8 and max(d.desired_speed(33.3) for d in trucks) <= 25
     cars = np.array([d.desired_speed(33.3) for d in drivers if d.cls == "car"])
     assert 1 < cars.std() < 5 and cars.max() <= 1.15 * 33.3
-    assert draw_drivers(rng()) == drivers != draw_drivers(rng(1))
+    assert sample_drivers(rng()) == drivers != sample_drivers(rng(1))
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))
@@ -41,7 +41,7 @@ def test_demand_has_the_flow_of_its_scenario(name):
     scenario = SCENARIOS[name]
     counts = []
     for seed in range(6):
-        demand = draw_demand(rng(seed), scenario, 1200.0)
+        demand = sample_demand(rng(seed), scenario, 1200.0)
         come = [start for start in demand.starts if start.s is None and not start.ramp]
         counts.append(len(come) * 3600 / 1200 / len(LANES))
         assert bool(demand.signs) == scenario.waves
@@ -55,7 +55,7 @@ def test_demand_has_the_flow_of_its_scenario(name):
 
 
 def test_demand_is_written_as_sumo_reads_it(tmp_path):
-    demand = draw_demand(rng(), SCENARIOS["stop_and_go"], 100.0)
+    demand = sample_demand(rng(), SCENARIOS["stop_and_go"], 100.0)
     words = write_demand(tmp_path, demand)
     assert words == ["--route-files", "demand.rou.xml", "--additional-files", "signs.add.xml"]
     routes = pd.read_xml(tmp_path / "demand.rou.xml", xpath=".//vehicle", parser="etree")
@@ -77,7 +77,7 @@ def test_places_of_edges():
 
 def test_fcd_becomes_a_table_of_what_is_observed(tmp_path):
     """A file as SUMO 1.28 writes it, with a vehicle that TraCI has changed and one without a neighbour in time."""
-    drivers = draw_drivers(rng())
+    drivers = sample_drivers(rng())
     text = (
         "timestep_time;vehicle_id;vehicle_type;vehicle_speed;vehicle_pos;vehicle_lane;vehicle_acceleration\n"
         "60.00;;;;;;\n"
@@ -168,20 +168,20 @@ def test_window_of_an_incident_shows_it():
 
 def test_an_incident_is_settled_by_what_can_be_seen():
     scenario, table = SCENARIOS["free"], traffic(True)
-    settled = windows.settle(table, replace(stop_incident(), onset=70.0, end=150.0), scenario)
+    settled = windows.visible_incident(table, replace(stop_incident(), onset=70.0, end=150.0), scenario)
     rows = table.select(vehicles=[CULPRIT]).frame["t"]
     assert (settled.onset, settled.end) == (pytest.approx(86.0), pytest.approx(rows.max()))
     with pytest.raises(NotPossibleError, match="seen for less than 2 s"):
-        windows.settle(table, replace(stop_incident(), kind="speeding"), scenario)
+        windows.visible_incident(table, replace(stop_incident(), kind="speeding"), scenario)
     with pytest.raises(NotPossibleError, match="no room to change lanes"):
-        windows.settle(table, replace(stop_incident(), kind="lane_changes", level=4), scenario)
+        windows.visible_incident(table, replace(stop_incident(), kind="lane_changes", level=4), scenario)
     # Vehicle 8 stands 150 m behind vehicle 7: no tailgating, until its level says that this is near enough.
     follows = replace(stop_incident(), kind="tailgating", vehicle=FOLLOWER, onset=90.0, end=100.0)
     gaps = windows.time_gaps(table, FOLLOWER)
     assert gaps.loc[95.0] == pytest.approx((6 * SPEED - 4.5) / SPEED)
     with pytest.raises(NotPossibleError, match="less than 2 s"):
-        windows.settle(table, replace(follows, level=0.3), scenario)
-    assert windows.settle(table, replace(follows, level=6.0), scenario).onset == pytest.approx(92.0)
+        windows.visible_incident(table, replace(follows, level=0.3), scenario)
+    assert windows.visible_incident(table, replace(follows, level=6.0), scenario).onset == pytest.approx(92.0)
 
 
 def test_density_of_a_window():

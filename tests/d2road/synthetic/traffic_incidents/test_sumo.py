@@ -38,7 +38,7 @@ def drive(folder, kind: str, severity: str, scenario: str):
         for seed in range(30):
             try:
                 made = simulate.simulate_incident(folder, short(scenario), np.random.default_rng(seed), kind, severity)
-                return made, windows.settle(made.table, made.incident, made.scenario)
+                return made, windows.visible_incident(made.table, made.incident, made.scenario)
             except NotPossibleError:
                 continue
     raise AssertionError(f"{kind} was not possible with any seed")

@@ -8,10 +8,10 @@ import pytest
 from scipy.stats import expon
 from sklearn.decomposition import PCA
 
-from d2road.traffic.baselines import BASELINES, KinematicRules, PatchPca, PicturePca, VehicleForest
+from d2road.traffic.baselines import BASELINES, ImagePca, KinematicRules, PatchPca, VehicleForest
 from d2road.traffic.baselines.pca import enlarged_map
 from d2road.traffic.baselines.rules import Tail
-from d2road.traffic.baselines.vehicle_features import FEATURES, passages
+from d2road.traffic.baselines.vehicle_features import FEATURES, compute_vehicle_features
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from tests.factories.traffic_windows import drive, good_windows, traffic, vehicle, window_of
 
@@ -60,7 +60,7 @@ def test_features_counted_by_hand():
     speed = np.where(t < 14, 20.0, 10.0)
     a = vehicle("a", t, 100 + np.cumsum(speed) / 10, speed, 0)
     b = vehicle("b", t, 42 + 2.0 * np.arange(len(t)), 20.0, np.where(t < 12, 1, 0))
-    found = passages(window_of(pd.concat([a, b])))
+    found = compute_vehicle_features(window_of(pd.concat([a, b])))
     assert found.loc["a", ["speed", "slower", "faster", "wrong_way"]].tolist() == pytest.approx([20, 10, 0, 0])
     assert found["braking"].to_dict() == pytest.approx({"a": 10, "b": 0})
     assert found["lane_changes"].to_dict() == {"a": 0, "b": 1}
@@ -77,7 +77,7 @@ def test_noise_and_single_missing_samples_change_features_little():
     frame = traffic(5)
     rng = np.random.default_rng(0)
     noisy = frame[rng.uniform(size=len(frame)) > 0.01].assign(s=lambda f: f["s"] + rng.normal(0, 0.3, len(f)))
-    before, after = (passages(window_of(f)) for f in (frame, noisy))
+    before, after = (compute_vehicle_features(window_of(f)) for f in (frame, noisy))
     names = ["speed", "slower", "faster", "braking", "accelerating"]
     np.testing.assert_allclose(before[names], after.loc[before.index, names], atol=0.15)
 
@@ -112,7 +112,7 @@ def test_forest_is_deterministic_and_finds_the_stopped_vehicle(good, others):
 
 
 def rendered(window):
-    return replace(window, picture=TimeSpaceRenderer().render(window.table, window.t0, 0.0, direction=1))
+    return replace(window, image=TimeSpaceRenderer().render(window.table, window.t0, 0.0, direction=1))
 
 
 def test_principal_components_of_patches_find_the_stopped_vehicle(good, others):
@@ -127,14 +127,14 @@ def test_principal_components_of_patches_find_the_stopped_vehicle(good, others):
     assert x > 90 and abs((255 - y) * 2 - 320) < 60
 
 
-def test_principal_components_of_pictures_leave_what_sklearn_leaves():
+def test_principal_components_of_images_leave_what_sklearn_leaves():
     rng = np.random.default_rng(0)
-    windows = [window_of(traffic(0), picture=rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)) for _ in range(40)]
-    pca = PicturePca(components=5, seed=1).fit(windows)
+    windows = [window_of(traffic(0), image=rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)) for _ in range(40)]
+    pca = ImagePca(components=5, seed=1).fit(windows)
     order = np.random.default_rng(1).permutation(40)[:20]
-    rows = np.stack([windows[i].picture.reshape(-1) / 255 for i in order]).astype(np.float32)
+    rows = np.stack([windows[i].image.reshape(-1) / 255 for i in order]).astype(np.float32)
     oracle = PCA(5, svd_solver="randomized", random_state=1).fit(rows)
-    row = windows[order[0]].picture.reshape(1, -1).astype(np.float32) / 255
+    row = windows[order[0]].image.reshape(1, -1).astype(np.float32) / 255
     expected = row - oracle.inverse_transform(oracle.transform(row))
     np.testing.assert_allclose(pca.model.residual(row), expected, atol=2e-4)
     assert pca.maps(windows[:2]).shape == (2, 64, 64)
@@ -150,7 +150,7 @@ def test_coarse_maps_are_enlarged_where_their_cells_are():
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_unfitted_or_starved_baselines_say_so(name):
-    window = window_of(traffic(0), picture=np.zeros((128, 128, 3), np.uint8))
+    window = window_of(traffic(0), image=np.zeros((128, 128, 3), np.uint8))
     with pytest.raises(ValueError, match="has not been fitted"):
         BASELINES[name](seed=0).scores([window])
     with pytest.raises(ValueError, match=r"good"):

@@ -1,4 +1,4 @@
-"""FT-AED's form of file, made up: days, holes, direction, labels and pictures."""
+"""FT-AED's form of file, made up: days, holes, direction, labels and images."""
 
 import numpy as np
 import pandas as pd
@@ -60,17 +60,17 @@ def test_reports_become_events(tmp_path):
     assert good[:9].all() and not good[10:200].any() and not good[200 : 200 + 241].any()
 
 
-def test_picture_shows_slow_traffic_where_and_when_it_is(tmp_path):
+def test_image_shows_slow_traffic_where_and_when_it_is(tmp_path):
     slow = {(2, step, 54.0): 3.0 for step in range(20, 30)}
     write(tmp_path / "a.csv", days=(2,), **{f"lane{lane}_speed": slow for lane in range(1, 5)})
     (day,) = read_ft_aed(tmp_path / "a.csv")
-    picture = render_sensors(day, 0, 40, size=(170, 80))
-    assert picture.shape == (170, 80, 3) and picture.dtype == np.uint8
+    image = render_sensors(day, 0, 40, size=(170, 80))
+    assert image.shape == (170, 80, 3) and image.dtype == np.uint8
     row = 169 - int(100 * 1609.344 / 1609.344)  # mile 54 is 1 of 1.7 miles from the bottom
-    free, jam = picture[row, 20], picture[row, 50]
+    free, jam = image[row, 20], image[row, 50]
     assert free[1] > 200 and jam[1] == 0 and jam[0] > 200
-    np.testing.assert_array_equal(picture[5, 20], picture[165, 20])
-    assert (picture[row, 39] == free).all() and (picture[row, 60] == free).all() and (picture[row, 40] == jam).all()
+    np.testing.assert_array_equal(image[5, 20], image[165, 20])
+    assert (image[row, 39] == free).all() and (image[row, 60] == free).all() and (image[row, 40] == jam).all()
     # 60 mph is 26.8 m/s: between yellow at 24 and green at 40 m/s.
     assert free.tolist() == pytest.approx([(40 - 60 * MPH) / 16 * 255, 255, 0], abs=1)
 
@@ -84,11 +84,11 @@ def test_lanes_weigh_by_volume_and_silence_is_black(tmp_path):
         **{f"lane{lane}_speed": {(2, 7, mile): np.nan for mile in MILES} for lane in range(2, 5)},
     )
     (day,) = read_ft_aed(tmp_path / "a.csv")
-    picture = render_sensors(day, 0, 40, size=(10, 40))
+    image = render_sensors(day, 0, 40, size=(10, 40))
     only_one = render_sensors(day, 0, 40, size=(10, 40), lanes=[1])
-    assert (picture[:, 7] > 0).any() and (render_sensors(day, 0, 40, size=(10, 40), lanes=[2])[:, 7] == 0).all()
+    assert (image[:, 7] > 0).any() and (render_sensors(day, 0, 40, size=(10, 40), lanes=[2])[:, 7] == 0).all()
     mean = (20 * 45 + 60 * 15) / 60 * MPH  # 13.4 m/s: between red at 8 and yellow at 24
-    assert picture[4, 3].tolist() == pytest.approx([255, (mean - 8) / 16 * 255, 0], abs=1)
+    assert image[4, 3].tolist() == pytest.approx([255, (mean - 8) / 16 * 255, 0], abs=1)
     assert only_one[4, 3].tolist() == pytest.approx([255, (20 * MPH - 8) / 16 * 255, 0], abs=1)
 
 

@@ -202,10 +202,10 @@ def mot_lines(centers, width=20.0, height=10.0):
     ]
 
 
-def test_mot_by_an_axis_in_the_picture(tmp_path):
+def test_mot_by_an_axis_in_the_image(tmp_path):
     (tmp_path / "gt").mkdir()
     (tmp_path / "seqinfo.ini").write_text("[Sequence]\nname=cam\nframeRate=10\nseqLength=30\n")
-    # The road goes up the picture: 400 px are 100 m in its lower and 100 px in its upper half.
+    # The road goes up the image: 400 px are 100 m in its lower and 100 px in its upper half.
     lower = [(f + 1, 3, 320, 700 - 4 * f, 1) for f in range(30)]
     ignored = [(f + 1, 4, 320, 600, 0) for f in range(30)]
     path = tmp_path / "gt" / "gt.txt"

@@ -4,25 +4,25 @@ import pytest
 
 from d2road.config import make_cfg
 from d2road.config.time_space import add_time_space_config, renderer_of, time_space_problems, window_grid_of
-from d2road.traffic.time_space.axes_view import draw_view, save_view
+from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from tests.factories.trajectories import steps, table, track
 
 
-def figure_and_picture(renderer, **keys):
+def figure_and_image(renderer, **keys):
     t = steps(64)
     rows = table(track("a", t, s=20 + 10 * t, lane="1"), track("b", t, s=20 + 5 * t, lane="2"))
-    picture = renderer.render(rows, 0, 10)
-    return draw_view(picture, renderer, 0.0, 10.0, **keys), picture
+    image = renderer.render(rows, 0, 10)
+    return plot_time_space(image, renderer, 0.0, 10.0, **keys), image
 
 
 def test_axes_have_units_and_the_limits_of_the_window():
     renderer = TimeSpaceRenderer(size=(64, 64))
-    figure, picture = figure_and_picture(renderer, title="I-80")
+    figure, image = figure_and_image(renderer, title="I-80")
     axes = figure.axes[0]
     assert axes.get_xlabel() == "time t in s" and axes.get_ylabel() == "position s along the road in m"
     assert axes.get_xlim() == pytest.approx((-0.05, 6.35)) and axes.get_ylim() == pytest.approx((10, 138))
-    assert np.array_equal(axes.images[0].get_array(), picture) and axes.get_title() == "I-80"
+    assert np.array_equal(axes.images[0].get_array(), image) and axes.get_title() == "I-80"
     # A pixel lies where the renderer says that it does.
     left, right, bottom, top = axes.images[0].get_extent()
     x, y = renderer.to_pixel(3.0, 50.0, 0, 10)
@@ -30,20 +30,20 @@ def test_axes_have_units_and_the_limits_of_the_window():
     assert top - (y + 0.5) * (top - bottom) / 64 == pytest.approx(50.0)
 
 
-def test_heat_lies_over_the_picture_and_is_written(tmp_path):
+def test_heat_lies_over_the_image_and_is_written(tmp_path):
     heat = np.zeros((16, 16))
     heat[4:8, 4:8] = 1
     truth = np.zeros((64, 64), bool)
     truth[16:32, 16:32] = True
     renderer = TimeSpaceRenderer(size=(64, 64))
-    figure, _ = figure_and_picture(renderer, heat=heat, threshold=0.5, truth_mask=truth)
-    plain, _ = figure_and_picture(renderer)
+    figure, _ = figure_and_image(renderer, heat=heat, threshold=0.5, truth_mask=truth)
+    plain, _ = figure_and_image(renderer)
     assert (
         len(figure.axes[0].images) == 2
         and figure.axes[0].images[1].get_extent() == plain.axes[0].images[0].get_extent()
     )
-    save_view(figure, tmp_path / "heat.png")
-    save_view(plain, tmp_path / "plain.png")
+    save_figure(figure, tmp_path / "heat.png")
+    save_figure(plain, tmp_path / "plain.png")
     drawn, bare = (cv2.imread(str(tmp_path / name)) for name in ("heat.png", "plain.png"))
     assert drawn.shape == bare.shape and (drawn != bare).any()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["heat.png", "plain.png"]
@@ -51,7 +51,7 @@ def test_heat_lies_over_the_picture_and_is_written(tmp_path):
 
 def test_panels_are_named():
     renderer = TimeSpaceRenderer(size=(64, 64), lane_layout="stacked")
-    figure, _ = figure_and_picture(renderer, lanes=["1", "2"])
+    figure, _ = figure_and_image(renderer, lanes=["1", "2"])
     figure.canvas.draw()
     texts = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert texts == ["10", "74\nlane 1", "10", "74\nlane 2"]
@@ -60,9 +60,9 @@ def test_panels_are_named():
 def test_wrong_shapes():
     renderer = TimeSpaceRenderer(size=(64, 64))
     with pytest.raises(ValueError, match="for a renderer of 64 x 64"):
-        draw_view(np.zeros((32, 64, 3), np.uint8), renderer, 0, 0)
+        plot_time_space(np.zeros((32, 64, 3), np.uint8), renderer, 0, 0)
     with pytest.raises(ValueError, match="two dimensions"):
-        draw_view(np.zeros((64, 64, 3), np.uint8), renderer, 0, 0, heat=np.zeros(3))
+        plot_time_space(np.zeros((64, 64, 3), np.uint8), renderer, 0, 0, heat=np.zeros(3))
 
 
 def test_config_gives_renderer_and_windows():

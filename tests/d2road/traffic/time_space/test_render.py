@@ -16,10 +16,10 @@ def small(**keys) -> TimeSpaceRenderer:
 
 
 def column_at(s: float, length: float = 4.0, **keys) -> list[int]:
-    """Green of the picture's only painted column, from the bottom up, of a vehicle at full speed."""
-    picture = small(**keys).render(table(track(t=[0.2], s=[s], speed=40.0, length=length)), 0, 0)
-    assert not picture[:, [0, 1, 3, 4]].any() and not picture[:, :, [0, 2]].any()
-    return picture[::-1, 2, 1].tolist()
+    """Green of the image's only painted column, from the bottom up, of a vehicle at full speed."""
+    image = small(**keys).render(table(track(t=[0.2], s=[s], speed=40.0, length=length)), 0, 0)
+    assert not image[:, [0, 1, 3, 4]].any() and not image[:, :, [0, 2]].any()
+    return image[::-1, 2, 1].tolist()
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_share_of_a_pixel_that_is_covered(s, length, expected):
 
 
 def test_window_position_shifts_pixels():
-    picture = small().render(table(track(t=[7.2], s=[105.0], speed=40.0)), 7.0, 100.0)
-    assert picture[::-1, 2, 1].tolist() == [128, 255, 128, 0, 0, 0]
+    image = small().render(table(track(t=[7.2], s=[105.0], speed=40.0)), 7.0, 100.0)
+    assert image[::-1, 2, 1].tolist() == [128, 255, 128, 0, 0, 0]
 
 
 def test_rows_agree_with_polygon_overlaps():
@@ -50,10 +50,10 @@ def test_rows_agree_with_polygon_overlaps():
     renderer = TimeSpaceRenderer(size=(16, 8), ds=1.7, dt=0.2, max_speed=30)
     for _ in range(20):
         s, length = rng.uniform(-2, 30), rng.uniform(0.5, 12)
-        picture = renderer.render(table(track(t=[0.6], s=[s], speed=30.0, length=length)), 0, 0)
+        image = renderer.render(table(track(t=[0.6], s=[s], speed=30.0, length=length)), 0, 0)
         bar = box(0, s - np.float32(length), 1, s)
         shares = [bar.intersection(box(0, 1.7 * j, 1, 1.7 * (j + 1))).area / 1.7 for j in range(16)]
-        assert np.abs(picture[::-1, 3, 1] - 255 * np.array(shares)).max() <= 0.51
+        assert np.abs(image[::-1, 3, 1] - 255 * np.array(shares)).max() <= 0.51
 
 
 @pytest.mark.parametrize(
@@ -74,43 +74,43 @@ def test_rows_agree_with_polygon_overlaps():
     ],
 )
 def test_color_tells_signed_speed(speed, color):
-    picture = small().render(table(track(t=[0.0], s=[4.0], speed=speed)), 0, 0)
-    assert tuple(picture[-1, 0].tolist()) == color
+    image = small().render(table(track(t=[0.0], s=[4.0], speed=speed)), 0, 0)
+    assert tuple(image[-1, 0].tolist()) == color
 
 
 def test_other_channels_hold_occupancy_speed_and_acceleration():
     renderer = small(channels="occupancy_speed_acceleration", max_acceleration=8.0)
-    picture = renderer.render(table(track(t=[0.0], s=[5.0], speed=20.0, acceleration=-4.0)), 0, 0)
-    assert picture[::-1, 0].tolist()[:3] == [[128, 96, 32], [255, 191, 64], [128, 96, 32]]
+    image = renderer.render(table(track(t=[0.0], s=[5.0], speed=20.0, acceleration=-4.0)), 0, 0)
+    assert image[::-1, 0].tolist()[:3] == [[128, 96, 32], [255, 191, 64], [128, 96, 32]]
     backwards = table(track(t=[0.0], s=[4.0], speed=-60.0, acceleration=np.nan))
     assert renderer.render(backwards, 0, 0)[-1, 0].tolist() == [255, 0, 128]
 
 
 def test_overlap_averages_colors_and_never_exceeds_full():
     fast, stopped = track("a", [0.0], s=[4.0], speed=40.0), track("b", [0.0], s=[3.0], speed=0.0, length=1.0, lane="2")
-    picture = small().render(table(fast, stopped), 0, 0)[::-1, 0]
-    assert picture[0].tolist() == [0, 255, 0]
+    image = small().render(table(fast, stopped), 0, 0)[::-1, 0]
+    assert image[0].tolist() == [0, 255, 0]
     # Row [2, 4): the fast one covers it, the stopped one half of it: weights 1 and 0.5 of 1.5.
-    assert picture[1].tolist() == [85, 170, 85]
+    assert image[1].tolist() == [85, 170, 85]
 
 
 def test_a_column_is_an_instant_of_the_sample():
-    picture = small().render(table(track(t=steps(3, start=0.1), s=[4, 8, 12], speed=40.0)), 0, 0)[::-1, :, 1]
-    assert [np.flatnonzero(picture[:, i]).tolist() for i in range(5)] == [[], [0, 1], [2, 3], [4, 5], []]
+    image = small().render(table(track(t=steps(3, start=0.1), s=[4, 8, 12], speed=40.0)), 0, 0)[::-1, :, 1]
+    assert [np.flatnonzero(image[:, i]).tolist() for i in range(5)] == [[], [0, 1], [2, 3], [4, 5], []]
 
 
 def test_positions_between_samples_are_interpolated():
     # 2.5 Hz data: samples at 0 and 0.4 s, columns at every 0.1 s.
-    picture = small(size=(10, 5)).render(table(track(t=[0, 0.4], s=[4, 12], speed=[0.0, 40.0])), 0, 0)[::-1]
-    occupied = [np.flatnonzero(picture[:, i].any(-1)).tolist() for i in range(5)]
+    image = small(size=(10, 5)).render(table(track(t=[0, 0.4], s=[4, 12], speed=[0.0, 40.0])), 0, 0)[::-1]
+    occupied = [np.flatnonzero(image[:, i].any(-1)).tolist() for i in range(5)]
     assert occupied == [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]
-    assert picture[2, 2].tolist() == [255, 191, 0]  # 20 m/s at half time: between red (8) and yellow (24)
+    assert image[2, 2].tolist() == [255, 191, 0]  # 20 m/s at half time: between red (8) and yellow (24)
 
 
 def test_faster_data_than_columns_is_interpolated_too():
     t = steps(26, 0.04)
-    picture = TimeSpaceRenderer(size=(40, 10), ds=1.0).render(table(track(t=t, s=4 + 10 * t, speed=40)), 0, 0)
-    front = [np.flatnonzero(picture[::-1, i, 1]).max() + 1 for i in range(10)]
+    image = TimeSpaceRenderer(size=(40, 10), ds=1.0).render(table(track(t=t, s=4 + 10 * t, speed=40)), 0, 0)
+    front = [np.flatnonzero(image[::-1, i, 1]).max() + 1 for i in range(10)]
     assert front == [4 + i for i in range(10)]
 
 
@@ -123,20 +123,20 @@ def test_a_missing_sample_leaves_a_gap_unless_gaps_are_bridged():
 
 def test_a_track_goes_on_across_the_edges_of_a_window():
     t = steps(3, 1.0)  # 1 Hz, no sample inside of the window
-    picture = small().render(table(track(t=t, s=4 + 2 * t, speed=40)), 0.3, 0)[::-1]
-    assert picture.any((0, 2)).all()
-    assert picture[:3, 2, 1].tolist() == [128, 255, 128]  # t = 0.5 s: [1, 5] m
+    image = small().render(table(track(t=t, s=4 + 2 * t, speed=40)), 0.3, 0)[::-1]
+    assert image.any((0, 2)).all()
+    assert image[:3, 2, 1].tolist() == [128, 255, 128]  # t = 0.5 s: [1, 5] m
 
 
 def test_a_sample_off_the_grid_marks_the_nearest_column():
-    picture = small().render(table(track(t=[0.16], s=[4.0])), 0, 0)
-    assert picture.any((0, 2)).tolist() == [False, False, True, False, False]
+    image = small().render(table(track(t=[0.16], s=[4.0])), 0, 0)
+    assert image.any((0, 2)).tolist() == [False, False, True, False, False]
 
 
 def test_times_of_a_clock_and_rounded_steps_stay_in_their_columns():
     t = 1.1e9 + np.round(steps(100), 1)
-    picture = TimeSpaceRenderer(size=(4, 100)).render(table(track(t=t, s=4.0)), 1.1e9, 0)
-    assert picture.any((0, 2)).all()
+    image = TimeSpaceRenderer(size=(4, 100)).render(table(track(t=t, s=4.0)), 1.1e9, 0)
+    assert image.any((0, 2)).all()
 
 
 def test_stacked_lanes_have_panels_from_the_bottom():
@@ -146,10 +146,10 @@ def test_stacked_lanes_have_panels_from_the_bottom():
         track("c", [0.2], s=[4.0], speed=40.0, lane="3"),
     )
     renderer = TimeSpaceRenderer(size=(20, 5), ds=1.0, lane_layout="stacked")
-    picture = renderer.render(rows, 0, 0, lanes=["1", "2", "3"])[::-1, :, 1]
+    image = renderer.render(rows, 0, 0, lanes=["1", "2", "3"])[::-1, :, 1]
     # Three panels of 20 // 3 = 6 rows, 5 of them drawn on, each of 20 m / 5 = 4 m.
-    assert [np.flatnonzero(picture[:, i]).tolist() for i in range(3)] == [[0], [6], [12]]
-    assert not picture[[5, 11, 17, 18, 19]].any()
+    assert [np.flatnonzero(image[:, i]).tolist() for i in range(3)] == [[0], [6], [12]]
+    assert not image[[5, 11, 17, 18, 19]].any()
     other = renderer.render(rows, 0, 0, lanes=["3", "1"])[::-1, :, 1]
     assert [np.flatnonzero(other[:, i]).tolist() for i in range(3)] == [[10, 11], [], [0, 1]]
     assert np.array_equal(renderer.render(rows, 0, 0), renderer.render(rows, 0, 0, lanes=[1, 2, 3]))
@@ -157,8 +157,8 @@ def test_stacked_lanes_have_panels_from_the_bottom():
 
 def test_a_lane_change_moves_to_the_other_panel():
     rows = table(track("a", steps(4), s=4.0, lane=["1", "1", "2", "2"]))
-    picture = small(size=(12, 4), lane_layout="stacked").render(rows, 0, 0)[::-1]
-    assert [np.flatnonzero(picture[:, i].any(-1)).min() for i in range(4)] == [0, 0, 6, 6]
+    image = small(size=(12, 4), lane_layout="stacked").render(rows, 0, 0)[::-1]
+    assert [np.flatnonzero(image[:, i].any(-1)).min() for i in range(4)] == [0, 0, 6, 6]
 
 
 def test_one_lane_alone():
@@ -214,8 +214,8 @@ def test_pixels_and_road_agree_with_what_is_drawn():
 
 def test_thirty_metres_a_second_rise_one_and_a_half_pixels_a_column():
     t = steps(256)
-    picture = TimeSpaceRenderer().render(table(track(t=t, s=100 + 15 * t, speed=15)), 0, 0)
-    tops = [np.flatnonzero(picture[:, i].any(-1)).min() for i in (0, 200)]
+    image = TimeSpaceRenderer().render(table(track(t=t, s=100 + 15 * t, speed=15)), 0, 0)
+    tops = [np.flatnonzero(image[:, i].any(-1)).min() for i in (0, 200)]
     assert (tops[0] - tops[1]) / 200 == pytest.approx(15 * 0.1 / 2, abs=0.01)
 
 
@@ -253,8 +253,8 @@ def test_a_dense_window_takes_no_longer_than_a_core_can_spare():
         *(track(f"{lane}.{k}", t, s=15 * t - 150 + 22.0 * k, lane=lane) for lane in range(3) for k in range(25))
     )
     renderer = TimeSpaceRenderer()
-    picture = renderer.render(rows, 8, 0)
-    assert picture.any(-1).mean() > 0.15
+    image = renderer.render(rows, 8, 0)
+    assert image.any(-1).mean() > 0.15
     start = time.process_time()
     for i in range(10):
         renderer.render(rows, 8 + 0.1 * i, 0)

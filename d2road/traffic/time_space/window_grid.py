@@ -1,4 +1,4 @@
-"""Windows over a stream of table chunks, in order: each with the rows of its picture, without holding the rest."""
+"""Windows over a stream of table chunks, in order: each with the rows of its image, without holding the rest."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,10 +41,10 @@ class WindowGrid:
     """Where windows are.
 
     In time they begin at the recording's first row and follow each other at `stride`; each is given out as soon as the
-    rows up to renderer.margin after it are there, so that pictures do not depend on how the stream is cut.
+    rows up to renderer.margin after it are there, so that images do not depend on how the stream is cut.
 
     Args:
-        renderer: of the pictures: duration, stretch and lane layout of a window.
+        renderer: of the images: duration, stretch and lane layout of a window.
         stride: seconds.
         stride_s: metres; None is the whole stretch, so that windows touch.
         s_range: first and last metre of the road; windows from the first on, as many as fit, one at least. None:
@@ -76,7 +76,7 @@ class WindowGrid:
         if self.direction not in (None, 1, -1):
             raise DataError(f"direction of windows is {self.direction}, expected 1, -1 or None for all")
         if self.renderer.lane_layout == "stacked" and not self.lanes:
-            raise DataError("stacked pictures need the names of their lanes, from the bottom panel to the top one")
+            raise DataError("stacked images need the names of their lanes, from the bottom panel to the top one")
         if self.s_range is not None and not self.s_range[0] < self.s_range[1]:
             raise DataError(f"s_range is {self.s_range}, expected the first and the last metre of the road")
         if self.keep_empty and self.s_range is None:
@@ -172,7 +172,7 @@ class _Stream:
                     yield Window(self.recording, direction, lanes, t0, s0, table)
 
     def _groups(self, table: Trajectories) -> list[tuple[str, ...] | None]:
-        """Lanes of each picture."""
+        """Lanes of each image."""
         names = None if self.grid.lanes is None else tuple(str(lane) for lane in self.grid.lanes)
         if self.grid.renderer.lane_layout != "per_lane":
             return [names]

@@ -4,7 +4,7 @@ import pytest
 
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.traffic.time_space.windows import WindowGrid
+from d2road.traffic.time_space.window_grid import WindowGrid
 from tests.factories.trajectories import steps, table, track
 
 # 32 columns of 0.1 s, 16 rows of 4 m.
@@ -48,7 +48,7 @@ def test_cutting_the_stream_otherwise_changes_nothing(seconds):
         assert np.array_equal(one.draw(RENDERER), other.draw(RENDERER))
 
 
-def test_pictures_are_those_of_the_whole_table():
+def test_images_are_those_of_the_whole_table():
     whole = table(road())
     for window in WindowGrid(RENDERER, stride=1.6).over(cut(road(), 1.0)):
         assert np.array_equal(window.draw(RENDERER), RENDERER.render(whole, window.t0, window.s0))
