@@ -18,16 +18,14 @@ from pathlib import Path
 if not __package__:  # started as a file, from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2road.utils.errors import ConfigError, report_errors
-from mono3dvg.data.labelled_sources import grounding_of
-from mono3dvg.data.toy_grounding import describe_counts
-from mono3dvg.language import Recipe, generate
-from mono3dvg.schema import GroundingData, write_grounding
+from d2road.utils.errors import report_errors
+from mono3dvg.data.grounding_creation import make_grounding
+from mono3dvg.language import Recipe
 
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read, make sentences, check and write."""
+    """Read, generate sentences, check and write."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     args = parser().parse_args(argv)
     recipe = Recipe(
@@ -37,15 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         held_out=args.held_out,
         units=tuple(args.units),
     )
-    images = args.images or args.source.partition(":")[2].split(":")[0]
-    if not images:
-        raise ConfigError(f"--source {args.source} is a name: say where its pictures are by --images")
-    raw = grounding_of(args.source, images, args.attributes)
-    raw["expressions"], counts = generate(GroundingData(raw), recipe)
-    if not raw["expressions"]:
-        raise ConfigError(f"--source {args.source}: no sentence fits; are its images labelled?")
-    write_grounding(args.out, raw)
-    print(f"{len(raw['images'])} images, {describe_counts(counts)}\nto use it: grounding:{args.out}:{images}")
+    made = make_grounding(args.source, args.out, recipe, images=args.images, attributes=args.attributes)
+    print(f"{made.contents}\nto use it: {made.dataset}")
     return 0
 
 
@@ -54,12 +45,12 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--source", required=True, help="name of a data set with 3D boxes, or kitti:ROOT, rope3d:ROOT:SPLIT")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="grounding file to write")
-    p.add_argument("--images", default="", metavar="DIR", help="folder above the pictures; ROOT by itself")
+    p.add_argument("--images", default="", metavar="DIR", help="folder above the images; ROOT by itself")
     p.add_argument("--attributes", default="", metavar="FILE", help="attributes_*.jsonl of the toy roadside data")
     p.add_argument("--seed", type=int, default=0, help="decides everything (default 0)")
-    p.add_argument("--per-image", type=int, default=8, help="sentences a picture, if so many fit (default 8)")
+    p.add_argument("--per-image", type=int, default=8, help="sentences an image, if so many fit (default 8)")
     p.add_argument("--languages", nargs="+", default=["en"], help="en, zh or both, drawn for each sentence")
-    p.add_argument("--held-out", type=float, default=0.0, help="share of sentences in held-out wordings (default 0)")
+    p.add_argument("--held-out", type=float, default=0.0, help="share of sentences in held-out paraphrases (default 0)")
     p.add_argument("--units", nargs="+", default=["m"], choices=["m", "cm", "ft"], help="of distances, drawn")
     return p
 

@@ -2,7 +2,7 @@
 
     python datasets/make_toy_grounding.py --out datasets/toy_grounding --toy datasets/toy_roadside --seed 0
 
-Writes grounding_train.json, grounding_val.json and grounding_test.json; pictures stay where they are. See
+Writes grounding_train.json, grounding_val.json and grounding_test.json; images stay where they are. See
 datasets/README.md.
 """
 

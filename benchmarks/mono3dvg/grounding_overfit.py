@@ -12,7 +12,8 @@ from detectron2.config import CfgNode
 
 from benchmarks.common.overfit import OverfitCheck, run_overfit_check
 from benchmarks.mono3dvg.grounding_study import answer, judge_objects, load, save_answering
-from datasets.make_grounding import main as make_grounding
+from mono3dvg.data.grounding_creation import make_grounding
+from mono3dvg.language import Recipe
 
 CONFIG = "configs/mono3dvg/kitti/overfit.yaml"
 BENCH, NAME = "mono3dvg_overfit", "kitti_seed0"
@@ -27,11 +28,7 @@ RULE = (
 def make_dataset(folder: Path) -> str:
     """Write sentences over KITTI's labels; returns the data set by path."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    sentences = FOLDER / "grounding.json"
-    made = make_grounding(["--source", f"kitti:{folder}", "--out", str(sentences), "--per-image", str(PER_IMAGE)])
-    if made:
-        raise SystemExit(made)  # it has said why
-    return f"grounding:{sentences}:{folder}"
+    return make_grounding(f"kitti:{folder}", FOLDER / "grounding.json", Recipe(per_image=PER_IMAGE)).dataset
 
 
 def options(data: str) -> list[str]:

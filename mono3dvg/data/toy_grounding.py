@@ -13,7 +13,7 @@ from typing import Any
 from d2road.utils.errors import DataError
 from d2road.utils.output_dir import prepare_output_dir
 from mono3dvg.data.labelled_sources import grounding_of, merge_classes
-from mono3dvg.language import Recipe, generate
+from mono3dvg.language import Recipe, generate_sentences
 from mono3dvg.schema import GroundingData, write_grounding
 
 META = "toy_grounding.json"
@@ -70,7 +70,7 @@ def make_toy_grounding(
     prepare_output_dir(out, META, meta, ["."], [], overwrite)
     made = {}
     for split, raw in parts.items():
-        raw["expressions"], made[split] = generate(GroundingData(raw), recipes[split])
+        raw["expressions"], made[split] = generate_sentences(GroundingData(raw), recipes[split])
         write_grounding(out / f"grounding_{split}.json", raw)
     return made
 
@@ -92,7 +92,7 @@ def read_parts(toy: Path, validation: float) -> dict[str, dict[str, Any]]:
 
 
 def describe_counts(counts: Counter) -> str:
-    """What `language.generate` counted, as lines: the mix, and what the sentences speak of."""
+    """What `language.generate_sentences` counted, as lines: the mix, and what the sentences speak of."""
     groups = ("st_w_d", "st_wo_d", "mt", "zt_w_d", "zt_wo_d")
     total = max(sum(counts[group] for group in groups), 1)
     mix = "  ".join(f"{group} {counts[group]} ({100 * counts[group] / total:.1f} %)" for group in groups)

@@ -13,7 +13,7 @@ from mono3dvg.language.labelled_scene import Scene, scene_of
 from mono3dvg.language.logical_forms import mirror, to_form, to_json
 from mono3dvg.language.realization import LANGUAGES, Sentence, say, say_again, say_mirrored
 from mono3dvg.language.semantics import Meaning, evaluate
-from mono3dvg.language.sentence_generator import Recipe, generate
+from mono3dvg.language.sentence_generator import Recipe, generate_sentences
 from mono3dvg.language.unknown_words import with_unknown_words
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "Sentence",
     "evaluate",
     "explain",
-    "generate",
+    "generate_sentences",
     "looks_of",
     "mirror",
     "say",

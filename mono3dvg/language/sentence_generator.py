@@ -67,7 +67,7 @@ class Candidate:
     group: str
 
 
-def generate(data: "GroundingData", recipe: Recipe) -> tuple[list[dict[str, Any]], Counter]:
+def generate_sentences(data: "GroundingData", recipe: Recipe) -> tuple[list[dict[str, Any]], Counter]:
     """Entries of `expressions` for all images, ids from 0 on, and counts of what was made and rejected."""
     category_of = {name: key for key, name in data.categories.items()}
     counts: Counter = Counter()

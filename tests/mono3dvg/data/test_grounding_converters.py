@@ -220,7 +220,7 @@ def test_tool_says_what_is_missing(tmp_path, capsys):
     for source, message in (
         ("mono3drefer:somewhere", "does not read as mono3drefer:ROOT"),
         ("monomulti3d:x.json", "monomulti3d needs --images and --calib"),
-        ("nothing_train", "say where its pictures are by --images"),
+        ("nothing_train", "say where its images are by --images"),
     ):
         assert main(["--source", source, "--out", str(tmp_path / "x.json")]) == 2
         assert message in capsys.readouterr().err

@@ -13,7 +13,7 @@ from mono3dvg.language import (
     chinese,
     english,
     evaluate,
-    generate,
+    generate_sentences,
     say,
     say_again,
     say_mirrored,
@@ -185,7 +185,9 @@ def test_wrong_choices_and_languages():
 @pytest.fixture(scope="module")
 def made():
     raw, described = toy_world(24, seed=1)
-    raw["expressions"], counts = generate(GroundingData(raw), Recipe(seed=3, languages=("en", "zh"), held_out=0.3))
+    raw["expressions"], counts = generate_sentences(
+        GroundingData(raw), Recipe(seed=3, languages=("en", "zh"), held_out=0.3)
+    )
     return raw, described, counts
 
 
@@ -254,14 +256,14 @@ def test_the_seed_decides(made):
     raw["expressions"] = []
     data = GroundingData(raw)
     recipe = {"languages": ("en", "zh"), "held_out": 0.3}
-    assert generate(data, Recipe(seed=3, **recipe))[0] == made[0]["expressions"]
-    assert generate(data, Recipe(seed=4, **recipe))[0] != made[0]["expressions"]
-    assert generate(data, Recipe(seed=3, stream=1, **recipe))[0] != made[0]["expressions"]
+    assert generate_sentences(data, Recipe(seed=3, **recipe))[0] == made[0]["expressions"]
+    assert generate_sentences(data, Recipe(seed=4, **recipe))[0] != made[0]["expressions"]
+    assert generate_sentences(data, Recipe(seed=3, stream=1, **recipe))[0] != made[0]["expressions"]
 
 
 def test_training_sentences_hold_nothing_back():
     raw, _ = toy_world(4, seed=2)
-    entries, _ = generate(GroundingData(raw), Recipe(mix={"mt": 1.0}))
+    entries, _ = generate_sentences(GroundingData(raw), Recipe(mix={"mt": 1.0}))
     assert entries and all("wording:seen" in e["tags"] and e["kind"] == "multi" for e in entries)
 
 
