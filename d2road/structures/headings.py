@@ -1,6 +1,7 @@
 """Headings as bins with residuals, and the direction of image points over the ground."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NUM_BINS = 12
@@ -17,6 +18,13 @@ def decode_heading(bins: Tensor, residuals: Tensor) -> Tensor:
     """Logits and residuals (P, 12) -> angles (P,): that of the best bin."""
     best = bins.argmax(-1, keepdim=True)
     return (best + residuals.gather(-1, best) / 2)[..., 0] * (2 * torch.pi / NUM_BINS)
+
+
+def heading_loss(bins: Tensor, residuals: Tensor, alpha: Tensor) -> Tensor:
+    """(P,) cross entropy of the bin logits (P, 12) plus the error of the true bin's residual, for angles (P,)."""
+    bin_, residual = encode_heading(alpha)
+    at_bin = residuals.gather(1, bin_[:, None])[:, 0]
+    return F.cross_entropy(bins, bin_, reduction="none") + (at_bin - residual).abs()
 
 
 def azimuth(xy: Tensor, frame: Tensor) -> Tensor:

@@ -16,12 +16,17 @@ import torch
 from torch import Tensor
 
 from d2road.structures.cameras import Cameras, Grounds
-from d2road.structures.headings import azimuth, decode_heading
+from d2road.structures.depth_cues import (
+    MAX_LOG_RATIO,
+    decode_dimensions,
+    log_depth_from_height,
+    log_depth_on_ground,
+)
+from d2road.structures.headings import decode_heading
 from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import ConfigError
 from diffusion_det.pose.pose_head import BRANCHES, RawPose
 
-MAX_LOG_RATIO = 1.5  # sizes stay within e^1.5 = 4.5 times the class mean
 MAX_LOG_DEPTH = 7.0  # 1.1 km
 
 
@@ -62,10 +67,10 @@ def decode(
     xy = cameras.normalize(foot + raw.bottom * wh)
     center_xy = cameras.normalize(middle + raw.center * wh)
 
-    ratio = raw.dims.gather(1, classes[:, None, None].expand(-1, 1, 3))[:, 0].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    ratio = raw.dims.gather(1, classes[:, None, None].expand(-1, 1, 3))[:, 0]
     prior = priors_hwl[classes].float()  # metres stay in single precision, whatever the network computes in
-    direct = (cameras.fy * prior[:, 0] / wh[:, 1]).log() + raw.depth[:, 0]
-    plane = grounds.mean[:, 2] - grounds.drop(xy).log() + raw.depth[:, 1]
+    direct = log_depth_from_height(prior[:, 0], wh[:, 1], cameras) + raw.depth[:, 0]
+    plane = log_depth_on_ground(xy, grounds) + raw.depth[:, 1]
     height, height_shared, height_ok = _height_branch(raw.depth[:, 2], prior[:, 0], center_xy, grounds)
 
     shared = torch.stack([torch.zeros_like(height_shared), grounds.depth_jacobian(xy), height_shared], dim=1)
@@ -76,7 +81,7 @@ def decode(
         var=(2 * raw.log_std).exp(),
         usable=usable,
         shared=shared,
-        dims=prior * ratio.exp(),
+        dims=decode_dimensions(ratio, prior),
         alpha=decode_heading(raw.bins, raw.residuals),
         quality=raw.quality.sigmoid(),
     )
@@ -97,23 +102,6 @@ def _height_branch(
     jacobian = grounds.depth_jacobian(center_xy)
     jacobian = torch.cat([jacobian[:, :2], (grounds.mean[:, 2].exp() / left)[:, None]], dim=1)
     return bottom.log(), jacobian * (depth / bottom)[:, None], ok
-
-
-def place(
-    xy: Tensor, log_depth: Tensor, alpha: Tensor, cameras: Cameras, frame: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Bottom centre and heading of objects.
-
-    Args:
-        xy: (P, 2) normalised, log_depth (P,), alpha (P,), frame (P, 3, 3) of the ground.
-    Returns:
-        location (P, 3) in the camera frame, ry (P,) about the ground normal, rotation (P, 3, 3) of the box.
-    """
-    location = cameras.lift(xy, log_depth.exp())
-    ry = alpha + azimuth(xy, frame)
-    cos, sin, zero, one = ry.cos(), ry.sin(), torch.zeros_like(ry), torch.ones_like(ry)
-    turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)
-    return location, ry, frame @ turn
 
 
 def branch_index(name: str) -> int:

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from d2road.structures import Boxes3D, Camera
 from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
+from d2road.structures.depth_cues import encode_dimensions, place_boxes, variance_from_ground, yaw_rotations
 from diffusion_det.denoising import Detections
 from diffusion_det.head import Refined
 from diffusion_det.losses import Targets
-from diffusion_det.pose.pose_decoding import Pose, branch_index, decode, place
+from diffusion_det.pose.pose_decoding import Pose, branch_index, decode
 from diffusion_det.pose.pose_fusion import fuse, fuse_image
 from diffusion_det.pose.pose_head import GroundHead, PoseHead, RawPose
-from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, read_labels
+from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, project_labels
 from diffusion_det.pose.pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
 from diffusion_det.schedule import CosineSchedule
 
@@ -129,13 +130,13 @@ class PoseEstimator(nn.Module):
         present = (origin >= 0) & pose_targets.valid[image, picked]
         own, objects = image[present], origin[present]
         cameras = Cameras.from_list(camera_list, origin.device)[own]
-        truth = read_labels(
+        truth = project_labels(
             pose_targets.boxes3d[own, objects],
             targets.boxes_xyxy[own, objects],
             cameras,
             Grounds.from_list(camera_list, origin.device)[own],
         )
-        ratio = (truth.dims / self.criterion.priors_hwl[targets.classes[own, objects]].float()).log()
+        ratio = encode_dimensions(truth.dims, self.criterion.priors_hwl[targets.classes[own, objects]].float())
         clean = torch.zeros(*origin.shape, STATE_SIZE, device=origin.device)
         clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
         return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
@@ -147,7 +148,7 @@ class PoseEstimator(nn.Module):
         classes = logits[..., : self.criterion.num_classes].argmax(-1).flatten()
         raw, pose = self.read(feature.flatten(0, 1), boxes_xyxy.flatten(0, 1), classes, each)
         log_depth, _ = fuse(pose, each.ground.var)
-        ratio = (pose.dims / self.criterion.priors_hwl[classes].float()).log()
+        ratio = encode_dimensions(pose.dims, self.criterion.priors_hwl[classes].float())
         return encode_state(raw.bottom, log_depth, ratio, pose.alpha, self.state_scale).unflatten(0, shape)
 
     def losses(
@@ -239,7 +240,7 @@ class PoseEstimator(nn.Module):
         mean = ground.mean
         if self.branch is not None:
             index = torch.where(pose.usable[:, self.branch], self.branch, 0)[:, None]
-            var = pose.var + (pose.shared.square() * ground.var).sum(-1)
+            var = pose.var + variance_from_ground(pose.shared, ground.var)
             log_depth, var = pose.log_depth.gather(1, index)[:, 0], var.gather(1, index)[:, 0]
         elif self.shared_ground_error and bool(ground.known[0]):
             log_depth, var, error = fuse_image(pose, ground.var[0], found.scores, self.common_direct)
@@ -247,7 +248,7 @@ class PoseEstimator(nn.Module):
         else:
             log_depth, var = fuse(pose, ground[each].var)
         frame = Grounds(mean, ground.var, ground.known).frame()[each]
-        location, _, rotation = place(pose.xy, log_depth, pose.alpha, camera, frame)
+        location, ry = place_boxes(pose.xy, log_depth, pose.alpha, camera, frame)
         power_2d, power_quality = self.score_exponents
         scores = found.scores**power_2d * pose.quality**power_quality
-        return Boxes3D(location, pose.dims, rotation), scores, var.sqrt() * log_depth.exp()
+        return Boxes3D(location, pose.dims, frame @ yaw_rotations(ry)), scores, var.sqrt() * log_depth.exp()

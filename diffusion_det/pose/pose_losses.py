@@ -10,9 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.structures import aligned_iou_3d
-from d2road.structures.cameras import NEAR, Cameras, Grounds
-from d2road.structures.headings import azimuth, encode_heading
-from diffusion_det.pose.pose_decoding import MAX_LOG_RATIO, Pose, decode
+from d2road.structures.cameras import Cameras, Grounds
+from d2road.structures.depth_cues import (
+    MAX_LOG_RATIO,
+    encode_dimensions,
+    place_boxes,
+    variance_from_ground,
+    view_boxes,
+)
+from d2road.structures.headings import heading_loss
+from diffusion_det.pose.pose_decoding import Pose, decode
 from diffusion_det.pose.pose_fusion import fuse
 from diffusion_det.pose.pose_head import RawPose
 
@@ -36,8 +43,8 @@ class PoseTargets:
 
 
 @dataclass
-class Labels:
-    """What P objects look like to their cameras.
+class ProjectedLabels:
+    """How P labelled objects show in the images of their cameras, in the coding of the pose head.
 
     xy (P, 2): normalised image point of the bottom centre. bottom, center (P, 2): projected bottom centre and middle as
     offsets from a 2D box, as in `RawPose`. log_depth (P,), dims (P, 3), alpha (P,) in the true ground's frame.
@@ -53,15 +60,11 @@ class Labels:
     in_front: Tensor
 
 
-def read_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Grounds) -> Labels:
+def project_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Grounds) -> ProjectedLabels:
     """Labels (P, 7) with the 2D boxes (P, 4) that offsets refer to, one camera and true ground a row."""
-    location, dims, ry = boxes3d[:, :3], boxes3d[:, 3:6], boxes3d[:, 6]
-    xy, z = cameras.project(location)
-    up = torch.where(true.known[:, None], true.normal(), location.new_tensor([0.0, -1.0, 0.0]))
-    middle, z_middle = cameras.project(location + up * dims[:, :1] / 2)
-    bottom, center = _offsets(boxes_xyxy, cameras.to_pixels(xy), cameras.to_pixels(middle))
-    alpha = ry - azimuth(xy, true.frame())
-    return Labels(xy, bottom, center, z.clamp(min=NEAR).log(), dims, alpha, (z > NEAR) & (z_middle > NEAR))
+    views = view_boxes(boxes3d, cameras, true.frame())
+    bottom, center = _offsets(boxes_xyxy, views.bottom, views.middle)
+    return ProjectedLabels(views.xy, bottom, center, views.log_depth, boxes3d[:, 3:6], views.alpha, views.in_front)
 
 
 class PoseCriterion(nn.Module):
@@ -99,7 +102,7 @@ class PoseCriterion(nn.Module):
         """
         raw = RawPose.unpack(rows, self.num_classes)
         pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, believed)
-        truth = read_labels(boxes3d, boxes_xyxy, cameras, true)
+        truth = project_labels(boxes3d, boxes_xyxy, cameras, true)
         near_box = (truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)
         inside = (truth.in_front & near_box).float()
         diagonal = truth.dims.norm(dim=1)
@@ -107,14 +110,12 @@ class PoseCriterion(nn.Module):
         log_depth, _ = fuse(pose, believed.var)
 
         offset = (raw.bottom - truth.bottom).abs().sum(1) + (raw.center - truth.center).abs().sum(1)
-        bins, residual = encode_heading(truth.alpha)
-        at_bin = raw.residuals.gather(1, bins[:, None])[:, 0]
         losses = {
             "xy": inside * (offset + lever * (pose.xy - truth.xy).abs().sum(1)),
             "z": inside * lever * (log_depth - truth.log_depth).abs(),
             "dims": (pose.dims - truth.dims).abs().sum(1) / (2 * diagonal) + _log_ratio_error(pose.dims, truth.dims),
             "depth": inside * self._depth(pose, believed, truth.log_depth),
-            "heading": F.cross_entropy(raw.bins, bins, reduction="none") + (at_bin - residual).abs(),
+            "heading": heading_loss(raw.bins, raw.residuals, truth.alpha),
             "quality": self._quality(raw, pose, log_depth, boxes3d, cameras, believed, true.frame()),
         }
         zeros = rows.new_zeros(len(number))
@@ -130,7 +131,7 @@ class PoseCriterion(nn.Module):
 
         What the ground may be off by belongs to the deviation, so that a way learns its own error only.
         """
-        shared = (pose.shared.detach().square() * believed.var[:, None]).sum(-1)  # (P, J)
+        shared = variance_from_ground(pose.shared.detach(), believed.var[:, None])  # (P, J)
         std = (pose.var + shared).sqrt()
         nll = 2**0.5 * (pose.log_depth - log_z[:, None]).abs() / std + std.log()
         return torch.where(pose.usable, nll, torch.zeros_like(nll)).sum(1)
@@ -140,8 +141,7 @@ class PoseCriterion(nn.Module):
         self, pose: Pose, log_depth: Tensor, boxes3d: Tensor, cameras: Cameras, believed: Grounds, frame: Tensor
     ) -> Tensor:
         """(P,) 3D IoU of the decoded boxes with their objects, in the true ground frame."""
-        location = cameras.lift(pose.xy, log_depth.exp())
-        ry = pose.alpha + azimuth(pose.xy, believed.frame())
+        location, ry = place_boxes(pose.xy, log_depth, pose.alpha, cameras, believed.frame())
         turn = frame.transpose(1, 2)
         found, wanted = (turn @ location[..., None])[..., 0], (turn @ boxes3d[:, :3, None])[..., 0]
         # Numbers that overflowed show in the other losses, which the trainer judges.
@@ -169,4 +169,4 @@ def _offsets(boxes_xyxy: Tensor, bottom: Tensor, middle: Tensor) -> tuple[Tensor
 
 def _log_ratio_error(dims: Tensor, wanted: Tensor) -> Tensor:
     """(P,) sum of absolute log ratios."""
-    return (dims / wanted).log().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).abs().sum(1)
+    return encode_dimensions(dims, wanted).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).abs().sum(1)

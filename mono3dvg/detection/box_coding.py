@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import NEAR, Cameras, Grounds, SceneGeometry
-from d2road.structures.headings import NUM_BINS, azimuth, decode_heading, encode_heading
+from d2road.structures import depth_cues
+from d2road.structures.cameras import Cameras, SceneGeometry
+from d2road.structures.depth_cues import BoxViews
+from d2road.structures.headings import NUM_BINS, decode_heading, encode_heading
 from d2road.structures.tensor_record import TensorRecord
 
 BRANCHES = ("direct", "plane")
 REFERENCE_PX = 40.0
-MAX_LOG_RATIO = 1.5  # sizes stay within e^1.5 = 4.5 times the class mean
 MIN_SIDE = 0.02  # cells; a cell that lies outside its 2D box (occluded boxes of some data) has no log distance
 LOG_SIDE_RANGE = (-4.0, 6.5)
 LOG_DEPTH_RANGE = (-2.0, 7.0)  # 0.14 m to 1.1 km
@@ -54,43 +55,13 @@ class RawBoxes(TensorRecord):
         return RawBoxes(*rows.float().split(RawBoxes.SIZES, dim=-1))
 
 
-@dataclass
-class Views(TensorRecord):
-    """What P boxes look like to their cameras.
-
-    middle, bottom (P, 2): projected middle and bottom centre of the 3D box, pixels. log_depth (P,) of the bottom
-    centre. alpha (P,): heading against the ray. in_front (P,): False where middle or bottom have no image point.
-    """
-
-    middle: Tensor
-    bottom: Tensor
-    log_depth: Tensor
-    alpha: Tensor
-    in_front: Tensor
-
-
-def view_boxes(rows: Tensor, cameras: Cameras, frame: Tensor) -> Views:
-    """Views of boxes (P, 7) by one camera and upright frame (P, 3, 3) each."""
-    location, height, ry = rows[:, :3], rows[:, 3:4], rows[:, 6]
-    xy, z = cameras.project(location)
-    middle, z_middle = cameras.project(location - frame[:, :, 1] * height / 2)  # the frame's y points down
-    return Views(
-        middle=cameras.to_pixels(middle),
-        bottom=cameras.to_pixels(xy),
-        log_depth=z.clamp(min=NEAR).log(),
-        alpha=ry - azimuth(xy, frame),
-        in_front=(z > NEAR) & (z_middle > NEAR),
-    )
-
-
 def place_boxes(
     bottom: Tensor, log_depth: Tensor, dims: Tensor, alpha: Tensor, cameras: Cameras, frame: Tensor
 ) -> Tensor:
     """Rows (P, 7) of boxes from bottom centre (P, 2) in pixels, log depth (P,), h, w, l (P, 3) and alpha (P,)."""
-    xy = cameras.normalize(bottom)
-    ry = alpha + azimuth(xy, frame)
+    location, ry = depth_cues.place_boxes(cameras.normalize(bottom), log_depth, alpha, cameras, frame)
     ry = torch.remainder(ry + torch.pi, 2 * torch.pi) - torch.pi
-    return torch.cat([cameras.lift(xy, log_depth.exp()), dims, ry[:, None]], dim=1)
+    return torch.cat([location, dims, ry[:, None]], dim=1)
 
 
 @dataclass
@@ -136,7 +107,7 @@ def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, sc
         usable=usable,
         log_depth=(weights * log_depths).sum(1) / total,
         std=total.rsqrt(),
-        dims=prior_hwl * raw.dims.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp(),
+        dims=depth_cues.decode_dimensions(raw.dims, prior_hwl),
         alpha=decode_heading(raw.bins, raw.residuals),
     )
 
@@ -144,10 +115,10 @@ def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, sc
 def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: SceneGeometry) -> tuple[Tensor, Tensor, Tensor]:
     """Log depths, whether each way can be used, and variance that uncertain grounds add: all (P, 2)."""
     xy, ground = scene.cameras.normalize(bottom), scene.ground
-    direct = direct_reference(prior_hwl, scene.cameras) + raw.depth[:, 0]
-    plane = plane_reference(xy, ground) + raw.depth[:, 1]
+    direct = depth_cues.log_depth_from_height(prior_hwl[:, 0], REFERENCE_PX, scene.cameras) + raw.depth[:, 0]
+    plane = depth_cues.log_depth_on_ground(xy, ground) + raw.depth[:, 1]
     below = ground.below_horizon(xy)
-    ground_var = (ground.depth_jacobian(xy).square() * ground.var).sum(-1)
+    ground_var = depth_cues.variance_from_ground(ground.depth_jacobian(xy), ground.var)
     return (
         torch.stack([direct, plane], dim=1).clamp(*LOG_DEPTH_RANGE),
         torch.stack([torch.ones_like(below), below], dim=1),
@@ -155,48 +126,35 @@ def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: SceneGeomet
     )
 
 
-def direct_reference(prior_hwl: Tensor, cameras: Cameras) -> Tensor:
-    """(P,) log depth at which an object of mean height is REFERENCE_PX high."""
-    return (cameras.fy * prior_hwl[:, 0] / REFERENCE_PX).log()
-
-
-def plane_reference(xy: Tensor, ground: Grounds) -> Tensor:
-    """(P,) log depth at which the rays through normalised points (P, 2) meet the ground."""
-    return ground.mean[:, 2] - ground.drop(xy).log()
-
-
 def encode(
     boxes_xyxy: Tensor,
-    views: Views,
+    views: BoxViews,
     dims: Tensor,
     cells_px: Tensor,
     stride: float,
     prior_hwl: Tensor,
     scene: SceneGeometry,
-) -> tuple[RawBoxes, Tensor]:
+) -> RawBoxes:
     """What a perfect head says: inverse of `decode`; deviations and bin logits are those of certainty.
 
     Args:
         boxes_xyxy: (P, 4), views and dims (P, 3) of the true boxes.
         cells_px, stride, prior_hwl, scene: as for `decode`.
-    Returns:
-        the numbers, and the bin (P,) of the heading.
     """
     sides = torch.cat([cells_px - boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - cells_px], dim=1) / stride
     xy = scene.cameras.normalize(views.bottom)
     corrections = [
-        views.log_depth - direct_reference(prior_hwl, scene.cameras),
-        views.log_depth - plane_reference(xy, scene.ground),
+        views.log_depth - depth_cues.log_depth_from_height(prior_hwl[:, 0], REFERENCE_PX, scene.cameras),
+        views.log_depth - depth_cues.log_depth_on_ground(xy, scene.ground),
     ]
     bins, residual = encode_heading(views.alpha)
-    raw = RawBoxes(
+    return RawBoxes(
         offset=(views.middle - cells_px) / stride,
         bottom=(views.bottom - cells_px) / stride,
         ltrb=sides.clamp(min=MIN_SIDE).log(),
         depth=torch.stack(corrections, dim=1),
         log_std=torch.full_like(sides[:, :2], LOG_STD_RANGE[0]),
-        dims=(dims / prior_hwl).log(),
+        dims=depth_cues.encode_dimensions(dims, prior_hwl),
         bins=torch.nn.functional.one_hot(bins, NUM_BINS).to(dims.dtype),
         residuals=residual[:, None].expand(-1, NUM_BINS),
     )
-    return raw, bins

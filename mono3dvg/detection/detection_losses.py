@@ -13,7 +13,9 @@ from torch import Tensor
 
 from d2road.structures.boxes2d import iou_and_giou
 from d2road.structures.cameras import SceneGeometry
-from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, Views, decode, encode
+from d2road.structures.depth_cues import BoxViews
+from d2road.structures.headings import heading_loss
+from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, decode, encode
 from mono3dvg.detection.candidates import cells_to_pixels, with_area
 from mono3dvg.detection.dense_head import RawMaps, gather_cells
 from mono3dvg.detection.detection_targets import DenseTargets
@@ -185,22 +187,21 @@ def losses_3d(
     said: RawBoxes,
     cells_px: Tensor,
     objects: Objects,
-    views: Views,
+    views: BoxViews,
     scene: SceneGeometry,
     stride: float,
     priors_hwl: Tensor,
 ) -> dict[str, Tensor]:
     """(P,) losses offset, depth, dims and heading of what is said at P places, one object, view and scene each."""
     prior = priors_hwl[objects.classes].float()
-    truth, bins = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, scene)
+    truth = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, scene)
     found = decode(said, cells_px, stride, prior, scene)
-    at_bin = said.residuals.gather(1, bins[:, None])[:, 0]
     placed = views.in_front.float()
     return {
         "offset": placed * (point_distance(said.offset, truth.offset) + point_distance(said.bottom, truth.bottom)),
         "depth": placed * depth_nll(found.log_depths, said, views.log_depth, found.usable).sum(1),
         "dims": (said.dims - truth.dims).abs().sum(1),
-        "heading": F.cross_entropy(said.bins, bins, reduction="none") + (at_bin - truth.residuals[:, 0]).abs(),
+        "heading": heading_loss(said.bins, said.residuals, views.alpha),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures.cameras import SceneGeometry
-from mono3dvg.detection.box_coding import Views, view_boxes
+from d2road.structures.depth_cues import BoxViews, view_boxes
 from mono3dvg.detection.candidates import home_cells
 from mono3dvg.detection.objects import Objects, cat_objects, upright_frame
 from mono3dvg.language.form_parts import PARTS
@@ -36,7 +36,7 @@ class DenseTargets:
     image: Tensor
     position: Tensor
     cells: Tensor
-    views: Views
+    views: BoxViews
     gaussians: Tensor
     owns: Tensor
     has_middle: Tensor
@@ -104,7 +104,7 @@ def draw_gaussians(cells: Tensor, boxes_xyxy: Tensor, map_hw: tuple[int, int], s
     return bell_y[:, :, None] * bell_x[:, None, :]
 
 
-def nearest_of_cell(keys: Tensor, objects: Objects, views: Views) -> Tensor:
+def nearest_of_cell(keys: Tensor, objects: Objects, views: BoxViews) -> Tensor:
     """(P,) whether no other object with the same key (P,) is nearer: a cell can describe one object only."""
     # Without 3D box the lower edge of the 2D box must do: the lower, the nearer; all of them behind those with one.
     behind = torch.where(objects.has_3d, views.log_depth, 1e3 - 1e-2 * objects.boxes_xyxy[:, 3])

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from d2road.structures.boxes2d import iou_and_giou
 from d2road.structures.cameras import SceneGeometry
+from d2road.structures.depth_cues import view_boxes
 from d2road.structures.tensor_record import TensorRecord
-from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes, view_boxes
+from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes
 from mono3dvg.detection.box_coding import decode as decode_boxes
 from mono3dvg.detection.candidates import Candidates, cells_to_pixels, compact, with_area
 from mono3dvg.detection.dense_head import RawMaps, gather_each, prior_bias

@@ -6,7 +6,8 @@ import torch
 
 from d2road.structures import Boxes3D, Camera
 from d2road.structures.cameras import Cameras, Grounds, ground_parameters
-from diffusion_det.pose.pose_decoding import branch_index, decode, place
+from d2road.structures.depth_cues import place_boxes, yaw_rotations
+from diffusion_det.pose.pose_decoding import branch_index, decode
 from diffusion_det.pose.pose_head import BRANCHES, GroundHead, PoseHead, RawPose, box_geometry
 from tests.factories.pose_scenes import mirrored_raw, perfect_rows
 from tests.factories.roadside_objects import PRIORS, make_world, mirrored, true_depth
@@ -32,7 +33,8 @@ def test_every_way_gives_back_the_true_boxes(branch, seed):
     use = pose.usable[:, index]
     np.testing.assert_allclose(pose.log_depth[use, index].exp(), true_depth(world)[use.numpy()], rtol=1e-4)
     frame = world.grounds.frame()
-    location, ry, rotation = place(pose.xy, pose.log_depth[:, index], pose.alpha, world.cameras, frame)
+    location, ry = place_boxes(pose.xy, pose.log_depth[:, index], pose.alpha, world.cameras, frame)
+    rotation = frame @ yaw_rotations(ry)
     error = (location - world.rows[:, :3]).norm(dim=1) / world.rows[:, :3].norm(dim=1)
     assert error[use].max() < 1e-4
     torch.testing.assert_close(pose.dims, world.rows[:, 3:6], rtol=1e-4, atol=0)
@@ -72,10 +74,11 @@ def test_mirrored_world_gives_the_mirrored_answer():
     answers = []
     for w, r in ((world, raw), (other, mirrored_raw(raw))):
         pose = decode(r, w.boxes_xyxy, w.classes, PRIORS, w.cameras, w.grounds)
+        frame = w.grounds.frame()
         placed = [
-            place(pose.xy, pose.log_depth[:, j], pose.alpha, w.cameras, w.grounds.frame()) for j in range(len(BRANCHES))
+            place_boxes(pose.xy, pose.log_depth[:, j], pose.alpha, w.cameras, frame) for j in range(len(BRANCHES))
         ]
-        answers.append((pose, [Boxes3D(location, pose.dims, rotation) for location, _, rotation in placed]))
+        answers.append((pose, [Boxes3D(location, pose.dims, frame @ yaw_rotations(ry)) for location, ry in placed]))
     (pose, boxes), (pose_m, boxes_m) = answers
     assert torch.equal(pose.usable, pose_m.usable)
     sign = torch.tensor([1.0, -1.0, 1.0])  # roll turns over
@@ -89,7 +92,7 @@ def test_mirrored_world_gives_the_mirrored_answer():
 def test_mirrored_labels_are_decoded_too():
     world = mirrored(make_world(7))
     pose = decoded(world, perfect_rows(world))
-    location, ry, _ = place(pose.xy, pose.log_depth[:, 1], pose.alpha, world.cameras, world.grounds.frame())
+    location, ry = place_boxes(pose.xy, pose.log_depth[:, 1], pose.alpha, world.cameras, world.grounds.frame())
     use = pose.usable[:, 1]
     torch.testing.assert_close(location[use], world.rows[use, :3], rtol=2e-4, atol=2e-3)
     same_angle(ry, world.rows[:, 6])
@@ -125,7 +128,8 @@ def test_without_ground_direct_only_and_upright_in_the_camera_frame():
     assert pose.usable.tolist() == [[True, False, False]] * len(world.classes)
     frame = world.grounds.frame()
     assert torch.equal(frame, torch.eye(3).expand_as(frame))
-    location, ry, rotation = place(pose.xy, pose.log_depth[:, 0], pose.alpha, world.cameras, frame)
+    location, ry = place_boxes(pose.xy, pose.log_depth[:, 0], pose.alpha, world.cameras, frame)
+    rotation = frame @ yaw_rotations(ry)
     torch.testing.assert_close(location, world.rows[:, :3], rtol=1e-4, atol=2e-3)
     same_angle(ry, world.rows[:, 6])
     torch.testing.assert_close(Boxes3D(location, pose.dims, rotation).to_kitti(), world.rows, rtol=1e-3, atol=2e-3)

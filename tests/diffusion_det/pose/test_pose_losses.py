@@ -9,10 +9,11 @@ import torch.nn.functional as F
 
 from d2road.structures import Boxes3D, Camera, aligned_iou_3d
 from d2road.structures.cameras import Grounds
-from diffusion_det.pose.pose_decoding import decode, place
+from d2road.structures.depth_cues import place_boxes, yaw_rotations
+from diffusion_det.pose.pose_decoding import decode
 from diffusion_det.pose.pose_fusion import fuse
 from diffusion_det.pose.pose_head import RawPose
-from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, read_labels
+from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, project_labels
 from tests.factories.pose_scenes import perfect_rows
 from tests.factories.roadside_objects import PRIORS, make_world, take, true_depth
 
@@ -161,8 +162,8 @@ def test_quality_learns_the_overlap_of_the_boxes(criterion, tilt):
     pose = decode(raw, world.boxes_xyxy, world.classes, PRIORS, world.cameras, believed)
     frame = exact.frame()
     log_depth, _ = fuse(pose, torch.zeros(len(rows), 3))
-    location, _, rotation = place(pose.xy, log_depth, pose.alpha, world.cameras, believed.frame())
-    found = Boxes3D(location, pose.dims, rotation)
+    location, ry = place_boxes(pose.xy, log_depth, pose.alpha, world.cameras, believed.frame())
+    found = Boxes3D(location, pose.dims, believed.frame() @ yaw_rotations(ry))
     truth = Boxes3D.from_kitti(world.rows, frame)
     overlaps = torch.cat(
         [aligned_iou_3d(f.in_frame(r).to_kitti(), t.in_frame(r).to_kitti())
@@ -267,14 +268,14 @@ def test_ground_is_the_laplace_likelihood_of_the_images_that_have_one(criterion)
     assert criterion.ground(guessed, nobody) == 0
 
 
-def test_read_labels_by_the_numpy_camera():
+def test_project_labels_by_the_numpy_camera():
     world = visible(13)
-    labels = read_labels(world.rows, world.boxes_xyxy, world.cameras, world.grounds)
+    labels = project_labels(world.rows, world.boxes_xyxy, world.cameras, world.grounds)
     raw = RawPose.unpack(perfect_rows(world), 3)
     torch.testing.assert_close(labels.bottom, raw.bottom, atol=1e-3, rtol=0)
     torch.testing.assert_close(labels.center, raw.center, atol=1e-3, rtol=0)
     upright = [Camera(c.P) for c in world.camera_list]
-    other = read_labels(world.rows, world.boxes_xyxy, world.cameras, Grounds.from_list(upright, "cpu"))
+    other = project_labels(world.rows, world.boxes_xyxy, world.cameras, Grounds.from_list(upright, "cpu"))
     assert (other.center - labels.center).abs().max() > 0.01  # without a ground, up is the camera's -y
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from d2road.structures import Boxes3D
-from mono3dvg.detection.box_coding import RawBoxes, encode, view_boxes
+from d2road.structures.depth_cues import view_boxes
+from mono3dvg.detection.box_coding import RawBoxes, encode
 from mono3dvg.detection.candidates import cells_to_pixels, decode
 from mono3dvg.detection.detection_targets import dense_targets
 from mono3dvg.detection.objects import upright_frame
@@ -68,7 +69,7 @@ def test_targets_give_the_boxes_back(change, ry_frame, ground):
     scene, objects = scene_of(world.camera_list[:1]), objects_of(world)
     dense = dense_targets([objects], scene, len(PRIORS), MAP_HW, STRIDE, ry_frame)
     assert dense.owns.all()
-    raw, _ = encode(
+    raw = encode(
         objects.boxes_xyxy, dense.views, objects.rows[:, 3:6], cells_to_pixels(dense.cells, MAP_HW[1], STRIDE), STRIDE,
         PRIORS[objects.classes], scene[dense.image],
     )  # fmt: skip
