@@ -1,12 +1,19 @@
-#!/usr/bin/env python
-"""Import whole trained EfficientAD models of other programs, or calibrate one anew.
+"""Import trained EfficientAD models of other programs, calibrate one anew, or convert published grounding data.
 
-d2road convert --source anomalib model.ckpt OUT.pth [KEY VALUE ...]
-d2road convert --source nelson1425 FOLDER OUT.pth --unsafe-pickle --calibrate-on GOOD_PICTURES
-d2road convert --source own --config-file CONFIG --calibrate-on GOOD_PICTURES IN.pth OUT.pth
+    d2road convert --source anomalib model.ckpt OUT.pth [KEY VALUE ...]
+    d2road convert --source nelson1425 FOLDER OUT.pth --unsafe-pickle --calibrate-on GOOD_IMAGES
+    d2road convert --source own --config-file CONFIG --calibrate-on GOOD_IMAGES IN.pth OUT.pth
 
 FOLDER is the output of nelson1425's training (teacher_final.pth, student_final.pth, autoencoder_final.pth). OUT.pth is
 what MODEL.WEIGHTS takes; beside it OUT.yaml is the config that belongs to it.
+
+    d2road convert --source mono3drefer:ROOT:test --output FILE
+    d2road convert --source monomulti3d:FILE_OR_DIR --images DIR --calib DIR [--denorm DIR] [--labels DIR] --output FILE
+    d2road convert --source kitti:ROOT[:SPLIT] --output FILE                     (rope3d:ROOT:train|val likewise)
+
+These write the schema of docs/grounding_data.md, the last without sentences (`d2road make-data grounding` makes them
+with sentences). The converted data is used as grounding:FILE:IMAGES, where IMAGES is the folder that is named at the
+end. The exit code is 0, or 2 for input that cannot be converted.
 """
 
 import argparse
@@ -15,135 +22,80 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
-
-from d2road.checkpoint import Checkpointer
-from d2road.config import make_cfg
-from d2road.config.merge import raise_problems
-from d2road.config.validate import find_problems
-from d2road.data import build_mapper
+from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
-from d2road.utils.io import atomic_write
-from efficientad.calibration import measure_maps, measure_teacher
-from efficientad.checkpoint.foreign_models import SOURCES, Parts, fill, read_anomalib, read_nelson
-from efficientad.data.mapper import find_pictures
-from efficientad.detector import EfficientAD
 
-logger = logging.getLogger("d2road.cli.convert")
-
-BASE = Path(__file__).resolve().parents[2] / "configs" / "efficientad" / "Base-EfficientAD.yaml"
+MODEL_SOURCES = ("nelson1425", "anomalib", "own")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", required=True, choices=SOURCES)
-    parser.add_argument("input", metavar="IN", help="checkpoint, or folder of a nelson1425 training")
-    parser.add_argument("output", metavar="OUT", type=Path, help="the .pth to write")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, e.g. MODEL.EFFICIENT_AD.SIZE medium")
-    parser.add_argument("--config-file", default="", help="config of the model; default: the published one")
-    parser.add_argument("--calibrate-on", type=Path, metavar="DIR", help="folder of good pictures, searched in depth")
+    parser = verb_parser("convert", __doc__)
     parser.add_argument(
+        "--source", required=True, help=f"{', '.join(MODEL_SOURCES)}, or grounding data: see the examples"
+    )
+    parser.add_file("input", "IN", "checkpoint, or folder of a nelson1425 training")
+    parser.add_file("output", "OUT", "the .pth or grounding file to write")
+    models = parser.add_argument_group("models")
+    models.add_argument("--calibrate-on", type=Path, metavar="DIR", help="folder of good images, searched in depth")
+    models.add_argument(
         "--unsafe-pickle", action="store_true", help="unpickle whole models: this runs what is in the files"
     )
+    data = parser.add_argument_group("grounding data")
+    data.add_argument(
+        "--images", default="", metavar="DIR", help="folder of the images; found by itself but for monomulti3d"
+    )
+    data.add_argument("--calib", default="", metavar="DIR", help="monomulti3d: Rope3D's calib folder")
+    data.add_argument("--denorm", default="", metavar="DIR", help="monomulti3d: Rope3D's denorm folder (ground planes)")
+    data.add_argument(
+        "--labels", default="", metavar="DIR", help="monomulti3d: folder of label files, with all objects"
+    )
+    parser.add_config()
     return parser
 
 
-def config_for(args: argparse.Namespace, parts: Parts | None) -> CfgNode:
-    """The config of the model to write.
+def convert_model(args: argparse.Namespace) -> None:
+    """Import or calibrate a model."""
+    if args.input is None or args.output is None:
+        raise ConfigError(f"--source {args.source} needs IN and OUT: what to convert, and the .pth to write")
+    from efficientad.conversion import convert_model as convert
 
-    Args:
-        parts: of another program, whose size is taken unless the keys say another; None for an own model.
-    Raises:
-        FileNotFoundError, ValueError: all that is wrong with it.
-    """
-    node, published = "MODEL.EFFICIENT_AD.", []
-    if parts is not None and not args.config_file:
-        published = [node + "AUTOENCODER", "conv", node + "BOTTLENECK", 64, node + "COMPAT", args.source]
-        published += [node + "SIZE", parts.size]
-    cfg = make_cfg(args.config_file or str(BASE), [*published, *args.opts])
-    raise_problems(find_problems(cfg), args.config_file or "the config")
-    return cfg
-
-
-class Mapped(Sequence):
-    """Pictures of a list of files, through a mapper, one a batch."""
-
-    def __init__(self, mapper, files: list[Path]):
-        self.mapper, self.files = mapper, files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> list[dict]:
-        return [self.mapper({"file_name": str(self.files[index]), "image_id": index})]
-
-
-def convert(args: argparse.Namespace) -> EfficientAD:
-    """Read, calibrate and write.
-
-    Raises:
-        FileNotFoundError, ValueError: what is missing or does not fit, with the cure.
-    """
-    if args.output.suffix != ".pth":
-        raise ConfigError(f"OUT is {args.output}: expected a file name that ends with .pth")
-    if args.source == "own" and not args.config_file:
-        raise ConfigError("--source own needs --config-file: the config.yaml beside the checkpoint")
-    parts = None
-    if args.source == "anomalib":
-        parts = read_anomalib(args.input)
-    elif args.source == "nelson1425":
-        parts = read_nelson(args.input, unsafe=args.unsafe_pickle)
-    cfg = config_for(args, parts)
-    model = build_model(cfg)
-    if parts is not None:
-        fill(model, parts)
-    else:
-        Checkpointer(model).load(args.input, checkpointables=[], require="all", use_ema=cfg.MODEL_EMA.ENABLED)
-    if args.calibrate_on is not None:
-        # Statistics of the teacher that the student has learned by stay as they are.
-        calibrate(cfg, model, args.calibrate_on, with_teacher=parts is not None and parts.statistics is None)
-    write_model(model, cfg, args.output)
-    if not model.state.calibrated_for:
-        logger.warning(
-            "%s is NOT calibrated and will refuse to predict: convert again with --calibrate-on", args.output
-        )
-    return model
-
-
-def write_model(model: EfficientAD, cfg: CfgNode, path: Path) -> None:
-    """Write weights and calibration to a `.pth`, and the config that belongs to them beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        torch.save({"model": model.state_dict()}, file)
-    cfg.MODEL.WEIGHTS = str(path)
-    with atomic_write(path.with_suffix(".yaml"), "w") as file:
-        file.write(cfg.dump())
-    logger.info("Wrote %s and %s", path, path.with_suffix(".yaml"))
-
-
-def calibrate(cfg: CfgNode, model: EfficientAD, folder: Path, with_teacher: bool) -> None:
-    """Measure maps, and if asked to the teacher, on a folder of good pictures."""
-    pictures, node = Mapped(build_mapper(cfg, False), find_pictures(folder)), cfg.MODEL.EFFICIENT_AD.CALIBRATION
-    if with_teacher:
-        measure_teacher(model, pictures, model.state.teacher_name)
-    measure_maps(
-        model,
-        pictures,
-        quantiles=node.QUANTILES,
-        false_positive_rate=node.FALSE_POSITIVE_RATE,
-        method=node.METHOD,
-        training=pictures if model.puad is not None else None,
+    convert(
+        args.source,
+        args.input,
+        Path(args.output),
+        config_file=args.config_file,
+        opts=args.opts,
+        calibrate_on=args.calibrate_on,
+        unsafe_pickle=args.unsafe_pickle,
     )
+
+
+def convert_grounding(args: argparse.Namespace) -> None:
+    """Convert grounding data, or label files."""
+    if ":" not in args.source and args.input is not None and args.output is not None:
+        args.source = f"{args.source}:{args.input}"
+    elif args.output is None:  # a single word by position
+        args.output = args.input
+    if args.output is None:
+        raise ConfigError(f"--source {args.source} needs --output, the grounding file to write")
+    from mono3dvg.data.grounding_creation import convert_grounding as convert
+
+    folders = {name: getattr(args, name) for name in ("images", "calib", "denorm", "labels")}
+    written = convert(args.source, args.output, **folders)
+    print(f"{written.contents}\nto use it: {written.dataset}")
 
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; 0, or 2 for input that cannot be converted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    convert(build_parser().parse_args(argv))
+    """Convert; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    if args.source in MODEL_SOURCES:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        convert_model(args)
+    else:
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+        convert_grounding(args)
     return 0
 
 

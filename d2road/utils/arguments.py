@@ -24,6 +24,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """
 
     _keys: dict[str, str] | None = None  # option -> the key that it stands for; None: no pairs are taken
+    _files: dict[str, str] | None = None  # what is given by position or by an option -> its metavar
 
     def add_config(self, required: bool = False, output_dir: bool = False) -> None:
         """Add --config-file, --weights, --device and KEY VALUE pairs, and with `output_dir` --output for OUTPUT_DIR."""
@@ -40,6 +41,12 @@ class ArgumentParser(argparse.ArgumentParser):
         action = self.add_argument(option, default="", metavar=metavar, help=text)
         self._keys = {**(self._keys or {}), action.dest: key}
 
+    def add_file(self, name: str, metavar: str, text: str) -> None:
+        """Add a file that is given by position or by --name; before `add_config`. Without it the value is None."""
+        self._files = {**(self._files or {}), name: metavar}
+        self.add_argument(name, nargs="?", metavar=metavar, help=text)
+        self.add_argument(f"--{name}", dest=f"{name}_option", metavar=metavar, help=argparse.SUPPRESS)
+
     def parse_args(  # type: ignore[override]  # one signature for argparse's three
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
@@ -48,11 +55,21 @@ class ArgumentParser(argparse.ArgumentParser):
             return super().parse_args(args, namespace)
         words, pairs = split_pairs(sys.argv[1:] if args is None else args)
         parsed = self.parse_intermixed_args(words, namespace)
-        parsed.opts = pairs + parsed.opts
+        parsed.opts = pairs + self._place_files(parsed)
         for name, key in self._keys.items():
             if getattr(parsed, name):
                 parsed.opts += [key, getattr(parsed, name)]
         return parsed
+
+    def _place_files(self, parsed: argparse.Namespace) -> list[str]:
+        """Give each file its value, from its option or else the next word by position; returns the words left over."""
+        names = list(self._files or ())
+        words = [word for word in (getattr(parsed, name) for name in names) if word is not None] + parsed.opts
+        for name in names:
+            value = getattr(parsed, f"{name}_option")
+            setattr(parsed, name, value if value is not None or not words else words.pop(0))
+            delattr(parsed, f"{name}_option")
+        return words
 
 
 def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:

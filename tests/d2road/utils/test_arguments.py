@@ -71,3 +71,24 @@ def test_options_and_defaults_of_detectron2():
     expected = vars(theirs.parse_args([*line, "SEED", "1"]))
     found = vars(ours.parse_args([*line, "SEED", "1"]))
     assert found == found | expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "in.ckpt out.pth --weights w SEED 1",
+        "--weights w in.ckpt out.pth SEED 1",
+        "in.ckpt SEED 1 --output out.pth --weights w",
+        "--input in.ckpt SEED 1 out.pth --weights w",
+        "SEED 1 --output out.pth --input in.ckpt --weights w",
+    ],
+)
+def test_files_by_position_or_by_option(line):
+    parser = ArgumentParser()
+    parser.add_file("input", "IN", "to read")
+    parser.add_file("output", "OUT", "to write")
+    parser.add_config()
+    args = parser.parse_args(line.split())
+    assert (args.input, args.output) == ("in.ckpt", "out.pth")
+    assert args.opts == ["SEED", "1", "MODEL.WEIGHTS", "w"]
+    assert parser.parse_args(["in.ckpt"]).output is None

@@ -1,13 +1,15 @@
 """From a training to a model in narrower arithmetic and its evaluation, through the programs that a user runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 
-from d2road.cli.export import build_parser, export, main
+from d2road.cli.export import build_parser, main
 from d2road.engine import Trainer, evaluate
+from efficientad.conversion import export_model
 from efficientad.inference.quantization import QuantisedNetworks
 from tests.factories.anomaly_models import narrow_networks, small_cfg, write_category
 
@@ -45,6 +47,12 @@ def arguments(trained, out, *more):
     return ["--config-file", str(folder / "config.yaml"), "--weights", str(folder / "model_final.pth"), *more, str(out)]
 
 
+def export(line):
+    """The model that a command line exports."""
+    args = build_parser().parse_args(line)
+    return export_model(Path(args.output), args.arithmetic, args.config_file, args.opts, args.calibrate_on)
+
+
 @pytest.mark.parametrize("arithmetic", ["bfloat16", "int8"])
 def test_exported_models_evaluate_as_the_trained_one_did(arithmetic, trained, tmp_path):
     out = tmp_path / "sub" / "narrow.pth"
@@ -62,7 +70,7 @@ def test_exported_models_evaluate_as_the_trained_one_did(arithmetic, trained, tm
 
 
 def test_it_is_8_bits_that_predict(trained, tmp_path):
-    model = export(build_parser().parse_args(arguments(trained, tmp_path / "a.pth")))
+    model = export(arguments(trained, tmp_path / "a.pth"))
     assert isinstance(model._folded[0], QuantisedNetworks)
     weights = torch.load(tmp_path / "a.pth", weights_only=True)["model"]
     before = torch.load(trained[0] / "model_final.pth", weights_only=True)["model"]
@@ -71,8 +79,8 @@ def test_it_is_8_bits_that_predict(trained, tmp_path):
 
 def test_on_a_folder_of_good_pictures(trained, category, tmp_path, capsys):
     more = ("--calibrate-on", str(category / "train" / "good"))
-    model = export(build_parser().parse_args(arguments(trained, tmp_path / "a.pth", *more)))
-    other = export(build_parser().parse_args(arguments(trained, tmp_path / "b.pth")))
+    model = export(arguments(trained, tmp_path / "a.pth", *more))
+    other = export(arguments(trained, tmp_path / "b.pth"))
     assert model.state.calibrated_for == other.state.calibrated_for
     assert not torch.equal(model.state.map_quantiles, other.state.map_quantiles)
     assert (model.state.ranges[1:, 1] >= other.state.ranges[1:, 1]).all()  # more pictures, the same ones among them

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2road.cli.convert import main
 from d2road.data.calibration import read_calib
-from datasets.convert_grounding import main
 from mono3dvg.data.grounding_converters import convert_mono3drefer, convert_monomulti3d, flat_records, parse_row
 from mono3dvg.schema import GroundingData, read_grounding
 from mono3dvg.schema_checks import problems

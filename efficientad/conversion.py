@@ -1,0 +1,176 @@
+"""Trained models made ready to predict: those of other programs, own ones calibrated anew, narrower arithmetic."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from d2road.checkpoint import Checkpointer
+from d2road.config import make_cfg
+from d2road.config.merge import raise_problems
+from d2road.config.validate import find_problems
+from d2road.data import build_mapper
+from d2road.engine.defaults import load_weights
+from d2road.utils.errors import CheckpointError, ConfigError
+from d2road.utils.io import atomic_write
+from efficientad.calibration import calibrate, measure_maps, measure_teacher
+from efficientad.checkpoint.foreign_models import Parts, fill, read_anomalib, read_nelson
+from efficientad.data.mapper import find_pictures
+from efficientad.detector import EfficientAD
+from efficientad.inference.onnx_graph import require_onnx
+
+logger = logging.getLogger(__name__)
+
+BASE = Path(__file__).resolve().parents[1] / "configs" / "efficientad" / "Base-EfficientAD.yaml"
+PRECISION_KEY = "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
+
+
+class MappedImages:
+    """Images of a list of files, through a mapper, one a batch."""
+
+    def __init__(self, mapper: Callable[[dict[str, Any]], dict[str, Any]], files: list[Path]):
+        self.mapper, self.files = mapper, files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        for index, file in enumerate(self.files):
+            yield [self.mapper({"file_name": str(file), "image_id": index})]
+
+
+def convert_model(
+    source: str,
+    path: str,
+    out: Path,
+    *,
+    config_file: str = "",
+    opts: Sequence[Any] = (),
+    calibrate_on: Path | None = None,
+    unsafe_pickle: bool = False,
+) -> EfficientAD:
+    """Read a model of another program, or an own one; calibrate and write it.
+
+    Args:
+        source: anomalib, nelson1425 or own.
+        path: checkpoint, or folder of a nelson1425 training.
+        out: the .pth to write.
+        config_file: of the model; "" for the published one.
+        opts: KEY, VALUE, KEY, VALUE, ... of the config.
+        calibrate_on: folder of good images, searched in depth.
+        unsafe_pickle: unpickle whole models, which runs what is in the files.
+    Raises:
+        FileNotFoundError, ValueError: what is missing or does not fit, with the cure.
+    """
+    check_output(out)
+    if source == "own" and not config_file:
+        raise ConfigError("--source own needs --config-file: the config.yaml beside the checkpoint")
+    parts = None
+    if source == "anomalib":
+        parts = read_anomalib(path)
+    elif source == "nelson1425":
+        parts = read_nelson(path, unsafe=unsafe_pickle)
+    cfg = config_of_model(config_file, published_keys(source, parts, config_file) + list(opts))
+    model = build_model(cfg)
+    if parts is not None:
+        fill(model, parts)
+    else:
+        Checkpointer(model).load(path, checkpointables=[], require="all", use_ema=cfg.MODEL_EMA.ENABLED)
+    if calibrate_on is not None:
+        # Statistics of the teacher that the student has learned by stay as they are.
+        calibrate_on_folder(cfg, model, calibrate_on, with_teacher=parts is not None and parts.statistics is None)
+    write_model(model, cfg, out)
+    if not model.state.calibrated_for:
+        logger.warning("%s is NOT calibrated and will refuse to predict: convert again with --calibrate-on", out)
+    return model
+
+
+def export_model(
+    out: Path, precision: str, config_file: str, opts: Sequence[Any] = (), calibrate_on: Path | None = None
+) -> EfficientAD:
+    """Make a trained model predict in narrower arithmetic: load, measure and write.
+
+    Args:
+        out: the .pth to write.
+        precision: of the arithmetic, as the key of the config has it.
+        config_file: the config.yaml beside the checkpoint.
+        opts: KEY, VALUE, KEY, VALUE, ... of the config; MODEL.WEIGHTS names the checkpoint.
+        calibrate_on: folder of good images, searched in depth; None for those that the config calibrates on.
+    Raises:
+        FileNotFoundError, ValueError: what is missing or does not fit, with the cure.
+        ImportError: int8 without onnx and onnxruntime.
+    """
+    check_output(out)
+    if precision == "int8":
+        require_onnx()
+    cfg = config_of_model(config_file, [*opts, PRECISION_KEY, precision])
+    weights = cfg.MODEL.WEIGHTS
+    if not weights:
+        raise ConfigError("there are no weights: name a checkpoint with --weights, the config's MODEL.WEIGHTS is empty")
+    model = build_model(cfg).eval()
+    load_weights(cfg, model, weights)
+    if not model.state.teacher_name:
+        raise CheckpointError(
+            f"{weights}: its teacher was never measured, so nothing was trained; train it with train_net.py"
+        )
+    if calibrate_on is not None:
+        calibrate_on_folder(cfg, model, calibrate_on, with_teacher=False)
+    else:
+        calibrate(cfg, model)
+    write_model(model, cfg, out)
+    return model
+
+
+def check_output(out: Path) -> None:
+    """Refuse names that Detectron2 would not take for a checkpoint."""
+    if out.suffix != ".pth":
+        raise ConfigError(f"OUT is {out}: expected a file name that ends with .pth")
+
+
+def published_keys(source: str, parts: Parts | None, config_file: str) -> list[Any]:
+    """Keys of the published model that another program trained; none for an own model, or with a config."""
+    if parts is None or config_file:
+        return []
+    node = "MODEL.EFFICIENT_AD."
+    return [node + "AUTOENCODER", "conv", node + "BOTTLENECK", 64, node + "COMPAT", source, node + "SIZE", parts.size]
+
+
+def config_of_model(config_file: str, opts: Sequence[Any]) -> CfgNode:
+    """The config of the model to write.
+
+    Raises:
+        FileNotFoundError, ValueError: all that is wrong with it.
+    """
+    cfg = make_cfg(config_file or str(BASE), opts)
+    raise_problems(find_problems(cfg), config_file or "the config")
+    return cfg
+
+
+def write_model(model: EfficientAD, cfg: CfgNode, path: Path) -> None:
+    """Write weights and calibration to a `.pth`, and the config that belongs to them beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        torch.save({"model": model.state_dict()}, file)
+    cfg.MODEL.WEIGHTS = str(path)
+    with atomic_write(path.with_suffix(".yaml"), "w") as file:
+        file.write(cfg.dump())
+    logger.info("Wrote %s and %s", path, path.with_suffix(".yaml"))
+
+
+def calibrate_on_folder(cfg: CfgNode, model: EfficientAD, folder: Path, with_teacher: bool) -> None:
+    """Measure maps, and if asked to the teacher, on a folder of good images."""
+    images, node = MappedImages(build_mapper(cfg, False), find_pictures(folder)), cfg.MODEL.EFFICIENT_AD.CALIBRATION
+    if with_teacher:
+        measure_teacher(model, images, model.state.teacher_name)
+    measure_maps(
+        model,
+        images,
+        quantiles=node.QUANTILES,
+        false_positive_rate=node.FALSE_POSITIVE_RATE,
+        method=node.METHOD,
+        training=images if model.puad is not None else None,
+    )
