@@ -20,7 +20,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script from an uninstalled checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from d2road.data.frames import index_images, read_split
+from d2road.data.datasets.frame_files import index_images, read_split
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.io import atomic_write
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from d2road.engine.distributed import mean_over_processes
 from d2road.structures import Camera
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose
 from diffusion_det.denoising import Detections, denoise, denoise_as_published, select_objects

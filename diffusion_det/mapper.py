@@ -9,11 +9,11 @@ from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.data.catalog import class_names_of
-from d2road.data.checks import read_image_checked
+from d2road.data.input_checks import read_image_checked
 from d2road.data.mapper_registry import MAPPER_REGISTRY
-from d2road.data.transforms3d import mirror_rows, transform_camera
+from d2road.data.transforms import mirror_rows, transform_camera
 from d2road.utils.errors import DataError
 
 # The published crop: the image is first shrunk to one of these short sides, then a part of it is cut out.

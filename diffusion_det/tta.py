@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torchvision.ops import batched_nms
 
-from d2road.data.transforms3d import transform_camera
+from d2road.data.transforms import transform_camera
 from d2road.structures import Camera
 
 

@@ -11,7 +11,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from d2road.structures import Camera
-from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
+from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
 from mono3dvg.criterion import LESSON_PARTS, training_losses

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from mono3dvg.detection.dense_head import RawMaps
 from mono3dvg.fusion.fusion_neck import Fused
 from mono3dvg.text.token_features import Words

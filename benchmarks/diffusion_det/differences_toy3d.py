@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.common.markdown import table
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.diffusion_det.toy3d_variants import BENCH
-from d2road.evaluation.bootstrap import KITTI_RECALL_POINTS, MatchTable, paired_bootstrap
+from d2road.evaluation.metrics.ap_bootstrap import KITTI_RECALL_POINTS, MatchTable, paired_bootstrap
 from d2road.evaluation.roadside_evaluator import read_matches
 
 METRICS = ("car 3d@0.5", "car 3d@0.25", "big_vehicle 3d@0.5", "big_vehicle 3d@0.25")

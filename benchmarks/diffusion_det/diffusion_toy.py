@@ -25,7 +25,7 @@ from benchmarks.common.records import RESULTS, read_record, record_path, write_r
 from benchmarks.common.trainings import train_once
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import Trainer, load_weights
-from d2road.evaluation.bootstrap import MatchTable, match_tables, mean_ap, paired_bootstrap
+from d2road.evaluation.metrics.ap_bootstrap import MatchTable, match_tables, mean_ap, paired_bootstrap
 from d2road.utils.markdown import markdown_table
 
 CONFIG = "configs/diffusion_det/toy_roadside/effnet_lite0.yaml"

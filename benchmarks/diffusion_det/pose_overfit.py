@@ -18,9 +18,9 @@ from detectron2.data import DatasetCatalog
 
 from benchmarks.common.overfit import OverfitCheck, run_overfit_check
 from d2road.data.catalog import class_names_of
-from d2road.evaluation.kitti_objects import Objects, read_predictions_folder
-from d2road.evaluation.kitti_protocol import DIFFICULTIES, Difficulty
-from d2road.evaluation.kitti_text import truth_of
+from d2road.evaluation.kitti_text_evaluator import ground_truth_table
+from d2road.evaluation.metrics.kitti_objects import Objects, read_predictions_folder
+from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES, Difficulty
 from d2road.structures import pairwise_iou_3d
 
 CONFIG = "configs/diffusion_det/kitti/overfit3d.yaml"
@@ -39,7 +39,7 @@ RULE = (
 def match_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_iou: float) -> tuple[int, np.ndarray]:
     """Who finds what. Predictions take, best score first, the free car of their frame that they overlap most.
 
-    Types are "car", and "car~crowd" for vans, as `truth_of` names them.
+    Types are "car", and "car~crowd" for vans, as `ground_truth_table` names them.
 
     Returns:
         number of counted cars; (P, 3) rows score, found (0 or 1), false alarm (0 or 1) of all predicted cars, best
@@ -97,7 +97,7 @@ def count_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_sco
 def count_all(data: str, folder: Path) -> dict[str, float]:
     """Counts by each of RULES, as "moderate_recall"; predictions are KITTI text files in a folder."""
     records = DatasetCatalog.get(data)
-    truth = truth_of(records, class_names_of(data))
+    truth = ground_truth_table(records, class_names_of(data))
     predictions = read_predictions_folder(folder, [r["image_id"] for r in records], missing_as_empty=True)
     return {
         f"{limits.name}_{key}": value

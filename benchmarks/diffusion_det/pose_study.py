@@ -16,7 +16,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model, detector_postprocess
 
 from d2road.data import build_mapper
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.engine import load_weights
 from d2road.evaluation import build_evaluator
 from d2road.structures import Camera

@@ -19,7 +19,7 @@ from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.efficientad.anomaly_runs import Run, train
 from benchmarks.efficientad.bootstrap_draws import DRAW_SEED, DRAWS, write_draws
 from d2road.data import build_test_loader
-from d2road.data.formats import register_by_name
+from d2road.data.dataset_formats import register_by_name
 from d2road.engine import load_weights
 from d2road.evaluation.results import plain
 from d2road.utils.bootstrap import map_arrays, percentile_interval

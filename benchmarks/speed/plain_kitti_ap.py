@@ -1,11 +1,11 @@
-"""KITTI's protocol frame by frame, threshold by threshold: oracle and yardstick of `d2road.evaluation.kitti_ap`."""
+"""KITTI's protocol frame by frame, threshold by threshold: oracle and yardstick of `d2road.evaluation`."""
 
 import numpy as np
 import torch
 
-from d2road.evaluation.kitti_ap import ABSENT, COUNTED, IGNORED
-from d2road.evaluation.kitti_objects import DONT_CARE, Objects
-from d2road.evaluation.kitti_protocol import (
+from d2road.evaluation.metrics.kitti_ap import ABSENT, COUNTED, IGNORED
+from d2road.evaluation.metrics.kitti_objects import DONT_CARE, Objects
+from d2road.evaluation.metrics.kitti_protocol import (
     DIFFICULTIES,
     MIN_OVERLAPS,
     NEIGHBORS,

@@ -18,8 +18,8 @@ import numpy as np
 import psutil
 
 from benchmarks.speed.plain_kitti_ap import evaluate_plain
-from d2road.evaluation.kitti_objects import Objects, read_labels_folder, read_predictions_folder
-from d2road.evaluation.kitti_protocol import CLASSES, evaluate_kitti
+from d2road.evaluation.metrics.kitti_objects import Objects, read_labels_folder, read_predictions_folder
+from d2road.evaluation.metrics.kitti_protocol import CLASSES, evaluate_kitti
 
 HEIGHT_WIDTH_LENGTH = {
     "Car": (1.5, 1.6, 3.9), "Van": (2.2, 1.9, 5.1), "Pedestrian": (1.8, 0.7, 0.8), "Cyclist": (1.7, 0.6, 1.8),

@@ -22,7 +22,7 @@ from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.image_io import read_picture, write_picture
-from d2road.visualization.boxes import contact_sheet
+from d2road.visualization.boxes2d_drawing import contact_sheet
 
 # I-80 is slow: 25 m/s at the green end.
 RENDERER = TimeSpaceRenderer(max_speed=25.0)

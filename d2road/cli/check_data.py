@@ -26,9 +26,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from d2road.cli.visualize_data import choose, draw_record
 from d2road.config import make_cfg
 from d2road.data import register_by_name
-from d2road.data.checks import collected_defects
-from d2road.data.dataset_checks import Frame, duplicate_files, inspect_frame, join_columns
-from d2road.data.dataset_report import as_text, judge, summarize
+from d2road.data.input_checks import collected_defects
+from d2road.data.inspection.frame_inspection import Frame, duplicate_files, inspect_frame, join_columns
+from d2road.data.inspection.inspection_report import as_text, judge, summarize
 from d2road.utils.errors import report_errors
 from d2road.utils.image_io import write_picture
 from d2road.utils.io import write_json
@@ -80,7 +80,7 @@ def inspect(records: Sequence[dict], ry_frame: str, decode: bool, workers: int) 
 
 
 def check(name: str, decode: bool, workers: int, tolerance: float, sheet: str = "", pictures: int = 12) -> dict:
-    """The report of a data set, ready for JSON; see `dataset_report.summarize`."""
+    """The report of a data set, ready for JSON; see `inspection_report.summarize`."""
     records, defects, notes = load(name)
     metadata = MetadataCatalog.get(name)
     ry_frame = metadata.get("ry_frame", "camera")

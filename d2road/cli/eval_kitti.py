@@ -27,7 +27,7 @@ from d2road.utils.arguments import ArgumentParser
 from d2road.utils.errors import ConfigError, report_errors
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
-    from d2road.evaluation.kitti_objects import Objects
+    from d2road.evaluation.metrics.kitti_objects import Objects
 
 logger = logging.getLogger("d2road.eval_kitti")
 
@@ -54,8 +54,8 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         FileNotFoundError, ValueError: input that cannot be evaluated.
     """
-    from d2road.evaluation.kitti_objects import read_labels_folder, read_predictions_folder
-    from d2road.evaluation.kitti_protocol import evaluate_kitti
+    from d2road.evaluation.metrics.kitti_objects import read_labels_folder, read_predictions_folder
+    from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
 
     frames = frames_to_evaluate(args.gt, args.pred, args.split)
     truth = read_labels_folder(args.gt, frames)
@@ -74,7 +74,7 @@ def frames_to_evaluate(gt: Path, pred: Path, split: Path | None) -> list[str]:
         FileNotFoundError: a folder or the split file is missing, or there are no predictions.
         ValueError: a split without frames, or with one twice.
     """
-    from d2road.data.frames import read_split
+    from d2road.data.datasets.frame_files import read_split
 
     for option, folder in (("--gt", gt), ("--pred", pred)):
         if not folder.is_dir():

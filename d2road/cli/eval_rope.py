@@ -50,8 +50,8 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         FileNotFoundError, ValueError: input that cannot be evaluated.
     """
+    from d2road.evaluation.metrics.rope_score import evaluate_rope
     from d2road.evaluation.rope_files import read_rope_folders
-    from d2road.evaluation.rope_score import evaluate_rope
 
     truth, predictions, cameras = read_rope_folders(
         args.gt, args.pred, args.calib, args.denorm, args.roi, args.split, args.missing_as_empty
@@ -63,8 +63,8 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def format_table(results: Mapping[str, Any]) -> str:
     """A line for each class, and one for each of its ranges."""
-    from d2road.evaluation.rope_score import AP_OVERLAPS
-    from d2road.evaluation.rope_similarity import SIMILARITIES
+    from d2road.evaluation.metrics.rope_score import AP_OVERLAPS
+    from d2road.evaluation.metrics.rope_similarity import SIMILARITIES
 
     overlaps = [f"{value:g}" for value in AP_OVERLAPS]
     keys = [*SIMILARITIES, "S"]

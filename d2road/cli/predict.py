@@ -37,7 +37,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
 from d2road.config import setup_cfg
-from d2road.data.scenes import CameraFiles
+from d2road.data.camera_files import CameraFiles
 from d2road.engine.annotators import AnnotatingPredictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, report_errors

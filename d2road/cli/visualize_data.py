@@ -20,7 +20,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2road.config import make_cfg
 from d2road.data import register_by_name
-from d2road.data.scenes import Find, camera_of, read_predictions, truth_of
+from d2road.data.scene_objects import Find, camera_of, labelled_objects, read_predictions
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.image_io import read_picture, write_picture
 from d2road.utils.progress import track
@@ -50,8 +50,8 @@ def draw_record(
 
     Args:
         record: of the registered data set `name`.
-        find: gives the predictions of a record (see `scenes.read_predictions`), drawn instead of the labels, which are
-            then dashed; None for labels alone.
+        find: gives the predictions of a record (see `scene_objects.read_predictions`), drawn instead of the labels,
+            which are then dashed; None for labels alone.
         min_score: predictions below are left out.
         all_boxes2d: draw 2D boxes of objects in 3D too.
         bev: add the view from above where there is 3D.
@@ -60,7 +60,7 @@ def draw_record(
     """
     metadata = MetadataCatalog.get(name)
     camera = camera_of(record)
-    truth = truth_of(record, camera, metadata.get("ry_frame", "camera"))
+    truth = labelled_objects(record, camera, metadata.get("ry_frame", "camera"))
     objects = truth
     if find is not None:
         objects = find(record, camera)

@@ -24,9 +24,9 @@ from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampl
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from d2road.data.formats import register_by_name
+from d2road.data.dataset_formats import register_by_name
 from d2road.data.mapper_registry import build_mapper
-from d2road.data.training_sampler import TrainingBatches, aspect_ratio_groups
+from d2road.data.samplers import TrainingBatches, aspect_ratio_groups
 from d2road.utils.errors import DataError, picklable_errors
 from d2road.utils.rng import seeded_rng
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2road.data.formats import register_by_name
+from d2road.data.dataset_formats import register_by_name
 from d2road.utils.errors import DataError
 
 

@@ -18,7 +18,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 
 from d2road.data import class_names_of
-from d2road.data.scenes import objects_of, poses_of
+from d2road.data.scene_objects import poses_as_json, predicted_objects
 from d2road.engine import Predictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError
@@ -135,7 +135,7 @@ class DetectionAnnotator(Annotator):
             raise ConfigError(f"{self.meta_arch} gives no instances, and no annotator is registered for what it gives")
         found: Instances = output["instances"]
         found = found[found.scores >= self.confidence]
-        objects, poses = objects_of(found), poses_of(found, camera)
+        objects, poses = predicted_objects(found), poses_as_json(found, camera)
         rows = zip(objects.boxes_xyxy.tolist(), found.scores.tolist(), objects.class_ids.tolist(), poses)
         for (left, top, right, bottom), score, index, pose in rows:
             result = {"image_id": self.num_images, **origin, "category_id": self.category_ids.get(index, index)}

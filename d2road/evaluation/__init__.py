@@ -1,17 +1,17 @@
 """Evaluators by the evaluator_type of a data set, and results as a file."""
 
-from d2road.evaluation.coco import BoxEvaluator, coco_dict
-from d2road.evaluation.dair import DairEvaluator
-from d2road.evaluation.dair_protocol import evaluate_dair
+from d2road.evaluation.coco_evaluator import BoxEvaluator, coco_dict
+from d2road.evaluation.dair_evaluator import DairEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY, build_evaluator
-from d2road.evaluation.kitti import KittiEvaluator
-from d2road.evaluation.kitti_protocol import evaluate_kitti
-from d2road.evaluation.kitti_text import KittiTextEvaluator
-from d2road.evaluation.omni3d import Omni3DEvaluator, evaluate_omni3d
+from d2road.evaluation.kitti_evaluator import KittiEvaluator
+from d2road.evaluation.kitti_text_evaluator import KittiTextEvaluator
+from d2road.evaluation.metrics.dair_protocol import evaluate_dair
+from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
+from d2road.evaluation.metrics.roadside_protocol import evaluate_roadside
+from d2road.evaluation.metrics.rope_score import evaluate_rope
+from d2road.evaluation.omni3d_evaluator import Omni3DEvaluator, evaluate_omni3d
 from d2road.evaluation.results import write_results
-from d2road.evaluation.roadside import evaluate_roadside
 from d2road.evaluation.roadside_evaluator import RoadsideEvaluator
-from d2road.evaluation.rope_score import evaluate_rope
 
 __all__ = [
     "EVALUATOR_REGISTRY",

@@ -7,16 +7,22 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators
 
-from d2road.evaluation.bootstrap import MatchTable
-from d2road.evaluation.coco import BoxEvaluator
+from d2road.evaluation.coco_evaluator import BoxEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
-from d2road.evaluation.ground_frame import ground_rotations, to_ground_frame
-from d2road.evaluation.kitti_objects import Objects
-from d2road.evaluation.kitti_protocol import DIFFICULTIES, evaluate_kitti
-from d2road.evaluation.kitti_text import KittiTextEvaluator, crowd_types, type_names
+from d2road.evaluation.kitti_text_evaluator import KittiTextEvaluator, crowd_types, type_names
+from d2road.evaluation.metrics.ap_bootstrap import MatchTable
+from d2road.evaluation.metrics.ground_frame import ground_rotations, to_ground_frame
+from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES, evaluate_kitti
+from d2road.evaluation.metrics.roadside_protocol import (
+    Overlaps,
+    class_flags,
+    evaluate_roadside,
+    match_tables,
+    matched_errors,
+)
+from d2road.evaluation.metrics.rope_score import evaluate_rope
 from d2road.evaluation.results import write_results
-from d2road.evaluation.roadside import Overlaps, class_flags, evaluate_roadside, match_tables, matched_errors
-from d2road.evaluation.rope_score import evaluate_rope
 from d2road.structures import Camera
 from d2road.utils.io import atomic_write
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import NEAR, Cameras, Grounds
+from d2road.structures.camera_batch import NEAR, Cameras, Grounds
 from d2road.structures.headings import azimuth
 from d2road.structures.tensor_record import TensorRecord
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import Cameras, Grounds
+from d2road.structures.camera_batch import Cameras, Grounds
 from d2road.structures.depth_cues import (
     MAX_LOG_RATIO,
     decode_dimensions,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
+from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.structures.depth_cues import encode_dimensions, place_boxes, variance_from_ground, yaw_rotations
 from diffusion_det.denoising import Detections
 from diffusion_det.head import Refined

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2road.structures.cameras import Cameras, Grounds
+from d2road.structures.camera_batch import Cameras, Grounds
 from d2road.structures.headings import NUM_BINS
 from d2road.structures.tensor_record import TensorRecord
 from diffusion_det.head import tower

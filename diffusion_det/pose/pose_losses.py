@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.structures import aligned_iou_3d
-from d2road.structures.cameras import Cameras, Grounds
+from d2road.structures.camera_batch import Cameras, Grounds
 from d2road.structures.depth_cues import (
     MAX_LOG_RATIO,
     encode_dimensions,

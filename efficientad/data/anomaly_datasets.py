@@ -22,8 +22,8 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from d2road.data.catalog import register_lazily
+from d2road.data.dataset_formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
 from d2road.data.datasets.builtin import datasets_root
-from d2road.data.formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
 from d2road.utils.errors import DataError, raise_errors
 from d2road.utils.registry import unknown_name
 from efficientad.data.dataset_layouts import (

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from d2road.config import register_check
 from d2road.data.catalog import register_lazily
-from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.engine.meta_arch import register_training_hooks
 from d2road.utils.rng import preserve_rng
 from d2road.utils.text_tensors import encode

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d2road.data.calibration import read_camera
-from d2road.data.frames import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
+from d2road.data.camera_files import read_camera
+from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
 from d2road.utils.errors import DataError
 from d2road.utils.io import read_json
 from mono3dvg.data.labelled_sources import image_entry, info, object_entry

@@ -21,9 +21,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from d2road.data.catalog import register_lazily
-from d2road.data.checks import DroppedBoxes
+from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.builtin import datasets_root
-from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.data.input_checks import DroppedBoxes
 from d2road.utils.errors import DataError
 from mono3dvg.language import scene_of
 from mono3dvg.schema import Expression, GroundingData, SceneObject, read_grounding

@@ -13,10 +13,10 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
+from d2road.data.dataset_formats import register_by_name
 from d2road.data.datasets.builtin import is_hardly_seen
-from d2road.data.formats import register_by_name
-from d2road.data.label_types import DONT_CARE
+from d2road.data.datasets.label_types import DONT_CARE
 from d2road.utils.errors import DataError
 from mono3dvg.schema import VERSION
 

@@ -10,11 +10,11 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
 
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.data.catalog import class_names_of
-from d2road.data.checks import read_image_checked
+from d2road.data.input_checks import read_image_checked
 from d2road.data.mapper_registry import MAPPER_REGISTRY
-from d2road.data.transforms3d import mirror_rows, transform_camera
+from d2road.data.transforms import mirror_rows, transform_camera
 from d2road.utils.errors import DataError
 from mono3dvg.language import Scene, explain, looks_of, say_mirrored, to_form, with_unknown_words
 

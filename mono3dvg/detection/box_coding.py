@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures import depth_cues
-from d2road.structures.cameras import Cameras, SceneGeometry
+from d2road.structures.camera_batch import Cameras, SceneGeometry
 from d2road.structures.depth_cues import BoxViews
 from d2road.structures.headings import NUM_BINS, decode_heading, encode_heading
 from d2road.structures.tensor_record import TensorRecord

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from d2road.structures import pairwise_iou_bev
 from d2road.structures.boxes2d import iou_and_giou
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.depth_cues import view_boxes
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.box_coding import decode as decode_boxes

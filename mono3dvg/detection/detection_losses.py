@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2road.structures.boxes2d import iou_and_giou
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.depth_cues import BoxViews
 from d2road.structures.headings import heading_loss
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, decode, encode

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.depth_cues import BoxViews, view_boxes
 from mono3dvg.detection.candidates import home_cells
 from mono3dvg.detection.objects import Objects, cat_objects, upright_frame

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import ConfigError
 from mono3dvg.language.attributes import LOOKS

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from d2road.structures.boxes2d import iou_and_giou
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.depth_cues import view_boxes
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes, place_boxes

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from d2road.structures.cameras import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.objects import upright_frame

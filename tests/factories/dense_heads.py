@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, SceneGeometry
+from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from mono3dvg.detection.dense_head import RawMaps
 from mono3dvg.detection.objects import Objects
 from tests.factories.roadside_objects import PRIORS, World, make_world, take

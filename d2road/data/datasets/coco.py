@@ -15,8 +15,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from d2road.data.catalog import register_lazily
-from d2road.data.checks import DroppedBoxes, is_finite_box
-from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
+from d2road.data.input_checks import DroppedBoxes, is_finite_box
 from d2road.utils.errors import DataError, raise_errors
 
 logger = logging.getLogger(__name__)

@@ -32,12 +32,12 @@ from typing import Any
 import numpy as np
 
 from d2road.data.catalog import register_objects
-from d2road.data.checks import DroppedBoxes, one_entry
+from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.dair_files import Frame, frames_of_split, read_boxes, read_frame_camera, read_frames
 from d2road.data.datasets.dair_ground import CameraGround, ground_planes
-from d2road.data.formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.frames import frame_record
-from d2road.data.label_types import LabelTypes
+from d2road.data.datasets.frame_files import frame_record
+from d2road.data.datasets.label_types import LabelTypes
+from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.structures.boxes3d import heading_to_ry, ry_to_alpha
 
 logger = logging.getLogger(__name__)

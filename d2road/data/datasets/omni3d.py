@@ -30,9 +30,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from d2road.data.catalog import register_lazily
-from d2road.data.checks import DroppedBoxes, one_entry
+from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.coco import read_coco_json
-from d2road.data.formats import DATASET_FORMATS, DatasetFormat
+from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
 from d2road.utils.errors import DataError
 

@@ -20,13 +20,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_objects
-from d2road.data.checks import DroppedBoxes, one_entry
+from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
+from d2road.data.datasets.frame_files import existing, frame_record, image_of, index_images, read_labels, read_split
 from d2road.data.datasets.kitti import types_of
-from d2road.data.formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.frames import existing, frame_record, image_of, index_images, read_labels, read_split
-from d2road.data.label_types import LabelTypes
+from d2road.data.datasets.label_types import LabelTypes
+from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from benchmarks.diffusion_det import pose_overfit as bench
 from benchmarks.diffusion_det.pose_overfit import RULES, count_all, count_cars
 from d2road.checkpoint import load_weights_file
 from d2road.config import default_argument_parser, setup_cfg
-from d2road.data.formats import register_by_name
-from d2road.evaluation.kitti_objects import Objects
-from d2road.evaluation.kitti_protocol import DIFFICULTIES
+from d2road.data.dataset_formats import register_by_name
+from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES
 
 MODERATE, HARD, ALL = RULES
 

@@ -9,7 +9,7 @@ from benchmarks.common.records import read_record, write_record
 from benchmarks.diffusion_det import diffusion_toy3d as bench
 from benchmarks.diffusion_det import tables_toy3d
 from benchmarks.diffusion_det.differences_toy3d import matches_path, update
-from d2road.evaluation.bootstrap import MatchTable
+from d2road.evaluation.metrics.ap_bootstrap import MatchTable
 from d2road.evaluation.roadside_evaluator import write_matches
 
 

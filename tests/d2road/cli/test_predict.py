@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from d2road.cli import predict as demo
-from d2road.data.scenes import CameraFiles
+from d2road.data.camera_files import CameraFiles
 from d2road.engine import annotators
 from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class
 from d2road.structures import Boxes3D, Camera

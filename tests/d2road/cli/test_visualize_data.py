@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from d2road.cli import visualize_data
-from d2road.data.scenes import corners_of, read_predictions
+from d2road.data.scene_objects import corners_of, read_predictions
 from d2road.structures import Camera
 from d2road.visualization import class_color
 

@@ -11,7 +11,7 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 
 from d2road.data.build import build_test_loader, build_train_loader, images_per_portion, load_dataset_dicts
-from d2road.data.training_sampler import TrainingBatches, sample_seed
+from d2road.data.samplers import TrainingBatches, sample_seed
 from d2road.utils.rng import get_rng_state, preserve_rng, seeded_rng
 from tests.factories.tiny_system import make_data, tiny_cfg
 

@@ -10,11 +10,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from scipy.spatial.transform import Rotation
 
 from d2road.data import register_by_name
-from d2road.data.calibration import read_camera
-from d2road.data.checks import collected_defects
+from d2road.data.camera_files import read_camera
 from d2road.data.datasets.dair import load_dair
 from d2road.data.datasets.dair_files import nearest_rotation
 from d2road.data.datasets.rope3d import load_rope3d
+from d2road.data.input_checks import collected_defects
 from d2road.structures.boxes3d import box_corners, project_boxes
 
 K = np.array([[1500.0, 0, 960], [0, 1520, 540], [0, 0, 1]])

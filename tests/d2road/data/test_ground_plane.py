@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from d2road.data import register_by_name
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.data.ground_plane import fit_ground_height, fit_ground_plane
 from d2road.structures.camera import normalize_plane
 

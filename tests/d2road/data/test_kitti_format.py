@@ -7,7 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from d2road.data import register_by_name
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.data.datasets.kitti import load_kitti
 
 CAR = "Car 0.00 1 1.85 10 10 30 20 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"

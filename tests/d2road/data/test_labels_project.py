@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2road.data import register_by_name
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.structures.boxes3d import box_corners, project_boxes
 
 # Lowest mean IoU and largest median error of a box side (px) of the labels that are not cut off by the image. KITTI's

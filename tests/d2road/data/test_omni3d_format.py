@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from scipy.spatial.transform import Rotation
 
 from d2road.data import register_by_name
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.data.datasets.omni3d import load_omni3d
 from d2road.structures.boxes3d import box_corners, project_boxes
 

@@ -8,7 +8,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from d2road.data.catalog import register_objects
 from d2road.data.datasets.dair import CLASSES
-from d2road.evaluation.dair import DairEvaluator, build_dair_evaluator
+from d2road.evaluation.dair_evaluator import DairEvaluator, build_dair_evaluator
 from d2road.structures import Boxes3D, Camera
 
 P = [[2000.0, 0, 960, 0], [0, 2000, 540, 0], [0, 0, 1, 0]]

@@ -18,7 +18,7 @@ from d2road.cli.eval_kitti import main as eval_kitti
 from d2road.data import register_by_name
 from d2road.data.catalog import register_lazily
 from d2road.evaluation import EVALUATOR_REGISTRY, KittiEvaluator
-from d2road.evaluation.kitti_objects import read_predictions_folder
+from d2road.evaluation.metrics.kitti_objects import read_predictions_folder
 from d2road.structures import Boxes3D
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
+from d2road.data.datasets.frame_files import read_labels
 from d2road.data.datasets.kitti import TYPES, load_kitti
 from d2road.data.datasets.rope3d import load_rope3d
-from d2road.data.frames import read_labels
 from d2road.structures import Boxes3D
 from d2road.structures.kitti_rows import format_kitti_row, stack_rows
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2road.data.checks import read_image_checked
+from d2road.data.input_checks import read_image_checked
 from d2road.utils.image_io import read_picture, write_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)

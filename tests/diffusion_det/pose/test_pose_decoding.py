@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, ground_parameters
+from d2road.structures.camera_batch import Cameras, Grounds, ground_parameters
 from d2road.structures.depth_cues import place_boxes, yaw_rotations
 from diffusion_det.pose.pose_decoding import branch_index, decode
 from diffusion_det.pose.pose_head import BRANCHES, GroundHead, PoseHead, RawPose, box_geometry

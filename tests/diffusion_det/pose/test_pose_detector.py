@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from d2road.structures.cameras import Grounds
+from d2road.structures.camera_batch import Grounds
 from diffusion_det.denoising import Detections
 from diffusion_det.detector import image_generator
 from tests.factories.pose_models import LOSSES, NODE, ON, POSE, STATE, camera_for, run, same

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.cameras import Cameras, Grounds, SceneGeometry, ground_parameters
+from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry, ground_parameters
 from diffusion_det.denoising import Detections
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseCriterion

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from d2road.structures import Camera
-from d2road.structures.cameras import ground_parameters
+from d2road.structures.camera_batch import ground_parameters
 from tests.factories.pose_models import ON, POSE, run, same
 
 

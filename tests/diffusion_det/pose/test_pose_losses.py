@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from d2road.structures import Boxes3D, Camera, aligned_iou_3d
-from d2road.structures.cameras import Grounds
+from d2road.structures.camera_batch import Grounds
 from d2road.structures.depth_cues import place_boxes, yaw_rotations
 from diffusion_det.pose.pose_decoding import decode
 from diffusion_det.pose.pose_fusion import fuse

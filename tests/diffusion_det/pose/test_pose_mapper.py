@@ -11,7 +11,7 @@ from PIL import Image
 
 from d2road.config import make_cfg
 from d2road.data import build_mapper, register_by_name
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.structures import Boxes3D, Camera
 from diffusion_det.mapper import mean_dimensions
 from tests.factories.pose_models import POSE

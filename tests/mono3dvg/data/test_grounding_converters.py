@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from d2road.cli.convert import main
-from d2road.data.calibration import read_calib
+from d2road.data.camera_files import read_calib
 from mono3dvg.data.grounding_converters import convert_mono3drefer, convert_monomulti3d, flat_records, parse_row
 from mono3dvg.schema import GroundingData, read_grounding
 from mono3dvg.schema_checks import problems

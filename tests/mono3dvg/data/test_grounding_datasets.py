@@ -13,7 +13,7 @@ from PIL import Image
 
 from d2road.config import make_cfg
 from d2road.data import register_by_name
-from d2road.data.calibration import read_camera
+from d2road.data.camera_files import read_camera
 from d2road.evaluation import build_evaluator
 from d2road.synthetic.roadside import make_toy_roadside
 from datasets.make_grounding import main as make_grounding

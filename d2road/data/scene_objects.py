@@ -1,0 +1,162 @@
+"""From dataset dicts, predictions and result files to `SceneObjects` that can be drawn; shared by several tools."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode, Instances
+
+from d2road.data.camera_files import read_camera
+from d2road.data.datasets.frame_files import read_labels
+from d2road.data.datasets.label_types import LabelTypes
+from d2road.structures.boxes3d import box_corners
+from d2road.structures.camera import Camera
+from d2road.utils.errors import DataError
+from d2road.visualization.scene_drawing import SceneObjects, no_objects
+
+ANY_TYPE = LabelTypes({"*": ("*",)})
+
+
+def camera_of(record: Mapping[str, Any]) -> Camera | None:
+    """The camera of a dataset dict; None where its data set has none.
+
+    Raises:
+        FileNotFoundError, ValueError: it names a camera that cannot be read.
+    """
+    if record.get("calib_file") or record.get("camera") is not None:
+        return read_camera(record)
+    return None
+
+
+def xyxy_of(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(N, 4) boxes of annotations in any of Detectron2's box modes."""
+    boxes = [
+        BoxMode.convert([float(v) for v in a["bbox"]], BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS) for a in annotations
+    ]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def corners_of(annotations: Sequence[Mapping[str, Any]], camera: Camera | None, ry_frame: str = "camera") -> np.ndarray:
+    """(N, 8, 3) corners in the camera frame, m; NaN for annotations without a 3D box (`has_3d`).
+
+    Args:
+        annotations: with `dimensions_hwl`, `location` and `rotation_y` where there is a 3D box, or a whole
+            `box_rotation` (3, 3) from the box's axes to the camera frame (Omni3D).
+        ry_frame: about what `rotation_y` turns: "camera" or "ground" (see `d2road.data.catalog.register_objects`).
+    """
+    corners = np.full((len(annotations), 8, 3), np.nan)
+    frame = camera.ground_rotation() if camera is not None and ry_frame == "ground" else None
+    for i, row in enumerate(annotations if camera is not None else ()):
+        if row.get("has_3d"):
+            turn, axes = (0.0, row["box_rotation"]) if "box_rotation" in row else (row["rotation_y"], frame)
+            corners[i] = box_corners(row["location"], row["dimensions_hwl"], turn, axes)[0]
+    return corners
+
+
+def labelled_objects(record: Mapping[str, Any], camera: Camera | None, ry_frame: str = "camera") -> SceneObjects:
+    """The labelled objects of a dataset dict, crowds and ignored ones left out."""
+    annotations = [a for a in record.get("annotations", ()) if "bbox" in a and not a.get("iscrowd", 0)]
+    classes = [a["category_id"] for a in annotations]
+    return SceneObjects(classes, xyxy_of(annotations), None, corners_of(annotations, camera, ry_frame))
+
+
+def predicted_objects(found: Instances) -> SceneObjects:
+    """What a model found."""
+    found = found.to("cpu")
+    corners = found.pred_boxes3d.corners().numpy() if found.has("pred_boxes3d") else None
+    return SceneObjects(
+        found.pred_classes.numpy(), found.pred_boxes.tensor.detach().numpy(), found.scores.numpy(), corners
+    )
+
+
+def poses_as_json(found: Instances, camera: Camera | None) -> list[dict]:
+    """The 3D box of each object as JSON can hold it; empty dicts for models without.
+
+    `rotation_y` turns about the normal of the camera's ground plane, without one about the camera's y axis.
+    """
+    if not found.has("pred_boxes3d"):
+        return [{}] * len(found)
+    frame = camera.ground_rotation() if camera is not None else None
+    poses = [
+        {"location": row[:3], "dimensions_hwl": row[3:6], "rotation_y": row[6]}
+        for row in found.pred_boxes3d.to_kitti(frame).tolist()
+    ]
+    if found.has("pred_depth_std_m"):
+        for pose, deviation in zip(poses, found.pred_depth_std_m.tolist()):
+            pose["depth_std_m"] = deviation
+    return poses
+
+
+Find = Callable[[Mapping[str, Any], Camera | None], SceneObjects]
+
+
+def read_predictions(path: str | Path, class_names: Sequence[str], category_ids: Mapping[int, int], ry_frame: str):
+    """A function (record, camera) -> predicted objects, from a COCO result file or a folder of KITTI text files.
+
+    Args:
+        path: JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, or a folder with a file
+            FRAME.txt for each frame, named by `image_id`, with rows of 16 fields. A frame without any has no objects.
+        class_names: by class index; types of text rows are looked up in them, whatever their case.
+        category_ids: category id of the file -> class index; empty if they are the same.
+        ry_frame: of the text rows, as of the data set.
+    Raises:
+        FileNotFoundError: neither a file nor a folder.
+        ValueError: something else than results; names the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _text_predictions(path, class_names, ry_frame)
+    if not path.is_file():
+        raise FileNotFoundError(f"predictions {path}: no such file or folder (looked from {Path.cwd()})")
+    return _coco_predictions(path, category_ids)
+
+
+def _coco_predictions(path: Path, category_ids: Mapping[int, int]) -> Find:
+    try:
+        rows = json.loads(path.read_bytes())
+        by_image: dict[str, list[dict]] = {}
+        for row in rows:
+            row["bbox"], row["score"] = [float(v) for v in row["bbox"]], float(row["score"])
+            row["category_id"] = int(row["category_id"])
+            by_image.setdefault(str(row["image_id"]), []).append(row)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} holds no COCO results ({type(error).__name__}: {error}); expected a list of "
+            '{"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
+        ) from error
+
+    def find(record: Mapping[str, Any], camera: Camera | None) -> SceneObjects:
+        rows = by_image.get(str(record["image_id"]), [])
+        if not rows:
+            return no_objects()
+        boxes = np.array([row["bbox"] for row in rows])
+        boxes[:, 2:] += boxes[:, :2]
+        classes = [category_ids.get(row["category_id"], row["category_id"]) for row in rows]
+        return SceneObjects(classes, boxes, [row["score"] for row in rows])
+
+    return find
+
+
+def _text_predictions(folder: Path, class_names: Sequence[str], ry_frame: str) -> Find:
+    if not any(folder.glob("*.txt")):
+        raise DataError(f"predictions {folder}: no .txt files in this folder, expected one for each frame")
+    index = {name.lower(): i for i, name in enumerate(class_names)}
+
+    def find(record: Mapping[str, Any], camera: Camera | None) -> SceneObjects:
+        file = folder / f"{record['image_id']}.txt"
+        if not file.is_file():
+            return no_objects()
+        rows = [row for _, row in read_labels(file, ANY_TYPE)]
+        classes = [index.get(row["type"].lower(), len(class_names)) for row in rows]
+        corners = corners_of(rows, camera, ry_frame)
+        return SceneObjects(classes, [row["bbox"] for row in rows], _scores(file), corners)
+
+    return find
+
+
+def _scores(file: Path) -> list[float]:
+    """The 16th fields; 1 where rows have none, as labels."""
+    rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [float(row[15]) if len(row) > 15 else 1.0 for row in rows]

@@ -1,0 +1,164 @@
+"""Evaluators that write predictions as KITTI text and judge what was written: glue over the pure protocols.
+
+    OUTPUT_DIR/kitti/FRAME.txt     type -1 -1 alpha x1 y1 x2 y2 h w l x y z ry score, two decimals, the score six
+
+Locations are those of the camera frame, `ry` turns as in the data set's labels (about the camera's y axis, or about the
+normal of the ground), so that the files can be compared with the label files by any tool.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import BoxMode, Instances
+from detectron2.utils import comm
+
+from d2road.data.camera_files import read_camera
+from d2road.data.catalog import class_names_of
+from d2road.data.datasets.label_types import DONT_CARE
+from d2road.evaluation.metrics.kitti_objects import Objects, parse_objects
+from d2road.structures import Camera
+from d2road.utils.errors import DataError
+
+SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no box
+
+
+class KittiTextEvaluator(DatasetEvaluator):
+    """Collects predictions with `pred_boxes3d` as KITTI text; subclasses judge them.
+
+    If no prediction has `pred_boxes3d` there is nothing to judge, and the result is {}. Every frame of the data set
+    counts, also those that no prediction came for.
+
+    Args:
+        dataset_name: whose dicts have KITTI's values in each annotation (see `d2road.data.catalog.register_objects`).
+        output_dir: created if it is missing; *.txt in its folder kitti are replaced.
+        distributed: gather the predictions of all processes.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
+        self.class_names = class_names_of(dataset_name)
+        self.output_dir = Path(output_dir)
+        self.records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
+        self.on_ground = MetadataCatalog.get(dataset_name).get("ry_frame", "camera") == "ground"
+        self.distributed = distributed
+        self.reset()
+
+    def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:
+        """`{task: {metric: value}}`; frames are in the order of the data set, types are class names in lower case.
+
+        `cameras` are read only if `ry` turns about the ground; otherwise there are none.
+        """
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        self._texts: dict[int | str, str] = {}
+        self._has_3d = False
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        for record, output in zip(inputs, outputs):
+            found, image_id = output["instances"].to("cpu"), record["image_id"]
+            if found.has("pred_boxes3d"):
+                self._has_3d = True
+                camera = read_camera(self.records[image_id]) if self.on_ground else None
+                self._texts[image_id] = prediction_text(found, self.class_names, camera)
+
+    def evaluate(self) -> dict:
+        """Results of the subclass on the main process, {} on others and without 3D predictions."""
+        gathered = [(self._texts, self._has_3d)]
+        if self.distributed:
+            comm.synchronize()
+            gathered = comm.gather(gathered[0], dst=0)
+        if not comm.is_main_process() or not any(has_3d for _, has_3d in gathered):
+            return {}
+        texts = dict(itertools.chain.from_iterable(part.items() for part, _ in gathered))
+        files = self._write(texts)
+        predictions = parse_objects([(files.get(i, i), texts.get(i, "")) for i in self.records], scored=True)
+        records = list(self.records.values())
+        cameras = [read_camera(record) for record in records] if self.on_ground else []
+        return self.score(ground_truth_table(records, self.class_names), predictions, cameras)
+
+    def _write(self, texts: dict[int | str, str]) -> dict[int | str, Path]:
+        """Write the files; image id -> path."""
+        folder = self.output_dir / "kitti"
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.txt"):
+            old.unlink()
+        # An id may be a number or hold a slash.
+        files = {image_id: folder / (re.sub(r"[^\w.-]", "_", str(image_id)) + ".txt") for image_id in texts}
+        if len(set(files.values())) < len(files):
+            raise DataError(
+                f"image ids of the data set give equal file names in {folder}; use letters, digits, - and _"
+            )
+        for image_id, path in files.items():
+            path.write_text(texts[image_id], encoding="utf-8")
+        return files
+
+
+def prediction_text(found: Instances, class_names: Sequence[str], camera: Camera | None) -> str:
+    """The lines of a prediction file.
+
+    Args:
+        found: on the CPU, with pred_boxes, pred_classes, scores and pred_boxes3d.
+        camera: whose ground `ry` turns about; None for the camera's y axis.
+    """
+    frame = None if camera is None else camera.ground_rotation()
+    boxes3d = found.pred_boxes3d
+    rows = boxes3d.to_kitti(frame).double().numpy()
+    size = np.maximum(rows[:, 3:6], SMALLEST_M)
+    columns = [boxes3d.alpha(frame).double().numpy()[:, None], found.pred_boxes.tensor.double().numpy()]
+    numbers = np.concatenate([*columns, size, rows[:, :3], rows[:, 6:]], axis=1)
+    return "".join(
+        f"{class_names[kind].replace(' ', '_')} -1 -1 {' '.join(f'{v:.2f}' for v in values)} {score:.6f}\n"
+        for kind, values, score in zip(found.pred_classes.tolist(), numbers.tolist(), found.scores.tolist())
+    )
+
+
+def ground_truth_table(records: Sequence[dict], class_names: Sequence[str]) -> Objects:
+    """Annotations of dataset dicts as columns.
+
+    Types become the names of classes in lower case (blanks as _); those of crowds "CLASS~crowd", see `crowd_types`, and
+    DontCare regions "dontcare". Objects without a usable 3D box have dimensions 0.
+    """
+    rows, types, frames = [], [], []
+    for index, record in enumerate(records):
+        for row in record.get("annotations", ()):
+            box = BoxMode.convert(list(row["bbox"]), row["bbox_mode"], BoxMode.XYXY_ABS)
+            solid = (
+                [*row["location"], *row["dimensions_hwl"], row["rotation_y"]] if row.get("has_3d", True) else [0.0] * 7
+            )
+            rows.append([row["truncated"], row["occluded"], row["alpha"], *box, *solid])
+            types.append(_type_of(row, class_names))
+            frames.append(index)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 14)
+    return Objects(
+        frame=np.array(frames, dtype=np.int64),
+        type=np.array(types, dtype=np.str_),
+        truncated=table[:, 0],
+        occluded=table[:, 1],
+        alpha=table[:, 2],
+        boxes_xyxy=table[:, 3:7],
+        boxes3d=table[:, 7:],
+        scores=np.zeros(len(table)),
+    )
+
+
+def type_names(class_names: Sequence[str]) -> list[str]:
+    """Class names as types: lower case, blanks as _."""
+    return [name.lower().replace(" ", "_") for name in class_names]
+
+
+def crowd_types(class_names: Sequence[str]) -> dict[str, tuple[str]]:
+    """Class -> type of its crowds in `ground_truth_table`: the neighbours of KITTI's protocol."""
+    return {name: (f"{name}~crowd",) for name in type_names(class_names)}
+
+
+def _type_of(row: dict, class_names: Sequence[str]) -> str:
+    name = type_names([class_names[row["category_id"]]])[0]
+    if not row.get("iscrowd", 0):
+        return name
+    # It stands here once for each class; that does no harm, since regions only excuse what lies in them.
+    return DONT_CARE.lower() if row.get("type") == DONT_CARE else f"{name}~crowd"

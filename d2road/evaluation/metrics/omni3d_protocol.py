@@ -1,0 +1,157 @@
+"""AP3D as in Omni3D: COCO's matching on the overlap of 3D boxes of any orientation.
+
+Overlaps are exact (see `oriented_iou`); the published tool computes the same quantity in 32 bits. AP3D is the mean over
+IoU 0.05 to 0.50 by 0.05; near, medium and far are depths of the centre up to 10 m, 10 to 35 m and beyond. Objects that
+the evaluation's rules ignore (truncation or visibility of a third, 1/16 of the image's height, ...) count neither way,
+and no more than 100 detections of an image and class do. In data that is not exhaustively labelled, detections whose
+2D box overlaps no label of their class by more than 0.3 are left out. AP2D uses the same rules with 2D boxes.
+Source: Brazil et al., Omni3D, CVPR 2023, and the protocol of its evaluation code.
+"""
+
+import contextlib
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from d2road.evaluation.metrics.oriented_iou import pairwise_oriented_iou
+
+DEPTH_RANGES = {"all": [0, 1e5], "near": [0, 10], "medium": [10, 35], "far": [35, 1e5]}
+MAX_DETECTIONS = 100
+PROXIMITY_IOU = 0.3
+
+
+def evaluate_omni3d(
+    truth: Sequence[dict], predictions: Sequence[dict], class_names: Sequence[str], exhaustive: bool = True
+) -> dict[str, float]:
+    """AP of 3D boxes and, by the same rules, of 2D boxes.
+
+    Args:
+        truth: objects {image (int), category (int, index of class_names), bbox (x1 y1 x2 y2), corners (8, 3) in the
+            order of structures/boxes3d.py, ignore (bool)}; corners are None where there is no 3D box, which needs
+            `ignore`.
+        predictions: the same with `score` for `ignore`, and always with corners.
+        exhaustive: whether every object is labelled; else the rule of proximity applies.
+    Returns:
+        percent: AP3D, AP3D-15, AP3D-25, AP3D-50, AP3D-near, AP3D-medium, AP3D-far, AP3D-<class>, AP2D; NaN where no
+        object counts.
+    """
+    ids = {"truth": _annotations(truth), "predictions": _annotations(predictions)}
+    images = sorted({a["image_id"] for rows in ids.values() for a in rows})
+    coco_truth, coco_predictions = (_coco(ids[k], images, class_names) for k in ("truth", "predictions"))
+    flat = Omni3DEval(coco_truth, coco_predictions, in_3d=False, exhaustive=exhaustive)
+    solid = Omni3DEval(coco_truth, coco_predictions, in_3d=True, exhaustive=exhaustive)
+    for evaluation in (flat, solid):
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.evaluate()
+            evaluation.accumulate()
+    results = {"AP3D": solid.mean_ap()}
+    results |= {f"AP3D-{round(100 * iou)}": solid.mean_ap(iou=iou) for iou in (0.15, 0.25, 0.5)}
+    results |= {f"AP3D-{name}": solid.mean_ap(depth=name) for name in ("near", "medium", "far")}
+    results |= {f"AP3D-{name}": solid.mean_ap(category=i) for i, name in enumerate(class_names)}
+    return results | {"AP2D": flat.mean_ap()}
+
+
+class Omni3DEval(COCOeval):
+    """pycocotools' evaluation with 3D overlaps, ranges of depth instead of area, and ignored objects no crowds."""
+
+    def __init__(self, truth: COCO, predictions: COCO, *, in_3d: bool, exhaustive: bool):
+        super().__init__(truth, predictions, "bbox")
+        self.in_3d = in_3d
+        self.exhaustive = exhaustive
+        self.params.maxDets = [1, 10, MAX_DETECTIONS]
+        if in_3d:
+            self.params.iouThrs = np.linspace(0.05, 0.5, 10)
+        ranges = DEPTH_RANGES if in_3d else {"all": DEPTH_RANGES["all"]}
+        self.params.areaRng, self.params.areaRngLbl = list(ranges.values()), list(ranges)
+
+    def _prepare(self) -> None:
+        """As its base, which takes crowds for ignored objects and lets many detections match one."""
+        self._gts, self._dts = defaultdict(list), defaultdict(list)
+        for store, coco in ((self._gts, self.cocoGt), (self._dts, self.cocoDt)):
+            for row in coco.loadAnns(coco.getAnnIds(imgIds=self.params.imgIds, catIds=self.params.catIds)):
+                store[row["image_id"], row["category_id"]].append(row)
+        if not self.exhaustive:
+            for key, rows in self._dts.items():
+                self._dts[key] = _in_proximity(rows, self._gts[key])
+        self.evalImgs, self.eval = defaultdict(list), {}
+
+    def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list:
+        """(D, G) overlaps, detections by falling score."""
+        truth, found = self._gts[imgId, catId], _best(self._dts[imgId, catId])
+        if not truth or not found:
+            return []
+        if not self.in_3d:
+            return _box_iou(found, truth)
+        # An object without 3D box overlaps nothing; it is ignored, so this costs no one a miss.
+        overlaps = np.zeros((len(found), len(truth)))
+        solid = [i for i, row in enumerate(truth) if row["corners"] is not None]
+        if solid:
+            corners = np.array([truth[i]["corners"] for i in solid])
+            overlaps[:, solid] = pairwise_oriented_iou(np.array([row["corners"] for row in found]), corners)
+        return overlaps
+
+    def mean_ap(self, iou: float | None = None, depth: str = "all", category: int | None = None) -> float:
+        """Mean precision in percent over recall, overlaps and classes with objects; NaN if there are none."""
+        precision = self.eval["precision"][..., self.params.areaRngLbl.index(depth), -1]  # (T, R, K)
+        if iou is not None:
+            precision = precision[[np.abs(self.params.iouThrs - iou).argmin()]]
+        if category is not None:
+            precision = precision[..., [category]]
+        counted = precision[precision > -1]
+        return 100 * float(counted.mean()) if counted.size else float("nan")
+
+
+def _best(rows: list[dict]) -> list[dict]:
+    order = np.argsort([-row["score"] for row in rows], kind="mergesort")
+    return [rows[i] for i in order[:MAX_DETECTIONS]]
+
+
+def _box_iou(found: list[dict], truth: list[dict]) -> np.ndarray:
+    boxes = [np.array([row["bbox"] for row in rows], dtype=np.float64) for rows in (found, truth)]
+    return coco_mask.iou(*boxes, [0] * len(truth))
+
+
+def _in_proximity(found: list[dict], truth: list[dict]) -> list[dict]:
+    """Detections near a labelled object; all of them in an image that has no label of the class, as published."""
+    if not found or not truth:
+        return found
+    found = _best(found)
+    near = (_box_iou(found, truth) > PROXIMITY_IOU).any(axis=1)
+    return [row for row, keep in zip(found, near) if keep]
+
+
+def _annotations(objects: Sequence[dict]) -> list[dict]:
+    """As COCO annotations; `area` is the depth, by which objects are divided."""
+    rows = []
+    for number, item in enumerate(objects, 1):
+        x1, y1, x2, y2 = item["bbox"]
+        corners = None if item["corners"] is None else np.asarray(item["corners"], dtype=np.float64)
+        row = {
+            "id": number,
+            "image_id": item["image"],
+            "category_id": item["category"],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "corners": corners,
+            "area": 0.0 if corners is None else float(corners[:, 2].mean()),
+            "iscrowd": 0,
+            "ignore": int(item.get("ignore", False)),
+        }
+        rows.append({**row, "score": item["score"]} if "score" in item else row)
+    return rows
+
+
+def _coco(annotations: list[dict], images: list[int], class_names: Sequence[str]) -> COCO:
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": image} for image in images],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
+        "annotations": annotations,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
