@@ -11,12 +11,12 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from d2road.cli.make_data import main as make_data
 from d2road.config import make_cfg
 from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
 from d2road.evaluation import build_evaluator
 from d2road.synthetic.roadside import make_toy_roadside
-from datasets.make_grounding import main as make_grounding
 from mono3dvg.config import check
 from mono3dvg.data.grounding_datasets import load_grounding
 from mono3dvg.data.labelled_sources import grounding_of
@@ -168,7 +168,7 @@ def test_the_tool_scores_what_the_evaluator_wrote(tmp_path, repo_dir):
     evaluator = build_evaluator(make_cfg(opts=["OUTPUT_DIR", str(tmp_path)]), name, str(tmp_path / "inference"))
     evaluator.process(records[:1], _outputs(records[:1], 0.8, shift=0.9))
     evaluator.evaluate()
-    command = [sys.executable, "-W", "ignore", "d2road/cli/eval_grounding.py", "--gt", str(tmp_path / "data.json")]
+    command = [sys.executable, "-W", "ignore", "-m", "d2road.cli.eval_grounding", "--gt", str(tmp_path / "data.json")]
     command += ["--pred", str(tmp_path / "inference" / "predictions.json"), "--json", str(tmp_path / "tool.json")]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)
     assert "2 of 4 expressions have no prediction" in done.stderr
@@ -178,7 +178,7 @@ def test_the_tool_scores_what_the_evaluator_wrote(tmp_path, repo_dir):
 
 def test_sentences_on_kitti(tmp_path, shared_dir, capsys):
     out, root = tmp_path / "kitti.json", shared_dir / "data" / "kitti"
-    assert make_grounding(["--source", f"kitti:{root}", "--out", str(out), "--languages", "en", "zh"]) == 0
+    assert make_data(["grounding", "--source", f"kitti:{root}", "--out", str(out), "--languages", "en", "zh"]) == 0
     data = read_grounding(out)
     assert len(data.images) == 14 and len(data.expressions) > 80
     kinds = {e.kind for e in data.expressions.values()}

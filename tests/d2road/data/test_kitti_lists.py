@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from d2road.data.datasets.kitti import load_kitti
+from d2road.data.datasets.kitti_lists import write_kitti_lists
 
 CAR = "Car 0.00 1 1.85 10 10 30 20 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 
@@ -40,12 +41,7 @@ def test_given_lists_are_checked_and_written(root, tmp_path, repo_dir):
     assert names == ["000004", "000001"]
 
 
-def test_lists_that_do_not_fit_are_refused(root, tmp_path, repo_dir):
-    sys.path.insert(0, str(repo_dir / "datasets"))
-    try:
-        from prepare_kitti import prepare
-    finally:
-        sys.path.pop(0)
+def test_lists_that_do_not_fit_are_refused(root, tmp_path):
     train, val = tmp_path / "a.txt", tmp_path / "b.txt"
     for first, second, message in (
         ("000001", "000001 000002", "1 frames in common, e.g. 000001"),
@@ -55,20 +51,20 @@ def test_lists_that_do_not_fit_are_refused(root, tmp_path, repo_dir):
         train.write_text(first)
         val.write_text(second)
         with pytest.raises(ValueError, match=message):
-            prepare(root, train, val, None, 0.5)
+            write_kitti_lists(root, train, val, None, 0.5)
     (root / "training/calib/000002.txt").unlink()
     train.write_text("000001")
     val.write_text("000002")
     with pytest.raises(ValueError, match=r"no file in .*calib, e\.g\. 000002"):
-        prepare(root, train, val, None, 0.5)
+        write_kitti_lists(root, train, val, None, 0.5)
     with pytest.raises(ValueError, match="cannot be computed from the data"):
-        prepare(root, None, None, None, 0.5)
+        write_kitti_lists(root, None, None, None, 0.5)
     with pytest.raises(ValueError, match="leaves one list empty"):
-        prepare(root, None, None, 0, 0.01)
+        write_kitti_lists(root, None, None, 0, 0.01)
     assert not (root / "ImageSets").exists()
     # At random: under other names, disjoint, complete, repeatable.
-    prepare(root, None, None, 3, 0.5)
+    write_kitti_lists(root, None, None, 3, 0.5)
     lists = [(root / f"ImageSets/random3_{s}.txt").read_text().split() for s in ("train", "val")]
     assert sorted(lists[0] + lists[1]) == [f"{i:06d}" for i in range(6)] and len(lists[0]) == 3
-    prepare(root, None, None, 3, 0.5)
+    write_kitti_lists(root, None, None, 3, 0.5)
     assert (root / "ImageSets/random3_val.txt").read_text().split() == lists[1]
