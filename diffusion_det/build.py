@@ -98,6 +98,6 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
         ground_dropout=pose.GROUND_DROPOUT,
         score_exponents=pose.SCORE_EXPONENTS,
         gradient_to_2d=pose.GRADIENT_TO_2D,
-        state=StateEmbedding(node.HIDDEN_DIM) if pose.IN_STATE else None,
+        state_embedding=StateEmbedding(node.HIDDEN_DIM) if pose.IN_STATE else None,
         state_scale=pose.STATE_SCALE,
     )

@@ -61,10 +61,10 @@ POSE = {
     "DIMENSION_PRIORS": (),
     "GRADIENT_TO_2D": False,  # pose losses train the decoder and the backbone too
     "DEPTH": "fused",  # fused | direct | plane | height: the way to depth in testing
-    "USE_GIVEN_GROUND": True,  # False: RGB and intrinsics alone, the ground plane is guessed from the picture
-    "GROUND_PREDICTION": True,  # guess the ground plane (with variance) from the picture
+    "USE_GIVEN_GROUND": True,  # False: RGB and intrinsics alone, the ground plane is predicted from the image
+    "GROUND_PREDICTION": True,  # predict the ground plane (with variance) from the image
     "SHARED_GROUND_ERROR": True,  # let all objects of an image correct its plane together
-    # Share of the variance of direct depths that is one error of the whole picture and says nothing about its plane.
+    # Share of the variance of direct depths that is one error of the whole image and says nothing about its plane.
     # 0.5 did best among 0, 0.3, 0.5, 0.7, 0.9 on 100 toy views of a seed of their own.
     "COMMON_DIRECT": 0.5,
     # How far a given plane is trusted in testing: standard deviations of roll and pitch in degrees, of height relative.
@@ -197,7 +197,7 @@ def pose_problems(node: CN) -> list[str]:
 
 
 def pose_input_problems(cfg: CN) -> list[str]:
-    """What the pose head cannot learn from: pictures upside down, a ground that no data has."""
+    """What the pose head cannot learn from: images upside down, a ground that no data has."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     problems = []

@@ -29,8 +29,10 @@ class Detections:
     columns: tuple[Tensor, ...] = ()
 
 
-def draw(generators: Sequence[torch.Generator], count: int, device: torch.device | str, size: int = 4) -> Tensor:
-    """Standard normal (B, count, size), row i from generator i alone, drawn on the CPU so that every device agrees."""
+def sample_noise(
+    generators: Sequence[torch.Generator], count: int, device: torch.device | str, size: int = 4
+) -> Tensor:
+    """Standard normal noise (B, count, size), row i from generator i alone, on the CPU so that every device agrees."""
     return torch.stack([torch.randn(count, size, generator=g) for g in generators]).to(device)
 
 
@@ -50,7 +52,7 @@ def denoise(
     scale: float,
     renewal_thresh: float | None = 0.5,
     use_focal: bool = True,
-    side_size: int = 0,
+    side_channels: int = 0,
     side_scale: float = 1.0,
 ) -> list[tuple[Tensor, ...]]:
     """Run all steps; every box that scores at most `renewal_thresh` is replaced after its step.
@@ -61,30 +63,30 @@ def denoise(
         image_whwh: (B, 4) of the resized, unpadded images.
         generators: one per image, on the CPU; each is used in the same order whatever the batch.
         renewal_thresh: None switches renewal off.
-        side_size: numbers a box that are diffused beside it; side_scale: their deviation when clean.
+        side_channels: channels a box that are diffused beside it; side_scale: their deviation when clean.
     Returns:
         per step what `predict` returned (without the side state).
     """
-    device, size = image_whwh.device, 4 + side_size
-    x = draw(generators, count, device, size)
+    device, size = image_whwh.device, 4 + side_channels
+    x = sample_noise(generators, count, device, size)
     renewed, results = None, []
     sampler.start()
     for t, s in sampler.pairs(steps):
-        side = (x[..., 4:],) if side_size else ()
+        side = (x[..., 4:],) if side_channels else ()
         logits, boxes, *columns = predict(state_to_boxes(x[..., :4], image_whwh, scale), t, *side)
-        clean_side = columns.pop() if side_size else x[..., 4:]
+        clean_side = columns.pop() if side_channels else x[..., 4:]
         results.append((logits, boxes, *columns))
         if s < 0:
             break
         x0 = torch.cat([boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale), clean_side], dim=-1)
-        x = sampler.step(x, x0, t, s, draw(generators, count, device, size), renewed)
+        x = sampler.step(x, x0, t, s, sample_noise(generators, count, device, size), renewed)
         if renewal_thresh is not None:
             renewed = best_score(logits, use_focal) <= renewal_thresh  # (B, N)
             prior = torch.stack([random_unit_boxes(count, "cpu", g) for g in generators]).to(device)
             prior = (prior * 2 - 1) * scale
-            if side_size:
-                prior = torch.cat([prior, side_scale * draw(generators, count, device, side_size)], dim=-1)
-            fresh = sampler.schedule.add_noise(prior, s, draw(generators, count, device, size))
+            if side_channels:
+                prior = torch.cat([prior, side_scale * sample_noise(generators, count, device, side_channels)], dim=-1)
+            fresh = sampler.schedule.add_noise(prior, s, sample_noise(generators, count, device, size))
             x = torch.where(renewed[..., None], fresh, x.to(fresh.dtype))
         x = x.float()
     return results

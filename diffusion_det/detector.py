@@ -18,7 +18,7 @@ from diffusion_det.build import build_criterion, build_head, build_pose
 from diffusion_det.denoising import Detections, denoise, denoise_as_published, select_objects
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
-from diffusion_det.noising import noisy_training_boxes
+from diffusion_det.noising import diffuse_boxes
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseTargets
 from diffusion_det.sampler import build_sampler
@@ -197,7 +197,7 @@ class DiffusionDet(nn.Module):
     def _losses(self, batched_inputs: list[dict], features: list[Tensor], whwh: Tensor) -> dict[str, Tensor]:
         instances = [x["instances"].to(self.device) for x in batched_inputs]
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
-        boxes, t, origin = noisy_training_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
+        boxes, t, origin = diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
         mean = (lambda counts: counts) if self.compat else mean_over_processes
         if self.pose is None:
@@ -205,15 +205,15 @@ class DiffusionDet(nn.Module):
             return self.criterion(logits, pred_boxes, targets, mean)
         cameras = camera_list(batched_inputs)
         poses = PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances])
-        hint = self.pose.training_hint(origin, t, self.schedule, cameras, targets, poses)
-        refined = self.head.refine(features, boxes, t, hint, self.pose.uses_pooled)
-        matched = self.criterion.assign(refined.logits, refined.boxes_xyxy, targets)
-        losses = self.criterion(refined.logits, refined.boxes_xyxy, targets, mean, matched)
+        condition = self.pose.training_condition(origin, t, self.schedule, cameras, targets, poses)
+        outputs = self.head.denoising_step(features, boxes, t, condition, self.pose.uses_pooled)
+        matched = self.criterion.assign(outputs.logits, outputs.boxes_xyxy, targets)
+        losses = self.criterion(outputs.logits, outputs.boxes_xyxy, targets, mean, matched)
         return losses | self.pose.losses(
             cameras,
             [i.image_size for i in instances],
             features[-1],
-            refined,
+            outputs,
             matched,
             targets,
             poses,
@@ -250,12 +250,12 @@ class DiffusionDet(nn.Module):
             if scene is None:
                 logits, boxes = self.head(features, boxes_xyxy, levels)
                 return logits[-1].float(), boxes[-1].float()
-            hint = self.pose.state(state[0]) if state else None
-            refined = self.head.refine(features, boxes_xyxy, levels, hint, self.pose.uses_pooled)
+            condition = self.pose.state_embedding(state[0]) if state else None
+            outputs = self.head.denoising_step(features, boxes_xyxy, levels, condition, self.pose.uses_pooled)
             logits, boxes, feature = (
-                refined.logits[-1].float(),
-                refined.boxes_xyxy[-1].float(),
-                self.pose.embed_last(refined),
+                outputs.logits[-1].float(),
+                outputs.boxes_xyxy[-1].float(),
+                self.pose.embed_last(outputs),
             )
             clean = [self.pose.clean_state(feature, boxes, logits, scene)] if state else []
             return logits, boxes, feature, *clean
@@ -264,7 +264,7 @@ class DiffusionDet(nn.Module):
             results = denoise_as_published(predict, sampler, whwh, **options)
         else:
             if scene is not None:
-                options |= {"side_size": self.pose.side_size, "side_scale": self.pose.state_scale}
+                options |= {"side_channels": self.pose.side_channels, "side_scale": self.pose.state_scale}
             results = denoise(predict, sampler, whwh, generators, **options)
         if not self.ensemble:
             results = results[-1:]

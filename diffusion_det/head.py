@@ -22,7 +22,7 @@ DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
 DIFFUSION_HEAD_REGISTRY.__doc__ = """
 Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
 `head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`. Heads that pose is read off also have
-`head.refine(features, boxes_xyxy, t, hint=None, keep_pooled=False)`, see DynamicHead.
+`head.denoising_step(features, boxes_xyxy, t, condition=None, keep_pooled=False)`, see DynamicHead.
 """
 
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
@@ -111,7 +111,7 @@ class Stage(nn.Module):
         self.bboxes_delta = nn.Linear(dim, 4)
 
     def forward(
-        self, pooled: Tensor, boxes_xyxy: Tensor, queries: Tensor | None, time: Tensor, hint: Tensor | None = None
+        self, pooled: Tensor, boxes_xyxy: Tensor, queries: Tensor | None, time: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Refine boxes given the features under them.
 
@@ -120,14 +120,14 @@ class Stage(nn.Module):
             boxes_xyxy: (B, N, 4) pixels.
             queries: (B, N, C) of the stage before, None in the first.
             time: (B, 4 * C) embedded noise level.
-            hint: (B, N, C) added to the queries that the first stage makes.
+            condition: (B, N, C) added to the queries that the first stage makes.
         Returns:
             logits (B, N, K), boxes (B, N, 4), queries (B, N, C) before and features (B, N, C) after modulation by time.
         """
         batch, count = boxes_xyxy.shape[:2]
         if queries is None:
             queries = pooled.mean(1).view(batch, count, -1)
-            queries = queries if hint is None else queries + hint
+            queries = queries if condition is None else queries + condition
         attended = self.self_attn(queries, queries, queries, need_weights=False)[0]
         x = self.norm1(queries + self.dropout(attended)).flatten(0, 1)  # (B * N, C)
         x = self.norm2(x + self.dropout(self.inst_interact(x, pooled)))
@@ -141,7 +141,7 @@ class Stage(nn.Module):
         return logits, apply_deltas(deltas, boxes_xyxy), queries, feature
 
 
-class Refined(NamedTuple):
+class DecoderOutput(NamedTuple):
     """Of all stages: logits (S, B, N, K), boxes_xyxy (S, B, N, 4), features modulated by time (S, B, N, C) and, if
     asked for, the maps that each stage pooled (S, B, N, P * P * C)."""
 
@@ -250,21 +250,21 @@ class DynamicHead(nn.Module):
         Returns:
             logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
         """
-        refined = self.refine(features, boxes_xyxy, t)
-        return refined.logits, refined.boxes_xyxy
+        outputs = self.denoising_step(features, boxes_xyxy, t)
+        return outputs.logits, outputs.boxes_xyxy
 
-    def refine(
+    def denoising_step(
         self,
         features: Sequence[Tensor],
         boxes_xyxy: Tensor,
         t: Tensor,
-        hint: Tensor | None = None,
+        condition: Tensor | None = None,
         keep_pooled: bool = False,
-    ) -> "Refined":
+    ) -> "DecoderOutput":
         """As `forward`, with what further heads read from.
 
         Args:
-            hint: (B, N, C) added to the queries of the first stage.
+            condition: (B, N, C) added to the queries of the first stage.
             keep_pooled: return the pooled maps too.
         """
         dtype = self.time_mlp[1].weight.dtype
@@ -274,7 +274,7 @@ class DynamicHead(nn.Module):
         outputs = []
         for stage in self.head_series:
             pooled = pool(boxes)
-            logits, boxes, queries, feature = stage(pooled, boxes, queries, time, hint)
+            logits, boxes, queries, feature = stage(pooled, boxes, queries, time, condition)
             outputs.append((logits, boxes, feature, *([pooled.view(*boxes.shape[:2], -1)] if keep_pooled else [])))
             boxes = boxes.detach()
-        return Refined(*(torch.stack(parts) for parts in zip(*outputs)))
+        return DecoderOutput(*(torch.stack(parts) for parts in zip(*outputs)))

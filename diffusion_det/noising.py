@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion_det.schedule import CosineSchedule, boxes_to_state, random_unit_boxes, state_to_boxes
 
 
-def noisy_training_boxes(
+def diffuse_boxes(
     gt_boxes_xyxy: Sequence[Tensor], image_whwh: Tensor, schedule: CosineSchedule, count: int, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Diffuse the objects of each image; random draws come from the global states, in the published order.

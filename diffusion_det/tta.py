@@ -1,4 +1,4 @@
-"""Test-time augmentation: several scales and mirror images of one picture, merged into one answer."""
+"""Test-time augmentation: several scales and mirror images of one image, merged into one answer."""
 
 import copy
 
@@ -17,7 +17,7 @@ class DetectorWithTTA(nn.Module):
     """A detector that answers for all augmentations of TEST.AUG together, in 3D too where it has a pose head.
 
     Each scale may report only objects of its range (TEST.AUG.SCALE_RANGES, square root of the box area in pixels of the
-    picture), if TEST.AUG.SCALE_FILTER says so: small objects come from large scales.
+    image), if TEST.AUG.SCALE_FILTER says so: small objects come from large scales.
 
     Args:
         cfg: TEST.AUG.*, TEST.DETECTIONS_PER_IMAGE, INPUT.FORMAT, MODEL.DiffusionDet.NMS_THRESH.
@@ -60,7 +60,7 @@ class DetectorWithTTA(nn.Module):
         return merged[merged.pred_boxes.nonempty()]
 
     def _part(self, augmented: dict, index: int, camera: Camera | None, size: tuple[int, int]) -> Instances:
-        """What one augmentation finds, in pixels (and the world) of the picture."""
+        """What one augmentation finds, in pixels (and the world) of the image."""
         transforms = augmented.pop("transforms")
         augmented["height"], augmented["width"] = augmented["image"].shape[1:]
         mirrored = False

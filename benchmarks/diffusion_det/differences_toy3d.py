@@ -1,4 +1,4 @@
-"""Differences of AP between settings of the toy benchmark of 3D pose, with bootstrap intervals over the pictures.
+"""Differences of AP between settings of the toy benchmark of 3D pose, with bootstrap intervals over the images.
 
 They need the matches of both settings, which stay in output/; what was found once is kept as a record.
 """

@@ -105,7 +105,7 @@ def ground_truth(cfg: CfgNode) -> COCO:
 
 
 def tall_only(gt: COCO) -> COCO:
-    """The same with objects of at most VEHICLE_MIN_HEIGHT_PX ignored, in pixels of the rendered picture."""
+    """The same with objects of at most VEHICLE_MIN_HEIGHT_PX ignored, in pixels of the rendered image."""
     for annotation in gt.dataset["annotations"]:
         if annotation["bbox"][3] <= VEHICLE_MIN_HEIGHT_PX:
             annotation["iscrowd"] = 1

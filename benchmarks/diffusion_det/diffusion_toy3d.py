@@ -21,13 +21,13 @@ from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
 from d2road.config import default_argument_parser, setup_cfg
 
 RGB = {"use_given_ground": False}
-# A plane that is taken as it comes, and one that the picture and the objects may correct within half a degree.
+# A plane that is taken as it comes, and one that the image and the objects may correct within half a degree.
 TRUSTED = {"ground_head": None, "shared_ground_error": False}
 CORRECTED = {"ground_std": (0.0087, 0.0087, 0.005)}
 
 
 def sampling() -> dict[str, tuple[str, int]]:
-    """Sampler and steps by name; each needs a run of the network over all pictures."""
+    """Sampler and steps by name; each needs a run of the network over all images."""
     return {"ddim4": ("ddim", 4), "ddim1": ("ddim", 1), "restart4": ("restart", 4)}
 
 

@@ -1,6 +1,6 @@
 """What a trained pose model makes of a data set under many test-time choices, running the network as rarely as may be.
 
-Detections, decoder features and the coarsest map of each picture are computed once for each sampling setting and kept
+Detections, decoder features and the coarsest map of each image are computed once for each sampling setting and kept
 in memory; depth branches, trust in the ground, wrong planes and the like only decode them again.
 """
 
@@ -31,7 +31,7 @@ class Choice:
 
     Args:
         pose: attributes of the PoseEstimator to set, such as {"use_given_ground": False}.
-        tilt_deg: error of roll and of pitch of the given planes, of random sign in each picture.
+        tilt_deg: error of roll and of pitch of the given planes, of random sign in each image.
         focal: factor on the focal lengths that the model is told.
     """
 
@@ -42,7 +42,7 @@ class Choice:
 
 @dataclass
 class Seen:
-    """One picture after the network: its true camera, Detections with features as column, coarsest map (1, C, h, w),
+    """One image after the network: its true camera, Detections with features as column, coarsest map (1, C, h, w),
     network size."""
 
     record: dict
@@ -64,15 +64,15 @@ class PoseStudy:
         self.cfg, self.name = cfg, cfg.DATASETS.TEST[0]
         self.model = build_model(cfg).eval()
         load_weights(cfg, self.model, str(weights))
-        self.pictures: list[Seen] = []
+        self.images: list[Seen] = []
 
     @torch.no_grad()
     def run(self, sampler: str, steps: int) -> None:
-        """Detect on all pictures with so many steps of a sampler; replaces what was found before."""
+        """Detect on all images with so many steps of a sampler; replaces what was found before."""
         self.model.sampler, self.model.sample_step = sampler, steps
         mapper = build_mapper(self.cfg, False)
         records = DatasetCatalog.get(self.name)
-        self.pictures = [self._see(mapper(r), r) for r in track(records, len(records), f"{sampler}, {steps} steps")]
+        self.images = [self._see(mapper(r), r) for r in track(records, len(records), f"{sampler}, {steps} steps")]
 
     def _see(self, x: dict, record: dict) -> Seen:
         model = self.model
@@ -89,23 +89,23 @@ class PoseStudy:
         """Results of the data set's evaluator for one way to decode."""
         evaluator = build_evaluator(self.cfg, self.name, str(output_dir))
         evaluator.reset()
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(self.pictures), 2))
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(self.images), 2))
         with attributes(self.model.pose, choice.pose):
-            for seen, sign in zip(self.pictures, signs):
+            for seen, sign in zip(self.images, signs):
                 output = self._decode(seen, choice, np.deg2rad(choice.tilt_deg) * sign)
                 evaluator.process([seen.record], [{"instances": output}])
         return evaluator.evaluate()
 
     def _decode(self, seen: Seen, choice: Choice, tilt_rad: np.ndarray):
         height, width = seen.record["height"], seen.record["width"]
-        camera = disturb(seen.camera, tilt_rad, choice.focal)
+        camera = perturb(seen.camera, tilt_rad, choice.focal)
         camera = camera.resized(seen.size[1] / width, seen.size[0] / height)
         scene = self.model.pose.scene([camera], seen.coarsest, [seen.size])
         instances = self.model.attach_pose(to_instances(seen.found, seen.size), seen.found, scene, 0)
         return detector_postprocess(instances, height, width)
 
 
-def disturb(camera: Camera, tilt_rad: np.ndarray, focal: float) -> Camera:
+def perturb(camera: Camera, tilt_rad: np.ndarray, focal: float) -> Camera:
     """The camera as a careless calibration would give it: plane turned about the x and z axes, focal length scaled."""
     P = camera.P.copy()
     P[0, 0] *= focal

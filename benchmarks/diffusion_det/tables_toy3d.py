@@ -29,7 +29,7 @@ CLASSES = {"car": "car", "big_vehicle": "big vehicle"}
 RANGES = ("10-30m", "30-50m", "50-80m")
 OCCLUSIONS = ("occluded_0", "occluded_1", "occluded_2")
 # Variants whose tables are those of one model; the state variant is compared with the read-out.
-TRAINED = {"readout": "", "nojitter": "; trained on exact planes, none guessed"}
+TRAINED = {"readout": "", "nojitter": "; trained on exact planes, none predicted"}
 MAIN_RUN = "ddim4"
 
 Metrics = dict[str, dict[str, float]]
@@ -199,7 +199,7 @@ def tilt(records: Records) -> list[str]:
                 rows.append([str(seed), "no given plane" + TRAINED[variant], *[same] * (1 + len(TILTS_DEG))])
         note = (
             "Roll and pitch of the given plane are both off by so many degrees, of random sign. Corrected: by the "
-            f"picture and by what all objects say together, within a deviation of 0.5 degrees. {RUNS[MAIN_RUN]}."
+            f"image and by what all objects say together, within a deviation of 0.5 degrees. {RUNS[MAIN_RUN]}."
         )
         head = ["seed", "", *(f"{t:g} deg" for t in (0, *TILTS_DEG))]
         lines += ([""] if lines else []) + table(f"Tilted plane: {label}", note, head, rows)

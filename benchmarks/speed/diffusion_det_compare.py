@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks.speed.diffusion_det_inputs import build, pictures
+from benchmarks.speed.diffusion_det_inputs import build, random_inputs
 from benchmarks.speed.plain_diffusion_det import PlainDiffusionDet, plain_match
 from benchmarks.speed.timing import alternate, compare
 from d2road.config import make_cfg
@@ -25,7 +25,7 @@ def compare_row(args: argparse.Namespace, batch: int, steps: int, boxes: int) ->
     model.eval()
     plain = PlainDiffusionDet(model).eval()
     fused = prepare_for_inference(copy.deepcopy(model))
-    inputs = pictures(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=False)
+    inputs = random_inputs(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=False)
     candidates = {name: repeatable(net, inputs, args.seed) for name, net in
                   {"plain": plain, "unfused": model, "fused": fused}.items()}  # fmt: skip
     found = {name: run() for name, run in candidates.items()}

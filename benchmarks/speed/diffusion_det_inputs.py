@@ -1,4 +1,4 @@
-"""A DiffusionDet with random weights, and random pictures for it."""
+"""A DiffusionDet with random weights, and random images for it."""
 
 import argparse
 
@@ -12,7 +12,7 @@ from d2road.config import make_cfg
 from d2road.data import num_classes_of
 from d2road.utils.rng import seeded_rng
 
-OBJECTS = 10  # on each training picture
+OBJECTS = 10  # on each training image
 
 
 def build(args: argparse.Namespace, boxes: int, steps: int = 1, compat: bool = False) -> tuple[CfgNode, nn.Module]:
@@ -42,7 +42,7 @@ def build(args: argparse.Namespace, boxes: int, steps: int = 1, compat: bool = F
     return cfg, model
 
 
-def pictures(args: argparse.Namespace, batch: int, classes: int, training: bool) -> list[dict]:
+def random_inputs(args: argparse.Namespace, batch: int, classes: int, training: bool) -> list[dict]:
     """Random inputs of the model, with objects for training."""
     generator = torch.Generator().manual_seed(args.seed)
     height, width = args.size

@@ -1,4 +1,4 @@
-"""Benchmark of DiffusionDet, with random weights on random pictures: neither changes the time."""
+"""Benchmark of DiffusionDet, with random weights on random images: neither changes the time."""
 
 import argparse
 import shlex
@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.common.records import machine, revision, write_record
 from benchmarks.speed.diffusion_det_compare import compare_row, matcher_row, pooler_row
-from benchmarks.speed.diffusion_det_inputs import build, pictures
+from benchmarks.speed.diffusion_det_inputs import build, random_inputs
 from benchmarks.speed.timing import Stopwatch, median_parts, peak_memory_mb, reset_peak_memory
 from d2road.config import make_cfg
 from d2road.data import build_mapper
@@ -127,7 +127,7 @@ def infer_row(args: argparse.Namespace, batch: int, steps: int, boxes: int) -> d
     model.eval()
     if not args.no_fuse:
         prepare_for_inference(model)
-    inputs = pictures(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=False)
+    inputs = random_inputs(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=False)
     watch = Stopwatch(model.device)
     instrument(model, watch)
     dtype = amp_dtype(cfg, model.device)
@@ -148,7 +148,7 @@ def train_row(args: argparse.Namespace, batch: int, boxes: int) -> dict:
     """A training step by stage."""
     cfg, model = build(args, boxes)
     model.train()
-    inputs = pictures(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=True)
+    inputs = random_inputs(args, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, training=True)
     optimizer, clip = build_optimizer(cfg, model), build_clipper(cfg)
     watch = Stopwatch(model.device)
     instrument(model, watch)
@@ -196,7 +196,7 @@ def speed_row(what: str, batch: int, ms: dict[str, float], device: torch.device,
 
 
 def load_row(args: argparse.Namespace) -> dict:
-    """Reading and mapping pictures of DATASETS.TRAIN in one process, if they are there."""
+    """Reading and mapping images of DATASETS.TRAIN in one process, if they are there."""
     cfg = make_cfg(args.config_file, args.opts)
     try:
         dicts = load_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=True)[:LOADED_IMAGES]

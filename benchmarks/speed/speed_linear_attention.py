@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def measure(tokens: int, dim: int, heads: int, runs: int, device: torch.device) -> dict[str, float]:
-    """Median milliseconds of each kind for one picture, in alternating runs."""
+    """Median milliseconds of each kind for one image, in alternating runs."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, heads, tokens, dim, generator=generator).to(device) for _ in range(3))
     candidates = {name: lambda function=function: function(q, k, v) for name, function in KINDS.items()}

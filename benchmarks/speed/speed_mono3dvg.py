@@ -1,4 +1,4 @@
-"""Benchmark of Mono3DVG, with random weights on random pictures and made-up sentences: neither changes the time."""
+"""Benchmark of Mono3DVG, with random weights on random images and made-up sentences: neither changes the time."""
 
 import argparse
 import shlex
@@ -100,7 +100,7 @@ def build(args: argparse.Namespace) -> tuple[CfgNode, nn.Module]:
     return cfg, model
 
 
-def picture(args: argparse.Namespace, size: tuple[int, int], sentences: int, words: int) -> dict:
+def random_input(args: argparse.Namespace, size: tuple[int, int], sentences: int, words: int) -> dict:
     """A random input with sentences of so many words."""
     height, width = size
     generator = torch.Generator().manual_seed(args.seed)
@@ -121,7 +121,7 @@ def row_of(
     words: int,
 ) -> dict:
     """Inference of one image by part."""
-    inputs = [picture(args, size, sentences, words)]
+    inputs = [random_input(args, size, sentences, words)]
     watch = Stopwatch(model.device)
     parts = {"image": "see", "text": "text_encoder", "filter": "text_filter", "fusion": "neck", "relation": "relation"}
     plain = {name: _function(model, part) for name, part in parts.items()}

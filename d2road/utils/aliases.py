@@ -26,7 +26,10 @@ DATASET_PREFIXES: dict[str, str] = {}
 CHECKPOINT_TEXTS: list[tuple[str, str]] = []
 
 # Names of weights: regular expression -> replacement, in order, applied to every name of a state dict.
-STATE_DICT_NAMES: list[tuple[str, str]] = []
+STATE_DICT_NAMES: list[tuple[str, str]] = [
+    (r"^pose\.head\.looks\.", "pose.head.pooled_proj."),  # DiffusionDet with poses
+    (r"^pose\.state\.", "pose.state_embedding."),
+]
 
 # Files that were named by a path of the checkout: old path -> new address.
 FILES: dict[str, str] = {}

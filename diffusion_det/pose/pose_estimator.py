@@ -9,7 +9,7 @@ from d2road.structures import Boxes3D, Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.structures.depth_cues import encode_dimensions, place_boxes, variance_from_ground, yaw_rotations
 from diffusion_det.denoising import Detections
-from diffusion_det.head import Refined
+from diffusion_det.head import DecoderOutput
 from diffusion_det.losses import Targets
 from diffusion_det.pose.pose_decoding import Pose, branch_index, decode
 from diffusion_det.pose.pose_fusion import fuse, fuse_image
@@ -23,18 +23,18 @@ class PoseEstimator(nn.Module):
     """Pose as a read-out of the decoder.
 
     Args:
-        head, ground_head: networks; `ground_head` None gives no guess of the plane.
+        head, ground_head: networks; without `ground_head` no plane is predicted.
         criterion: losses.
         depth: "fused" or one of pose_head.BRANCHES: the way to depth in testing.
         use_given_ground: whether planes that come with the cameras are used in testing.
         shared_ground_error: correct the plane by what all objects of an image say together.
-        common_direct: share of the variance of direct depths that is one error of the whole picture.
+        common_direct: share of the variance of direct depths that is one error of the whole image.
         ground_std: deviations of s0, s1 (tangents) and log H that a given plane is trusted with in testing.
         jitter_std: levels of the deviation of roll and pitch in training, one drawn an image; log H gets as much.
         ground_dropout: share of training images whose plane is withheld.
         score_exponents: of the 2D score and of the quality in the final score.
         gradient_to_2d: let pose losses train what they read from.
-        state: network that tells the decoder of poses in the diffusion state; None leaves the state to the boxes.
+        state_embedding: embeds poses in the diffusion state as a condition of the decoder; None diffuses boxes alone.
         state_scale: signal scale of that part.
     """
 
@@ -53,7 +53,7 @@ class PoseEstimator(nn.Module):
         ground_dropout: float = 0.0,
         score_exponents: tuple[float, float] = (1.0, 1.0),
         gradient_to_2d: bool = False,
-        state: StateEmbedding | None = None,
+        state_embedding: StateEmbedding | None = None,
         state_scale: float = 1.0,
     ):
         super().__init__()
@@ -66,7 +66,7 @@ class PoseEstimator(nn.Module):
         self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
         self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
         self.gradient_to_2d = gradient_to_2d
-        self.state, self.state_scale = state, state_scale
+        self.state_embedding, self.state_scale = state_embedding, state_scale
 
     @property
     def branch(self) -> int | None:
@@ -74,14 +74,14 @@ class PoseEstimator(nn.Module):
         return None if self.depth == "fused" else branch_index(self.depth)
 
     @property
-    def side_size(self) -> int:
-        """Numbers a box that this adds to the diffusion state."""
-        return 0 if self.state is None else STATE_SIZE
+    def side_channels(self) -> int:
+        """Channels a box that this adds to the diffusion state."""
+        return 0 if self.state_embedding is None else STATE_SIZE
 
     def grounds(
         self, given: Grounds, coarsest: Tensor, image_sizes: Sequence[tuple[int, int]], cameras: Cameras
     ) -> tuple[Grounds, Grounds | None]:
-        """What is believed of the planes, and the guess from the picture that went into it (None if there is none).
+        """Ground planes as they are believed, and the prediction from the image that went into them, if any.
 
         Args:
             given: planes that come with the images, with their variance.
@@ -89,18 +89,18 @@ class PoseEstimator(nn.Module):
         """
         if self.ground_head is None:
             return given, None
-        guessed = self.ground_head(coarsest if self.gradient_to_2d else coarsest.detach(), image_sizes, cameras)
-        return given.combine(guessed.detach()), guessed
+        predicted = self.ground_head(coarsest if self.gradient_to_2d else coarsest.detach(), image_sizes, cameras)
+        return given.combine(predicted.detach()), predicted
 
     @property
     def uses_pooled(self) -> bool:
         """Whether the decoder's pooled maps are needed."""
-        return self.head.looks is not None
+        return self.head.pooled_proj is not None
 
-    def embed_last(self, refined: Refined) -> Tensor:
+    def embed_last(self, outputs: DecoderOutput) -> Tensor:
         """What pose is read from in testing, (B, N, C): the last stage."""
-        pooled = None if refined.pooled is None else refined.pooled[-1]
-        return self.head.embed(refined.features[-1], pooled, self.head.num_stages - 1)
+        pooled = None if outputs.pooled is None else outputs.pooled[-1]
+        return self.head.embed(outputs.features[-1], pooled, self.head.num_stages - 1)
 
     def read(self, feature: Tensor, boxes_xyxy: Tensor, classes: Tensor, scene: SceneGeometry) -> tuple[RawPose, Pose]:
         """Pose from the last stage's embedded features (P, C) of boxes (P, 4), one scene a row."""
@@ -108,7 +108,7 @@ class PoseEstimator(nn.Module):
         raw = RawPose.unpack(rows, self.criterion.num_classes)
         return raw, decode(raw, boxes_xyxy, classes, self.criterion.priors_hwl, scene.cameras, scene.ground)
 
-    def training_hint(
+    def training_condition(
         self,
         origin: Tensor,
         t: Tensor,
@@ -117,13 +117,13 @@ class PoseEstimator(nn.Module):
         targets: Targets,
         pose_targets: PoseTargets,
     ) -> Tensor | None:
-        """What the decoder hears of the noised poses of the training boxes, (B, N, C); None without pose in the state.
+        """Condition embedding (B, N, C) of the noised poses of the noised boxes; None without pose in the state.
 
         Args:
             origin: (B, N) object that each box was made from, -1 for none.
             t: (B,) noise levels.
         """
-        if self.state is None:
+        if self.state_embedding is None:
             return None
         picked = origin.clamp(min=0)
         image = torch.arange(len(origin), device=origin.device)[:, None].expand_as(origin)
@@ -139,7 +139,7 @@ class PoseEstimator(nn.Module):
         ratio = encode_dimensions(truth.dims, self.criterion.priors_hwl[targets.classes[own, objects]].float())
         clean = torch.zeros(*origin.shape, STATE_SIZE, device=origin.device)
         clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
-        return self.state(noisy_states(clean, present, t, schedule, self.state_scale))
+        return self.state_embedding(noisy_states(clean, present, t, schedule, self.state_scale))
 
     def clean_state(self, feature: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: SceneGeometry) -> Tensor:
         """The pose part of the state that predictions (B, N, ...) amount to, (B, N, 8)."""
@@ -156,7 +156,7 @@ class PoseEstimator(nn.Module):
         camera_list: Sequence[Camera],
         image_sizes: Sequence[tuple[int, int]],
         coarsest: Tensor,
-        refined: Refined,
+        outputs: DecoderOutput,
         matched: Tensor,
         targets: Targets,
         pose_targets: PoseTargets,
@@ -165,24 +165,24 @@ class PoseEstimator(nn.Module):
         """Weighted losses by name.
 
         Args:
-            refined: of the decoder, S or more stages.
+            outputs: of the decoder, S or more stages.
             matched: (S, B, N) object of each box of the last S stages, -1 for none.
             number: (S,) matched boxes, by which each stage's sums are divided.
         """
         if not self.gradient_to_2d:
-            refined = Refined(*(None if part is None else part.detach() for part in refined))
+            outputs = DecoderOutput(*(None if part is None else part.detach() for part in outputs))
         offset = self.head.num_stages - len(matched)
-        boxes = refined.boxes_xyxy[offset:].detach().float()
+        boxes = outputs.boxes_xyxy[offset:].detach().float()
         cameras = Cameras.from_list(camera_list, boxes.device)
         true = Grounds.from_list(camera_list, boxes.device)
-        believed, guessed = self.grounds(self.disturb(true), coarsest, image_sizes, cameras)
+        believed, predicted = self.grounds(self.perturb(true), coarsest, image_sizes, cameras)
 
         stage, image, index = (matched >= 0).nonzero(as_tuple=True)
         objects = matched[stage, image, index]
         has_pose = pose_targets.valid[image, objects]
         stage, image, index, objects = (part[has_pose] for part in (stage, image, index, objects))
         rows = [
-            self._rows(refined, boxes[s], s + offset, image[stage == s], index[stage == s], cameras)
+            self._rows(outputs, boxes[s], s + offset, image[stage == s], index[stage == s], cameras)
             for s in range(len(matched))
         ]  # `nonzero` lists stage by stage
         losses = self.criterion(
@@ -196,19 +196,19 @@ class PoseEstimator(nn.Module):
             believed[image],
             true[image],
         )
-        if guessed is not None:
-            losses["loss_pose_ground"] = self.criterion.ground(guessed, true)
+        if predicted is not None:
+            losses["loss_pose_ground"] = self.criterion.ground(predicted, true)
         return losses
 
     def _rows(
-        self, refined: Refined, boxes: Tensor, stage: int, image: Tensor, index: Tensor, cameras: Cameras
+        self, outputs: DecoderOutput, boxes: Tensor, stage: int, image: Tensor, index: Tensor, cameras: Cameras
     ) -> Tensor:
         """Rows of the pose head for some boxes of a stage."""
-        pooled = None if refined.pooled is None else refined.pooled[stage, image, index]
-        feature = self.head.embed(refined.features[stage, image, index], pooled, stage)
+        pooled = None if outputs.pooled is None else outputs.pooled[stage, image, index]
+        feature = self.head.embed(outputs.features[stage, image, index], pooled, stage)
         return self.head(feature, boxes[image, index], cameras[image], stage)
 
-    def disturb(self, true: Grounds) -> Grounds:
+    def perturb(self, true: Grounds) -> Grounds:
         """True planes as a user might give them: off by a random error of a known deviation, or withheld."""
         levels = torch.tensor(self.jitter_std, device=true.mean.device)
         level = levels[torch.randint(len(levels), (len(true.mean), 1), device=levels.device)]

@@ -45,8 +45,8 @@ def _own_var(pose: Pose) -> Tensor:
 def _split(pose: Pose, common: float) -> tuple[Tensor, Tensor]:
     """What each way suffers from errors that all objects share (P, J, 3 or 4), and its own variance (P, J).
 
-    With `common` above 0, that share of a direct depth's variance is one error of the whole picture, since all are
-    guessed from the same picture: a fourth column, of unit variance.
+    With `common` above 0, that share of a direct depth's variance is one error of the whole image, since all are
+    predicted from the same image: a fourth column, of unit variance.
     """
     shared = torch.where(pose.usable[..., None], pose.shared, torch.zeros_like(pose.shared))
     own = _own_var(pose)
@@ -58,14 +58,14 @@ def _split(pose: Pose, common: float) -> tuple[Tensor, Tensor]:
     return torch.cat([shared, column[..., None]], dim=-1), own * (1 - common * is_direct)
 
 
-def ground_error(pose: Pose, ground_var: Tensor, trust: Tensor, common: float = 0.0) -> tuple[Tensor, Tensor]:
+def ground_error(pose: Pose, ground_var: Tensor, object_weights: Tensor, common: float = 0.0) -> tuple[Tensor, Tensor]:
     """The error of one image's ground that its objects agree on.
 
     Args:
         pose: P objects of the one image.
         ground_var: (3,) variances of s0, s1, log H before the objects are asked.
-        trust: (P,) weight of each object, 0..1 (its score): a false alarm should not move the ground.
-        common: share of the variance of direct depths that is one error of the whole picture.
+        object_weights: (P,) weight of each object, 0..1 (its score): a false alarm should not move the ground.
+        common: share of the variance of direct depths that is one error of the whole image.
     Returns:
         mean (3,) and covariance (3, 3) of the error, given the objects; with `common` above 0 a fourth number, the
         common error of the direct depths in deviations. The depths of the ways lose `shared @ mean`.
@@ -80,7 +80,7 @@ def ground_error(pose: Pose, ground_var: Tensor, trust: Tensor, common: float = 
     W = torch.diag_embed(inverse) - inverse[:, :, None] * inverse[:, None, :] / inverse.sum(1)[:, None, None]
     StW = S.transpose(1, 2) @ W  # (P, 3 or 4, J)
     eye = torch.eye(size, dtype=torch.float64, device=S.device)
-    weight, mean, covariance = trust.double(), torch.zeros(size, dtype=torch.float64, device=S.device), prior
+    weight, mean, covariance = object_weights.double(), torch.zeros(size, dtype=torch.float64, device=S.device), prior
     for _ in range(ITERATIONS if len(y) else 0):
         information = (weight[:, None, None] * (StW @ S)).sum(0)
         evidence = (weight[:, None] * (StW @ y[..., None])[..., 0]).sum(0)
@@ -90,18 +90,20 @@ def ground_error(pose: Pose, ground_var: Tensor, trust: Tensor, common: float = 
         mean = covariance @ evidence
         rest = y - S @ mean
         deviation = (rest[:, None, :] @ W @ rest[..., None])[:, 0, 0].clamp(min=1e-12).sqrt()
-        weight = trust.double() * (HUBER / deviation).clamp(max=1)
+        weight = object_weights.double() * (HUBER / deviation).clamp(max=1)
     return mean.to(ground_var.dtype), covariance.to(ground_var.dtype)
 
 
-def fuse_image(pose: Pose, ground_var: Tensor, trust: Tensor, common: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def fuse_image(
+    pose: Pose, ground_var: Tensor, object_weights: Tensor, common: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Depths of one image's objects after its ground has been corrected by all of them.
 
     Args: as in `ground_error`.
     Returns:
         log depth (P,), variance (P,) including what remains unknown of the ground, mean error of the ground (3,).
     """
-    mean, covariance = ground_error(pose, ground_var, trust, common)
+    mean, covariance = ground_error(pose, ground_var, object_weights, common)
     S, own = _split(pose, common)
     inverse = 1 / own
     weights = inverse / inverse.sum(1, keepdim=True)

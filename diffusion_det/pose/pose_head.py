@@ -87,7 +87,7 @@ class PoseHead(nn.Module):
     def __init__(self, *, num_stages: int, num_classes: int, dim: int, num_pose: int = 2, pooled_size: int = 0):
         super().__init__()
         self.num_classes, self.num_stages = num_classes, num_stages
-        self.looks = (
+        self.pooled_proj = (
             nn.ModuleList(
                 nn.Sequential(nn.Linear(pooled_size, dim), nn.LayerNorm(dim), nn.ReLU()) for _ in range(num_stages)
             )
@@ -105,7 +105,7 @@ class PoseHead(nn.Module):
 
     def embed(self, feature: Tensor, pooled: Tensor | None, stage: int) -> Tensor:
         """What pose is read from: the decoder's features (..., C) and pooled maps (..., P * P * C) -> (..., C)."""
-        return feature if self.looks is None else feature + self.looks[stage](pooled)
+        return feature if self.pooled_proj is None else feature + self.pooled_proj[stage](pooled)
 
     def forward(self, feature: Tensor, boxes_xyxy: Tensor, cameras: Cameras, stage: int) -> Tensor:
         """Embedded feature (P, C), boxes (P, 4) pixels, one camera a row -> (P, R) rows for `RawPose.unpack`."""
@@ -114,7 +114,7 @@ class PoseHead(nn.Module):
 
 
 class GroundHead(nn.Module):
-    """Guesses the ground plane from the picture: height of the horizon, its slope, height of the camera.
+    """Predicts the ground plane from the image: height of the horizon, its slope, height of the camera.
 
     Works in the pixels of the network input, so that focal length and principal point enter exactly.
 

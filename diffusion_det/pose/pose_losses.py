@@ -152,10 +152,10 @@ class PoseCriterion(nn.Module):
         overlap = self._overlap(pose, log_depth, boxes3d, *geometry)
         return F.binary_cross_entropy_with_logits(raw.quality, overlap.clamp(0, 1), reduction="none")
 
-    def ground(self, guessed: Grounds, true: Grounds) -> Tensor:
-        """Negative log likelihood (Laplace) of the guessed planes, mean over the images that have one."""
-        std = guessed.var.sqrt()
-        nll = (2**0.5 * (guessed.mean - true.mean).abs() / std + std.log()).sum(1)
+    def ground(self, predicted: Grounds, true: Grounds) -> Tensor:
+        """Negative log likelihood (Laplace) of the predicted planes, mean over the images that have one."""
+        std = predicted.var.sqrt()
+        nll = (2**0.5 * (predicted.mean - true.mean).abs() / std + std.log()).sum(1)
         return self.weights["ground"] * (nll * true.known).sum() / true.known.sum().clamp(min=1)
 
 

@@ -37,7 +37,7 @@ def noisy_states(clean: Tensor, present: Tensor, t: Tensor, schedule: CosineSche
 
 
 class StateEmbedding(nn.Module):
-    """States (B, N, 8) -> hints (B, N, C) to the decoder's queries; zero before training."""
+    """States (B, N, 8) -> condition embeddings (B, N, C) to the decoder's queries; zero before training."""
 
     def __init__(self, dim: int):
         super().__init__()

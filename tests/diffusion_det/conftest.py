@@ -77,7 +77,7 @@ def make_input():
 
 @pytest.fixture
 def make_scene(make_input):
-    """A picture with its camera and true boxes on the ground."""
+    """An image with its camera and true boxes on the ground."""
 
     def make(seed, objects=3, ground=True, size=(96, 128), **options):
         camera = camera_for(seed, ground, width=size[1], height=size[0])

@@ -18,7 +18,7 @@ NODE = "MODEL.DiffusionDet."
 
 
 def same(a, b, atol=1e-5):
-    """Equal sets of detections; coordinates relative to the picture of about 200 pixels."""
+    """Equal sets of detections; coordinates relative to the image of about 200 pixels."""
     a, b = a["instances"], b["instances"]
     assert len(a) == len(b)
     torch.testing.assert_close(a.scores, b.scores, atol=atol, rtol=0)

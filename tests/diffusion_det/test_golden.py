@@ -9,7 +9,7 @@ from diffusion_det.denoising import denoise_as_published, select_objects
 from diffusion_det.head import DynamicHead
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
-from diffusion_det.noising import noisy_training_boxes
+from diffusion_det.noising import diffuse_boxes
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import CosineSchedule
 
@@ -82,7 +82,7 @@ def test_training(golden, head, features, whwh):
     recorded = golden["training"]
     torch.manual_seed(recorded["noise_seed"])
     random.seed(recorded["noise_seed"])
-    boxes, t, _ = noisy_training_boxes(recorded["gt_boxes"], whwh, CosineSchedule(), 30, 2.0)
+    boxes, t, _ = diffuse_boxes(recorded["gt_boxes"], whwh, CosineSchedule(), 30, 2.0)
     assert torch.equal(t, recorded["t"])
     assert torch.equal(boxes, recorded["noisy_boxes_xyxy"])
 

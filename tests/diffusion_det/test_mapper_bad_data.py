@@ -1,4 +1,4 @@
-"""What is wrong with a picture stops in the mapper, with the picture's name."""
+"""What is wrong with an image stops in the mapper, with the image's name."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from d2road.data import build_mapper
 
 @pytest.fixture
 def record(tmp_path) -> dict:
-    """A picture of 64x48 with a box that reaches beyond it and a crowd."""
-    path = tmp_path / "picture.jpg"
+    """An image of 64x48 with a box that reaches beyond it and a crowd."""
+    path = tmp_path / "image.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(path)
     box = {"bbox": [50, 40, 20, 20], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0}
     crowd = {**box, "bbox": [0, 0, 9, 9], "iscrowd": 1}
@@ -33,20 +33,20 @@ def test_boxes_are_clipped_and_crowds_are_not_trained_on(record):
 
 def test_missing_image(record):
     record["file_name"] += ".none"
-    with pytest.raises(FileNotFoundError, match=r"picture\.jpg\.none \(image_id 5\) does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"image\.jpg\.none \(image_id 5\) does not exist"):
         _mapper()(record)
 
 
 def test_truncated_image(record):
     with open(record["file_name"], "r+b") as file:
         file.truncate(1000)
-    with pytest.raises(ValueError, match=r"picture\.jpg \(image_id 5\) cannot be read"):
+    with pytest.raises(ValueError, match=r"image\.jpg \(image_id 5\) cannot be read"):
         _mapper(False)(record)
 
 
 def test_size_that_is_not_the_annotations(record):
     record["width"] = 65
-    with pytest.raises(ValueError, match=r"picture\.jpg .* is 64x48, its annotation says 65x48"):
+    with pytest.raises(ValueError, match=r"image\.jpg .* is 64x48, its annotation says 65x48"):
         _mapper()(record)
 
 

@@ -1,4 +1,4 @@
-"""Real pictures through loaders, training and evaluation, for a few steps."""
+"""Real images through loaders, training and evaluation, for a few steps."""
 
 import json
 

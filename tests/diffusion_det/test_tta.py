@@ -23,7 +23,7 @@ class Marker(nn.Module):
         return results
 
 
-def picture(size):
+def image(size):
     image = torch.zeros(3, 100, 160, dtype=torch.uint8)
     image[:, 20 : 20 + size, 30 : 30 + size] = 255
     return {"image": image, "height": 100, "width": 160}
@@ -37,7 +37,7 @@ def cfg_with(small_cfg, ranges):
 
 def test_scales_and_flips_agree_on_the_picture(small_cfg):
     tta = DetectorWithTTA(cfg_with(small_cfg, ([0, 1e4],) * 3), Marker())
-    found = tta([picture(40)])[0]["instances"]
+    found = tta([image(40)])[0]["instances"]
     assert len(found) == 1  # six views, one object
     torch.testing.assert_close(found.pred_boxes.tensor, torch.tensor([[30.0, 20, 70, 60]]), atol=1.5, rtol=0)
     assert found.scores[0] == 0.5 + 200 / 1e4
@@ -47,8 +47,8 @@ def test_scales_and_flips_agree_on_the_picture(small_cfg):
 def test_scale_filter(small_cfg):
     """Small objects are taken from the largest scale only, here nothing is left for the one of 40 pixels."""
     tta = DetectorWithTTA(cfg_with(small_cfg, ([100, 1e4], [100, 1e4], [0, 30])), Marker())
-    assert len(tta([picture(40)])[0]["instances"]) == 0
-    assert len(tta([picture(20)])[0]["instances"]) == 1
+    assert len(tta([image(40)])[0]["instances"]) == 0
+    assert len(tta([image(20)])[0]["instances"]) == 1
 
 
 def test_trainer_evaluates_with_it(small_cfg, small_model):

@@ -15,7 +15,7 @@ LOSSES = ("xy", "z", "dims", "depth", "heading", "quality")
 
 
 def camera_for(seed, ground=True, width=128, height=96):
-    """10 to 15 degrees down, 6 m high, in pixels of the small test picture."""
+    """10 to 15 degrees down, 6 m high, in pixels of the small test image."""
     rng = np.random.default_rng(seed)
     P = np.array([[125.0, 0, width / 2, 9], [0, 118, height / 2, -3], [0, 0, 1, 0.05]])
     pitch, roll = np.radians(rng.uniform(10, 15)), np.radians(rng.uniform(-2, 2))

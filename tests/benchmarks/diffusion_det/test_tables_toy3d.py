@@ -101,8 +101,8 @@ def test_tilt_rows_by_way_and_training(folder):
     keep("nojitter_seed1/ddim4_rgb", metrics(33.0))
     text = tables_toy3d.write_tables().read_text()
     assert "| 1 | plane taken as given | 50.0 | - | - | 20.0 | - | - |" in text
-    assert "| 1 | plane corrected; trained on exact planes, none guessed | - | - | - | - | - | 44.0 |" in text
-    assert "| 1 | no given plane; trained on exact planes, none guessed | " + " | ".join(["33.0"] * 6) in text
+    assert "| 1 | plane corrected; trained on exact planes, none predicted | - | - | - | - | - | 44.0 |" in text
+    assert "| 1 | no given plane; trained on exact planes, none predicted | " + " | ".join(["33.0"] * 6) in text
 
 
 def test_a_against_b(folder):

@@ -58,7 +58,7 @@ def test_plain_version_agrees_when_boxes_are_renewed(steps, repo_dir):
     model.eval()
     for stage in model.head.head_series:
         stage.class_logits.bias.data.fill_(-2)
-    inputs = bench.pictures(args, 1, 6, training=False)
+    inputs = bench.random_inputs(args, 1, 6, training=False)
     plain = bench.PlainDiffusionDet(model).eval()
     expected, found = (bench.repeatable(net, inputs, 3)() for net in (plain, model))
     share, box_px, score = bench.agreement(expected, found)

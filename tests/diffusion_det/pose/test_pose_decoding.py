@@ -192,7 +192,7 @@ def test_box_geometry_sees_the_same_in_a_resized_image():
 
 
 def test_ground_head_speaks_of_pixels():
-    """Its answer is a line in the picture; the same line under another focal length is another plane."""
+    """Its answer is a line in the image; the same line under another focal length is another plane."""
     torch.manual_seed(0)
     head = GroundHead(8, stride=32)
     with torch.no_grad():
@@ -209,7 +209,7 @@ def test_ground_head_speaks_of_pixels():
         same = scaled(feature, [(int(600 * scale), int(1000 * scale))], cameras)
         torch.testing.assert_close(same.mean, guess.mean, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(same.var, guess.var, atol=1e-7, rtol=1e-4)
-    # By the numpy camera: the horizon of the guessed plane is the line that the outputs name.
+    # By the numpy camera: the horizon of the predicted plane is the line that the outputs name.
     v_mid, slope = _outputs(head, feature, size)
     s0, s1, _ = guess.mean[0].tolist()
     plane = Camera(camera.P, [s1, -1.0, s0, 5.0])

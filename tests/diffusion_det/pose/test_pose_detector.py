@@ -81,7 +81,7 @@ def test_losses_and_gradients(small_model, make_scene):
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-    for part in ("pose.head.towers.0", "pose.head.outputs.1", "pose.ground_head", "pose.state.output"):
+    for part in ("pose.head.towers.0", "pose.head.outputs.1", "pose.ground_head", "pose.state_embedding.output"):
         assert any(p.grad.abs().max() > 0 for n, p in model.named_parameters() if n.startswith(part)), part
 
 
@@ -127,7 +127,7 @@ def test_jitter_has_the_deviation_that_it_states(small_model):
     pose = small_model(*ON, POSE + "GROUND_JITTER", "(0.5, 1.0)", POSE + "GROUND_DROPOUT", 0.25).pose
     true = Grounds.from_list([camera_for(0)] * 8000, "cpu")
     torch.manual_seed(0)
-    given = pose.disturb(true)
+    given = pose.perturb(true)
     assert given.known.float().mean().item() == pytest.approx(0.75, abs=0.02)
     levels = given.var.sqrt().unique()
     torch.testing.assert_close(levels.sort().values, torch.tensor([0.5, 1.0]).deg2rad(), atol=1e-6, rtol=0)

@@ -33,11 +33,11 @@ def some_unusable(rng, count):
     return usable
 
 
-def dense_posterior(pose, ground_var, trust=None, common=0.0):
+def dense_posterior(pose, ground_var, object_weights=None, common=0.0):
     """Log depths and ground error of one image from one big Gaussian: unknowns g (3), the error that all direct depths
     have in common (1), zeta (P); flat prior on zeta.
 
-    Returns means and covariances of g and zeta. An object of trust w speaks about g with w times its precision.
+    Returns means and covariances of g and zeta. An object of weight w speaks about g with w times its precision.
     """
     count = len(pose.log_depth)
     precision, vector = np.zeros((4 + count, 4 + count)), np.zeros(4 + count)
@@ -50,7 +50,7 @@ def dense_posterior(pose, ground_var, trust=None, common=0.0):
             row[:3], row[4 + i] = pose.shared[i, j].double().numpy(), 1.0
             if j == 0:
                 row[3], var = (common * var) ** 0.5, (1 - common) * var
-            weight = (1.0 if trust is None else trust[i]) / var
+            weight = (1.0 if object_weights is None else object_weights[i]) / var
             precision += weight * np.outer(row, row)
             vector += weight * row * pose.log_depth[i, j].item()
     covariance = np.linalg.inv(precision)
@@ -109,12 +109,12 @@ def test_image_is_the_dense_posterior(trusted, common):
     noise = rng.normal(0, 0.3, (15, 3)) * np.array([0.1, 0.05, 0.07])
     pose.log_depth = torch.tensor(zeta[:, None] + pose.shared.double().numpy() @ error + noise).float()
     ground_var = torch.tensor([1e-5, 2e-5, 4e-4])
-    trust = torch.ones(15) if trusted else torch.rand(15, generator=torch.Generator().manual_seed(0))
-    mean, covariance = ground_error(pose, ground_var, trust, common)
-    wanted, wanted_cov, depths, variances = dense_posterior(pose, ground_var, trust.tolist(), common)
+    object_weights = torch.ones(15) if trusted else torch.rand(15, generator=torch.Generator().manual_seed(0))
+    mean, covariance = ground_error(pose, ground_var, object_weights, common)
+    wanted, wanted_cov, depths, variances = dense_posterior(pose, ground_var, object_weights.tolist(), common)
     np.testing.assert_allclose(mean[:3], wanted, atol=2e-5)
     np.testing.assert_allclose(covariance[:3, :3], wanted_cov, rtol=2e-3, atol=1e-9)
-    log_depth, var, again = fuse_image(pose, ground_var, trust, common)
+    log_depth, var, again = fuse_image(pose, ground_var, object_weights, common)
     assert torch.equal(again, mean[:3])
     if trusted:  # else the depths use their own measurements in full
         np.testing.assert_allclose(log_depth, depths, atol=3e-4)
@@ -182,12 +182,12 @@ def test_an_outlier_moves_the_ground_little():
     moves, plain = [], []
     for seed in range(20):
         pose, _, _, ground_var = simulate(seed)
-        trust = torch.ones(15)
-        before, _ = ground_error(pose, ground_var, trust)
+        object_weights = torch.ones(15)
+        before, _ = ground_error(pose, ground_var, object_weights)
         pose.log_depth[0, 0] += 1.5
         pose.shared[0, 1:] *= 1.5  # far away, where the lever is long
-        without, _ = ground_error(pose[torch.arange(1, 15)], ground_var, trust[1:])
-        after, _ = ground_error(pose, ground_var, trust)
+        without, _ = ground_error(pose[torch.arange(1, 15)], ground_var, object_weights[1:])
+        after, _ = ground_error(pose, ground_var, object_weights)
         wanted, *_ = dense_posterior(pose, ground_var)
         scale = ground_var.sqrt()
         moves.append(((after - without) / scale).abs().max().item())
@@ -238,6 +238,6 @@ def test_direct_depths_that_are_all_too_long_do_not_turn_an_exact_ground():
     pose = random_pose(rng, 20, std=np.array([0.1, 0.02, 0.03]))
     zeta = np.log(rng.uniform(10, 80, 20))
     pose.log_depth = torch.tensor(zeta[:, None] + np.array([0.1, 0.0, 0.0])).float()
-    ground_var, trust = torch.tensor([3e-6, 3e-6, 2.5e-5]), torch.ones(20)
-    off = [(fuse_image(pose, ground_var, trust, c)[0] - torch.tensor(zeta)).abs().mean() for c in (0.0, 0.5)]
+    ground_var, object_weights = torch.tensor([3e-6, 3e-6, 2.5e-5]), torch.ones(20)
+    off = [(fuse_image(pose, ground_var, object_weights, c)[0] - torch.tensor(zeta)).abs().mean() for c in (0.0, 0.5)]
     assert off[1] < 0.7 * off[0]

@@ -259,13 +259,13 @@ def test_numbers_that_are_not_finite_are_left_to_the_trainer(criterion):
 
 def test_ground_is_the_laplace_likelihood_of_the_images_that_have_one(criterion):
     mean, std = torch.tensor([[-0.2, 0.01, 1.9], [9.0, 9, 9]]), torch.tensor([[0.1, 0.05, 0.3], [1.0, 1, 1]])
-    guessed = Grounds(mean, std**2, torch.tensor([True, True]))
+    predicted = Grounds(mean, std**2, torch.tensor([True, True]))
     true = Grounds(torch.tensor([[-0.25, 0.0, 2.0], [0.0, 0, 0]]), torch.zeros(2, 3), torch.tensor([True, False]))
     laplace = torch.distributions.Laplace(mean[0], std[0] / 2**0.5)
     wanted = (-laplace.log_prob(true.mean[0]) - 0.5 * math.log(2)).sum()
-    torch.testing.assert_close(criterion.ground(guessed, true), wanted)
+    torch.testing.assert_close(criterion.ground(predicted, true), wanted)
     nobody = Grounds(true.mean, true.var, torch.tensor([False, False]))
-    assert criterion.ground(guessed, nobody) == 0
+    assert criterion.ground(predicted, nobody) == 0
 
 
 def test_project_labels_by_the_numpy_camera():

@@ -1,4 +1,4 @@
-"""Cameras and 3D labels through the mapper: 3D labels project onto the 2D labels of the transformed picture."""
+"""Cameras and 3D labels through the mapper: 3D labels project onto the 2D labels of the transformed image."""
 
 import copy
 
@@ -34,7 +34,7 @@ def mapper_for(*opts, is_train=True):
 
 @pytest.fixture
 def record(tmp_path) -> dict:
-    """A roadside picture with objects whose 2D labels are exactly what their 3D labels project to."""
+    """A roadside image with objects whose 2D labels are exactly what their 3D labels project to."""
     path = tmp_path / "street.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (H, W, 3), dtype=np.uint8)).save(path)
     P = [[230.0, 0, 118, 9], [0, 215, 60, -2], [0, 0, 1, 0.02]]

@@ -12,7 +12,7 @@ from tests.factories.pose_models import NODE, ON, STATE, run
 
 
 def test_untrained_state_says_nothing(small_model):
-    state = small_model(*STATE).pose.state
+    state = small_model(*STATE).pose.state_embedding
     assert (state(torch.randn(2, 5, STATE_SIZE)) == 0).all()
     nn.init.normal_(state.output.weight)
     assert (state(torch.randn(2, 5, STATE_SIZE)) != 0).any()
@@ -21,7 +21,7 @@ def test_untrained_state_says_nothing(small_model):
 def test_a_trained_state_is_heard(small_model, make_scene):
     silent, heard = small_model(*STATE, NODE + "SAMPLE_STEP", 2), small_model(*STATE, NODE + "SAMPLE_STEP", 2)
     with torch.no_grad():
-        heard.pose.state.output.weight.normal_()
+        heard.pose.state_embedding.output.weight.normal_()
     (a,), (b,) = run(silent, [make_scene(0)]), run(heard, [make_scene(0)])
     assert set(a.get_fields()) == set(b.get_fields()) == set(run(small_model(*ON), [make_scene(0)])[0].get_fields())
     assert len(a) != len(b) or not torch.equal(a.pred_boxes.tensor, b.pred_boxes.tensor)
@@ -66,7 +66,7 @@ def test_denoise_carries_the_side_state():
     sampler = build_sampler("ddim", schedule, eta=0.0)
     results = denoise(
         predict, sampler, torch.full((1, 4), 100.0), [torch.Generator().manual_seed(0)], steps=2, count=6, scale=2.0,
-        side_size=3, side_scale=1.0,
+        side_channels=3, side_scale=1.0,
     )  # fmt: skip
     assert [len(r) for r in results] == [3, 3] and results[0][2].shape == (1, 6, 7)
     (t, before), (s, after) = seen
@@ -86,9 +86,9 @@ def test_clean_state_is_what_training_would_encode(small_model, make_scene):
         features = model.features(batch)
         scene = model.pose.scene([x["camera"] for x in images], features[-1], batch.image_sizes)
         boxes = torch.tensor([[20.0, 30, 60, 70]]).expand(2, 5, 4)
-        refined = model.head.refine(features, boxes, torch.tensor([500, 500]), keep_pooled=True)
-        feature = model.pose.embed_last(refined)
-        state = model.pose.clean_state(feature, refined.boxes_xyxy[-1], refined.logits[-1], scene)
+        outputs = model.head.denoising_step(features, boxes, torch.tensor([500, 500]), keep_pooled=True)
+        feature = model.pose.embed_last(outputs)
+        state = model.pose.clean_state(feature, outputs.boxes_xyxy[-1], outputs.logits[-1], scene)
     assert state.shape == (2, 5, STATE_SIZE)
     assert torch.isfinite(state).all() and state.abs().max() <= LIMIT
     torch.testing.assert_close(

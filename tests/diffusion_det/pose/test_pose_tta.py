@@ -1,4 +1,4 @@
-"""Test-time augmentation in 3D: what mirror images find comes back into the world of the picture."""
+"""Test-time augmentation in 3D: what mirror images find comes back into the world of the image."""
 
 import numpy as np
 import pytest
