@@ -25,7 +25,7 @@ from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.builtin import datasets_root
 from d2road.data.input_checks import DroppedBoxes
 from d2road.utils.errors import DataError
-from mono3dvg.language import scene_of
+from mono3dvg.language import build_labelled_scene
 from mono3dvg.schema import Expression, GroundingData, SceneObject, read_grounding
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
                 "camera": {"P": image.camera.P.tolist(), "ground": image.ground_plane},
                 "annotations": annotations,
                 "expressions": entries,
-                "scene": scene_of(data, image_id) if any(entry["form"] for entry in entries) else None,
+                "scene": build_labelled_scene(data, image_id) if any(entry["form"] for entry in entries) else None,
             }
         )
     dropped.finish()

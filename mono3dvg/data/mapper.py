@@ -16,7 +16,7 @@ from d2road.data.input_checks import read_image_checked
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.data.transforms import mirror_rows, transform_camera
 from d2road.utils.errors import DataError
-from mono3dvg.language import Scene, explain, looks_of, say_mirrored, to_form, with_unknown_words
+from mono3dvg.language import LabelledScene, looks_of, part_truths, realize_mirrored, to_form, with_unknown_words
 
 NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 
@@ -60,7 +60,7 @@ class Mono3DVGMapper:
             gt_boxes, gt_classes, gt_boxes3d (M, 7) rows x, y, z, h, w, l, ry as the data set defines them, gt_has_3d
             (M,) and gt_ignore (M,), and in each expression `targets`, positions in it. For training also gt_looks
             (M, L) int8, truth of `language.LOOKS`, and, in expressions that have a logical form, `parts` (P, M) int8:
-            what its parts say of them (see `language.explain`).
+            what its parts say of them (see `language.part_truths`).
         Raises:
             FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
@@ -83,7 +83,7 @@ class Mono3DVGMapper:
         annotations = dataset_dict.pop("annotations", None)
         if annotations is None and self.is_train:
             raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
-        said = [say_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
+        said = [realize_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
         if self.unknown_words:
             said = [with_unknown_words(text, self.unknown_words, np.random) for text in said]
         dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, said)]
@@ -96,7 +96,7 @@ class Mono3DVGMapper:
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
                 if order is not None and sentence.get("form"):
                     # The same in the mirror, where form and scene change together.
-                    entry["parts"] = torch.from_numpy(explain(to_form(sentence["form"]), scene)[:, order])
+                    entry["parts"] = torch.from_numpy(part_truths(to_form(sentence["form"]), scene)[:, order])
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
@@ -142,7 +142,7 @@ def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: s
     return list(sentence["targets"])
 
 
-def _places(annotations: Sequence[dict], scene: Scene) -> list[int]:
+def _places(annotations: Sequence[dict], scene: LabelledScene) -> list[int]:
     """Where the annotations are among the objects of the scene."""
     places = {key: place for place, key in enumerate(scene.ids)}
     return [places[a["id"]] for a in annotations]

@@ -1,38 +1,38 @@
-"""Sentences about scenes: logical forms, what they mean, how they are said. Pure NumPy.
+"""Generation of referring expressions: logical forms, their denotation in a scene, their realization in words. NumPy.
 
-forms       what can be said           predicates, meaning   what it refers to, in three truth values
-scene       what it is said of         english, chinese      how it is said; wording: which words, which held out
-sampler     forms that fit a scene     generator             sentences with exact targets for a data set
-parts       what the parts of a form say of each object; looks: what can be seen of an object by itself
-unknown     words that nobody knows, for training
+logical_forms   what can be said                 predicates, semantics   denotation, in three-valued (kleene) logic
+labelled_scene  what it is said of               grammar, english, chinese, realization   surface realization
+form_sampler    forms that fit a scene           paraphrases             which wording of each phrase; some are held out
+attributes      attributes of single objects     sentence_generator      sentences with exact targets for a data set
+form_parts      truth of each part of a form     unknown_words           augmentation with out-of-vocabulary words
 """
 
 from mono3dvg.language.attributes import LOOKS, looks_of
-from mono3dvg.language.form_parts import explain
-from mono3dvg.language.labelled_scene import Scene, scene_of
-from mono3dvg.language.logical_forms import mirror, to_form, to_json
-from mono3dvg.language.realization import LANGUAGES, Sentence, say, say_again, say_mirrored
-from mono3dvg.language.semantics import Meaning, evaluate
+from mono3dvg.language.form_parts import part_truths
+from mono3dvg.language.labelled_scene import LabelledScene, build_labelled_scene
+from mono3dvg.language.logical_forms import form_to_json, mirror_form, to_form
+from mono3dvg.language.realization import LANGUAGES, Sentence, realize, realize_from, realize_mirrored
+from mono3dvg.language.semantics import Denotation, interpret
 from mono3dvg.language.sentence_generator import Recipe, generate_sentences
 from mono3dvg.language.unknown_words import with_unknown_words
 
 __all__ = [
     "LANGUAGES",
     "LOOKS",
-    "Meaning",
+    "Denotation",
+    "LabelledScene",
     "Recipe",
-    "Scene",
     "Sentence",
-    "evaluate",
-    "explain",
+    "build_labelled_scene",
+    "form_to_json",
     "generate_sentences",
+    "interpret",
     "looks_of",
-    "mirror",
-    "say",
-    "say_again",
-    "say_mirrored",
-    "scene_of",
+    "mirror_form",
+    "part_truths",
+    "realize",
+    "realize_from",
+    "realize_mirrored",
     "to_form",
-    "to_json",
     "with_unknown_words",
 ]

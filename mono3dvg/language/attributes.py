@@ -1,8 +1,8 @@
-"""What can be seen of an object and is said by no box: colour, lane, state, whether something covers a part of it."""
+"""Attributes of objects that no box tells: colour, lane, state, occlusion."""
 
 import numpy as np
 
-from mono3dvg.language.labelled_scene import Scene
+from mono3dvg.language.labelled_scene import LabelledScene
 from mono3dvg.language.logical_forms import COLORS
 from mono3dvg.language.predicates import evaluate_predicate
 
@@ -16,6 +16,6 @@ LOOKS = (
 )
 
 
-def looks_of(scene: Scene) -> np.ndarray:
+def looks_of(scene: LabelledScene) -> np.ndarray:
     """(N, len(LOOKS)) truth of each for the N objects; MAYBE where labels do not say it. The same in the mirror."""
     return np.stack([evaluate_predicate(look, scene) for look in LOOKS], axis=1)

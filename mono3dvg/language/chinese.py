@@ -1,13 +1,13 @@
-"""Logical forms in Chinese. Wordings with "~" are held out, see `wording`.
+"""Chinese grammar: surface realization of logical forms. Paraphrases with "~" are held out, see `paraphrases`.
 
 Modifiers stand before their noun, those with another object in them first: what stands before that object then belongs
 to it, and what follows to the target.
 """
 
-from mono3dvg.language.grammar import Writer
+from mono3dvg.language.grammar import Grammar
 from mono3dvg.language.logical_forms import RELATIONS
 
-# Noun wordings and the measure word.
+# Nouns and their measure word.
 NOUNS = {
     "car": (["轿车", "小汽车"], "辆"),
     "van": (["面包车", "厢式车"], "辆"),
@@ -81,13 +81,13 @@ EXACTLY = ["恰好{n}{m}{np}", "总共{n}{m}{np}", "~不多不少{n}{m}{np}"]
 _ORDER = ("state", "lane", "distance", "range", "place", "heading", "hidden", "not")
 
 
-class Chinese(Writer):
-    """Says one form; a new one for each sentence."""
+class Chinese(Grammar):
+    """Realizes one form; a new one for each sentence."""
 
     ordinals, lane, distances, units, related, between = ORDINALS, LANE, DISTANCES, UNIT_NAMES, RELATED, BETWEEN
 
     def sentence(self, form: tuple, many: int) -> str:
-        """The whole sentence; see `sentences.say`."""
+        """The whole sentence; see `realization.realize`."""
         return self.pick(FRAMES).format(np=self.phrase(form, many))
 
     def phrase(self, form: tuple, many: int) -> str:
@@ -97,7 +97,7 @@ class Chinese(Writer):
             return f"{self.phrase(form[1], many & 1)}和{self.phrase(form[2], many >> 1)}"
         if op == "exactly":
             text = self._all(form[2])
-            return self.pick(EXACTLY).format(n=NUMBERS[form[1] - 1], m=_measure(form[2]), np=text)
+            return self.pick(EXACTLY).format(n=NUMBERS[form[1] - 1], m=_measure_word(form[2]), np=text)
         if op == "rank":
             return self._rank(*form[1:])
         if op == "nearest":
@@ -109,8 +109,8 @@ class Chinese(Writer):
         count = last - first + 1
         assert first == 1 or count == 1, "a rank is one place or the first few"
         modifiers, noun = self._parts(inner)
-        wording = self.pick(RANKS[key][2 if count > 1 else 0 if first == 1 else 1])
-        rank = wording.format(h=noun, m=_measure(inner), o=ORDINALS[first - 1], n=NUMBERS[count - 1])
+        paraphrase = self.pick(RANKS[key][2 if count > 1 else 0 if first == 1 else 1])
+        rank = paraphrase.format(h=noun, m=_measure_word(inner), o=ORDINALS[first - 1], n=NUMBERS[count - 1])
         return f"{modifiers}{noun}当中{rank}" if modifiers else rank
 
     def _all(self, form: tuple) -> str:
@@ -142,5 +142,5 @@ def _class_of(form: tuple) -> str:
     return next((p[1] for p in form[1:] if p[0] == "class"), "road_user")
 
 
-def _measure(form: tuple) -> str:
+def _measure_word(form: tuple) -> str:
     return NOUNS[_class_of(form)][1]

@@ -1,6 +1,6 @@
-"""Logical forms in English. Wordings with "~" are held out, see `wording`."""
+"""English grammar: surface realization of logical forms. Paraphrases with "~" are held out, see `paraphrases`."""
 
-from mono3dvg.language.grammar import Writer
+from mono3dvg.language.grammar import Grammar
 from mono3dvg.language.logical_forms import RELATIONS, is_plural
 
 NOUNS = {
@@ -93,13 +93,13 @@ JOINS = ["{x} and {y}", "{x}, {y}"]
 _ORDER = ("lane", "heading", "state", "hidden", "place", "range", "distance", "not", *RELATIONS, "between")
 
 
-class English(Writer):
-    """Says one form; a new one for each sentence."""
+class English(Grammar):
+    """Realizes one form; a new one for each sentence."""
 
     ordinals, lane, distances, units, related, between = ORDINALS, LANE, DISTANCES, UNIT_NAMES, RELATED, BETWEEN
 
     def sentence(self, form: tuple, many: int) -> str:
-        """The whole sentence; see `sentences.say`."""
+        """The whole sentence; see `realization.realize`."""
         frame = self.pick(FRAMES[is_plural(form, many)])
         text = frame.format(np=self.phrase(form, many))
         return text[0].upper() + text[1:] if text[-1] in "?." else text
@@ -116,8 +116,8 @@ class English(Writer):
             return self._rank(*form[1:])
         if op == "nearest":
             head, tail = self._parts(form[1], False)
-            wording = self.pick(NEAREST)
-            return "the " + wording.format(h=_joined(head, tail), a=self.phrase(form[2], 0))
+            paraphrase = self.pick(NEAREST)
+            return "the " + paraphrase.format(h=_joined(head, tail), a=self.phrase(form[2], 0))
         head, tail = self._parts(form, bool(many))
         return f"{self.pick(DETERMINERS[many])} {_joined(head, tail)}"
 
@@ -126,11 +126,11 @@ class English(Writer):
         assert first == 1 or count == 1, "a rank is one place or the first few"
         has_tail = any(p[0] in _ORDER and p != ("state", "parked") for p in inner[1:])
         head, tail = self._parts(inner, count > 1 or has_tail)
-        wording = self.pick(RANKS[key][2 if count > 1 else 0 if first == 1 else 1])
+        paraphrase = self.pick(RANKS[key][2 if count > 1 else 0 if first == 1 else 1])
         words = {"o": ORDINALS[first - 1], "n": NUMBERS[count - 1]}
         if not tail:
-            return "the " + wording.format(h=head, **words)
-        rank = wording.format(h="ones" if count > 1 else "one", **words)
+            return "the " + paraphrase.format(h=head, **words)
+        rank = paraphrase.format(h="ones" if count > 1 else "one", **words)
         return self.pick(AMONG).format(r=f"the {rank}", h=head, t=tail)
 
     def _parts(self, form: tuple, many: bool) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What the parts of a logical form say of each object: the steps on the way to what the sentence means.
+"""Truth of the parts of a logical form for each object: supervision for neural modules, a part each.
 
 A model that learns them too need not find out from the targets alone what "white" is, or which bus is "the bus".
 """
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mono3dvg.language.kleene import MAYBE, NO, YES, both, either
-from mono3dvg.language.labelled_scene import Scene
+from mono3dvg.language.kleene import MAYBE, NO, YES, conjunction, disjunction
+from mono3dvg.language.labelled_scene import LabelledScene
 from mono3dvg.language.logical_forms import RELATIONS, descriptions
-from mono3dvg.language.semantics import anchor_of, phrase_truth, predicate_truth
+from mono3dvg.language.semantics import phrase_truth, predicate_truth, resolve_anchor
 
 ATTRIBUTES = ("class", "color", "size", "lane", "state", "heading", "hidden", "place", "range", "distance")
 _BESIDE = {"left_of": "beside", "right_of": "beside"}  # left becomes right in the mirror: one name for both
@@ -23,27 +23,27 @@ ANCHOR = PARTS.index("anchor")
 _CHOICES = ("rank", "nearest", "exactly")
 
 
-def explain(form: tuple, scene: Scene) -> np.ndarray:
+def part_truths(form: tuple, scene: LabelledScene) -> np.ndarray:
     """(len(PARTS), N) truth of each part for the N objects; MAYBE where it is in doubt or no part of the sentence.
 
     Attributes and relations are those of the targets' description. Of a union, whose halves differ in them, there are
     only `plain`, `described`, `anchor` and `meant`. `chosen` is known of those described.
 
     Args:
-        form: checked, as `forms.to_form` gives it.
+        form: checked, as `logical_forms.to_form` gives it.
     """
     truths = {name: np.full(len(scene), MAYBE) for name in PARTS}
     sets = list(descriptions(form))
-    truths["plain"] = either(*(_holds(d, scene, plain=True) for d in sets))
-    truths["described"] = either(*(_holds(d, scene) for d in sets))
+    truths["plain"] = disjunction(*(_holds(d, scene, plain=True) for d in sets))
+    truths["described"] = disjunction(*(_holds(d, scene) for d in sets))
     if len(sets) == 1:
         for predicate in sets[0][1:]:
             name, truth = _name(predicate), predicate_truth(predicate, scene)
-            truths[name] = both(truths[name], truth) if (truths[name] != MAYBE).any() else truth
+            truths[name] = conjunction(truths[name], truth) if (truths[name] != MAYBE).any() else truth
     truths["meant"] = phrase_truth(form, scene)
     if form[0] in _CHOICES and form[1 if form[0] == "nearest" else -1][0] == "all":
         truths["chosen"] = np.where(truths["described"] == YES, truths["meant"], MAYBE)
-    anchors = [anchor_of(phrase, scene) for phrase in _anchors(form)]
+    anchors = [resolve_anchor(phrase, scene) for phrase in _anchors(form)]
     if all(anchor is None or anchor >= 0 for anchor in anchors):
         truths["anchor"] = np.full(len(scene), NO)
         truths["anchor"][[anchor for anchor in anchors if anchor is not None]] = YES
@@ -60,7 +60,7 @@ def _anchors(form: tuple) -> Iterator[tuple]:
                 yield from predicate[1:]
 
 
-def _holds(description: tuple, scene: Scene, plain: bool = False) -> np.ndarray:
+def _holds(description: tuple, scene: LabelledScene, plain: bool = False) -> np.ndarray:
     kept = [p for p in description[1:] if not plain or _name(p) in ATTRIBUTES]
     return phrase_truth(("all", *kept), scene)
 

@@ -1,14 +1,14 @@
-"""Logical forms that fit a scene, drawn at random: from what is true of its objects, and nearly true for no target."""
+"""Sampler of logical forms that fit a scene: from what is true of its objects, and nearly true for no target."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from mono3dvg.language.kleene import YES
-from mono3dvg.language.labelled_scene import Scene
-from mono3dvg.language.logical_forms import COLORS, RELATIONS, UNITS, VALUES, operators
+from mono3dvg.language.labelled_scene import LabelledScene
+from mono3dvg.language.logical_forms import COLORS, RELATIONS, UNITS, VALUES, nodes_of
 from mono3dvg.language.predicates import GROUPS, VEHICLES, evaluate_between, evaluate_predicate, evaluate_relation
-from mono3dvg.language.semantics import evaluate
+from mono3dvg.language.semantics import interpret
 
 # How often which kind of form is proposed.
 FAMILIES = {
@@ -31,7 +31,9 @@ class FormSampler:
         units: of distances.
     """
 
-    def __init__(self, scene: Scene, rng: np.random.Generator, kinds: Sequence[str], units: Sequence[str] = ("m",)):
+    def __init__(
+        self, scene: LabelledScene, rng: np.random.Generator, kinds: Sequence[str], units: Sequence[str] = ("m",)
+    ):
         self.scene, self.rng, self.units = scene, rng, tuple(units)
         self.kinds = [kind for kind in kinds if kind in GROUPS["road_user"]]
         self.speakable = [i for i in range(len(scene)) if not scene.ignore[i] and scene.kinds[i] in self.kinds]
@@ -52,7 +54,7 @@ class FormSampler:
 
     def perturb(self, form: tuple) -> tuple:
         """The form with one of its parts changed, so that it may mean nothing."""
-        nodes = [node for node in operators(form) if self._other(node) is not None]
+        nodes = [node for node in nodes_of(form) if self._other(node) is not None]
         if not nodes:
             return form
         chosen = nodes[self.rng.integers(len(nodes))]
@@ -123,7 +125,7 @@ class FormSampler:
         return form if self._means(form, i) else None
 
     def _means(self, form: tuple, i: int) -> bool:
-        meaning = evaluate(form, self.scene)
+        meaning = interpret(form, self.scene)
         return meaning.certain and meaning.targets == (i,)
 
     def _relation(self, i: int) -> tuple | None:
@@ -153,7 +155,7 @@ class FormSampler:
 
     def _rank(self, i: int) -> tuple:
         inner = self._description(i, self._num_attributes(2))
-        size = max(len(evaluate(inner, self.scene).targets), 1)
+        size = max(len(interpret(inner, self.scene).targets), 1)
         vehicles = inner[1][1] in (*VEHICLES, "vehicle")
         keys = ["near", "far", "left", "right"] + (["long", "tall"] if vehicles and self.rng.random() < 0.4 else [])
         key = str(self.rng.choice(keys))
@@ -166,7 +168,7 @@ class FormSampler:
 
     def _exactly(self, i: int) -> tuple | None:
         inner = self._description(i, self._num_attributes(2))
-        size = len(evaluate(inner, self.scene).targets)
+        size = len(interpret(inner, self.scene).targets)
         return ("exactly", size, inner) if 2 <= size <= 9 else None
 
     def _union(self, i: int) -> tuple | None:
@@ -179,6 +181,7 @@ class FormSampler:
     def _other(self, node: tuple) -> tuple | None:
         """A node like this one that says something else."""
         op, *parts = node
+        pool: list[tuple]
         if op == "class" and parts[0] not in GROUPS:
             pool = [("class", kind) for kind in self.kinds if kind != parts[0]]
         elif op in VALUES:
@@ -202,7 +205,7 @@ class FormSampler:
 
 def is_odd(form: tuple) -> bool:
     """Whether it asks for what nobody would: a large pedestrian, a parked cyclist, a car that walks."""
-    for node in operators(form):
+    for node in nodes_of(form):
         if node[0] != "all":
             continue
         names = {p[1] for p in node[1:] if p[0] == "class"}

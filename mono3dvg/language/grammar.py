@@ -1,15 +1,15 @@
-"""What both languages have in common: phrases about lanes, distances and other objects."""
+"""Grammar for surface realization, the part that languages share: phrases about lanes, distances, other objects."""
 
 from collections.abc import Mapping, Sequence
 
 from mono3dvg.language.logical_forms import RELATIONS
-from mono3dvg.language.paraphrases import Chooser
+from mono3dvg.language.paraphrases import ParaphraseChooser
 
 
-class Writer:
-    """Says one form; a new one for each sentence.
+class Grammar:
+    """Realizes one form; a new one for each sentence.
 
-    A language gives its tables of wordings and the two methods below.
+    A language gives its tables of paraphrases and the two methods below.
     """
 
     ordinals: Sequence[str]
@@ -19,11 +19,11 @@ class Writer:
     related: Mapping[str, Sequence[str]]  # {a} anchor
     between: Sequence[str]  # {a} {b}
 
-    def __init__(self, chooser: Chooser):
+    def __init__(self, chooser: ParaphraseChooser):
         self.pick = chooser.pick
 
     def sentence(self, form: tuple, many: int) -> str:
-        """The whole sentence; see `sentences.say`."""
+        """The whole sentence; see `realization.realize`."""
         raise NotImplementedError
 
     def phrase(self, form: tuple, many: int) -> str:
@@ -39,8 +39,8 @@ class Writer:
             amount = self.pick(self.units[parts[2]]).format(v=f"{parts[1]:g}")
             return self.pick(self.distances[parts[0]]).format(d=amount)
         if op == "between":
-            wording = self.pick(self.between)
-            return wording.format(a=self.phrase(parts[0], 0), b=self.phrase(parts[1], 0))
+            paraphrase = self.pick(self.between)
+            return paraphrase.format(a=self.phrase(parts[0], 0), b=self.phrase(parts[1], 0))
         if op in RELATIONS:
             return self.pick(self.related[op]).format(a=self.phrase(parts[0], 0))
         return None

@@ -1,4 +1,4 @@
-"""Truth in three values, as int8 arrays over the objects of a scene: NO < MAYBE < YES (Kleene's logic).
+"""Three-valued (Kleene) logic, as int8 arrays over the objects of a scene: NO < MAYBE < YES.
 
 Words are vague: a car 22 m away is neither near nor not near. What lies within such a margin, or is not labelled, is
 MAYBE, and a sentence that meets a MAYBE is not used.
@@ -25,21 +25,21 @@ def at_most(values: np.ndarray, yes_to: float, no_from: float) -> np.ndarray:
     return at_least(-np.asarray(values, dtype=np.float64), -no_from, -yes_to)
 
 
-def both(*truths: np.ndarray) -> np.ndarray:
+def conjunction(*truths: np.ndarray) -> np.ndarray:
     """And: NO if one is NO, else MAYBE if one is MAYBE."""
     return np.minimum.reduce(truths)
 
 
-def either(*truths: np.ndarray) -> np.ndarray:
+def disjunction(*truths: np.ndarray) -> np.ndarray:
     """Or: YES if one is YES, else MAYBE if one is MAYBE."""
     return np.maximum.reduce(truths)
 
 
-def negate(truth: np.ndarray) -> np.ndarray:
+def negation(truth: np.ndarray) -> np.ndarray:
     """Not: MAYBE stays."""
     return YES - truth
 
 
-def known(values: list, wanted: object) -> np.ndarray:
+def label_equals(values: list, wanted: object) -> np.ndarray:
     """YES where a label is `wanted`, NO where it is another, MAYBE where it is None."""
     return np.array([MAYBE if v is None else YES if v == wanted else NO for v in values], dtype=np.int8)

@@ -1,7 +1,7 @@
-"""A labelled image as language sees it: where things are on the ground and in the picture, and what they look like.
+"""A labelled image as a model of logical forms: positions on the ground and in the image, and attributes.
 
 Ground axes: x to the right and z forward as the camera sees them, m, the origin below the camera. Without a ground
-plane they are the camera's own. u runs over the picture from 0 (left) to 1.
+plane they are the camera's own. u runs over the image from 0 (left) to 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ HIDDEN_BELOW, CLEAR_FROM = 0.8, 0.95  # share of an object's pixels that nothing
 
 
 @dataclass(frozen=True)
-class Scene:
+class LabelledScene:
     """N objects; attributes that are not known are None.
 
     kinds: class names. ignore: (N,) objects of which nothing shall be said. u, u_left, u_right: (N,) middle and sides
@@ -55,8 +55,8 @@ class Scene:
         signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
         return np.stack([self.position + a * along + b * across for a, b in signs], axis=1)
 
-    def mirrored(self) -> "Scene":
-        """The same in a mirror: what the camera sees when the picture is flipped left to right."""
+    def mirrored(self) -> "LabelledScene":
+        """The same in a mirror: what the camera sees when the image is flipped left to right."""
         mirror = np.array([-1.0, 1.0])
         return replace(
             self,
@@ -69,7 +69,7 @@ class Scene:
         )
 
 
-def scene_of(data: "GroundingData", image_id: Any) -> Scene:
+def build_labelled_scene(data: "GroundingData", image_id: Any) -> LabelledScene:
     """The scene of an image of grounding data."""
     image, things = data.images[image_id], data.objects_of[image_id]
     ground = image.camera.ground_rotation()
@@ -80,7 +80,7 @@ def scene_of(data: "GroundingData", image_id: Any) -> Scene:
     turned = np.stack([np.cos(ry), np.zeros_like(ry), -np.sin(ry)], axis=1)  # ry = 0: along x; pi / 2: along -z
     heading = (turned @ frame.T @ ground)[:, [0, 2]]
     attributes = [thing.attributes for thing in things]
-    return Scene(
+    return LabelledScene(
         ids=tuple(thing.id for thing in things),
         kinds=tuple(data.categories[thing.category_id] for thing in things),
         ignore=np.array([thing.ignore for thing in things], dtype=bool),

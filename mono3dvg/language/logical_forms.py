@@ -1,4 +1,4 @@
-"""Logical forms: what a sentence means, as nested tuples (lists in JSON). `meaning.evaluate` says what they refer to.
+"""Logical forms of sentences, as nested tuples (lists in JSON). `semantics.interpret` gives what they denote.
 
 A predicate says something of an object, a phrase is a set of objects:
 
@@ -10,7 +10,7 @@ A predicate says something of an object, a phrase is a set of objects:
     ("state", parked | crossing)                          ("nearest", phrase, anchor)        the one nearest to another
     ("heading", away | toward | left | right)             ("exactly", n, phrase)             it if it has n, else none
     ("hidden", true | false)     partly, or in clear view ("union", phrase, phrase)
-    ("place", left | middle | right)     of the picture
+    ("place", left | middle | right)     of the image
     ("range", near | far)
     ("distance", about | under | over, number, unit)      units: m, cm, ft
     ("not", predicate)
@@ -56,17 +56,17 @@ def to_form(value: Any) -> Form:
     return form
 
 
-def to_json(form: Any) -> Any:
+def form_to_json(form: Any) -> Any:
     """Lists instead of tuples."""
-    return [to_json(part) for part in form] if isinstance(form, tuple) else form
+    return [form_to_json(part) for part in form] if isinstance(form, tuple) else form
 
 
-def mirror(form: Form) -> Form:
-    """What the same sentence means in the mirrored picture: left and right change places."""
+def mirror_form(form: Form) -> Form:
+    """What the same sentence means in the mirrored image: left and right change places."""
     op, *parts = form
     if op in ("place", "heading", "rank"):
-        return (op, _SWAPPED.get(parts[0], parts[0]), *(mirror(p) if isinstance(p, tuple) else p for p in parts[1:]))
-    return (_MIRRORED.get(op, op), *(mirror(p) if isinstance(p, tuple) else p for p in parts))
+        parts[0] = _SWAPPED.get(parts[0], parts[0])
+    return (_MIRRORED.get(op, op), *(mirror_form(p) if isinstance(p, tuple) else p for p in parts))
 
 
 def head_classes(form: Form) -> tuple[str, ...]:
@@ -87,25 +87,25 @@ def descriptions(form: Form) -> Iterator[Form]:
 
 
 def is_plural(form: Form, many: int) -> bool:
-    """Whether a sentence speaks of several; `many` as for `sentences.say`."""
+    """Whether a sentence speaks of several; `many` as for `realization.realize`."""
     op = form[0]
     if op == "rank":
         return form[3] > form[2]
     return op in ("union", "exactly") or (op == "all" and bool(many))
 
 
-def operators(form: Form) -> Iterator[tuple]:
+def nodes_of(form: Form) -> Iterator[tuple]:
     """Every node, from the outside in."""
     yield form
     for part in form[1:]:
         if isinstance(part, tuple):
-            yield from operators(part)
+            yield from nodes_of(part)
 
 
-def tags(form: Form) -> list[str]:
+def form_tags(form: Form) -> list[str]:
     """What a sentence takes to be understood: class, color, ..., relation, ordinal, count."""
     names = set()
-    for node in operators(form):
+    for node in nodes_of(form):
         op = node[0]
         if op in RELATIONS or op in ("between", "nearest"):
             names |= {"relation", op}

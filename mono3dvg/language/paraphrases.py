@@ -1,7 +1,7 @@
-"""Choice among wordings: drawn when a sentence is made, repeated when it is said again, some of them held out.
+"""Choice among paraphrases: drawn when a sentence is realized, repeated when it is realized again, some held out.
 
-A wording that begins with "~" is held out: sentences for training never use it, so that sentences with it test whether
-a model understands what it was not trained on.
+A paraphrase that begins with "~" is held out: sentences for training never use it, so that sentences with it test
+whether a model understands what it was not trained on.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from d2road.utils.errors import DataError
 MODES = ("seen", "held_out")
 
 
-class Chooser:
-    """Picks a wording at each place of a sentence and remembers it.
+class ParaphraseChooser:
+    """Picks a paraphrase at each place of a sentence and remembers it.
 
     Args:
-        rng: draws the wordings; None repeats `choices`.
-        mode: "seen" takes wordings that are not held out, "held_out" takes held-out ones wherever there are some.
+        rng: draws the paraphrases; None repeats `choices`.
+        mode: "seen" takes paraphrases that are not held out, "held_out" takes held-out ones wherever there are some.
         choices: of an earlier sentence of a form of the same structure.
     Raises:
         ValueError: unknown mode.
@@ -26,33 +26,33 @@ class Chooser:
 
     def __init__(self, rng: np.random.Generator | None, mode: str = "seen", choices: Sequence[int] = ()):
         if mode not in MODES:
-            raise DataError(f"wordings {mode!r}: choose one of {', '.join(MODES)}")
+            raise DataError(f"paraphrases {mode!r}: choose one of {', '.join(MODES)}")
         self.rng, self.mode = rng, mode
         self._repeated = list(choices)
         self.choices: list[int] = []
         self.num_held_out = 0
 
-    def pick(self, wordings: Sequence[str]) -> str:
-        """One of the wordings, without its "~".
+    def pick(self, paraphrases: Sequence[str]) -> str:
+        """One of the paraphrases, without its "~".
 
         Raises:
             ValueError: the choices to be repeated do not fit the sentence.
         """
-        index = self._draw(wordings)
+        index = self._draw(paraphrases)
         self.choices.append(index)
-        text = wordings[index]
+        text = paraphrases[index]
         self.num_held_out += text.startswith("~")
         return text.removeprefix("~")
 
-    def _draw(self, wordings: Sequence[str]) -> int:
+    def _draw(self, paraphrases: Sequence[str]) -> int:
         if self.rng is None:
             place = len(self.choices)
-            if place >= len(self._repeated) or not 0 <= self._repeated[place] < len(wordings):
+            if place >= len(self._repeated) or not 0 <= self._repeated[place] < len(paraphrases):
                 raise DataError(
                     f"choices {self._repeated} do not fit this sentence at place {place}: they belong to another form"
                 )
             return self._repeated[place]
-        held_out = [i for i, text in enumerate(wordings) if text.startswith("~")]
-        open_ones = [i for i in range(len(wordings)) if i not in held_out]
+        held_out = [i for i, text in enumerate(paraphrases) if text.startswith("~")]
+        open_ones = [i for i in range(len(paraphrases)) if i not in held_out]
         pool = held_out if self.mode == "held_out" and held_out else open_ones
         return int(pool[self.rng.integers(len(pool))])

@@ -1,7 +1,7 @@
-"""Sentences for the images of grounding data, with exact targets.
+"""Generator of referring expressions for the images of grounding data, with exact targets.
 
-Each sentence is said from a logical form, and its targets are what that form means in the scene; whatever is in doubt
-(see `truth`) is not used. The mix of kinds is kept over the whole split as far as the scenes allow.
+Each sentence is realized from a logical form, and its targets are what that form denotes in the scene; whatever is in
+doubt (see `kleene`) is not used. The mix of kinds is kept over the whole split as far as the scenes allow.
 """
 
 from collections import Counter
@@ -13,11 +13,11 @@ import numpy as np
 
 from d2road.utils.errors import DataError
 from mono3dvg.language.form_sampler import FormSampler, is_odd
-from mono3dvg.language.labelled_scene import Scene, scene_of
-from mono3dvg.language.logical_forms import head_classes, tags, to_json
+from mono3dvg.language.labelled_scene import LabelledScene, build_labelled_scene
+from mono3dvg.language.logical_forms import form_tags, form_to_json, head_classes
 from mono3dvg.language.predicates import GROUPS
-from mono3dvg.language.realization import LANGUAGES, say
-from mono3dvg.language.semantics import evaluate
+from mono3dvg.language.realization import LANGUAGES, realize
+from mono3dvg.language.semantics import interpret
 
 if TYPE_CHECKING:
     from mono3dvg.schema import GroundingData
@@ -32,10 +32,9 @@ class Recipe:
     """How to make sentences.
 
     seed: with `stream` and the position of an image decides its sentences; splits of one data set have a stream each.
-    per_image: as many as are found up to this. languages:
-    drawn for each sentence. held_out: share of sentences whose wordings are held out (0 for training). mix: shares of
-    the groups (zero, single, multi target, with and without distractors). proposals: forms tried for an image.
-    most_targets: of one sentence. units: of distances.
+    per_image: as many as are found up to this. languages: drawn for each sentence. held_out: share of sentences whose
+    paraphrases are held out (0 for training). mix: shares of the groups (zero, single, multi target, with and without
+    distractors). proposals: forms tried for an image. most_targets: of one sentence. units: of distances.
     """
 
     seed: int = 0
@@ -74,20 +73,20 @@ def generate_sentences(data: "GroundingData", recipe: Recipe) -> tuple[list[dict
     entries: list[dict[str, Any]] = []
     for index, image_id in enumerate(data.images):
         rng = np.random.default_rng([recipe.seed, recipe.stream, index])
-        scene = scene_of(data, image_id)
+        scene = build_labelled_scene(data, image_id)
         pool = find_candidates(scene, rng, list(category_of), recipe, counts)
-        chosen = choose(pool, recipe, counts, rng)
+        chosen = choose_candidates(pool, recipe, counts, rng)
         counts["images with fewer sentences"] += len(chosen) < recipe.per_image
         for candidate in chosen:
             spoken = _members(candidate.form, list(category_of))
-            entry = describe(candidate, scene, rng, recipe)
+            entry = make_entry(candidate, scene, rng, recipe)
             entry["category_ids"] = [category_of[name] for name in spoken]
             entries.append({"id": len(entries), "image_id": image_id, **entry})
     return entries, counts
 
 
 def find_candidates(
-    scene: Scene, rng: np.random.Generator, kinds: Sequence[str], recipe: Recipe, counts: Counter
+    scene: LabelledScene, rng: np.random.Generator, kinds: Sequence[str], recipe: Recipe, counts: Counter
 ) -> dict[str, list[Candidate]]:
     """Certain forms of a scene by group, no form twice."""
     sampler = FormSampler(scene, rng, kinds, recipe.units)
@@ -101,7 +100,7 @@ def find_candidates(
             if proposal in seen or is_odd(proposal):
                 continue
             seen.add(proposal)
-            meaning = evaluate(proposal, scene)
+            meaning = interpret(proposal, scene)
             if not meaning.certain or len(meaning.targets) > recipe.most_targets or _is_unclear(proposal, scene):
                 counts["rejected"] += 1
                 continue
@@ -110,7 +109,7 @@ def find_candidates(
     return pool
 
 
-def group_of(form: tuple, targets: Sequence[int], scene: Scene, kinds: Sequence[str]) -> str:
+def group_of(form: tuple, targets: Sequence[int], scene: LabelledScene, kinds: Sequence[str]) -> str:
     """mt, st_w_d, ...: distractors are other objects of the targets' class, or of a class that is spoken of."""
     if len(targets) > 1:
         return "mt"
@@ -119,7 +118,7 @@ def group_of(form: tuple, targets: Sequence[int], scene: Scene, kinds: Sequence[
     return f"{'s' if targets else 'z'}t_{'w' if others else 'wo'}_d"
 
 
-def choose(
+def choose_candidates(
     pool: Mapping[str, Sequence[Candidate]], recipe: Recipe, counts: Counter, rng: np.random.Generator
 ) -> list[Candidate]:
     """Up to `per_image` candidates, each of the group that is farthest behind its share so far.
@@ -138,45 +137,45 @@ def choose(
         counts[group] += 1
         candidate = max(left[group][-TRIED:], key=lambda c: _rarity(c, counts))
         left[group].remove(candidate)
-        counts.update(f"tag {tag}" for tag in tags(candidate.form))
+        counts.update(f"tag {tag}" for tag in form_tags(candidate.form))
         chosen.append(candidate)
     return chosen
 
 
 def _rarity(candidate: Candidate, counts: Counter) -> float:
     """Of the rarest thing that it says, so far."""
-    return max(1 / (1 + counts[f"tag {tag}"]) for tag in tags(candidate.form))
+    return max(1 / (1 + counts[f"tag {tag}"]) for tag in form_tags(candidate.form))
 
 
-def describe(candidate: Candidate, scene: Scene, rng: np.random.Generator, recipe: Recipe) -> dict[str, Any]:
+def make_entry(candidate: Candidate, scene: LabelledScene, rng: np.random.Generator, recipe: Recipe) -> dict[str, Any]:
     """The entry of a candidate, without ids."""
     language = str(rng.choice(list(recipe.languages)))
-    wordings = "held_out" if rng.random() < recipe.held_out else "seen"
-    sentence = say(candidate.form, language, draw_number(candidate.form, scene, rng), rng, wordings)
-    paraphrase = "held_out" if sentence.held_out else "seen"
+    paraphrases = "held_out" if rng.random() < recipe.held_out else "seen"
+    sentence = realize(candidate.form, language, draw_plurality(candidate.form, scene, rng), rng, paraphrases)
+    used = "held_out" if sentence.held_out else "seen"
     return {
         "text": sentence.text,
         "target_ids": [scene.ids[i] for i in candidate.targets],
         "kind": {"m": "multi", "s": "single", "z": "zero"}[candidate.group[0]],
         "distractors": _has_distractors(candidate, scene),
-        "tags": [*tags(candidate.form), f"language:{language}", f"wording:{paraphrase}"],
+        "tags": [*form_tags(candidate.form), f"language:{language}", f"wording:{used}"],
         "language": language,
-        "form": to_json(candidate.form),
+        "form": form_to_json(candidate.form),
         "choices": list(sentence.choices),
     }
 
 
-def draw_number(form: tuple, scene: Scene, rng: np.random.Generator) -> int:
-    """`many` of `sentences.say`: plural for several targets, now and then for one or none."""
+def draw_plurality(form: tuple, scene: LabelledScene, rng: np.random.Generator) -> int:
+    """`many` of `realization.realize`: plural for several targets, now and then for one or none."""
     if form[0] == "union":
-        return draw_number(form[1], scene, rng) | draw_number(form[2], scene, rng) << 1
+        return draw_plurality(form[1], scene, rng) | draw_plurality(form[2], scene, rng) << 1
     if form[0] != "all":
         return 0
-    count = len(evaluate(form, scene).targets)
+    count = len(interpret(form, scene).targets)
     return 1 if count > 1 else int(rng.random() < (SINGLE_PLURAL if count else ZERO_PLURAL))
 
 
-def _has_distractors(candidate: Candidate, scene: Scene) -> bool:
+def _has_distractors(candidate: Candidate, scene: LabelledScene) -> bool:
     if candidate.group != "mt":
         return candidate.group.endswith("w_d")
     meant = {scene.kinds[i] for i in candidate.targets}
@@ -190,9 +189,9 @@ def _members(form: tuple, kinds: Sequence[str]) -> list[str]:
     return [kind for kind in kinds if kind in spoken]
 
 
-def _is_unclear(form: tuple, scene: Scene) -> bool:
+def _is_unclear(form: tuple, scene: LabelledScene) -> bool:
     """Whether the parts of a union share objects, or one of them alone means nothing: readers differ on such."""
     if form[0] != "union":
         return False
-    first, second = (set(evaluate(part, scene).targets) for part in form[1:])
+    first, second = (set(interpret(part, scene).targets) for part in form[1:])
     return bool(first & second) or bool(first) != bool(second)

@@ -1,6 +1,6 @@
-"""Sentences with words that nobody knows: who has to read them learns to go by the others.
+"""Augmentation with out-of-vocabulary words: who has to read them learns to go by the others.
 
-Trained on a few wordings alone, an encoder from scratch takes every new word for something it has learned to heed.
+Trained on a few paraphrases alone, an encoder from scratch takes every new word for something it has learned to heed.
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ from mono3dvg.config import check
 from mono3dvg.data.grounding_datasets import load_grounding
 from mono3dvg.data.labelled_sources import grounding_of
 from mono3dvg.data.toy_grounding import make_toy_grounding
-from mono3dvg.language import evaluate, scene_of, to_form
+from mono3dvg.language import build_labelled_scene, interpret, to_form
 from mono3dvg.schema import read_grounding, write_grounding
 from tests.factories.grounding_files import annotation, box, expression, world
 
@@ -46,7 +46,7 @@ def test_toy_data(toy):
             e.kind != "" for e in data.expressions.values()
         )
         for e in data.expressions.values():
-            assert evaluate(to_form(e.form), scene_of(data, e.image_id)).certain
+            assert interpret(to_form(e.form), build_labelled_scene(data, e.image_id)).certain
     colors = [o.attributes["color"] for o in splits["train"].objects.values()]
     lines = (folder / "toy_roadside" / "attributes_train.jsonl").read_text().splitlines()
     assert colors == [thing["color"] for line in lines for thing in json.loads(line)["objects"]]

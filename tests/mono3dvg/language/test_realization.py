@@ -1,4 +1,4 @@
-"""Sentences: grammar of both languages, held-out wordings, saying again, flips; and whole generated data sets."""
+"""Sentences: grammar of both languages, held-out paraphrases, realizing again, flips; and whole generated data sets."""
 
 import copy
 import itertools
@@ -10,19 +10,19 @@ import pytest
 
 from mono3dvg.language import (
     Recipe,
+    build_labelled_scene,
     chinese,
     english,
-    evaluate,
     generate_sentences,
-    say,
-    say_again,
-    say_mirrored,
-    scene_of,
+    interpret,
+    realize,
+    realize_from,
+    realize_mirrored,
     to_form,
     with_unknown_words,
 )
 from mono3dvg.language.logical_forms import RANK_KEYS, RELATIONS, VALUES
-from mono3dvg.language.paraphrases import Chooser
+from mono3dvg.language.paraphrases import ParaphraseChooser
 from mono3dvg.language.predicates import GROUPS
 from mono3dvg.language.sentence_generator import MIX
 from mono3dvg.schema import GroundingData
@@ -32,16 +32,16 @@ from tests.factories.grounding_files import TOY_CLASSES, toy_world
 BUS = ("all", ("class", "bus"))
 
 
-class First(Chooser):
-    """Always the first wording."""
+class First(ParaphraseChooser):
+    """Always the first paraphrase."""
 
-    def _draw(self, wordings):
+    def _draw(self, paraphrases):
         return 0
 
 
 def _first(form: tuple, language: str = "en", many: int = 0) -> str:
-    writer = {"en": english.English, "zh": chinese.Chinese}[language]
-    return writer(First(None)).sentence(form, many)
+    grammar = {"en": english.English, "zh": chinese.Chinese}[language]
+    return grammar(First(None)).sentence(form, many)
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,17 @@ def _every_form():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_everything_can_be_said_and_said_again(language):
+def test_everything_can_be_realized_and_realized_again(language):
     rng = np.random.default_rng(0)
     seen, held_out = set(), set()
     for form, many in itertools.product(_every_form(), (0, 1)):
         for _ in range(6):
-            sentence = say(to_form(form), language, many, rng)
+            sentence = realize(to_form(form), language, many, rng)
             assert not sentence.held_out
-            assert say_again(form, language, sentence.choices) == sentence.text
+            assert realize_from(form, language, sentence.choices) == sentence.text
             seen.add(sentence.text)
-            other = say(to_form(form), language, many, rng, "held_out")
-            assert other.held_out and say_again(form, language, other.choices) == other.text
+            other = realize(to_form(form), language, many, rng, "held_out")
+            assert other.held_out and realize_from(form, language, other.choices) == other.text
             held_out.add(other.text)
             assert not re.search(r"[{}~]|  |None", sentence.text + other.text)
     assert not seen & held_out
@@ -126,32 +126,32 @@ def test_everything_can_be_said_and_said_again(language):
         assert not any(re.search("[A-Za-z]", text) for text in seen | held_out)
 
 
-class Recorder(Chooser):
-    """Keeps the wordings it was offered and took."""
+class Recorder(ParaphraseChooser):
+    """Keeps the paraphrases it was offered and took."""
 
-    def pick(self, wordings):
-        text = super().pick(wordings)
-        taken.append((list(wordings), wordings[self.choices[-1]]))
+    def pick(self, paraphrases):
+        text = super().pick(paraphrases)
+        taken.append((list(paraphrases), paraphrases[self.choices[-1]]))
         return text
 
 
 taken: list[tuple[list[str], str]] = []
 
 
-@pytest.mark.parametrize("writer", [english.English, chinese.Chinese])
-def test_held_out_wordings_are_kept_for_the_test(writer):
+@pytest.mark.parametrize("grammar", [english.English, chinese.Chinese])
+def test_held_out_wordings_are_kept_for_the_test(grammar):
     rng = np.random.default_rng(1)
     for mode in ("seen", "held_out"):
         taken.clear()
         for form, many in itertools.product(_every_form(), (0, 1)):
-            writer(Recorder(rng, mode)).sentence(to_form(form), many)
+            grammar(Recorder(rng, mode)).sentence(to_form(form), many)
         places_with_some = 0
         for offered, text in taken:
-            some = any(wording.startswith("~") for wording in offered)
+            some = any(paraphrase.startswith("~") for paraphrase in offered)
             places_with_some += some
             assert text.startswith("~") == (some and mode == "held_out")
-            assert len({wording.removeprefix("~") for wording in offered}) == len(offered)
-            assert not all(wording.startswith("~") for wording in offered)
+            assert len({paraphrase.removeprefix("~") for paraphrase in offered}) == len(offered)
+            assert not all(paraphrase.startswith("~") for paraphrase in offered)
         assert places_with_some > 100
 
 
@@ -160,23 +160,23 @@ def test_flips_swap_left_and_right_alone():
     rng = np.random.default_rng(4)
     swapped = {"left": "right", "right": "left"}
     for _ in range(30):
-        sentence = say(to_form(form), "en", 0, rng)
+        sentence = realize(to_form(form), "en", 0, rng)
         expected = re.sub("left|right", lambda m: swapped[m.group()], sentence.text)
-        assert say_mirrored(form, "en", sentence.choices) == expected != sentence.text
-        chinese_text = say(to_form(form), "zh", 0, rng)
+        assert realize_mirrored(form, "en", sentence.choices) == expected != sentence.text
+        chinese_text = realize(to_form(form), "zh", 0, rng)
         expected = re.sub("[左右]", lambda m: {"左": "右", "右": "左"}[m.group()], chinese_text.text)
-        assert say_mirrored(form, "zh", chinese_text.choices) == expected
-    plain = say(to_form(("all", ("class", "car"))), "en", 0, rng)
-    assert say_mirrored(("all", ("class", "car")), "en", plain.choices) == plain.text
+        assert realize_mirrored(form, "zh", chinese_text.choices) == expected
+    plain = realize(to_form(("all", ("class", "car"))), "en", 0, rng)
+    assert realize_mirrored(("all", ("class", "car")), "en", plain.choices) == plain.text
 
 
 def test_wrong_choices_and_languages():
     with pytest.raises(ValueError, match="choices \\[0, 0\\] do not fit this sentence at place"):
-        say_again(("all", ("class", "car"), ("place", "left")), "en", [0, 0, 0])
+        realize_from(("all", ("class", "car"), ("place", "left")), "en", [0, 0, 0])
     with pytest.raises(ValueError, match="choices are missing"):
-        say_again(BUS, "en", [])
+        realize_from(BUS, "en", [])
     with pytest.raises(ValueError, match="choose one of en, zh"):
-        say(to_form(BUS), "fr", 0, np.random.default_rng(0))
+        realize(to_form(BUS), "fr", 0, np.random.default_rng(0))
     for wrong in ({"languages": ("fr",)}, {"held_out": 2}, {"per_image": 0}, {"mix": {"one": 1.0}}):
         with pytest.raises(ValueError):
             Recipe(**wrong)
@@ -200,13 +200,13 @@ def test_generated_data_is_of_the_schema(made):
 def test_targets_are_what_the_form_means(made):
     data = GroundingData(made[0])
     for e in data.expressions.values():
-        scene = scene_of(data, e.image_id)
-        meaning = evaluate(to_form(e.form), scene)
+        scene = build_labelled_scene(data, e.image_id)
+        meaning = interpret(to_form(e.form), scene)
         assert meaning.certain and tuple(scene.ids[i] for i in meaning.targets) == e.target_ids
-        assert say_again(e.form, e.language, e.choices) == e.text
+        assert realize_from(e.form, e.language, e.choices) == e.text
 
 
-def test_targets_equal_a_plain_reading_of_the_labels():
+def test_targets_equal_a_direct_reading_of_the_labels():
     """Class, colour, lane and order from the left, read from the labels without the project's logic."""
     raw, described = toy_world(6, seed=1)
     data, certain = GroundingData(raw), Counter()
@@ -214,7 +214,7 @@ def test_targets_equal_a_plain_reading_of_the_labels():
     names = {**{kind: (kind,) for kind in TOY_CLASSES}, "vehicle": vehicles, "road_user": TOY_CLASSES}
     attributes = [None, *(("color", c) for c in ("white", "red", "grey")), *(("lane", k) for k in (1, 2))]
     for image_id, entries in enumerate(described):
-        scene = scene_of(data, image_id)
+        scene = build_labelled_scene(data, image_id)
         middles = [e["box_xyxy"][0] + e["box_xyxy"][2] for e in entries]
         for name, attribute in itertools.product(names, attributes):
             found = [i for i, e in enumerate(entries) if e["type"] in names[name]]
@@ -229,7 +229,7 @@ def test_targets_equal_a_plain_reading_of_the_labels():
                 (("rank", "left", 2, 2, inner), ordered[1:2]),
                 (("rank", "right", 1, 2, inner), ordered[-2:] if len(ordered) > 1 else []),
             ):
-                meaning = evaluate(form, scene)
+                meaning = interpret(form, scene)
                 if meaning.certain:
                     certain[form[0], min(len(expected), 2)] += 1
                     assert list(meaning.targets) == sorted(expected), form

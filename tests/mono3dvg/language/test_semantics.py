@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mono3dvg.language import Scene, evaluate, mirror, scene_of, to_form, to_json
-from mono3dvg.language.form_parts import PARTS, explain
+from mono3dvg.language import LabelledScene, build_labelled_scene, form_to_json, interpret, mirror_form, to_form
+from mono3dvg.language.form_parts import PARTS, part_truths
 from mono3dvg.language.form_sampler import FormSampler
-from mono3dvg.language.kleene import MAYBE, NO, YES, both, either, negate
-from mono3dvg.language.logical_forms import head_classes, tags
+from mono3dvg.language.kleene import MAYBE, NO, YES, conjunction, disjunction, negation
+from mono3dvg.language.logical_forms import form_tags, head_classes
 from mono3dvg.language.predicates import evaluate_predicate, evaluate_relation
 from mono3dvg.schema import GroundingData
 from tests.factories.grounding_files import TOY_CLASSES, toy_world
@@ -15,7 +15,7 @@ from tests.factories.grounding_files import TOY_CLASSES, toy_world
 RED_CAR, BLUE_CAR, BUS, WALKER, FAR_CAR = range(5)
 
 
-def _scene(**changes) -> Scene:
+def _scene(**changes) -> LabelledScene:
     """Seen from above, x to the right, z away; u from a camera of 50 degrees.
 
     a red car at (-4, 15) heads away, a blue one at (4, 18) toward the camera, a white bus crosses at (0, 30) to the
@@ -40,7 +40,7 @@ def _scene(**changes) -> Scene:
         "lanes": (1, -1, 0, 0, 2),
         "states": ("driving", "driving", "parked", "crossing", "driving"),
     }
-    return Scene(**{**fields, **changes})
+    return LabelledScene(**{**fields, **changes})
 
 
 CARS, CAR_RED = ("all", ("class", "car")), ("all", ("class", "car"), ("color", "red"))
@@ -93,10 +93,10 @@ THE_BUS, THE_BLUE = ("all", ("class", "bus")), ("all", ("class", "car"), ("color
     ],
 )
 def test_worked_scene(form, targets):
-    meaning = evaluate(to_form(to_json(form)), _scene())
+    meaning = interpret(to_form(form_to_json(form)), _scene())
     assert meaning.certain and list(meaning.targets) == targets
-    mirrored = evaluate(mirror(form), _scene().mirrored())
-    assert mirrored == meaning and mirror(mirror(form)) == form
+    mirrored = interpret(mirror_form(form), _scene().mirrored())
+    assert mirrored == meaning and mirror_form(mirror_form(form)) == form
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_worked_scene(form, targets):
     ],
 )
 def test_doubt_is_not_certain(form):
-    assert not evaluate(form, _scene()).certain
+    assert not interpret(form, _scene()).certain
 
 
 def test_boundary_of_an_order():
@@ -123,22 +123,24 @@ def test_boundary_of_an_order():
     position = _scene().position.copy()
     position[BLUE_CAR] = [4, np.sqrt(16.0**2 - 4**2)]  # 16.0 m away, the red one 15.5 m
     scene = _scene(position=position)
-    assert not evaluate(("rank", "near", 1, 1, CARS), scene).certain
-    assert evaluate(("rank", "near", 1, 2, CARS), scene).targets == (RED_CAR, BLUE_CAR)
-    assert evaluate(("rank", "near", 1, 2, CARS), scene).certain
+    assert not interpret(("rank", "near", 1, 1, CARS), scene).certain
+    assert interpret(("rank", "near", 1, 2, CARS), scene).targets == (RED_CAR, BLUE_CAR)
+    assert interpret(("rank", "near", 1, 2, CARS), scene).certain
 
 
 def test_objects_to_be_ignored_raise_doubt_only_where_they_would_be_meant():
     scene = _scene(ignore=np.array([False, False, False, False, True]))
-    assert not evaluate(CARS, scene).certain
-    assert evaluate(THE_BLUE, scene) == evaluate(THE_BLUE, _scene())
-    assert not evaluate(("exactly", 1, CAR_RED), scene).certain
+    assert not interpret(CARS, scene).certain
+    assert interpret(THE_BLUE, scene) == interpret(THE_BLUE, _scene())
+    assert not interpret(("exactly", 1, CAR_RED), scene).certain
 
 
 def test_unknown_attributes_raise_doubt():
     scene = _scene(colors=(None,) * 5, lanes=(None,) * 5)
-    assert not evaluate(CAR_RED, scene).certain and not evaluate(("all", ("class", "car"), ("lane", 1)), scene).certain
-    assert evaluate(CARS, scene).certain
+    assert (
+        not interpret(CAR_RED, scene).certain and not interpret(("all", ("class", "car"), ("lane", 1)), scene).certain
+    )
+    assert interpret(CARS, scene).certain
     boxless = _scene(position=np.full((5, 2), np.nan), ignore=np.ones(5, dtype=bool))
     assert (evaluate_predicate(("range", "near"), boxless) == MAYBE).all()
     assert (evaluate_relation("behind", boxless, 0)[1:] == MAYBE).all()
@@ -148,9 +150,9 @@ def test_three_valued_logic():
     values = np.array([NO, MAYBE, YES])
     a, b = np.meshgrid(values, values)
     # Kleene's strong tables, rows a, columns b in the order no, maybe, yes.
-    np.testing.assert_array_equal(both(a, b), [[NO, NO, NO], [NO, MAYBE, MAYBE], [NO, MAYBE, YES]])
-    np.testing.assert_array_equal(either(a, b), [[NO, MAYBE, YES], [MAYBE, MAYBE, YES], [YES, YES, YES]])
-    np.testing.assert_array_equal(negate(values), [YES, MAYBE, NO])
+    np.testing.assert_array_equal(conjunction(a, b), [[NO, NO, NO], [NO, MAYBE, MAYBE], [NO, MAYBE, YES]])
+    np.testing.assert_array_equal(disjunction(a, b), [[NO, MAYBE, YES], [MAYBE, MAYBE, YES], [YES, YES, YES]])
+    np.testing.assert_array_equal(negation(values), [YES, MAYBE, NO])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_wrong_forms_say_where(form, message):
 
 def test_tags_and_classes_of_forms():
     form = ("rank", "left", 2, 2, ("all", ("class", "car"), ("not", ("color", "red")), ("behind", THE_BUS)))
-    assert tags(form) == ["behind", "class", "color", "negation", "ordinal", "relation"]
+    assert form_tags(form) == ["behind", "class", "color", "negation", "ordinal", "relation"]
     assert head_classes(form) == ("car",) and head_classes(("union", THE_BUS, CARS)) == ("bus", "car")
 
 
@@ -183,7 +185,7 @@ def test_headings_are_those_of_the_toy_generator():
     raw, described = toy_world(12)
     data, compared = GroundingData(raw), 0
     for image_id, entries in enumerate(described):
-        scene = scene_of(data, image_id)
+        scene = build_labelled_scene(data, image_id)
         for way in ("away", "toward", "left", "right"):
             truth = evaluate_predicate(("heading", way), scene)
             for value, entry in zip(truth, entries):
@@ -198,13 +200,13 @@ def test_mirrored_sentences_mean_the_same_objects():
     raw, _ = toy_world(8, seed=5)
     data, forms = GroundingData(raw), 0
     for image_id in data.images:
-        scene = scene_of(data, image_id)
+        scene = build_labelled_scene(data, image_id)
         sampler = FormSampler(scene, np.random.default_rng(image_id), TOY_CLASSES)
         for _ in range(40):
             form = sampler.propose()
             if form is not None:
-                forms += mirror(form) != form
-                assert evaluate(mirror(form), scene.mirrored()) == evaluate(form, scene)
+                forms += mirror_form(form) != form
+                assert interpret(mirror_form(form), scene.mirrored()) == interpret(form, scene)
     assert forms > 20
 
 
@@ -222,14 +224,14 @@ def test_flipped_data_gives_the_mirrored_scene():
         x1, y1, x2, y2 = entry["bbox"]
         entry.update(bbox=[960 - x2, y1, 960 - x1, y2], location=row[:3], rotation_y=row[6])
     raw["images"][0].update(P=flipped.P.tolist(), ground_plane=flipped.ground.tolist())
-    found, expected = scene_of(GroundingData(raw), 0), scene_of(data, 0).mirrored()
+    found, expected = build_labelled_scene(GroundingData(raw), 0), build_labelled_scene(data, 0).mirrored()
     for name in ("u", "u_left", "u_right", "position", "heading"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6, err_msg=name)
 
 
-def _parts(form: tuple, scene: Scene) -> dict[str, list[int]]:
+def _parts(form: tuple, scene: LabelledScene) -> dict[str, list[int]]:
     """Objects of which each part is true; parts that are in doubt for all are left out."""
-    truths = dict(zip(PARTS, explain(form, scene)))
+    truths = dict(zip(PARTS, part_truths(form, scene)))
     return {name: np.flatnonzero(t == YES).tolist() for name, t in truths.items() if (t != MAYBE).any()}
 
 
@@ -261,20 +263,20 @@ def test_parts_lead_to_the_targets_and_are_those_of_the_mirror():
     data = GroundingData(raw)
     rng, forms = np.random.default_rng(0), 0
     for image_id in data.images:
-        scene = scene_of(data, image_id)
+        scene = build_labelled_scene(data, image_id)
         sampler = FormSampler(scene, rng, TOY_CLASSES)
         for form in filter(None, (sampler.propose() for _ in range(40))):
-            meaning = evaluate(form, scene)
+            meaning = interpret(form, scene)
             if not meaning.certain:
                 continue
             forms += 1
-            truths = dict(zip(PARTS, explain(form, scene)))
+            truths = dict(zip(PARTS, part_truths(form, scene)))
             assert (truths["described"][list(meaning.targets)] == YES).all()
             assert (truths["plain"][truths["described"] == YES] == YES).all()
             assert np.flatnonzero(truths["meant"] == YES).tolist() == list(meaning.targets)
             if (truths["chosen"] != MAYBE).any():
-                np.testing.assert_array_equal(both(truths["described"], truths["chosen"]), truths["meant"])
-            np.testing.assert_array_equal(explain(mirror(form), scene.mirrored()), explain(form, scene))
+                np.testing.assert_array_equal(conjunction(truths["described"], truths["chosen"]), truths["meant"])
+            np.testing.assert_array_equal(part_truths(mirror_form(form), scene.mirrored()), part_truths(form, scene))
             if form[0] == "all":
                 assert np.flatnonzero(truths["described"] == YES).tolist() == list(meaning.targets)
     assert forms > 60
