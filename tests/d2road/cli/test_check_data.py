@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2road.cli import check_data as check_dataset
+from d2road.cli import check_data
 from d2road.structures import Camera
 from d2road.structures.boxes3d import box_corners, project_boxes
 
@@ -17,7 +17,7 @@ from d2road.structures.boxes3d import box_corners, project_boxes
 def check(root, tmp_path, *options, name=""):
     """(exit code, report) of the tool on a copy of the name that is not registered yet."""
     name = name or f"kitti:{root}"
-    code = check_dataset.main([name, "--workers", "1", "--json", str(tmp_path / "report.json"), *options])
+    code = check_data.main([name, "--workers", "1", "--json", str(tmp_path / "report.json"), *options])
     return code, json.loads((tmp_path / "report.json").read_text())
 
 
@@ -133,14 +133,14 @@ def test_coco_data_without_3d(tmp_path):
 
 @pytest.mark.parametrize(("name", "words"), [("nonsense", "known are"), ("kitti:/nowhere", "no images in /nowhere")])
 def test_what_is_not_there_cannot_be_checked(name, words, capsys):
-    assert check_dataset.main([name]) == 2
+    assert check_data.main([name]) == 2
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [["-m", "d2road.cli.check_data"], ["d2road/cli/check_data.py"]])
-def test_as_module_and_as_file(repo_dir, kitti_folder, start):
-    command = [sys.executable, *start, f"kitti:{kitti_folder}", "--quick"]
+@pytest.mark.parametrize("start", [["d2road.cli.check_data"], ["d2road.cli", "check-data"]])
+def test_as_module_and_as_verb(repo_dir, kitti_folder, start):
+    command = [sys.executable, "-m", *start, f"kitti:{kitti_folder}", "--quick"]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no problems (pictures were not opened: --quick)" in done.stdout

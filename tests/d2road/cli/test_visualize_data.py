@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from d2road.cli import visualize_data
+from d2road.data.inspection.label_drawing import choose, drawing_names
 from d2road.data.scene_objects import corners_of, read_predictions
 from d2road.structures import Camera
 from d2road.visualization import class_color
@@ -57,16 +58,16 @@ def test_coco_results_are_matched_by_image_and_category(kitti_folder, tmp_path):
 
 
 def test_seed_decides_the_choice_and_zero_takes_all():
-    assert visualize_data.choose(5, 0) == visualize_data.choose(5, 9) == [0, 1, 2, 3, 4]
-    assert visualize_data.choose(100, 4) == [0, 33, 66, 99]
-    chosen = visualize_data.choose(100, 10, seed=3)
-    assert chosen == visualize_data.choose(100, 10, seed=3) != visualize_data.choose(100, 10, seed=4)
+    assert choose(5, 0) == choose(5, 9) == [0, 1, 2, 3, 4]
+    assert choose(100, 4) == [0, 33, 66, 99]
+    chosen = choose(100, 10, seed=3)
+    assert chosen == choose(100, 10, seed=3) != choose(100, 10, seed=4)
     assert len(set(chosen)) == 10 and chosen == sorted(chosen)
 
 
 def test_equal_stems_get_numbers():
     records = [{"file_name": f"{folder}/1.png"} for folder in "abc"]
-    assert visualize_data.picture_names(records) == ["1.jpg", "1_2.jpg", "1_3.jpg"]
+    assert drawing_names(records) == ["1.jpg", "1_2.jpg", "1_3.jpg"]
 
 
 @pytest.mark.parametrize(
