@@ -40,7 +40,7 @@ class RoadsideEvaluator(KittiTextEvaluator):
         "rope": "car_S" and "car_Rope@0.5", ...: similarities (fraction) and Rope score (percent), compat mode
 
     OUTPUT_DIR/roadside.json has all of it by class; OUTPUT_DIR/roadside_matches.npz has what a bootstrap over frames
-    and pictures of the errors need (`read_matches`).
+    and plots of the errors need (`read_matches`).
     """
 
     def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:

@@ -1,8 +1,8 @@
 """Rope3D's regions of interest: which 2D boxes count.
 
-Masks are pictures, one for each camera, named after its focal length: DIR/2173.379859_camera3_mask.jpg serves frames
+Masks are images, one for each camera, named after its focal length: DIR/2173.379859_camera3_mask.jpg serves frames
 whose calibration file says `P2: 2173.379859 ...`. A box counts if its centre is white in the mask and lies 200 px or
-more below the top of the picture. The published protocol leaves out predictions and ground truth alike.
+more below the top of the image. The published protocol leaves out predictions and ground truth alike.
 Source: the published evaluation tool of Rope3D.
 """
 
@@ -22,7 +22,7 @@ class RoiMasks:
     """The masks of a folder, read when they are first needed.
 
     Raises:
-        FileNotFoundError: the folder does not exist or holds no picture.
+        FileNotFoundError: the folder does not exist or holds no image.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -59,7 +59,7 @@ def _read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return (np.asarray(image.convert("RGB")) == 255).all(axis=2)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no picture: {error}") from error
+        raise DataError(f"{path} is no image: {error}") from error
 
 
 def inside_roi(boxes_xyxy: np.ndarray, mask: np.ndarray) -> np.ndarray:

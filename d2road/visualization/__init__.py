@@ -1,4 +1,4 @@
-"""Pictures of what a model sees and says. Arrays in, arrays out; no Detectron2."""
+"""Drawings of labels and predictions for people. Arrays in, arrays out; no Detectron2."""
 
 from d2road.visualization.bev_drawing import BevView, draw_bev, fit_view
 from d2road.visualization.boxes2d_drawing import class_color, contact_sheet, draw_instances

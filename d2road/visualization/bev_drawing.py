@@ -31,7 +31,7 @@ class BevView:
     """How metres become pixels.
 
     Args:
-        size_wh: of the picture, pixels.
+        size_wh: of the drawing, pixels.
         range_m: distance from the camera that the upper edge shows.
         behind_m: distance behind the camera that the lower edge shows.
     """
@@ -70,7 +70,7 @@ def fit_view(
         farthest = xz[:, 1].max(initial=0.0)
         range_m = float(np.clip(RING_M * np.ceil((farthest + 1) / RING_M), MIN_RANGE_M, MAX_RANGE_M))
     near = xz[xz[:, 1] < range_m]
-    # Half the picture's width: that of the view at three quarters of the range, or what the boxes need.
+    # Half the drawing's width: that of the view at three quarters of the range, or what the boxes need.
     half_m = max(0.75 * range_m * image_wh[0] / 2 / camera.K[0, 0], np.abs(near[:, 0]).max(initial=0.0) + 2)
     view = BevView((1, height), range_m)
     half_m = np.clip(half_m, 0.35 * range_m, 0.75 * range_m)
@@ -83,7 +83,7 @@ def footprints(camera: Camera, corners: ArrayLike) -> np.ndarray:
 
 
 def seen_ground(camera: Camera, image_wh: tuple[int, int], reach_m: float) -> np.ndarray:
-    """(K, 2) x and z, m: the convex part of the ground within a square of +-reach_m that the picture shows.
+    """(K, 2) x and z, m: the convex part of the ground within a square of +-reach_m that the image shows.
 
     Without a ground plane: of the level plane through the camera, of which a level camera sees a sector.
     """
@@ -110,7 +110,7 @@ def draw_bev(
 
     Args:
         view: from `fit_view`.
-        camera, image_wh: camera and size of the picture beside it, for the field that it sees.
+        camera, image_wh: camera and size of the image beside it, for the field that it sees.
         corners: (N, 8, 3) camera frame, m; filled in the colours of their classes.
         class_ids: (N,); None, or ids below 0, give white.
         truth_corners: (M, 8, 3) ground truth, dashed and white.
@@ -120,42 +120,42 @@ def draw_bev(
     Raises:
         ValueError: wrong shapes or lengths.
     """
-    picture = np.full((view.size_wh[1], view.size_wh[0], 3), BACKGROUND, dtype=np.uint8)
+    canvas = np.full((view.size_wh[1], view.size_wh[0], 3), BACKGROUND, dtype=np.uint8)
     corners, truth = checked_corners(corners), checked_corners(truth_corners)
     colors = colors_of(class_ids, len(corners))
-    fill_polygon(picture, view.to_pixels(seen_ground(camera, image_wh, 2 * view.range_m)), SEEN)
-    _draw_rings(picture, view, camera, image_wh)
+    fill_polygon(canvas, view.to_pixels(seen_ground(camera, image_wh, 2 * view.range_m)), SEEN)
+    _draw_rings(canvas, view, camera, image_wh)
     width = max(1, round(view.size_wh[1] / 800))
     for box, color in zip(corners, colors):
-        _draw_footprint(picture, view, camera, box, color, width, dashed=False)
+        _draw_footprint(canvas, view, camera, box, color, width, dashed=False)
     for box in truth:
-        _draw_footprint(picture, view, camera, box, (255, 255, 255), width, dashed=True)
-    _draw_camera(picture, view)
-    _draw_legend(picture, class_ids if class_ids is not None else (), class_names, len(truth) > 0)
-    return picture
+        _draw_footprint(canvas, view, camera, box, (255, 255, 255), width, dashed=True)
+    _draw_camera(canvas, view)
+    _draw_legend(canvas, class_ids if class_ids is not None else (), class_names, len(truth) > 0)
+    return canvas
 
 
 def _image_limits(image_wh: tuple[int, int]) -> np.ndarray:
-    """(5, 3) rows f with f (u w, v w, w) >= 0 for points in front of the camera and inside the picture."""
+    """(5, 3) rows f with f (u w, v w, w) >= 0 for points in front of the camera and inside the image."""
     width, height = image_wh
     return np.array([[0, 0, 1.0], [1, 0, 0], [-1, 0, width], [0, 1, 0], [0, -1, height]])
 
 
-def _draw_rings(picture: np.ndarray, view: BevView, camera: Camera, image_wh: tuple[int, int]) -> None:
+def _draw_rings(canvas: np.ndarray, view: BevView, camera: Camera, image_wh: tuple[int, int]) -> None:
     center = view.to_pixels(np.zeros(2))
     for radius in np.arange(RING_M, view.range_m + 0.5 * view.size_wh[0] / view.scale, RING_M):
         angles = np.linspace(-np.pi, np.pi, 181)
         ring = center + radius * view.scale * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-        draw_path(picture, ring, RING)
-    scale = text_scale(picture)
+        draw_path(canvas, ring, RING)
+    scale = text_scale(canvas)
     (_, text_height), _ = cv2.getTextSize("0", FONT, scale, 1)
     step = RING_M * max(1, np.ceil(1.6 * text_height / (RING_M * view.scale)))
     for radius in np.arange(step, view.range_m + 1e-6, step):
-        write(picture, _label_place(view, camera, image_wh, radius), f"{radius:.0f} m", scale)
+        write(canvas, _label_place(view, camera, image_wh, radius), f"{radius:.0f} m", scale)
 
 
 def _label_place(view: BevView, camera: Camera, image_wh: tuple[int, int], radius: float) -> np.ndarray:
-    """Pixel on a ring just right of what the camera sees, where no box hides the label, or at the picture's edge."""
+    """Pixel on a ring just right of what the camera sees, where no box hides the label, or at the drawing's edge."""
     angles = np.radians(np.arange(0.0, 90.0))
     xz = radius * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     height = 0.0 if camera.ground is None else camera.height_m
@@ -172,41 +172,41 @@ def _label_place(view: BevView, camera: Camera, image_wh: tuple[int, int], radiu
 
 
 def _draw_footprint(
-    picture: np.ndarray, view: BevView, camera: Camera, box: np.ndarray, color: Color, width: int, dashed: bool
+    canvas: np.ndarray, view: BevView, camera: Camera, box: np.ndarray, color: Color, width: int, dashed: bool
 ) -> None:
     if not np.isfinite(box).all():
         return
     polygon = view.to_pixels(footprints(camera, box[None])[0])
     if not dashed:
-        fill_polygon(picture, polygon, color, FILL_ALPHA)
-    draw_path(picture, polygon, color, width, dashed, closed=True)
+        fill_polygon(canvas, polygon, color, FILL_ALPHA)
+    draw_path(canvas, polygon, color, width, dashed, closed=True)
     tick = (heading_line(box) @ camera.ground_rotation())[:, [0, 2]]
-    draw_line(picture, view.to_pixels(tick), color, width)
+    draw_line(canvas, view.to_pixels(tick), color, width)
 
 
-def _draw_camera(picture: np.ndarray, view: BevView) -> None:
+def _draw_camera(canvas: np.ndarray, view: BevView) -> None:
     size = max(1.0, 10 / view.scale)
-    fill_polygon(picture, view.to_pixels(size * np.array([[0, 0.7], [0.5, -0.5], [-0.5, -0.5]])), (255, 255, 255))
+    fill_polygon(canvas, view.to_pixels(size * np.array([[0, 0.7], [0.5, -0.5], [-0.5, -0.5]])), (255, 255, 255))
 
 
 def _draw_legend(
-    picture: np.ndarray, class_ids: Sequence[int] | np.ndarray, class_names: Sequence[str], truth: bool
+    canvas: np.ndarray, class_ids: Sequence[int] | np.ndarray, class_names: Sequence[str], truth: bool
 ) -> None:
-    scale = text_scale(picture)
+    scale = text_scale(canvas)
     (_, text_height), base = cv2.getTextSize("Ag", FONT, scale, 1)
     step = text_height + base + 3
     entries = [(class_names[i], colors_of([i], 1)[0]) for i in sorted(set(class_ids)) if 0 <= i < len(class_names)]
     for row, (name, color) in enumerate(entries + [("- - ground truth", (255, 255, 255))] * truth):
-        write(picture, np.array([text_height * 0.6, (row + 1) * step]), name, scale, color)
+        write(canvas, np.array([text_height * 0.6, (row + 1) * step]), name, scale, color)
 
 
-def text_scale(picture: np.ndarray) -> float:
+def text_scale(canvas: np.ndarray) -> float:
     """OpenCV's size of letters that suit a panel of this height."""
-    return float(np.clip(picture.shape[0] / 1300, 0.35, 2.0))
+    return float(np.clip(canvas.shape[0] / 1300, 0.35, 2.0))
 
 
-def write(picture: np.ndarray, place: np.ndarray, text: str, scale: float, color: Color = INK) -> None:
+def write(canvas: np.ndarray, place: np.ndarray, text: str, scale: float, color: Color = INK) -> None:
     """Text with its lower left corner at a pixel."""
     text = text.encode("ascii", "replace").decode()  # OpenCV's built-in letters
     thick = max(1, round(1.5 * scale))
-    cv2.putText(picture, text, tuple(int(v) for v in np.round(place)), FONT, scale, color, thick, cv2.LINE_AA)
+    cv2.putText(canvas, text, tuple(int(v) for v in np.round(place)), FONT, scale, color, thick, cv2.LINE_AA)

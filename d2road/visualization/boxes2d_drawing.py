@@ -1,4 +1,4 @@
-"""Drawing 2D boxes on pictures, and pictures onto one sheet. Arrays in, arrays out."""
+"""Drawing 2D boxes on images, and images onto one sheet. Arrays in, arrays out."""
 
 import colorsys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ GOLDEN = 0.618033988749895
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
-    """RGB colour, 0..255, of a class: the same in every picture, and far from those of the classes beside it."""
+    """RGB colour, 0..255, of a class: the same in every image, and far from those of the classes beside it."""
     # Steps of the golden ratio around the hue circle never meet; brightness alternates so that near hues still differ.
     hue = (0.58 + class_id * GOLDEN) % 1.0
     rgb = colorsys.hsv_to_rgb(hue, 0.85, 1.0 if class_id % 2 == 0 else 0.75)
@@ -31,11 +31,11 @@ def draw_instances(
     truth_boxes_xyxy: np.ndarray | None = None,
     truth_class_ids: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A copy of the picture with boxes and labels; line width and letters follow its size.
+    """A copy of the image with boxes and labels; line width and letters follow its size.
 
     Args:
         image_rgb: (H, W, 3) uint8.
-        boxes_xyxy: (N, 4) pixels; parts outside the picture are cut, boxes that are not finite are left out.
+        boxes_xyxy: (N, 4) pixels; parts outside the image are cut, boxes that are not finite are left out.
         class_ids: (N,) integers.
         scores: (N,) 0..1, written behind the class; None writes the class alone.
         class_names: by class id; a class beyond them is written as its number.
@@ -45,12 +45,12 @@ def draw_instances(
     Raises:
         ValueError: not such an image, or arrays of different lengths.
     """
-    picture = copy_picture(image_rgb)
+    canvas = copy_image(image_rgb)
     boxes, classes = _checked("boxes", boxes_xyxy, class_ids)
     values = np.ones(len(boxes)) if scores is None else np.asarray(scores, dtype=float).reshape(-1)
     if len(values) != len(boxes):
         raise DataError(f"draw_instances: {len(boxes)} boxes but {len(values)} scores")
-    width = line_width(picture)
+    width = line_width(canvas)
 
     if truth_boxes_xyxy is not None:
         count = len(np.asarray(truth_boxes_xyxy).reshape(-1, 4))
@@ -59,28 +59,28 @@ def draw_instances(
         for box, class_id in zip(truth, truth_classes):
             if np.isfinite(box).all():
                 color = (255, 255, 255) if class_id < 0 else class_color(int(class_id))
-                _dashed_rectangle(picture, box, color, max(1, width // 2))
+                _dashed_rectangle(canvas, box, color, max(1, width // 2))
 
     shown = [i for i in np.argsort(values, kind="stable") if values[i] >= min_score and np.isfinite(boxes[i]).all()]
     for i in shown:
-        left, top, right, bottom = _corners(picture, boxes[i])
-        cv2.rectangle(picture, (left, top), (right, bottom), class_color(int(classes[i])), width)
+        left, top, right, bottom = _corners(canvas, boxes[i])
+        cv2.rectangle(canvas, (left, top), (right, bottom), class_color(int(classes[i])), width)
     for i in shown:  # above all boxes, the best on top
         name = class_names[classes[i]] if 0 <= classes[i] < len(class_names) else str(classes[i])
         text = name if scores is None else f"{name} {values[i]:.2f}"
-        draw_label(picture, boxes[i], text, class_color(int(classes[i])))
-    return picture
+        draw_label(canvas, boxes[i], text, class_color(int(classes[i])))
+    return canvas
 
 
 def contact_sheet(
     images: Sequence[np.ndarray], columns: int = 4, cell_width: int = 480, gap: int = 4, background: int = 255
 ) -> np.ndarray:
-    """Pictures side by side, in rows, each fitted into equal cells.
+    """Images side by side, in rows, each fitted into equal cells.
 
     Args:
         images: (H_i, W_i, 3) uint8; they keep their proportions.
-        columns: pictures in a row.
-        cell_width: pixels; cells are as high as the highest picture at this width.
+        columns: images in a row.
+        cell_width: pixels; cells are as high as the highest image at this width.
         gap: pixels around cells.
         background: grey value between them.
     Returns:
@@ -90,17 +90,17 @@ def contact_sheet(
     """
     if not len(images) or columns < 1 or cell_width < 1:
         raise DataError(f"contact_sheet: {len(images)} images in {columns} columns of {cell_width} pixels")
-    pictures = [copy_picture(image) for image in images]
-    columns = min(columns, len(pictures))
-    height = max(max(1, round(p.shape[0] * cell_width / p.shape[1])) for p in pictures)
-    height = min(height, 2 * cell_width)  # a very tall picture must not blow up every cell
-    rows = -(-len(pictures) // columns)
+    tiles = [copy_image(image) for image in images]
+    columns = min(columns, len(tiles))
+    height = max(max(1, round(tile.shape[0] * cell_width / tile.shape[1])) for tile in tiles)
+    height = min(height, 2 * cell_width)  # a very tall image must not blow up every cell
+    rows = -(-len(tiles) // columns)
     shape = (rows * (height + gap) + gap, columns * (cell_width + gap) + gap, 3)
     sheet = np.full(shape, background, dtype=np.uint8)
-    for index, picture in enumerate(pictures):
-        scale = min(cell_width / picture.shape[1], height / picture.shape[0])
-        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for index, tile in enumerate(tiles):
+        scale = min(cell_width / tile.shape[1], height / tile.shape[0])
+        size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
+        small = cv2.resize(tile, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         row, column = divmod(index, columns)
         top = gap + row * (height + gap) + (height - size[1]) // 2
         left = gap + column * (cell_width + gap) + (cell_width - size[0]) // 2
@@ -109,11 +109,11 @@ def contact_sheet(
 
 
 def line_width(image: np.ndarray) -> int:
-    """Pixels of a line that is well seen on this picture at any size."""
+    """Pixels of a line that is well seen on this image at any size."""
     return max(1, round(min(image.shape[:2]) / 300))
 
 
-def copy_picture(image: np.ndarray) -> np.ndarray:
+def copy_image(image: np.ndarray) -> np.ndarray:
     """A copy to draw on.
 
     Raises:
@@ -121,7 +121,7 @@ def copy_picture(image: np.ndarray) -> np.ndarray:
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"expected a picture of shape (H, W, 3), uint8, RGB; got {got}")
+        raise DataError(f"expected an image of shape (H, W, 3), uint8, RGB; got {got}")
     return np.array(image, order="C")
 
 
@@ -134,7 +134,7 @@ def _checked(what: str, boxes: np.ndarray, class_ids: np.ndarray) -> tuple[np.nd
 
 
 def _corners(image: np.ndarray, box: np.ndarray) -> tuple[int, int, int, int]:
-    """Corner pixels inside the picture. Clipped first: OpenCV overflows on huge coordinates."""
+    """Corner pixels inside the image. Clipped first: OpenCV overflows on huge coordinates."""
     height, width = image.shape[:2]
     return tuple(int(v) for v in np.clip(np.round(box), 0, [width - 1, height - 1, width - 1, height - 1]))
 
@@ -152,7 +152,7 @@ def _dashed_rectangle(image: np.ndarray, box: np.ndarray, color: tuple[int, int,
 
 
 def draw_label(image: np.ndarray, box: np.ndarray, text: str, color: tuple[int, int, int]) -> None:
-    """Text on a filled field above the box; inside it where the picture ends; never outside the picture."""
+    """Text on a filled field above the box; inside it where the image ends; never outside the image."""
     text = text.encode("ascii", "replace").decode()  # OpenCV's built-in letters
     scale = float(np.clip(min(image.shape[:2]) / 1000, 0.4, 3.0))
     thick = max(1, round(scale * 1.5))

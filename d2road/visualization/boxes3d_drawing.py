@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from d2road.structures.camera import Camera
 from d2road.structures.projection import EDGES
 from d2road.utils.errors import DataError
-from d2road.visualization.boxes2d_drawing import class_color, copy_picture, draw_label, line_width
+from d2road.visualization.boxes2d_drawing import class_color, copy_image, draw_label, line_width
 from d2road.visualization.line_drawing import NEAR_M, Color, draw_line, fill_polygon, project_convex
 
 FRONT = (0, 3, 7, 4)
@@ -31,12 +31,12 @@ def draw_boxes3d(
     dashed: bool = False,
     near_m: float = NEAR_M,
 ) -> np.ndarray:
-    """A copy of the picture with wire frames, the nearest on top; what is behind the camera or outside is cut off.
+    """A copy of the image with wire frames, the nearest on top; what is behind the camera or outside is cut off.
 
     Args:
         image_rgb: (H, W, 3) uint8.
         corners: (N, 8, 3) camera frame, m, in the order of this module; boxes that are not finite are left out.
-        camera: of this picture at this size.
+        camera: of this image at this size.
         class_ids: (N,) for the colours of `class_color`; None, or ids below 0, give white.
         labels: (N,) texts above the boxes; None for none.
         dashed: dashed lines and no filled front, as ground truth is drawn over predictions.
@@ -44,7 +44,7 @@ def draw_boxes3d(
     Raises:
         ValueError: not such an image, or arrays of different lengths.
     """
-    picture = copy_picture(image_rgb)
+    canvas = copy_image(image_rgb)
     corners = checked_corners(corners)
     colors = colors_of(class_ids, len(corners))
     if labels is not None and len(labels) != len(corners):
@@ -53,14 +53,14 @@ def draw_boxes3d(
     depths = camera.project(corners)[1].min(axis=1) if len(corners) else np.zeros(0)
     order = [i for i in np.argsort(-depths, kind="stable") if np.isfinite(corners[i]).all()]
     for i in order:
-        _draw_frame(picture, corners[i], camera, colors[i], dashed, near_m)
+        _draw_frame(canvas, corners[i], camera, colors[i], dashed, near_m)
     for i in order if labels is not None else ():
         seen = [p for edge in EDGES for p in project_convex(camera, corners[i][list(edge)], near_m)]
         box = np.concatenate([np.min(seen, axis=0), np.max(seen, axis=0)]) if seen else np.full(4, np.nan)
-        height, width = picture.shape[:2]
+        height, width = canvas.shape[:2]
         if labels[i] and seen and box[0] < width and box[1] < height and min(box[2:]) > 0:
-            draw_label(picture, box, labels[i], colors[i])
-    return picture
+            draw_label(canvas, box, labels[i], colors[i])
+    return canvas
 
 
 def heading_line(corners: np.ndarray, reach: float = HEADING_REACH) -> np.ndarray:
@@ -96,12 +96,12 @@ def colors_of(class_ids: Sequence[int] | np.ndarray | None, count: int) -> list[
 
 
 def _draw_frame(
-    picture: np.ndarray, corners: np.ndarray, camera: Camera, color: Color, dashed: bool, near_m: float
+    canvas: np.ndarray, corners: np.ndarray, camera: Camera, color: Color, dashed: bool, near_m: float
 ) -> None:
-    width = line_width(picture)
+    width = line_width(canvas)
     lines = [project_convex(camera, corners[list(edge)], near_m) for edge in EDGES]
     lines.append(project_convex(camera, heading_line(corners), near_m))
     if not dashed:
-        fill_polygon(picture, project_convex(camera, corners[list(FRONT)], near_m), color, FRONT_ALPHA)
+        fill_polygon(canvas, project_convex(camera, corners[list(FRONT)], near_m), color, FRONT_ALPHA)
     for ends in lines:
-        draw_line(picture, ends, color, max(1, width - 1) if dashed else width, dashed)
+        draw_line(canvas, ends, color, max(1, width - 1) if dashed else width, dashed)

@@ -1,10 +1,10 @@
-"""Anomaly maps as colours over the picture. Arrays in, arrays out."""
+"""Anomaly maps as colours over the image. Arrays in, arrays out."""
 
 import cv2
 import numpy as np
 
 from d2road.utils.errors import DataError
-from d2road.visualization.boxes2d_drawing import copy_picture, draw_label, line_width
+from d2road.visualization.boxes2d_drawing import copy_image, draw_label, line_width
 
 ALARM, CALM, TRUTH = (214, 39, 40), (60, 120, 60), (255, 255, 255)
 
@@ -19,14 +19,14 @@ def draw_heatmap(
     opacity: float = 0.75,
     alarm: bool | None = None,
 ) -> np.ndarray:
-    """A grey copy of the picture with a map in colours over it: the higher a value, the less of the picture is seen.
+    """A grey copy of the image with a map in colours over it: the higher a value, the less of the image is seen.
 
     Args:
         image_rgb: (H, W, 3) uint8.
-        heat: (h, w) any range; enlarged to the picture where it is smaller. Values that are not finite are not drawn.
-        score: of the picture, written into the corner; on red if it is above `threshold`.
-        value_range: (low, high) values of the ends of the colours; give the same for pictures that are compared. None
-            takes those of this map, which makes the picture's own noise look like a finding if there is none.
+        heat: (h, w) any range; enlarged to the image where it is smaller. Values that are not finite are not drawn.
+        score: of the image, written into the corner; on red if it is above `threshold`.
+        value_range: (low, high) values of the ends of the colours; give the same for images that are compared. None
+            takes those of this map, which makes the image's own noise look like a finding if there is none.
         threshold: the line around what lies above it is drawn.
         truth_mask: (H, W), not 0 inside; its outline is drawn in white.
         opacity: of the highest values, 0 to 1.
@@ -34,8 +34,8 @@ def draw_heatmap(
     Raises:
         ValueError: not such an image, map, mask, range or opacity.
     """
-    picture = copy_picture(image_rgb)
-    values = _enlarged(heat, picture.shape[:2])
+    canvas = copy_image(image_rgb)
+    values = _enlarged(heat, canvas.shape[:2])
     if not 0 <= opacity <= 1:
         raise DataError(f"draw_heatmap: opacity is {opacity}, expected 0 to 1")
     known = np.isfinite(values)
@@ -44,34 +44,34 @@ def draw_heatmap(
         raise DataError(f"draw_heatmap: value_range is {value_range}, expected (low, high)")
     spread = max(high - low, 1e-4 * max(abs(low), abs(high)), 1e-30)  # rounding is no content
     level = np.round(255 * np.clip((np.where(known, values, low) - low) / spread, 0, 1)).astype(np.uint8)
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    grey = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     colors = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[:, :, ::-1]
     weight = (opacity * (level / 255))[:, :, None]
-    picture = np.round(grey * (1 - weight) + colors * weight).astype(np.uint8)
+    canvas = np.round(grey * (1 - weight) + colors * weight).astype(np.uint8)
 
-    width = line_width(picture)
+    width = line_width(canvas)
     if threshold is not None:
-        _outline(picture, np.where(known, values, -np.inf) > threshold, ALARM, width)
+        _outline(canvas, np.where(known, values, -np.inf) > threshold, ALARM, width)
     if truth_mask is not None:
-        draw_mask_outline(picture, truth_mask, TRUTH, width)
+        draw_mask_outline(canvas, truth_mask, TRUTH, width)
     if score is not None:
         if alarm is None:
             alarm = threshold is not None and score > threshold
-        draw_label(picture, np.zeros(4), f"{score:.3g}", ALARM if alarm else CALM)
-    return picture
+        draw_label(canvas, np.zeros(4), f"{score:.3g}", ALARM if alarm else CALM)
+    return canvas
 
 
 def draw_mask_outline(
     image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = TRUTH, width: int | None = None
 ) -> None:
-    """Draw the line around each region of a mask (H, W) into the picture, on a dark one that shows it on any ground.
+    """Draw the line around each region of a mask (H, W) into the image, on a dark one that shows it on any ground.
 
     Raises:
-        ValueError: mask and picture differ in size.
+        ValueError: mask and image differ in size.
     """
     mask = np.asarray(mask)
     if mask.shape != image.shape[:2]:
-        raise DataError(f"mask of shape {mask.shape} for a picture of shape {image.shape[:2]}")
+        raise DataError(f"mask of shape {mask.shape} for an image of shape {image.shape[:2]}")
     width = width or line_width(image)
     _outline(image, mask != 0, (0, 0, 0), width + 1)
     _outline(image, mask != 0, color, width)

@@ -1,6 +1,6 @@
-"""Lines and polygons that may reach far outside a picture or behind the camera, drawn where they are seen.
+"""Lines and polygons that may reach far outside an image or behind the camera, drawn where they are seen.
 
-Pixels are continuous as in `Camera`: the centre of the first pixel is (0.5, 0.5). Drawing functions change the picture.
+Pixels are continuous as in `Camera`: the centre of the first pixel is (0.5, 0.5). Drawing functions change the image.
 """
 
 import cv2
@@ -35,7 +35,7 @@ def clip_convex(points: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def clip_to_image(points: np.ndarray, size_wh: tuple[int, int], margin: float = 8.0) -> np.ndarray:
-    """The part of a convex polygon or line (K, 2) inside the picture and a small margin around it."""
+    """The part of a convex polygon or line (K, 2) inside the image and a small margin around it."""
     for axis, limit in enumerate(size_wh):
         for value in (lambda p, a=axis: p[:, a] + margin, lambda p, a=axis, top=limit: top + margin - p[:, a]):
             points = clip_convex(points, value(points))
@@ -74,7 +74,7 @@ def draw_path(
 
 
 def fill_polygon(image: np.ndarray, points: np.ndarray, color: Color, alpha: float = 1.0) -> None:
-    """Mix a colour into a convex polygon (K, 2): 0 leaves the picture as it is, 1 covers it."""
+    """Mix a colour into a convex polygon (K, 2): 0 leaves the image as it is, 1 covers it."""
     seen = clip_to_image(np.asarray(points, dtype=np.float64).reshape(-1, 2), (image.shape[1], image.shape[0]))
     if len(seen) < 3 or not np.isfinite(seen).all():
         return

@@ -1,4 +1,4 @@
-"""One picture of a scene: the image with 2D or 3D boxes and, where there is a camera, the view from above beside it."""
+"""Annotated image of a scene: 2D or 3D boxes and, where there is a camera, the view from above beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
 from d2road.visualization.bev_drawing import BevView, draw_bev, fit_view
-from d2road.visualization.boxes2d_drawing import copy_picture, draw_instances
+from d2road.visualization.boxes2d_drawing import copy_image, draw_instances
 from d2road.visualization.boxes3d_drawing import checked_corners, draw_boxes3d
 
 
@@ -87,7 +87,7 @@ def draw_scene(
         camera: of this image; needed where there are 3D boxes to draw.
         all_boxes2d: draw the 2D boxes of objects with a 3D box too.
         bev: whether to add the view from above where an object has a 3D box.
-        view: add this one to every picture, as all frames of a video need it; None fits it to the objects.
+        view: add this one to every image, as all frames of a video need it; None fits it to the objects.
     Returns:
         (H, W', 3) uint8; W' = W without the view from above.
     """
@@ -95,7 +95,7 @@ def draw_scene(
     solid = objects.has_3d if camera is not None else np.zeros(len(objects), dtype=bool)
     dashed = truth.has_3d if camera is not None else np.zeros(len(truth), dtype=bool)
     flat, flat_truth = (o if all_boxes2d else o[~m] for o, m in ((objects, solid), (truth, dashed)))
-    picture = draw_instances(
+    canvas = draw_instances(
         image_rgb,
         flat.boxes_xyxy,
         flat.class_ids,
@@ -104,18 +104,18 @@ def draw_scene(
         truth_boxes_xyxy=flat_truth.boxes_xyxy,
     )
     if camera is None or not (solid.any() or dashed.any() or view):
-        return picture
+        return canvas
     deep, deep_truth = objects[solid], truth[dashed]
     # Labelled once: above the 2D box if that is drawn.
     labels = None if all_boxes2d else labels_of(deep, class_names)
-    picture = draw_boxes3d(picture, deep.corners, camera, deep.class_ids, labels)
-    picture = draw_boxes3d(picture, deep_truth.corners, camera, dashed=True)
+    canvas = draw_boxes3d(canvas, deep.corners, camera, deep.class_ids, labels)
+    canvas = draw_boxes3d(canvas, deep_truth.corners, camera, dashed=True)
     if not bev:
-        return picture
-    size = (picture.shape[1], picture.shape[0])
+        return canvas
+    size = (canvas.shape[1], canvas.shape[0])
     view = view or fit_view(size[1], camera, size, np.concatenate([deep.corners, deep_truth.corners]))
     panel = draw_bev(view, camera, size, deep.corners, deep.class_ids, deep_truth.corners, class_names)
-    return side_by_side(picture, panel)
+    return side_by_side(canvas, panel)
 
 
 def labels_of(objects: SceneObjects, class_names: Sequence[str]) -> list[str]:
@@ -127,8 +127,8 @@ def labels_of(objects: SceneObjects, class_names: Sequence[str]) -> list[str]:
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 4) -> np.ndarray:
-    """Two pictures next to each other, the right one scaled to the height of the left one."""
-    left, right = copy_picture(left), copy_picture(right)
+    """Two images next to each other, the right one scaled to the height of the left one."""
+    left, right = copy_image(left), copy_image(right)
     height = left.shape[0]
     if right.shape[0] != height:
         width = max(1, round(right.shape[1] * height / right.shape[0]))

@@ -14,7 +14,7 @@ Which objects count is a matter of rules (`Rules`) that depend on truncation, vi
 ones of the training configuration make an object a crowd (`iscrowd`), the stricter ones of the evaluation set
 `ignore_in_test`, which the AP3D of `evaluation/omni3d.py` follows.
 
-`src_90_rotate` is not acted on: it says what was done to the pictures before they were published.
+`src_90_rotate` is not acted on: it says what was done to the images before they were published.
 Source: Brazil et al., Omni3D, CVPR 2023, and DATA.md of its repository.
 """
 

@@ -36,7 +36,7 @@ def inspect_frame(record: Mapping[str, Any], ry_frame: str = "camera", decode: b
 
     Args:
         ry_frame: about what `rotation_y` of its annotations turns.
-        decode: open the picture; otherwise only see whether the file is there.
+        decode: open the image; otherwise only see whether the file is there.
     Returns:
         defects: what is wrong with its files. columns: `type`, `class_id` (-1 of no class), `crowd` (N,), `box` (N, 4)
         pixels, `dimensions` (N, 3) h w l m, `iou` and `edge_px` (N,) of the projected 3D box against the labelled 2D
@@ -133,6 +133,6 @@ def odd_dimensions(types: np.ndarray, dimensions_hwl: np.ndarray) -> np.ndarray:
 
 
 def duplicate_files(frames: Sequence[Frame]) -> list[str]:
-    """A line for each picture that several frames name."""
+    """A line for each image that several frames name."""
     counts = Counter(f.file for f in frames)
     return [f"image {file} comes {count} times" for file, count in counts.items() if count > 1]

@@ -13,7 +13,7 @@ HEIGHT_QUANTILES = (0, 10, 50, 90, 100)
 
 
 def summarize(frames: Sequence[Frame], columns: Mapping[str, np.ndarray], class_names: Sequence[str]) -> dict[str, Any]:
-    """Counts, sizes, and, where there are 3D boxes, how well they agree with pictures and planes; ready for JSON.
+    """Counts, sizes, and, where there are 3D boxes, how well they agree with images and planes; ready for JSON.
 
     Sizes and classes are those of objects that are trained on and scored; the 3D checks take every 3D box, also of
     crowds and of types of no class.
@@ -182,7 +182,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         lines += _listing(title, [_entry(e, e["dimensions_hwl"]) for e in entries])
     lines += _listing("notes", report["notes"])
     lines += _listing("missing or broken", report["defects"])
-    opened = "" if report["pictures_opened"] else " (pictures were not opened: --quick)"
+    opened = "" if report["pictures_opened"] else " (images were not opened: --quick)"
     lines += ["", *(f"PROBLEM: {text}" for text in report["problems"])]
     lines += [f"{len(report['problems'])} problems" + opened if report["problems"] else f"no problems{opened}"]
     return "\n".join(lines)

@@ -19,7 +19,7 @@ KITTI_RECALL_POINTS = np.arange(1, 41) / 40
 class MatchTable:
     """All detections of one category, best score first, matched at one overlap.
 
-    image (D,) index of the picture, hit (D,) bool; ignored detections are left out. objects (I,) counted objects.
+    image (D,) index of the image, hit (D,) bool; ignored detections are left out. objects (I,) counted objects.
     """
 
     image: np.ndarray
@@ -28,13 +28,13 @@ class MatchTable:
 
 
 def match_tables(coco_gt: COCO, detections: list[dict], iou: float, category_ids: list[int] | None = None):
-    """Match by COCO's rules (100 detections a picture, crowd regions ignored).
+    """Match by COCO's rules (100 detections an image, crowd regions ignored).
 
     Args:
         detections: COCO results, as in coco_instances_results.json.
         category_ids: those to evaluate; all if None.
     Returns:
-        one MatchTable per category, pictures in the order of their sorted ids.
+        one MatchTable per category, images in the order of their sorted ids.
     """
     coco_eval = COCOeval(coco_gt, coco_gt.loadRes(detections), "bbox")
     coco_eval.params.iouThrs = np.array([iou])
@@ -64,7 +64,7 @@ def match_tables(coco_gt: COCO, detections: list[dict], iou: float, category_ids
 def average_precision(
     table: MatchTable, weight: np.ndarray | None = None, recall_points: np.ndarray = RECALL_POINTS
 ) -> float:
-    """AP in percent at `recall_points` with each picture counted `weight` (I,) times; NaN without objects."""
+    """AP in percent at `recall_points` with each image counted `weight` (I,) times; NaN without objects."""
     weight = np.ones(len(table.objects)) if weight is None else weight
     total = (table.objects * weight).sum()
     if total == 0:
@@ -92,9 +92,9 @@ def paired_bootstrap(
     level: float = 0.95,
     recall_points: np.ndarray = RECALL_POINTS,
 ) -> dict[str, float]:
-    """How sure the difference of two models on the same pictures is.
+    """How sure the difference of two models on the same images is.
 
-    Pictures are drawn with replacement, the same draw for both models.
+    Images are drawn with replacement, the same draw for both models.
 
     Args:
         a, b: from `match_tables` on the same ground truth.
@@ -102,10 +102,10 @@ def paired_bootstrap(
     Returns:
         difference (b - a of the mean AP, in points), low and high ends of the percentile interval.
     Raises:
-        ValueError: the tables are of different pictures or categories.
+        ValueError: the tables are of different images or categories.
     """
     if len(a) != len(b) or any(not np.array_equal(x.objects, y.objects) for x, y in zip(a, b)):
-        raise DataError("paired_bootstrap needs predictions on the same pictures and categories")
+        raise DataError("paired_bootstrap needs predictions on the same images and categories")
     generator, images = np.random.default_rng(seed), len(a[0].objects)
     differences = []
     for _ in range(samples):

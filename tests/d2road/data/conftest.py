@@ -12,7 +12,7 @@ SIZE = (64, 48)  # width, height
 
 
 def _write_image(path: Path, size: tuple[int, int] = SIZE) -> Path:
-    """A picture of noise, so that a cut-off file lacks content."""
+    """An image of noise, so that a cut-off file lacks content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, quality=95)
@@ -21,7 +21,7 @@ def _write_image(path: Path, size: tuple[int, int] = SIZE) -> Path:
 
 @pytest.fixture
 def write_image() -> Callable[..., Path]:
-    """Called with a path, saves a picture of 64x48 there and returns the path."""
+    """Called with a path, saves an image of 64x48 there and returns the path."""
     return _write_image
 
 

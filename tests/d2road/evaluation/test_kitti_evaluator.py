@@ -26,7 +26,7 @@ SIZE = (1242, 375)
 
 
 def _arrange(labels: Path, root: Path) -> str:
-    """KITTI's folders around label files, with empty pictures; the name of the data set."""
+    """KITTI's folders around label files, with empty images; the name of the data set."""
     for name in ("image_2", "calib"):
         (root / name).mkdir(parents=True)
     labels.rename(root / "label_2")

@@ -90,9 +90,9 @@ def masks(tmp_path):
     """White on the left half, for fx 2000.5."""
     folder = tmp_path / "masks"
     folder.mkdir()
-    picture = np.zeros((1080, 1920, 3), dtype=np.uint8)
-    picture[:, :960] = 255
-    Image.fromarray(picture).save(folder / "2000.5_camera3_mask.png")
+    mask = np.zeros((1080, 1920, 3), dtype=np.uint8)
+    mask[:, :960] = 255
+    Image.fromarray(mask).save(folder / "2000.5_camera3_mask.png")
     return folder
 
 

@@ -17,8 +17,8 @@ ROADSIDE = Camera(LEVEL.P, np.array([*NORMAL, 7.0]))
 VIEW = BevView((800, 520), range_m=50)  # 10 pixels a metre, the camera at (400, 500)
 
 
-def at(picture, x, z):
-    return tuple(int(v) for v in picture[int(500 - 10 * z), int(400 + 10 * x)])
+def at(canvas, x, z):
+    return tuple(int(v) for v in canvas[int(500 - 10 * z), int(400 + 10 * x)])
 
 
 def on_the_ground(x, z, hwl=(1.5, 2.0, 4.0), ry=0.0):
@@ -29,14 +29,14 @@ def on_the_ground(x, z, hwl=(1.5, 2.0, 4.0), ry=0.0):
 
 @pytest.mark.parametrize("camera", [LEVEL, ROADSIDE])
 def test_rings_stand_ten_metres_apart(camera):
-    picture = draw_bev(VIEW, camera, SIZE).astype(int)
+    canvas = draw_bev(VIEW, camera, SIZE).astype(int)
     checked = 0
     for radius in (10, 20, 30):
         for angle in np.radians([-80, -60, -45, 50, 65, 80]):  # outside of what the camera sees, away from labels
             profile = []
             for r in np.arange(radius - 0.6, radius + 0.61, 0.1):
                 x, y = 400 + 10 * r * np.sin(angle), 500 - 10 * r * np.cos(angle)
-                profile.append(np.abs(picture[int(y), int(x)] - BACKGROUND).max())
+                profile.append(np.abs(canvas[int(y), int(x)] - BACKGROUND).max())
             assert 4 <= int(np.argmax(profile)) <= 8, f"{radius} m at {angle}"
             assert max(profile) > 0.4 * np.abs(np.subtract(RING, BACKGROUND)).max()
             assert max(profile[:3] + profile[-3:]) < 10
@@ -51,24 +51,24 @@ def test_a_footprint_covers_its_metres_and_its_tick_leaves_the_front():
         [box_corners([[5, 1, 30]], [[1.5, 2, 4]], [0]), box_corners([[-8, 1, 20]], [[1.5, 2, 4]], [np.pi / 2])]
     )
     empty = draw_bev(VIEW, LEVEL, SIZE)
-    picture = draw_bev(VIEW, LEVEL, SIZE, corners, [0, 3])
-    changed = (picture != empty).any(-1)
+    canvas = draw_bev(VIEW, LEVEL, SIZE, corners, [0, 3])
+    changed = (canvas != empty).any(-1)
     mixed = np.round(0.55 * np.array(SEEN) + 0.45 * np.array(class_color(0)))
-    assert np.abs(np.array(at(picture, 4, 30.5)) - mixed).max() <= 1
+    assert np.abs(np.array(at(canvas, 4, 30.5)) - mixed).max() <= 1
     assert changed[500 - 310 + 3, 400 + 50 - 17] and not changed[500 - 310 - 4, 400 + 50 - 17], "2 m wide"
-    assert at(picture, 7.6, 30.0) != at(empty, 7.6, 30.0), "0.6 m before the front, which is at +x"
-    assert at(picture, 2.4, 30.0) == at(empty, 2.4, 30.0), "nothing behind the rear"
+    assert at(canvas, 7.6, 30.0) != at(empty, 7.6, 30.0), "0.6 m before the front, which is at +x"
+    assert at(canvas, 2.4, 30.0) == at(empty, 2.4, 30.0), "nothing behind the rear"
     # ry = pi / 2 points along -z: towards the camera, that is downwards.
-    assert at(picture, -8, 17.4) != at(empty, -8, 17.4)
-    assert at(picture, -8, 22.6) == at(empty, -8, 22.6)
+    assert at(canvas, -8, 17.4) != at(empty, -8, 17.4)
+    assert at(canvas, -8, 22.6) == at(empty, -8, 22.6)
     xs = np.nonzero(changed)[1]
     assert xs.min() >= 400 - 90 - 2 and xs.max() <= 400 + 82 + 2
 
 
 def test_boxes_stand_at_their_place_in_the_ground_frame_of_a_tilted_camera():
     empty = draw_bev(VIEW, ROADSIDE, SIZE)
-    picture = draw_bev(VIEW, ROADSIDE, SIZE, on_the_ground(-3, 33, hwl=(1.5, 2, 2)), [1])
-    ys, xs = np.nonzero((picture != empty).any(-1))
+    canvas = draw_bev(VIEW, ROADSIDE, SIZE, on_the_ground(-3, 33, hwl=(1.5, 2, 2)), [1])
+    ys, xs = np.nonzero((canvas != empty).any(-1))
     assert xs.min() == pytest.approx(400 - 40, abs=2), "1 m to the left of the centre"
     assert xs.max() == pytest.approx(400 - 30 + 16, abs=2), "the tick ends 1.6 m to the right of it"
     assert ys.min() == pytest.approx(500 - 340, abs=2) and ys.max() == pytest.approx(500 - 320, abs=2)
@@ -87,18 +87,18 @@ def test_the_lighter_field_is_what_projects_into_the_image(camera):
     clear = np.abs(distance) > 1e-3
     assert 100 < expected.sum() < 3900
     assert ((distance > 0) == expected)[clear].all()
-    picture = draw_bev(VIEW, camera, SIZE)
-    assert at(picture, 0.3, 35.5) == SEEN and at(picture, 30, 5.5) == BACKGROUND
+    canvas = draw_bev(VIEW, camera, SIZE)
+    assert at(canvas, 0.3, 35.5) == SEEN and at(canvas, 30, 5.5) == BACKGROUND
     if camera is ROADSIDE:
-        assert at(picture, 0.3, 5.5) == BACKGROUND, "the ground right below the pole is not in the image"
+        assert at(canvas, 0.3, 5.5) == BACKGROUND, "the ground right below the pole is not in the image"
 
 
 def test_ground_truth_is_dashed_and_white_and_named_in_the_legend():
     view = BevView((800, 1040), 50)  # 20 pixels a metre
     corners = box_corners([[0, 1, 30]], [[1.5, 8, 16]], [0])
-    picture = draw_bev(view, LEVEL, SIZE, truth_corners=corners)
-    assert (picture[:200, :200] == 255).all(-1).any(), "legend"
-    side = picture[1000 - 20 * 34 - 1 : 1000 - 20 * 34 + 1, 400 - 150 : 400 + 150]  # at z 34
+    canvas = draw_bev(view, LEVEL, SIZE, truth_corners=corners)
+    assert (canvas[:200, :200] == 255).all(-1).any(), "legend"
+    side = canvas[1000 - 20 * 34 - 1 : 1000 - 20 * 34 + 1, 400 - 150 : 400 + 150]  # at z 34
     white = (side > 170).all(-1).any(0)
     assert 0.2 < white.mean() < 0.8 and (np.diff(white.astype(int)) == 1).sum() > 5
 

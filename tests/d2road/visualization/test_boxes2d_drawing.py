@@ -33,7 +33,7 @@ def test_labels_stay_inside_at_every_edge_and_size():
         drawn = draw_instances(blank(height, width), corner, [0, 1, 2], [0.5, 0.6, 0.7])
         assert drawn.shape == (height, width, 3)
 
-    # Letters of the large picture are several times higher than of the small one.
+    # Letters of the large image are several times higher than of the small one.
     def label_height(height, width):
         box = [[width * 0.2, height * 0.5, width * 0.8, height * 0.9]]
         rows = changed(draw_instances(blank(height, width), box, [0]), height, width).any(1)
@@ -75,7 +75,7 @@ def test_names_beyond_the_list_and_in_other_scripts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((4, 4), np.uint8), [], []), r"expected a picture .* got uint8 \(4, 4\)"),
+        ((np.zeros((4, 4), np.uint8), [], []), r"expected an image .* got uint8 \(4, 4\)"),
         ((np.zeros((4, 4, 3)), [], []), "got float64"),
         ((blank(), [[0, 0, 1, 1]], []), "1 boxes but 0 classes"),
         ((blank(), [[0, 0, 1, 1]], [0], [0.1, 0.2]), "1 boxes but 2 scores"),
@@ -86,11 +86,11 @@ def test_mistakes(arguments, message):
         draw_instances(*arguments)
 
 
-def test_contact_sheet_places_each_picture_in_its_cell():
+def test_contact_sheet_places_each_image_in_its_cell():
     colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    pictures = [np.full((50, 100, 3), c, np.uint8) for c in colors]
-    pictures[2] = pictures[2].transpose(1, 0, 2)  # upright
-    sheet = contact_sheet(pictures, columns=2, cell_width=60, gap=2)
+    images = [np.full((50, 100, 3), c, np.uint8) for c in colors]
+    images[2] = images[2].transpose(1, 0, 2)  # upright
+    sheet = contact_sheet(images, columns=2, cell_width=60, gap=2)
     height = 120  # the upright one at full width
     assert sheet.shape == (2 * (height + 2) + 2, 2 * 62 + 2, 3)
     assert tuple(sheet[2 + 60, 2 + 30]) == colors[0]

@@ -80,7 +80,7 @@ def test_what_passes_the_camera_is_cut_and_the_rest_is_where_points_project(seed
     ahead = points[points[:, 2] > 0.1]
     pixels = ahead[:, :2] / ahead[:, 2:] * 100 + [150.5, 100.5]
     seen = pixels[(pixels > 2).all(axis=1) & (pixels < [297, 197]).all(axis=1)].astype(int)
-    assert len(seen) > 100, "this box is in the picture"
+    assert len(seen) > 100, "this box is in the image"
     near_color = (np.abs(drawn.astype(int) - class_color(1)).max(-1) < 110).astype(np.uint8)
     assert cv2.dilate(near_color, np.ones((3, 3), np.uint8))[seen[:, 1], seen[:, 0]].mean() > 0.995
     # Nothing is drawn outside the hull of what is in front, besides the heading, which reaches 1.6 half lengths.
@@ -131,7 +131,7 @@ def test_ground_truth_is_dashed_white_with_a_shadow_and_unfilled():
         ((blank(), np.zeros((2, 7)), CAMERA), r"\(N, 8, 3\) in the camera frame, got \(2, 7\)"),
         ((blank(), box((0, 1, 9), (1, 1, 1), 0), CAMERA, [1, 2]), "1 3D boxes but 2 class ids"),
         ((blank(), box((0, 1, 9), (1, 1, 1), 0), CAMERA, [1], []), "1 boxes but 0 labels"),
-        ((np.zeros((4, 4)), [], CAMERA), "expected a picture"),
+        ((np.zeros((4, 4)), [], CAMERA), "expected an image"),
     ],
 )
 def test_mistakes(arguments, message):

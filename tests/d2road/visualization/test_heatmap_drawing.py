@@ -1,4 +1,4 @@
-"""Heat maps over pictures."""
+"""Heat maps over images."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def _blob() -> np.ndarray:
     return heat
 
 
-def test_high_values_are_coloured_and_low_ones_leave_the_grey_picture(image):
+def test_high_values_are_coloured_and_low_ones_leave_the_grey_image(image):
     before = image.copy()
     drawn = draw_heatmap(image, _blob())
     assert (image == before).all() and drawn.dtype == np.uint8 and drawn.shape == image.shape
@@ -27,7 +27,7 @@ def test_high_values_are_coloured_and_low_ones_leave_the_grey_picture(image):
     assert (spread[_blob() == 0] == 0).all() and spread[50, 85] > 30
 
 
-def test_a_common_range_makes_pictures_comparable(image):
+def test_a_common_range_makes_images_comparable(image):
     weak, strong = (draw_heatmap(image, _blob() * v, value_range=(0, 10)) for v in (0.1, 10))
     own = draw_heatmap(image, _blob() * 0.1)
     grey = draw_heatmap(image, _blob() * 0, value_range=(0, 10))
@@ -53,7 +53,7 @@ def test_lines_around_mask_and_threshold_and_the_score(image):
 
 
 @pytest.mark.parametrize("heat", [np.zeros(SIZE), np.full(SIZE, np.nan), np.full((1, 1), 7)])
-def test_maps_without_content_leave_the_grey_picture(image, heat):
+def test_maps_without_content_leave_the_grey_image(image, heat):
     assert (np.ptp(draw_heatmap(image, heat).astype(int), axis=2) == 0).all()
 
 
@@ -66,7 +66,7 @@ def test_values_that_are_not_finite_are_left_out(image):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_rgb": np.zeros((4, 4))}, "expected a picture"),
+        ({"image_rgb": np.zeros((4, 4))}, "expected an image"),
         ({"heat": np.zeros((4, 4, 3))}, r"map is float64 \(4, 4, 3\)"),
         ({"truth_mask": np.zeros((4, 4))}, r"mask of shape \(4, 4\)"),
         ({"value_range": (1, 0)}, r"value_range is \(1, 0\)"),

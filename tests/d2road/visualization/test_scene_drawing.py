@@ -17,20 +17,20 @@ def two_objects():
     return SceneObjects([0, 1], [[10, 20, 60, 60], [80, 120, 130, 180]], [0.9, 0.8], corners)
 
 
-def has_edge(picture, x, y, color):
-    return tuple(picture[y, x].tolist()) == color
+def has_edge(canvas, x, y, color):
+    return tuple(canvas[y, x].tolist()) == color
 
 
 def test_objects_in_3d_are_wire_frames_and_the_others_rectangles():
-    picture = draw_scene(GREY, two_objects(), ["car", "bus"], camera=CAMERA)
-    assert not has_edge(picture, 10, 40, class_color(0)) and has_edge(picture, 80, 150, class_color(1))
-    wire = np.abs(picture[101:121, 160:201].astype(int) - class_color(0)).max(-1) < 60
+    canvas = draw_scene(GREY, two_objects(), ["car", "bus"], camera=CAMERA)
+    assert not has_edge(canvas, 10, 40, class_color(0)) and has_edge(canvas, 80, 150, class_color(1))
+    wire = np.abs(canvas[101:121, 160:201].astype(int) - class_color(0)).max(-1) < 60
     assert wire.sum() > 20
     both = draw_scene(GREY, two_objects(), ["car", "bus"], camera=CAMERA, all_boxes2d=True)
     assert has_edge(both, 10, 40, class_color(0)) and has_edge(both, 80, 150, class_color(1))
 
 
-def test_without_a_camera_or_3d_it_is_the_picture_with_2d_boxes():
+def test_without_a_camera_or_3d_it_is_the_image_with_2d_boxes():
     flat = draw_scene(GREY, two_objects(), ["car", "bus"])
     assert flat.shape == GREY.shape and has_edge(flat, 10, 40, class_color(0))
     assert draw_scene(GREY, two_objects()[1:], camera=CAMERA).shape == GREY.shape
@@ -49,12 +49,12 @@ def test_the_view_from_above_stands_beside_at_equal_height():
 
 def test_truth_alone_brings_the_view_too():
     nothing = SceneObjects([], [])
-    picture = draw_scene(GREY, nothing, truth=two_objects(), camera=CAMERA)
-    assert picture.shape[1] > 300
-    assert (picture[95:125, 155:240] > 170).all(-1).any(), "white dashes"
+    canvas = draw_scene(GREY, nothing, truth=two_objects(), camera=CAMERA)
+    assert canvas.shape[1] > 300
+    assert (canvas[95:125, 155:240] > 170).all(-1).any(), "white dashes"
 
 
-def test_side_by_side_scales_the_right_picture():
+def test_side_by_side_scales_the_right_image():
     left, right = np.full((100, 50, 3), 10, np.uint8), np.full((50, 40, 3), 200, np.uint8)
     joined = side_by_side(left, right, gap=2)
     assert joined.shape == (100, 50 + 2 + 80, 3)

@@ -79,5 +79,5 @@ def test_interval_sees_a_difference_and_none():
     assert 0 < found["low"] < found["difference"] < found["high"]
     none = paired_bootstrap(a, a, samples=50)
     assert none == {"difference": 0.0, "low": 0.0, "high": 0.0}
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         paired_bootstrap(a, match_tables(load(make_data(8)[0]), make_data(8)[1], 0.5))
