@@ -15,7 +15,9 @@ import torch
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
-from d2road.utils.errors import CheckpointError
+import d2road.model_zoo  # noqa: F401  makes d2road:// an address
+from d2road.utils.aliases import present_file
+from d2road.utils.errors import CheckpointError, D2RoadError
 
 try:
     from numpy._core import multiarray, numeric
@@ -31,7 +33,8 @@ def load_weights_file(path: str | Path) -> dict:
     """Read a weights file into CPU memory, admitting data only.
 
     Args:
-        path: a local file or anything that Detectron2's path manager resolves (``detectron2://...``, ``https://...``).
+        path: a local file or anything that Detectron2's path manager resolves (``detectron2://...``, ``https://...``,
+            ``d2road://...`` for shipped weights).
             ``.pkl``: Detectron2, Detectron1 or Caffe2 pickles of numpy arrays. ``.pyth``: pycls.
             ``.safetensors``. Everything else is taken for a file of ``torch.save``.
     Returns:
@@ -41,7 +44,7 @@ def load_weights_file(path: str | Path) -> dict:
         FileNotFoundError: there is no such file, or it cannot be fetched.
         ValueError: the file is truncated, of another kind, or holds objects other than data.
     """
-    name = str(path)
+    name = present_file(str(path))
     local = _resolve(name)
     if name.endswith(".pkl"):
         return _detectron2_form(_load_pickle(local, name), name)
@@ -74,6 +77,8 @@ def _resolve(name: str) -> Path:
         return Path(name)
     try:
         return Path(PathManager.get_local_path(name))
+    except D2RoadError:  # of shipped weights
+        raise
     except Exception as error:  # each handler and its transport raise their own kinds
         base = name.rsplit("/", 1)[-1]
         place = ""

@@ -1,6 +1,6 @@
 """make demo: from toy pictures to boxes. Trains briefly, evaluates, draws; a second call resumes or is done at once.
 
-The detector starts from small weights that this project trained on the toy training split (see models/README.md):
+The detector starts from small weights that this project trained on the toy training split (see `d2road.model_zoo`):
 training from ImageNet features alone takes longer than a demo should.
 """
 
@@ -32,7 +32,9 @@ def train_and_evaluate(cfg: CfgNode) -> dict:
     if finished.is_file() and (Path(cfg.OUTPUT_DIR) / "model_final.pth").is_file():
         print(f"training and evaluation are done already: {finished}")
         return json.loads(finished.read_text())
-    print(f"training starts from {cfg.MODEL.WEIGHTS}: trained on the toy training split, see models/README.md")
+    print(
+        f"training starts from {cfg.MODEL.WEIGHTS}: trained on the toy training split, see d2road/model_zoo/README.md"
+    )
     setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIG))
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)

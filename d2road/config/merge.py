@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
+from d2road.config.find import find_config
 from d2road.utils.aliases import CONFIG_KEYS, present_key, present_value
 from d2road.utils.errors import ConfigError
 
@@ -20,10 +21,13 @@ UNSAFE_YAML = "D2ROAD_UNSAFE_YAML"
 def merge_file(cfg: CfgNode, path: str) -> None:
     """Merge a YAML file, with its `_BASE_` files, into `cfg`.
 
+    Args:
+        path: a path, or a name below `configs/`, see `find_config`.
     Raises:
         FileNotFoundError: it, or a base of it, is not there.
-        ValueError: not YAML, or it holds unknown keys or values of a wrong type; all of them are listed.
+        ConfigError: not YAML, or it holds unknown keys or values of a wrong type; all of them are listed.
     """
+    path = find_config(path)
     loaded = _load_yaml(path)
     if loaded.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ConfigError(
@@ -103,8 +107,6 @@ def nearest_key(key: str, known: list[str]) -> str:
 
 
 def _load_yaml(path: str) -> dict:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"config file {path} does not exist (looked from {os.getcwd()})")
     try:
         # A config is data; Detectron2's default would run Python code found in it. Only its RetinaNet files need that.
         loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=os.environ.get(UNSAFE_YAML) == "1")

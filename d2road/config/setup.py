@@ -32,7 +32,7 @@ def make_cfg(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     Neither frozen nor validated. MODEL.DEVICE is what this machine has.
 
     Args:
-        config_file: YAML, "" for none.
+        config_file: YAML, "" for none; a path, or a name below `configs/`, see `find_config`.
         opts: KEY, VALUE, KEY, VALUE, ...
     Raises:
         FileNotFoundError, ValueError: see `merge_file` and `merge_pairs`.

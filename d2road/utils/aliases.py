@@ -6,6 +6,7 @@ hand gets a warning that names the new key. Old names are read for one release; 
 """
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -32,7 +33,9 @@ STATE_DICT_NAMES: list[tuple[str, str]] = [
 ]
 
 # Files that were named by a path of the checkout: old path -> new address.
-FILES: dict[str, str] = {}
+FILES: dict[str, str] = {
+    "models/diffusion_det_toy.pth": "d2road://diffusion_det_toy.pth",
+}
 
 _warned: set[str] = set()
 
@@ -78,8 +81,10 @@ def present_dataset(name: T) -> T:
 
 
 def present_file(path: T) -> T:
-    """The address of today of a shipped file."""
-    return FILES.get(path, path) if isinstance(path, str) else path  # type: ignore[return-value]  # T is str here
+    """The address of today of a shipped file, unless a file lies at the old path."""
+    if not isinstance(path, str) or path not in FILES or os.path.isfile(path):
+        return path
+    return FILES[path]  # type: ignore[return-value]  # T is str here
 
 
 def present_text(text: str) -> str:
