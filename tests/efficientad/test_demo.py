@@ -28,7 +28,8 @@ def narrow():
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
-    monkeypatch.setattr(demo, "setup_logger", lambda name: None)  # it would take this package's log from other tests
+    # It would take this package's log from other tests.
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda name: None)
 
 
 def saved(folder: Path, *pairs, calibrate: bool = True) -> list[str]:
@@ -104,7 +105,7 @@ def test_bad_pictures_are_told_and_the_others_go_on(options, tmp_path, caplog):
     assert demo.main(["--output", str(tmp_path / "out"), "--input", str(tmp_path), *options]) == 1
     (row,) = table(tmp_path / "out")
     assert Path(row["file"]).name == "black.png" and np.isfinite(float(row["score"]))
-    assert "nan.tiff: cannot be read as a picture: image" in caplog.text and "NaN or infinite" in caplog.text
+    assert "nan.tiff: cannot be read as an image: image" in caplog.text and "NaN or infinite" in caplog.text
 
 
 def test_large_pictures_in_tiles_and_frames_of_videos(tmp_path):

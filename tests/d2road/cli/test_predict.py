@@ -1,195 +1,12 @@
-"""The demo: inputs of every kind, a data set's classes, files that cannot be read, and a real model at the end."""
+"""The command line of predictions: any order of words, sentences, and a real model."""
 
 import json
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import Boxes, Instances
 
-from d2road.cli import predict as demo
-from d2road.data.camera_files import CameraFiles
-from d2road.engine import annotators
-from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class
-from d2road.structures import Boxes3D, Camera
-from d2road.utils.errors import ConfigError
-from d2road.visualization import class_color
-from efficientad.inference.heatmap_annotator import HeatMapAnnotator
-from mono3dvg.grounding_annotator import GroundingAnnotator
-
-SIZE = (60, 80)  # height, width
-
-
-class OneBox:
-    """A predictor that finds the same two boxes everywhere."""
-
-    def __init__(self, cfg):
-        pass
-
-    def __call__(self, image_bgr):
-        assert image_bgr.dtype == np.uint8 and image_bgr.flags["C_CONTIGUOUS"]
-        found = Instances(image_bgr.shape[:2])
-        found.pred_boxes = Boxes(torch.tensor([[10.0, 30, 50, 55], [0, 0, 5, 5]]))
-        found.scores = torch.tensor([0.75, 0.25])
-        found.pred_classes = torch.tensor([1, 0])
-        return {"instances": found}
-
-
-@pytest.fixture
-def cfg(monkeypatch):
-    monkeypatch.setattr(annotators, "Predictor", OneBox)
-    cfg = get_cfg()
-    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
-    return cfg
-
-
-class PosedBox(OneBox):
-    """With a 3D box before the camera, turned about the ground's normal; only frames with a camera are taken."""
-
-    def __call__(self, image_bgr, camera):
-        found = super().__call__(image_bgr)["instances"]
-        frame = camera.ground_rotation()
-        rows = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]] * 2)
-        found.pred_boxes3d = Boxes3D.from_kitti(rows, frame)
-        found.pred_depth_std_m = torch.tensor([0.5, 2.0])
-        return {"instances": found}
-
-
-def calibration(folder):
-    folder.mkdir()
-    (folder / "calib.txt").write_text("P2: 100 0 40 0 0 100 20 0 0 0 1 0\n")
-    (folder / "denorm.txt").write_text("0 -0.98 -0.2 6\n")
-    return str(folder / "calib.txt"), str(folder / "denorm.txt")
-
-
-def picture(path, color=(10, 20, 200)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*SIZE, 3), color, np.uint8))
-    return path
-
-
-def video(path, frames):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, SIZE[::-1])
-    for _ in range(frames):
-        writer.write(np.full((*SIZE, 3), 90, np.uint8))
-    writer.release()
-    return path
-
-
-def predictions(folder):
-    return json.loads((folder / "predictions.json").read_text())
-
-
-def test_a_folder_gives_annotated_copies_and_coco_results(cfg, tmp_path):
-    for name in ("b.png", "a.png"):
-        picture(tmp_path / "in" / name)
-    (tmp_path / "in" / "notes.txt").write_text("not a picture")
-    assert demo.run(cfg, [str(tmp_path / "in")], tmp_path / "out") == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "predictions.json"]
-    expected = {"category_id": 1, "bbox": [10, 30, 40, 25], "score": 0.75}
-    names = [str(tmp_path / "in" / name) for name in ("a.png", "b.png")]
-    assert predictions(tmp_path / "out") == [{"image_id": i, "file_name": n, **expected} for i, n in enumerate(names)]
-    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
-    assert tuple(drawn[45, 10, ::-1]) == class_color(1), "channels keep their order"
-    assert tuple(drawn[58, 75]) == (10, 20, 200)
-
-
-def test_patterns_equal_stems_and_lower_confidence(cfg, tmp_path):
-    for name in ("x/1.jpg", "y/1.jpg", "y/2.bmp"):
-        picture(tmp_path / name)
-    assert demo.run(cfg, [str(tmp_path / "**" / "*.*")], tmp_path / "out", confidence=0.2) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.jpg", "1_2.jpg", "2.png", "predictions.json"}
-    assert len(predictions(tmp_path / "out")) == 6
-
-
-def test_a_video_is_annotated_frame_by_frame(cfg, tmp_path):
-    clip = video(tmp_path / "clip.mp4", frames=4)
-    assert demo.run(cfg, [str(clip)], tmp_path / "out") == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"clip.mp4", "predictions.json"}
-    assert [p["frame"] for p in predictions(tmp_path / "out")] == [0, 1, 2, 3]
-    copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
-    frames = []
-    while (read := copy.read())[0]:
-        frames.append(read[1])
-    assert len(frames) == 4 and frames[0].shape == (*SIZE, 3)
-    assert round(copy.get(cv2.CAP_PROP_FPS)) == 12
-    assert np.abs(frames[2][50:57, 15:45].astype(int) - 90).max() > 40, "a box edge at y 55"
-
-
-def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
-    good = picture(tmp_path / "good.jpg")
-    (tmp_path / "half.jpg").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    (tmp_path / "text.png").write_text("hello")
-    (tmp_path / "broken.mp4").write_bytes(b"\x00" * 100)
-    (tmp_path / "empty").mkdir()
-    names = ["half.jpg", "text.png", "broken.mp4", "empty", "missing.jpg", "good.jpg"]
-    assert demo.run(cfg, [str(tmp_path / name) for name in names], tmp_path / "out") == 5
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.jpg", "predictions.json"}
-    assert len(predictions(tmp_path / "out")) == 1
-    reported = [
-        "half.jpg: cannot be read as a picture",
-        "text.png: cannot be read as a picture",
-        "broken.mp4: cannot be read as a video",
-        "empty: no pictures",
-        "missing.jpg: no such file",
-    ]
-    for words in reported:
-        assert words in caplog.text
-
-
-def test_models_with_3d_get_the_camera_and_bring_the_view_from_above(cfg, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotators, "Predictor", PosedBox)
-    cameras = CameraFiles(*calibration(tmp_path / "calibration"))
-    clip, still = video(tmp_path / "clip.mp4", frames=2), picture(tmp_path / "a.png")
-    assert demo.run(cfg, [str(clip), str(still)], tmp_path / "out", cameras=cameras) == 0
-    results = predictions(tmp_path / "out")
-    assert [r.get("frame") for r in results] == [0, 1, None]
-    for result in results:
-        assert result["location"] == [0, 1, 12] and result["dimensions_hwl"] == pytest.approx([1.5, 1.8, 4])
-        assert result["rotation_y"] == pytest.approx(0.7, abs=1e-5), "about the ground's normal"
-        assert result["depth_std_m"] == 0.5
-    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
-    assert drawn.shape[0] == SIZE[0] and drawn.shape[1] > SIZE[1] + 20
-    wire = np.abs(drawn[20:35, 25:60, ::-1].astype(int) - class_color(1)).max(-1) < 60
-    assert wire.sum() > 20, "the wire frame around (40, 28)"
-    assert tuple(drawn[50, 10, ::-1]) != class_color(1), "instead of the 2D box"
-    copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
-    assert copy.read()[1].shape[1] > SIZE[1] + 20
-
-
-def test_calibrations_by_file_and_by_folder(tmp_path):
-    calib, denorm = calibration(tmp_path / "a")
-    assert CameraFiles()(tmp_path / "x.png") is None
-    assert CameraFiles(calib, denorm)(tmp_path / "x.png").height_m == pytest.approx(6 / np.hypot(0.98, 0.2))
-    assert isinstance(CameraFiles(str(tmp_path / "a"))(tmp_path / "calib.jpg"), Camera)
-    with pytest.raises(FileNotFoundError, match=r"x\.txt does not exist"):
-        CameraFiles(str(tmp_path / "a"))(tmp_path / "x.jpg")
-    with pytest.raises(ValueError, match="which --calib must give"):
-        CameraFiles("", denorm)
-
-
-def test_inputs_are_never_replaced(cfg, tmp_path):
-    picture(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match="holds the inputs, which would be replaced"):
-        demo.run(cfg, [str(tmp_path)], tmp_path)
-
-
-def test_names_and_ids_come_from_the_data_set(cfg, tmp_path):
-    DatasetCatalog.register("demo_names", list)
-    MetadataCatalog.get("demo_names").set(
-        thing_classes=["cat", "dog"], thing_dataset_id_to_contiguous_id={17: 0, 18: 1}
-    )
-    try:
-        cfg.DATASETS.TEST = ("demo_names",)
-        demo.run(cfg, [str(picture(tmp_path / "a.jpg"))], tmp_path / "out")
-    finally:
-        DatasetCatalog.remove("demo_names")
-        MetadataCatalog.remove("demo_names")
-    (result,) = predictions(tmp_path / "out")
-    assert (result["category_id"], result["category_name"]) == (18, "dog")
+from d2road.cli.predict import build_parser, main, read_sentences
 
 
 @pytest.mark.parametrize(
@@ -197,103 +14,52 @@ def test_names_and_ids_come_from_the_data_set(cfg, tmp_path):
     [
         "--config-file c --input a b.jpg --output o MODEL.WEIGHTS w SEED -1",
         "--config-file c --output o --input a b.jpg MODEL.WEIGHTS w SEED -1",
+        "MODEL.WEIGHTS w --input a b.jpg SEED -1 --output o --config-file c",
         "--config-file c --output o --input a b.jpg --opts MODEL.WEIGHTS w SEED -1",
         "MODEL.WEIGHTS w SEED -1 --config-file c --output o --input a b.jpg",
     ],
 )
 def test_pairs_may_stand_anywhere(line):
-    args = demo.parse_arguments(line.split())
+    args = build_parser().parse_args(line.split())
     assert args.input == ["a", "b.jpg"] and args.output == "o" and args.config_file == "c"
     assert args.opts == ["MODEL.WEIGHTS", "w", "SEED", "-1"]
 
 
 def test_confidence_is_a_probability(capsys):
     with pytest.raises(SystemExit):
-        demo.parse_arguments(["--config-file", "c", "--input", "a", "--output", "o", "--confidence", "50"])
+        build_parser().parse_args(["--config-file", "c", "--input", "a", "--output", "o", "--confidence", "50"])
     assert "expected a number from 0 to 1" in capsys.readouterr().err
 
 
 def test_a_real_model_from_the_command_line(repo_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "setup_logger", lambda name: None)  # it would take this package's log from other tests
-    image = picture(tmp_path / "a.png")
+    # It would take this package's log from other tests.
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda name: None)
+    image = tmp_path / "a.png"
+    cv2.imwrite(str(image), np.full((60, 80, 3), 90, np.uint8))
     line = ["--config-file", str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), "--confidence", "0"]
     line += ["--output", str(tmp_path / "out"), "--input", str(image), "MODEL.DiffusionDet.NUM_CLASSES", "3"]
     line += ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "INPUT.MIN_SIZE_TEST", "64"]
     line += ["MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "5"]
-    assert demo.main(line) == 0
-    found = predictions(tmp_path / "out")
+    assert main(line) == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert found and all(0 <= p["category_id"] < 3 and p["bbox"][2] >= 0 for p in found)
     assert (tmp_path / "out" / "a.png").is_file()
-    assert demo.main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 2
+    assert main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 2
     assert "none.pth" in capsys.readouterr().err
 
 
-class Listener(OneBox):
-    """Answers every sentence by one box, of low score for the second sentence."""
-
-    class model:
-        score_threshold = 0.4
-
-    def __call__(self, image_bgr, camera, expressions):
-        row = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]])
-        answers = []
-        for number, expression in enumerate(expressions):
-            text = expression["text"]
-            answers.append({
-                "expression_id": expression["id"], "boxes": row, "scores": torch.tensor([0.45 - 0.1 * number]),
-                "boxes_xyxy": torch.tensor([[10.0, 30, 50, 55]]), "classes": torch.tensor([1]),
-                "words": text.split(), "spans": [(0, len(text.split()[0]))], "relevance": [0.8],
-            })  # fmt: skip
-        return {"groundings": answers}
-
-
-def test_sentences_are_answered(cfg, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotators, "Predictor", Listener)
-    cfg.MODEL.META_ARCHITECTURE = "Mono3DVG"
-    cfg.MODEL.MONO3DVG = type(cfg)({"CLASSES": ("car", "bus")})
-    calib, denorm = calibration(tmp_path / "camera")
-    wide = cv2.resize(np.zeros((4, 4, 3), np.uint8), (400, 240))
-    cv2.imwrite(str(tmp_path / "a.png"), wide)
-    files = [str(tmp_path / "a.png")]
-    sentences = demo.read_sentences(["the bus"], "")
-    (tmp_path / "more.txt").write_text("a car\n\n  第二辆车  \n", encoding="utf-8")
-    sentences = demo.read_sentences(sentences, str(tmp_path / "more.txt"))
-    assert sentences == ["the bus", "a car", "第二辆车"]
-    assert demo.run(cfg, files, tmp_path / "out", None, CameraFiles(calib, denorm), sentences) == 0
-    answers = predictions(tmp_path / "out")
-    assert [(a["text"], len(a["boxes"])) for a in answers] == [("the bus", 1), ("a car", 0), ("第二辆车", 0)]
-    assert answers[0]["category_names"] == ["bus"] and answers[0]["words"][0]["text"] == "the"
-    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
-    assert len(drawn) > 3 * 240 and drawn.shape[1] > 400  # three pictures, each with a strip; the first with a view
-    assert demo.run(cfg, files, tmp_path / "low", 0.2, CameraFiles(calib, denorm), sentences) == 0
-    assert all(len(a["boxes"]) == 1 for a in predictions(tmp_path / "low"))
-
-
-def test_annotators_are_found_by_meta_architecture(cfg, tmp_path, monkeypatch):
-    assert annotator_class("EfficientAD") is HeatMapAnnotator and annotator_class("Mono3DVG") is GroundingAnnotator
-    assert annotator_class("DiffusionDet") is annotator_class("GeneralizedRCNN") is DetectionAnnotator
-    with pytest.raises(ConfigError, match="--text: GeneralizedRCNN answers no sentences"):
-        AnnotatingPredictor(cfg, sentences=["the car"])
-    monkeypatch.setattr(OneBox, "__call__", lambda self, image: {"sem_seg": None})
-    with pytest.raises(ConfigError, match="GeneralizedRCNN gives no instances"):
-        AnnotatingPredictor(cfg)(np.zeros((*SIZE, 3), np.uint8))
-    cfg.MODEL.META_ARCHITECTURE = "Mono3DVG"
-    with pytest.raises(ConfigError, match="give them by --text or --text-file"):
-        AnnotatingPredictor(cfg)
-
-
-def test_sentences_that_cannot_be_used(cfg, tmp_path):
+def test_sentences_that_cannot_be_used(tmp_path):
     with pytest.raises(ValueError, match="sentence 2 of 2 is empty"):
-        demo.read_sentences(["the car", " "])
+        read_sentences(["the car", " "])
     with pytest.raises(FileNotFoundError, match=r"--text-file none\.txt does not exist"):
-        demo.read_sentences([], "none.txt")
+        read_sentences([], "none.txt")
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(ValueError, match="holds no sentence"):
-        demo.read_sentences([], str(tmp_path / "empty.txt"))
+        read_sentences([], str(tmp_path / "empty.txt"))
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(ValueError, match="is not UTF-8"):
-        demo.read_sentences([], str(tmp_path / "odd.txt"))
-    args = demo.parse_arguments(
+        read_sentences([], str(tmp_path / "odd.txt"))
+    args = build_parser().parse_args(
         ["--config-file", "c", "--input", "a", "--output", "o", "--text", "the car", "a bus", "MODEL.WEIGHTS", "w"]
     )
     assert args.text == ["the car", "a bus"] and args.opts == ["MODEL.WEIGHTS", "w"] and args.confidence is None
