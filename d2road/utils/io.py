@@ -52,22 +52,25 @@ def write_json(path: str | os.PathLike, obj: Any, indent: int | None = 2) -> Non
         file.write(text + "\n")
 
 
-def read_json(path: str | os.PathLike, what: str = "file") -> Any:
+def read_json(
+    path: str | os.PathLike, what: str = "file", cure: str = "Cut off while it was written or copied?"
+) -> Any:
     """The content of a JSON file.
 
     Args:
         what: to call it in messages.
+        cure: said of a file that is not JSON.
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: it is not valid JSON.
+        DataError: it is not JSON; names the line.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{what} {path} does not exist")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
+        raise DataError(f"{path} is not JSON: {error}. {cure}") from error
 
 
 def _umask() -> int:

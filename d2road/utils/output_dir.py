@@ -1,13 +1,12 @@
 """The output folder of generated data: who may write into it, so that an interrupted generation can go on."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from d2road.utils.errors import DataError
-from d2road.utils.io import write_json
+from d2road.utils.io import read_json, write_json
 
 
 def prepare_output_dir(
@@ -33,7 +32,7 @@ def prepare_output_dir(
         raise DataError(f"--out {out} is a file, expected a folder")
     path = out / meta_name
     if path.is_file():
-        found = read_json(path)
+        found = read_run_record(path)
         if found != meta:
             if not overwrite:
                 differs = {k: (found.get(k), meta[k]) for k in meta if found.get(k) != meta[k]}
@@ -53,13 +52,6 @@ def prepare_output_dir(
         raise PermissionError(f"cannot write to {out} ({error}): choose another --out") from error
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file that a run left.
-
-    Raises:
-        ValueError: it is damaged; the message says to delete it.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error}): delete it and run again") from error
+def read_run_record(path: Path) -> Any:
+    """What a run wrote down about itself, as JSON; if it is damaged, the message says to delete it."""
+    return read_json(path, "record", "Delete it and run again")

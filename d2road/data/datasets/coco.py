@@ -5,7 +5,6 @@ Boxes without area or wholly outside their image are dropped, counted and, past 
 partly outside stay as they are; mappers clip them. Evaluation reads the file itself, with every box that is in it.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.input_checks import DroppedBoxes, is_finite_box
 from d2road.utils.errors import DataError, raise_errors
+from d2road.utils.io import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,7 @@ def read_coco_json(json_file: str, hint: str = "") -> dict:
     path = Path(json_file)
     if not path.is_file():
         raise FileNotFoundError(f"annotation file {json_file} does not exist" + _cure(hint))
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{json_file} is not JSON: {error}. Cut off while it was written or copied?") from error
+    data = read_json(path)
     if not isinstance(data, dict):
         raise DataError(f"{json_file} is no COCO file: it holds a {type(data).__name__}, expected an object")
     for key in ("images", "categories"):

@@ -1,6 +1,5 @@
 """The JSON files of DAIR-V2X-I; `dair.py` draws them and says what is in them."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from d2road.data.datasets.frame_files import existing, has_3d, read_split
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import one_entry
 from d2road.utils.errors import DataError
+from d2road.utils.io import read_json
 
 SIDE = "single-infrastructure-side"
 SPLITS = ("train", "val", "test")
@@ -208,15 +208,3 @@ def _mapping(path: Path) -> dict:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, expected an object")
     return content
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: it is no JSON; names the line.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}. Cut off while it was written or copied?") from error

@@ -25,7 +25,7 @@ from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import prepare_output_dir, read_json
+from d2road.utils.output_dir import prepare_output_dir, read_run_record
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -86,7 +86,7 @@ def make_toy_loco(
     for _ in track(run_jobs(render_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
         pass
     seconds = time.monotonic() - start
-    records = [read_json(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
+    records = [read_run_record(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
     with atomic_write(out / CATEGORY / "pictures.jsonl", "w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
     # Last, for it says that the category is complete.

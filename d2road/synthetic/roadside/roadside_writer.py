@@ -24,7 +24,7 @@ from d2road.synthetic.roadside.roadside_labels import (
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
 from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import prepare_output_dir, read_json
+from d2road.utils.output_dir import prepare_output_dir, read_run_record
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -108,7 +108,7 @@ def render_job(job: tuple[str, str, int, int]) -> None:
 
 
 def _read_records(out: Path, split: str, count: int) -> list[dict[str, Any]]:
-    return [read_json(_record_path(out, split, i)) for i in range(count)]
+    return [read_run_record(_record_path(out, split, i)) for i in range(count)]
 
 
 def _write_split(out: Path, split: str, records: list[dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ from d2road.synthetic.traffic_incidents.recordings import (
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
 from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write, write_json
-from d2road.utils.output_dir import prepare_output_dir, read_json
+from d2road.utils.output_dir import prepare_output_dir, read_run_record
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 from d2road.utils.registry import unknown_name
@@ -99,7 +99,7 @@ def make_traffic_incidents(
     ):
         pass
     seconds = time.monotonic() - start
-    records = [read_json(job.record) for job in jobs]
+    records = [read_run_record(job.record) for job in jobs]
     windows = [row for record in records for row in record["windows"]]
     write_csv(out / RECORDINGS_CSV, [record["recording"] for record in records])
     write_csv(out / WINDOWS_CSV, windows)

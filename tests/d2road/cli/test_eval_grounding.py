@@ -126,4 +126,4 @@ def test_wrong_files_and_thresholds(tmp_path, capsys):
         assert message in capsys.readouterr().err
     pred.write_text("{")
     assert main(["--gt", str(gt), "--pred", str(pred)]) == 2
-    assert "is not valid JSON" in capsys.readouterr().err
+    assert "is not JSON" in capsys.readouterr().err
