@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog
 from benchmarks.common.overfit import OverfitCheck, run_overfit_check
 from d2road.data.catalog import class_names_of
 from d2road.evaluation.kitti_text_evaluator import ground_truth_table
-from d2road.evaluation.metrics.kitti_objects import Objects, read_predictions_folder
+from d2road.evaluation.metrics.kitti_objects import ObjectTable, read_predictions_folder
 from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES, Difficulty
 from d2road.structures import pairwise_iou_3d
 
@@ -36,7 +36,9 @@ RULE = (
 )
 
 
-def match_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_iou: float) -> tuple[int, np.ndarray]:
+def match_cars(
+    truth: ObjectTable, predictions: ObjectTable, limits: Difficulty, min_iou: float
+) -> tuple[int, np.ndarray]:
     """Who finds what. Predictions take, best score first, the free car of their frame that they overlap most.
 
     Types are "car", and "car~crowd" for vans, as `ground_truth_table` names them.
@@ -71,7 +73,9 @@ def match_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_iou
     return int(counted.sum()), outcome
 
 
-def count_cars(truth: Objects, predictions: Objects, limits: Difficulty, min_score: float, min_iou: float) -> dict:
+def count_cars(
+    truth: ObjectTable, predictions: ObjectTable, limits: Difficulty, min_score: float, min_iou: float
+) -> dict:
     """Recall and precision of cars in percent, NaN where nothing counts.
 
     Returns:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from d2road.evaluation.metrics.kitti_ap import ABSENT, COUNTED, IGNORED
-from d2road.evaluation.metrics.kitti_objects import DONT_CARE, Objects
+from d2road.evaluation.metrics.kitti_objects import DONT_CARE, ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import (
     DIFFICULTIES,
     MIN_OVERLAPS,
@@ -16,7 +16,7 @@ from d2road.evaluation.metrics.kitti_protocol import (
 from d2road.structures import pairwise_iou_3d, pairwise_iou_bev
 
 
-def evaluate_plain(truth: Objects, predictions: Objects, num_frames: int, classes: list[str]) -> dict:
+def evaluate_plain(truth: ObjectTable, predictions: ObjectTable, num_frames: int, classes: list[str]) -> dict:
     """As `evaluate_kitti`, for data where all objects but DontCare have a 3D box and every alpha is known."""
     frames = [_Frame(truth[truth.frame == i], predictions[predictions.frame == i]) for i in range(num_frames)]
     results = {}
@@ -37,7 +37,7 @@ def evaluate_plain(truth: Objects, predictions: Objects, num_frames: int, classe
 class _Frame:
     """Objects of a frame and their overlaps."""
 
-    def __init__(self, truth: Objects, predictions: Objects):
+    def __init__(self, truth: ObjectTable, predictions: ObjectTable):
         regions = truth[truth.type == DONT_CARE]
         self.truth, self.predictions = truth[truth.type != DONT_CARE], predictions
         rows = torch.from_numpy(self.truth.boxes3d), torch.from_numpy(predictions.boxes3d)

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from benchmarks.speed.plain_kitti_ap import evaluate_plain
-from d2road.evaluation.metrics.kitti_objects import Objects, read_labels_folder, read_predictions_folder
+from d2road.evaluation.metrics.kitti_objects import ObjectTable, read_labels_folder, read_predictions_folder
 from d2road.evaluation.metrics.kitti_protocol import CLASSES, evaluate_kitti
 
 HEIGHT_WIDTH_LENGTH = {
@@ -68,7 +68,7 @@ def write_frames(folder: Path, frames: int, objects: int, detections: int, seed:
     return names
 
 
-def first_frames(objects: Objects, count: int) -> Objects:
+def first_frames(objects: ObjectTable, count: int) -> ObjectTable:
     """The objects of the first frames."""
     return objects[objects.frame < count]
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def compare(truth: Objects, predictions: Objects, args: argparse.Namespace) -> None:
+def compare(truth: ObjectTable, predictions: ObjectTable, args: argparse.Namespace) -> None:
     """Both in turns on the same frames, by processor time."""
     ratios, seconds = [], []
     for _ in range(args.turns):

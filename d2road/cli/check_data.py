@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--workers and --sheet-images are 1 or more, --tolerance is a share from 0 to 1")
     from d2road.config import make_cfg
     from d2road.data.inspection.dataset_inspection import inspect_dataset
-    from d2road.data.inspection.inspection_report import as_text
+    from d2road.data.inspection.inspection_report import report_text
     from d2road.utils.io import write_json
 
     make_cfg()  # every system registers its data sets
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         write_json(args.json, json.loads(json.dumps(report, default=str)))
-    print(as_text(report))
+    print(report_text(report))
     return 1 if report["problems"] else 0
 
 

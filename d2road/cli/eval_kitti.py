@@ -27,7 +27,7 @@ from d2road.utils.arguments import ArgumentParser
 from d2road.utils.errors import ConfigError, report_errors
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
-    from d2road.evaluation.metrics.kitti_objects import Objects
+    from d2road.evaluation.metrics.kitti_objects import ObjectTable
 
 logger = logging.getLogger("d2road.eval_kitti")
 
@@ -90,7 +90,7 @@ def frames_to_evaluate(gt: Path, pred: Path, split: Path | None) -> list[str]:
     return frames
 
 
-def chosen_classes(names: list[str] | None, truth: Objects, predictions: Objects) -> list[str]:
+def chosen_classes(names: list[str] | None, truth: ObjectTable, predictions: ObjectTable) -> list[str]:
     """Classes in lower case.
 
     Raises:

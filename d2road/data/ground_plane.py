@@ -27,7 +27,7 @@ class PlaneFit:
     inliers: np.ndarray
     tilt_std_deg: float
 
-    def describe(self) -> str:
+    def to_text(self) -> str:
         """Height, residuals and certainty in one line."""
         size, fitting = np.abs(self.residuals_m), int(self.inliers.sum())
         return (

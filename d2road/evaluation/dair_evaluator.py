@@ -10,7 +10,7 @@ from d2road.evaluation.coco_evaluator import BoxEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.kitti_text_evaluator import KittiTextEvaluator, crowd_types
 from d2road.evaluation.metrics.dair_protocol import evaluate_dair
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES
 from d2road.evaluation.metrics.rope_similarity import MODES
 from d2road.evaluation.results import write_results
@@ -25,7 +25,7 @@ class DairEvaluator(KittiTextEvaluator):
     "compat" and "true".
     """
 
-    def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:
+    def score(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> dict:
         neighbors = crowd_types(self.class_names)
         results = {mode: evaluate_dair(truth, predictions, cameras, mode, neighbors=neighbors) for mode in MODES}
         write_results(self.output_dir / "dair_ap.json", results)

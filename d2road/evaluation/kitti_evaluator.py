@@ -9,7 +9,7 @@ from detectron2.evaluation import DatasetEvaluators
 from d2road.evaluation.coco_evaluator import BoxEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.kitti_text_evaluator import KittiTextEvaluator, crowd_types, type_names
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES, METRICS, evaluate_kitti
 from d2road.evaluation.results import write_results
 from d2road.structures import Camera
@@ -25,7 +25,7 @@ class KittiEvaluator(KittiTextEvaluator):
     "car_3d@0.5_easy_R11", in percent; OUTPUT_DIR/kitti_ap.json has them in the form of d2road eval-kitti.
     """
 
-    def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:
+    def score(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> dict:
         classes = type_names(self.class_names)
         neighbors = crowd_types(self.class_names)
         results = evaluate_kitti(truth, predictions, classes, extra_overlaps=EXTRA_OVERLAPS, neighbors=neighbors)

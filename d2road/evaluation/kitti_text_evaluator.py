@@ -20,7 +20,7 @@ from detectron2.utils import comm
 from d2road.data.camera_files import read_camera
 from d2road.data.catalog import class_names_of
 from d2road.data.datasets.label_types import DONT_CARE
-from d2road.evaluation.metrics.kitti_objects import Objects, parse_objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
 from d2road.structures import Camera
 from d2road.utils.errors import DataError
 
@@ -47,7 +47,7 @@ class KittiTextEvaluator(DatasetEvaluator):
         self.distributed = distributed
         self.reset()
 
-    def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:
+    def score(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> dict:
         """`{task: {metric: value}}`; frames are in the order of the data set, types are class names in lower case.
 
         `cameras` are read only if `ry` turns about the ground; otherwise there are none.
@@ -117,7 +117,7 @@ def prediction_text(found: Instances, class_names: Sequence[str], camera: Camera
     )
 
 
-def ground_truth_table(records: Sequence[dict], class_names: Sequence[str]) -> Objects:
+def ground_truth_table(records: Sequence[dict], class_names: Sequence[str]) -> ObjectTable:
     """Annotations of dataset dicts as columns.
 
     Types become the names of classes in lower case (blanks as _); those of crowds "CLASS~crowd", see `crowd_types`, and
@@ -134,7 +134,7 @@ def ground_truth_table(records: Sequence[dict], class_names: Sequence[str]) -> O
             types.append(_type_of(row, class_names))
             frames.append(index)
     table = np.array(rows, dtype=np.float64).reshape(-1, 14)
-    return Objects(
+    return ObjectTable(
         frame=np.array(frames, dtype=np.int64),
         type=np.array(types, dtype=np.str_),
         truncated=table[:, 0],

@@ -12,10 +12,10 @@ from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.kitti_text_evaluator import KittiTextEvaluator, crowd_types, type_names
 from d2road.evaluation.metrics.ap_bootstrap import MatchTable
 from d2road.evaluation.metrics.ground_frame import ground_rotations, to_ground_frame
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES, evaluate_kitti
 from d2road.evaluation.metrics.roadside_protocol import (
-    Overlaps,
+    RoadsideOverlaps,
     class_flags,
     evaluate_roadside,
     match_tables,
@@ -43,7 +43,7 @@ class RoadsideEvaluator(KittiTextEvaluator):
     and plots of the errors need (`read_matches`).
     """
 
-    def score(self, truth: Objects, predictions: Objects, cameras: Sequence[Camera]) -> dict:
+    def score(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> dict:
         classes, neighbors = type_names(self.class_names), crowd_types(self.class_names)
         minimum, *others = COMPAT_OVERLAPS
         compat = evaluate_kitti(
@@ -57,7 +57,7 @@ class RoadsideEvaluator(KittiTextEvaluator):
         rope = evaluate_rope(truth, predictions, cameras, mode="compat", classes=classes, neighbors=neighbors)
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
-        pairs = Overlaps.of(truth, predictions)
+        pairs = RoadsideOverlaps.of(truth, predictions)
         ground = evaluate_roadside(truth, predictions, classes, neighbors=neighbors, pairs=pairs)
         write_results(
             self.output_dir / "roadside.json",

@@ -11,7 +11,7 @@ import numpy as np
 from d2road.data.camera_files import read_calib, read_denorm
 from d2road.data.datasets.frame_files import read_split
 from d2road.data.datasets.rope3d import TYPES
-from d2road.evaluation.metrics.kitti_objects import Objects, read_labels_folder, read_predictions_folder
+from d2road.evaluation.metrics.kitti_objects import ObjectTable, read_labels_folder, read_predictions_folder
 from d2road.evaluation.rope_roi import RoiMasks, inside_roi
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
@@ -27,7 +27,7 @@ def read_rope_folders(
     roi: str | os.PathLike | None = None,
     split: str | os.PathLike | None = None,
     missing_as_empty: bool = False,
-) -> tuple[Objects, Objects, list[Camera]]:
+) -> tuple[ObjectTable, ObjectTable, list[Camera]]:
     """Everything that the scores need, with merged classes.
 
     Args:
@@ -72,7 +72,7 @@ def _note_extra(folder: Path, frames: Sequence[str]) -> None:
         logger.warning("%d prediction files in %s have no label file and are not used", len(extra), folder)
 
 
-def merge_types(objects: Objects, folder: Path, frames: Sequence[str]) -> Objects:
+def merge_types(objects: ObjectTable, folder: Path, frames: Sequence[str]) -> ObjectTable:
     """Objects of the four classes, with the class as type; cones, plates and unknown ones are dropped.
 
     Args:
@@ -96,7 +96,7 @@ def _where(path: Path, kind: str) -> str:
     return f"{path} line {1 + next(i for i, line in enumerate(lines) if line.lower().split()[:1] == [kind])}"
 
 
-def keep_inside(objects: Objects, masks: Sequence[np.ndarray]) -> Objects:
+def keep_inside(objects: ObjectTable, masks: Sequence[np.ndarray]) -> ObjectTable:
     """Objects inside the region of interest of their frames; `masks` holds one (H, W) bool for each frame."""
     keep = np.zeros(len(objects), dtype=bool)
     order = np.argsort(objects.frame, kind="stable")

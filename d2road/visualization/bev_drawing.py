@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
+from d2road.structures.polygons import clip_convex
 from d2road.utils.errors import DataError
 from d2road.visualization.boxes2d_drawing import FONT
 from d2road.visualization.boxes3d_drawing import checked_corners, colors_of, heading_line
-from d2road.visualization.line_drawing import NEAR_M, Color, clip_convex, draw_line, draw_path, fill_polygon
+from d2road.visualization.line_drawing import NEAR_M, Color, draw_line, draw_path, fill_polygon
 
 RING_M = 10.0
 BACKGROUND, SEEN, RING, INK = (26, 29, 33), (44, 49, 55), (84, 90, 98), (176, 182, 190)

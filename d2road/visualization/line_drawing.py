@@ -7,31 +7,12 @@ import cv2
 import numpy as np
 
 from d2road.structures.camera import Camera
+from d2road.structures.polygons import clip_convex
 
 Color = tuple[int, int, int]
 NEAR_M = 0.1
 SHADOW = (0, 0, 0)
 _SHIFT = 4  # bits of a sixteenth of a pixel, in which OpenCV is told coordinates
-
-
-def clip_convex(points: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The part of a convex polygon, or of the line between two points, in which a linear function is >= 0.
-
-    Args:
-        points: (K, D) corners in order, or two ends.
-        inside: (K,) the function's values at the points.
-    Returns:
-        (L, D) points in the same order; L = 0 where nothing is left.
-    Source: Sutherland and Hodgman, Reentrant polygon clipping, CACM 1974.
-    """
-    kept = []
-    for i in range(len(points)):
-        j = i - 1
-        if (inside[i] >= 0) != (inside[j] >= 0) and (i or len(points) > 2):  # a line has no closing edge
-            kept.append(points[j] + (points[i] - points[j]) * inside[j] / (inside[j] - inside[i]))
-        if inside[i] >= 0:
-            kept.append(points[i])
-    return np.array(kept, dtype=np.float64).reshape(-1, points.shape[1])
 
 
 def clip_to_image(points: np.ndarray, size_wh: tuple[int, int], margin: float = 8.0) -> np.ndarray:

@@ -33,7 +33,7 @@ import numpy as np
 
 from d2road.data.catalog import register_objects
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.datasets.dair_files import Frame, frames_of_split, read_boxes, read_frame_camera, read_frames
+from d2road.data.datasets.dair_files import DairFrame, frames_of_split, read_boxes, read_frame_camera, read_frames
 from d2road.data.datasets.dair_ground import CameraGround, ground_planes
 from d2road.data.datasets.frame_files import frame_record
 from d2road.data.datasets.label_types import LabelTypes
@@ -85,23 +85,23 @@ def load_dair(root: str, split: str = "", hint: str = "") -> list[dict]:
     # Planes belong to cameras. They are fitted to the training frames where those show the camera.
     training = frames_of_split(root, "train", frames) if split in ("val", "test") else []
     training = [frame for frame in training if frame.label.is_file()]
-    scenes = _read_scenes(chosen, split)
-    planes = ground_planes(scenes, _read_scenes(training, "train"))
+    labelled = _read_frames(chosen, split)
+    planes = ground_planes(labelled, _read_frames(training, "train"))
     dropped = DroppedBoxes(str(frames[0].label.parent))
     records = []
-    for scene in scenes:
+    for frame in labelled:
         with one_entry():
-            records.append(_record(scene, planes[scene.key], dropped))
+            records.append(_record(frame, planes[frame.key], dropped))
     dropped.finish()
     logger.info("%s %s: %d frames, %d cameras", root, split, len(records), len(planes))
     return records
 
 
 @dataclass(frozen=True)
-class Scene:
+class LabelledFrame:
     """Calibration and boxes of a frame; (N, ...) over `boxes`, all in the camera frame."""
 
-    frame: Frame
+    files: DairFrame
     K: np.ndarray  # (3, 3)
     up: np.ndarray  # (3,) z axis of the virtual LiDAR
     key: tuple[float, ...]  # equal for frames of equal calibration
@@ -114,28 +114,28 @@ class Scene:
         return np.array([row["location"] for row in rows]).reshape(-1, 3)
 
 
-def _read_scenes(frames: list[Frame], split: str) -> list[Scene]:
-    scenes = []
+def _read_frames(frames: list[DairFrame], split: str) -> list[LabelledFrame]:
+    labelled = []
     for frame in frames:
         with one_entry():
-            scenes.append(_read_scene(frame, split))
-    return scenes
+            labelled.append(_read_frame(frame, split))
+    return labelled
 
 
-def _read_scene(frame: Frame, split: str) -> Scene:
+def _read_frame(frame: DairFrame, split: str) -> LabelledFrame:
     K, rotation, translation = read_frame_camera(frame)
     boxes = None
     if frame.label.is_file() or split != "test":
         boxes = read_boxes(frame, TYPES, rotation, translation)
     key = tuple(np.round(np.concatenate([K[:2].ravel(), rotation.ravel() * 1e3, translation * 1e2]), 2) + 0.0)
-    return Scene(frame, K, rotation[:, 2], key, boxes)
+    return LabelledFrame(frame, K, rotation[:, 2], key, boxes)
 
 
-def _record(scene: Scene, ground: CameraGround, dropped: DroppedBoxes) -> dict:
-    camera = {"P": scene.K.tolist(), "ground": ground.fit.plane.tolist(), "group": ground.number}
+def _record(frame: LabelledFrame, ground: CameraGround, dropped: DroppedBoxes) -> dict:
+    camera = {"P": frame.K.tolist(), "ground": ground.fit.plane.tolist(), "group": ground.number}
     frame_rotation = ground.rotation()
-    rows = None if scene.boxes is None else [(where, _turned(row, frame_rotation)) for where, row in scene.boxes]
-    return frame_record(scene.frame.id, scene.frame.image, rows, TYPES, dropped, camera=camera)
+    rows = None if frame.boxes is None else [(where, _turned(row, frame_rotation)) for where, row in frame.boxes]
+    return frame_record(frame.files.id, frame.files.image, rows, TYPES, dropped, camera=camera)
 
 
 def _turned(row: dict, ground_rotation: np.ndarray) -> dict[str, Any]:

@@ -21,7 +21,7 @@ MAX_ROTATION_DEFECT = 0.05
 
 
 @dataclass(frozen=True)
-class Frame:
+class DairFrame:
     """The files of one frame."""
 
     id: str
@@ -31,7 +31,7 @@ class Frame:
     extrinsic: Path
 
 
-def read_frames(root: str, hint: str = "") -> list[Frame]:
+def read_frames(root: str, hint: str = "") -> list[DairFrame]:
     """The frames that data_info.json lists, in its order.
 
     Raises:
@@ -60,13 +60,13 @@ def read_frames(root: str, hint: str = "") -> list[Frame]:
                 "calib_virtuallidar_to_camera_path", f"calib/virtuallidar_to_camera/{frame_id}.json"
             ),
         }
-        frames.append(Frame(frame_id, **{key: base / value for key, value in named.items()}))
+        frames.append(DairFrame(frame_id, **{key: base / value for key, value in named.items()}))
     if len({frame.id for frame in frames}) < len(frames):
         raise DataError(f"{path} lists an image more than once")
     return frames
 
 
-def frames_of_split(root: str, split: str, frames: list[Frame]) -> list[Frame]:
+def frames_of_split(root: str, split: str, frames: list[DairFrame]) -> list[DairFrame]:
     """The frames of "train", "val" or "test", of a text file with a frame a line, or all ("").
 
     Raises:
@@ -102,7 +102,7 @@ def _split_json(root: str, split: str) -> tuple[Path, list[str]]:
     return path, [str(name) for name in names]
 
 
-def read_frame_camera(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_frame_camera(frame: DairFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Intrinsics (3, 3) and the pose of the virtual LiDAR in the camera frame: rotation (3, 3), translation (3,) m.
 
     Raises:
@@ -131,7 +131,7 @@ def nearest_rotation(matrix: np.ndarray, where: str) -> np.ndarray:
 
 
 def read_boxes(
-    frame: Frame, types: LabelTypes, rotation: np.ndarray, translation: np.ndarray
+    frame: DairFrame, types: LabelTypes, rotation: np.ndarray, translation: np.ndarray
 ) -> list[tuple[str, dict]]:
     """(file and entry, row) of the labels of a frame, in the camera frame; `rotation_y` and `alpha` come later.
 

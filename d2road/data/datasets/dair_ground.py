@@ -63,7 +63,7 @@ def ground_planes(
             number,
             len(own),
             how,
-            fit.describe(),
+            fit.to_text(),
             tilt,
         )
         planes[key] = CameraGround(number, own[0].K, fit)

@@ -10,8 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.input_checks import collected_defects
-from d2road.data.inspection.frame_inspection import Frame, duplicate_files, inspect_frame, join_columns
-from d2road.data.inspection.inspection_report import judge, summarize
+from d2road.data.inspection.frame_inspection import InspectedFrame, duplicate_files, inspect_frame, join_columns
+from d2road.data.inspection.inspection_report import find_problems, summarize
 from d2road.utils.progress import track
 
 
@@ -51,7 +51,7 @@ def inspect_dataset(
     report = summarize(frames, columns, list(metadata.get("thing_classes", [])))
     # Programs read this key.
     report = {"name": name, "pictures_opened": decode, **report, "notes": notes, "defects": defects}
-    report["problems"] = judge(report, tolerance)
+    report["problems"] = find_problems(report, tolerance)
     return report, records
 
 
@@ -79,7 +79,7 @@ def load_dataset(name: str) -> tuple[list[dict[str, Any]], list[str], list[str]]
 
 def inspect_frames(
     records: Sequence[dict[str, Any]], ry_frame: str, decode: bool, workers: int, log: Callable[[str], None]
-) -> list[Frame]:
+) -> list[InspectedFrame]:
     """Check all frames; decoding releases Python's lock, so threads help."""
     task = partial(inspect_frame, ry_frame=ry_frame, decode=decode)
     with ThreadPoolExecutor(workers) as pool:

@@ -1,4 +1,4 @@
-"""What `check_dataset` looks at: one frame at a time, then all of them together. Nothing here prints."""
+"""What is checked of a data set: one frame at a time, then all of them together. Nothing here prints."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ MAX_PLANE_MEDIAN_M = 0.5
 
 
 @dataclass
-class Frame:
+class InspectedFrame:
     """What was seen of one frame: one row an object in the arrays, NaN where there is no such value."""
 
     file: str
@@ -31,7 +31,7 @@ class Frame:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def inspect_frame(record: Mapping[str, Any], ry_frame: str = "camera", decode: bool = True) -> Frame:
+def inspect_frame(record: Mapping[str, Any], ry_frame: str = "camera", decode: bool = True) -> InspectedFrame:
     """Check one dataset dict.
 
     Args:
@@ -48,10 +48,10 @@ def inspect_frame(record: Mapping[str, Any], ry_frame: str = "camera", decode: b
         camera = camera_of(record)
     except (FileNotFoundError, ValueError) as error:
         defects.append(str(error))
-    return Frame(str(record["file_name"]), defects, _columns(record, camera, ry_frame))
+    return InspectedFrame(str(record["file_name"]), defects, _columns(record, camera, ry_frame))
 
 
-def join_columns(frames: Sequence[Frame]) -> dict[str, np.ndarray]:
+def join_columns(frames: Sequence[InspectedFrame]) -> dict[str, np.ndarray]:
     """The columns of all frames, with `frame` (N,), the number of the frame of each object."""
     counts = [len(f.columns["box"]) for f in frames]
     joined = {"frame": np.repeat(np.arange(len(frames)), counts)}
@@ -132,7 +132,7 @@ def odd_dimensions(types: np.ndarray, dimensions_hwl: np.ndarray) -> np.ndarray:
     return odd
 
 
-def duplicate_files(frames: Sequence[Frame]) -> list[str]:
+def duplicate_files(frames: Sequence[InspectedFrame]) -> list[str]:
     """A line for each image that several frames name."""
     counts = Counter(f.file for f in frames)
     return [f"image {file} comes {count} times" for file, count in counts.items() if count > 1]

@@ -1,4 +1,4 @@
-"""Sums up what `dataset_checks` saw of all frames, decides what is a problem, and writes it out."""
+"""Sums up what `frame_inspection` saw of all frames, decides what is a problem, and writes it out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from d2road.data.inspection.frame_inspection import MAX_PLANE_MEDIAN_M, MIN_EDGE_PX, MIN_IOU, Frame, odd_dimensions
+from d2road.data.inspection.frame_inspection import (
+    MAX_PLANE_MEDIAN_M,
+    MIN_EDGE_PX,
+    MIN_IOU,
+    InspectedFrame,
+    odd_dimensions,
+)
 
 LISTED = 10
 HEIGHT_QUANTILES = (0, 10, 50, 90, 100)
 
 
-def summarize(frames: Sequence[Frame], columns: Mapping[str, np.ndarray], class_names: Sequence[str]) -> dict[str, Any]:
+def summarize(
+    frames: Sequence[InspectedFrame], columns: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> dict[str, Any]:
     """Counts, sizes, and, where there are 3D boxes, how well they agree with images and planes; ready for JSON.
 
     Sizes and classes are those of objects that are trained on and scored; the 3D checks take every 3D box, also of
@@ -63,7 +71,7 @@ def _classes(columns: Mapping[str, np.ndarray], counted: np.ndarray, names: Sequ
     return classes
 
 
-def _dimensions(columns: Mapping[str, np.ndarray], frames: Sequence[Frame]) -> dict[str, Any]:
+def _dimensions(columns: Mapping[str, np.ndarray], frames: Sequence[InspectedFrame]) -> dict[str, Any]:
     known = np.isfinite(columns["dimensions"]).all(axis=1)
     types = {}
     for kind in sorted(set(columns["type"][known])):
@@ -79,7 +87,7 @@ def _dimensions(columns: Mapping[str, np.ndarray], frames: Sequence[Frame]) -> d
     return {"objects": int(known.sum()), "types": types, "odd": _list(columns, frames, odd)}
 
 
-def _projection(columns: Mapping[str, np.ndarray], frames: Sequence[Frame]) -> dict[str, Any]:
+def _projection(columns: Mapping[str, np.ndarray], frames: Sequence[InspectedFrame]) -> dict[str, Any]:
     iou, edge = columns["iou"], columns["edge_px"]
     known = np.flatnonzero(np.isfinite(iou))
     order = known[np.argsort(iou[known], kind="stable")]
@@ -107,7 +115,9 @@ def _ground_plane(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _list(columns: Mapping[str, np.ndarray], frames: Sequence[Frame], index: np.ndarray) -> list[dict[str, Any]]:
+def _list(
+    columns: Mapping[str, np.ndarray], frames: Sequence[InspectedFrame], index: np.ndarray
+) -> list[dict[str, Any]]:
     """What a user needs to find objects again."""
     return [
         {
@@ -122,7 +132,7 @@ def _list(columns: Mapping[str, np.ndarray], frames: Sequence[Frame], index: np.
     ]
 
 
-def judge(report: Mapping[str, Any], tolerance: float) -> list[str]:
+def find_problems(report: Mapping[str, Any], tolerance: float) -> list[str]:
     """What is wrong with a data set, a line each.
 
     Args:
@@ -153,7 +163,7 @@ def judge(report: Mapping[str, Any], tolerance: float) -> list[str]:
     return problems
 
 
-def as_text(report: Mapping[str, Any]) -> str:
+def report_text(report: Mapping[str, Any]) -> str:
     """The report for people."""
     lines = [
         f"{report['name']}: {report['images']} images ({report.get('images_without_objects', 0)} without objects), "

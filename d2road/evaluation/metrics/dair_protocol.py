@@ -15,7 +15,7 @@ import numpy as np
 
 from d2road.evaluation.metrics.ground_frame import ground_rotations, to_ground_frame
 from d2road.evaluation.metrics.kitti_ap import COUNTED, IGNORED, Pairs, interpolated_ap, precision_curve
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import solid_pairs
 from d2road.evaluation.metrics.kitti_protocol import (
     DIFFICULTIES,
@@ -32,8 +32,8 @@ MAX_RANGES_M = (102.0, 140.0)
 
 
 def evaluate_dair(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     cameras: Sequence[Camera],
     mode: str = "compat",
     max_ranges_m: Sequence[float] = MAX_RANGES_M,
@@ -84,8 +84,8 @@ def range_name(limit_m: float) -> str:
 
 
 def _flags(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     name: str,
     neighbors: Sequence[str],
     difficulty: Difficulty,
@@ -98,8 +98,8 @@ def _flags(
 
 
 def _average_precisions(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     pairs: Pairs,
     min_overlap: float,
     flags: Sequence[tuple[np.ndarray, np.ndarray]],

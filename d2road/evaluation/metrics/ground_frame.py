@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
 
@@ -26,7 +26,7 @@ def ground_rotations(cameras: Sequence[Camera]) -> np.ndarray:
     return np.stack([camera.ground_rotation() for camera in cameras]) if len(cameras) else np.zeros((0, 3, 3))
 
 
-def to_ground_frame(objects: Objects, rotations: np.ndarray) -> Objects:
+def to_ground_frame(objects: ObjectTable, rotations: np.ndarray) -> ObjectTable:
     """Objects with locations in the ground frame (same origin: the camera); headings, about its y axis, stay.
 
     Args:

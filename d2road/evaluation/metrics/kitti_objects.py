@@ -1,4 +1,4 @@
-"""Objects of many frames as columns, and reading them from folders of KITTI text.
+"""Table of the objects of many frames, and reading them from folders of KITTI text.
 
 type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry [score]        one line an object, one file a frame
 """
@@ -19,7 +19,7 @@ NO_3D = (-1.0, -1.0, -1.0, -1000.0, -1000.0, -1000.0)
 
 
 @dataclass(frozen=True)
-class Objects:
+class ObjectTable:
     """Labels or predictions of a set of frames; within a frame the order of rows is that of the file.
 
     Args:
@@ -57,14 +57,16 @@ class Objects:
         for field in fields(self):
             shape, expected = getattr(self, field.name).shape, (n, *tails.get(field.name, ()))
             if shape != expected:
-                raise DataError(f"Objects.{field.name} has shape {shape}, expected {expected} as `frame` has {n} rows")
+                raise DataError(
+                    f"ObjectTable.{field.name} has shape {shape}, expected {expected} as `frame` has {n} rows"
+                )
 
     def __len__(self) -> int:
         return len(self.frame)
 
-    def __getitem__(self, index: np.ndarray) -> "Objects":
+    def __getitem__(self, index: np.ndarray) -> "ObjectTable":
         """Rows by mask or by integer array."""
-        return Objects(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return ObjectTable(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @property
     def has_3d(self) -> np.ndarray:
@@ -82,7 +84,7 @@ class Objects:
         return self.boxes_xyxy[:, 3] - self.boxes_xyxy[:, 1]
 
 
-def read_labels_folder(folder: Path, frames: Sequence[str], allow_2d_only: bool = False) -> Objects:
+def read_labels_folder(folder: Path, frames: Sequence[str], allow_2d_only: bool = False) -> ObjectTable:
     """Labels of `frames`, from FOLDER/FRAME.txt.
 
     Args:
@@ -96,7 +98,7 @@ def read_labels_folder(folder: Path, frames: Sequence[str], allow_2d_only: bool 
     return parse_objects(texts, scored=False, allow_2d_only=allow_2d_only)
 
 
-def read_predictions_folder(folder: Path, frames: Sequence[str], missing_as_empty: bool = False) -> Objects:
+def read_predictions_folder(folder: Path, frames: Sequence[str], missing_as_empty: bool = False) -> ObjectTable:
     """Predictions of `frames`, from FOLDER/FRAME.txt.
 
     Args:
@@ -123,7 +125,7 @@ def _require(folder: Path, frames: Sequence[str], what: str, cure: str) -> None:
         )
 
 
-def parse_objects(texts: Iterable[tuple[object, str]], scored: bool, allow_2d_only: bool = False) -> Objects:
+def parse_objects(texts: Iterable[tuple[object, str]], scored: bool, allow_2d_only: bool = False) -> ObjectTable:
     """KITTI text of frames as columns.
 
     Args:
@@ -145,7 +147,7 @@ def parse_objects(texts: Iterable[tuple[object, str]], scored: bool, allow_2d_on
                 values.extend(_numbers(words, scored, name, number))
                 origins.append((name, number))
     rows = np.frombuffer(values, dtype=np.float64).reshape(-1, len(FIELDS))
-    objects = Objects(
+    objects = ObjectTable(
         frame=np.array(frame, dtype=np.int64),
         type=np.array(types, dtype=np.str_),
         truncated=rows[:, 0],
@@ -175,7 +177,7 @@ def _numbers(words: list[str], scored: bool, name: object, number: int) -> list[
 
 
 def _check_values(
-    objects: Objects, rows: np.ndarray, origins: list[tuple[object, int]], scored: bool, allow_2d_only: bool
+    objects: ObjectTable, rows: np.ndarray, origins: list[tuple[object, int]], scored: bool, allow_2d_only: bool
 ) -> None:
     finite = np.isfinite(rows)
     if not finite.all():

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from d2road.evaluation.metrics.kitti_ap import Pairs
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.structures import aligned_iou_3d, aligned_iou_bev
 
 # Pairs that are looked at together: bounds the memory, and small arrays stay in the cache.
@@ -14,17 +14,17 @@ CHUNK = 1 << 17
 POLYGON_CHUNK = 1 << 14
 
 
-def box_pairs(truth: Objects, predictions: Objects) -> Pairs:
+def box_pairs(truth: ObjectTable, predictions: ObjectTable) -> Pairs:
     """Pairs by intersection over union of the 2D boxes."""
     return _image_pairs(truth, predictions, over_prediction=False)
 
 
-def covered_pairs(regions: Objects, predictions: Objects) -> Pairs:
+def covered_pairs(regions: ObjectTable, predictions: ObjectTable) -> Pairs:
     """Pairs by the part of the prediction's 2D box that a region covers."""
     return _image_pairs(regions, predictions, over_prediction=True)
 
 
-def solid_pairs(truth: Objects, predictions: Objects) -> tuple[Pairs, Pairs]:
+def solid_pairs(truth: ObjectTable, predictions: ObjectTable) -> tuple[Pairs, Pairs]:
     """Pairs by IoU of 3D boxes and by IoU of their footprints, both upright about the frame's y axis.
 
     Objects without a 3D box are in no pair.
@@ -41,7 +41,7 @@ def solid_pairs(truth: Objects, predictions: Objects) -> tuple[Pairs, Pairs]:
     return _positive(*near, solid), _positive(*near, footprint)
 
 
-def _near_pairs(truth: Objects, predictions: Objects) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _near_pairs(truth: ObjectTable, predictions: ObjectTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs whose circles around the footprints meet: all that can overlap, and few others."""
     a, b = truth.boxes3d, predictions.boxes3d
     radius_a, radius_b = (np.hypot(rows[:, 4], rows[:, 5]) / 2 for rows in (a, b))
@@ -52,7 +52,7 @@ def _near_pairs(truth: Objects, predictions: Objects) -> Iterator[tuple[np.ndarr
         yield i[keep], j[keep]
 
 
-def _image_pairs(truth: Objects, predictions: Objects, over_prediction: bool) -> Pairs:
+def _image_pairs(truth: ObjectTable, predictions: ObjectTable, over_prediction: bool) -> Pairs:
     a, b = truth.boxes_xyxy, predictions.boxes_xyxy
     area_a, area_b = ((rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1]) for rows in (a, b))
     parts = []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2road.evaluation.metrics.kitti_ap import ABSENT, COUNTED, IGNORED, Pairs, interpolated_ap, precision_curve
-from d2road.evaluation.metrics.kitti_objects import DONT_CARE, Objects
+from d2road.evaluation.metrics.kitti_objects import DONT_CARE, ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs, covered_pairs, solid_pairs
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ DIFFICULTIES = (
 
 
 def evaluate_kitti(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     classes: Sequence[str] = CLASSES,
     min_overlaps: Mapping[str, float] | None = None,
     extra_overlaps: Mapping[str, Sequence[float]] | None = None,
@@ -66,7 +66,7 @@ def evaluate_kitti(
         easy, moderate and hard. NaN: no counted objects; aos where a detection's alpha is -10; bev and 3d where there
         are detections but none has a 3D box.
     """
-    overlaps = Overlaps.of(truth, predictions)
+    overlaps = KittiOverlaps.of(truth, predictions)
     results = {}
     for name in (c.lower() for c in classes):
         official = (min_overlaps or {}).get(name, MIN_OVERLAPS.get(name, OTHER_MIN_OVERLAP))
@@ -79,16 +79,16 @@ def evaluate_kitti(
 
 
 @dataclass(frozen=True)
-class Overlaps:
+class KittiOverlaps:
     """All pairs of all frames, in the image and in space."""
 
-    truth: Objects
-    predictions: Objects
+    truth: ObjectTable
+    predictions: ObjectTable
     pairs: dict[str, Pairs]
     care_pairs: Pairs  # of regions and predictions, by the part of the prediction that is covered
 
     @classmethod
-    def of(cls, truth: Objects, predictions: Objects) -> "Overlaps":
+    def of(cls, truth: ObjectTable, predictions: ObjectTable) -> "KittiOverlaps":
         solid, footprint = solid_pairs(truth, predictions)
         pairs = {"bbox": box_pairs(truth, predictions), "bev": footprint, "3d": solid}
         return cls(truth, predictions, pairs, covered_pairs(truth[truth.type == DONT_CARE], predictions))
@@ -100,7 +100,7 @@ class Overlaps:
         return flags
 
 
-def truth_flags(truth: Objects, name: str, neighbors: Sequence[str], difficulty: Difficulty) -> np.ndarray:
+def truth_flags(truth: ObjectTable, name: str, neighbors: Sequence[str], difficulty: Difficulty) -> np.ndarray:
     """(G,) flags of truths for one class."""
     ignored = (
         (truth.occluded > difficulty.max_occluded)
@@ -111,18 +111,18 @@ def truth_flags(truth: Objects, name: str, neighbors: Sequence[str], difficulty:
     return np.where(same & ~ignored, COUNTED, np.where(same | near, IGNORED, ABSENT))
 
 
-def without_flat(flags: np.ndarray, truth: Objects) -> np.ndarray:
+def without_flat(flags: np.ndarray, truth: ObjectTable) -> np.ndarray:
     """(G,) the flags for measures in 3D: truths without a 3D box cannot be found there and are ignored."""
     return np.where((flags == COUNTED) & ~truth.has_3d, IGNORED, flags)
 
 
-def prediction_flags(predictions: Objects, name: str, difficulty: Difficulty) -> np.ndarray:
+def prediction_flags(predictions: ObjectTable, name: str, difficulty: Difficulty) -> np.ndarray:
     """(D,) flags of predictions for one class: small ones of every class are ignored, as the published program does."""
     small = np.abs(predictions.height_px) < difficulty.min_height_px
     return np.where(small, IGNORED, np.where(predictions.type == name, COUNTED, ABSENT))
 
 
-def _evaluate_class(overlaps: Overlaps, name: str, min_overlap: float, neighbors: Sequence[str]) -> dict:
+def _evaluate_class(overlaps: KittiOverlaps, name: str, min_overlap: float, neighbors: Sequence[str]) -> dict:
     truth, predictions = overlaps.truth, overlaps.predictions
     points = {metric: {"R40": [], "R11": []} for metric in METRICS}
     alike = _orientation_similarity(overlaps)
@@ -150,7 +150,7 @@ def _evaluate_class(overlaps: Overlaps, name: str, min_overlap: float, neighbors
     return points
 
 
-def _orientation_similarity(overlaps: Overlaps) -> np.ndarray | None:
+def _orientation_similarity(overlaps: KittiOverlaps) -> np.ndarray | None:
     """(P,) of the 2D pairs, or None if a prediction lacks alpha."""
     if (overlaps.predictions.alpha == UNKNOWN_ALPHA).any():
         return None
@@ -159,7 +159,7 @@ def _orientation_similarity(overlaps: Overlaps) -> np.ndarray | None:
     return (1 + np.cos(turn)) / 2
 
 
-def warn_of_few(truth: Objects, classes: Sequence[str]) -> None:
+def warn_of_few(truth: ObjectTable, classes: Sequence[str]) -> None:
     """Say which classes have too few objects for AP values that can be compared."""
     few = []
     for name in (c.lower() for c in classes):

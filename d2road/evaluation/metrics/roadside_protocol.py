@@ -29,7 +29,7 @@ from d2road.evaluation.metrics.kitti_ap import (
     interpolated_ap,
     precision_curve,
 )
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs, solid_pairs
 from d2road.evaluation.metrics.kitti_protocol import Difficulty, truth_flags, without_flat
 from d2road.structures.boxes3d import wrap_angle
@@ -50,7 +50,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Overlaps:
+class RoadsideOverlaps:
     """Pairs of truths and detections by 3D IoU, by IoU of footprints and by IoU of 2D boxes."""
 
     solid: Pairs
@@ -58,20 +58,20 @@ class Overlaps:
     image: Pairs
 
     @staticmethod
-    def of(truth: Objects, predictions: Objects) -> "Overlaps":
+    def of(truth: ObjectTable, predictions: ObjectTable) -> "RoadsideOverlaps":
         """All pairs that overlap."""
-        return Overlaps(*solid_pairs(truth, predictions), box_pairs(truth, predictions))
+        return RoadsideOverlaps(*solid_pairs(truth, predictions), box_pairs(truth, predictions))
 
 
 def evaluate_roadside(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     classes: Sequence[str],
     overlaps: Sequence[float] = OVERLAPS,
     ranges_m: Sequence[tuple[float, float]] = RANGES_M,
     limits: Difficulty = LIMITS,
     neighbors: Mapping[str, Sequence[str]] | None = None,
-    pairs: Overlaps | None = None,
+    pairs: RoadsideOverlaps | None = None,
 ) -> dict[str, dict[str, dict]]:
     """AP and errors of each class.
 
@@ -81,13 +81,13 @@ def evaluate_roadside(
         ranges_m: bins, each from its first value to below its second.
         limits: truths beyond are ignored.
         neighbors: class -> types that are ignored truths of it.
-        pairs: `Overlaps.of(truth, predictions)`, if it is known already.
+        pairs: `RoadsideOverlaps.of(truth, predictions)`, if it is known already.
     Returns:
         class -> "objects" -> subset -> number of counted truths;
         class -> "3d@0.5", "bev@0.5", ... -> subset -> AP R40 in percent, NaN without counted truths;
         class -> "errors" -> subset -> see `summary`.
     """
-    pairs = pairs or Overlaps.of(truth, predictions)
+    pairs = pairs or RoadsideOverlaps.of(truth, predictions)
     results = {}
     for name in classes:
         near = (neighbors or {}).get(name, ())
@@ -108,14 +108,14 @@ def evaluate_roadside(
 
 
 def class_flags(
-    truth: Objects, predictions: Objects, name: str, limits: Difficulty = LIMITS, neighbors: Sequence[str] = ()
+    truth: ObjectTable, predictions: ObjectTable, name: str, limits: Difficulty = LIMITS, neighbors: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """(G,) and (D,) flags of `kitti_ap` for one class."""
     flags = without_flat(truth_flags(truth, name, neighbors, limits), truth)
     return flags, np.where(predictions.type == name, COUNTED, ABSENT)
 
 
-def on_flat_truths(truth: Objects, predictions: Objects, image: Pairs, name: str) -> np.ndarray:
+def on_flat_truths(truth: ObjectTable, predictions: ObjectTable, image: Pairs, name: str) -> np.ndarray:
     """(D,) detections on a truth of the class that has a 2D box only: nobody knows whether they are right in 3D."""
     flags = np.zeros(len(predictions), dtype=bool)
     flat = (truth.type == name) & ~truth.has_3d
@@ -124,7 +124,11 @@ def on_flat_truths(truth: Objects, predictions: Objects, image: Pairs, name: str
 
 
 def subsets_of(
-    truth: Objects, predictions: Objects, flags: np.ndarray, flat: np.ndarray, ranges_m: Sequence[tuple[float, float]]
+    truth: ObjectTable,
+    predictions: ObjectTable,
+    flags: np.ndarray,
+    flat: np.ndarray,
+    ranges_m: Sequence[tuple[float, float]],
 ) -> dict[str, Subset]:
     """All subsets by name."""
     every = np.ones(len(flags), dtype=bool)
@@ -149,8 +153,8 @@ def _within(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def _average_precision(
     pairs: Pairs,
     overlap: float,
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     flags: np.ndarray,
     judged: np.ndarray,
     subset: Subset,
@@ -161,7 +165,7 @@ def _average_precision(
 
 
 def matched_errors(
-    truth: Objects, predictions: Objects, image: Pairs, flags: np.ndarray, judged: np.ndarray
+    truth: ObjectTable, predictions: ObjectTable, image: Pairs, flags: np.ndarray, judged: np.ndarray
 ) -> dict[str, np.ndarray]:
     """A row for each counted truth that a detection matches in the image.
 
@@ -234,14 +238,14 @@ def _percentile(values: np.ndarray, q: float) -> float:
 
 
 def match_tables(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     num_frames: int,
     classes: Sequence[str],
     overlaps: Sequence[float] = OVERLAPS,
     limits: Difficulty = LIMITS,
     neighbors: Mapping[str, Sequence[str]] | None = None,
-    pairs: Overlaps | None = None,
+    pairs: RoadsideOverlaps | None = None,
 ) -> dict[str, MatchTable]:
     """What `ap_bootstrap.paired_bootstrap` needs: "car 3d@0.5" -> detections, best score first, and counted truths.
 
@@ -249,7 +253,7 @@ def match_tables(
     table (at `bootstrap.KITTI_RECALL_POINTS`) differs a little from that of `evaluate_roadside`; it is not capped
     where there are fewer than 41 truths.
     """
-    pairs = pairs or Overlaps.of(truth, predictions)
+    pairs = pairs or RoadsideOverlaps.of(truth, predictions)
     tables = {}
     for metric, overlapping in (("3d", pairs.solid), ("bev", pairs.footprint)):
         for name in classes:

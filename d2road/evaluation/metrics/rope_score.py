@@ -19,7 +19,7 @@ import numpy as np
 
 from d2road.evaluation.metrics.ground_frame import ground_rotations, to_ground_frame
 from d2road.evaluation.metrics.kitti_ap import interpolated_ap, precision_curve
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs, solid_pairs
 from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES, prediction_flags, truth_flags, without_flat
 from d2road.evaluation.metrics.rope_similarity import SIMILARITIES, level_rotations, mutual_best, similarities
@@ -33,8 +33,8 @@ MODERATE = next(d for d in DIFFICULTIES if d.name == "moderate")
 
 
 def evaluate_rope(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     cameras: Sequence[Camera],
     mode: str = "compat",
     classes: Sequence[str] = CLASSES,
@@ -60,8 +60,8 @@ def evaluate_rope(
 
 
 def moderate_ap(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     classes: Sequence[str] = CLASSES,
     neighbors: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, dict[str, float | None]]:
@@ -86,8 +86,8 @@ def moderate_ap(
 
 
 def rope_similarities(
-    truth: Objects,
-    predictions: Objects,
+    truth: ObjectTable,
+    predictions: ObjectTable,
     cameras: Sequence[Camera],
     mode: str = "compat",
     classes: Sequence[str] = CLASSES,
@@ -119,7 +119,7 @@ def rope_similarities(
     return results
 
 
-def _eligible(objects: Objects, name: str) -> np.ndarray:
+def _eligible(objects: ObjectTable, name: str) -> np.ndarray:
     """Indices of the objects of a class that take part: in 3D, above 1 m and in front of the camera."""
     boxes = objects.boxes3d
     return np.flatnonzero((objects.type == name) & objects.has_3d & (boxes[:, 3] > MIN_HEIGHT_M) & (boxes[:, 2] > 0))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from d2road.structures.polygons import clip_convex
 from d2road.synthetic.roadside.meshes import MAX_CORNERS, SolidMesh, cross
 from d2road.synthetic.roadside.textures import TILE, bank
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH, View
@@ -40,26 +41,10 @@ class Patch:
     alpha: np.ndarray
 
 
-def clip_polygon(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Cut off the part of a convex polygon (K, 3) where the signed `distance` (K,) of its corners is negative."""
-    if (distance >= 0).all():
-        return points
-    if (distance < 0).all():
-        return points[:0]
-    after, distance_after = np.roll(points, -1, axis=0), np.roll(distance, -1)
-    kept = []
-    for p, q, dp, dq in zip(points, after, distance, distance_after):
-        if dp >= 0:
-            kept.append(p)
-        if (dp >= 0) != (dq >= 0):
-            kept.append(p + (q - p) * (dp / (dp - dq)))
-    return np.array(kept)
-
-
 def project_polygon(view: View, points: np.ndarray, margin_px: float = 64.0) -> np.ndarray:
     """Pixels (K, 2) of a convex world polygon (N, 3), clipped near the camera and around the image; may be empty."""
     cam = view.to_camera(points)
-    cam = clip_polygon(cam, cam[:, 2] - NEAR_CLIP_M)
+    cam = clip_convex(cam, cam[:, 2] - NEAR_CLIP_M)
     K = view.camera.K
     edges = (
         (1, 0, -(-margin_px - K[0, 2]) / K[0, 0]), (-1, 0, (WIDTH + margin_px - K[0, 2]) / K[0, 0]),
@@ -68,7 +53,7 @@ def project_polygon(view: View, points: np.ndarray, margin_px: float = 64.0) -> 
     for edge in edges:
         if len(cam) < 3:
             return np.zeros((0, 2))
-        cam = clip_polygon(cam, cam @ np.array(edge, dtype=np.float64))
+        cam = clip_convex(cam, cam @ np.array(edge, dtype=np.float64))
     if len(cam) < 3:
         return np.zeros((0, 2))
     return view.camera.project(cam)[0]

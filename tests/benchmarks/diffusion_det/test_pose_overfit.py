@@ -13,17 +13,17 @@ from benchmarks.diffusion_det.pose_overfit import RULES, count_all, count_cars
 from d2road.checkpoint import load_weights_file
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.data.dataset_formats import register_by_name
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import DIFFICULTIES
 
 MODERATE, HARD, ALL = RULES
 
 
-def objects(*rows, scores=()) -> Objects:
+def objects(*rows, scores=()) -> ObjectTable:
     """Rows of frame, type, truncated, occluded, height in px, x, z; boxes of 1.5 x 1.6 x 4 m, ry 0."""
     count = len(rows)
     box3d = [[x, 1.6, z, 1.5, 1.6, 4.0, 0.0] for *_, x, z in rows]
-    return Objects(
+    return ObjectTable(
         frame=[r[0] for r in rows],
         type=[r[1] for r in rows],
         truncated=[r[2] for r in rows],
@@ -52,7 +52,7 @@ def counts(predictions, limits, min_score=0.3):
 
 def test_perfect_predictions():
     scores = np.full(len(TRUTH), 0.9)
-    exact = Objects(**{**vars(TRUTH), "type": np.char.replace(TRUTH.type, "~crowd", ""), "scores": scores})
+    exact = ObjectTable(**{**vars(TRUTH), "type": np.char.replace(TRUTH.type, "~crowd", ""), "scores": scores})
     assert counts(exact, MODERATE) == (2, 2, 0)
     assert counts(exact, HARD) == (3, 3, 0)
     assert counts(exact, ALL) == (4, 4, 0)

@@ -40,7 +40,7 @@ def test_four_in_ten_points_may_be_wrong():
     assert np.abs(_points(100) @ fit.plane[:3] + fit.plane[3]).max() < 0.05
     assert not fit.inliers[:120].any() and fit.inliers[120:].mean() > 0.95
     np.testing.assert_allclose(fit.residuals_m, points @ fit.plane[:3] + fit.plane[3])
-    assert "300 bottom centres of which 180 fit" in fit.describe()
+    assert "300 bottom centres of which 180 fit" in fit.to_text()
 
 
 def test_standard_error_of_the_tilt_is_what_it_says():

@@ -5,7 +5,7 @@ import pytest
 
 from d2road.data.datasets.dair import TYPES
 from d2road.evaluation.metrics.dair_protocol import MIN_OVERLAPS, evaluate_dair, range_name
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
 from d2road.structures.camera import Camera
 
@@ -25,7 +25,7 @@ def scene():
     ])  # fmt: skip
     boxes = boxes[np.hypot(boxes[:, 0], boxes[:, 2]) < 150]
     n = len(boxes)
-    truth = Objects(
+    truth = ObjectTable(
         frame=np.arange(n) % FRAMES,
         type=np.array(["car", "Pedestrian", "Cyclist"])[np.arange(n) % 3],
         truncated=np.zeros(n),
@@ -69,7 +69,7 @@ def test_a_range_is_as_if_there_were_nothing_beyond(scene):
 
 
 def row(z, score=0.0):
-    return Objects(
+    return ObjectTable(
         frame=[0], type=["car"], truncated=[0], occluded=[0], alpha=[0], boxes_xyxy=[[100, 100, 200, 150]],
         boxes3d=[[0, 5, z, 1.5, 1.8, 4.4, np.pi / 2]], scores=[score],
     )  # fmt: skip

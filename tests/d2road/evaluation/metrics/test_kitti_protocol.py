@@ -10,7 +10,12 @@ import pytest
 from benchmarks.speed.plain_kitti_ap import evaluate_plain
 from benchmarks.speed.speed_kitti_eval import make_frame
 from d2road.evaluation.metrics.kitti_ap import ABSENT, COUNTED, IGNORED, Pairs, precision_curve, recall_thresholds
-from d2road.evaluation.metrics.kitti_objects import Objects, parse_objects, read_labels_folder, read_predictions_folder
+from d2road.evaluation.metrics.kitti_objects import (
+    ObjectTable,
+    parse_objects,
+    read_labels_folder,
+    read_predictions_folder,
+)
 from d2road.evaluation.metrics.kitti_protocol import CLASSES, evaluate_kitti
 
 CAR = "Car 0.00 0 0.10 100.00 100.00 200.00 200.00 1.50 1.60 4.00 {x:.2f} 1.60 20.00 0.10"
@@ -192,4 +197,4 @@ def test_columns_of_wrong_shape_are_named():
     assert len(empty) == 0 and empty.boxes3d.shape == (0, 7)
     columns = {name: getattr(empty, name) for name in empty.__dataclass_fields__}
     with pytest.raises(ValueError, match=r"boxes3d has shape \(2, 3\), expected \(0, 7\)"):
-        Objects(**{**columns, "boxes3d": np.zeros((2, 3))})
+        ObjectTable(**{**columns, "boxes3d": np.zeros((2, 3))})

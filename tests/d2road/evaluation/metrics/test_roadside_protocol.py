@@ -16,7 +16,7 @@ from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
 from d2road.evaluation import EVALUATOR_REGISTRY
 from d2road.evaluation.metrics.ap_bootstrap import KITTI_RECALL_POINTS, average_precision, paired_bootstrap
-from d2road.evaluation.metrics.kitti_objects import Objects, parse_objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs
 from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
 from d2road.evaluation.metrics.roadside_protocol import class_flags, evaluate_roadside, match_tables, matched_errors
@@ -24,12 +24,12 @@ from d2road.evaluation.roadside_evaluator import read_matches
 from d2road.structures import Boxes3D
 
 
-def _cars(z: np.ndarray, scores: np.ndarray | None = None, occluded: np.ndarray | None = None) -> Objects:
+def _cars(z: np.ndarray, scores: np.ndarray | None = None, occluded: np.ndarray | None = None) -> ObjectTable:
     """A car in each frame, straight ahead at `z` metres, 2D boxes alike."""
     n = len(z)
     boxes3d = np.tile([0.0, 6.0, 0.0, 1.5, 1.8, 4.5, 0.3], (n, 1))
     boxes3d[:, 2] = z
-    return Objects(
+    return ObjectTable(
         frame=np.arange(n),
         type=np.full(n, "car"),
         truncated=np.zeros(n),

@@ -7,7 +7,7 @@ import pytest
 
 from d2road.data.datasets.rope3d import TYPES
 from d2road.evaluation.metrics.ground_frame import ground_rotations, to_ground_frame
-from d2road.evaluation.metrics.kitti_objects import Objects
+from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
 from d2road.evaluation.metrics.rope_score import CLASSES, evaluate_rope, moderate_ap, rope_score, rope_similarities
 from d2road.evaluation.rope_files import read_rope_folders
@@ -30,7 +30,7 @@ def golden(golden_dir, tmp_path_factory):
 def objects(boxes, kind="car", frame=None, scores=None, occluded=0, truncated=0, image=None):
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 7)
     n = len(boxes)
-    return Objects(
+    return ObjectTable(
         frame=np.zeros(n, dtype=np.int64) if frame is None else frame,
         type=np.full(n, kind),
         truncated=np.full(n, truncated),
