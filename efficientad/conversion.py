@@ -25,7 +25,7 @@ from efficientad.inference.onnx_graph import require_onnx
 
 logger = logging.getLogger(__name__)
 
-BASE = Path(__file__).resolve().parents[1] / "configs" / "efficientad" / "Base-EfficientAD.yaml"
+BASE = "efficientad/Base-EfficientAD.yaml"
 PRECISION_KEY = "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
 
 
@@ -145,7 +145,7 @@ def config_of_model(config_file: str, opts: Sequence[Any]) -> CfgNode:
     Raises:
         FileNotFoundError, ValueError: all that is wrong with it.
     """
-    cfg = make_cfg(config_file or str(BASE), opts)
+    cfg = make_cfg(config_file or BASE, opts)
     raise_problems(find_problems(cfg), config_file or "the config")
     return cfg
 

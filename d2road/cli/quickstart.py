@@ -1,33 +1,70 @@
-"""make demo: from toy pictures to boxes. Trains briefly, evaluates, draws; a second call resumes or is done at once.
+"""From toy images to boxes: renders the toy roadside data if it is absent, trains briefly, evaluates, draws.
 
-The detector starts from small weights that this project trained on the toy training split (see `d2road.model_zoo`):
-training from ImageNet features alone takes longer than a demo should.
+    d2road quickstart                                                   what `make demo` runs: minutes on two cores
+    d2road quickstart --images 40 --iterations 20 --output output/quick      a smaller one, on data of its own
+
+It works from any folder. The data comes below $DETECTRON2_DATASETS (or ./datasets), with --images into OUTPUT. A second
+call goes on, or is done at once. The detector starts from small weights that this project trained on the toy training
+split (d2road/model_zoo/README.md): training from ImageNet features alone takes longer than a demo should.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
+from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.errors import ConfigError, report_errors
 
-from d2road.config import default_argument_parser, setup_cfg
-from d2road.engine import Predictor, Trainer, setup
-from d2road.utils.image_io import read_picture, write_picture
-from d2road.utils.io import atomic_write
-from d2road.utils.markdown import markdown_table
-from d2road.utils.progress import track
-from d2road.visualization import contact_sheet, draw_instances
+if TYPE_CHECKING:  # heavy, as what is imported within functions here
+    from detectron2.config import CfgNode
 
 CONFIG = "configs/diffusion_det/toy_roadside/demo.yaml"
-PICTURES = 12
+DRAWN = 12
 MIN_SCORE = 0.35
 
 
-def train_and_evaluate(cfg: CfgNode) -> dict:
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = verb_parser("quickstart", __doc__)
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/demo"), metavar="DIR", help="(default: %(default)s)"
+    )
+    parser.add_argument("--iterations", type=int, metavar="N", help="training steps (default: the config's)")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="train on N images and validate on half as many, rendered into OUTPUT"
+    )
+    parser.add_argument("--device", default="", help="cuda, cuda:1, mps or cpu (default: what this machine has)")
+    return parser
+
+
+def render_data(args: argparse.Namespace) -> list[str]:
+    """Render what is not there yet; returns the KEY VALUE pairs that name the data."""
+    from d2road.data.datasets.builtin import datasets_root
+    from d2road.synthetic.roadside import make_toy_roadside
+
+    workers = os.cpu_count() or 1
+    if args.images is not None:
+        folder = args.output / "toy_roadside"
+        make_toy_roadside(folder, train=args.images, val=max(1, args.images // 2), workers=workers)
+        names = {split: f"coco:{folder}/annotations/instances_{split}.json:{folder}" for split in ("train", "val")}
+        return ["DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"]]
+    folder = datasets_root() / "toy_roadside"
+    if not (folder / "annotations" / "instances_val.json").is_file():  # written last
+        print(f"rendering the toy roadside data into {folder}: minutes, once")
+        make_toy_roadside(folder, workers=workers)
+    return []
+
+
+def train_and_evaluate(cfg: CfgNode) -> dict[str, Any]:
     """Results of the finished training, {task: {metric: value}}; trains or resumes where it is not finished."""
+    from d2road.engine import Trainer, setup
+
     finished = Path(cfg.OUTPUT_DIR) / "results.json"
     if finished.is_file() and (Path(cfg.OUTPUT_DIR) / "model_final.pth").is_file():
         print(f"training and evaluation are done already: {finished}")
@@ -41,29 +78,39 @@ def train_and_evaluate(cfg: CfgNode) -> dict:
     return trainer.train()
 
 
-def draw_pictures(cfg: CfgNode, folder: Path) -> list[Path]:
-    """Annotated validation pictures: predictions in solid, labels in dashed lines, and one sheet of them all."""
+def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
+    """Annotated validation images: predictions in solid, labels in dashed lines, and one sheet of them all."""
+    import numpy as np
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.structures import BoxMode
+
+    from d2road.engine import Predictor
+    from d2road.utils.image_io import read_picture, write_picture
+    from d2road.utils.progress import track
+    from d2road.visualization import contact_sheet, draw_instances
+
     name = cfg.DATASETS.TEST[0]
-    dicts = DatasetCatalog.get(name)
-    chosen = [dicts[i] for i in np.linspace(0, len(dicts) - 1, PICTURES).astype(int)]
-    paths = [folder / f"{Path(d['file_name']).stem}.jpg" for d in chosen] + [folder / "sheet.jpg"]
-    if all(p.is_file() for p in paths):
+    records: list[dict[str, Any]] = DatasetCatalog.get(name)
+    chosen = [records[i] for i in dict.fromkeys(np.linspace(0, len(records) - 1, DRAWN).astype(int).tolist())]
+    paths = [folder / f"{Path(record['file_name']).stem}.jpg" for record in chosen] + [folder / "sheet.jpg"]
+    if all(path.is_file() for path in paths):
         return paths
+    folder.mkdir(parents=True, exist_ok=True)
     classes = MetadataCatalog.get(name).thing_classes
     predict = Predictor(cfg, Path(cfg.OUTPUT_DIR) / "model_final.pth")
     sheet = []
-    for entry, path in track(list(zip(chosen, paths)), label="pictures"):
-        found = predict(entry["file_name"])["instances"]
-        image = read_picture(entry["file_name"])
-        labels = [a for a in entry["annotations"] if not a.get("iscrowd", 0)]
+    for record, path in track(list(zip(chosen, paths)), label="drawings"):
+        found = predict(record["file_name"])["instances"]
+        labels = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+        boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in labels]
         drawn = draw_instances(
-            image,
+            read_picture(record["file_name"]),
             found.pred_boxes.tensor.numpy(),
             found.pred_classes.numpy(),
             found.scores.numpy(),
             class_names=classes,
             min_score=MIN_SCORE,
-            truth_boxes_xyxy=np.array([BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in labels]),
+            truth_boxes_xyxy=np.array(boxes).reshape(-1, 4),
             truth_class_ids=np.array([a["category_id"] for a in labels], dtype=int),
         )
         sheet.append(drawn)
@@ -72,9 +119,12 @@ def draw_pictures(cfg: CfgNode, folder: Path) -> list[Path]:
     return paths
 
 
-def write_table(cfg: CfgNode, results: dict, path: Path) -> str:
+def write_table(cfg: CfgNode, results: Mapping[str, Any], path: Path) -> str:
     """The results as a Markdown table, written to `path`."""
-    metrics = {k: v for k, v in results["bbox"].items() if v is not None}
+    from d2road.utils.io import atomic_write
+    from d2road.utils.markdown import markdown_table
+
+    metrics = {name: value for name, value in results["bbox"].items() if value is not None}
     lines = [f"DiffusionDet on {cfg.DATASETS.TEST[0]}, {CONFIG}, seed {cfg.SEED}", ""]
     lines += markdown_table(["metric", "%"], [[name, f"{value:.1f}"] for name, value in metrics.items()])
     text = "\n".join(lines) + "\n"
@@ -83,19 +133,28 @@ def write_table(cfg: CfgNode, results: dict, path: Path) -> str:
     return text
 
 
-def main() -> None:
-    """Run all parts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("output/demo"))
-    args = parser.parse_args()
-    opts = ["OUTPUT_DIR", str(args.output / "train")]
-    cfg = setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render, train, evaluate and draw; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    for option in ("iterations", "images"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{option} is {value}, expected 1 or more")
+    from d2road.config import setup_cfg
+
+    opts = render_data(args) + ["OUTPUT_DIR", str(args.output / "train")]
+    if args.iterations is not None:
+        opts += ["SOLVER.MAX_ITER", str(args.iterations)]
+    if args.device:
+        opts += ["MODEL.DEVICE", args.device]
+    cfg = setup_cfg(argparse.Namespace(config_file=CONFIG, opts=opts))
     results = train_and_evaluate(cfg)
-    (args.output / "pictures").mkdir(parents=True, exist_ok=True)
-    pictures = draw_pictures(cfg, args.output / "pictures")
+    drawings = draw_validation_images(cfg, args.output / "pictures")
     print(write_table(cfg, results, args.output / "results.md"))
-    print(f"results: {args.output / 'results.md'}\npictures: {args.output / 'pictures'} (start with {pictures[-1]})")
+    print(f"results: {args.output / 'results.md'}\ndrawings: {args.output / 'pictures'} (start with {drawings[-1]})")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from d2road.checkpoint import Checkpointer
+from d2road.config.find import find_config
 from d2road.engine.distributed import synchronize_weights
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     for name in dict.fromkeys(("d2road", system)):
         if name != "detectron2":
             setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    if getattr(args, "config_file", ""):  # Detectron2 copies it into the log, and opens paths alone
+        args = argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)})
     default_setup(cfg, args)
 
 
