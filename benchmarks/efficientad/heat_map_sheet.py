@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks.efficientad.anomaly_results import dicts_of
 from d2road.data import build_mapper
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import read_picture, write_picture
+from d2road.utils.image_io import read_image, write_image
 from d2road.visualization import draw_heatmap, draw_mask_outline
 from efficientad.evaluation.image_scores import GOOD
 from efficientad.evaluation.map_files import read_mask
@@ -54,7 +54,7 @@ def write_pictures(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores:
     low = max(0.0, min(float(result["anomaly_map"].median()) for result in found.values()))
     for what, result in found.items():
         entry = entries[chosen[what]]
-        picture, outlined = (read_picture(entry["file_name"]) for _ in range(2))
+        picture, outlined = (read_image(entry["file_name"]) for _ in range(2))
         masks = [read_mask(path) != 0 for path in entry["mask_files"]]
         if masks:
             draw_mask_outline(outlined, np.any(masks, axis=0))
@@ -67,5 +67,5 @@ def write_pictures(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores:
             None if threshold is None else float(threshold),
         )
         name = f"{what}_{entry['defect']}_{Path(entry['file_name']).stem}.png"
-        write_picture(folder / name, np.concatenate([outlined, heat], axis=1))
+        write_image(folder / name, np.concatenate([outlined, heat], axis=1))
     return len(found)

@@ -21,7 +21,7 @@ from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.window_grid import WindowGrid
-from d2road.utils.image_io import read_picture, write_picture
+from d2road.utils.image_io import read_image, write_image
 from d2road.visualization.boxes2d_drawing import contact_sheet
 
 # I-80 is slow: 25 m/s at the green end.
@@ -69,7 +69,7 @@ def write_data(parts: Parts, root: Path) -> str:
     for folder, windows in (("good", parts.train), ("good_validation", parts.validation)):
         (root / folder).mkdir(parents=True, exist_ok=True)
         for window in windows:
-            write_picture(root / folder / f"{round(10 * window.t0):06d}.png", window.image)
+            write_image(root / folder / f"{round(10 * window.t0):06d}.png", window.image)
     return f"folder:{root}"
 
 
@@ -100,13 +100,13 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
             window.image, RENDERER, window.t0, window.s0, heat=heat, title=f"{rank}: score {value:.3g}"
         )
         save_figure(figure, folder / f"{rank:02d}.png")
-        views.append(read_picture(folder / f"{rank:02d}.png"))
+        views.append(read_image(folder / f"{rank:02d}.png"))
         save_figure(plot_time_space(window.image, RENDERER, window.t0, window.s0), folder / f"{rank:02d}_plain.png")
         t, s = Finding(window, value, heat, True, True).place(RENDERER)
         rows.append(
             [str(rank), f"{clock(window.t0)}", f"{value:.3g}", f"{clock(t)}, {s:.0f} m", *contents(window, rules)]
         )
-    write_picture(page.with_suffix(".png"), contact_sheet(views, columns=3, cell_width=360))
+    write_image(page.with_suffix(".png"), contact_sheet(views, columns=3, cell_width=360))
     note = (
         f"Windows of {RENDERER.duration:.1f} s and {RENDERER.stretch:.0f} m, {len(parts.train)} to train on, "
         f"{len(parts.validation)} to calibrate with, {len(parts.rest)} to look at, one every {GRID.stride:g} s; those "

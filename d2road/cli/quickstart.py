@@ -85,7 +85,7 @@ def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
     from detectron2.structures import BoxMode
 
     from d2road.engine import Predictor
-    from d2road.utils.image_io import read_picture, write_picture
+    from d2road.utils.image_io import read_image, write_image
     from d2road.utils.progress import track
     from d2road.visualization import contact_sheet, draw_instances
 
@@ -104,7 +104,7 @@ def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
         labels = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
         boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in labels]
         drawn = draw_instances(
-            read_picture(record["file_name"]),
+            read_image(record["file_name"]),
             found.pred_boxes.tensor.numpy(),
             found.pred_classes.numpy(),
             found.scores.numpy(),
@@ -114,8 +114,8 @@ def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
             truth_class_ids=np.array([a["category_id"] for a in labels], dtype=int),
         )
         sheet.append(drawn)
-        write_picture(path, drawn)
-    write_picture(paths[-1], contact_sheet(sheet[:6], columns=2))
+        write_image(path, drawn)
+    write_image(paths[-1], contact_sheet(sheet[:6], columns=2))
     return paths
 
 

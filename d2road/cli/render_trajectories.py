@@ -27,7 +27,7 @@ from d2road.traffic.readers import Source, open_trajectories
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.window_grid import Window, WindowGrid
 from d2road.utils.errors import ConfigError, report_errors
-from d2road.utils.image_io import write_picture
+from d2road.utils.image_io import write_image
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir
 
@@ -74,7 +74,7 @@ def draw_all(args: argparse.Namespace, source: Source, grid: WindowGrid) -> tupl
         name = f"{args.folder}/{len(rows):06d}.png"
         # Images take their name when they are complete.
         if not (args.out / name).is_file():
-            write_picture(args.out / name, window.draw(grid.renderer))
+            write_image(args.out / name, window.draw(grid.renderer))
             drawn += 1
         if len(rows) < args.views:
             save_window_view(args.out / VIEWS / f"{len(rows):06d}.png", window, grid)

@@ -43,7 +43,7 @@ def _add_solver(cfg: CN) -> None:
     set_default(cfg.SOLVER, "OPTIMIZER", "ADAMW")  # ADAMW | SGD | ADAM
     # Learning rate of the backbone relative to BASE_LR.
     set_default(cfg.SOLVER, "BACKBONE_MULTIPLIER", 1.0)
-    # IMS_PER_BATCH stays the number of images of one optimizer step; it is worked off in this many portions.
+    # IMS_PER_BATCH stays the number of images of one optimizer step; it is worked off in this many micro-batches.
     set_default(cfg.SOLVER, "GRAD_ACCUM_STEPS", 1)
     # Arithmetic of SOLVER.AMP: "auto" is fp16 on CUDA (with loss scaling) and bf16 on a CPU, on one that would have
     # to emulate it float32.

@@ -94,7 +94,8 @@ def _solver(cfg: CfgNode) -> list[str]:
     if solver.GRAD_ACCUM_STEPS >= 1 and solver.IMS_PER_BATCH % solver.GRAD_ACCUM_STEPS:
         problems.append(
             f"SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH} is no multiple of SOLVER.GRAD_ACCUM_STEPS "
-            f"{solver.GRAD_ACCUM_STEPS}: it is the number of images of one optimizer step, worked off in equal portions"
+            f"{solver.GRAD_ACCUM_STEPS}: it is the number of images of one optimizer step, worked off in equal "
+            "micro-batches"
         )
     for key in ("BASE_LR", "BACKBONE_MULTIPLIER", "WEIGHT_DECAY"):
         if not solver[key] >= 0:  # NaN too

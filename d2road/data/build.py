@@ -37,9 +37,9 @@ Mapper = Callable[[dict], Any]
 def build_train_loader(
     cfg: CfgNode, start_batch: int = 0, *, mapper: Mapper | None = None, seed: int | None = None
 ) -> DataLoader:
-    """An endless loader over DATASETS.TRAIN. Each item is a list of mapped dicts, one portion of an optimizer step.
+    """An endless loader over DATASETS.TRAIN. Each item is a list of mapped dicts, one micro-batch of an optimizer step.
 
-    A step of SOLVER.IMS_PER_BATCH images is divided among the processes and SOLVER.GRAD_ACCUM_STEPS portions.
+    A step of SOLVER.IMS_PER_BATCH images is divided among the processes and SOLVER.GRAD_ACCUM_STEPS micro-batches.
 
     Args:
         cfg: reads DATASETS, DATALOADER, SOLVER.IMS_PER_BATCH, SOLVER.GRAD_ACCUM_STEPS, SEED, INPUT.
@@ -49,15 +49,15 @@ def build_train_loader(
     Raises:
         ValueError: the batch cannot be divided; a data set is unknown, empty or inconsistent; unknown sampler.
     """
-    portion_size = images_per_portion(cfg, comm.get_world_size())
+    micro_batch_size = images_per_micro_batch(cfg, comm.get_world_size())
     min_keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     dicts = load_dataset_dicts(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints)
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     batches = TrainingBatches(
         repeat_factors(cfg, dicts, seed),
-        portion_size=portion_size,
-        portions_per_step=cfg.SOLVER.GRAD_ACCUM_STEPS,
+        micro_batch_size=micro_batch_size,
+        micro_batches_per_step=cfg.SOLVER.GRAD_ACCUM_STEPS,
         seed=seed,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
@@ -101,19 +101,19 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None 
     )
 
 
-def images_per_portion(cfg: CfgNode, world_size: int) -> int:
+def images_per_micro_batch(cfg: CfgNode, world_size: int) -> int:
     """Images that one process handles at once: IMS_PER_BATCH / (processes * GRAD_ACCUM_STEPS).
 
     Raises:
         ValueError: it is not a whole number.
     """
-    total, portions = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.GRAD_ACCUM_STEPS
-    if portions < 1 or total < 1 or total % (world_size * portions):
+    total, micro_batches = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.GRAD_ACCUM_STEPS
+    if micro_batches < 1 or total < 1 or total % (world_size * micro_batches):
         raise DataError(
             f"SOLVER.IMS_PER_BATCH {total} cannot be divided into {world_size} process(es) times "
-            f"SOLVER.GRAD_ACCUM_STEPS {portions}: make it a multiple of {world_size * max(portions, 1)}"
+            f"SOLVER.GRAD_ACCUM_STEPS {micro_batches}: make it a multiple of {world_size * max(micro_batches, 1)}"
         )
-    return total // (world_size * portions)
+    return total // (world_size * micro_batches)
 
 
 def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: int = 0) -> list[dict]:

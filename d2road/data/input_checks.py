@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.data import detection_utils
 
 from d2road.utils.errors import DataError
-from d2road.utils.image_io import open_picture, to_eight_bits
+from d2road.utils.image_io import open_image, to_eight_bits
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
     """
     path = dataset_dict["file_name"]
     entry = f"image_id {dataset_dict['image_id']!r}" if "image_id" in dataset_dict else "a data set entry"
-    image = detection_utils.convert_PIL_to_numpy(to_eight_bits(open_picture(path, entry), path), image_format)
+    image = detection_utils.convert_PIL_to_numpy(to_eight_bits(open_image(path, entry), path), image_format)
     try:
         detection_utils.check_image_size(dataset_dict, image)
     except detection_utils.SizeMismatchError as error:

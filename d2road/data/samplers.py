@@ -1,9 +1,9 @@
 """Which images a training step sees: a pure function of the seed, so that any step can be returned to.
 
-One endless stream of dataset indices is shared by all processes. Consecutive images of it form portions (what one
-process passes through the network at once), consecutive portions form the batch of one optimizer step:
+One endless stream of dataset indices is shared by all processes. Consecutive images of it form micro-batches (what one
+process passes through the network at once), consecutive micro-batches form the batch of one optimizer step:
 
-    step s = portions of rank 0, then of rank 1, ...     (each rank has GRAD_ACCUM_STEPS portions in a step)
+    step s = micro-batches of rank 0, then of rank 1, ...     (each rank has GRAD_ACCUM_STEPS micro-batches in a step)
 
 so the images of a step depend neither on the number of data workers nor, without aspect-ratio grouping, on the number
 of processes. Skipping the first n steps draws their indices and nothing else.
@@ -23,15 +23,15 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 class TrainingBatches(Sampler):
-    """Yields the portions of one process, endlessly: each a list of (dataset index, sample seed).
+    """Yields the micro-batches of one process, endlessly: each a list of (dataset index, sample seed).
 
     Args:
         repeat_factors: (N,) how often each image comes in one pass, on average; 0 leaves it out, 1 is once.
-        portion_size: images that one process handles at once.
-        portions_per_step: portions that one process handles in one optimizer step.
+        micro_batch_size: images that one process handles at once.
+        micro_batches_per_step: micro-batches that one process handles in one optimizer step.
         seed: of the shuffling and of the sample seeds.
         rank, world_size: this process among all.
-        groups: (N,) group of each image, or None. A portion holds images of one group (aspect-ratio grouping).
+        groups: (N,) group of each image, or None. A micro-batch holds images of one group (aspect-ratio grouping).
         start_step: optimizer steps that were already done.
     Raises:
         ValueError: no image can be drawn, a size is below one, or lengths differ.
@@ -41,8 +41,8 @@ class TrainingBatches(Sampler):
         self,
         repeat_factors: torch.Tensor,
         *,
-        portion_size: int,
-        portions_per_step: int = 1,
+        micro_batch_size: int,
+        micro_batches_per_step: int = 1,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
@@ -51,16 +51,18 @@ class TrainingBatches(Sampler):
     ):
         if float(repeat_factors.sum()) <= 0 or len(repeat_factors) == 0:
             raise DataError(f"none of the {len(repeat_factors)} training images has a repeat factor above 0")
-        if min(portion_size, portions_per_step, world_size) < 1 or start_step < 0 or not 0 <= rank < world_size:
+        sizes = (micro_batch_size, micro_batches_per_step, world_size)
+        if min(sizes) < 1 or start_step < 0 or not 0 <= rank < world_size:
             raise DataError(
-                f"portion_size {portion_size}, portions_per_step {portions_per_step} and world_size {world_size} must "
-                f"be 1 or more, start_step {start_step} not negative, rank {rank} in 0..world_size-1"
+                f"micro_batch_size {micro_batch_size}, micro_batches_per_step {micro_batches_per_step} and "
+                f"world_size {world_size} must be 1 or more, start_step {start_step} not negative, rank {rank} in "
+                "0..world_size-1"
             )
         if groups is not None and len(groups) != len(repeat_factors):
             raise DataError(f"{len(groups)} groups for {len(repeat_factors)} images")
         self.repeat_factors = repeat_factors.to(torch.float32)
-        self.portion_size = portion_size
-        self.portions_per_step = portions_per_step
+        self.micro_batch_size = micro_batch_size
+        self.micro_batches_per_step = micro_batches_per_step
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -68,27 +70,27 @@ class TrainingBatches(Sampler):
         self.start_step = start_step
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        portions = self._portions()
-        per_step = self.portions_per_step * self.world_size
+        micro_batches = self._micro_batches()
+        per_step = self.micro_batches_per_step * self.world_size
         # Drawing is all that skipping costs: about half a microsecond an image.
-        next(islice(portions, self.start_step * per_step, self.start_step * per_step), None)
-        mine = range(self.rank * self.portions_per_step, (self.rank + 1) * self.portions_per_step)
+        next(islice(micro_batches, self.start_step * per_step, self.start_step * per_step), None)
+        mine = range(self.rank * self.micro_batches_per_step, (self.rank + 1) * self.micro_batches_per_step)
         while True:
-            step = list(islice(portions, per_step))
+            step = list(islice(micro_batches, per_step))
             for number in mine:
                 yield [(index, sample_seed(self.seed, position)) for position, index in step[number]]
 
-    def _portions(self) -> Iterator[list[tuple[int, int]]]:
-        """All processes' portions in order, as lists of (position in the stream, dataset index)."""
+    def _micro_batches(self) -> Iterator[list[tuple[int, int]]]:
+        """All processes' micro-batches in order, as lists of (position in the stream, dataset index)."""
         stream = enumerate(shuffled_indices(self.repeat_factors, self.seed))
         if self.groups is None:
             while True:
-                yield list(islice(stream, self.portion_size))
+                yield list(islice(stream, self.micro_batch_size))
         waiting: dict[int, list[tuple[int, int]]] = {}
         for position, index in stream:
             bucket = waiting.setdefault(self.groups[index], [])
             bucket.append((position, index))
-            if len(bucket) == self.portion_size:
+            if len(bucket) == self.micro_batch_size:
                 yield waiting.pop(self.groups[index])
 
 

@@ -14,7 +14,7 @@ from d2road.data.camera_files import CameraFiles
 from d2road.engine.annotators import AnnotatingPredictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.image_io import read_picture, write_picture
+from d2road.utils.image_io import read_image, write_image
 from d2road.utils.progress import track
 
 logger = logging.getLogger(__name__)
@@ -113,10 +113,10 @@ def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
 def annotate_image(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:
     """Annotate one image. Raises ValueError where it cannot be read."""
     try:
-        image_bgr = read_picture(file, bgr=True)
+        image_bgr = read_image(file, bgr=True)
     except (FileNotFoundError, ValueError) as error:
         raise DataError(f"cannot be read as an image: {error.__cause__ or error}") from error
-    write_picture(target, annotate(image_bgr, camera, file_name=str(file)), bgr=True)
+    write_image(target, annotate(image_bgr, camera, file_name=str(file)), bgr=True)
 
 
 def annotate_video(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:

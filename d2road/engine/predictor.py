@@ -17,7 +17,7 @@ from d2road.engine import meta_arch
 from d2road.engine.defaults import load_weights
 from d2road.structures.camera import Camera
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import read_picture
+from d2road.utils.image_io import read_image
 
 Image = np.ndarray | str | Path
 
@@ -96,7 +96,7 @@ class Predictor:
         With a camera, in pixels of the given image, also "camera", in those of the resized one.
         """
         path = None if isinstance(image, np.ndarray) else str(image)
-        pixels = read_picture(path, bgr=True) if path is not None else check_image(image)
+        pixels = read_image(path, bgr=True) if path is not None else check_image(image)
         height, width = pixels.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             pixels = pixels[:, :, ::-1]

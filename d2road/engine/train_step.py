@@ -1,9 +1,10 @@
-"""One optimizer step: portions of a batch forward and backward, checked, clipped, applied, reported."""
+"""One optimizer step: micro-batches of a batch forward and backward, checked, clipped, applied, reported."""
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,13 +22,13 @@ logger = logging.getLogger(__name__)
 Losses = dict[str, torch.Tensor]
 
 
-class BadLoss(FloatingPointError):
+class NonFiniteLossError(FloatingPointError):
     """A loss is NaN or infinite in some process. Holds what is needed to look into it.
 
     Attributes:
         losses: values by name, of this process.
-        batch_files: names of the images of this process's portion.
-        rng: random states before the portion.
+        batch_files: names of the images of this process's micro-batch.
+        rng: random states before the micro-batch.
     """
 
     def __init__(self, losses: dict[str, float], batch_files: list[str], rng: dict):
@@ -35,15 +36,33 @@ class BadLoss(FloatingPointError):
         self.losses, self.batch_files, self.rng = losses, batch_files, rng
 
 
+def describe_non_finite_loss(iteration: int, file: str, reports: Sequence[Mapping[str, Any]]) -> str:
+    """What to tell the user: losses and images of each process, where the state is, and the usual causes.
+
+    Args:
+        file: that holds the state before the step.
+        reports: `losses` and `batch_files` of each process.
+    """
+    per_rank = "\n".join(
+        f"  process {rank}: {report['losses']} on {', '.join(report['batch_files'])}"
+        for rank, report in enumerate(reports)
+    )
+    return (
+        f"a loss is NaN or infinite at iteration {iteration}. The state before this step is in {file}. Losses and "
+        f"images of the step:\n{per_rank}\n"
+        "Usual causes: a learning rate that is too high, no gradient clipping, fp16, a broken annotation"
+    )
+
+
 class TrainStep(SimpleTrainer):
     """Detectron2's SimpleTrainer with gradient accumulation, mixed precision and clipping.
 
-    The loss of a step is the mean over its portions and processes of the model's summed losses.
+    The loss of a step is the mean over its micro-batches and processes of the model's summed losses.
 
     Args:
         model: returns a dict of losses; may be wrapped for distribution.
         optimizer: steps once per `run_step`.
-        portions: batches of the loader that make one step.
+        micro_batches: batches of the loader that make one step.
         amp_dtype: arithmetic of the forward pass; None is full precision.
         scaler: scales losses against underflow; needed with fp16.
         clip: called with the trained parameters, whose gradients are complete and unscaled; may return their norm.
@@ -54,13 +73,13 @@ class TrainStep(SimpleTrainer):
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        portions: int = 1,
+        micro_batches: int = 1,
         amp_dtype: torch.dtype | None = None,
         scaler: torch.amp.GradScaler | None = None,
         clip: Callable | None = None,
     ):
         super().__init__(model, None, optimizer)
-        self.portions = portions
+        self.micro_batches = micro_batches
         self.amp_dtype = amp_dtype
         self.scaler = scaler
         self.clip = clip
@@ -70,24 +89,24 @@ class TrainStep(SimpleTrainer):
         """Do one step.
 
         Raises:
-            BadLoss: in every process, before the weights change.
+            NonFiniteLossError: in every process, before the weights change.
         """
         if not self.model.training:
             raise RuntimeError("the model was left in eval mode; call model.train() before the next step")
         self.optimizer.zero_grad()
         sums: Losses = {}
         data_time = 0.0
-        for number in range(self.portions):
+        for number in range(self.micro_batches):
             start = time.perf_counter()
             batch = next(self._data_loader_iter)
             data_time += time.perf_counter() - start
-            losses = self._run_portion(batch, last=number == self.portions - 1)
+            losses = self._run_micro_batch(batch, last=number == self.micro_batches - 1)
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0) + value.detach() / self.portions
+                sums[name] = sums.get(name, 0) + value.detach() / self.micro_batches
         self._apply()
         self._write_metrics(sums, data_time)
 
-    def _run_portion(self, batch: list, last: bool) -> Losses:
+    def _run_micro_batch(self, batch: list, last: bool) -> Losses:
         rng = get_rng_state()
         with ExitStack() as stack:
             if isinstance(self.model, DistributedDataParallel) and not last:
@@ -99,18 +118,18 @@ class TrainStep(SimpleTrainer):
             losses = {name: value.float() for name, value in losses.items()}
             total = sum(losses.values())
             self._check(losses, total, batch, rng)
-            total = total / self.portions
+            total = total / self.micro_batches
             (self.scaler.scale(total) if self.scaler else total).backward()
         return losses
 
     def _check(self, losses: Losses, total: torch.Tensor, batch: list, rng: dict) -> None:
-        """Raise BadLoss in every process if the loss of any is not finite."""
+        """Raise NonFiniteLossError in every process if the loss of any is not finite."""
         bad = (~torch.isfinite(total.detach())).float()
         if comm.get_world_size() > 1:
             dist.all_reduce(bad, dist.ReduceOp.MAX)
         if bad.item():
             values = {name: float(value.detach()) for name, value in losses.items()}
-            raise BadLoss(values, [str(item.get("file_name", "unnamed image")) for item in batch], rng)
+            raise NonFiniteLossError(values, [str(item.get("file_name", "unnamed image")) for item in batch], rng)
 
     def _apply(self) -> None:
         if self.scaler:
@@ -137,7 +156,7 @@ class TrainStep(SimpleTrainer):
             self.scaler.load_state_dict(state["grad_scaler"])
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None):
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
     """A context for mixed precision, or one that does nothing for `dtype` None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 

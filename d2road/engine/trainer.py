@@ -15,21 +15,21 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from d2road.checkpoint import Checkpointer
-from d2road.data.build import build_test_loader, build_train_loader, images_per_portion
+from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch
 from d2road.engine import hooks, meta_arch
 from d2road.engine.distributed import distribute, synchronize_weights, threads_of_one_process, with_seed
 from d2road.engine.ema import ModelEma
+from d2road.engine.resume_state import ResumeState
 from d2road.engine.solver import build_clipper, build_optimizer
-from d2road.engine.train_step import BadLoss, TrainStep, amp_dtype
+from d2road.engine.train_step import NonFiniteLossError, TrainStep, amp_dtype, describe_non_finite_loss
 from d2road.evaluation import build_evaluator, write_results
-from d2road.utils.rng import get_rng_state, preserve_rng, set_rng_state
+from d2road.utils.rng import preserve_rng
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,8 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)  # DefaultTrainer's own would build another optimizer, loader and DDP
         cfg = with_seed(DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size()))
-        images_per_portion(cfg, comm.get_world_size())  # says early if it cannot be divided
+        images_per_micro_batch(cfg, comm.get_world_size())  # says early if it cannot be divided
         self.cfg = cfg
-        self.seed = cfg.SEED
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.bare_model = self.build_model(cfg)
         self.device = next(self.bare_model.parameters()).device
@@ -65,9 +64,13 @@ class Trainer(DefaultTrainer):
             ema = cfg.MODEL_EMA
             self.ema = kept["ema"] = ModelEma(self.bare_model, ema.DECAY, ema.DEVICE, warm_up=ema.YOLOX)
         self.checkpointer = Checkpointer(self.bare_model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_TO_KEEP, **kept)
-        self._skipped_steps = 0  # steps in the data beyond the iterations: after a change of the batch size
-        self._resumed_rng: list[dict] | None = None
+        self.resume_state = ResumeState(cfg)
         self.register_hooks(self.build_hooks())
+
+    @property
+    def seed(self) -> int:
+        """Of this run, or of the one that is resumed."""
+        return self.resume_state.seed
 
     # --- parts ---
 
@@ -88,7 +91,7 @@ class Trainer(DefaultTrainer):
         return TrainStep(
             distribute(model),
             self.build_optimizer(cfg, model),
-            portions=cfg.SOLVER.GRAD_ACCUM_STEPS,
+            micro_batches=cfg.SOLVER.GRAD_ACCUM_STEPS,
             amp_dtype=dtype,
             scaler=torch.amp.GradScaler(self.device.type) if dtype == torch.float16 else None,
             clip=build_clipper(cfg),
@@ -155,7 +158,7 @@ class Trainer(DefaultTrainer):
             logger.warning("%s holds checkpoints of an earlier run, which this new one replaces; "
                            "--resume would continue them", self.cfg.OUTPUT_DIR)  # fmt: skip
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if self._resumed_rng is not None:
+        if self.resume_state.is_resumed:
             self.start_iter = self.iter + 1
         if self.ema and self.ema.updates == 0:  # a new training, or one that had no averages until now
             self.ema.reset(self.bare_model)
@@ -174,7 +177,7 @@ class Trainer(DefaultTrainer):
             self._finish_evaluation()
         else:
             # Built here, because only now it is known where in the data to start.
-            self.data_loader = self.build_train_loader(self.cfg, self.start_iter + self._skipped_steps)
+            self.data_loader = self.build_train_loader(self.cfg, self.resume_state.start_batch(self.start_iter))
             TrainerBase.train(self, self.start_iter, self.max_iter)
         results = self.evaluation.results
         if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
@@ -190,25 +193,18 @@ class Trainer(DefaultTrainer):
             write_results(path, self.evaluation.results)
 
     def before_train(self) -> None:
-        self._start_rng()
+        self.resume_state.start_rng(self.start_iter)
         super().before_train()
-        self._start_rng()  # nothing before the first step may shift the random numbers
-
-    def _start_rng(self) -> None:
-        rank = comm.get_rank()
-        if self._resumed_rng is not None and rank < len(self._resumed_rng):
-            set_rng_state(self._resumed_rng[rank])
-        else:
-            seed_all_rng(self.seed + self.start_iter + rank)
+        self.resume_state.start_rng(self.start_iter)  # nothing before the first step may shift the random numbers
 
     def run_step(self) -> None:
         self._trainer.iter = self.iter
         try:
             self._trainer.run_step()
-        except BadLoss as bad:
-            self._stop_for_bad_loss(bad)
+        except NonFiniteLossError as bad:
+            self._stop_for_non_finite_loss(bad)
 
-    def _stop_for_bad_loss(self, bad: BadLoss) -> NoReturn:
+    def _stop_for_non_finite_loss(self, bad: NonFiniteLossError) -> NoReturn:
         """Save the state as it was before this step, with the names of its images, and raise in every process."""
         reports = comm.all_gather({"losses": bad.losses, "batch_files": bad.batch_files})
         state = self.state_dict()
@@ -221,15 +217,8 @@ class Trainer(DefaultTrainer):
         name = f"nan_{self.iter:07d}"
         self.checkpointer.write(name, data)
         comm.synchronize()  # the first process to leave ends the others: not before the file is written
-        per_rank = "\n".join(
-            f"  process {rank}: {report['losses']} on {', '.join(report['batch_files'])}"
-            for rank, report in enumerate(reports)
-        )
-        raise FloatingPointError(
-            f"a loss is NaN or infinite at iteration {self.iter}. The state before this step is in "
-            f"{Path(self.cfg.OUTPUT_DIR) / name}.pth. Losses and images of the step:\n{per_rank}\n"
-            "Usual causes: a learning rate that is too high, no gradient clipping, fp16, a broken annotation"
-        ) from None
+        file = f"{Path(self.cfg.OUTPUT_DIR) / name}.pth"
+        raise FloatingPointError(describe_non_finite_loss(self.iter, file, reports)) from None
 
     # --- state ---
 
@@ -241,36 +230,13 @@ class Trainer(DefaultTrainer):
 
     def state_dict(self) -> dict:
         """What resuming needs beside model and averages. Gathers from all processes, so all must call it."""
-        state = super().state_dict()
-        state["data"] = {
-            "seed": self.seed,
-            "steps": self.iter + 1 + self._skipped_steps,
-            "ims_per_batch": self.cfg.SOLVER.IMS_PER_BATCH,
-            "num_images": len(self.data_loader.dataset) if self.data_loader is not None else 0,
-            "world_size": comm.get_world_size(),
-        }
-        state["rng"] = comm.all_gather(get_rng_state())
-        return state
+        data: Any = self.data_loader.dataset if self.data_loader is not None else ()
+        return {**super().state_dict(), **self.resume_state.state_dict(self.iter, len(data))}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self._resumed_rng = state["rng"]
-        self._resume_data(state["data"])
-
-    def _resume_data(self, data: dict) -> None:
-        """Find the place in the data, and say so if it cannot be exactly the one of the interrupted run."""
-        if self.seed != data["seed"]:
-            logger.info("The seed is %d, that of the run that is resumed", data["seed"])
-        self.seed = data["seed"]
+        self.resume_state.load_state_dict(state, self.iter)
         self.cfg = with_seed(self.cfg, self.seed)
-        size, steps = self.cfg.SOLVER.IMS_PER_BATCH, data["steps"]
-        if data["ims_per_batch"] != size:
-            logger.warning("SOLVER.IMS_PER_BATCH was %d and is %d: resuming is not exact", data["ims_per_batch"], size)
-            steps = steps * data["ims_per_batch"] // size
-        if data["world_size"] != comm.get_world_size():
-            logger.warning("The run had %d process(es), now there are %d: resuming is not exact",
-                           data["world_size"], comm.get_world_size())  # fmt: skip
-        self._skipped_steps = steps - (self.iter + 1)
 
     # --- evaluation ---
 

@@ -75,7 +75,7 @@ class TokenAttention(nn.Module):
         heads: must divide `dim`.
         kind: "softmax"; "linear"; "gated_linear": linear, where each token weighs by a sigmoid what it gives to the
             others and by a SiLU what it takes from them. (The gate of language models is a decay along the text, which
-            tokens of a picture, having no order, cannot have.)
+            tokens of an image, having no order, cannot have.)
         eps: see `linear_attention`.
     Raises:
         ValueError: unknown kind, or heads that do not divide `dim`.

@@ -1,4 +1,4 @@
-"""Reading and writing pictures: never half of one, turned as they are meant to be seen, clear words where it fails."""
+"""Reading and writing images: never half of one, turned as they are meant to be seen, clear words where it fails."""
 
 import os
 from pathlib import Path
@@ -14,8 +14,8 @@ JPEG_QUALITY = 90
 SIXTEEN_BIT = 65535
 
 
-def open_picture(path: str | os.PathLike, entry: str = "") -> Image.Image:
-    """A picture, wholly decoded and turned as its EXIF orientation says.
+def open_image(path: str | os.PathLike, entry: str = "") -> Image.Image:
+    """An image, wholly decoded and turned as its EXIF orientation says.
 
     Pillow refuses a file that was cut off, where OpenCV returns the part that is there.
 
@@ -24,7 +24,7 @@ def open_picture(path: str | os.PathLike, entry: str = "") -> Image.Image:
         entry: for messages: what names this file, e.g. "image_id 5".
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a picture, or cut off.
+        ValueError: not an image, or cut off.
     """
     # Another library may have told Pillow to fill what a cut-off file lacks with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -36,25 +36,25 @@ def open_picture(path: str | os.PathLike, entry: str = "") -> Image.Image:
         cure = ": check the image folder and the file names in the annotations" if entry else ""
         raise FileNotFoundError(f"{name} does not exist{cure}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reports some broken PNGs as SyntaxError
-        raise DataError(f"{name} cannot be read as a picture: {error}. Fetch or export it again") from error
+        raise DataError(f"{name} cannot be read as an image: {error}. Fetch or export it again") from error
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # an EXIF block that cannot be understood; the picture itself is whole
+    except Exception:  # an EXIF block that cannot be understood; the image itself is whole
         return image
 
 
 def open_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:
-    """A picture as 8-bit RGB: grey ones get three equal channels, transparency is dropped, see `to_eight_bits`.
+    """An image as 8-bit RGB: grey ones get three equal channels, transparency is dropped, see `to_eight_bits`.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_picture` and `to_eight_bits`.
+        FileNotFoundError, ValueError: as `open_image` and `to_eight_bits`.
     """
     # A palette's transparent entry is a colour like the others here.
-    return to_eight_bits(open_picture(path, entry), path).convert("RGB")
+    return to_eight_bits(open_image(path, entry), path).convert("RGB")
 
 
-def to_eight_bits(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
-    """The picture itself; of 16-bit or floating-point grey, which Pillow would cut off at 255, one of 8 bits.
+def to_eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """The image itself; of 16-bit or floating-point grey, which Pillow would cut off at 255, one of 8 bits.
 
     16-bit grey is scaled by 255 / 65535 whatever values it has, floating-point grey by 255.
 
@@ -63,23 +63,23 @@ def to_eight_bits(picture: Image.Image, path: str | os.PathLike) -> Image.Image:
     Raises:
         ValueError: NaN or infinite, or numbers out of range.
     """
-    if not picture.mode.startswith(("I", "F")):
-        return picture
-    values = np.asarray(picture).astype(np.float64)
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
-        raise DataError(f"image {path} has {count} pixel(s) that are NaN or infinite; repair or leave out the picture")
-    highest = 1 if picture.mode == "F" else SIXTEEN_BIT
+        raise DataError(f"image {path} has {count} pixel(s) that are NaN or infinite; repair or leave out the image")
+    highest = 1 if image.mode == "F" else SIXTEEN_BIT
     if values.min() < 0 or values.max() > highest:
         raise DataError(
-            f"image {path} (mode {picture.mode}) has values from {values.min():g} to {values.max():g}, expected 0 to "
+            f"image {path} (mode {image.mode}) has values from {values.min():g} to {values.max():g}, expected 0 to "
             f"{highest}; store it as 8 or 16 bit"
         )
     return Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
 
 
-def read_picture(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8, RGB or BGR, of any picture, see `open_rgb`.
+def read_image(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8, RGB or BGR, of any image, see `open_rgb`.
 
     Raises:
         FileNotFoundError, ValueError: as `open_rgb`.
@@ -88,22 +88,22 @@ def read_picture(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
     return np.ascontiguousarray(rgb[:, :, ::-1]) if bgr else np.array(rgb)
 
 
-def write_picture(path: str | os.PathLike, image: np.ndarray, bgr: bool = False) -> None:
-    """Write (H, W, 3) uint8 in the format of the file's suffix; a broken run leaves no half picture.
+def write_image(path: str | os.PathLike, image: np.ndarray, bgr: bool = False) -> None:
+    """Write (H, W, 3) uint8 in the format of the file's suffix; a broken run leaves no half image.
 
     Raises:
-        ValueError: OpenCV has no such format, or the array is no picture.
+        ValueError: OpenCV has no such format, or the array is no image.
         FileNotFoundError: the folder is not there.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DataError(f"a picture is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
+        raise DataError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
     suffix = Path(path).suffix.lower()
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
     try:
         done, content = cv2.imencode(suffix, image if bgr else np.ascontiguousarray(image[:, :, ::-1]), options)
     except cv2.error as error:
-        raise DataError(f"cannot write {path}: no picture format of suffix {suffix!r}; use .jpg or .png") from error
+        raise DataError(f"cannot write {path}: no image format of suffix {suffix!r}; use .jpg or .png") from error
     if not done:
-        raise DataError(f"cannot write {path}: encoding a picture of shape {image.shape} failed")
+        raise DataError(f"cannot write {path}: encoding an image of shape {image.shape} failed")
     with atomic_write(path) as file:
         file.write(content.tobytes())

@@ -135,7 +135,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
             return image.size[::-1] if turned else image.size
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a picture: {error}. Fetch or export it again") from error
+        raise DataError(f"{path} cannot be read as an image: {error}. Fetch or export it again") from error
 
 
 def _register(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from d2road.utils.errors import DataError
-from d2road.utils.image_io import open_picture
+from d2road.utils.image_io import open_image
 from d2road.utils.io import atomic_write
 from efficientad.evaluation.image_scores import ImageScores, check_map, score_image, size_text
 from efficientad.evaluation.spro import DefectType, make_defect
@@ -65,7 +65,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: no such file, or not a picture.
     """
-    image = open_picture(path)
+    image = open_image(path)
     if image.mode in ("P", "PA", "LA", "RGBA", "CMYK"):
         image = image.convert("L" if image.mode == "LA" else "RGB")
     mask = np.asarray(image)

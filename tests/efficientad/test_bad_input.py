@@ -112,7 +112,7 @@ def test_a_picture_to_calibrate_with_that_cannot_be_read(category, workers):
     with open(path, "r+b") as file:
         file.truncate(path.stat().st_size // 2)
     cfg = cfg_of(category, "DATALOADER.NUM_WORKERS", workers)
-    refused_before_a_step(cfg, ValueError, rf"(?s){path.name}.* cannot be read as a picture")
+    refused_before_a_step(cfg, ValueError, rf"(?s){path.name}.* cannot be read as an image")
 
 
 def test_nan_in_a_picture(category):

@@ -55,5 +55,4 @@ def main(args) -> None:
 if __name__ == "__main__":
     parser = default_argument_parser()
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--output", type=Path)
     launch(main, parser.parse_args())

@@ -12,7 +12,7 @@ import torch
 from d2road.data.scene_objects import camera_of, corners_of, xyxy_of
 from d2road.structures.camera import Camera
 from d2road.structures.projection import project_corners
-from d2road.utils.image_io import open_picture
+from d2road.utils.image_io import open_image
 
 # A projected box lies away from its label if they overlap less than this and an edge is farther off than some pixels,
 # which alone move a small box a lot.
@@ -65,7 +65,7 @@ def _image_defects(record: Mapping[str, Any], decode: bool) -> list[str]:
     if not decode:
         return [] if path.is_file() else [f"image {path} does not exist"]
     try:
-        size = open_picture(path).size
+        size = open_image(path).size
     except (FileNotFoundError, ValueError) as error:
         return [str(error)]
     expected = (record.get("width", size[0]), record.get("height", size[1]))

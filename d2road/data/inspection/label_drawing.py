@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.scene_objects import Find, camera_of, labelled_objects, read_predictions
 from d2road.utils.errors import DataError
-from d2road.utils.image_io import read_picture, write_picture
+from d2road.utils.image_io import read_image, write_image
 from d2road.utils.progress import track
 from d2road.visualization import contact_sheet, draw_scene
 
@@ -61,11 +61,11 @@ def draw_dataset(
     for record, file in track(list(zip(chosen, drawing_names(chosen))), label="drawings"):
         drawn = draw_record(record, name, find, min_score, all_boxes2d, bev)
         paths.append(folder / file)
-        write_picture(paths[-1], drawn)
+        write_image(paths[-1], drawn)
         if len(sheet) < SHEET:
             sheet.append(drawn)
     paths.append(folder / "sheet.jpg")
-    write_picture(paths[-1], contact_sheet(sheet, columns=2, cell_width=960))
+    write_image(paths[-1], contact_sheet(sheet, columns=2, cell_width=960))
     return paths
 
 
@@ -106,7 +106,7 @@ def draw_record(
         objects = find(record, camera)
         objects = objects if objects.scores is None else objects[objects.scores >= min_score]
     return draw_scene(
-        read_picture(record["file_name"]),
+        read_image(record["file_name"]),
         objects,
         metadata.get("thing_classes", []),
         truth if find is not None else None,
@@ -149,4 +149,4 @@ def write_label_sheet(
             continue
     if drawn:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, contact_sheet(drawn, columns=3, cell_width=640))
+        write_image(path, contact_sheet(drawn, columns=3, cell_width=640))

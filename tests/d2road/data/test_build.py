@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 
-from d2road.data.build import build_test_loader, build_train_loader, images_per_portion, load_dataset_dicts
+from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch, load_dataset_dicts
 from d2road.data.samplers import TrainingBatches, sample_seed
 from d2road.utils.rng import get_rng_state, preserve_rng, seeded_rng
 from tests.factories.tiny_system import make_data, tiny_cfg
@@ -51,25 +51,25 @@ def test_loading_leaves_the_random_states_alone(data, tmp_path):
 
 def indices(num_steps, num_images=11, **options):
     batches = TrainingBatches(torch.ones(num_images), seed=3, **options)
-    return list(islice(iter(batches), num_steps * options.get("portions_per_step", 1)))
+    return list(islice(iter(batches), num_steps * options.get("micro_batches_per_step", 1)))
 
 
-def test_processes_and_portions_share_one_stream():
-    alone = indices(6, portion_size=4)
-    portions = indices(6, portion_size=2, portions_per_step=2)
-    first = indices(6, portion_size=2, rank=0, world_size=2)
-    second = indices(6, portion_size=2, rank=1, world_size=2)
-    assert [a + b for a, b in zip(portions[::2], portions[1::2])] == alone
+def test_processes_and_micro_batches_share_one_stream():
+    alone = indices(6, micro_batch_size=4)
+    micro_batches = indices(6, micro_batch_size=2, micro_batches_per_step=2)
+    first = indices(6, micro_batch_size=2, rank=0, world_size=2)
+    second = indices(6, micro_batch_size=2, rank=1, world_size=2)
+    assert [a + b for a, b in zip(micro_batches[::2], micro_batches[1::2])] == alone
     assert [a + b for a, b in zip(first, second)] == alone
-    assert indices(2, portion_size=2, rank=1, world_size=2, start_step=4) == second[4:]
+    assert indices(2, micro_batch_size=2, rank=1, world_size=2, start_step=4) == second[4:]
 
 
 def test_each_pass_has_every_image_once_in_a_new_order():
-    drawn = [index for batch in indices(11, portion_size=4) for index, _ in batch]  # 4 passes of 11
+    drawn = [index for batch in indices(11, micro_batch_size=4) for index, _ in batch]  # 4 passes of 11
     passes = [drawn[i : i + 11] for i in range(0, 44, 11)]
     assert all(sorted(one) == list(range(11)) for one in passes)
     assert len({tuple(one) for one in passes}) == 4
-    seeds = [seed for batch in indices(11, portion_size=4) for _, seed in batch]
+    seeds = [seed for batch in indices(11, micro_batch_size=4) for _, seed in batch]
     assert len(set(seeds)) == 44 and all(0 <= seed < 2**63 for seed in seeds)
 
 
@@ -80,9 +80,9 @@ def test_seeds_look_independent():
     assert sample_seed(7, 1) != sample_seed(8, 0)
 
 
-def test_portions_hold_one_aspect_ratio_and_lose_no_image():
+def test_micro_batches_hold_one_aspect_ratio_and_lose_no_image():
     groups = [0, 1, 1, 0, 0, 0, 1, 0, 0, 0]
-    options = {"portion_size": 3, "groups": groups, "seed": 5}
+    options = {"micro_batch_size": 3, "groups": groups, "seed": 5}
     batches = list(islice(iter(TrainingBatches(torch.ones(10), **options)), 400))
     assert all(len({groups[index] for index, _ in batch}) == 1 for batch in batches)
     counts = Counter(index for batch in batches for index, _ in batch)
@@ -95,7 +95,7 @@ def test_repeat_factors_are_met_on_average():
     dicts = [{"annotations": [{"category_id": int(i == 0)}]} for i in range(10)]
     factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(dicts, 0.625)
     assert factors[0] == pytest.approx(2.5) and factors[1] == 1
-    batches = islice(iter(TrainingBatches(factors, portion_size=23, seed=1)), 300)  # 600 passes of 11.5
+    batches = islice(iter(TrainingBatches(factors, micro_batch_size=23, seed=1)), 300)  # 600 passes of 11.5
     counts = Counter(index for batch in batches for index, _ in batch)
     assert counts[0] / counts[1] == pytest.approx(2.5, rel=0.03)
 
@@ -125,9 +125,9 @@ def test_evaluation_shares_are_consecutive_and_complete(data, tmp_path, monkeypa
 
 def test_a_batch_that_cannot_be_divided(data, tmp_path):
     cfg = tiny_cfg(data, tmp_path, "SOLVER.IMS_PER_BATCH", 6, "SOLVER.GRAD_ACCUM_STEPS", 2)
-    assert images_per_portion(cfg, 3) == 1
+    assert images_per_micro_batch(cfg, 3) == 1
     with pytest.raises(ValueError, match=r"6 cannot be divided into 2 process.*multiple of 4"):
-        images_per_portion(cfg, 2)
+        images_per_micro_batch(cfg, 2)
 
 
 def add(name, dicts, **metadata):

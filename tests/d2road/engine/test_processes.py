@@ -46,7 +46,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(data, tmp_path_factory) -> Path:
-    """One process, two portions a step."""
+    """One process, two micro-batches a step."""
     output = tmp_path_factory.mktemp("alone")
     cfg = tiny_cfg(data, output, *PLAIN, "SOLVER.GRAD_ACCUM_STEPS", 2)
     cfg.freeze()

@@ -135,7 +135,7 @@ def test_a_sequence_may_be_cut_and_continued():
 
 
 def test_steps_of_length_zero_read_the_state_and_leave_it():
-    """Text that writes, pictures that read: one scan over both, the text's state as a start, or a plain product."""
+    """Text that writes, images that read: one scan over both, the text's state as a start, or a plain product."""
     values = inputs(groups=1) | {"dt": torch.rand(2, 37, 4, dtype=torch.float64), "D": None}
     values |= {"dt_softplus": False, "dt_bias": None, "initial_states": None}
     values["dt"][:, 20:] = 0

@@ -81,14 +81,14 @@ def test_exit_codes_and_arguments():
 
 
 def test_words_come_through_workers_of_a_loader(capsys):
-    refuse = in_words(words="picture a.png is cut off\nfetch it again")
+    refuse = in_words(words="image a.png is cut off\nfetch it again")
     loader = DataLoader(
         SeededMap([{"file_name": "a.png"}], lambda record: refuse()), sampler=[(0, 1)], batch_size=1, num_workers=1
     )
     with pytest.raises(DataError, match="Original Traceback"):
         next(iter(loader))
     assert report_errors(lambda: next(iter(loader)))() == 2
-    assert capsys.readouterr().err == "error: picture a.png is cut off\nfetch it again\n"
+    assert capsys.readouterr().err == "error: image a.png is cut off\nfetch it again\n"
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

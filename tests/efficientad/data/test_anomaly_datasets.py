@@ -291,7 +291,7 @@ def test_no_validation_picture(screws):
 
 def test_broken_picture(screws):
     (screws / "test/good/000.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"good/000\.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"good/000\.png cannot be read as an image"):
         get(f"mvtec:{screws}:test")
 
 

@@ -190,5 +190,5 @@ def test_missing_broken_or_changed_picture(record):
         make_mapper()({**record, "file_name": record["file_name"] + ".none"})
     with open(record["file_name"], "r+b") as file:
         file.truncate(500)
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
+    with pytest.raises(ValueError, match="cannot be read as an image"):
         make_mapper()(record)

@@ -113,7 +113,7 @@ def test_starts_as_half_a_plain_convolution(stride):
 
 
 def test_offsets_and_weights_do_what_they_say():
-    """All taps one cell to the right and at full weight: a plain convolution of the picture moved to the left."""
+    """All taps one cell to the right and at full weight: a plain convolution of the image moved to the left."""
     torch.manual_seed(0)
     layer, x = ModulatedDeformConv(4, 6, bias=False), maps()[0]
     bias = layer.conv_offset_mask.bias.data

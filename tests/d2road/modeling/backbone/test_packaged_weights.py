@@ -10,7 +10,7 @@ from d2road.modeling.backbone.packaged_weights import PACKAGED, build_packaged_c
 from d2road.modeling.backbone.timm_backbone import TimmBackbone
 
 NAME = "tf_efficientnet_lite0"
-# ImageNet class numbers that a person would accept for scikit-learn's two pictures: china.jpg shows a Chinese palace,
+# ImageNet class numbers that a person would accept for scikit-learn's two images: china.jpg shows a Chinese palace,
 # flower.jpg a single flower with a bee's view of its petals.
 SENSIBLE = {"china.jpg": {698, 442, 663, 975, 483, 497}, "flower.jpg": {985, 947, 309, 738, 724, 580}}
 # palace, bell cote, monastery, lakeside, castle, church; daisy, mushroom, bee, pot, ...
@@ -25,7 +25,7 @@ def original():
     return lib.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
 
 
-def pictures() -> dict[str, torch.Tensor]:
+def photographs() -> dict[str, torch.Tensor]:
     """Square centre crops of real photographs, (1, 3, 224, 224), normalised."""
     sklearn_datasets = pytest.importorskip("sklearn.datasets")
     found = {}
@@ -49,7 +49,7 @@ def normalise(image_rgb: np.ndarray) -> torch.Tensor:
 def test_features_classify_a_photograph_as_the_original_network(original):
     backbone = TimmBackbone(name=NAME, weights="package", out_features=["s32"]).eval()
     head = build_packaged_classifier(NAME)
-    for path, image in pictures().items():
+    for path, image in photographs().items():
         features = backbone(image)["s32"]
         logits = head.classifier(head.global_pool(head.bn2(head.conv_head(features))))
         expected = original(image)
@@ -60,7 +60,7 @@ def test_features_classify_a_photograph_as_the_original_network(original):
 
 
 @torch.no_grad()
-def test_features_of_a_street_picture_equal_the_original(original, shared_dir):
+def test_features_of_a_street_image_equal_the_original(original, shared_dir):
     files = sorted((shared_dir / "data" / "coco_subset").rglob("*.jpg"))
     image = cv2.cvtColor(cv2.imread(str(files[0])), cv2.COLOR_BGR2RGB)
     image = normalise(cv2.resize(image, (320, 192)))
