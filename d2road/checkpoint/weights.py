@@ -42,7 +42,7 @@ def load_weights_file(path: str | Path) -> dict:
         ``{"model": {name: array}, "__author__": ..., "matching_heuristics": bool}``.
     Raises:
         FileNotFoundError: there is no such file, or it cannot be fetched.
-        ValueError: the file is truncated, of another kind, or holds objects other than data.
+        CheckpointError: the file is truncated, of another kind, or holds objects other than data.
     """
     name = present_file(str(path))
     local = _resolve(name)
@@ -90,16 +90,16 @@ def _resolve(name: str) -> Path:
         ) from error
 
 
-def _refusal(name: str, what: str) -> ValueError:
-    return ValueError(
+def _refusal(name: str, what: str) -> CheckpointError:
+    return CheckpointError(
         f"{name}: refused, because it holds {what}. Weights files may hold tensors, arrays, plain containers, numbers "
         "and strings; other objects run code when loaded. If you trust its origin, load it where it was made and save "
         "its state dict with torch.save or as .safetensors"
     )
 
 
-def _truncated(name: str, error: Exception) -> ValueError:
-    return ValueError(
+def _truncated(name: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
         f"{name}: truncated or not a weights file ({type(error).__name__}: {error}); fetch or save it anew"
     )
 

@@ -87,7 +87,7 @@ def test_wrong_formats(tmp_path):
     with pytest.raises(ValueError, match=r"not the weights of a PDN.*teacher_small\.pth"):
         load_teacher(narrow(), path)
     path = save(tmp_path / "teacher_final.pth", nn.Sequential(nn.Conv2d(3, 4, 4)))
-    with pytest.raises(ValueError, match=r"convert_checkpoint\.py --source nelson1425"):
+    with pytest.raises(ValueError, match=r"d2road convert --source nelson1425"):
         load_teacher(narrow(), path)
     damaged = narrow().state_dict()
     damaged["conv2.bias"][0] = float("nan")
