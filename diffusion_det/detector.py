@@ -10,8 +10,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, detector_pos
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from d2road.data.camera_files import camera_list
 from d2road.engine.distributed import mean_over_processes
-from d2road.structures import Camera
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose
@@ -33,6 +33,7 @@ PUBLISHED_BUFFERS = (
     "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",
     "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2",
 )  # fmt: skip
+WITHOUT_CAMERA = ", or set MODEL.DiffusionDet.POSE.ENABLED False for 2D boxes alone"
 
 
 @META_ARCH_REGISTRY.register()
@@ -162,7 +163,7 @@ class DiffusionDet(nn.Module):
         generators = [image_generator(x, self.test_seed) for x in batched_inputs]
         scene = None
         if self.pose is not None:
-            scene = self.pose.scene(camera_list(batched_inputs), features[-1], images.image_sizes)
+            scene = self.pose.scene(camera_list(batched_inputs, WITHOUT_CAMERA), features[-1], images.image_sizes)
         found = self.detect(features, whwh, generators, scene)
         instances = [to_instances(d, size) for d, size in zip(found, images.image_sizes)]
         if scene is not None:
@@ -203,7 +204,7 @@ class DiffusionDet(nn.Module):
         if self.pose is None:
             logits, pred_boxes = self.head(features, boxes, t)
             return self.criterion(logits, pred_boxes, targets, mean)
-        cameras = camera_list(batched_inputs)
+        cameras = camera_list(batched_inputs, WITHOUT_CAMERA)
         poses = PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances])
         condition = self.pose.training_condition(origin, t, self.schedule, cameras, targets, poses)
         outputs = self.head.denoising_step(features, boxes, t, condition, self.pose.uses_pooled)
@@ -283,22 +284,6 @@ def to_instances(found: Detections, image_size: tuple[int, int]) -> Instances:
     instances.pred_boxes = Boxes(found.boxes_xyxy)
     instances.scores, instances.pred_classes = found.scores, found.classes
     return instances
-
-
-def camera_list(batched_inputs: list[dict]) -> list[Camera]:
-    """The cameras of a batch.
-
-    Raises:
-        ValueError: an image has none.
-    """
-    for x in batched_inputs:
-        if not isinstance(x.get("camera"), Camera):
-            raise ConfigError(
-                f"image {x.get('file_name', '')!r} comes without a camera, which 3D pose needs: give `camera` "
-                "(a d2road.structures.Camera with its intrinsics), or set MODEL.DiffusionDet.POSE.ENABLED False "
-                "for 2D boxes alone"
-            )
-    return [x["camera"] for x in batched_inputs]
 
 
 def _drop_published_buffers(module, state_dict, prefix, *args) -> None:

@@ -10,12 +10,13 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from d2road.data.camera_files import camera_list
 from d2road.structures import Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
 from mono3dvg.criterion import LESSON_PARTS, training_losses
-from mono3dvg.data.model_inputs import NOTHING_SAID, camera_list, objects_of, place_of
+from mono3dvg.data.model_inputs import NOTHING_SAID, objects_of, place_of
 from mono3dvg.detection.candidates import Candidates, covered_cells, decode, from_objects
 from mono3dvg.detection.dense_head import final_scores, gather_each
 from mono3dvg.detection.objects import Objects

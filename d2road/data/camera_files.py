@@ -8,7 +8,7 @@ Source: the development kits of KITTI and Rope3D.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,23 @@ def read_camera(record: Mapping[str, Any]) -> Camera:
         )
     ground = read_denorm(record["denorm_file"]) if record.get("denorm_file") else None
     return Camera(read_calib(record["calib_file"]), ground)
+
+
+def camera_list(batched_inputs: Sequence[Mapping[str, Any]], otherwise: str = "") -> list[Camera]:
+    """The cameras of a batch of model inputs.
+
+    Args:
+        otherwise: what can be done instead of giving one, for the message.
+    Raises:
+        DataError: an image has none.
+    """
+    for x in batched_inputs:
+        if not isinstance(x.get("camera"), Camera):
+            raise DataError(
+                f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
+                f"`camera`, a d2road.structures.Camera in pixels of `image` (d2road predict: --calib){otherwise}"
+            )
+    return [x["camera"] for x in batched_inputs]
 
 
 class CameraFiles:

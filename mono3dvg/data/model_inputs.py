@@ -6,27 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures import Camera
 from d2road.utils.errors import DataError
 from mono3dvg.detection.objects import Objects, unknown_looks
 
 # Said in place of every sentence to a model that ignores them, and where nothing is said at all.
 NOTHING_SAID = "object"
-
-
-def camera_list(batched_inputs: Sequence[dict]) -> list[Camera]:
-    """The cameras of a batch.
-
-    Raises:
-        ValueError: an image has none.
-    """
-    for x in batched_inputs:
-        if not isinstance(x.get("camera"), Camera):
-            raise DataError(
-                f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
-                "`camera`, a d2road.structures.Camera in pixels of `image` (d2road predict: --calib)"
-            )
-    return [x["camera"] for x in batched_inputs]
 
 
 def objects_of(x: dict) -> Objects:
