@@ -105,9 +105,9 @@ def finalize(cfg: CN) -> None:
     pose = cfg.MODEL.DiffusionDet.POSE
     names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if pose.ENABLED and not len(pose.DIMENSION_PRIORS) and len(names):
-        from diffusion_det.mapper import mean_dimensions
+        from d2road.data.labels3d import mean_dimensions
 
-        pose.DIMENSION_PRIORS = mean_dimensions(names)
+        pose.DIMENSION_PRIORS = mean_dimensions(names, "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS")
 
 
 def check(cfg: CN) -> list[str]:

@@ -1,19 +1,17 @@
 """From a dataset dict to the input of DiffusionDet: read, augment, resize, as tensors."""
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from d2road.data.camera_files import read_camera
-from d2road.data.catalog import class_names_of
 from d2road.data.input_checks import read_image_checked
+from d2road.data.labels3d import boxes3d_of
 from d2road.data.mapper_registry import MAPPER_REGISTRY
-from d2road.data.transforms import mirror_rows, transform_camera
+from d2road.data.transforms import transform_camera
 from d2road.utils.errors import DataError
 
 # The published crop: the image is first shrunk to one of these short sides, then a part of it is cut out.
@@ -86,7 +84,7 @@ class DiffusionDetMapper:
             boxes = [utils.transform_instance_annotations(a, transforms, image.shape[:2]) for a in annotations]
             instances = utils.annotations_to_instances(boxes, image.shape[:2])
             if self.with_pose:
-                instances.gt_boxes3d, instances.gt_has_3d = pose_labels(annotations, mirrored)
+                instances.gt_boxes3d, instances.gt_has_3d = boxes3d_of(annotations, mirrored)
             dataset_dict["instances"] = utils.filter_empty_instances(instances)
         return dataset_dict
 
@@ -96,39 +94,3 @@ class DiffusionDetMapper:
             and annotation.get("occluded", 0) <= self.max_occluded
             and annotation.get("truncated", 0.0) <= self.max_truncated
         )
-
-
-def pose_labels(annotations: list[dict], mirrored: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows (M, 7) float32 and whether each object has a pose at all (M,)."""
-    known = [bool(a.get("has_3d", "location" in a)) for a in annotations]
-    rows = [
-        [*a["location"], *a["dimensions_hwl"], a["rotation_y"]] if has else [0.0, 0, 1, 1, 1, 1, 0]
-        for a, has in zip(annotations, known)
-    ]
-    array = np.array(rows, dtype=np.float64).reshape(-1, 7)
-    if mirrored:
-        array = mirror_rows(array)
-    return torch.as_tensor(array, dtype=torch.float32), torch.tensor(known, dtype=torch.bool)
-
-
-def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
-    """Mean h, w, l in m of each class over data sets with 3D labels.
-
-    Raises:
-        ValueError: a class has no object with a size.
-    """
-    names = class_names_of(datasets[0])
-    sizes: list[list] = [[] for _ in names]
-    for dataset in datasets:
-        for record in DatasetCatalog.get(dataset):
-            for a in record.get("annotations", ()):
-                if not a.get("iscrowd", 0) and a.get("has_3d", "location" in a):
-                    sizes[a["category_id"]].append(a["dimensions_hwl"])
-    empty = [name for name, rows in zip(names, sizes) if not rows]
-    if empty:
-        raise DataError(
-            f"no object of class {', '.join(empty)} in {', '.join(datasets)} has 3D dimensions, so "
-            "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS cannot be found: set it (h, w, l in m for each of "
-            f"{', '.join(names)}), take data with 3D labels or leave MODEL.DiffusionDet.POSE.ENABLED False"
-        )
-    return tuple(tuple(round(float(v), 4) for v in np.mean(rows, axis=0)) for rows in sizes)

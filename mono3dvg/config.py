@@ -173,9 +173,9 @@ def finalize(cfg: CN) -> None:
     if not node.RY_FRAME:
         node.RY_FRAME = MetadataCatalog.get(names[0]).get("ry_frame") or "camera"
     if not len(node.DIMENSION_PRIORS):
-        from mono3dvg.data.mapper import mean_dimensions
+        from d2road.data.labels3d import mean_dimensions
 
-        node.DIMENSION_PRIORS = mean_dimensions(names)
+        node.DIMENSION_PRIORS = mean_dimensions(names, "MODEL.MONO3DVG.DIMENSION_PRIORS")
 
 
 def check(cfg: CN) -> list[str]:

@@ -5,20 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
 
 from d2road.data.camera_files import read_camera
-from d2road.data.catalog import class_names_of
 from d2road.data.input_checks import read_image_checked
+from d2road.data.labels3d import boxes3d_of
 from d2road.data.mapper_registry import MAPPER_REGISTRY
-from d2road.data.transforms import mirror_rows, transform_camera
+from d2road.data.transforms import transform_camera
 from d2road.utils.errors import DataError
 from mono3dvg.language import LabelledScene, looks_of, part_truths, realize_mirrored, to_form, with_unknown_words
-
-NO_POSE = [0.0, 0, 1, 1, 1, 1, 0]
 
 
 @MAPPER_REGISTRY.register()
@@ -119,15 +116,7 @@ def to_instances(
     instances.gt_boxes = Boxes(torch.as_tensor(transforms.apply_box(boxes), dtype=torch.float32).reshape(-1, 4))
     instances.gt_boxes.clip(size_hw)
     instances.gt_classes = torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64)
-    known = [bool(a.get("has_3d", "location" in a)) for a in annotations]
-    rows = np.array(
-        [
-            [*a["location"], *a["dimensions_hwl"], a["rotation_y"]] if has else NO_POSE
-            for a, has in zip(annotations, known)
-        ]
-    ).reshape(-1, 7)
-    instances.gt_boxes3d = torch.as_tensor(mirror_rows(rows) if mirrored else rows, dtype=torch.float32)
-    instances.gt_has_3d = torch.tensor(known, dtype=torch.bool)
+    instances.gt_boxes3d, instances.gt_has_3d = boxes3d_of(annotations, mirrored)
     instances.gt_ignore = torch.tensor([bool(a.get("iscrowd", 0)) for a in annotations], dtype=torch.bool)
     return instances
 
@@ -146,24 +135,3 @@ def _places(annotations: Sequence[dict], scene: LabelledScene) -> list[int]:
     """Where the annotations are among the objects of the scene."""
     places = {key: place for place, key in enumerate(scene.ids)}
     return [places[a["id"]] for a in annotations]
-
-
-def mean_dimensions(datasets: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
-    """Mean h, w, l in m of each class over data sets with 3D boxes; of all objects where a class has none.
-
-    Raises:
-        ValueError: no object has a 3D box.
-    """
-    sizes: list[list] = [[] for _ in class_names_of(datasets[0])]
-    for dataset in datasets:
-        for record in DatasetCatalog.get(dataset):
-            for a in record.get("annotations", ()):
-                if not a.get("iscrowd", 0) and a.get("has_3d", "location" in a):
-                    sizes[a["category_id"]].append(a["dimensions_hwl"])
-    every = [row for rows in sizes for row in rows]
-    if not every:
-        raise DataError(
-            f"no object of {', '.join(datasets)} has a 3D box, so MODEL.MONO3DVG.DIMENSION_PRIORS cannot be found: set "
-            "it (h, w, l in m for each class) or take data with 3D boxes"
-        )
-    return tuple(tuple(round(float(v), 4) for v in np.mean(rows or every, axis=0)) for rows in sizes)

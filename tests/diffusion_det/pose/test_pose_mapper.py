@@ -13,7 +13,6 @@ from d2road.config import make_cfg
 from d2road.data import build_mapper, register_by_name
 from d2road.data.camera_files import read_camera
 from d2road.structures import Boxes3D, Camera
-from diffusion_det.mapper import mean_dimensions
 from tests.factories.pose_models import POSE
 
 W, H = 240, 160
@@ -161,27 +160,3 @@ def test_real_frames(shared_dir, source):
         output = mapper(record)
         count += check(output, on_ground, atol=2e-2)
     assert count >= 8
-
-
-def test_mean_dimensions(shared_dir):
-    """Over objects with 3D labels only; a class without any is named."""
-    name = f"kitti:{shared_dir}/data/kitti"
-    register_by_name(name)
-    names = MetadataCatalog.get(name).thing_classes
-    rows = {n: [] for n in names}
-    for record in DatasetCatalog.get(name):
-        for a in record["annotations"]:
-            if a["has_3d"] and not a["iscrowd"]:
-                rows[names[a["category_id"]]].append(a["dimensions_hwl"])
-    np.testing.assert_allclose(mean_dimensions([name]), [np.mean(rows[n], axis=0) for n in names], atol=1e-4)
-
-
-def test_class_without_sizes_is_named(record):
-    DatasetCatalog.register("sizes_of_one_class", lambda: [record])
-    MetadataCatalog.get("sizes_of_one_class").set(thing_classes=["van", "car"])
-    try:
-        with pytest.raises(ValueError, match=r"no object of class van in sizes_of_one_class.*POSE\.DIMENSION_PRIORS"):
-            mean_dimensions(["sizes_of_one_class"])
-    finally:
-        DatasetCatalog.remove("sizes_of_one_class")
-        MetadataCatalog.remove("sizes_of_one_class")

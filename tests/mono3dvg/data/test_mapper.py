@@ -8,8 +8,8 @@ import torch
 from detectron2.data import DatasetCatalog
 
 from d2road.data import build_mapper
+from d2road.data.labels3d import mean_dimensions
 from d2road.structures import Boxes3D
-from mono3dvg.data.mapper import mean_dimensions
 from mono3dvg.language.attributes import LOOKS
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.language.kleene import MAYBE, YES
@@ -127,7 +127,7 @@ def test_bad_records(mapper_for, records):
 
 def test_mean_sizes(records, grounding_data, mapper_for):
     name = data_name(grounding_data, "train")
-    sizes = mean_dimensions([name])
+    sizes = mean_dimensions([name], "MODEL.MONO3DVG.DIMENSION_PRIORS")
     cars = [
         a["dimensions_hwl"] for r in records for a in r["annotations"] if a["category_id"] == 0 and not a["iscrowd"]
     ]
