@@ -12,8 +12,10 @@ import platform
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from d2road.utils.arguments import ArgumentParser, verb_parser
 
 REPO = Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -22,8 +24,14 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def main() -> int:
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    return verb_parser("env", __doc__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Print every section; a section that fails says so and leaves the others alone."""
+    build_parser().parse_args(argv)
     warnings.filterwarnings("ignore")
     width = 22
     for title, section in SECTIONS:

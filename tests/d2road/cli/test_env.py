@@ -40,7 +40,7 @@ def test_a_broken_section_does_not_hide_the_others(monkeypatch, capsys):
         raise OSError("no such thing")
 
     monkeypatch.setattr(collect_env, "SECTIONS", (("a", broken), ("b", lambda: [("x", "y")])))
-    assert collect_env.main() == 0
+    assert collect_env.main([]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["[a]"], ["first", "1"], ["failed:", "OSError:", "no", "such", "thing"], ["[b]"], ["x", "y"]]
 
