@@ -4,21 +4,24 @@ import math
 from collections.abc import Sequence
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
 from torch import nn
 
+from d2road.engine.distributed import mean_over_processes
 from d2road.utils.errors import ConfigError
+from diffusion_det.denoising import SamplingOptions
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
-from diffusion_det.losses import SetCriterion
-from diffusion_det.pose.pose_estimator import PoseEstimator
+from diffusion_det.losses import SetCriterion, of_one_process
+from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, PoseEstimator
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
 
 
-def build_head(cfg, strides: Sequence[int]) -> nn.Module:
-    """The decoder that MODEL.DiffusionDet.HEAD names."""
+def build_head(cfg: CfgNode, strides: Sequence[int]) -> nn.Module:
+    """Decoder that MODEL.DiffusionDet.HEAD names."""
     node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
     return DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
         strides=strides,
@@ -41,7 +44,7 @@ def build_head(cfg, strides: Sequence[int]) -> nn.Module:
     )
 
 
-def build_criterion(cfg) -> SetCriterion:
+def build_criterion(cfg: CfgNode) -> SetCriterion:
     """Losses with the weights of the config; class frequencies (federated loss) come from the data set's metadata."""
     node = cfg.MODEL.DiffusionDet
     fed_weights = None
@@ -66,11 +69,27 @@ def build_criterion(cfg) -> SetCriterion:
         as_published=node.OFFICIAL_COMPAT,
         fed_loss_weights=fed_weights,
         fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
+        mean_over_processes=of_one_process if node.OFFICIAL_COMPAT else mean_over_processes,
     )
 
 
-def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
-    """What MODEL.DiffusionDet.POSE describes."""
+def build_sampling_options(cfg: CfgNode) -> SamplingOptions:
+    """How boxes are denoised and selected in testing."""
+    node = cfg.MODEL.DiffusionDet
+    return SamplingOptions(
+        sampler=node.SAMPLER,
+        eta=node.ETA,
+        steps=node.SAMPLE_STEP,
+        num_proposals=node.NUM_PROPOSALS if node.TEST_NUM_PROPOSALS == -1 else node.TEST_NUM_PROPOSALS,
+        renewal_thresh=node.RENEWAL_THRESH if node.BOX_RENEWAL else None,
+        nms_thresh=node.NMS_THRESH if node.USE_NMS else None,
+        ensemble=node.ENSEMBLE,
+        seed=node.TEST_SEED,
+    )
+
+
+def build_pose(cfg: CfgNode, coarsest_stride: int) -> PoseEstimator:
+    """Pose estimator that MODEL.DiffusionDet.POSE describes."""
     node = cfg.MODEL.DiffusionDet
     pose = node.POSE
     if not len(pose.DIMENSION_PRIORS):
@@ -89,14 +108,17 @@ def build_pose(cfg, coarsest_stride: int) -> PoseEstimator:
         ),
         ground_head=GroundHead(node.HIDDEN_DIM, coarsest_stride) if pose.GROUND_PREDICTION else None,
         criterion=PoseCriterion(dict(pose.WEIGHTS), torch.tensor(pose.DIMENSION_PRIORS), node.NUM_CLASSES),
-        depth=pose.DEPTH,
-        use_given_ground=pose.USE_GIVEN_GROUND,
-        shared_ground_error=pose.SHARED_GROUND_ERROR,
-        common_direct=pose.COMMON_DIRECT,
-        ground_std=(math.radians(pitch), math.radians(roll), height),
-        jitter_std=[math.radians(level) for level in pose.GROUND_JITTER],
-        ground_dropout=pose.GROUND_DROPOUT,
-        score_exponents=pose.SCORE_EXPONENTS,
+        decoding=PoseDecoding(
+            depth=pose.DEPTH,
+            use_given_ground=pose.USE_GIVEN_GROUND,
+            shared_ground_error=pose.SHARED_GROUND_ERROR,
+            common_direct=pose.COMMON_DIRECT,
+            ground_std=(math.radians(pitch), math.radians(roll), height),
+            score_exponents=tuple(pose.SCORE_EXPONENTS),
+        ),
+        augmentation=GroundAugmentation(
+            jitter_std=tuple(math.radians(level) for level in pose.GROUND_JITTER), dropout=pose.GROUND_DROPOUT
+        ),
         gradient_to_2d=pose.GRADIENT_TO_2D,
         state_embedding=StateEmbedding(node.HIDDEN_DIM) if pose.IN_STATE else None,
         state_scale=pose.STATE_SCALE,

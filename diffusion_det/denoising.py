@@ -3,6 +3,7 @@
 Letters: B images, N boxes an image, K classes.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,29 @@ from diffusion_det.schedule import boxes_to_state, random_unit_boxes, state_to_b
 Predict = Callable[..., tuple[Tensor, ...]]
 
 
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How boxes are denoised and selected in testing.
+
+    Args:
+        sampler: name of the solver, see `sampler.py`; eta: share of fresh noise in its steps.
+        steps: denoising steps.
+        num_proposals: boxes an image.
+        renewal_thresh, nms_thresh: scores and overlaps; None switches box renewal or suppression off.
+        ensemble: report the union of all steps, else the last alone.
+        seed: with the image id it seeds the noise of an image.
+    """
+
+    sampler: str = "ddim"
+    eta: float = 1.0
+    steps: int = 1
+    num_proposals: int = 300
+    renewal_thresh: float | None = 0.5
+    nms_thresh: float | None = 0.5
+    ensemble: bool = True
+    seed: int = 0
+
+
 @dataclass
 class Detections:
     """Objects of one image: boxes_xyxy (D, 4) pixels, scores (D,), classes (D,) int64, further columns (D, ...)."""
@@ -27,6 +51,12 @@ class Detections:
     scores: Tensor
     classes: Tensor
     columns: tuple[Tensor, ...] = ()
+
+
+def image_generator(image: dict, seed: int) -> torch.Generator:
+    """Stream of noise of one image: depends on its id (or file name) and the seed, not on its neighbours."""
+    name = image.get("image_id", image.get("file_name", ""))
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
 
 
 def sample_noise(

@@ -46,6 +46,11 @@ def federated_classes(present: Tensor, count: int, num_classes: int, frequency_w
     return mask
 
 
+def of_one_process(counts: Tensor) -> Tensor:
+    """Numbers of matched queries as they are, where nothing is averaged over processes."""
+    return counts
+
+
 class SetCriterion(nn.Module):
     """Classification, L1 and GIoU losses of matched queries, each divided by the number of matched queries.
 
@@ -54,6 +59,8 @@ class SetCriterion(nn.Module):
         as_published: see match_dynamic_k.
         fed_loss_weights: (K,) class weights for the federated loss, or None for all classes.
         fed_loss_classes: classes that share in the federated loss.
+        mean_over_processes: averages the (S,) numbers of matched queries over the processes of a training, so that
+            splitting a batch over processes does not change its losses.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class SetCriterion(nn.Module):
         as_published: bool = False,
         fed_loss_weights: Tensor | None = None,
         fed_loss_classes: int = 50,
+        mean_over_processes: Callable[[Tensor], Tensor] = of_one_process,
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -79,7 +87,7 @@ class SetCriterion(nn.Module):
         self.use_focal, self.alpha, self.gamma = use_focal, alpha, gamma
         self.no_object_weight, self.candidates = no_object_weight, candidates
         self.deep_supervision, self.as_published = deep_supervision, as_published
-        self.fed_loss_classes = fed_loss_classes
+        self.fed_loss_classes, self.mean_over_processes = fed_loss_classes, mean_over_processes
         self.register_buffer("fed_loss_cls_weights", fed_loss_weights)
 
     def match(self, logits: Tensor, boxes_xyxy: Tensor, targets: Targets) -> Tensor:
@@ -111,31 +119,28 @@ class SetCriterion(nn.Module):
         logits, boxes = logits.detach().flatten(0, 1).float(), boxes_xyxy.detach().flatten(0, 1).float()
         return self.match(logits, boxes, targets.repeat(len(boxes_xyxy))).view(boxes_xyxy.shape[:3])
 
+    def count(self, matched: Tensor) -> Tensor:
+        """(S,) numbers of matched queries that the losses of each stage are divided by, from (S, B, N) matches."""
+        return self.mean_over_processes((matched >= 0).flatten(1).sum(1).float()).clamp(min=1)
+
     def forward(
-        self,
-        logits: Tensor,
-        boxes_xyxy: Tensor,
-        targets: Targets,
-        mean_over_processes: Callable[[Tensor], Tensor] = lambda counts: counts,
-        matched: Tensor | None = None,
+        self, logits: Tensor, boxes_xyxy: Tensor, targets: Targets, matched: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Weighted losses by name; stages before the last carry the suffix _0, _1, ...
 
         Args:
             logits: (S, B, N, K), boxes_xyxy: (S, B, N, 4) pixels.
             matched: what `assign` returns for the same arguments, if it is known already.
-            mean_over_processes: averages the (S,) numbers of matched queries over the processes of a training, so
-                that splitting a batch over processes does not change its losses.
         """
         if matched is None:
             matched = self.assign(logits, boxes_xyxy, targets)
+        number = self.count(matched)
         logits, boxes_xyxy = logits[-len(matched) :], boxes_xyxy[-len(matched) :]
         stages, batch, count = logits.shape[:3]
         every = targets.repeat(stages)
         logits, boxes = logits.flatten(0, 1).float(), boxes_xyxy.flatten(0, 1).float()
         matched = matched.flatten(0, 1)  # (S * B, N)
         positive = matched >= 0
-        number = mean_over_processes(positive.view(stages, -1).sum(1).to(logits.dtype)).clamp(min=1)  # (S,)
 
         picked = matched.clamp(min=0)
         classes = every.classes.gather(1, picked)

@@ -9,6 +9,7 @@ Records go to benchmarks/results/diffusion_toy3d/<variant>_seed<N>/. The validat
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -22,8 +23,8 @@ from d2road.config import default_argument_parser, setup_cfg
 
 RGB = {"use_given_ground": False}
 # A plane that is taken as it comes, and one that the image and the objects may correct within half a degree.
-TRUSTED = {"ground_head": None, "shared_ground_error": False}
-CORRECTED = {"ground_std": (0.0087, 0.0087, 0.005)}
+TRUSTED = Choice({"shared_ground_error": False}, predict_ground=False)
+CORRECTED = Choice({"ground_std": (0.0087, 0.0087, 0.005)})
 
 
 def sampling() -> dict[str, tuple[str, int]]:
@@ -42,13 +43,13 @@ def choices(run: str, variant: str) -> dict[str, Choice]:
     table["alone"] = Choice({"shared_ground_error": False})
     table["rgb_alone"] = Choice({"shared_ground_error": False, **RGB})
     table["score_2d"] = Choice({"score_exponents": (1.0, 0.0)})
-    table["trusted"], table["corrected"] = Choice(TRUSTED), Choice(CORRECTED)
+    table["trusted"], table["corrected"] = TRUSTED, CORRECTED
     for tilt in TILTS_DEG:
-        table[f"trusted_tilt{tilt:g}"] = Choice(TRUSTED, tilt_deg=tilt)
-        table[f"corrected_tilt{tilt:g}"] = Choice(CORRECTED, tilt_deg=tilt)
+        table[f"trusted_tilt{tilt:g}"] = replace(TRUSTED, tilt_deg=tilt)
+        table[f"corrected_tilt{tilt:g}"] = replace(CORRECTED, tilt_deg=tilt)
     for focal in (0.95, 1.05):
         table[f"plane_focal{focal:g}"] = Choice(focal=focal)
-        table[f"trusted_focal{focal:g}"] = Choice(TRUSTED, focal=focal)
+        table[f"trusted_focal{focal:g}"] = replace(TRUSTED, focal=focal)
         table[f"rgb_focal{focal:g}"] = Choice(RGB, focal=focal)
     return table
 

@@ -6,7 +6,7 @@ in memory; depth branches, trust in the ground, wrong planes and the like only d
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ from d2road.engine import load_weights
 from d2road.evaluation import build_evaluator
 from d2road.structures import Camera
 from d2road.utils.progress import track
-from diffusion_det.denoising import Detections
-from diffusion_det.detector import image_generator, to_instances
+from diffusion_det.denoising import Detections, image_generator
+from diffusion_det.pose.pose_estimator import PoseEstimator
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,21 @@ class Choice:
     """A way to decode.
 
     Args:
-        pose: attributes of the PoseEstimator to set, such as {"use_given_ground": False}.
+        decoding: fields of `PoseDecoding` to change, such as {"use_given_ground": False}.
+        predict_ground: whether planes are predicted from the image, where the model can.
         tilt_deg: error of roll and of pitch of the given planes, of random sign in each image.
         focal: factor on the focal lengths that the model is told.
     """
 
-    pose: dict = field(default_factory=dict)
+    decoding: dict = field(default_factory=dict)
+    predict_ground: bool = True
     tilt_deg: float = 0.0
     focal: float = 1.0
 
 
 @dataclass
-class Seen:
-    """One image after the network: its true camera, Detections with features as column, coarsest map (1, C, h, w),
+class DetectedImage:
+    """An image after the network: its true camera, Detections with features as column, coarsest map (1, C, h, w),
     network size."""
 
     record: dict
@@ -64,7 +66,7 @@ class PoseStudy:
         self.cfg, self.name = cfg, cfg.DATASETS.TEST[0]
         self.model = build_model(cfg).eval()
         load_weights(cfg, self.model, str(weights))
-        self.images: list[Seen] = []
+        self.images: list[DetectedImage] = []
 
     @torch.no_grad()
     def run(self, sampler: str, steps: int) -> None:
@@ -72,17 +74,17 @@ class PoseStudy:
         self.model.sampler, self.model.sample_step = sampler, steps
         mapper = build_mapper(self.cfg, False)
         records = DatasetCatalog.get(self.name)
-        self.images = [self._see(mapper(r), r) for r in track(records, len(records), f"{sampler}, {steps} steps")]
+        self.images = [self._detect(mapper(r), r) for r in track(records, len(records), f"{sampler}, {steps} steps")]
 
-    def _see(self, x: dict, record: dict) -> Seen:
+    def _detect(self, x: dict, record: dict) -> DetectedImage:
         model = self.model
         images = model.preprocess([x])
         features = model.features(images)
         height, width = images.image_sizes[0]
         whwh = torch.tensor([[width, height, width, height]], dtype=torch.float32, device=model.device)
         scene = model.pose.scene([x["camera"]], features[-1], images.image_sizes)
-        (found,) = model.detect(features, whwh, [image_generator(x, model.test_seed)], scene)
-        return Seen(record, read_camera(record), found, features[-1], (height, width))
+        (found,) = model.select(model.denoise(features, whwh, [image_generator(x, model.sampling.seed)], scene))
+        return DetectedImage(record, read_camera(record), found, features[-1], (height, width))
 
     @torch.no_grad()
     def evaluate(self, choice: Choice, output_dir: str | Path) -> dict:
@@ -90,18 +92,18 @@ class PoseStudy:
         evaluator = build_evaluator(self.cfg, self.name, str(output_dir))
         evaluator.reset()
         signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(self.images), 2))
-        with attributes(self.model.pose, choice.pose):
-            for seen, sign in zip(self.images, signs):
-                output = self._decode(seen, choice, np.deg2rad(choice.tilt_deg) * sign)
-                evaluator.process([seen.record], [{"instances": output}])
+        with decoded_by(self.model.pose, choice):
+            for image, sign in zip(self.images, signs):
+                output = self._decode(image, choice, np.deg2rad(choice.tilt_deg) * sign)
+                evaluator.process([image.record], [{"instances": output}])
         return evaluator.evaluate()
 
-    def _decode(self, seen: Seen, choice: Choice, tilt_rad: np.ndarray):
-        height, width = seen.record["height"], seen.record["width"]
-        camera = perturb(seen.camera, tilt_rad, choice.focal)
-        camera = camera.resized(seen.size[1] / width, seen.size[0] / height)
-        scene = self.model.pose.scene([camera], seen.coarsest, [seen.size])
-        instances = self.model.attach_pose(to_instances(seen.found, seen.size), seen.found, scene, 0)
+    def _decode(self, image: DetectedImage, choice: Choice, tilt_rad: np.ndarray):
+        height, width = image.record["height"], image.record["width"]
+        camera = perturb(image.camera, tilt_rad, choice.focal)
+        camera = camera.resized(image.size[1] / width, image.size[0] / height)
+        scene = self.model.pose.scene([camera], image.coarsest, [image.size])
+        instances = self.model.to_instances(image.found, image.size, scene, 0)
         return detector_postprocess(instances, height, width)
 
 
@@ -117,17 +119,16 @@ def perturb(camera: Camera, tilt_rad: np.ndarray, focal: float) -> Camera:
 
 
 @contextlib.contextmanager
-def attributes(target: object, values: dict) -> Iterator[None]:
-    """Set attributes for a while.
+def decoded_by(pose: PoseEstimator, choice: Choice) -> Iterator[None]:
+    """Let an estimator decode in another way for a while.
 
     Raises:
-        AttributeError: there is no such attribute.
+        TypeError: `PoseDecoding` has no such field.
     """
-    before = {name: getattr(target, name) for name in values}
+    decoding, ground_head = pose.decoding, pose.ground_head
     try:
-        for name, value in values.items():
-            setattr(target, name, value)
+        pose.decoding = replace(decoding, **choice.decoding)
+        pose.ground_head = ground_head if choice.predict_ground else None
         yield
     finally:
-        for name, value in before.items():
-            setattr(target, name, value)
+        pose.decoding, pose.ground_head = decoding, ground_head

@@ -1,6 +1,7 @@
-"""The part of DiffusionDet that knows about 3D: cameras in, losses or 3D boxes out; the detector only calls it."""
+"""Monocular 3D pose estimation on DiffusionDet's decoder: cameras in, losses or 3D boxes out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +20,57 @@ from diffusion_det.pose.pose_state import STATE_SIZE, StateEmbedding, encode_sta
 from diffusion_det.schedule import CosineSchedule
 
 
+@dataclass(frozen=True)
+class PoseDecoding:
+    """How poses are decoded in testing.
+
+    Args:
+        depth: "fused" or one of pose_head.BRANCHES: the depth branch that is used.
+        use_given_ground: whether planes that come with the cameras are used.
+        shared_ground_error: correct the plane by what all objects of an image say together.
+        common_direct: share of the variance of direct depths that is one error of the whole image.
+        ground_std: deviations of s0, s1 (tangents) and log H that a given plane is trusted with.
+        score_exponents: of the 2D score and of the quality in the final score.
+    """
+
+    depth: str = "fused"
+    use_given_ground: bool = True
+    shared_ground_error: bool = True
+    common_direct: float = 0.5
+    ground_std: tuple[float, float, float] = (0.002, 0.002, 0.005)
+    score_exponents: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.depth != "fused":
+            branch_index(self.depth)  # refuses an unknown one
+
+    @property
+    def branch(self) -> int | None:
+        """Index of the one depth branch that is used, None for all."""
+        return None if self.depth == "fused" else branch_index(self.depth)
+
+
+@dataclass(frozen=True)
+class GroundAugmentation:
+    """What training does to given planes.
+
+    Args:
+        jitter_std: levels of the deviation of roll and pitch, one drawn an image; log H gets as much.
+        dropout: share of the images whose plane is withheld.
+    """
+
+    jitter_std: tuple[float, ...] = (0.0,)
+    dropout: float = 0.0
+
+
 class PoseEstimator(nn.Module):
-    """Pose as a read-out of the decoder.
+    """Monocular 3D pose of boxes, read off the decoder.
 
     Args:
         head, ground_head: networks; without `ground_head` no plane is predicted.
         criterion: losses.
-        depth: "fused" or one of pose_head.BRANCHES: the way to depth in testing.
-        use_given_ground: whether planes that come with the cameras are used in testing.
-        shared_ground_error: correct the plane by what all objects of an image say together.
-        common_direct: share of the variance of direct depths that is one error of the whole image.
-        ground_std: deviations of s0, s1 (tangents) and log H that a given plane is trusted with in testing.
-        jitter_std: levels of the deviation of roll and pitch in training, one drawn an image; log H gets as much.
-        ground_dropout: share of training images whose plane is withheld.
-        score_exponents: of the 2D score and of the quality in the final score.
+        decoding: how poses are decoded in testing.
+        augmentation: of the given planes in training.
         gradient_to_2d: let pose losses train what they read from.
         state_embedding: embeds poses in the diffusion state as a condition of the decoder; None diffuses boxes alone.
         state_scale: signal scale of that part.
@@ -44,34 +82,17 @@ class PoseEstimator(nn.Module):
         head: PoseHead,
         ground_head: GroundHead | None,
         criterion: PoseCriterion,
-        depth: str = "fused",
-        use_given_ground: bool = True,
-        shared_ground_error: bool = True,
-        common_direct: float = 0.5,
-        ground_std: Sequence[float] = (0.002, 0.002, 0.005),
-        jitter_std: Sequence[float] = (0.0,),
-        ground_dropout: float = 0.0,
-        score_exponents: tuple[float, float] = (1.0, 1.0),
+        decoding: PoseDecoding | None = None,
+        augmentation: GroundAugmentation | None = None,
         gradient_to_2d: bool = False,
         state_embedding: StateEmbedding | None = None,
         state_scale: float = 1.0,
     ):
         super().__init__()
         self.head, self.ground_head, self.criterion = head, ground_head, criterion
-        if depth != "fused":
-            branch_index(depth)  # refuses an unknown one
-        self.depth = depth
-        self.use_given_ground, self.shared_ground_error = use_given_ground, shared_ground_error
-        self.common_direct = common_direct
-        self.ground_std, self.jitter_std = tuple(ground_std), tuple(jitter_std)
-        self.ground_dropout, self.score_exponents = ground_dropout, tuple(score_exponents)
+        self.decoding, self.augmentation = decoding or PoseDecoding(), augmentation or GroundAugmentation()
         self.gradient_to_2d = gradient_to_2d
         self.state_embedding, self.state_scale = state_embedding, state_scale
-
-    @property
-    def branch(self) -> int | None:
-        """Index of the one way to depth that is used, None for all."""
-        return None if self.depth == "fused" else branch_index(self.depth)
 
     @property
     def side_channels(self) -> int:
@@ -210,20 +231,20 @@ class PoseEstimator(nn.Module):
 
     def perturb(self, true: Grounds) -> Grounds:
         """True planes as a user might give them: off by a random error of a known deviation, or withheld."""
-        levels = torch.tensor(self.jitter_std, device=true.mean.device)
+        levels = torch.tensor(self.augmentation.jitter_std, device=true.mean.device)
         level = levels[torch.randint(len(levels), (len(true.mean), 1), device=levels.device)]
         std = level.expand(-1, 3)
-        withheld = torch.rand(len(true.mean), device=levels.device) < self.ground_dropout
+        withheld = torch.rand(len(true.mean), device=levels.device) < self.augmentation.dropout
         return Grounds(true.mean + std * torch.randn_like(true.mean), std**2, true.known & ~withheld)
 
     def scene(
         self, camera_list: Sequence[Camera], coarsest: Tensor, image_sizes: Sequence[tuple[int, int]]
     ) -> SceneGeometry:
-        """Cameras and believed grounds for testing; planes of the cameras are trusted as far as `ground_std` says."""
+        """Cameras and believed grounds for testing; given planes have the variance of `decoding`."""
         cameras = Cameras.from_list(camera_list, coarsest.device)
         exact = Grounds.from_list(camera_list, coarsest.device)
-        var = torch.tensor(self.ground_std, device=coarsest.device).square().expand_as(exact.mean)
-        given = Grounds(exact.mean, var, exact.known & self.use_given_ground)
+        var = torch.tensor(self.decoding.ground_std, device=coarsest.device).square().expand_as(exact.mean)
+        given = Grounds(exact.mean, var, exact.known & self.decoding.use_given_ground)
         return SceneGeometry(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
 
     def boxes3d(self, found: Detections, scene: SceneGeometry) -> tuple[Boxes3D, Tensor, Tensor]:
@@ -237,18 +258,18 @@ class PoseEstimator(nn.Module):
         each = torch.zeros(len(found.scores), dtype=torch.long, device=found.scores.device)
         camera, ground = scene.cameras[each], scene.ground
         _, pose = self.read(found.columns[0], found.boxes_xyxy, found.classes, scene[each])
-        mean = ground.mean
-        if self.branch is not None:
-            index = torch.where(pose.usable[:, self.branch], self.branch, 0)[:, None]
+        mean, branch = ground.mean, self.decoding.branch
+        if branch is not None:
+            index = torch.where(pose.usable[:, branch], branch, 0)[:, None]
             var = pose.var + variance_from_ground(pose.shared, ground.var)
             log_depth, var = pose.log_depth.gather(1, index)[:, 0], var.gather(1, index)[:, 0]
-        elif self.shared_ground_error and bool(ground.known[0]):
-            log_depth, var, error = fuse_image(pose, ground.var[0], found.scores, self.common_direct)
+        elif self.decoding.shared_ground_error and bool(ground.known[0]):
+            log_depth, var, error = fuse_image(pose, ground.var[0], found.scores, self.decoding.common_direct)
             mean = mean - error
         else:
             log_depth, var = fuse(pose, ground[each].var)
         frame = Grounds(mean, ground.var, ground.known).frame()[each]
         location, ry = place_boxes(pose.xy, log_depth, pose.alpha, camera, frame)
-        power_2d, power_quality = self.score_exponents
+        power_2d, power_quality = self.decoding.score_exponents
         scores = found.scores**power_2d * pose.quality**power_quality
         return Boxes3D(location, pose.dims, frame @ yaw_rotations(ry)), scores, var.sqrt() * log_depth.exp()

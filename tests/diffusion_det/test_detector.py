@@ -97,9 +97,10 @@ def test_every_step_counts(small_model, make_input):
             model = small_model(
                 NODE + "SAMPLE_STEP", 4, NODE + "OFFICIAL_COMPAT", compat, NODE + "USE_NMS", False
             ).eval()
-            results[compat] = model.detect(
+            steps = model.denoise(
                 model.features(model.preprocess(image)), torch.full((1, 4), 100.0), [torch.Generator().manual_seed(0)]
-            )[0]
+            )
+            results[compat] = model.select(steps)[0]
     assert len(results[False].scores) == 4 * 20
     assert len(results[True].scores) == 3 * 20
 

@@ -72,9 +72,10 @@ def test_split_over_processes_changes_nothing():
 
     parts = [(logits[:, i : i + 1], boxes[:, i : i + 1], Targets.pad([GT[i]], [LABELS[i]], WHWH[:1])) for i in (0, 1)]
     for part in parts:
-        criterion(*part, collect)
+        SetCriterion(num_classes=3, mean_over_processes=collect)(*part)
     mean = (counts[0] + counts[1]) / 2
-    split = [criterion(*part, lambda _: mean) for part in parts]
+    criterion = SetCriterion(num_classes=3, mean_over_processes=lambda _: mean)
+    split = [criterion(*part) for part in parts]
     for name, value in whole.items():
         torch.testing.assert_close((split[0][name] + split[1][name]) / 2, value, msg=name)
 

@@ -8,8 +8,7 @@ import torch
 from detectron2.structures import Instances
 
 from d2road.structures.camera_batch import Grounds
-from diffusion_det.denoising import Detections
-from diffusion_det.detector import image_generator
+from diffusion_det.denoising import Detections, image_generator
 from tests.factories.pose_models import LOSSES, NODE, ON, POSE, STATE, camera_for, run, same
 
 
@@ -140,7 +139,7 @@ def test_jitter_has_the_deviation_that_it_states(small_model):
 def test_given_planes_are_trusted_as_stated(small_model):
     """GROUND_STD is roll, pitch, height; the ground's numbers are s0 (pitch), s1 (roll), log H."""
     pose = small_model(*ON, POSE + "GROUND_STD", "(0.1, 0.4, 0.01)").pose
-    assert pose.ground_std == pytest.approx((np.radians(0.4), np.radians(0.1), 0.01))
+    assert pose.decoding.ground_std == pytest.approx((np.radians(0.4), np.radians(0.1), 0.01))
 
 
 # ---- testing ----
@@ -185,7 +184,7 @@ def test_every_3d_box_stays_with_its_2d_box(small_model, make_scene):
         images = model.preprocess([image])
         features = model.features(images)
         scene = model.pose.scene([image["camera"]], features[-1], images.image_sizes)
-        (raw,) = model.detect(features, whwh, [image_generator(image, 0)], scene)
+        (raw,) = model.select(model.denoise(features, whwh, [image_generator(image, 0)], scene))
         boxes3d, scores, std = model.pose.boxes3d(raw, scene)
     scale = torch.tensor([70 / 128, 50 / 96] * 2)
     boxes = (raw.boxes_xyxy * scale).clamp(min=0).minimum(torch.tensor([70.0, 50, 70, 50]))

@@ -8,7 +8,7 @@ from torch import nn
 from d2road.structures import Boxes3D, Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry, ground_parameters
 from diffusion_det.denoising import Detections
-from diffusion_det.pose.pose_estimator import PoseEstimator
+from diffusion_det.pose.pose_estimator import PoseDecoding, PoseEstimator
 from diffusion_det.pose.pose_losses import PoseCriterion
 from tests.factories.pose_scenes import perfect_rows
 from tests.factories.roadside_objects import PRIORS, make_world
@@ -38,7 +38,9 @@ def answer(world, given, **options):
     """boxes, scores, deviations and the scene's ground, with `given` as the camera."""
     criterion = PoseCriterion({}, PRIORS, len(PRIORS))
     rows = perfect_rows(world, log_std=-3.0)
-    estimator = PoseEstimator(head=Truthful(rows), ground_head=None, criterion=criterion, **options)
+    estimator = PoseEstimator(
+        head=Truthful(rows), ground_head=None, criterion=criterion, decoding=PoseDecoding(**options)
+    )
     scene = estimator.scene([given], torch.zeros(1, 4, 8, 8), [(1080, 1920)])
     count = len(rows)
     found = Detections(world.boxes_xyxy, torch.ones(count), world.classes, (torch.zeros(count, 4),))
@@ -101,7 +103,10 @@ def test_guess_and_given_are_weighed():
     world = make_world(4, 1)
     camera = world.camera_list[0]
     pose = PoseEstimator(
-        head=Truthful(None), ground_head=Guess(), criterion=PoseCriterion({}, PRIORS, 3), ground_std=(0.01, 0.01, 0.01)
+        head=Truthful(None),
+        ground_head=Guess(),
+        criterion=PoseCriterion({}, PRIORS, 3),
+        decoding=PoseDecoding(ground_std=(0.01, 0.01, 0.01)),
     )
     scene = pose.scene([camera, Camera(camera.P)], torch.zeros(2, 4, 8, 8), [(1080, 1920)] * 2)
     guess = torch.tensor([-0.2, 0.01, 1.9])
