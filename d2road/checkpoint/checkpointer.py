@@ -115,8 +115,7 @@ class Checkpointer(DetectionCheckpointer):
         Returns:
             What the file holds beside the model and the checkpointables.
         Raises:
-            RuntimeError: there are checkpoints but all are damaged.
-            ValueError: the checkpoint belongs to another model.
+            CheckpointError: there are checkpoints but all are damaged, or the checkpoint belongs to another model.
         """
         if resume:
             last = self.last_intact()
@@ -129,7 +128,7 @@ class Checkpointer(DetectionCheckpointer):
         """The newest undamaged checkpoint to continue from, the same in all processes; None if there is none at all.
 
         Raises:
-            RuntimeError: there are checkpoints but all are damaged.
+            CheckpointError: there are checkpoints but all are damaged.
         """
         found: Path | str | None = None
         if comm.is_main_process():
@@ -148,7 +147,7 @@ class Checkpointer(DetectionCheckpointer):
                 )
         found = comm.all_gather(found)[0]
         if isinstance(found, str):
-            raise RuntimeError(found)
+            raise CheckpointError(found)
         return found
 
     def load(
@@ -167,7 +166,7 @@ class Checkpointer(DetectionCheckpointer):
             What the file holds beside these.
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is damaged, holds objects other than data, or does not fit the model.
+            CheckpointError: the file is damaged, holds objects other than data, or does not fit the model.
         """
         if not path:
             logger.info("No weights file is given: the model starts as it was initialised")
@@ -247,7 +246,7 @@ def export_inference_weights(source: str | Path, destination: str | Path, half: 
         destination: the `.pth` to write; its folder must exist.
         half: store 32-bit numbers in 16 bits; they become 32-bit again when loaded.
     Raises:
-        FileNotFoundError, ValueError: as `load_weights_file`.
+        FileNotFoundError, CheckpointError: as `load_weights_file`.
     """
     loaded = load_weights_file(source)
     weights = averaged_weights(loaded) if "model" in loaded else unwrap_state_dict(loaded)

@@ -4,11 +4,13 @@ A pickle is a program: loading one with Python's own unpickler runs it. Every fi
 admits tensors, arrays, plain containers, numbers and strings; anything else is refused by name.
 """
 
+import importlib
 import io
 import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -19,10 +21,8 @@ import d2road.model_zoo  # noqa: F401  makes d2road:// an address
 from d2road.utils.aliases import present_file
 from d2road.utils.errors import CheckpointError, D2RoadError
 
-try:
-    from numpy._core import multiarray, numeric
-except ImportError:  # numpy 1
-    from numpy.core import multiarray, numeric
+_NUMPY = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
+multiarray, numeric = (importlib.import_module(f"{_NUMPY}.{part}") for part in ("multiarray", "numeric"))
 
 # Where published files put a state dict, tried in this order.
 WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict")
@@ -158,7 +158,7 @@ class _Refused(pickle.UnpicklingError):
     """The file holds something else than data; the message says what."""
 
 
-def _dtype(*args, **kwargs) -> np.dtype:
+def _dtype(*args: Any, **kwargs: Any) -> np.dtype:
     """``numpy.dtype`` without object types: an array of those holds whatever it likes."""
     dtype = np.dtype(*args, **kwargs)
     if dtype.hasobject:
@@ -166,14 +166,14 @@ def _dtype(*args, **kwargs) -> np.dtype:
     return dtype
 
 
-def _latin1(text: str, encoding: str = "latin1", *_) -> bytes:
+def _latin1(text: str, encoding: str = "latin1", *_: Any) -> bytes:
     """``_codecs.encode`` as pickles of protocol 2 use it to store bytes; no other codec."""
     if encoding not in ("latin1", "latin-1", "iso-8859-1"):
         raise _Refused(f"bytes in the codec {encoding!r}")
     return text.encode("latin1")
 
 
-def _storage(content: bytes):
+def _storage(content: bytes) -> Any:
     """``torch.storage._load_from_bytes``, which would run a pickle of its own, by torch's weights-only reader."""
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -181,7 +181,7 @@ def _storage(content: bytes):
         raise _Refused(f"the object {_torch_refused(error)} inside a tensor") from error
 
 
-_ADMITTED = {
+_ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _latin1,
@@ -206,17 +206,17 @@ class ArrayUnpickler(pickle.Unpickler):
     Text of Python 2 is read as latin1, as Detectron2 does: the published Caffe2 files are such.
     """
 
-    def __init__(self, file):
+    def __init__(self, file: IO[bytes]):
         super().__init__(file, encoding="latin1")
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         try:
             return _ADMITTED[module, name]
         except KeyError:
             raise _Refused(f"the object {module}.{name}") from None
 
 
-def _load_pickle(local: Path, name: str):
+def _load_pickle(local: Path, name: str) -> Any:
     with open(local, "rb") as file:
         try:
             loaded = ArrayUnpickler(file).load()
@@ -229,7 +229,7 @@ def _load_pickle(local: Path, name: str):
     return loaded
 
 
-def _detectron2_form(loaded, name: str) -> dict:
+def _detectron2_form(loaded: Any, name: str) -> dict:
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{name}: expected a dictionary of arrays, found {type(loaded).__name__}")
     if "model" in loaded and "__author__" in loaded:

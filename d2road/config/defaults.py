@@ -5,6 +5,7 @@ several systems may extend the same config in any order.
 """
 
 import logging
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode as CN
@@ -12,7 +13,7 @@ from detectron2.config import CfgNode as CN
 logger = logging.getLogger(__name__)
 
 
-def set_default(node: CN, key: str, value) -> None:
+def set_default(node: CN, key: str, value: Any) -> None:
     """Give ``node.key`` a value unless it has one."""
     if key not in node:
         node[key] = value

@@ -13,6 +13,7 @@ from d2road.config.defaults import add_common_config, resolve_device
 from d2road.config.merge import merge_file, merge_pairs, raise_problems
 from d2road.config.projects import add_all_configs
 from d2road.config.validate import dataset_problems, find_problems
+from d2road.utils.errors import D2RoadError
 
 Finalizer = Callable[[CfgNode], None]
 _FINALIZERS: dict[str, Finalizer] = {}
@@ -73,7 +74,7 @@ def finalize(cfg: CfgNode) -> list[str]:
         return []
     try:
         fill(cfg)
-    except (ValueError, FileNotFoundError) as error:
+    except (D2RoadError, FileNotFoundError) as error:
         return [str(error)]
     return []
 

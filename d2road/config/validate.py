@@ -11,6 +11,7 @@ from d2road.config.merge import raise_problems
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
+from d2road.utils.errors import D2RoadError
 from d2road.utils.registry import Registry, unknown_name
 
 Check = Callable[[CfgNode], list[str]]
@@ -42,7 +43,7 @@ def dataset_problems(cfg: CfgNode) -> list[str]:
         for name in cfg.DATASETS[key]:
             try:
                 register_by_name(name)
-            except (ValueError, FileNotFoundError) as error:
+            except (D2RoadError, FileNotFoundError) as error:
                 problems.append(f"DATASETS.{key}: {error}")
     return problems
 

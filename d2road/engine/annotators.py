@@ -21,7 +21,7 @@ from d2road.data import class_names_of
 from d2road.data.scene_objects import poses_as_json, predicted_objects
 from d2road.engine import Predictor
 from d2road.structures import Camera
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, D2RoadError
 from d2road.utils.io import write_json
 from d2road.utils.registry import Registry
 from d2road.visualization import BevView, draw_scene, fit_view
@@ -170,7 +170,7 @@ def class_lists(cfg: CfgNode) -> tuple[list[str], dict[int, int]]:
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         try:
             names = class_names_of(name)
-        except (ValueError, FileNotFoundError) as error:
+        except (D2RoadError, FileNotFoundError) as error:
             logger.info("No class names from %s (%s)", name, error)
             continue
         to_contiguous = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {}

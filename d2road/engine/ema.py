@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import CheckpointError, ConfigError
 
 
 class ModelEma:
@@ -22,7 +22,7 @@ class ModelEma:
         device: where the averages live; "" is beside the weights.
         warm_up: grow the decay from 0 as decay * (1 - exp(-updates / 2000)), as YOLOX does.
     Raises:
-        ValueError: decay out of range.
+        ConfigError: decay out of range.
     """
 
     def __init__(self, model: nn.Module, decay: float, device: str = "", warm_up: bool = False):
@@ -78,11 +78,13 @@ class ModelEma:
         """Continue from a checkpoint.
 
         Raises:
-            ValueError: it averages other weights than this model has.
+            CheckpointError: it averages other weights than this model has.
         """
         if set(state["weights"]) != set(self.weights):
             odd = sorted(set(state["weights"]) ^ set(self.weights))
-            raise ConfigError(f"the averaged weights in the checkpoint are not those of this model: {odd[:5]} differ")
+            raise CheckpointError(
+                f"the averaged weights in the checkpoint are not those of this model: {odd[:5]} differ"
+            )
         self.updates = state["updates"]
         for name, value in state["weights"].items():
             self.weights[name].copy_(value)

@@ -189,7 +189,7 @@ class StopOnSignal(HookBase):
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._received = 0
         self._previous: dict[int, Any] = {}
 

@@ -25,6 +25,7 @@ from torch import nn
 
 from d2road.data.mapper_registry import HasDefaultMapper
 from d2road.modeling.fuse import fuse_for_inference
+from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
 
 __all__ = [
@@ -110,10 +111,10 @@ def with_test_time_augmentation(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """The model under the test-time augmentation of TEST.AUG, in eval mode.
 
     Raises:
-        ValueError: it offers none.
+        ConfigError: it offers none.
     """
     if not isinstance(model, OffersTestTimeAugmentation):
-        raise ValueError(
+        raise ConfigError(
             f"TEST.AUG.ENABLED: {cfg.MODEL.META_ARCHITECTURE} has no test-time augmentation; set TEST.AUG.ENABLED False"
         )
     return model.with_tta(cfg).eval()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -50,7 +50,7 @@ class Predictor:
         if not isinstance(cfg, CfgNode):
             cfg = read_config(cfg)
         if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
+            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise ConfigError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', expected RGB or BGR")
         self.cfg = cfg.clone()  # building a model may change it
@@ -64,6 +64,12 @@ class Predictor:
         self.metadata = MetadataCatalog.get(names[0]) if len(names) else None
         shortest = self.cfg.INPUT.MIN_SIZE_TEST
         self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
+
+    @overload
+    def __call__(self, images: Image, camera: Camera | None = None, **extra: Any) -> dict[str, Any]: ...
+
+    @overload
+    def __call__(self, images: Sequence[Image], camera: Camera | None = None, **extra: Any) -> list[dict[str, Any]]: ...
 
     def __call__(
         self, images: Image | Sequence[Image], camera: Camera | None = None, **extra: Any
@@ -96,7 +102,7 @@ class Predictor:
         With a camera, in pixels of the given image, also "camera", in those of the resized one.
         """
         path = None if isinstance(image, np.ndarray) else str(image)
-        pixels = read_image(path, bgr=True) if path is not None else check_image(image)
+        pixels = check_image(image) if isinstance(image, np.ndarray) else read_image(image, bgr=True)
         height, width = pixels.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             pixels = pixels[:, :, ::-1]
@@ -132,7 +138,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
         ValueError: it is not.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ConfigError(
+        raise ValueError(
             f"expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
             f"got shape {image.shape}, {image.dtype}"
         )

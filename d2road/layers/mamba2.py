@@ -12,6 +12,7 @@ zero, so that the state passes unchanged. Masking the tokens alone would not do:
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -147,7 +148,7 @@ class BidirectionalMamba2(nn.Module):
         dim, options: as `Mamba2`.
     """
 
-    def __init__(self, dim: int, **options):
+    def __init__(self, dim: int, **options: Any):
         super().__init__()
         self.ahead, self.back = Mamba2(dim, **options), Mamba2(dim, **options)
 

@@ -166,8 +166,8 @@ def _scan(
     # What each step reads of that.
     y = near.permute(0, 1, 4, 2, 3, 5)
     if chunks > 1 or initial is not None:
-        found = torch.stack(found, dim=1).view(batch, chunks, groups, size, share * dim)
-        far = (C @ found).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
+        states = torch.stack(found, dim=1).view(batch, chunks, groups, size, share * dim)
+        far = (C @ states).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
         y = (far * since_start.view(batch, chunks, steps, groups, share, 1)).add_(y)
     return y.reshape(batch, chunks * steps, heads, dim)[:, :length], _outer_layout(state)
 
@@ -225,12 +225,12 @@ def _check(
         raise ConfigError(f"ssd: chunk_size is {chunk_size}, expected at least 1")
     for name, tensor, letters in (("x", x, "(b, l, h, p)"), ("B", B, "(b, l, g, n)")):
         if tensor.ndim != 4:
-            raise ConfigError(f"ssd: {name} is {tuple(tensor.shape)}, expected {letters}")
+            raise ValueError(f"ssd: {name} is {tuple(tensor.shape)}, expected {letters}")
     batch, length, heads, dim = x.shape
     groups, size = B.shape[2:]
     if groups < 1 or heads % groups:
-        raise ConfigError(f"ssd: B has {groups} groups, which do not divide the {heads} heads of x")
-    expected = {
+        raise ValueError(f"ssd: B has {groups} groups, which do not divide the {heads} heads of x")
+    expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "dt (b, l, h)": (dt, (batch, length, heads)),
         "A (h,)": (A, (heads,)),
         "B (b, l, g, n)": (B, (batch, length, groups, size)),
@@ -239,9 +239,9 @@ def _check(
         "dt_bias (h,)": (dt_bias, (heads,)),
         "initial_states (b, h, p, n)": (initial_states, (batch, heads, dim, size)),
     }
-    for name, (tensor, shape) in expected.items():
-        if tensor is not None and tensor.shape != shape:
-            raise ConfigError(
-                f"ssd: {name} is {tuple(tensor.shape)}, expected {shape} beside x {tuple(x.shape)} and "
+    for name, (given, shape) in expected.items():
+        if given is not None and given.shape != shape:
+            raise ValueError(
+                f"ssd: {name} is {tuple(given.shape)}, expected {shape} beside x {tuple(x.shape)} and "
                 f"B {tuple(B.shape)}"
             )

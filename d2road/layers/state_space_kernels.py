@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,9 @@ def _load_kernels() -> Callable:
     return mamba_chunk_scan_combined
 
 
-def run_kernels(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, **options) -> Tensor | tuple[Tensor, Tensor]:
+def run_kernels(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, **options: Any
+) -> Tensor | tuple[Tensor, Tensor]:
     """mamba_ssm's kernels: x, B and C of one type, the rest in float32."""
     single = {k: v.float() if isinstance(v, Tensor) else v for k, v in options.items()}
     B, C = B.to(x.dtype), C.to(x.dtype)

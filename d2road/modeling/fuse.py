@@ -9,8 +9,6 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from d2road.utils.errors import ConfigError
-
 # Exact types: subclasses may standardise their weights on the way, which a changed weight would upset.
 CONVOLUTIONS = (nn.Conv2d, Detectron2Conv2d, Conv2dSame)
 # Modules that register `conv` and `bn` in the order of their use.
@@ -34,7 +32,7 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
         ValueError: the model, or a part of it, is in training mode.
     """
     if any(module.training for module in model.modules()):
-        raise ConfigError("fuse_for_inference got a model in training mode; call model.eval() first")
+        raise ValueError("fuse_for_inference got a model in training mode; call model.eval() first")
     for module in list(model.modules()):
         if type(module) is Detectron2Conv2d and type(module.norm) in BATCH_NORMS and _is_fixed(module.norm):
             activation = _fold(module, module.norm)
@@ -51,7 +49,10 @@ def _fold_neighbours(parent: nn.Module) -> None:
     children = list(parent.named_children())
     in_order = type(parent).__module__.startswith(IN_ORDER)
     for (conv_name, conv), (norm_name, norm) in pairwise(children):
-        if type(conv) not in CONVOLUTIONS or type(norm) not in BATCH_NORMS or not _is_fixed(norm):
+        if type(conv) not in CONVOLUTIONS or type(norm) not in BATCH_NORMS:
+            continue
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, BATCH_NORMS)
+        if not _is_fixed(norm):
             continue
         named = in_order and conv_name.startswith("conv") and norm_name.startswith("bn")
         if (type(parent) is nn.Sequential or named) and not _does_more(conv):
@@ -63,14 +64,15 @@ def _does_more(conv: nn.Module) -> bool:
     return getattr(conv, "norm", None) is not None or getattr(conv, "activation", None) is not None
 
 
-def _is_fixed(norm: nn.Module) -> bool:
+def _is_fixed(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> bool:
     """Whether a norm takes its statistics from training, not from the batch."""
     return isinstance(norm, FrozenBatchNorm2d) or norm.running_mean is not None
 
 
 @torch.no_grad()
-def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> nn.Module:
     """Change `conv` so that it does what `norm` did; returns what is left of the norm: its activation."""
+    assert norm.running_mean is not None and norm.running_var is not None
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )

@@ -96,7 +96,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray, bgr: bool = False) -
         FileNotFoundError: the folder is not there.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DataError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
+        raise ValueError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
     suffix = Path(path).suffix.lower()
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
     try:

@@ -26,7 +26,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         ValueError: a mode other than "wb" or "w".
     """
     if mode not in ("wb", "w"):
-        raise DataError(f"atomic_write: mode is {mode!r}, expected 'wb' or 'w'")
+        raise ValueError(f"atomic_write: mode is {mode!r}, expected 'wb' or 'w'")
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder: create it before writing {path.name}")

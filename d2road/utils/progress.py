@@ -1,11 +1,9 @@
 """Progress as plain lines: readable in a terminal, in a log file and through a pipe."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import timedelta
 from typing import TypeVar
-
-from d2road.utils.errors import DataError
 
 T = TypeVar("T")
 
@@ -47,8 +45,8 @@ def track(
         ValueError: no total, and the iterable has no length.
     """
     if total is None:
-        if not hasattr(iterable, "__len__"):
-            raise DataError("track: the iterable has no length; pass total=")
+        if not isinstance(iterable, Sized):
+            raise ValueError("track: the iterable has no length; pass total=")
         total = len(iterable) + already_done
     return _report(iterable, total, label, every_s, already_done, log or _print_line)
 

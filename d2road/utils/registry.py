@@ -44,7 +44,7 @@ class Registry(_Registry):
         key = name or obj.__name__
         present = self._obj_map.get(key)
         if present is not None and _identity(present) != _identity(obj):
-            raise ConfigError(f"{self._name} {key!r} is registered already, as {present}; choose another name")
+            raise ValueError(f"{self._name} {key!r} is registered already, as {present}; choose another name")
         self._obj_map[key] = obj
         return obj
 
@@ -52,7 +52,7 @@ class Registry(_Registry):
         """The object of this name.
 
         Raises:
-            ValueError: there is none; lists the known ones.
+            ConfigError: there is none; lists the known ones.
         """
         if name not in self._obj_map:
             raise ConfigError(unknown_name(self._name, name, self._obj_map))

@@ -20,7 +20,9 @@ def get_rng_state(devices: bool = True) -> dict[str, Any]:
         devices: with the generators of the CUDA devices that this process uses.
     """
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    of_numpy = np.random.get_state()
+    assert isinstance(of_numpy, tuple)
+    name, keys, position, has_gauss, cached = of_numpy
     assert name == "MT19937"
     state = {
         "python": [version, torch.tensor(words, dtype=torch.int64), gauss],

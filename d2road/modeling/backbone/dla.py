@@ -66,8 +66,8 @@ class DLA34(FixedNormBackbone):
         self.level0 = _conv_norm_relu(channels[0], channels[0])
         self.level1 = _conv_norm_relu(channels[0], channels[1], stride=2)
         for level in range(2, chosen[-1] + 1):
-            tree = Tree if level in (2, 5) else TreeOfTrees
-            self.add_module(f"level{level}", tree(*channels[level - 1 : level + 1], takes_input=level > 2))
+            tree: type[Tree | TreeOfTrees] = Tree if level in (2, 5) else TreeOfTrees
+            self.add_module(f"level{level}", tree(channels[level - 1], channels[level], takes_input=level > 2))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -133,7 +133,7 @@ class Tree(nn.Module):
         self.tree1 = Block(in_channels, out_channels, stride)
         self.tree2 = Block(out_channels, out_channels)
         self.root = Root(2 * out_channels + takes_input * in_channels + passed, out_channels)
-        self.project = nn.Identity()
+        self.project: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.project = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)

@@ -117,6 +117,7 @@ class AggregationPyramid(nn.Module):
         current = [maps[-1]]
         results = [maps[-1]]
         for row, own in zip(reversed(self.rows), reversed(maps[:-1]), strict=True):
+            assert isinstance(row, IterativeAggregation)
             current = row.steps([own, *current])
             results.insert(0, current[-1])
         return [output(result) for output, result in zip(self.outputs, results, strict=True)]

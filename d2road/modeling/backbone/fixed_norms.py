@@ -46,7 +46,7 @@ class FixedNormBackbone(Backbone):
         """Coarsest stride: inputs padded to it give features of exactly 1 / stride."""
         return max(self._out_feature_strides.values())
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "FixedNormBackbone":
         """Switch to training, except the batch norms whose statistics are fixed."""
         super().train(mode)
         for module in getattr(self, "_fixed_norms", []):

@@ -5,6 +5,7 @@ stride 8. Parameters keep timm's names under ``net.``: ``backbone.bottom_up.net.
 """
 
 import difflib
+from typing import Any
 
 import timm
 import torch
@@ -12,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from timm.models import FeatureInfo
 from torch import nn
 
 from d2road.modeling.backbone.fixed_norms import FixedNormBackbone
@@ -19,7 +21,11 @@ from d2road.modeling.backbone.timm_weights import load_timm_weights
 from d2road.utils.errors import ConfigError
 
 # What lets a model of fixed size take any size, by family; none is the rule.
-ANY_SIZE = ({"strict_img_size": False}, {"dynamic_img_size": True, "dynamic_img_pad": True}, {})
+ANY_SIZE: tuple[dict[str, Any], ...] = (
+    {"strict_img_size": False},
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {},
+)
 
 
 class TimmBackbone(FixedNormBackbone):
@@ -84,6 +90,7 @@ def _probe(name: str, in_channels: int) -> tuple[dict, dict[str, dict]]:
         try:
             with torch.device("meta"):
                 net = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels, **options)
+            assert isinstance(net.feature_info, FeatureInfo)
             infos = net.feature_info.get_dicts()
         except TypeError:  # an option that this family does not know
             continue

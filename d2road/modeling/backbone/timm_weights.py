@@ -28,9 +28,8 @@ def load_timm_weights(
         in_channels: of the input; the first convolution is adapted as timm does where the file has another number.
         key: config key that ``weights`` comes from, for messages.
     Raises:
-        ValueError: parameters are missing in the file or differ in shape.
+        CheckpointError: parameters are missing in the file or differ in shape, or timm could not download.
         FileNotFoundError: no such file or package.
-        RuntimeError: timm could not download.
     """
     if not weights:
         return
@@ -49,7 +48,7 @@ def _download(name: str, key: str) -> dict[str, torch.Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # each download library raises its own kinds
-        raise RuntimeError(
+        raise CheckpointError(
             f"{key} 'timm': cannot download weights of {name} ({type(error).__name__}: {error}). Without "
             "network: save `timm.create_model(name, pretrained=True).state_dict()` with torch.save on a connected "
             f"machine and set {key} to that file, or take a model with packaged weights ('package')"

@@ -4,6 +4,7 @@ Sizes and window attention as Li et al., "Exploring Plain Vision Transformer Bac
 2022: four blocks, evenly spread, attend globally, the others within windows of 14.
 """
 
+import importlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,7 +91,7 @@ def build_vit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTPyramid:
 
 def _require_fairscale() -> None:
     try:
-        import fairscale  # noqa: F401
+        importlib.import_module("fairscale")
     except ImportError as error:
         raise ConfigError(
             "MODEL.VIT.USE_CHECKPOINT True: Detectron2's ViT checkpoints through fairscale; pip install fairscale, or "

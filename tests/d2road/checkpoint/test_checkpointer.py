@@ -8,6 +8,7 @@ from torch import nn
 
 from d2road.checkpoint import Checkpointer, export_inference_weights
 from d2road.checkpoint.checkpointer import find_damage
+from d2road.utils.errors import CheckpointError
 
 
 def model(classes: int = 3) -> nn.Module:
@@ -63,7 +64,7 @@ def test_all_damaged_is_an_error_and_none_is_a_new_start(tmp_path):
     assert not checkpointer.has_checkpoint() and checkpointer.resume_or_load("", resume=True) == {}
     saved(tmp_path, 9)
     (tmp_path / "model_0000009.pth").write_bytes(b"PK")
-    with pytest.raises(RuntimeError, match=r"model_0000009.pth are damaged.*without --resume"):
+    with pytest.raises(CheckpointError, match=r"model_0000009.pth are damaged.*without --resume"):
         checkpointer.resume_or_load("", resume=True)
 
 

@@ -7,6 +7,7 @@ from detectron2.modeling import build_backbone
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from d2road.modeling import DLA34, fuse_for_inference
+from d2road.utils.errors import CheckpointError
 from tests.factories.dla_config import NARROW, dla_config
 
 STRIDES = ("s2", "s4", "s8", "s16", "s32")
@@ -84,7 +85,7 @@ def test_missing_download_names_the_key(monkeypatch):
         raise ConnectionError("name resolution failed")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(RuntimeError, match=r"MODEL\.DLA\.WEIGHTS 'timm': cannot download weights of dla34"):
+    with pytest.raises(CheckpointError, match=r"MODEL\.DLA\.WEIGHTS 'timm': cannot download weights of dla34"):
         DLA34(weights="timm", channels=NARROW)
 
 

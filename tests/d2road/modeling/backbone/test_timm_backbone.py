@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import d2road.modeling
 from d2road.config.defaults import add_common_config
 from d2road.modeling.backbone.timm_backbone import TimmBackbone
+from d2road.utils.errors import CheckpointError
 
 LITE = "tf_efficientnet_lite0"
 
@@ -175,7 +176,7 @@ def test_download_without_network_says_what_to_do(monkeypatch):
         return create(name, pretrained=pretrained, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(RuntimeError, match=r"cannot download weights of resnet10t .*set MODEL\.TIMM\.WEIGHTS to"):
+    with pytest.raises(CheckpointError, match=r"cannot download weights of resnet10t .*set MODEL\.TIMM\.WEIGHTS to"):
         TimmBackbone(name="resnet10t", weights="timm")
 
 
