@@ -233,6 +233,10 @@ class EfficientAD(nn.Module):
             result["anomaly_score"] = self.puad.combine(distance, result["map_score"][None])[0]
         return result
 
+    def anomaly_threshold(self) -> float | None:
+        """The score above which an image is anomalous; None where none was set."""
+        return float(self.state.threshold) if self.state.has_threshold else None
+
     def fold_for_inference(self) -> None:
         """Work with networks that give the same maps faster, until the model trains or loads weights again.
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.common.records import read_record, write_record
 from benchmarks.efficientad.anomaly_results import FINAL
-from benchmarks.traffic.traffic_streams import Recording
+from benchmarks.traffic.traffic_streams import StreamRecording
 from d2road.evaluation.results import plain
 from d2road.traffic.events.alarms import alarm_threshold
 from d2road.traffic.events.event_metrics import check_events, evaluate_events, find_events
@@ -27,7 +27,7 @@ DRAWS, DRAW_SEED = 1000, 0
 
 
 def judge_streams(
-    calibration: pd.DataFrame, recordings: Sequence[Recording], test: pd.DataFrame, events: pd.DataFrame
+    calibration: pd.DataFrame, recordings: Sequence[StreamRecording], test: pd.DataFrame, events: pd.DataFrame
 ) -> tuple[dict, pd.DataFrame]:
     """Threshold from the good streams, events at it.
 

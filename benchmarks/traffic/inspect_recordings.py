@@ -13,13 +13,14 @@ from benchmarks.common.markdown import table, write_page
 from benchmarks.efficientad.anomaly_runs import Run, train
 from d2road.cli.stream_output import clock
 from d2road.engine.predictor import Predictor
-from d2road.traffic.baselines import KinematicRules, Window
+from d2road.traffic.baselines import KinematicRules
 from d2road.traffic.baselines.vehicle_features import compute_vehicle_features
-from d2road.traffic.events.window_stream import Finding, window_scorer
+from d2road.traffic.events.window_stream import ScoredWindow, window_scorer
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.image_io import read_image, write_image
 from d2road.visualization.boxes2d_drawing import contact_sheet
@@ -35,9 +36,9 @@ SHOWN = 10
 class Parts:
     """Windows to train on, to calibrate with, and to look at; no sample is in two parts."""
 
-    train: list[Window]
-    validation: list[Window]
-    rest: list[Window]
+    train: list[TrafficWindow]
+    validation: list[TrafficWindow]
+    rest: list[TrafficWindow]
 
 
 def read_parts(data: Path) -> Parts:
@@ -60,8 +61,8 @@ def read_parts(data: Path) -> Parts:
     return Parts(*(_windows(whole.between(a, b)) for a, b in ((first, middle), (middle, end), (end, last + 1))))
 
 
-def _windows(part: Trajectories) -> list[Window]:
-    return [Window.drawn(window, RENDERER) for window in GRID.over([part])]
+def _windows(part: Trajectories) -> list[TrafficWindow]:
+    return [TrafficWindow.rendered(window, RENDERER) for window in GRID.over([part])]
 
 
 def write_data(parts: Parts, root: Path) -> str:
@@ -73,7 +74,7 @@ def write_data(parts: Parts, root: Path) -> str:
     return f"folder:{root}"
 
 
-def highest(windows: Sequence[Window], scores: Sequence[float], count: int = SHOWN) -> list[int]:
+def highest(windows: Sequence[TrafficWindow], scores: Sequence[float], count: int = SHOWN) -> list[int]:
     """Numbers of the highest windows, none of which shares more than half of its time with a higher one."""
     chosen: list[int] = []
     for i in np.argsort(-np.asarray(scores), kind="stable").tolist():
@@ -102,7 +103,7 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
         save_figure(figure, folder / f"{rank:02d}.png")
         views.append(read_image(folder / f"{rank:02d}.png"))
         save_figure(plot_time_space(window.image, RENDERER, window.t0, window.s0), folder / f"{rank:02d}_plain.png")
-        t, s = Finding(window, value, heat, True, True).place(RENDERER)
+        t, s = ScoredWindow(window, value, heat, True, True).place(RENDERER)
         rows.append(
             [str(rank), f"{clock(window.t0)}", f"{value:.3g}", f"{clock(t)}, {s:.0f} m", *contents(window, rules)]
         )
@@ -123,7 +124,7 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
     )
 
 
-def contents(window: Window, rules: KinematicRules) -> list[str]:
+def contents(window: TrafficWindow, rules: KinematicRules) -> list[str]:
     """What is in a window, as cells."""
     inside, features = window.inside().frame, compute_vehicle_features(window)
     speed = inside["speed"].to_numpy()

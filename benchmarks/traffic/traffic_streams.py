@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.baselines.baseline import Window
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError
 from d2road.utils.progress import track
@@ -31,7 +31,7 @@ LANES = 3  # that density is counted over
 
 
 @dataclass(frozen=True)
-class Recording:
+class StreamRecording:
     """A stream: seconds of traffic of a scenario, s_range (m) that is observed, `path` of its table."""
 
     name: str
@@ -69,7 +69,7 @@ def read_recordings(root: Path) -> pd.DataFrame:
     return frame.assign(part=parts)
 
 
-def read_streams(root: Path, part: str) -> list[Recording]:
+def read_streams(root: Path, part: str) -> list[StreamRecording]:
     """The recordings of a part.
 
     Raises:
@@ -82,7 +82,7 @@ def read_streams(root: Path, part: str) -> list[Recording]:
         if not table.is_file():
             raise FileNotFoundError(f"{table} does not exist, though {root / RECORDINGS} lists it: make the data again")
         s_range = float(row.low), float(row.high)
-        found.append(Recording(row.recording, part, row.scenario, float(row.stop - row.start), s_range, table))
+        found.append(StreamRecording(row.recording, part, row.scenario, float(row.stop - row.start), s_range, table))
     return found
 
 
@@ -102,7 +102,7 @@ Lanes = Sequence[str] | None  # panels of stacked images, None of others
 
 
 def grid_of(
-    recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
+    recording: StreamRecording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
 ) -> WindowGrid:
     """Windows that cover all that is observed, as few side by side as do so."""
     low, high = recording.s_range
@@ -113,26 +113,30 @@ def grid_of(
 
 
 def windows_of(
-    recording: Recording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
-) -> Iterator[Window]:
+    recording: StreamRecording, renderer: TimeSpaceRenderer, stride: float = STRIDE_S, lanes: Lanes = None
+) -> Iterator[TrafficWindow]:
     """The windows of a recording in order of time, with images."""
     table = Trajectories.from_parquet(recording.path)
     for window in grid_of(recording, renderer, stride, lanes).over([table]):
-        yield Window.drawn(window, renderer)
+        yield TrafficWindow.rendered(window, renderer)
 
 
-def density(window: Window, lanes: int = LANES) -> float:
+def density(window: TrafficWindow, lanes: int = LANES) -> float:
     """Vehicles per km and lane in a window, the mean over its instants."""
     frame = window.inside().frame
     instants = frame["t"].nunique()
     return len(frame) / max(instants, 1) / (window.s1 - window.s0) * 1000 / lanes
 
 
-Scores = Callable[[Sequence[Window]], Iterable[float]]
+Scores = Callable[[Sequence[TrafficWindow]], Iterable[float]]
 
 
 def score_streams(
-    recordings: Sequence[Recording], scores: Scores, renderer: TimeSpaceRenderer, batch: int = 16, lanes: Lanes = None
+    recordings: Sequence[StreamRecording],
+    scores: Scores,
+    renderer: TimeSpaceRenderer,
+    batch: int = 16,
+    lanes: Lanes = None,
 ) -> pd.DataFrame:
     """Every window of the recordings with its score: columns of `alarms.WINDOW_COLUMNS`, scenario and density."""
     rows: list[tuple] = []
@@ -149,7 +153,7 @@ def score_streams(
 
 def windows_by_name(
     root: Path, meta: pd.DataFrame, names: Sequence[str], renderer: TimeSpaceRenderer, lanes: Lanes = None
-) -> list[Window]:
+) -> list[TrafficWindow]:
     """The windows of some images with their tables and drawings anew.
 
     Args:
@@ -161,7 +165,7 @@ def windows_by_name(
     unknown = [name for name in names if name not in rows.index]
     if unknown:
         raise ConfigError(f"{len(unknown)} test images are not in the table of windows, {unknown[0]} first")
-    windows: list[Window] = []
+    windows: list[TrafficWindow] = []
     tables: dict[str, Trajectories] = {}
     for name in names:
         row = rows.loc[name]
@@ -169,5 +173,5 @@ def windows_by_name(
             tables = {row["recording"]: Trajectories.from_parquet(root / TABLES / f"{row['recording']}.parquet")}
         near = tables[row["recording"]].between(row["t0"] - renderer.margin, row["t1"] + renderer.margin)
         image = renderer.render(near, row["t0"], row["s0"], 1, lanes)
-        windows.append(Window(row["recording"], row["t0"], row["t1"], row["s0"], row["s1"], near, image))
+        windows.append(TrafficWindow(row["recording"], row["t0"], row["t1"], row["s0"], row["s1"], near, image))
     return windows

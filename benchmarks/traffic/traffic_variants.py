@@ -20,8 +20,8 @@ from benchmarks.traffic.event_records import (
     scores_path,
 )
 from benchmarks.traffic.traffic_streams import (
-    Recording,
     Scores,
+    StreamRecording,
     read_events,
     read_streams,
     score_streams,
@@ -30,9 +30,10 @@ from benchmarks.traffic.traffic_streams import (
 )
 from d2road.config.time_space import window_grid_of
 from d2road.engine.predictor import Predictor
-from d2road.traffic.baselines import BASELINES, Baseline, Window
+from d2road.traffic.baselines import BASELINES, Baseline, MappingBaseline
 from d2road.traffic.events.relative_scores import RelativeScores
 from d2road.traffic.events.window_stream import window_scorer
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 from efficientad.data.anomaly_datasets import split_name
 from efficientad.evaluation.image_scores import ImageScores
 from efficientad.evaluation.map_files import score_file
@@ -79,7 +80,7 @@ def fit(run: Run) -> Baseline:
     """A baseline on windows of the good streams `fit`, as many of each."""
     recordings, view = read_streams(root_of(run), "fit"), window_grid_of(run.cfg)
     each = -(-FIT_WINDOWS // max(len(recordings), 1))
-    windows: list[Window] = []
+    windows: list[TrafficWindow] = []
     for recording in recordings:
         own = list(windows_of(recording, view.renderer, lanes=view.lanes))
         chosen = np.unique(np.linspace(0, len(own) - 1, each).round().astype(int)) if own else []
@@ -113,10 +114,10 @@ def test_relative(run: Run, folder: str, scores: Scores, steps: int) -> None:
     record_test(run, RELATIVE, images, None, False, start, folder, steps=steps, compared_with=f"{len(names)} windows")
 
 
-def image_scores(baseline: Baseline, entry: dict, window: Window, score: float) -> ImageScores:
+def image_scores(baseline: Baseline, entry: dict, window: TrafficWindow, score: float) -> ImageScores:
     """A test image's contribution to the metrics."""
     name = image_name(entry)
-    if not hasattr(baseline, "anomaly_map"):
+    if not isinstance(baseline, MappingBaseline):
         return ImageScores(name, entry["defect"], float(score), has_pixels=False)
     heat = baseline.anomaly_map(window)
     return score_file(
@@ -133,7 +134,7 @@ def judge(run: Run, folder: str, scores: Scores) -> None:
     """Score good streams and those with incidents, and record the events."""
     start, root, view = time.perf_counter(), root_of(run), window_grid_of(run.cfg)
     parts: dict[str, pd.DataFrame] = {}
-    recordings: dict[str, list[Recording]] = {part: read_streams(root, part) for part in ("calibrate", "test")}
+    recordings: dict[str, list[StreamRecording]] = {part: read_streams(root, part) for part in ("calibrate", "test")}
     for part, own in recordings.items():
         path = scores_path(run.bench, folder, part)
         if not path.is_file():

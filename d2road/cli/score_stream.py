@@ -20,44 +20,89 @@ scores at least 10 hours and writes the lowest threshold with at most --rate fal
 and when it is over a second one. The exit code is 0, or 2 for input that cannot be used.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from d2road.cli.stream_session import Session
+from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import report_errors
 
+if TYPE_CHECKING:
+    from d2road.traffic.events.stream_options import StreamOptions
+    from d2road.traffic.events.stream_session import StreamModel, StreamSession
 
-def parser() -> argparse.ArgumentParser:
-    """Options."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument(
+
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = verb_parser("score-stream", __doc__)
+    parser.add_argument(
         "--input", required=True, metavar="INPUT", help="READER:PATH?OPTIONS, or a path whose suffix tells the reader"
     )
-    options.add_argument("--config-file", required=True, metavar="FILE", help="of the model")
-    options.add_argument("--weights", default="", metavar="FILE", help="of the model; MODEL.WEIGHTS without it")
-    options.add_argument("--batch", type=int, default=4, help="windows that pass through the network together; 4")
-    threshold = options.add_mutually_exclusive_group()
+    parser.add_config(required=True)
+    parser.add_argument("--batch", type=int, default=4, help="windows that pass through the network together; 4")
+    threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=float, help="a window that scores above it alarms")
     threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote")
     threshold.add_argument("--calibrate", type=Path, metavar="FILE", help="write a threshold from this good traffic")
-    options.add_argument("--rate", type=float, default=1.0, help="false alarms an hour that --calibrate allows; 1")
-    options.add_argument("--follow", action="store_true", help="wait for more at the end of the file")
-    options.add_argument("--state", type=Path, metavar="FILE", help="keep where it is, and go on there another time")
-    options.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
-    options.add_argument("--pictures", type=Path, metavar="DIR", help="write an image of every alarm")
-    options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys that are changed")
-    return options
+    parser.add_argument("--rate", type=float, default=1.0, help="false alarms an hour that --calibrate allows; 1")
+    parser.add_argument("--follow", action="store_true", help="wait for more at the end of the file")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="keep where it is, and go on there another time")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write a picture of every alarm")
+    return parser
 
 
+def options_of(args: argparse.Namespace) -> StreamOptions:
+    """The run that a command line asks for."""
+    from d2road.traffic.events.stream_options import StreamOptions
+
+    opts = list(args.opts)
+    if args.weights:  # the parser appends them as a key; a saved state and a threshold name them by themselves
+        place = max(i for i in range(len(opts) - 1) if opts[i : i + 2] == ["MODEL.WEIGHTS", args.weights])
+        del opts[place : place + 2]
+    values = {name: value for name, value in vars(args).items() if name not in ("opts", "device")}
+    return StreamOptions(**values, opts=tuple(opts))
+
+
+def load_model(options: StreamOptions) -> StreamModel:
+    """An anomaly detector as what scores windows, with the grid of its config.
+
+    Raises:
+        FileNotFoundError, D2RoadError: the config or the weights cannot be used.
+    """
+    from d2road.config import make_cfg
+    from d2road.config.time_space import window_grid_of
+    from d2road.engine import Predictor
+    from d2road.engine.meta_arch import HasAnomalyThreshold
+    from d2road.traffic.events.stream_session import StreamModel
+    from d2road.traffic.events.window_stream import window_scorer
+
+    cfg = make_cfg(options.config_file, options.opts)
+    grid = window_grid_of(cfg)
+    predict = Predictor(cfg, options.weights or None, options.batch)
+    threshold = predict.model.anomaly_threshold() if isinstance(predict.model, HasAnomalyThreshold) else None
+    return StreamModel(grid, window_scorer(predict), threshold)
+
+
+def open_session(options: StreamOptions) -> StreamSession:
+    """The run, scored by the model of its config and weights."""
+    from d2road.traffic.events.stream_session import StreamSession
+
+    return StreamSession(options, lambda: load_model(options))
+
+
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score, print, write."""
+    """Score, print, write; returns the exit code."""
+    args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    session = Session(parser().parse_args(argv))
-    return session.run()
+    return open_session(options_of(args)).run()
 
 
 if __name__ == "__main__":
-    sys.exit(report_errors(main)())
+    sys.exit(main())

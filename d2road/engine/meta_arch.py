@@ -10,6 +10,7 @@ more by having the methods of the protocols below, or, for what happens around i
     FoldsForInference            faster networks of the same outputs, beside fused batch norms
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
+    HasAnomalyThreshold          the score above which an image is anomalous
     annotators.ANNOTATORS        what `d2road predict` draws and writes of outputs other than `instances`
 
 The engine looks for them here and nowhere else.
@@ -30,6 +31,7 @@ from d2road.utils.registry import Registry
 
 __all__ = [
     "FoldsForInference",
+    "HasAnomalyThreshold",
     "HasDefaultMapper",
     "OffersTestTimeAugmentation",
     "RequiresCalibration",
@@ -85,6 +87,14 @@ class RequiresCalibration(Protocol):
 
     def require_calibration(self) -> None:
         """Raise CheckpointError, with the cure, unless it is calibrated."""
+
+
+@runtime_checkable
+class HasAnomalyThreshold(Protocol):
+    """An anomaly detector with a threshold of its scores."""
+
+    def anomaly_threshold(self) -> float | None:
+        """The score above which an image is anomalous; None where none was set."""
 
 
 def register_training_hooks(meta_arch: str) -> Callable[[TrainingHooks], TrainingHooks]:

@@ -17,7 +17,7 @@ KEY_ROOTS = {
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's parser that takes KEY VALUE pairs once `add_config` was called.
+    """argparse's parser that takes KEY VALUE pairs once `add_config` or `add_pairs` was called.
 
     After parsing, `opts` holds all of them: [KEY, VALUE, KEY, VALUE, ...]. Options that stand for a key, such as
     --weights for MODEL.WEIGHTS, are appended, so that they win.
@@ -34,7 +34,12 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_key("--device", "MODEL.DEVICE", "DEVICE", "cuda, cuda:1, mps or cpu (default: what this machine has)")
         if output_dir:
             self.add_key("--output", "OUTPUT_DIR", "DIR", "folder of the run (default: the config's OUTPUT_DIR)")
-        self.add_argument("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")
+        self.add_pairs()
+
+    def add_pairs(self, metavar: str = "KEY VALUE") -> None:
+        """Add KEY VALUE pairs alone."""
+        self._keys = self._keys or {}
+        self.add_argument("opts", nargs="*", metavar=metavar, help="any key of the config and its value")
 
     def add_key(self, option: str, key: str, metavar: str, text: str) -> None:
         """Add an option that stands for a key of the config; "" leaves the config's value."""

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.baselines import Window
 from d2road.traffic.table import Trajectories
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 
 LANES, ROAD_M, DURATION_S, SPAN_S, STRETCH_M = 3, 600.0, 60.0, 25.6, 512.0
 
@@ -39,17 +39,17 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(lane=frame["lane"].astype(str), **constant)
 
 
-def good_windows(count: int, seed: int = 0) -> list[Window]:
+def good_windows(count: int, seed: int = 0) -> list[TrafficWindow]:
     """Windows of good traffic, every 13 s of one recording."""
     table = Trajectories.from_frame(traffic(seed, 13.0 * count + SPAN_S))
     starts = 13.0 * np.arange(count)
-    return [Window("a", t, t + SPAN_S, 0.0, STRETCH_M, table.between(t - 1, t + SPAN_S + 1)) for t in starts]
+    return [TrafficWindow("a", t, t + SPAN_S, 0.0, STRETCH_M, table.between(t - 1, t + SPAN_S + 1)) for t in starts]
 
 
-def window_of(frame: pd.DataFrame, t0: float = 10.0, s0: float = 0.0, image=None) -> Window:
+def window_of(frame: pd.DataFrame, t0: float = 10.0, s0: float = 0.0, image=None) -> TrafficWindow:
     """The standard window of a frame that begins at (t0, s0)."""
     table = Trajectories.from_frame(frame)
-    return Window("a", t0, t0 + SPAN_S, s0, s0 + STRETCH_M, table, image)
+    return TrafficWindow("a", t0, t0 + SPAN_S, s0, s0 + STRETCH_M, table, image)
 
 
 def drive(times, speeds, start: float = 50.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from d2road.traffic.baselines.baseline import Window, require_fit
+from d2road.traffic.baselines.baseline import require_fit
 from d2road.traffic.baselines.vehicle_features import FEATURES, compute_vehicle_features
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.utils.errors import DataError
 
 FEWEST = 100
@@ -30,9 +31,9 @@ class VehicleForest:
         self._make = lambda count: IsolationForest(
             n_estimators=trees, max_samples=min(samples, count), random_state=seed
         )
-        self.forest = None
+        self.forest: IsolationForest | None = None
 
-    def fit(self, windows: Sequence[Window]) -> "VehicleForest":
+    def fit(self, windows: Sequence[TrafficWindow]) -> "VehicleForest":
         """Fit on the vehicles of good windows.
 
         Raises:
@@ -50,13 +51,13 @@ class VehicleForest:
         self.forest = self._make(len(vehicles)).fit(vehicles)
         return self
 
-    def scores(self, windows: Sequence[Window]) -> np.ndarray:
+    def scores(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """(N,), all windows in one pass through the trees."""
-        require_fit(self, self.forest)
+        forest = require_fit(self, self.forest)
         rows = [compute_vehicle_features(window).to_numpy() for window in windows]
         counts = [len(row) for row in rows]
         result = np.full(len(rows), EMPTY_ROAD)
         if sum(counts):
-            isolated = -self.forest.score_samples(np.concatenate(rows))
+            isolated = -forest.score_samples(np.concatenate(rows))
             np.maximum.at(result, np.repeat(np.arange(len(rows)), counts), isolated)
         return result

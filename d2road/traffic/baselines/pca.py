@@ -1,4 +1,4 @@
-"""Principal components of time-space images: what they cannot describe is unusual.
+"""Principal component analysis (PCA) of time-space images: what the components cannot describe is unusual.
 
 Letters: N images, D numbers of an image or patch, K components.
 """
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from d2road.traffic.baselines.baseline import Window, require_fit
+from d2road.traffic.baselines.baseline import require_fit
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.utils.errors import DataError
 
 LEAST_SPREAD = 1e-4  # of errors, relative to the images' range of 1
@@ -49,7 +50,7 @@ class ImagePca:
         self.model: Components | None = None
         self.usual: np.ndarray | None = None
 
-    def fit(self, windows: Sequence[Window]) -> "ImagePca":
+    def fit(self, windows: Sequence[TrafficWindow]) -> "ImagePca":
         """Fit on good images: half of them give the components, the other half what errors are usual.
 
         Raises:
@@ -63,26 +64,28 @@ class ImagePca:
         self.usual = self._errors([windows[i] for i in order[half:]]).mean(axis=0) + LEAST_SPREAD
         return self
 
-    def scores(self, windows: Sequence[Window]) -> np.ndarray:
+    def scores(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """(N,)"""
         return self.maps(windows).max(axis=(1, 2), initial=0.0)
 
-    def maps(self, windows: Sequence[Window]) -> np.ndarray:
+    def maps(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """Anomaly maps (N, side, side), 1 where errors are as usual."""
-        require_fit(self, self.usual)
-        return self._errors(windows) / self.usual
+        usual = require_fit(self, self.usual)
+        return self._errors(windows) / usual
 
-    def anomaly_map(self, window: Window) -> np.ndarray:
+    def anomaly_map(self, window: TrafficWindow) -> np.ndarray:
         """The map of one window at the size of its image, (H, W)."""
-        return enlarged_map(self.maps([window])[0], window.image.shape[:2])
+        return enlarged_map(self.maps([window])[0], image_size(window))
 
-    def _rows(self, windows: Sequence[Window]) -> np.ndarray:
+    def _rows(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         return np.stack([shrunk(window, self.side).ravel() for window in windows])
 
-    def _errors(self, windows: Sequence[Window]) -> np.ndarray:
+    def _errors(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         if not len(windows):
             return np.zeros((0, self.side, self.side), dtype=np.float32)
-        left = self.model.residual(self._rows(windows)).reshape(len(windows), self.side, self.side, 3)
+        left = (
+            require_fit(self, self.model).residual(self._rows(windows)).reshape(len(windows), self.side, self.side, 3)
+        )
         return np.stack([cv2.GaussianBlur(error, (0, 0), self.blur) for error in np.square(left).mean(axis=-1)])
 
 
@@ -107,7 +110,7 @@ class PatchPca:
         self.components, self.most = components, most
         self.model: Components | None = None
 
-    def fit(self, windows: Sequence[Window]) -> "PatchPca":
+    def fit(self, windows: Sequence[TrafficWindow]) -> "PatchPca":
         """Fit on patches drawn from good images.
 
         Raises:
@@ -124,39 +127,43 @@ class PatchPca:
         self.model = Components(np.concatenate(rows), self.components, self.seed)
         return self
 
-    def scores(self, windows: Sequence[Window]) -> np.ndarray:
+    def scores(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """(N,)"""
         return self.maps(windows).max(axis=(1, 2), initial=0.0)
 
-    def maps(self, windows: Sequence[Window]) -> np.ndarray:
+    def maps(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """Errors of the patches (N, P, P), those of an image in rows."""
-        require_fit(self, self.model)
+        model = require_fit(self, self.model)
         cells = (self.side - self.patch) // self.stride + 1
-        maps = [np.square(self.model.residual(self._patches(w))).sum(axis=1).reshape(cells, cells) for w in windows]
+        maps = [np.square(model.residual(self._patches(w))).sum(axis=1).reshape(cells, cells) for w in windows]
         return np.stack(maps) if maps else np.zeros((0, cells, cells), dtype=np.float32)
 
-    def anomaly_map(self, window: Window) -> np.ndarray:
+    def anomaly_map(self, window: TrafficWindow) -> np.ndarray:
         """The map of one window at the size of its image, (H, W)."""
         margin = (self.patch - self.stride) / 2 / self.side
-        return enlarged_map(self.maps([window])[0], window.image.shape[:2], margin)
+        return enlarged_map(self.maps([window])[0], image_size(window), margin)
 
-    def _patches(self, window: Window) -> np.ndarray:
+    def _patches(self, window: TrafficWindow) -> np.ndarray:
         """(P * P, D)"""
         view = np.lib.stride_tricks.sliding_window_view(shrunk(window, self.side), (self.patch, self.patch), (0, 1))
         view = view[:: self.stride, :: self.stride]  # (P, P, 3, patch, patch)
         return view.reshape(view.shape[0] * view.shape[1], -1)
 
 
-def shrunk(window: Window, side: int) -> np.ndarray:
+def shrunk(window: TrafficWindow, side: int) -> np.ndarray:
     """The image of a window as (side, side, 3) float32, 0 to 1.
 
     Raises:
         ValueError: it has none.
     """
-    if window.image is None:
-        raise DataError(f"window at {window.t0} s, {window.s0} m of {window.recording} has no image: render it first")
-    small = cv2.resize(window.image, (side, side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(window.require_image(), (side, side), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / 255
+
+
+def image_size(window: TrafficWindow) -> tuple[int, int]:
+    """Height and width of a window's image in pixels."""
+    height, width = window.require_image().shape[:2]
+    return height, width
 
 
 def enlarged_map(errors: np.ndarray, size: tuple[int, int], margin: float = 0.0) -> np.ndarray:

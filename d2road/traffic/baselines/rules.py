@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d2road.traffic.baselines.baseline import Window, require_fit
+from d2road.traffic.baselines.baseline import require_fit
 from d2road.traffic.baselines.vehicle_features import FEATURES, compute_vehicle_features
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.utils.errors import DataError
 
 TAIL = 0.05  # share of good windows whose excesses a tail is fitted to
@@ -64,7 +65,7 @@ class KinematicRules:
     def __init__(self, seed: int = 0):
         self.tails: dict[str, Tail] | None = None
 
-    def fit(self, windows: Sequence[Window]) -> "KinematicRules":
+    def fit(self, windows: Sequence[TrafficWindow]) -> "KinematicRules":
         """Fit a tail a rule.
 
         Raises:
@@ -76,22 +77,22 @@ class KinematicRules:
         self.tails = {name: Tail.fit(table[:, i], SHORTEST_TAIL[name]) for i, name in enumerate(FEATURES)}
         return self
 
-    def scores(self, windows: Sequence[Window]) -> np.ndarray:
+    def scores(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """(N,), see the class."""
         return self.by_rule(windows).max(axis=1, initial=0.0)
 
-    def by_rule(self, windows: Sequence[Window]) -> np.ndarray:
+    def by_rule(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """Scores of every rule of FEATURES: (N, len(FEATURES))."""
-        require_fit(self, self.tails)
+        tails = require_fit(self, self.tails)
         table = self._worst(windows)
-        return np.stack([self.tails[name].rarity(table[:, i]) for i, name in enumerate(FEATURES)], axis=1)
+        return np.stack([tails[name].rarity(table[:, i]) for i, name in enumerate(FEATURES)], axis=1)
 
-    def reasons(self, windows: Sequence[Window]) -> list[str]:
+    def reasons(self, windows: Sequence[TrafficWindow]) -> list[str]:
         """The rule that speaks for each window."""
         return [FEATURES[i] for i in self.by_rule(windows).argmax(axis=1)]
 
     @staticmethod
-    def _worst(windows: Sequence[Window]) -> np.ndarray:
+    def _worst(windows: Sequence[TrafficWindow]) -> np.ndarray:
         """Highest feature of each window's vehicles; the lowest possible for an empty road."""
         rows = [compute_vehicle_features(window).to_numpy() for window in windows]
         empty = np.zeros(len(FEATURES))

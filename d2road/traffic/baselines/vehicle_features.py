@@ -8,7 +8,7 @@ Letters: V vehicles, N samples, M vehicle-seconds.
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.baselines.baseline import Window
+from d2road.traffic.time_space.traffic_window import TrafficWindow
 
 MOVING = 5.0  # m/s; below it a time gap says little
 STOPPED = 0.5  # m/s
@@ -28,7 +28,7 @@ FEATURES = (
 )
 
 
-def compute_vehicle_features(window: Window) -> pd.DataFrame:
+def compute_vehicle_features(window: TrafficWindow) -> pd.DataFrame:
     """Features of the vehicles of a window.
 
     Returns:
@@ -120,7 +120,7 @@ def lane_changes(samples: pd.DataFrame, count: int) -> np.ndarray:
     return np.bincount(vehicle[:-1][changed], minlength=count).astype(float)
 
 
-def missing_seconds(samples: pd.DataFrame, window: Window, count: int) -> np.ndarray:
+def missing_seconds(samples: pd.DataFrame, window: TrafficWindow, count: int) -> np.ndarray:
     """The longest time for which a vehicle is not there though it should be: (V,) seconds.
 
     Between two samples; and before the first and behind the last one as long as a vehicle of its speed would be in

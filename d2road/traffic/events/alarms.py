@@ -86,7 +86,7 @@ class AlarmTracker:
         self.open.append((alarm, parts))
         return not known
 
-    def close(self, before: float = math.inf) -> list[Alarm]:
+    def pop_closed(self, before: float = math.inf) -> list[Alarm]:
         """Hand out and forget the alarms that ended before a time (s), the beginning of the windows to come."""
         done = [alarm for alarm, _ in self.open if alarm.end < before - TOUCHING]
         self.open = [

@@ -10,6 +10,7 @@ Letters: E events, N windows, R draws.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -194,7 +195,7 @@ def summary(found: pd.DataFrame, quiet: dict, threshold: float, draws: int = 100
     return results
 
 
-def recalls(found: pd.DataFrame, weights: np.ndarray) -> dict:
+def recalls(found: pd.DataFrame, weights: np.ndarray) -> dict[str, Any]:
     """Share of events found, under weightings of them.
 
     Args:
@@ -209,7 +210,7 @@ def recalls(found: pd.DataFrame, weights: np.ndarray) -> dict:
         with np.errstate(invalid="ignore"):
             return weights[:, members] @ hit[members] / weights[:, members].sum(axis=1)
 
-    table = {"recall": share(np.arange(len(found)))}
+    table: dict[str, Any] = {"recall": share(np.arange(len(found)))}
     for name in STRATA:
         values = found[name].astype(str).to_numpy()
         table[f"recall_by_{name}"] = {value: share(np.flatnonzero(values == value)) for value in sorted(set(values))}

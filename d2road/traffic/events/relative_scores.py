@@ -4,9 +4,8 @@ What a model finds hard to follow is first of all how much there is to see: a ja
 empty road. So a window is compared with good windows that are about as full. Letters: N good windows, M windows.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 from d2road.utils.errors import DataError
 
@@ -25,17 +24,17 @@ class RelativeScores:
         ValueError: fewer than LEAST windows, another number of scores, or values that are not finite.
     """
 
-    def __init__(self, densities: Sequence[float], scores: Sequence[float]):
-        densities, scores = _checked(densities, scores)
-        if len(scores) < LEAST:
-            raise DataError(f"{len(scores)} good windows: expected at least {LEAST} to compare others with")
-        order = np.argsort(densities, kind="stable")
-        self.places, self.scores = _place(densities[order]), scores[order]
+    def __init__(self, densities: npt.ArrayLike, scores: npt.ArrayLike):
+        density, score = _checked(densities, scores)
+        if len(score) < LEAST:
+            raise DataError(f"{len(score)} good windows: expected at least {LEAST} to compare others with")
+        order = np.argsort(density, kind="stable")
+        self.places, self.scores = _place(density[order]), score[order]
         # As many as the sample allows: with N the spread of their densities falls and their number grows.
-        self.neighbours = min(max(LEAST, round(2.5 * len(scores) ** 0.5)), len(scores))
-        self.floor = LEAST_SPREAD * float(np.abs(scores - np.median(scores)).mean()) or 1.0
+        self.neighbours = min(max(LEAST, round(2.5 * len(score) ** 0.5)), len(score))
+        self.floor = LEAST_SPREAD * float(np.abs(score - np.median(score)).mean()) or 1.0
 
-    def __call__(self, densities: Sequence[float], scores: Sequence[float]) -> np.ndarray:
+    def __call__(self, densities: npt.ArrayLike, scores: npt.ArrayLike) -> np.ndarray:
         """(M,): mean absolute deviations above the median of the good windows that are nearest in density.
 
         Args:
@@ -43,11 +42,11 @@ class RelativeScores:
         Raises:
             ValueError: numbers differ, or values are not finite.
         """
-        densities, scores = _checked(densities, scores)
-        near = np.stack([self._nearest(place) for place in _place(densities)]) if len(scores) else np.zeros((0, 1))
+        density, score = _checked(densities, scores)
+        near = np.stack([self._nearest(place) for place in _place(density)]) if len(score) else np.zeros((0, 1))
         usual = np.median(near, axis=1)
         spread = np.abs(near - usual[:, None]).mean(axis=1)
-        return (scores - usual) / np.maximum(spread, self.floor)
+        return (score - usual) / np.maximum(spread, self.floor)
 
     def _nearest(self, place: float) -> np.ndarray:
         """Scores (neighbours,) of the windows nearest to a place, which are side by side in `places`."""
@@ -64,10 +63,10 @@ def _place(densities: np.ndarray) -> np.ndarray:
     return np.log(densities + 1.0)
 
 
-def _checked(densities: Sequence[float], scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    densities, scores = np.asarray(densities, float), np.asarray(scores, float)
-    if densities.shape != scores.shape or densities.ndim != 1:
-        raise DataError(f"{len(densities)} densities and {len(scores)} scores: expected one of each a window")
-    if not (np.isfinite(densities).all() and np.isfinite(scores).all() and (densities >= 0).all()):
+def _checked(densities: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    density, score = np.asarray(densities, float), np.asarray(scores, float)
+    if density.shape != score.shape or density.ndim != 1:
+        raise DataError(f"{density.size} densities and {score.size} scores: expected one of each a window")
+    if not (np.isfinite(density).all() and np.isfinite(score).all() and (density >= 0).all()):
         raise DataError("densities and scores have to be finite, densities 0 or more")
-    return densities, scores
+    return density, score

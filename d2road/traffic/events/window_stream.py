@@ -1,21 +1,26 @@
-"""Windows of a stream of traffic, scored and joined into alarms: what d2road score-stream is made of."""
+"""Windows of a stream of traffic, scored and joined into alarms: the online part of `d2road score-stream`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from d2road.traffic.baselines.baseline import Window
 from d2road.traffic.events.alarms import Alarm, AlarmTracker, window_alarm
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.utils.errors import DataError
+from d2road.traffic.time_space.traffic_window import TrafficWindow
+from d2road.utils.errors import CheckpointError
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was said of a window: score; heat (H, W) or None; begins: whether an alarm begins with it."""
+class ScoredWindow:
+    """A window with its score and anomaly map.
 
-    window: Window
+    heat: (H, W), or None where there is no map; alarms: whether it is above the threshold; begins: whether an alarm
+    begins with it.
+    """
+
+    window: TrafficWindow
     score: float
     heat: np.ndarray | None
     alarms: bool
@@ -25,20 +30,26 @@ class Finding:
         """Time (s) and position (m) of the highest value of its map, else of its middle."""
         if self.heat is None:
             return (self.window.t0 + self.window.t1) / 2, (self.window.s0 + self.window.s1) / 2
-        y, x = np.unravel_index(int(np.argmax(self.heat)), self.heat.shape)
-        x, y = x * renderer.size[1] / self.heat.shape[1], y * renderer.size[0] / self.heat.shape[0]
+        row, column = np.unravel_index(int(np.argmax(self.heat)), self.heat.shape)
+        x, y = column * renderer.size[1] / self.heat.shape[1], row * renderer.size[0] / self.heat.shape[0]
         t, s = renderer.to_time_position(x, y, self.window.t0, self.window.s0)
         return float(t), float(s)
 
 
-Score = Callable[[Sequence[Window]], Sequence[tuple[float, np.ndarray | None]]]
+# Windows to a score and an anomaly map, or None, for each.
+WindowScorer = Callable[[Sequence[TrafficWindow]], Sequence[tuple[float, np.ndarray | None]]]
 
 
-def window_scorer(predict: Callable[[list[np.ndarray]], Sequence[Mapping]]) -> Score:
-    """Windows through a Predictor: images in BGR order to "anomaly_score" and "anomaly_map"."""
+def window_scorer(predict: Callable[[Sequence[np.ndarray]], Any]) -> WindowScorer:
+    """Scores by an anomaly detector.
 
-    def score(windows: Sequence[Window]) -> list[tuple[float, np.ndarray | None]]:
-        found = predict([window.image[:, :, ::-1] for window in windows])
+    Args:
+        predict: images (H, W, 3) uint8 in BGR order to a mapping with "anomaly_score" and "anomaly_map" for each, as
+            `d2road.engine.Predictor` does.
+    """
+
+    def score(windows: Sequence[TrafficWindow]) -> list[tuple[float, np.ndarray | None]]:
+        found = predict([window.require_image()[:, :, ::-1] for window in windows])
         return [(float(one["anomaly_score"]), np.asarray(one["anomaly_map"])) for one in found]
 
     return score
@@ -53,7 +64,7 @@ class StreamScorer:
         batch: windows at once.
     """
 
-    def __init__(self, score: Score, threshold: float, batch: int = 8):
+    def __init__(self, score: WindowScorer, threshold: float, batch: int = 8):
         self.score, self.tracker, self.batch = score, AlarmTracker(threshold), batch
         self.windows = self.raised = 0
 
@@ -62,40 +73,39 @@ class StreamScorer:
         """Of the scores."""
         return self.tracker.threshold
 
-    def judge(self, windows: Sequence[Window]) -> list[Finding]:
-        """What is said of windows; those of earlier beginning come first, within a call and from call to call.
+    def score_windows(self, windows: Sequence[TrafficWindow]) -> list[ScoredWindow]:
+        """Score windows; those of earlier beginning come first, within a call and from call to call.
 
         Raises:
-            ValueError: a score that is not finite.
+            CheckpointError: a score that is not finite.
         """
-        findings = []
+        scored = []
         for start in range(0, len(windows), self.batch):
             part = windows[start : start + self.batch]
-            findings += [self._finding(*one) for one in zip(part, self.score(part))]
-        return findings
+            scored += [self._track(window, *found) for window, found in zip(part, self.score(part))]
+        return scored
 
-    def _finding(self, window: Window, judged: tuple[float, np.ndarray | None]) -> Finding:
-        score, heat = judged
+    def _track(self, window: TrafficWindow, score: float, heat: np.ndarray | None) -> ScoredWindow:
         if not np.isfinite(score):
-            raise DataError(
+            raise CheckpointError(
                 f"the score of the window at {window.t0:g} s, {window.s0:g} m is {score}: the weights are damaged"
             )
         one = window_alarm(window.recording, window.t0, window.t1, window.s0, window.s1, score, window.direction)
         begins = self.tracker.add(one)
         self.windows += 1
         self.raised += begins
-        return Finding(window, float(score), heat, score > self.threshold, begins)
+        return ScoredWindow(window, float(score), heat, score > self.threshold, begins)
 
-    def closed(self, before: float = np.inf) -> list[Alarm]:
+    def pop_closed(self, before: float = np.inf) -> list[Alarm]:
         """Alarms that are over, since no window to come begins before this time."""
-        return self.tracker.close(before)
+        return self.tracker.pop_closed(before)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """For JSON; see `restore`."""
         open_ = [{"alarm": vars(alarm), "parts": [vars(part) for part in parts]} for alarm, parts in self.tracker.open]
         return {"windows": self.windows, "raised": self.raised, "open": open_}
 
-    def restore(self, state: Mapping) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.windows, self.raised = int(state["windows"]), int(state["raised"])
         self.tracker.open = [

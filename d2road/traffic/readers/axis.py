@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from d2road.traffic.readers.blocks import read_json
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.io import read_json
 
 PLACED_AT_ONCE = 1 << 14  # points, against all segments of an axis
 
@@ -40,18 +40,18 @@ class RoadAxis:
             FileNotFoundError, ValueError: not such a text or file.
         """
         if not text:
-            raise DataError(
+            raise ConfigError(
                 'an axis of the road is needed: axis="x y, x y" or a JSON file with {"points": [[x, y], ...]}, in the '
                 "direction of travel"
             )
         if Path(text).suffix == ".json":
-            content = read_json(text, '{"points": [[x, y], ...]}')
+            content = read_json(text, 'file of an axis, {"points": [[x, y], ...]},')
             points, stations = np.array(content["points"], dtype=float), content.get("stations")
         else:
             try:
                 rows = np.array([part.split() for part in text.split(",")], dtype=float)
             except ValueError as error:
-                raise DataError(f"axis is {text!r}, expected 'x y, x y' in numbers, or a .json file") from error
+                raise ConfigError(f"axis is {text!r}, expected 'x y, x y' in numbers, or a .json file") from error
             points, stations = rows[:, :2], rows[:, 2] if rows.shape[1] == 3 else None
         if stations is None:
             stations = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
@@ -73,7 +73,8 @@ class RoadAxis:
         """
         if len(xy) > PLACED_AT_ONCE:
             parts = [self.place(xy[i : i + PLACED_AT_ONCE]) for i in range(0, len(xy), PLACED_AT_ONCE)]
-            return tuple(np.concatenate(values) for values in zip(*parts))
+            s, lateral, along = (np.concatenate(values) for values in zip(*parts))
+            return s, lateral, along
         start, span = self.points[:-1], np.diff(self.points, axis=0)
         size = np.linalg.norm(span, axis=1)
         away = xy[:, None] - start  # (N, P-1, 2)
@@ -96,7 +97,7 @@ def read_homography(path: str) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: not such a file.
     """
-    matrix = np.array(read_json(path, "a homography, three rows of three numbers"), dtype=float)
+    matrix = np.array(read_json(path, "file of a homography, three rows of three numbers,"), dtype=float)
     if matrix.shape != (3, 3) or abs(np.linalg.det(matrix)) < 1e-12:
         raise DataError(f"{path}: a homography is an invertible 3x3 matrix, got shape {matrix.shape}")
     return matrix
@@ -146,11 +147,11 @@ class Road:
         try:
             edges = np.array([float(edge) for edge in lane_edges.split(",")] if lane_edges else [])
         except ValueError as error:
-            raise DataError(f"lane_edges is {lane_edges!r}, expected numbers such as '-7, -3.5, 0'") from error
+            raise ConfigError(f"lane_edges is {lane_edges!r}, expected numbers such as '-7, -3.5, 0'") from error
         if len(edges) == 1 or (np.diff(edges) <= 0).any():
-            raise DataError(f"lane_edges is {lane_edges!r}, expected two or more rising numbers")
+            raise ConfigError(f"lane_edges is {lane_edges!r}, expected two or more rising numbers")
         if two_way not in ("", "right", "left"):
-            raise DataError(f"two_way is {two_way!r}, expected 'right', 'left' or '' for a one-way road")
+            raise ConfigError(f"two_way is {two_way!r}, expected 'right', 'left' or '' for a one-way road")
         return cls(RoadAxis.of(axis), edges, half_width, two_way)
 
     def place(self, xy: np.ndarray) -> Places:

@@ -2,10 +2,9 @@
 
 import csv
 import gzip
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ BLOCK_ROWS = 1 << 18
 
 
 def csv_blocks(
-    path: Path,
+    path: Path | IO[bytes],
     numbers: Sequence[str],
     names: Sequence[str] = (),
     optional: Sequence[str] = (),
@@ -28,6 +27,7 @@ def csv_blocks(
     """Columns of a CSV file, which may end in .gz, as blocks of rows with "row", their line in the file.
 
     Args:
+        path: the file, or a stream of its rows without the line of names.
         numbers: columns of numbers; what is none becomes NaN. names: columns of text, as categories.
         optional: those of `numbers` and `names` that may be missing.
         separator: between columns; r"\\s+" is any white space.
@@ -37,7 +37,9 @@ def csv_blocks(
         ValueError: a column is missing, or rows have too many fields; names the line.
     """
     wanted = {_plain(name): name for name in (*numbers, *names)}
-    have = list(header) if header is not None else read_header(path, separator)
+    if header is None and not isinstance(path, Path):
+        raise TypeError("a stream has no line of names: give header")
+    have = read_header(path, separator) if header is None else list(header)
     found = {column: wanted[key] for column in have if (key := _plain(_stripped(column, strip))) in wanted}
     missing = [name for name in wanted.values() if name not in found.values() and name not in optional]
     if missing:
@@ -125,20 +127,6 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         if missing:
             raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
         return list(reader)
-
-
-def read_json(path: str | Path, what: str) -> Any:
-    """A small JSON file.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file; not JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} does not exist: expected {what}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}): expected {what}") from error
 
 
 def open_text(path: Path) -> IO[str]:

@@ -4,9 +4,12 @@
 has no lengths and no sign of speed: lengths come from the type, signs from the change of s. Persons are left out.
 """
 
+from __future__ import annotations
+
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,10 +19,19 @@ from d2road.traffic.readers.blocks import csv_blocks, guess_separator
 from d2road.traffic.readers.fcd_xml import TEXTS, FcdParser
 from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source, length_of_class
 from d2road.traffic.readers.sumo_net import route_offsets
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from d2road.traffic.readers.source import SourceOptions
+
 
 BYTES_AT_ONCE = 1 << 20
 ROWS_AT_ONCE = 1 << 16
+# Of CSV: columns that a file need not have, and how SUMO's xml2csv begins their names.
+CSV_OPTIONAL = ("acceleration", "type")
+CSV_PREFIXES = ("timestep_", "vehicle_")
 
 
 @READERS.register(name="fcd")
@@ -47,13 +59,13 @@ class Fcd(Source):
         lane: str = "index",
         lengths: str = "",
         partial: bool = False,
-        **common,
+        **common: Unpack[SourceOptions],
     ):
         super().__init__(path, **common)
         if sum(map(bool, (edges, net, axis))) > 1 or bool(net) != bool(route):
-            raise DataError("say where edges are by one of: edges, net with route, axis")
+            raise ConfigError("say where edges are by one of: edges, net with route, axis")
         if lane not in ("index", "id"):
-            raise DataError(f"lane is {lane!r}, expected 'index' or 'id'")
+            raise ConfigError(f"lane is {lane!r}, expected 'index' or 'id'")
         self.edges = {edge: (at, 1) for edge, at in route_offsets(net, route.split()).items()} if net else {}
         self.edges |= _edges_of(edges)
         self.single = not (edges or net or axis)
@@ -77,9 +89,9 @@ class Fcd(Source):
                 self.path,
                 numbers,
                 [name for name in self.attributes if name in TEXTS],
-                ("acceleration", "type"),
+                CSV_OPTIONAL,
                 guess_separator(self.path),
-                strip=("timestep_", "vehicle_"),
+                strip=CSV_PREFIXES,
             )
             # Timesteps without vehicles, and persons, are rows without an id.
             blocks = (block[block["id"].notna().to_numpy()] for block in blocks)
@@ -180,7 +192,7 @@ def _edges_of(text: str) -> dict[str, tuple[float, int]]:
     for name, numbers in _listed("edges", text, (1, 2)).items():
         direction = int(numbers[1]) if len(numbers) == 2 else 1
         if direction not in (1, -1):
-            raise DataError(f"edges: direction of {name} is {direction}, expected 1 or -1")
+            raise ConfigError(f"edges: direction of {name} is {direction}, expected 1 or -1")
         edges[name] = (numbers[0], direction)
     return edges
 
@@ -190,7 +202,7 @@ def _listed(option: str, text: str, counts: tuple[int, ...]) -> dict[str, list[f
     found = {}
     for part in text.split(",") if text.strip() else ():
         pieces = part.strip().split(":")
-        numbers = []
+        numbers: list[float] = []
         while len(numbers) < max(counts) and len(pieces) > 1:
             try:
                 numbers.insert(0, float(pieces[-1]))
@@ -198,6 +210,6 @@ def _listed(option: str, text: str, counts: tuple[int, ...]) -> dict[str, list[f
                 break
             pieces.pop()
         if len(numbers) not in counts:
-            raise DataError(f"{option} is {text!r}, expected NAME:NUMBER, NAME:NUMBER")
+            raise ConfigError(f"{option} is {text!r}, expected NAME:NUMBER, NAME:NUMBER")
         found[":".join(pieces)] = numbers
     return found

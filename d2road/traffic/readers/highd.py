@@ -4,8 +4,12 @@ Krajewski et al., The highD Dataset, ITSC 2018. x, y are the upper left corner o
 its extent along the road (the vehicle's length), `height` across it. drivingDirection 1 is towards -x, 2 towards +x.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +17,12 @@ import pandas as pd
 from d2road.traffic.readers.blocks import csv_blocks, read_rows
 from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from d2road.traffic.readers.source import SourceOptions
+
 
 NUMBERS = ("frame", "id", "x", "width", "height", "xVelocity", "xAcceleration", "laneId")
 
@@ -44,7 +54,7 @@ class HighD(Source):
         road_length: metres; where x = 0 is, seen from the other direction.
     """
 
-    def __init__(self, path: str | Path, *, road_length: float = 420.0, **common):
+    def __init__(self, path: str | Path, *, road_length: float = 420.0, **common: Unpack[SourceOptions]):
         super().__init__(path, **common)
         self.road_length = road_length
 
@@ -52,7 +62,7 @@ class HighD(Source):
         """One for each recording."""
         for tracks in recordings_in(self.path):
             name = tracks.name.removesuffix("_tracks.csv")
-            yield Part(tracks, self.recording or name, lambda tracks=tracks, name=name: self._blocks(tracks, name))
+            yield Part(tracks, self.recording or name, partial(self._blocks, tracks, name))
 
     def _blocks(self, tracks: Path, name: str) -> Iterator[pd.DataFrame]:
         meta = read_rows(
@@ -84,7 +94,7 @@ class HighD(Source):
                 "unknown lane",
                 tracks.name,
                 block["row"].to_numpy()[strange],
-                lambda i, lane=lane[strange]: f"lane {lane[i]:g} is not among {', '.join(map(str, known))}",
+                partial(_lane_text, lane[strange], known),
             )
             yield pd.DataFrame(
                 {
@@ -101,6 +111,10 @@ class HighD(Source):
                     "width": block["height"],
                 }
             )
+
+
+def _lane_text(lanes: np.ndarray, known: list[int], i: int) -> str:
+    return f"lane {lanes[i]:g} is not among {', '.join(map(str, known))}"
 
 
 def _lanes(upper: str, lower: str) -> list[int]:

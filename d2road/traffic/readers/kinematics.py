@@ -31,7 +31,13 @@ def with_neighbours(
         yield _apply(function, before, here, None, margin)
 
 
-def _apply(function, before, here, after, margin):
+def _apply(
+    function: Callable[[pd.DataFrame], pd.DataFrame],
+    before: pd.DataFrame | None,
+    here: pd.DataFrame,
+    after: pd.DataFrame | None,
+    margin: float,
+) -> pd.DataFrame:
     t = here["t"].to_numpy()
     parts, lead = [], 0
     if before is not None:

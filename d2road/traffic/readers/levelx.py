@@ -4,8 +4,12 @@ NN_tracks.csv, NN_tracksMeta.csv, NN_recordingMeta.csv. Bock et al. 2020 (inD), 
 al. 2022 (exiD). xCenter, yCenter are metres, `width` and `length` the vehicle's own. They have no road axis: name one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +18,12 @@ from d2road.traffic.readers.axis import Road
 from d2road.traffic.readers.blocks import csv_blocks, read_header, read_rows
 from d2road.traffic.readers.highd import recordings_in
 from d2road.traffic.readers.source import READERS, Part, Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from d2road.traffic.readers.source import SourceOptions
+
 
 NUMBERS = ("trackId", "frame", "xCenter", "yCenter", "width", "length", "xVelocity", "yVelocity")
 ACCELERATIONS = ("xAcceleration", "yAcceleration")
@@ -44,7 +54,7 @@ class LevelX(Source):
         lane_edges: str = "",
         two_way: str = "",
         classes: str = "",
-        **common,
+        **common: Unpack[SourceOptions],
     ):
         super().__init__(path, **common)
         self.road = Road.of(axis, lane_edges, half_width, two_way)
@@ -54,7 +64,7 @@ class LevelX(Source):
         """One for each recording."""
         for tracks in recordings_in(self.path):
             name = tracks.name.removesuffix("_tracks.csv")
-            yield Part(tracks, self.recording or name, lambda tracks=tracks, name=name: self._blocks(tracks, name))
+            yield Part(tracks, self.recording or name, partial(self._blocks, tracks, name))
 
     def _blocks(self, tracks: Path, name: str) -> Iterator[pd.DataFrame]:
         rate = float(read_rows(tracks.with_name(f"{name}_recordingMeta.csv"), ("frameRate",))[0]["frameRate"])

@@ -4,9 +4,12 @@ Lines of frame, id, left, top, width, height, confidence, ... without a line of 
 box meets the ground, the middle of its lower side, is taken for the vehicle's middle.
 """
 
+from __future__ import annotations
+
 import configparser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,12 @@ from d2road.traffic.readers.axis import Road, read_homography, to_ground
 from d2road.traffic.readers.blocks import csv_blocks, open_text
 from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source
 from d2road.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from d2road.traffic.readers.source import CommonOptions
+
 
 COLUMNS = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility", "z")
 
@@ -46,7 +55,7 @@ class Mot(Source):
         two_way: str = "",
         length: float = CAR_LENGTH,
         smooth: float = 1.0,
-        **common,
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(path, smooth=smooth, **common)
         self.road = Road.of(axis, lane_edges, half_width or np.inf, two_way)

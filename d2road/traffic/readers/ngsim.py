@@ -5,15 +5,29 @@ files have no line of names and 18 columns separated by blanks, the CSV of the o
 Positions are noisy (Punzo et al. 2011; Coifman and Li 2017): speeds are taken from smoothed positions by default.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from d2road.traffic.readers.blocks import csv_blocks, parquet_blocks, read_header
 from d2road.traffic.readers.source import READERS, Part, Source
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from d2road.traffic.readers.source import CommonOptions, SourceOptions
+
+    class NgsimOptions(SourceOptions, total=False):
+        """Options of all NGSIM readers."""
+
+        units: str
+
 
 FOOT = 0.3048
 FRAMES_PER_S = 10.0
@@ -48,10 +62,10 @@ class _Ngsim(Source):
         smooth: seconds of the filter over positions; 0 keeps positions, speeds and accelerations as they are.
     """
 
-    def __init__(self, path: str | Path, *, units: str = "feet", smooth: float = 1.0, **common):
+    def __init__(self, path: str | Path, *, units: str = "feet", smooth: float = 1.0, **common: Unpack[CommonOptions]):
         super().__init__(path, smooth=smooth, **common)
         if units not in ("feet", "metres"):
-            raise DataError(f"units is {units!r}, expected 'feet' or 'metres'")
+            raise ConfigError(f"units is {units!r}, expected 'feet' or 'metres'")
         self.metre = FOOT if units == "feet" else 1.0
 
     def _rows(self, file: str, row: pd.Series, columns: dict[str, pd.Series]) -> pd.DataFrame:
@@ -88,7 +102,7 @@ class Ngsim(_Ngsim):
         location: of a CSV file with several, such as "i-80"; "" is for files of one.
     """
 
-    def __init__(self, path: str | Path, *, location: str = "", **common):
+    def __init__(self, path: str | Path, *, location: str = "", **common: Unpack[NgsimOptions]):
         super().__init__(path, **common)
         self.location = location
 
@@ -102,7 +116,7 @@ class Ngsim(_Ngsim):
         else:
             has_location = "location" in [name.lower() for name in read_header(self.path)]
             if self.location and not has_location:
-                raise DataError(f"{self.path} has no column Location to choose {self.location!r} by")
+                raise ConfigError(f"{self.path} has no column Location to choose {self.location!r} by")
             blocks = csv_blocks(self.path, NUMBERS, ("Location",), ("Location",))
         for block in blocks:
             if "Location" in block:
@@ -114,7 +128,7 @@ class Ngsim(_Ngsim):
     def _at_location(self, block: pd.DataFrame) -> pd.DataFrame:
         places = [name for name in block["Location"].cat.categories if name]
         if not self.location and len(places) > 1:
-            raise DataError(f"{self.path} has the locations {', '.join(places)}: choose one with location=")
+            raise ConfigError(f"{self.path} has the locations {', '.join(places)}: choose one with location=")
         return block[(block["Location"] == self.location).to_numpy()] if self.location else block
 
 
@@ -125,7 +139,7 @@ class NgsimPairs(_Ngsim):
     Most vehicles of the recording are in no pair, so the road looks emptier than it was. Metres, not feet, by default.
     """
 
-    def __init__(self, path: str | Path, *, units: str = "metres", **common):
+    def __init__(self, path: str | Path, *, units: str = "metres", **common: Unpack[SourceOptions]):
         super().__init__(path, units=units, **common)
 
     def parts(self) -> Iterator[Part]:

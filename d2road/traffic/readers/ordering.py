@@ -1,5 +1,6 @@
 """Rows in order of time, in chunks of some seconds, from blocks in any order; larger than memory if need be."""
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,11 +16,11 @@ BATCH = 1 << 15
 def chunks_of_ordered(blocks: Iterable[pd.DataFrame], seconds: float) -> Iterator[pd.DataFrame]:
     """Cut blocks whose "t" never falls into chunks of whole `seconds` from the first t on; empty ones are left out."""
     held: list[pd.DataFrame] = []
-    start = end = None
+    start = end = math.nan
     for block in blocks:
         while len(block):
             t = block["t"].to_numpy()
-            if start is None:
+            if math.isnan(start):
                 start, end = t[0], t[0] + seconds
             inside = int(np.searchsorted(t, end))
             if inside:

@@ -1,15 +1,25 @@
 """Any CSV file, by a map of its columns; and the table itself as Parquet."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from d2road.traffic.readers.blocks import csv_blocks, guess_separator, parquet_blocks, read_header
 from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.traffic.table import COLUMNS, NAMES
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.registry import unknown_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from d2road.traffic.readers.source import SourceOptions
+
 
 NUMBERS = tuple(name for name in COLUMNS if name not in NAMES)
 NEEDED = ("vehicle", "t", "s")
@@ -47,16 +57,16 @@ class PlainCsv(Source):
         separator: str = "",
         ordered: bool = False,
         direction: int = 1,
-        **common,
+        **common: Unpack[SourceOptions],
     ):
         super().__init__(path, **common)
         self.columns = {name: name for name in COLUMNS} | pairs_of("columns", columns, COLUMNS)
         if len(set(self.columns.values())) < len(self.columns):
-            raise DataError(f"columns is {columns!r}: a column of the file serves twice")
+            raise ConfigError(f"columns is {columns!r}: a column of the file serves twice")
         self.scales = {}
         for name, unit in pairs_of("units", units, UNITS).items():
             if unit not in UNITS[name]:
-                raise DataError(f"units of {name} is {unit!r}, expected one of {', '.join(UNITS[name])}")
+                raise ConfigError(f"units of {name} is {unit!r}, expected one of {', '.join(UNITS[name])}")
             self.scales[name] = UNITS[name][unit]
         if frame_rate:
             self.scales["t"] = 1 / frame_rate
@@ -72,18 +82,23 @@ class PlainCsv(Source):
             names = sorted({str(name) for block in blocks for name in block[column].dropna().unique()})
         for name in names:
             recording = self.recording or name or self.path.name.split(".")[0]
-            yield Part(self.path, recording, lambda name=name: self._blocks(name, separator), self.ordered)
+            yield Part(self.path, recording, partial(self._blocks, name, separator), self.ordered)
 
     def _blocks(self, recording: str, separator: str) -> Iterator[pd.DataFrame]:
+        for block in csv_blocks(self.path, *self.file_columns(), separator):
+            block = self.to_table(block)
+            yield block[(block["recording"] == recording).to_numpy()] if recording else block
+
+    def file_columns(self) -> tuple[list[str], list[str], list[str]]:
+        """The file's columns: numbers, names, and those of both that may be missing."""
         numbers, names = ([self.columns[n] for n in group] for group in (NUMBERS, NAMES))
-        optional = [column for name, column in self.columns.items() if name not in NEEDED]
-        to_table = {column: name for name, column in self.columns.items()}
-        for block in csv_blocks(self.path, numbers, names, optional, separator):
-            block = block.rename(columns=to_table)
-            if recording:
-                block = block[(block["recording"] == recording).to_numpy()]
-            block = block.assign(**{name: block[name] * scale for name, scale in self.scales.items() if name in block})
-            yield block if "direction" in block else block.assign(direction=self.direction)
+        return numbers, names, [column for name, column in self.columns.items() if name not in NEEDED]
+
+    def to_table(self, block: pd.DataFrame) -> pd.DataFrame:
+        """Columns of the table, in its units, of the file's."""
+        block = block.rename(columns={column: name for name, column in self.columns.items()})
+        block = block.assign(**{name: block[name] * scale for name, scale in self.scales.items() if name in block})
+        return block if "direction" in block else block.assign(direction=self.direction)
 
 
 @READERS.register(name="parquet")
@@ -94,7 +109,7 @@ class ParquetTable(Source):
         """One for each recording."""
         names = sorted({str(n) for b in parquet_blocks(self.path, ("recording",)) for n in b["recording"].unique()})
         for name in names:
-            yield Part(self.path, self.recording or name, lambda name=name: self._blocks(name), ordered=True)
+            yield Part(self.path, self.recording or name, partial(self._blocks, name), ordered=True)
 
     def _blocks(self, recording: str) -> Iterator[pd.DataFrame]:
         for block in parquet_blocks(self.path, COLUMNS):
@@ -111,8 +126,8 @@ def pairs_of(option: str, text: str, known: Collection[str]) -> dict[str, str]:
     for part in text.split(",") if text.strip() else ():
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
-            raise DataError(f"{option} is {text!r}, expected NAME=VALUE, NAME=VALUE")
+            raise ConfigError(f"{option} is {text!r}, expected NAME=VALUE, NAME=VALUE")
         if name not in known:
-            raise DataError(f"{option}: {unknown_name('column', name, known)}")
+            raise ConfigError(f"{option}: {unknown_name('column', name, known)}")
         pairs[name] = value
     return pairs

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -14,7 +15,7 @@ from d2road.traffic.data_quality import GapCheck, QualityReport, UnitCheck, drop
 from d2road.traffic.readers.kinematics import add_kinematics, with_neighbours
 from d2road.traffic.readers.ordering import chunks_of_ordered, in_order
 from d2road.traffic.table import Trajectories, concat
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,22 @@ SUFFIXES = {".xml": "fcd", ".parquet": "parquet", ".csv": "csv"}
 LENGTHS = {"truck": 12.0, "trailer": 16.5, "bus": 12.0, "van": 5.5, "motor": 2.2, "bicycle": 1.8, "bike": 1.8}
 CAR_LENGTH = 4.5
 UNKNOWN = "unknown"
+
+
+class CommonOptions(TypedDict, total=False):
+    """Options of all readers but `smooth`, see `Source`."""
+
+    recording: str
+    start: float
+    end: float
+    limit: float
+    memory_rows: int
+
+
+class SourceOptions(CommonOptions, total=False):
+    """Options of all readers, see `Source`."""
+
+    smooth: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,7 @@ class Source:
             ValueError: too many rows are wrong, or a file is not what its reader reads.
         """
         if not seconds > 0:
-            raise DataError(f"chunks of {seconds} s: expected more than 0")
+            raise ValueError(f"chunks of {seconds} s: expected more than 0")
         self.problems = QualityReport()
         for part in self.parts():
             yield from self._chunks_of(part, seconds)
@@ -223,7 +240,7 @@ def _falls(block: pd.DataFrame, last_of: dict[str, float]) -> np.ndarray:
     return late
 
 
-def open_trajectories(spec: str | Path, **options) -> Source:
+def open_trajectories(spec: str | Path, **options: object) -> Source:
     """A source by its name.
 
     Args:
@@ -240,7 +257,7 @@ def open_trajectories(spec: str | Path, **options) -> Source:
     values = {}
     for key, text in (given | options).items():
         if key not in known:
-            raise DataError(f"reader {name!r} has no option {key!r}; it has {', '.join(sorted(known))}")
+            raise ConfigError(f"reader {name!r} has no option {key!r}; it has {', '.join(sorted(known))}")
         values[key] = _converted(name, key, text, known[key])
     return reader(path, **values)
 
@@ -259,7 +276,7 @@ def split_spec(spec: str) -> tuple[str, str, dict[str, str]]:
         return name, path, given
     suffixes = [s for s in Path(body).suffixes if s != ".gz"]
     if not suffixes or suffixes[-1] not in SUFFIXES:
-        raise DataError(
+        raise ConfigError(
             f"{spec!r} does not say how to read it: use READER:PATH with one of {', '.join(READERS.names())}"
         )
     return SUFFIXES[suffixes[-1]], body, given
@@ -270,7 +287,7 @@ def _options_of(reader: type[Source]) -> dict[str, object]:
     options: dict[str, object] = {}
     for cls in reversed(reader.__mro__):
         if "__init__" in vars(cls) and cls is not object:
-            parameters = inspect.signature(cls.__init__).parameters.values()
+            parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
             options |= {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     return options
 
@@ -284,4 +301,4 @@ def _converted(reader: str, key: str, value: object, default: object) -> object:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
         return type(default)(value)
     except (KeyError, ValueError) as error:
-        raise DataError(f"reader {reader!r}: {key} is {value!r}, expected {type(default).__name__}") from error
+        raise ConfigError(f"reader {reader!r}: {key} is {value!r}, expected {type(default).__name__}") from error

@@ -8,14 +8,14 @@ import numpy as np
 
 from d2road.traffic.table import Trajectories, concat
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 
 # Of a stride: t0 = start + k * stride is not quite on the grid that it is meant for.
 ON_GRID = 1e-6
 
 
 @dataclass(frozen=True)
-class Window:
+class GridWindow:
     """A piece of road and time to draw.
 
     Attributes:
@@ -31,7 +31,7 @@ class Window:
     s0: float
     table: Trajectories
 
-    def draw(self, renderer: TimeSpaceRenderer) -> np.ndarray:
+    def render(self, renderer: TimeSpaceRenderer) -> np.ndarray:
         """(H, W, 3) uint8."""
         return renderer.render(self.table, self.t0, self.s0, self.direction, self.lanes)
 
@@ -56,7 +56,7 @@ class WindowGrid:
         start: seconds at which windows begin, for a stream that goes on where an earlier one stopped; None: at the
             recording's first row.
     Raises:
-        ValueError: a stride is not positive, lanes are missing, or windows would have no end.
+        ConfigError: a stride is not positive, lanes are missing, or windows would have no end.
     """
 
     renderer: TimeSpaceRenderer
@@ -72,22 +72,22 @@ class WindowGrid:
     def __post_init__(self) -> None:
         for name, value in (("stride", self.stride), ("stride_s", self.step_s)):
             if not value > 0:
-                raise DataError(f"{name} of windows is {value}, expected more than 0")
+                raise ConfigError(f"{name} of windows is {value}, expected more than 0")
         if self.direction not in (None, 1, -1):
-            raise DataError(f"direction of windows is {self.direction}, expected 1, -1 or None for all")
+            raise ConfigError(f"direction of windows is {self.direction}, expected 1, -1 or None for all")
         if self.renderer.lane_layout == "stacked" and not self.lanes:
-            raise DataError("stacked images need the names of their lanes, from the bottom panel to the top one")
+            raise ConfigError("stacked images need the names of their lanes, from the bottom panel to the top one")
         if self.s_range is not None and not self.s_range[0] < self.s_range[1]:
-            raise DataError(f"s_range is {self.s_range}, expected the first and the last metre of the road")
+            raise ConfigError(f"s_range is {self.s_range}, expected the first and the last metre of the road")
         if self.keep_empty and self.s_range is None:
-            raise DataError("empty windows can be kept with s_range only: where else would they end?")
+            raise ConfigError("empty windows can be kept with s_range only: where else would they end?")
 
     @property
     def step_s(self) -> float:
         """Metres from a window to the next along the road."""
         return self.renderer.stretch if self.stride_s is None else self.stride_s
 
-    def over(self, chunks: Iterable[Trajectories]) -> Iterator[Window]:
+    def over(self, chunks: Iterable[Trajectories]) -> Iterator[GridWindow]:
         """Windows of a stream, ordered by recording, time, direction, lane and position.
 
         Args:
@@ -117,7 +117,8 @@ class _Stream:
 
     def __init__(self, grid: WindowGrid, chunk: Trajectories):
         self.grid, self.recording = grid, chunk.recordings[0]
-        self.held, self.waiting, self.count = chunk, [], 0
+        self.held, self.count = chunk, 0
+        self.waiting: list[Trajectories] = []
         self.start, self.end = chunk.span
         self.start = self.start if grid.start is None else grid.start
         self.directions = set(chunk.directions)
@@ -133,13 +134,13 @@ class _Stream:
     def _t0(self) -> float:
         return self.start + self.count * self.grid.stride
 
-    def ready(self) -> Iterator[Window]:
+    def ready(self) -> Iterator[GridWindow]:
         """Windows whose rows are all there."""
         renderer = self.grid.renderer
         while self._t0() + renderer.duration + renderer.margin <= self.end:
             yield from self._at(self._t0())
 
-    def rest(self) -> Iterator[Window]:
+    def rest(self) -> Iterator[GridWindow]:
         """The recording is at its end: windows that lie in it, and what may be cut off."""
         renderer, slack = self.grid.renderer, ON_GRID * self.grid.stride
         while (
@@ -156,7 +157,7 @@ class _Stream:
             self.held = concat([needed, *self.waiting]).compact()
             self.waiting = []
 
-    def _at(self, t0: float) -> Iterator[Window]:
+    def _at(self, t0: float) -> Iterator[GridWindow]:
         self._join()
         self.count += 1
         grid, renderer = self.grid, self.grid.renderer
@@ -169,7 +170,7 @@ class _Stream:
             for lanes in self._groups(here):
                 seen = here if lanes is None else here.select(lanes=lanes)
                 for s0 in self._positions(seen):
-                    yield Window(self.recording, direction, lanes, t0, s0, table)
+                    yield GridWindow(self.recording, direction, lanes, t0, s0, table)
 
     def _groups(self, table: Trajectories) -> list[tuple[str, ...] | None]:
         """Lanes of each image."""

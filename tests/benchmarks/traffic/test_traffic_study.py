@@ -60,7 +60,7 @@ def test_recordings_have_their_parts(data):
 
 @pytest.mark.parametrize(("s_range", "places"), [((410, 1434), [410, 922]), ((770, 1434), [770, 922]), ((0, 512), [0])])
 def test_windows_cover_all_that_is_observed(s_range, places):
-    recording = streams.Recording("a", "test", "free", 60.0, s_range, Path("a"))
+    recording = streams.StreamRecording("a", "test", "free", 60.0, s_range, Path("a"))
     grid = streams.grid_of(recording, RENDERER)
     origin, step = grid.s_range[0], grid.step_s
     last = int((grid.s_range[1] - origin - RENDERER.stretch) / step + 1e-6)

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog
 from d2road.cli import render_trajectories
 from d2road.data import register_by_name
 from d2road.traffic.readers import open_trajectories
+from d2road.traffic.time_space import window_folder
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 
 SMALL = ["TIME_SPACE.SIZE", "(32, 32)", "TIME_SPACE.DS", "8.0", "TIME_SPACE.STRIDE", "1.6"]
@@ -58,7 +59,7 @@ def test_interrupted_it_goes_on(source, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", tmp_path / "whole"
     assert run(source, whole, *SMALL) == 0
     drawn = []
-    write = render_trajectories.write_image
+    write = window_folder.write_picture
 
     def stops(path, image):
         if len(drawn) == 3:
@@ -66,12 +67,12 @@ def test_interrupted_it_goes_on(source, tmp_path, monkeypatch):
         drawn.append(path.name)
         write(path, image)
 
-    monkeypatch.setattr(render_trajectories, "write_image", stops)
+    monkeypatch.setattr(window_folder, "write_picture", stops)
     with pytest.raises(KeyboardInterrupt):
         run(source, out, *SMALL)
     assert meta(out) == []
     monkeypatch.setattr(
-        render_trajectories, "write_image", lambda path, image: (drawn.append(path.name), write(path, image))
+        window_folder, "write_picture", lambda path, image: (drawn.append(path.name), write(path, image))
     )
     assert run(source, out, *SMALL) == 0
     assert len(drawn) == len(set(drawn)) == 8

@@ -80,9 +80,9 @@ def test_tracker_finds_what_is_found_afterwards():
     windows = windows[windows["recording"] == "a"].sort_values(["t0", "s0"]).reset_index(drop=True)
     tracker, closed, begun = AlarmTracker(60), [], 0
     for window in as_alarms(windows):
-        closed += tracker.close(window.start)
+        closed += tracker.pop_closed(window.start)
         begun += tracker.add(window)
-    closed += tracker.close()
+    closed += tracker.pop_closed()
     afterwards = merge_alarms(windows, 60)[0]
     assert sorted(closed, key=lambda a: a.start) == sorted(afterwards, key=lambda a: a.start)
     assert begun >= len(closed) and not tracker.open

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from d2road.traffic.readers import open_trajectories
-from d2road.traffic.readers.tail_reader import StoppedError, Tail, following
+from d2road.traffic.readers.growing_file import GrowingFile, StoppedError
+from d2road.traffic.readers.tail_reader import TailReader
 from d2road.traffic.table import concat
 
 STEPS, VEHICLES = 120, 4
@@ -57,7 +58,7 @@ def form(request, tmp_path):
 
 
 def read(spec, path, **options) -> pd.DataFrame:
-    source = following(open_trajectories(spec), Tail(path, **options))
+    source = TailReader(open_trajectories(spec), GrowingFile(path, **options))
     return concat(list(source.chunks(3.0))).frame
 
 
@@ -76,36 +77,36 @@ def test_growth_in_any_pieces_changes_nothing(form, seed, monkeypatch):
     whole = open_trajectories(spec).table().frame
     cuts = iter([*sorted(np.random.default_rng(seed).integers(400, len(text), 12).tolist()), len(text)])
     path.write_text(text[: next(cuts)])
-    tail = Tail(path, follow=True)
+    file = GrowingFile(path, follow=True)
 
     def write_on(_seconds: float) -> None:
         position = next(cuts, None)
         if position is None:
-            tail.follow = False  # the writer is done
+            file.follow = False  # the writer is done
         else:
             path.write_text(text[:position])
 
-    monkeypatch.setattr("d2road.traffic.readers.tail_reader.time.sleep", write_on)
-    source = following(open_trajectories(spec), tail)
+    monkeypatch.setattr("d2road.traffic.readers.growing_file.time.sleep", write_on)
+    source = TailReader(open_trajectories(spec), file)
     pd.testing.assert_frame_equal(concat(list(source.chunks(3.0))).frame, whole)
-    assert tail.offset == len(text)
+    assert file.offset == len(text)
 
 
 def test_stopping_and_going_on_where_a_mark_is(form, monkeypatch):
     text, path, spec = form
     path.write_text(text)
-    monkeypatch.setattr("d2road.traffic.readers.tail_reader.BLOCK_BYTES", 700)
+    monkeypatch.setattr("d2road.traffic.readers.growing_file.BLOCK_BYTES", 700)
     whole = open_trajectories(spec).table().frame
     asked = []
-    tail = Tail(path, stopped=lambda: len(asked) > len(text) // 1400 or bool(asked.append(0)))
-    source = following(open_trajectories(spec), tail)
+    file = GrowingFile(path, stopped=lambda: len(asked) > len(text) // 1400 or bool(asked.append(0)))
+    source = TailReader(open_trajectories(spec), file)
     got = []
     with pytest.raises(StoppedError):
         for chunk in source.chunks(1.0):
             got.append(chunk)
-    assert 0 < tail.offset < len(text)
-    offset = tail.mark_before(2.0)
-    assert 0 < offset < tail.offset
+    assert 0 < file.offset < len(text)
+    offset = file.mark_before(2.0)
+    assert 0 < offset < file.offset
     rest = read(spec, path, offset=offset)
     expected = whole[whole["t"] >= 2.0].reset_index(drop=True)
     kept = rest[rest["t"] >= 2.0].reset_index(drop=True)
@@ -118,25 +119,25 @@ def test_stopping_and_going_on_where_a_mark_is(form, monkeypatch):
 def test_each_byte_is_read_once(form, monkeypatch):
     text, path, spec = form
     path.write_text(text)
-    monkeypatch.setattr("d2road.traffic.readers.tail_reader.BLOCK_BYTES", 1000)
-    tail, sizes = Tail(path), []
-    blocks = tail.blocks
-    monkeypatch.setattr(tail, "blocks", lambda: (sizes.append(len(b)) or b for b in blocks()))
-    list(following(open_trajectories(spec), tail).chunks(1.0))
+    monkeypatch.setattr("d2road.traffic.readers.growing_file.BLOCK_BYTES", 1000)
+    file, sizes = GrowingFile(path), []
+    blocks = file.blocks
+    monkeypatch.setattr(file, "blocks", lambda: (sizes.append(len(b)) or b for b in blocks()))
+    list(TailReader(open_trajectories(spec), file).chunks(1.0))
     assert sum(sizes) == len(text)
-    assert tail.mark_before(-1.0) == 0 and len(tail.marks) > 3
+    assert file.mark_before(-1.0) == 0 and len(file.marks) > 3
 
 
 def test_files_that_cannot_be_followed(tmp_path):
     with pytest.raises(FileNotFoundError, match="a file of trajectories that grows"):
-        Tail(tmp_path / "none.xml")
+        GrowingFile(tmp_path / "none.xml")
     path = tmp_path / "b.csv"
     path.write_text(plain_csv())
     with pytest.raises(ValueError, match=r"has \d+ bytes, but 999999 were read of it: another file"):
-        Tail(path, offset=999_999)
+        GrowingFile(path, offset=999_999)
     (tmp_path / "c.xml.gz").write_bytes(b"")
     with pytest.raises(ValueError, match="is packed"):
-        Tail(tmp_path / "c.xml.gz")
+        GrowingFile(tmp_path / "c.xml.gz")
     two = "recording,t,vehicle,s,speed\nx,0,a,1,2\ny,0,b,1,2\n"
     path.write_text(two)
     with pytest.raises(ValueError, match="holds the recordings x, y"):

@@ -45,14 +45,14 @@ def test_cutting_the_stream_otherwise_changes_nothing(seconds):
     found = list(grid.over(cut(road(), seconds)))
     assert places(found) == places(expected) and len(found) == 33
     for one, other in zip(found, expected):
-        assert np.array_equal(one.draw(RENDERER), other.draw(RENDERER))
+        assert np.array_equal(one.render(RENDERER), other.render(RENDERER))
 
 
 def test_images_are_those_of_the_whole_table():
     whole = table(road())
     for window in WindowGrid(RENDERER, stride=1.6).over(cut(road(), 1.0)):
-        assert np.array_equal(window.draw(RENDERER), RENDERER.render(whole, window.t0, window.s0))
-        assert window.draw(RENDERER).any()
+        assert np.array_equal(window.render(RENDERER), RENDERER.render(whole, window.t0, window.s0))
+        assert window.render(RENDERER).any()
 
 
 def test_a_window_comes_as_soon_as_its_rows_are_there():
@@ -101,7 +101,7 @@ def test_the_end_of_a_recording():
     assert len(list(WindowGrid(RENDERER, stride=1.6).over([table(road(4))]))) == 1
     assert len(list(WindowGrid(RENDERER, stride=1.6, keep_partial=True).over([table(road(4))]))) == 2
     short = list(WindowGrid(RENDERER, stride=1.6).over([table(road(1))]))
-    assert len(short) == 1 and short[0].draw(RENDERER).any()
+    assert len(short) == 1 and short[0].render(RENDERER).any()
 
 
 def test_recordings_directions_and_lanes_have_windows_of_their_own():

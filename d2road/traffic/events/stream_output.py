@@ -1,4 +1,4 @@
-"""What d2road score-stream prints and writes: lines of alarms, their images, the scores of all windows."""
+"""What d2road score-stream prints and writes: lines of alarms, their pictures, the scores of all windows."""
 
 import io
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from d2road.traffic.events.alarms import WINDOW_COLUMNS, Alarm
-from d2road.traffic.events.window_stream import Finding
+from d2road.traffic.events.window_stream import ScoredWindow
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.window_grid import WindowGrid
@@ -21,29 +21,29 @@ def clock(t: float) -> str:
     return f"{sign}{tenths // 36000:02d}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
-def alarm_line(finding: Finding, renderer: TimeSpaceRenderer, threshold: float, image: Path | None) -> str:
-    """What is said when an alarm begins: when and where the map is highest."""
-    window, (t, s) = finding.window, finding.place(renderer)
+def alarm_line(scored: ScoredWindow, renderer: TimeSpaceRenderer, threshold: float, picture: Path | None) -> str:
+    """The line of an alarm that begins: when and where the map is highest."""
+    window, (t, s) = scored.window, scored.place(renderer)
     return (
-        f"ALARM  t {clock(t)}  s {s:.0f} m  score {finding.score:.3g} (threshold {threshold:.3g})  window "
-        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m" + (f"  {image}" if image else "")
+        f"ALARM  t {clock(t)}  s {s:.0f} m  score {scored.score:.3g} (threshold {threshold:.3g})  window "
+        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m" + (f"  {picture}" if picture else "")
     )
 
 
 def over_line(alarm: Alarm) -> str:
-    """What is said when no window to come can belong to an alarm."""
+    """The line of an alarm that is over: no window to come can belong to it."""
     return (
         f"OVER   {clock(alarm.start)}-{clock(alarm.end)}, {alarm.s_low:g}-{alarm.s_high:g} m  {alarm.windows} "
         f"window(s), highest score {alarm.peak:.3g} at {clock(alarm.peak_t0)}"
     )
 
 
-def write_alarm_picture(path: Path, finding: Finding, grid: WindowGrid, threshold: float) -> None:
+def write_alarm_picture(path: Path, scored: ScoredWindow, grid: WindowGrid, threshold: float) -> None:
     """The window with axes, its map over it, and a line around what is above the threshold."""
-    window = finding.window
-    title = f"{window.recording}: score {finding.score:.3g}, threshold {threshold:.3g}"
+    window = scored.window
+    title = f"{window.recording}: score {scored.score:.3g}, threshold {threshold:.3g}"
     figure = plot_time_space(
-        window.image, grid.renderer, window.t0, window.s0, grid.lanes, finding.heat, threshold, title=title
+        window.require_image(), grid.renderer, window.t0, window.s0, grid.lanes, scored.heat, threshold, title=title
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_figure(figure, path)
@@ -60,7 +60,8 @@ class ScoreFile:
     COLUMNS = (*WINDOW_COLUMNS, "direction")
 
     def __init__(self, path: Path, next_t0: float | None):
-        self.path, self.rows = path, []
+        self.path = path
+        self.rows: list[tuple] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = pd.DataFrame(columns=list(self.COLUMNS))
         if next_t0 is not None and path.is_file():

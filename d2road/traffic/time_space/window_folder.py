@@ -1,0 +1,130 @@
+"""A folder of time-space images in the layout of MVTec AD: one for each window of a stream, resumable.
+
+OUT/FOLDER/NNNNNN.png are the images, OUT/meta.csv says where each of them is, OUT/views holds some of them with axes.
+"""
+
+import csv
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from d2road.traffic.readers import Source
+from d2road.traffic.table import Trajectories
+from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
+from d2road.traffic.time_space.window_grid import GridWindow, WindowGrid
+from d2road.utils.errors import ConfigError
+from d2road.utils.image_io import write_picture
+from d2road.utils.io import atomic_write, write_json
+from d2road.utils.output_dir import prepare_output_dir
+
+META, VIEWS = "meta.csv", "views"
+# What each folder was drawn with: .time_space/train_good/parameters.json and the problems of the source.
+STATE, PARAMETERS, PROBLEMS = ".time_space", "parameters.json", "problems.json"
+COLUMNS = ("file", "recording", "direction", "lanes", "t0_s", "s0_m", "dt_s", "ds_m", "vehicles")
+EVERY_S = 5.0
+
+Row = list[str | int | float]
+
+
+@dataclass(frozen=True)
+class WindowFolder:
+    """Where images go.
+
+    Attributes:
+        out: the data set. folder: of the images in it, "train/good".
+        views: how many of them, the first ones, are drawn with axes too.
+    """
+
+    out: Path
+    folder: str = "train/good"
+    views: int = 0
+
+    @property
+    def state(self) -> Path:
+        """The folder of what the images were drawn with."""
+        return self.out / STATE / self.folder.replace("/", "_")
+
+    def prepare(self, parameters: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Make the folder of images, or take up one that was begun with the same parameters.
+
+        Args:
+            parameters: what decides the images.
+            overwrite: replace images of other parameters.
+        Raises:
+            ConfigError, DataError: it was begun with others, or holds other files.
+        """
+        folder, state = self.out / self.folder, self.state
+        if not (state / PARAMETERS).is_file() and folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds files that this tool did not write: choose another --out or --folder")
+        images = os.path.relpath(folder, state)
+        prepare_output_dir(state, PARAMETERS, parameters, [images], [images], overwrite)
+        if self.views:
+            (self.out / VIEWS).mkdir(exist_ok=True)
+        self.write_meta([])
+
+    def render_windows(self, chunks: Iterable[Trajectories], grid: WindowGrid) -> tuple[list[Row], int]:
+        """Render the windows that have no image yet.
+
+        Returns:
+            rows of meta.csv, and the number of images rendered.
+        """
+        rows: list[Row] = []
+        rendered, start = 0, time.monotonic()
+        last = start
+        for window in grid.over(chunks):
+            name = f"{self.folder}/{len(rows):06d}.png"
+            # Images take their name when they are complete.
+            if not (self.out / name).is_file():
+                write_picture(self.out / name, window.render(grid.renderer))
+                rendered += 1
+            if len(rows) < self.views:
+                save_window_view(self.out / VIEWS / f"{len(rows):06d}.png", window, grid)
+            rows.append(meta_row(name, window, grid))
+            now = time.monotonic()
+            if now - last >= EVERY_S:
+                rate = rendered / (now - start)
+                print(
+                    f"{len(rows)} windows {rate:.1f}/s, recording {window.recording} at {window.t0:.0f} s", flush=True
+                )
+                last = now
+        return rows, rendered
+
+    def finish(self, rows: Sequence[Row], source: Source) -> None:
+        """Write what was wrong with the source, and meta.csv last, for it says that the folder is complete."""
+        write_json(self.state / PROBLEMS, source.problems.as_dict())
+        self.write_meta(rows)
+
+    def write_meta(self, rows: Sequence[Row]) -> None:
+        """Write meta.csv with these rows for the folder; those of other folders stay."""
+        path = self.out / META
+        others = []
+        if path.is_file():
+            with open(path, newline="") as file:
+                others = [row for row in list(csv.reader(file))[1:] if Path(row[0]).parent.as_posix() != self.folder]
+        with atomic_write(path, "w") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows([*others, *rows])
+
+
+def meta_row(name: str, window: GridWindow, grid: WindowGrid) -> Row:
+    """A line of meta.csv."""
+    renderer = grid.renderer
+    inside = window.table.between(window.t0 - renderer.dt / 2, window.t0 + renderer.duration - renderer.dt / 2)
+    frame = inside.select(direction=window.direction, lanes=window.lanes).frame
+    top, bottom = frame["s"], frame["s"] - frame["length"]
+    seen = frame[(top > window.s0) & (bottom < window.s0 + renderer.stretch)]
+    lanes = "" if window.lanes is None else " ".join(window.lanes)
+    place = [window.recording, window.direction, lanes, f"{window.t0:.6g}", f"{window.s0:.6g}"]
+    return [name, *place, renderer.dt, renderer.ds, seen["vehicle"].nunique()]
+
+
+def save_window_view(path: Path, window: GridWindow, grid: WindowGrid) -> None:
+    """The window with axes."""
+    direction = "along" if window.direction > 0 else "against"
+    title = f"{window.recording}, {direction} the axis" + (f", lanes {' '.join(window.lanes)}" if window.lanes else "")
+    image = window.render(grid.renderer)
+    save_figure(plot_time_space(image, grid.renderer, window.t0, window.s0, window.lanes, title=title), path)
