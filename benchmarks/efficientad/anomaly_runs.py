@@ -32,6 +32,7 @@ PROGRAMS = {
     "efficientad_loco": "benchmarks.efficientad.anomaly_loco",
     "efficientad_mvtec": "benchmarks.efficientad.anomaly_mvtec",
     "efficientad_traffic": "benchmarks.traffic.traffic_benchmark",
+    "ft_aed": "benchmarks.traffic.ft_aed_benchmark",
 }
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from benchmarks.common.records import read_record, write_record
 from benchmarks.efficientad.anomaly_results import FINAL
-from benchmarks.traffic.traffic_streams import StreamRecording
 from d2road.evaluation.results import plain
 from d2road.traffic.events.alarms import alarm_threshold
 from d2road.traffic.events.event_metrics import check_events, evaluate_events, find_events
@@ -26,18 +25,18 @@ RATE = 1.0  # false alarms an hour
 DRAWS, DRAW_SEED = 1000, 0
 
 
-def judge_streams(
-    calibration: pd.DataFrame, recordings: Sequence[StreamRecording], test: pd.DataFrame, events: pd.DataFrame
+def evaluate_streams(
+    calibration: pd.DataFrame, hours: float, test: pd.DataFrame, events: pd.DataFrame
 ) -> tuple[dict, pd.DataFrame]:
     """Threshold from the good streams, events at it.
 
     Args:
-        calibration: scored windows of the good recordings. recordings: these.
+        calibration: scored windows of the good recordings. hours: of these.
         test: scored windows of the streams with `events`.
     Returns:
-        as `events.evaluate_events`, with "calibration" {"hours", "false_alarms", "rate"}; the events with found, delay.
+        as `event_metrics.evaluate_events`, with "calibration" {"hours", "false_alarms", "rate"}; the events
+        with found, delay.
     """
-    hours = sum(recording.hours for recording in recordings)
     threshold, alarms = alarm_threshold(calibration, hours, RATE)
     events = check_events(events)
     metrics = evaluate_events(test, events, threshold, draws=DRAWS, seed=DRAW_SEED)

@@ -1,4 +1,4 @@
-"""A look at real traffic without labels: NGSIM's I-80, trained on its first part, the highest windows of the rest.
+"""Inspection of real traffic without labels: NGSIM's I-80, trained on its first part, the highest windows of the rest.
 
 No score: nobody knows what is unusual there. The file holds leader-follower pairs, so most of the traffic is absent.
 """
@@ -11,10 +11,10 @@ import numpy as np
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.efficientad.anomaly_runs import Run, train
-from d2road.cli.stream_output import clock
 from d2road.engine.predictor import Predictor
 from d2road.traffic.baselines import KinematicRules
 from d2road.traffic.baselines.vehicle_features import compute_vehicle_features
+from d2road.traffic.events.stream_output import clock
 from d2road.traffic.events.window_stream import ScoredWindow, window_scorer
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.table import Trajectories
@@ -34,7 +34,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Parts:
-    """Windows to train on, to calibrate with, and to look at; no sample is in two parts."""
+    """Windows to train on, to calibrate with, and to inspect; no sample is in two parts."""
 
     train: list[TrafficWindow]
     validation: list[TrafficWindow]
@@ -69,8 +69,10 @@ def write_data(parts: Parts, root: Path) -> str:
     """The images to train on and to calibrate with, as a plain folder; returns the name of the data set."""
     for folder, windows in (("good", parts.train), ("good_validation", parts.validation)):
         (root / folder).mkdir(parents=True, exist_ok=True)
+        several = len({window.recording for window in windows}) > 1
         for window in windows:
-            write_image(root / folder / f"{round(10 * window.t0):06d}.png", window.image)
+            name = f"{window.recording}_" if several else ""
+            write_image(root / folder / f"{name}{round(10 * window.t0):06d}.png", window.require_image())
     return f"folder:{root}"
 
 
@@ -85,7 +87,7 @@ def highest(windows: Sequence[TrafficWindow], scores: Sequence[float], count: in
     return chosen
 
 
-def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
+def inspect_run(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
     """Train, score the rest, write the images of the highest windows and the page that tells what is in them."""
     weights = train(run)
     score = window_scorer(Predictor(run.cfg, str(weights), batch_size=4))
@@ -98,11 +100,13 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
     for rank, i in enumerate(chosen, 1):
         window, (value, heat) = parts.rest[i], found[i]
         figure = plot_time_space(
-            window.image, RENDERER, window.t0, window.s0, heat=heat, title=f"{rank}: score {value:.3g}"
+            window.require_image(), RENDERER, window.t0, window.s0, heat=heat, title=f"{rank}: score {value:.3g}"
         )
         save_figure(figure, folder / f"{rank:02d}.png")
         views.append(read_image(folder / f"{rank:02d}.png"))
-        save_figure(plot_time_space(window.image, RENDERER, window.t0, window.s0), folder / f"{rank:02d}_plain.png")
+        save_figure(
+            plot_time_space(window.require_image(), RENDERER, window.t0, window.s0), folder / f"{rank:02d}_plain.png"
+        )
         t, s = ScoredWindow(window, value, heat, True, True).place(RENDERER)
         rows.append(
             [str(rank), f"{clock(window.t0)}", f"{value:.3g}", f"{clock(t)}, {s:.0f} m", *contents(window, rules)]
@@ -110,9 +114,9 @@ def look(run: Run, parts: Parts, folder: Path, page: Path) -> Path:
     write_image(page.with_suffix(".png"), contact_sheet(views, columns=3, cell_width=360))
     note = (
         f"Windows of {RENDERER.duration:.1f} s and {RENDERER.stretch:.0f} m, {len(parts.train)} to train on, "
-        f"{len(parts.validation)} to calibrate with, {len(parts.rest)} to look at, one every {GRID.stride:g} s; those "
+        f"{len(parts.validation)} to calibrate with, {len(parts.rest)} to inspect, one every {GRID.stride:g} s; those "
         "shown share no more than half of their time with a higher one. Scores of the rest: median "
-        f"{np.median(scores):.3g}, highest {max(scores):.3g}. The file has no labels: this is a look, "
+        f"{np.median(scores):.3g}, highest {max(scores):.3g}. The file has no labels: this is an inspection, "
         "not a score. It holds leader-follower pairs: most of the traffic is absent. Times are those of the file."
     )
     head = ["", "begins", "score", "highest value at", "vehicles", "speed, lowest / mean / highest (m/s)"]

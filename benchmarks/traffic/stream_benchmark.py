@@ -19,37 +19,39 @@ import numpy as np
 import psutil
 
 from benchmarks.common.records import record_path, write_record
-from d2road.cli.score_stream import parser as stream_parser
-from d2road.cli.stream_session import Session
+from d2road.cli.score_stream import open_session
 from d2road.synthetic.traffic_incidents.day import make_day
 from d2road.synthetic.traffic_incidents.network import FCD_EDGES, OBSERVED_M
+from d2road.traffic.events.stream_options import StreamOptions
+from d2road.traffic.events.stream_session import StreamSession
 from d2road.utils.errors import report_errors
 from d2road.utils.progress import format_progress
 
 BENCH = "efficientad_stream"
 CONFIG = "configs/efficientad/traffic/linear_attention.yaml"
 AIM = 20.0  # times real time
-SAMPLE_S, TELL_S = 2.0, 30.0
+SAMPLE_S, PRINT_S = 2.0, 30.0
 
 
 class Memory(threading.Thread):
     """Resident memory of this process (MB) by hours of traffic seen; says how far it is."""
 
-    def __init__(self, session: Session, hours: float):
+    def __init__(self, session: StreamSession, hours: float):
         super().__init__(daemon=True)
-        self.session, self.hours, self.samples, self.done = session, hours, [], threading.Event()
+        self.session, self.hours, self.done = session, hours, threading.Event()
+        self.samples: list[tuple[float, float]] = []
 
     def run(self) -> None:
-        process, start, told = psutil.Process(), time.monotonic(), time.monotonic()
+        process, start, printed = psutil.Process(), time.monotonic(), time.monotonic()
         while not self.done.wait(SAMPLE_S):
             began, seen = self.session.began, self.session.seen
             if began is None:
                 continue
             self.samples.append(((seen - began) / 3600, process.memory_info().rss / 2**20))
-            if time.monotonic() - told >= TELL_S:
-                told = time.monotonic()
+            if time.monotonic() - printed >= PRINT_S:
+                printed = time.monotonic()
                 minutes = (int((seen - began) / 60), round(60 * self.hours))
-                print(format_progress("minutes of traffic", *minutes, told - start), flush=True)
+                print(format_progress("minutes of traffic", *minutes, printed - start), flush=True)
 
     def by_quarter(self) -> list[float]:
         """The highest of each quarter of the stream, NaN where it was too fast to be seen."""
@@ -61,11 +63,11 @@ class Memory(threading.Thread):
         return [float(part.max()) if len(part) else float("nan") for part in parts]
 
 
-def measure(args: argparse.Namespace, path: Path) -> dict[str, float | list[float]]:
+def time_stream(args: argparse.Namespace, path: Path) -> dict[str, float | list[float]]:
     """Score the file; figures of the run."""
     spec = f"fcd:{path}?edges={FCD_EDGES}"
-    words = ["--input", spec, "--config-file", args.config_file, "--weights", args.weights, "--batch", str(args.batch)]
-    session = Session(stream_parser().parse_args([*words, "TIME_SPACE.S_RANGE", str(OBSERVED_M), *args.opts]))
+    opts = ("TIME_SPACE.S_RANGE", str(OBSERVED_M), *args.opts)
+    session = open_session(StreamOptions(spec, args.config_file, args.weights, opts, args.batch))
     memory = Memory(session, args.hours)
     memory.start()
     start = time.perf_counter()
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not path.is_file():
         print(make_day(path, args.hours, args.seed), flush=True)
     start, name = time.perf_counter(), f"day_{args.hours:g}h"
-    metrics = measure(args, path)
+    metrics = time_stream(args, path)
     write_record(
         BENCH, name, metrics=metrics, seed=args.seed, seconds=time.perf_counter() - start,
         command=f"python -m benchmarks.traffic.stream_benchmark --hours {args.hours:g} --weights {args.weights}",

@@ -1,16 +1,16 @@
-"""EfficientAD on time-space images of traffic: autoencoders at equal steps, baselines, events in streams, a look.
+"""EfficientAD on time-space images of traffic: autoencoders at equal steps, baselines, events in streams, real traffic.
 
 python -m benchmarks.traffic.traffic_benchmark --variant linear_attention --seed 1  train, test windows, score the
     streams
 python -m benchmarks.traffic.traffic_benchmark --variant rules --seed 1  a baseline: the same without training
 python -m benchmarks.traffic.traffic_benchmark --variant conv --view stacked --seed 1    a panel for each lane
-python -m benchmarks.traffic.traffic_benchmark --look FOLDER --seed 1  NGSIM I-80, no labels: images, a table
+python -m benchmarks.traffic.traffic_benchmark --inspect FOLDER --seed 1  NGSIM I-80, no labels: images, a table
 python -m benchmarks.traffic.traffic_benchmark --table                               the tables of all records
 
 Windows and streams are those of datasets/make_traffic_incidents.py with --good-hours 14. Every variant sees images of
 256 pixels, which the published autoencoder needs, through the narrow networks, at equal steps. An interrupted run goes
-on where it was. Records go to benchmarks/results/efficientad_traffic/, images of the look to
-output/bench/efficientad_traffic/.
+on where it was. Records go to benchmarks/results/efficientad_traffic/, images of the inspection
+to output/bench/efficientad_traffic/.
 """
 
 import argparse
@@ -29,7 +29,8 @@ BENCH = "efficientad_traffic"
 CONFIGS = "configs/efficientad/traffic"
 VARIANTS = (*AUTOENCODERS, *BASELINES)
 TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
-LOOK_STEPS = 600
+INSPECT_STEPS = 600
+RECORDED = "look"  # what an inspection is called in the names of records
 OVERLAY = "overlay"  # the view of the configs
 
 
@@ -60,16 +61,18 @@ def view_keys(view: str) -> list[object]:
     ]
 
 
-def run_look(args: argparse.Namespace) -> Path:
-    """Train on the first part of NGSIM and look at the rest; returns the page."""
-    from benchmarks.traffic.inspect_recordings import look, read_parts, write_data
+def run_inspection(args: argparse.Namespace) -> Path:
+    """Train on the first part of NGSIM and inspect the rest; returns the page."""
+    from benchmarks.traffic.inspect_recordings import inspect_run, read_parts, write_data
 
-    parts = read_parts(Path(args.look))
-    folder = Path("output/bench") / BENCH / f"look_seed{args.seed}"
-    args.steps = args.steps or LOOK_STEPS
+    parts = read_parts(Path(args.inspect))
+    folder = Path("output/bench") / BENCH / f"{RECORDED}_seed{args.seed}"
+    args.steps = args.steps or INSPECT_STEPS
     opts = ["DATASETS.TRAIN", f"('{write_data(parts, folder / 'data')}',)", "DATASETS.TEST", "()"]
-    run = open_study(args, opts, f"--look {args.look} --variant {args.variant}", f"look_{args.variant}")
-    return look(run, parts, folder / "images", Path("benchmarks/results") / BENCH / f"look_seed{args.seed}.md")
+    run = open_study(args, opts, f"--inspect {args.inspect} --variant {args.variant}", f"{RECORDED}_{args.variant}")
+    return inspect_run(
+        run, parts, folder / "images", Path("benchmarks/results") / BENCH / f"{RECORDED}_seed{args.seed}.md"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,18 +80,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", choices=VARIANTS, default="linear_attention")
     parser.add_argument("--view", choices=CATEGORIES, default=OVERLAY, help="lanes over each other, or a panel each")
-    parser.add_argument("--look", type=relative, metavar="FOLDER", help="look at NGSIM's leader-follower pairs instead")
+    parser.add_argument(
+        "--inspect", "--look", type=relative, metavar="FOLDER", help="inspect NGSIM's leader-follower pairs instead"
+    )
     add_arguments(parser, "those of the config")
     args = parser.parse_args(argv)
-    if args.look is not None:
+    if args.inspect is not None:
         if args.seed is None or args.view != OVERLAY:
-            raise ConfigError("--look needs a --seed, and knows no --view: most of the lanes' traffic is absent")
-        print(f"look: {run_look(args)}")
+            raise ConfigError("--inspect needs a --seed, and knows no --view: most of the lanes' traffic is absent")
+        print(f"inspection: {run_inspection(args)}")
     elif args.seed is not None:
         from benchmarks.traffic.traffic_variants import run_variant
 
         print(f"records: {record_path(BENCH, run_variant(open_study(args))).with_suffix('')}")
-    if args.table or (args.seed is not None and args.look is None):
+    if args.table or (args.seed is not None and args.inspect is None):
         from benchmarks.traffic.traffic_tables import write_tables
 
         print(f"tables: {write_tables()}")

@@ -121,7 +121,7 @@ def windows_of(
         yield TrafficWindow.rendered(window, renderer)
 
 
-def density(window: TrafficWindow, lanes: int = LANES) -> float:
+def vehicle_density(window: TrafficWindow, lanes: int = LANES) -> float:
     """Vehicles per km and lane in a window, the mean over its instants."""
     frame = window.inside().frame
     instants = frame["t"].nunique()
@@ -144,7 +144,7 @@ def score_streams(
         windows = windows_of(recording, renderer, lanes=lanes)
         while part := list(islice(windows, batch)):
             rows += [
-                (w.recording, w.t0, w.t1, w.s0, w.s1, float(score), recording.scenario, density(w))
+                (w.recording, w.t0, w.t1, w.s0, w.s1, float(score), recording.scenario, vehicle_density(w))
                 for w, score in zip(part, scores(part))
             ]
     names = ["recording", "t0", "t1", "s0", "s1", "score", "scenario", "density"]

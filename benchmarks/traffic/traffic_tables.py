@@ -33,7 +33,7 @@ AIM = 0.95  # image AUROC
 NAMES = {"image_auroc": "image AUROC", "aupro": "AU-PRO"}
 RECALL = "event recall"
 VIEWS = {"overlay": "lanes over each other", "stacked": "a panel for each lane"}
-BLIND = (RULES, "isolation_forest")  # look at vehicles and not at images, so views do not matter
+VEHICLE_BASED = (RULES, "isolation_forest")  # are given vehicles and not images, so views do not matter
 # Rules learn nothing but their thresholds.
 LEARNED_BASELINES = [name for name in BASELINES if name != RULES]
 INTERVALS = (
@@ -71,7 +71,7 @@ def by_view(entries: Sequence[Entry]) -> dict[tuple[str, int, str], list[Entry]]
     for (teacher, steps), members in groups(entries).items():
         for view in VIEWS:
             own = [plain for entry in members if (plain := in_view(entry, view)) is not None]
-            if any(map(sees, own)) or (view == "overlay" and not any(map(sees, members))):
+            if any(map(uses_images, own)) or (view == "overlay" and not any(map(uses_images, members))):
                 found[teacher, steps, view] = own
     return found
 
@@ -85,16 +85,16 @@ def scorings(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return found
 
 
-def sees(entry: Entry) -> bool:
-    """Whether a run looks at images."""
-    return entry.variant.partition("+")[0] not in BLIND
+def uses_images(entry: Entry) -> bool:
+    """Whether a run is given images, not vehicles alone."""
+    return entry.variant.partition("+")[0] not in VEHICLE_BASED
 
 
 def in_view(entry: Entry, view: str) -> Entry | None:
     """A run as one of a view, None if it is of another."""
     name, plus, own = entry.variant.partition("+")
     name, _, of = name.partition("-")
-    if sees(entry) and (of or "overlay") != view:
+    if uses_images(entry) and (of or "overlay") != view:
         return None
     return replace(entry, variant=name + plus + own)
 

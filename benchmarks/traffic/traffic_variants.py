@@ -15,7 +15,7 @@ from benchmarks.traffic.event_records import (
     EVENTS_RECORD,
     RELATIVE,
     RELATIVE_EVENTS,
-    judge_streams,
+    evaluate_streams,
     record_events,
     scores_path,
 )
@@ -67,7 +67,7 @@ def run_variant(run: Run) -> str:
     if not done[RELATIVE]:
         test_relative(run, name, scores, 0 if baseline else run.steps)
     if not (done[EVENTS_RECORD] and done[RELATIVE_EVENTS]):
-        judge(run, name, scores)
+        test_streams(run, name, scores)
     return name
 
 
@@ -130,7 +130,7 @@ def image_name(entry: dict) -> str:
     return Path(entry["file_name"]).relative_to(entry["root"]).with_suffix("").as_posix()
 
 
-def judge(run: Run, folder: str, scores: Scores) -> None:
+def test_streams(run: Run, folder: str, scores: Scores) -> None:
     """Score good streams and those with incidents, and record the events."""
     start, root, view = time.perf_counter(), root_of(run), window_grid_of(run.cfg)
     parts: dict[str, pd.DataFrame] = {}
@@ -142,12 +142,13 @@ def judge(run: Run, folder: str, scores: Scores) -> None:
             score_streams(own, scores, view.renderer, lanes=view.lanes).to_csv(path, index=False)
         parts[part] = pd.read_csv(path, dtype={"recording": str})
     events = read_events(root, read_meta(root / META))
+    hours = sum(recording.hours for recording in recordings["calibrate"])
     relative = RelativeScores(parts["calibrate"]["density"], parts["calibrate"]["score"])
     for record, score in ((EVENTS_RECORD, None), (RELATIVE_EVENTS, relative)):
         scored = (
             parts if score is None else {k: f.assign(score=score(f["density"], f["score"])) for k, f in parts.items()}
         )
-        metrics, found = judge_streams(scored["calibrate"], recordings["calibrate"], scored["test"], events)
+        metrics, found = evaluate_streams(scored["calibrate"], hours, scored["test"], events)
         record_events(
             run.bench, f"{folder}/{record}", metrics, found, start,
             command=run.command, config={"file": run.config, "keys": " ".join(run.opts)}, seed=run.cfg.SEED,

@@ -145,7 +145,7 @@ def affected(table: Trajectories, without: Trajectories, onset: float) -> Trajec
     return table.where(moved & (frame["t"].to_numpy() >= onset))
 
 
-def draw(view: TimeSpaceRenderer, seen: Trajectories, cut: Cut) -> np.ndarray:
+def render(view: TimeSpaceRenderer, seen: Trajectories, cut: Cut) -> np.ndarray:
     """The image of a window, (H, W, 3) uint8."""
     return view.render(seen, cut.t0, cut.s0, lanes=_lanes(view))
 
@@ -164,7 +164,7 @@ def ignore_mask(view: TimeSpaceRenderer, moved: Trajectories, mask: np.ndarray, 
     return view.mask(near, cut.t0, cut.s0, near.vehicles, lanes=_lanes(view), dilate=GROW_PX) & ~mask
 
 
-def density(table: Trajectories, cut: Cut) -> tuple[float, float]:
+def density_and_speed(table: Trajectories, cut: Cut) -> tuple[float, float]:
     """Vehicles per km and lane of a window, and their mean speed in m/s (NaN without any); table: true positions."""
     frame = table.between(cut.t0, cut.t1).frame
     s = frame["s"].to_numpy()

@@ -141,7 +141,7 @@ def _write_window(job: Job, observed: Observed, number: int, cut: Cut) -> dict[s
         moved = windows.affected(table, observed.recording.without, observed.recording.incident.onset)
     for view_name in job.views:
         view, root = VIEWS[view_name], Path(job.out) / windows.CATEGORIES[view_name]
-        _write_png(root / f"{name}.png", windows.draw(view, observed.seen, cut)[:, :, ::-1])
+        _write_png(root / f"{name}.png", windows.render(view, observed.seen, cut)[:, :, ::-1])
         if incident is None:
             continue
         mask = windows.culprit_mask(view, table, incident, cut)
@@ -150,7 +150,7 @@ def _write_window(job: Job, observed: Observed, number: int, cut: Cut) -> dict[s
         _write_png(root / "ground_truth" / f"{file}_mask.png", mask * np.uint8(PIXEL_VALUES[job.kind]))
         if ignore.any():
             _write_png(root / "ignore" / f"{file}_ignore.png", ignore * np.uint8(255))
-    per_km, speed = windows.density(table, cut)
+    per_km, speed = windows.density_and_speed(table, cut)
     row = {
         "window": name,
         "recording": job.name,

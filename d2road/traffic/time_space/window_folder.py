@@ -16,7 +16,7 @@ from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.window_grid import GridWindow, WindowGrid
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import write_picture
+from d2road.utils.image_io import write_image
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir
 
@@ -78,7 +78,7 @@ class WindowFolder:
             name = f"{self.folder}/{len(rows):06d}.png"
             # Images take their name when they are complete.
             if not (self.out / name).is_file():
-                write_picture(self.out / name, window.render(grid.renderer))
+                write_image(self.out / name, window.render(grid.renderer))
                 rendered += 1
             if len(rows) < self.views:
                 save_window_view(self.out / VIEWS / f"{len(rows):06d}.png", window, grid)

@@ -80,7 +80,9 @@ def test_events_in_streams(data, monkeypatch):
     assert calibration["density"].between(5, 20).all()
     test = streams.score_streams(streams.read_streams(data, "test"), stopped_pixels, RENDERER)
     events = streams.read_events(data, read_meta(data / "meta.csv"))
-    metrics, found = event_records.judge_streams(calibration, recordings, test, events)
+    metrics, found = event_records.evaluate_streams(
+        calibration, sum(recording.hours for recording in recordings), test, events
+    )
     assert metrics["recall"] == 1 and metrics["events"] == 2 and metrics["false_alarms"] == 0
     assert metrics["recall_by_density"] == {"free": 1.0} and metrics["calibration"]["hours"] == pytest.approx(0.1)
     # It stands from 22 s on; windows end at 25.6, 38.4, ... s.
@@ -193,20 +195,20 @@ def check_stream(data, weights, place) -> None:
 
 
 def test_look_at_ngsim_has_parts_that_share_no_sample(shared_dir):
-    from benchmarks.traffic import inspect_recordings as look
+    from benchmarks.traffic import inspect_recordings
     from d2road.traffic.baselines import KinematicRules
 
-    parts = look.read_parts(shared_dir / "data" / "ngsim_i80")
+    parts = inspect_recordings.read_parts(shared_dir / "data" / "ngsim_i80")
     assert min(len(part) for part in (parts.train, parts.validation, parts.rest)) > 20
     assert parts.train[-1].t1 < parts.validation[0].t0 and parts.validation[-1].t1 < parts.rest[0].t0
     times = [window.table.span for window in (parts.train[-1], parts.validation[0])]
     assert times[0][1] < times[1][0]
     rules = KinematicRules().fit(parts.train + parts.validation)
-    chosen = look.highest(parts.rest, rules.scores(parts.rest))
+    chosen = inspect_recordings.highest(parts.rest, rules.scores(parts.rest))
     assert len(chosen) == 10
     begins = sorted(parts.rest[i].t0 for i in chosen)
     assert (np.diff(begins) >= 12.8 - 1e-6).all()
-    cells = look.contents(parts.rest[chosen[0]], rules)
+    cells = inspect_recordings.contents(parts.rest[chosen[0]], rules)
     assert len(cells) == 6 and int(cells[0]) > 1
 
 

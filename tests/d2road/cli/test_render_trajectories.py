@@ -59,7 +59,7 @@ def test_interrupted_it_goes_on(source, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", tmp_path / "whole"
     assert run(source, whole, *SMALL) == 0
     drawn = []
-    write = window_folder.write_picture
+    write = window_folder.write_image
 
     def stops(path, image):
         if len(drawn) == 3:
@@ -67,12 +67,12 @@ def test_interrupted_it_goes_on(source, tmp_path, monkeypatch):
         drawn.append(path.name)
         write(path, image)
 
-    monkeypatch.setattr(window_folder, "write_picture", stops)
+    monkeypatch.setattr(window_folder, "write_image", stops)
     with pytest.raises(KeyboardInterrupt):
         run(source, out, *SMALL)
     assert meta(out) == []
     monkeypatch.setattr(
-        window_folder, "write_picture", lambda path, image: (drawn.append(path.name), write(path, image))
+        window_folder, "write_image", lambda path, image: (drawn.append(path.name), write(path, image))
     )
     assert run(source, out, *SMALL) == 0
     assert len(drawn) == len(set(drawn)) == 8

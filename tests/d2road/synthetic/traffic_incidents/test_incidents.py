@@ -142,7 +142,7 @@ def test_masks_hold_the_culprit_and_no_good_pixel_twice(view):
     moved = windows.affected(table, traffic(False), ONSET)
     ignore = windows.ignore_mask(renderer, moved, mask, CUT)
     assert mask.any() and ignore.any() and not (mask & ignore).any()
-    own = windows.draw(renderer, table.select(vehicles=[CULPRIT]).between(ONSET, ONSET + STOP_S + 0.05), CUT)
+    own = windows.render(renderer, table.select(vehicles=[CULPRIT]).between(ONSET, ONSET + STOP_S + 0.05), CUT)
     painted = own.any(axis=-1)
     assert mask[painted].all()
     if view == "overlay":
@@ -151,7 +151,7 @@ def test_masks_hold_the_culprit_and_no_good_pixel_twice(view):
         x, y = renderer.to_pixel(ONSET + 10, 410 + SPEED * (ONSET - 86.0), CUT.t0, CUT.s0)
         assert mask[int(y), int(x)] and not mask[int(y) + 10, int(x)]
     # Outside of both masks all is as it would be without the incident, but for those that are missing.
-    actual, good = windows.draw(renderer, table, CUT), windows.draw(renderer, traffic(False), CUT)
+    actual, good = windows.render(renderer, table, CUT), windows.render(renderer, traffic(False), CUT)
     appeared = (actual != good).any(axis=-1) & actual.any(axis=-1) & ~good.any(axis=-1)
     assert appeared.any() and not (appeared & ~mask & ~ignore).any()
 
@@ -185,6 +185,6 @@ def test_an_incident_is_settled_by_what_can_be_seen():
 
 
 def test_density_of_a_window():
-    per_km, speed = windows.density(traffic(False), CUT)
+    per_km, speed = windows.density_and_speed(traffic(False), CUT)
     # A vehicle every 6 s at 25 m/s is one every 150 m of each lane.
     assert per_km == pytest.approx(1000 / 150, rel=0.05) and speed == pytest.approx(SPEED)
