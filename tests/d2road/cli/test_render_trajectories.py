@@ -71,9 +71,7 @@ def test_interrupted_it_goes_on(source, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(source, out, *SMALL)
     assert meta(out) == []
-    monkeypatch.setattr(
-        window_folder, "write_image", lambda path, image: (drawn.append(path.name), write(path, image))
-    )
+    monkeypatch.setattr(window_folder, "write_image", lambda path, image: (drawn.append(path.name), write(path, image)))
     assert run(source, out, *SMALL) == 0
     assert len(drawn) == len(set(drawn)) == 8
     for path in sorted(whole.rglob("*.png")):
