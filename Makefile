@@ -131,11 +131,11 @@ bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 	done; done
 	$(if $(LOOK),$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --look $(LOOK) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
 
-# GROUNDING_VARIANTS="main frozen ..." of benchmarks/mono3dvg/grounding_toy.py.
+# GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding
 TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
-GROUNDING_VARIANTS ?= main pretrained plain joint_long joint frozen learned cross_attention mamba_fusion nofilter stages1 stages2 query \
-	norelation minilm blind sightless
+GROUNDING_VARIANTS ?= main pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
+	cross_attention mamba_fusion no_text_filter fusion_stages1 fusion_stages2 query no_relation minilm image_only text_only
 
 $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
 	$(PY) datasets/make_toy_grounding.py --out $(TOY_GROUNDING) --toy $(TOY) --seed 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from benchmarks.common.overfit import OverfitCheck, run_overfit_check
-from benchmarks.mono3dvg.grounding_study import answer, judge_objects, load, save_answering
+from benchmarks.mono3dvg.grounding_study import evaluate_on_true_boxes, evaluate_test_sets, load_trained, save_weights
 from mono3dvg.data.grounding_creation import make_grounding
 from mono3dvg.language import Recipe
 
@@ -38,10 +38,10 @@ def options(data: str) -> list[str]:
 
 def measure(cfg: CfgNode, data: str, results: dict) -> dict:
     """Answers to the sentences, and what they mean among the labelled boxes; keeps the weights to answer with."""
-    model = load(cfg, FOLDER / "model_final.pth")
-    metrics = answer(cfg, model)[data]
-    save_answering(model, FOLDER / "model_answering.pth")
-    return metrics | {"true_boxes": judge_objects(cfg, model, data)}
+    model = load_trained(cfg, FOLDER / "model_final.pth")
+    metrics = evaluate_test_sets(cfg, model)[data]
+    save_weights(model, FOLDER / "model_answering.pth")
+    return metrics | {"true_boxes": evaluate_on_true_boxes(cfg, model, data)}
 
 
 def report(metrics: dict) -> Iterable[str]:

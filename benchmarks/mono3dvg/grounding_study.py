@@ -1,6 +1,5 @@
-"""What the benchmarks of grounding measure on a trained model: answers on data sets, and sentences on true boxes."""
+"""What the benchmarks of grounding measure on a trained model: on data sets, and with labelled boxes as candidates."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,40 +10,41 @@ from torch import Tensor, nn
 
 from d2road.data import build_test_loader
 from d2road.engine import Trainer, load_weights
-from d2road.utils.io import atomic_write
+from d2road.utils.io import atomic_write, read_json
 from d2road.utils.progress import track
 
 CERTAIN = 0.5  # true objects of at least this probability are the answer
 
 
-def load(cfg: CfgNode, weights: Path) -> nn.Module:
+def load_trained(cfg: CfgNode, weights: Path) -> nn.Module:
     """The trained model in eval mode."""
     model = Trainer.build_model(cfg).eval()
     load_weights(cfg, model, str(weights))
     return model
 
 
-def answer(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
-    """All measures of `mono3dvg.evaluation.grounding_protocol` on each of DATASETS.TEST, by name; the model takes the
-    score threshold that
-    is chosen on the validation data."""
+def evaluate_test_sets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
+    """All measures of `mono3dvg.evaluation.grounding_protocol` on each of DATASETS.TEST, by name.
+
+    The model takes the score threshold that is chosen on the validation data.
+    """
     results = Trainer.test(cfg, model)
     model.take_results(results)
     folder, names = Path(cfg.OUTPUT_DIR) / "inference", cfg.DATASETS.TEST
     found = {}
     for name in names:  # a folder of its own where there are several
         place = folder if len(names) == 1 else folder / name
-        found[name] = json.loads((place / "grounding.json").read_text(encoding="utf-8"))
+        found[name] = read_json(place / "grounding.json")
     return found
 
 
-def save_answering(model: nn.Module, path: Path) -> None:
+def save_weights(model: nn.Module, path: Path) -> None:
     """Weights to predict with: classes, tokenizer and score threshold are among them."""
     with atomic_write(path) as file:
         torch.save({"model": model.state_dict()}, file)
 
 
-def judge_objects(cfg: CfgNode, model: nn.Module, name: str) -> dict[str, float]:
+def evaluate_on_true_boxes(cfg: CfgNode, model: nn.Module, name: str) -> dict[str, float]:
     """How well the model says which of the labelled objects sentences mean; see `accuracy_on_objects`."""
     rows: list[tuple[str, Tensor, Sequence[int]]] = []
     groups = {e["id"]: e["group"] or "other" for record in DatasetCatalog.get(name) for e in record["expressions"]}

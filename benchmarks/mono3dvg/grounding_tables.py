@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_record
 from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS
+from d2road.utils.aliases import present_record_name
 
 GROUPS = ("st_w_d", "st_wo_d", "mt", "zt_w_d", "zt_wo_d")
 OVERLAPS = ("0.25", "0.5")
@@ -28,7 +29,7 @@ def write_tables() -> Path:
     runs = load_runs()
     sections = [
         ["# Grounding on the toy roadside benchmark", "", *about(runs)],
-        headline(runs), by_kind(runs), singles(runs), micro(runs), by_distance(runs), by_said(runs),
+        headline(runs), by_kind(runs), singles(runs), micro(runs), by_distance(runs), by_tag(runs),
     ]  # fmt: skip
     return write_page(RESULTS / BENCH / "table.md", sections)
 
@@ -52,11 +53,13 @@ def about(runs: Runs) -> list[str]:
         "The score threshold is chosen on validation views. F1, accuracies and recall in percent, of true 3D overlaps.",
     ]
     for (variant, seed), records in runs.items():
-        pretrained, trained = records["test"].get("pretrained", {}), records["train"]
-        lessons = [f"{name}{_duration(read_record(BENCH, f'{name}/train'))}" for name in pretrained.get("lessons", ())]
+        pretrained = {present_record_name(k): v for k, v in records["test"].get("pretrained", {}).items()}
+        names = [present_record_name(name) for name in pretrained.get("stages", ())]
+        stages = [f"{name}{_duration(read_record(BENCH, f'{name}/train'))}" for name in names]
         lines.append(
-            f"- {VARIANTS[variant]}, seed {seed}{_duration(trained)}; lessons: {'; '.join(lessons) or 'none'}; trained "
-            f"before these: text {pretrained.get('text', '?')}, image {pretrained.get('image') or 'none'}; "
+            f"- {VARIANTS[variant]}, seed {seed}{_duration(records['train'])}; "
+            f"stages before: {'; '.join(stages) or 'none'}; trained before these: text "
+            f"{pretrained.get('text', '?')}, image {pretrained.get('image') or 'none'}; "
             f"{records['test']['machine']}"
         )
     return lines
@@ -78,7 +81,7 @@ def headline(runs: Runs) -> list[str]:
             *(kinds.get("vehicles", {}).get(o) for o in OVERLAPS), kinds.get("people", {}).get("0.25"), m["n_acc"],
             on_true.get("accuracy"), on_true.get("top1"), *(m["mean_f1"][o]["overall"] for o in OVERLAPS),
         ]  # fmt: skip
-        rows.append([VARIANTS[variant], str(seed), *map(show, cells)])
+        rows.append([VARIANTS[variant], str(seed), *map(cell, cells)])
     note = (
         "Vehicles, people: mean F1 of sentences with one or more targets, all of them vehicles or pedestrians and "
         "cyclists. Zero targets: answered by nothing. True boxes: labelled boxes as candidates, all right if exactly "
@@ -91,8 +94,8 @@ def by_kind(runs: Runs) -> list[str]:
     """Mean F1 by number of targets and distractors."""
     head = ["model", "seed", *(f"{g} @{o}" for o in OVERLAPS for g in GROUPS), "T-acc"]
     rows = [
-        [VARIANTS[v], str(s), *(show(r["test"]["metrics"]["mean_f1"][o][g]) for o in OVERLAPS for g in GROUPS),
-         show(r["test"]["metrics"]["t_acc"])]
+        [VARIANTS[v], str(s), *(cell(r["test"]["metrics"]["mean_f1"][o][g]) for o in OVERLAPS for g in GROUPS),
+         cell(r["test"]["metrics"]["t_acc"])]
         for (v, s), r in runs.items()
     ]  # fmt: skip
     note = "st single, mt several, zt zero targets; w_d with, wo_d without other objects of the class."
@@ -107,7 +110,7 @@ def singles(runs: Runs) -> list[str]:
     for (variant, seed), records in runs.items():
         acc = records["test"]["metrics"]["acc"]
         cells = [acc[mode]["overall"][o] for mode in modes for o in OVERLAPS] + [acc["rotated"]["overall"]["miou"]]
-        rows.append([VARIANTS[variant], str(seed), *map(show, cells)])
+        rows.append([VARIANTS[variant], str(seed), *map(cell, cells)])
     return table("Single targets: the best box", "Overlaps as docs/grounding_data.md defines them.", head, rows)
 
 
@@ -116,7 +119,7 @@ def micro(runs: Runs) -> list[str]:
     overlaps = ("0.25", "0.5", "0.7")
     head = ["model", "seed", *(f"{name} @{o}" for o in overlaps for name in ("P", "R", "F1"))]
     rows = [
-        [VARIANTS[v], str(s), *(show(r["test"]["metrics"]["micro"][o][n]) for o in overlaps
+        [VARIANTS[v], str(s), *(cell(r["test"]["metrics"]["micro"][o][n]) for o in overlaps
                                 for n in ("precision", "recall", "f1"))]
         for (v, s), r in runs.items()
     ]  # fmt: skip
@@ -128,25 +131,25 @@ def by_distance(runs: Runs) -> list[str]:
     places = list(dict.fromkeys(p for r in runs.values() for p in r["test"]["metrics"]["recall_by_distance"]))
     head = ["model", "seed", *(f"{p} m @{o}" for p in places for o in OVERLAPS)]
     rows = [
-        [VARIANTS[v], str(s), *(show(r["test"]["metrics"]["recall_by_distance"].get(p, {}).get(o)) for p in places
+        [VARIANTS[v], str(s), *(cell(r["test"]["metrics"]["recall_by_distance"].get(p, {}).get(o)) for p in places
                                 for o in OVERLAPS)]
         for (v, s), r in runs.items()
     ]  # fmt: skip
     return table("Recall by distance", "", head, rows)
 
 
-def by_said(runs: Runs) -> list[str]:
-    """Mean F1@0.25 by what sentences say, a column a run."""
+def by_tag(runs: Runs) -> list[str]:
+    """Mean F1@0.25 by tag of the sentences, a column a run."""
     tags = sorted({tag for r in runs.values() for tag in r["test"]["metrics"]["by_tag"]})
-    head = ["says", "sentences", *(f"{VARIANTS[v]}, seed {s}" for v, s in runs)]
+    head = ["tag", "sentences", *(f"{VARIANTS[v]}, seed {s}" for v, s in runs)]
     rows = []
     for tag in tags:
         parts = [r["test"]["metrics"]["by_tag"].get(tag, {}) for r in runs.values()]
         count = next((p["expressions"] for p in parts if p), 0)
-        rows.append([tag, str(count), *(show(p.get("0.25")) for p in parts)])
-    return table("Mean F1@0.25 by what is said", "", head, rows)
+        rows.append([tag, str(count), *(cell(p.get("0.25")) for p in parts)])
+    return table("Mean F1@0.25 by tag", "", head, rows)
 
 
-def show(value: float | Mapping | None) -> str:
+def cell(value: float | Mapping | None) -> str:
     """One decimal; a dash for what was not measured."""
     return "-" if not isinstance(value, (int, float)) or value != value else f"{value:.1f}"

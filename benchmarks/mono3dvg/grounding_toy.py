@@ -1,15 +1,15 @@
 """The toy benchmark of grounding: one training a variant and seed, then all measures on cameras never seen in training.
 
-python -m benchmarks.mono3dvg.grounding_toy --seed 1                      the main model
-python -m benchmarks.mono3dvg.grounding_toy --seed 1 --variant frozen      an ablation, on a shorter schedule
-python -m benchmarks.mono3dvg.grounding_toy --table                        the tables of all records
+python -m benchmarks.mono3dvg.grounding_toy --seed 1                              the main model
+python -m benchmarks.mono3dvg.grounding_toy --seed 1 --variant cross_attention    an ablation, on a shorter schedule
+python -m benchmarks.mono3dvg.grounding_toy --table                                the tables of all records
 
-Every training starts from two lessons, boxes and then labels, which it runs first where they are not there: with the
-same parts and seed, so that most variants share them. The ablations are changes of a plain model, which has neither
-looks nor numbers that are read as such, and is trained without unknown words. Records go to
+Every training starts from two stages, detection from boxes and then language from labels, which it runs first where
+they are not there: with the same parts and seed, so that most variants share them. The ablations are changes of a base
+that neither predicts attributes nor reads numbers as such, and is trained without unknown words. Records go to
 benchmarks/results/mono3dvg_toy/<variant>_seed<N>/. The score threshold is chosen on toy_grounding_val and used on
-toy_grounding_test. The main model is the "frozen" reading: on the short schedule of the ablations it is the best on
-toy_grounding_val.
+toy_grounding_test. The main model has the unidirectional fusion: on the short schedule of the ablations it is the best
+on toy_grounding_val.
 """
 
 import argparse
@@ -20,19 +20,11 @@ from detectron2.config import CfgNode
 
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.common.trainings import train_once
-from benchmarks.mono3dvg.grounding_study import answer, judge_objects, load, save_answering
+from benchmarks.mono3dvg.grounding_study import evaluate_on_true_boxes, evaluate_test_sets, load_trained, save_weights
 from benchmarks.mono3dvg.grounding_tables import write_tables
-from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS
+from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS, stages_of
 from d2road.config import default_argument_parser, setup_cfg
 
-# Lessons of variants that do not share those of the plain model: they see or read with other parts.
-PLAIN_LESSONS = ("plain_boxes", "plain_labels")
-LESSONS = {
-    "main": ("boxes", "labels"),
-    "pretrained": ("boxes", "labels_pretrained"),
-    "nofilter": ("plain_boxes", "labels_nofilter"),
-    "minilm": ("plain_boxes", "labels_minilm"),
-}
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
 
@@ -42,30 +34,26 @@ def config_file(variant: str) -> str:
     return str(FOLDER / ("effnet_lite0.yaml" if variant == "main" else f"{variant}.yaml"))
 
 
-def lessons_of(variant: str) -> tuple[str, str]:
-    """The lessons that precede the variant, in order."""
-    return LESSONS.get(variant, PLAIN_LESSONS)
-
-
 def config_for(variant: str, seed: int, *more: str) -> CfgNode:
     """The config of a variant with a seed."""
     opts = ["SEED", str(seed), "OUTPUT_DIR", f"output/bench/{BENCH}_{variant}_seed{seed}", *more]
     return setup_cfg(default_argument_parser().parse_args(["--config-file", config_file(variant), *opts]))
 
 
-def train(variant: str, seed: int) -> Path:
-    """Finish the lessons and the training that follows; records hold the time of each. Returns the last checkpoint."""
-    weights = None
-    for name in (*lessons_of(variant), variant):
+def train_stages(variant: str, seed: int) -> Path:
+    """Finish all stages; records hold the time of each. Returns the last checkpoint."""
+    weights: Path | None = None
+    for name in (*stages_of(variant), variant):
         start = ["MODEL.WEIGHTS", str(weights)] if weights else []
         cfg = config_for(name, seed, *start).clone()
         cfg.defrost()
         cfg.DATASETS.TEST, cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = (), ""  # evaluated below
         weights = train_once(cfg, config_file(name), BENCH, f"{name}_seed{seed}/train", command_of(variant, seed))
+    assert weights is not None, "there is a last stage"
     return weights
 
 
-def evaluate(variant: str, seed: int, weights: Path) -> None:
+def record_metrics(variant: str, seed: int, weights: Path) -> None:
     """Measure what has no record yet: answers on validation and test data, and sentences on labelled boxes."""
     cfg, config = config_for(variant, seed), config_file(variant)
     names = {name: f"{variant}_seed{seed}/{name.rpartition('_')[2]}" for name in cfg.DATASETS.TEST}
@@ -73,19 +61,19 @@ def evaluate(variant: str, seed: int, weights: Path) -> None:
     wanted = [*names.values(), *([objects] if cfg.MODEL.MONO3DVG.HEAD == "dense" else [])]
     if all(read_record(BENCH, name) is not None for name in wanted):
         return
-    model = load(cfg, weights)
+    model = load_trained(cfg, weights)
     about = {"config": config, "seed": seed, "command": command_of(variant, seed)}
     about["pretrained"] = {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS}
-    about["pretrained"]["lessons"] = [f"{name}_seed{seed}" for name in lessons_of(variant)]
+    about["pretrained"]["stages"] = [f"{name}_seed{seed}" for name in stages_of(variant)]
     start = time.perf_counter()
-    measured = answer(cfg, model)
+    measured = evaluate_test_sets(cfg, model)
     seconds = time.perf_counter() - start
-    save_answering(model, weights.parent / "model_answering.pth")
+    save_weights(model, weights.parent / "model_answering.pth")
     for name, metrics in measured.items():
         write_record(BENCH, names[name], metrics=metrics, seconds=seconds / len(measured), **about)
     if objects in wanted:
         start = time.perf_counter()
-        metrics = judge_objects(cfg, model, TEST)
+        metrics = evaluate_on_true_boxes(cfg, model, TEST)
         write_record(BENCH, objects, metrics=metrics, seconds=time.perf_counter() - start, **about)
 
 
@@ -102,7 +90,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write benchmarks/results/mono3dvg_toy/table.md")
     args = parser.parse_args()
     if args.seed is not None:
-        evaluate(args.variant, args.seed, train(args.variant, args.seed))
+        record_metrics(args.variant, args.seed, train_stages(args.variant, args.seed))
         print(f"records: {record_path(BENCH, f'{args.variant}_seed{args.seed}/*')}")
     if args.table or args.seed is not None:
         print(f"tables: {write_tables()}")

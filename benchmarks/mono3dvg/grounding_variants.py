@@ -1,23 +1,42 @@
-"""Variants of the toy benchmark of grounding, which its runs and its tables go by."""
+"""Variants of the toy benchmark of grounding, which its runs and its tables go by.
+
+The config of a variant or stage is configs/mono3dvg/toy_grounding/<name>.yaml, that of "main" effnet_lite0.yaml; its
+records are in benchmarks/results/mono3dvg_toy/<name>_seed<N>.
+"""
 
 BENCH = "mono3dvg_toy"
-# Name of the record's folder: what the tables call it. The config is toy_grounding/<name>.yaml.
+# Name: what the tables call it.
 VARIANTS = {
     "main": "main model",
     "pretrained": "main model, pretrained sentence encoder",
-    "plain": "plain main model",
-    "joint_long": "joint reading, schedule of the main model",
-    "joint": "joint reading",
-    "frozen": "frozen reading, that of the main model",
-    "learned": "learned reading",
+    "ablation_base": "base of the ablations, schedule of the main model",
+    "text_conditioned_long": "text-conditioned fusion, schedule of the main model",
+    "text_conditioned": "text-conditioned fusion",
+    "unidirectional": "unidirectional fusion, that of the main model",
+    "bidirectional": "bidirectional fusion",
     "cross_attention": "cross-attention",
     "mamba_fusion": "fusion of Mamba-YOLO-World",
-    "nofilter": "no TextFilter, joint reading",
-    "stages1": "1 stage",
-    "stages2": "2 stages",
+    "no_text_filter": "no TextFilter, text-conditioned fusion",
+    "fusion_stages1": "1 fusion stage",
+    "fusion_stages2": "2 fusion stages",
     "query": "queries",
-    "norelation": "no comparison of candidates",
-    "minilm": "pretrained sentence encoder, frozen",
-    "blind": "ignores the sentence",
-    "sightless": "ignores the image",
+    "no_relation": "no relation layer",
+    "minilm": "pretrained sentence encoder, kept as it is",
+    "image_only": "image only: ignores the sentence",
+    "text_only": "text only: ignores the image",
 }
+
+# Training stages that precede a variant, in order: detection from boxes, then language from labels. Most variants share
+# those of the base of the ablations; others have parts of their own in them.
+SHARED_STAGES = ("ablation_base_boxes", "ablation_base_labels")
+OWN_STAGES = {
+    "main": ("boxes", "labels"),
+    "pretrained": ("boxes", "labels_pretrained"),
+    "no_text_filter": ("ablation_base_boxes", "labels_no_text_filter"),
+    "minilm": ("ablation_base_boxes", "labels_minilm"),
+}
+
+
+def stages_of(variant: str) -> tuple[str, str]:
+    """The training stages that precede the last one of a variant, in order."""
+    return OWN_STAGES.get(variant, SHARED_STAGES)

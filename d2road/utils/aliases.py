@@ -37,6 +37,25 @@ FILES: dict[str, str] = {
     "models/diffusion_det_toy.pth": "d2road://diffusion_det_toy.pth",
 }
 
+# Names in the records of benchmarks, which keep their contents: old run or key -> new, see `present_record_name`.
+RECORD_NAMES: dict[str, str] = {
+    "lessons": "stages",
+    "blind": "image_only",
+    "sightless": "text_only",
+    "frozen": "unidirectional",
+    "learned": "bidirectional",
+    "joint": "text_conditioned",
+    "joint_long": "text_conditioned_long",
+    "plain": "ablation_base",
+    "plain_boxes": "ablation_base_boxes",
+    "plain_labels": "ablation_base_labels",
+    "nofilter": "no_text_filter",
+    "labels_nofilter": "labels_no_text_filter",
+    "norelation": "no_relation",
+    "stages1": "fusion_stages1",
+    "stages2": "fusion_stages2",
+}
+
 _warned: set[str] = set()
 
 
@@ -97,6 +116,12 @@ def present_text(text: str) -> str:
 def present_state_dict(state: Mapping[str, T]) -> dict[str, T]:
     """A state dict under the names of today; its order is kept."""
     return {present_weight(name): value for name, value in state.items()}
+
+
+def present_record_name(name: str) -> str:
+    """The name of today of a key in a record, or of a run: VARIANT or VARIANT_seedN."""
+    variant, seed, number = name.partition("_seed")
+    return RECORD_NAMES.get(variant, variant) + seed + number
 
 
 def present_weight(name: str) -> str:

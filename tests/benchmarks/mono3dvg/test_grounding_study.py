@@ -7,7 +7,9 @@ import torch
 from benchmarks.common import records
 from benchmarks.mono3dvg import grounding_tables as tables_mono3dvg
 from benchmarks.mono3dvg.grounding_study import accuracy_on_objects
-from benchmarks.mono3dvg.grounding_toy import BENCH, VARIANTS, config_file, lessons_of
+from benchmarks.mono3dvg.grounding_toy import config_file
+from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS, stages_of
+from d2road.utils.aliases import RECORD_NAMES
 
 NAN = float("nan")
 
@@ -27,7 +29,7 @@ def test_accuracy_on_objects_by_hand():
 
 
 def test_every_variant_has_a_config(repo_dir):
-    names = [*VARIANTS, *(lesson for variant in VARIANTS for lesson in lessons_of(variant))]
+    names = [*VARIANTS, *(stage for variant in VARIANTS for stage in stages_of(variant))]
     assert all((repo_dir / config_file(name)).is_file() for name in names)
 
 
@@ -50,19 +52,40 @@ def test_tables_of_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     monkeypatch.setattr(tables_mono3dvg, "RESULTS", tmp_path)
     about = {"config": "c", "seed": 1, "command": "x", "seconds": 60}
-    made_from = {"text": "none", "lessons": ["boxes_seed1", "labels_seed1"]}
+    made_from = {"text": "none", "stages": ["boxes_seed1", "labels_seed1"]}
     records.write_record(BENCH, "boxes_seed1/train", metrics={"steps": 7}, **about)
     records.write_record(BENCH, "main_seed1/test", metrics=measured(61.25), pretrained=made_from, **about)
     records.write_record(BENCH, "main_seed1/true_boxes", metrics={"accuracy": 77.0, "top1": NAN}, **about)
     records.write_record(BENCH, "query_seed2/test", metrics=measured(50.0), **about)
-    records.write_record(BENCH, "frozen_seed1/train", metrics={"steps": 3}, **about)  # not evaluated yet
+    records.write_record(BENCH, "unidirectional_seed1/train", metrics={"steps": 3}, **about)  # not evaluated yet
     page = tables_mono3dvg.write_tables().read_text()
     assert "| main model | 1 | 61.2 | 61.2 | - | 61.2 | 77.0 | - |" in page
-    assert "| queries | 2 | 50.0 | 50.0 | - | 50.0 | - | - |" in page and "frozen reading" not in page
-    assert "lessons: boxes_seed1, 7 steps in 1 minutes; labels_seed1; trained before these: text none" in page
-    assert "lessons: none" in page and "| color | 4 | 61.2 | 50.0 |" in page
+    assert "| queries | 2 | 50.0 | 50.0 | - | 50.0 | - | - |" in page and "unidirectional fusion" not in page
+    assert "stages before: boxes_seed1, 7 steps in 1 minutes; labels_seed1; trained before these: text none" in page
+    assert "stages before: none" in page and "| color | 4 | 61.2 | 50.0 |" in page
 
 
 def test_no_record_no_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(tables_mono3dvg, "RESULTS", tmp_path)
     assert "|" not in tables_mono3dvg.write_tables().read_text()
+
+
+def test_records_of_earlier_versions_are_read_under_the_names_of_today(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables_mono3dvg, "RESULTS", tmp_path)
+    about = {"config": "c", "seed": 1, "command": "x", "seconds": 60}
+    old_key, old_run = (
+        next(o for o, new in RECORD_NAMES.items() if new == n) for n in ("stages", "ablation_base_boxes")
+    )
+    records.write_record(BENCH, "ablation_base_boxes_seed1/train", metrics={"steps": 7}, **about)
+    made_from = {"text": "none", old_key: [f"{old_run}_seed1"]}
+    records.write_record(BENCH, "text_only_seed1/test", metrics=measured(1.0), pretrained=made_from, **about)
+    page = tables_mono3dvg.write_tables().read_text()
+    assert "stages before: ablation_base_boxes_seed1, 7 steps in 1 minutes;" in page
+    assert not any(old in page for old in (f"{old_run}_seed1 ", old_key))
+
+
+def test_every_record_is_of_a_variant_or_stage(repo_dir):
+    known = {*VARIANTS, *(stage for variant in VARIANTS for stage in stages_of(variant))}
+    found = {folder.name.rpartition("_seed")[0] for folder in (repo_dir / "benchmarks/results" / BENCH).glob("*_seed*")}
+    assert found <= known and set(RECORD_NAMES.values()) <= known | {"stages"}
