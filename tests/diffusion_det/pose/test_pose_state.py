@@ -1,4 +1,4 @@
-"""Pose in the diffusion state: silent before training, noised by the schedule, carried through the steps."""
+"""Pose in the diffusion state: untrained before training, noised by the schedule, carried through the steps."""
 
 import pytest
 import torch
@@ -18,11 +18,11 @@ def test_untrained_state_says_nothing(small_model):
     assert (state(torch.randn(2, 5, STATE_SIZE)) != 0).any()
 
 
-def test_a_trained_state_is_heard(small_model, make_scene):
-    silent, heard = small_model(*STATE, NODE + "SAMPLE_STEP", 2), small_model(*STATE, NODE + "SAMPLE_STEP", 2)
+def test_a_trained_state_conditions_the_head(small_model, make_scene):
+    untrained, trained = small_model(*STATE, NODE + "SAMPLE_STEP", 2), small_model(*STATE, NODE + "SAMPLE_STEP", 2)
     with torch.no_grad():
-        heard.pose.state_embedding.output.weight.normal_()
-    (a,), (b,) = run(silent, [make_scene(0)]), run(heard, [make_scene(0)])
+        trained.pose.state_embedding.output.weight.normal_()
+    (a,), (b,) = run(untrained, [make_scene(0)]), run(trained, [make_scene(0)])
     assert set(a.get_fields()) == set(b.get_fields()) == set(run(small_model(*ON), [make_scene(0)])[0].get_fields())
     assert len(a) != len(b) or not torch.equal(a.pred_boxes.tensor, b.pred_boxes.tensor)
 
