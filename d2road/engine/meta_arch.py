@@ -1,19 +1,24 @@
 """The contract of a meta-architecture: what the engine asks of a model beyond Detectron2, all of it optional.
 
 Detectron2 asks for `forward(batched_inputs)`, losses by name in training, else a dict for each image. A model offers
-more by having the methods of the protocols below, or, for what happens around its steps, by a registered function:
+more by having the methods of the protocols below:
 
     HasDefaultMapper             which mapper makes its inputs, if the config names none
-    register_training_hooks      what happens around the steps of a training: teachers, calibration
     TakesResults                 what an evaluation found is kept in the model, such as a threshold
     OffersTestTimeAugmentation   TEST.AUG.ENABLED
     FoldsForInference            faster networks of the same outputs, beside fused batch norms
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
     HasAnomalyThreshold          the score above which an image is anomalous
+
+and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
+
+    register_training_hooks      what happens around the steps of a training: teachers, calibration
+    config.register_check        what is wrong with its keys, all at once
+    config.register_finalizer    keys that follow from others or from the data, such as the number of classes
     annotators.ANNOTATORS        what `d2road predict` draws and writes of outputs other than `instances`
 
-The engine looks for them here and nowhere else.
+The engine looks for them here and nowhere else; `Trainer` and `Predictor` work with a model that offers none.
 """
 
 from collections.abc import Callable, Mapping
