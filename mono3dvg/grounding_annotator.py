@@ -8,11 +8,10 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from d2road.engine import Predictor
-from d2road.engine.annotators import ANNOTATORS, Annotator, class_lists, video_view
-from d2road.structures import Camera
+from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext, class_lists
 from d2road.structures.boxes3d import box_corners
 from d2road.utils.io import write_json
-from d2road.visualization import BevView, SceneObjects, draw_scene, draw_sentence
+from d2road.visualization import SceneObjects, draw_scene, draw_sentence
 
 
 @ANNOTATORS.register(name="Mono3DVG")
@@ -31,32 +30,17 @@ class GroundingAnnotator(Annotator):
     def model_inputs(self) -> dict[str, Any]:
         return {"expressions": [{"id": number, "text": text} for number, text in enumerate(self.sentences)]}
 
-    def draw(
-        self,
-        image_rgb: np.ndarray,
-        output: Mapping[str, Any],
-        origin: Mapping[str, Any],
-        camera: Camera | None = None,
-        fixed_view: bool = False,
-    ) -> np.ndarray:
+    def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """For each sentence the image with the boxes meant, the scene from above, and the words over it, shaded by
         their relevance; one below the other."""
-        view = video_view(image_rgb, camera) if fixed_view else None
-        panels = [self._draw_one(image_rgb, g, origin, camera, view) for g in output["groundings"]]
+        panels = [self._draw_one(image_rgb, grounding, context) for grounding in output["groundings"]]
         widest = max(panel.shape[1] for panel in panels)
         filled = [
             np.pad(panel, ((0, 0), (0, widest - panel.shape[1]), (0, 0)), constant_values=255) for panel in panels
         ]
         return np.concatenate(filled)
 
-    def _draw_one(
-        self,
-        image_rgb: np.ndarray,
-        grounding: Mapping[str, Any],
-        origin: Mapping[str, Any],
-        camera: Camera | None,
-        view: BevView | None,
-    ) -> np.ndarray:
+    def _draw_one(self, image_rgb: np.ndarray, grounding: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         text = self.sentences[grounding["expression_id"]]
         kept = np.flatnonzero(np.asarray(grounding["scores"]) >= self.confidence)
         rows, scores = (np.asarray(grounding[name], dtype=np.float64)[kept] for name in ("boxes", "scores"))
@@ -68,12 +52,19 @@ class GroundingAnnotator(Annotator):
         ]
         names = [self.class_names[i] if i < len(self.class_names) else str(i) for i in classes.tolist()]
         self.results.append(
-            {**origin, "text": text, "boxes": rows.tolist(), "scores": scores.tolist(), "boxes_xyxy": boxes.tolist()}
+            {
+                **context.origin,
+                "text": text,
+                "boxes": rows.tolist(),
+                "scores": scores.tolist(),
+                "boxes_xyxy": boxes.tolist(),
+            }
             | {"category_names": names, "words": words}
         )
+        camera = context.camera
         frame = camera.ground_rotation() if camera is not None else None
         objects = SceneObjects(classes, boxes, scores, box_corners(rows[:, :3], rows[:, 3:6], rows[:, 6], frame))
-        drawn = draw_scene(image_rgb, objects, self.class_names, camera=camera, view=view)
+        drawn = draw_scene(image_rgb, objects, self.class_names, camera=camera, view=context.view_of(image_rgb))
         size = max(14, round(image_rgb.shape[0] / 30))
         strip = draw_sentence(text, drawn.shape[1], spans, relevance, size, note=f"{len(kept)} found")
         return np.concatenate([strip, drawn])

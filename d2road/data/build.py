@@ -205,8 +205,8 @@ def _groups(dicts: list[dict]) -> list[int]:
     return aspect_ratio_groups([d["width"] for d in dicts], [d["height"] for d in dicts]).tolist()
 
 
-class SeededMap(Dataset):
-    """Maps (index, seed) to mapper(dicts[index]), called with the random generators seeded."""
+class _MappedDicts(Dataset):
+    """Model inputs of dataset dicts, each made with the random generators seeded."""
 
     def __init__(self, dicts: Sequence[dict], mapper: Mapper):
         self.dicts = dicts
@@ -215,8 +215,7 @@ class SeededMap(Dataset):
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitem__(self, item: tuple[int, int]) -> Any:
-        index, seed = item
+    def _map(self, index: int, seed: int) -> Any:
         record = self.dicts[index]
         name = record.get("file_name", f"image {index}")
         with seeded_rng(seed), picklable_errors() if get_worker_info() else nullcontext():
@@ -226,11 +225,18 @@ class SeededMap(Dataset):
         return mapped
 
 
-class _NumberedMap(SeededMap):
+class SeededMap(_MappedDicts):
+    """Maps (index, seed) to mapper(dicts[index])."""
+
+    def __getitem__(self, item: tuple[int, int]) -> Any:
+        return self._map(*item)
+
+
+class _NumberedMap(_MappedDicts):
     """The same for evaluation: the index is the seed."""
 
     def __getitem__(self, index: int) -> Any:
-        return super().__getitem__((index, index))
+        return self._map(index, index)
 
 
 def _as_list(batch: list) -> list:

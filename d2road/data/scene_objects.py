@@ -92,7 +92,9 @@ def poses_as_json(found: Instances, camera: Camera | None) -> list[dict]:
 Find = Callable[[Mapping[str, Any], Camera | None], SceneObjects]
 
 
-def read_predictions(path: str | Path, class_names: Sequence[str], category_ids: Mapping[int, int], ry_frame: str):
+def read_predictions(
+    path: str | Path, class_names: Sequence[str], category_ids: Mapping[int, int], ry_frame: str
+) -> Find:
     """A function (record, camera) -> predicted objects, from a COCO result file or a folder of KITTI text files.
 
     Args:

@@ -9,6 +9,7 @@ Boxes in 2D or 3D are drawn for every model that gives `instances`; a model with
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +33,28 @@ CONFIDENCE = 0.5  # of boxes, where the model does not know better
 VIDEO_RANGE_M = 100.0  # of the view from above: all frames of a video need the same
 
 ANNOTATORS = Registry("annotator of meta-architecture")
+
+
+@dataclass(frozen=True)
+class ImageContext:
+    """What is known of an image beside its pixels.
+
+    Args:
+        camera: that took it, for models that estimate 3D.
+        fixed_view: keep the size and range of the view from above, as a video needs.
+        origin: file_name, and of a video frame; written with each prediction.
+    """
+
+    camera: Camera | None = None
+    fixed_view: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def view_of(self, image_rgb: np.ndarray) -> BevView | None:
+        """The view from above that all frames of a video share; None for single images and without a camera."""
+        if self.camera is None or not self.fixed_view:
+            return None
+        height, width = image_rgb.shape[:2]
+        return fit_view(height, self.camera, (width, height), range_m=VIDEO_RANGE_M)
 
 
 class Annotator(ABC):
@@ -60,15 +83,8 @@ class Annotator(ABC):
         return {}
 
     @abstractmethod
-    def draw(
-        self,
-        image_rgb: np.ndarray,
-        output: Mapping[str, Any],
-        origin: Mapping[str, Any],
-        camera: Camera | None = None,
-        fixed_view: bool = False,
-    ) -> np.ndarray:
-        """The (H, W, 3) uint8 image with what was found; arguments as of `AnnotatingPredictor`."""
+    def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
+        """The (H, W, 3) uint8 image with what was found."""
 
     @abstractmethod
     def write(self, folder: Path) -> str:
@@ -96,14 +112,12 @@ class AnnotatingPredictor:
         """The annotated copy of a (H, W, 3) uint8 BGR image.
 
         Args:
-            camera: that took it, for models that estimate 3D.
-            fixed_view: keep the size and range of the view from above, as a video needs.
-            origin: file_name, and of a video frame; written with each prediction.
+            camera, fixed_view, origin: as of `ImageContext`.
         """
         self.is_used = True
         inputs = self.annotator.model_inputs()
         output = self.predict(image_bgr, **({} if camera is None else {"camera": camera}), **inputs)
-        drawn = self.annotator.draw(image_bgr[:, :, ::-1], output, origin, camera, fixed_view)
+        drawn = self.annotator.draw(image_bgr[:, :, ::-1], output, ImageContext(camera, fixed_view, origin))
         return np.ascontiguousarray(drawn[:, :, ::-1])
 
     def write(self, folder: Path) -> str:
@@ -122,30 +136,23 @@ class DetectionAnnotator(Annotator):
         self.results: list[dict] = []
         self.num_images = 0
 
-    def draw(
-        self,
-        image_rgb: np.ndarray,
-        output: Mapping[str, Any],
-        origin: Mapping[str, Any],
-        camera: Camera | None = None,
-        fixed_view: bool = False,
-    ) -> np.ndarray:
+    def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """The image with boxes, in 3D with the scene from above beside it."""
         if "instances" not in output:
             raise ConfigError(f"{self.meta_arch} gives no instances, and no annotator is registered for what it gives")
         found: Instances = output["instances"]
         found = found[found.scores >= self.confidence]
-        objects, poses = predicted_objects(found), poses_as_json(found, camera)
+        objects, poses = predicted_objects(found), poses_as_json(found, context.camera)
         rows = zip(objects.boxes_xyxy.tolist(), found.scores.tolist(), objects.class_ids.tolist(), poses)
         for (left, top, right, bottom), score, index, pose in rows:
-            result = {"image_id": self.num_images, **origin, "category_id": self.category_ids.get(index, index)}
+            result = {"image_id": self.num_images, **context.origin, "category_id": self.category_ids.get(index, index)}
             if index < len(self.class_names):
                 result["category_name"] = self.class_names[index]
             result.update(bbox=[left, top, right - left, bottom - top], score=score, **pose)
             self.results.append(result)
         self.num_images += 1
-        view = video_view(image_rgb, camera) if fixed_view and found.has("pred_boxes3d") else None
-        return draw_scene(image_rgb, objects, self.class_names, camera=camera, view=view)
+        view = context.view_of(image_rgb) if found.has("pred_boxes3d") else None
+        return draw_scene(image_rgb, objects, self.class_names, camera=context.camera, view=view)
 
     def write(self, folder: Path) -> str:
         write_json(folder / "predictions.json", self.results)
@@ -155,14 +162,6 @@ class DetectionAnnotator(Annotator):
 def annotator_class(meta_arch: str) -> type[Annotator]:
     """The annotator registered for a META_ARCHITECTURE, else that of detections."""
     return ANNOTATORS.get(meta_arch) if meta_arch in ANNOTATORS else DetectionAnnotator
-
-
-def video_view(image_rgb: np.ndarray, camera: Camera | None) -> BevView | None:
-    """The view from above that all frames of a video share; None without a camera."""
-    if camera is None:
-        return None
-    height, width = image_rgb.shape[:2]
-    return fit_view(height, camera, (width, height), range_m=VIDEO_RANGE_M)
 
 
 def class_lists(cfg: CfgNode) -> tuple[list[str], dict[int, int]]:

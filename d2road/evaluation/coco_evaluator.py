@@ -1,6 +1,7 @@
 """Box detection by COCO's protocol, for data of every format."""
 
 import contextlib
+import importlib.util
 import io
 import re
 import zlib
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import COCOEvaluator
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.structures import BoxMode
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from d2road.data.catalog import class_names_of
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
@@ -62,13 +64,17 @@ class BoxEvaluator(COCOEvaluator):
             )
         return results
 
-    def _derive_coco_results(self, coco_eval, iou_type: str, class_names: list[str] | None = None) -> dict:
+    def _derive_coco_results(
+        self, coco_eval: COCOeval | None, iou_type: str, class_names: list[str] | None = None
+    ) -> dict[str, float]:
         if coco_eval is not None:
             return super()._derive_coco_results(coco_eval, iou_type, class_names)
         objects = [a for a in self._coco_api.dataset["annotations"] if not a["iscrowd"]]
         self._logger.warning("no predictions at all for the %d objects of '%s'", len(objects), self.dataset_name)
         areas = np.array([a["area"] for a in objects])
-        results = {m: _zero_if(((areas >= low) & (areas <= high)).any()) for m, (low, high) in AREA_RANGES.items()}
+        results = {
+            m: _zero_if(bool(((areas >= low) & (areas <= high)).any())) for m, (low, high) in AREA_RANGES.items()
+        }
         if class_names is not None and len(class_names) > 1:
             present = {a["category_id"] for a in objects}
             category_ids = sorted(self._coco_api.cats)
@@ -112,7 +118,8 @@ def convert_to_coco(dataset_name: str, output_dir: str) -> str:
 
 def coco_dict(dataset_dicts: list[dict], class_names: list[str]) -> dict:
     """Dataset dicts as the content of a COCO JSON; without "annotations" if no dict has any key of that name."""
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for record in dataset_dicts:
         images.append({"id": record["image_id"], **{k: record[k] for k in ("file_name", "width", "height")}})
         for annotation in record.get("annotations", ()):
@@ -140,16 +147,14 @@ def build_coco_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Bo
 
 
 @EVALUATOR_REGISTRY.register(name="lvis")
-def build_lvis_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str):
+def build_lvis_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluator:
     """LVIS's AP of boxes.
 
     Raises:
         ImportError: the package lvis is not installed.
     """
-    try:
-        import lvis  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"evaluating '{dataset_name}' needs the LVIS API: pip install lvis") from error
+    if importlib.util.find_spec("lvis") is None:
+        raise ImportError(f"evaluating '{dataset_name}' needs the LVIS API: pip install lvis")
     from detectron2.evaluation import LVISEvaluator
 
     return LVISEvaluator(dataset_name, tasks=("bbox",), output_dir=output_dir)

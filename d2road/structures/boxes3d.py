@@ -19,9 +19,11 @@ the frame that `Camera.ground_rotation` returns; there the bottom face lies para
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from d2road.structures.camera import Camera
@@ -133,7 +135,7 @@ class Boxes3D:
     def clone(self) -> "Boxes3D":
         return Boxes3D(self.location.clone(), self.dimensions.clone(), self.rotation.clone())
 
-    def to(self, *args, **kwargs) -> "Boxes3D":
+    def to(self, *args: Any, **kwargs: Any) -> "Boxes3D":
         """As `Tensor.to`."""
         return Boxes3D(*(t.to(*args, **kwargs) for t in (self.location, self.dimensions, self.rotation)))
 
@@ -143,9 +145,8 @@ class Boxes3D:
 
     def __getitem__(self, item: int | slice | Tensor) -> "Boxes3D":
         """Boxes by index (one box remains a `Boxes3D`), slice, mask or index tensor."""
-        if isinstance(item, int):
-            item = [item]
-        return Boxes3D(self.location[item], self.dimensions[item], self.rotation[item])
+        index = [item] if isinstance(item, int) else item
+        return Boxes3D(self.location[index], self.dimensions[index], self.rotation[index])
 
     def __len__(self) -> int:
         return len(self.location)
@@ -168,7 +169,7 @@ def _frame_like(frame: Tensor | np.ndarray, values: Tensor) -> Tensor:
 
 
 def box_corners(
-    location: np.ndarray, dimensions_hwl: np.ndarray, ry: np.ndarray, rotation: np.ndarray | None = None
+    location: ArrayLike, dimensions_hwl: ArrayLike, ry: ArrayLike, rotation: ArrayLike | None = None
 ) -> np.ndarray:
     """Corners in the order of the drawing.
 
@@ -203,7 +204,7 @@ def project_boxes(
         (N, 4) boxes x1 y1 x2 y2 in pixels, NaN where a corner is not in front of the camera, and (N,) whether all are.
     """
     pixels, depth = camera.project(corners)
-    in_front = (depth > 1e-3).all(axis=1)
+    in_front = depth.min(axis=1) > 1e-3
     boxes = np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
     if size_wh is not None:
         boxes = np.clip(boxes, 0, np.array([*size_wh, *size_wh], dtype=np.float64))
@@ -211,7 +212,7 @@ def project_boxes(
     return boxes, in_front
 
 
-def heading_to_ry(heading: np.ndarray, rotation: np.ndarray | None = None) -> np.ndarray:
+def heading_to_ry(heading: ArrayLike, rotation: ArrayLike | None = None) -> np.ndarray:
     """`ry` of boxes whose length points along (..., 3) directions of the camera frame; `rotation` as above."""
     heading = np.asarray(heading, dtype=np.float64)
     if rotation is not None:
@@ -219,18 +220,18 @@ def heading_to_ry(heading: np.ndarray, rotation: np.ndarray | None = None) -> np
     return np.arctan2(-heading[..., 2], heading[..., 0])
 
 
-def ry_to_alpha(ry: np.ndarray, location: np.ndarray) -> np.ndarray:
+def ry_to_alpha(ry: ArrayLike, location: ArrayLike) -> np.ndarray:
     """Observation angle ry - atan2(x, z), wrapped to [-pi, pi)."""
     location = np.asarray(location, dtype=np.float64)
     return wrap_angle(np.asarray(ry) - np.arctan2(location[..., 0], location[..., 2]))
 
 
-def alpha_to_ry(alpha: np.ndarray, location: np.ndarray) -> np.ndarray:
+def alpha_to_ry(alpha: ArrayLike, location: ArrayLike) -> np.ndarray:
     """Inverse of `ry_to_alpha`, wrapped to [-pi, pi)."""
     location = np.asarray(location, dtype=np.float64)
     return wrap_angle(np.asarray(alpha) + np.arctan2(location[..., 0], location[..., 2]))
 
 
-def wrap_angle(angle: np.ndarray) -> np.ndarray:
+def wrap_angle(angle: ArrayLike) -> np.ndarray:
     """Angles in [-pi, pi)."""
     return (np.asarray(angle, dtype=np.float64) + np.pi) % (2 * np.pi) - np.pi

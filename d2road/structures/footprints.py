@@ -64,14 +64,14 @@ def hull_area(a: Tensor, b: Tensor) -> Tensor:
     scale = torch.cat([x, y]).detach().abs().amax(dim=0).clamp(min=1e-300)
     x, order = (x / scale).sort(dim=0)
     y = (y / scale).gather(0, order)
-    thickness = [torch.zeros_like(x[0])]
+    rows = [torch.zeros_like(x[0])]
     for k in range(1, 7):
         left_x, right_x = x[:k, None], x[None, k + 1 :]
         left_y, right_y = y[:k, None], y[None, k + 1 :]
         share = (x[k] - left_x) * _inverse(right_x - left_x)
         chords = (left_y + share * (right_y - left_y)).flatten(0, 1)  # (k * (7 - k), K)
-        thickness.append(chords.amax(0).maximum(y[k]) - chords.amin(0).minimum(y[k]))
-    thickness = torch.stack([*thickness, thickness[0]])
+        rows.append(chords.amax(0).maximum(y[k]) - chords.amin(0).minimum(y[k]))
+    thickness = torch.stack([*rows, rows[0]])
     return ((x[1:] - x[:-1]) * (thickness[1:] + thickness[:-1])).sum(dim=0) / 2 * scale**2
 
 

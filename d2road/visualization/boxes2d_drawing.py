@@ -17,8 +17,8 @@ def class_color(class_id: int) -> tuple[int, int, int]:
     """RGB colour, 0..255, of a class: the same in every image, and far from those of the classes beside it."""
     # Steps of the golden ratio around the hue circle never meet; brightness alternates so that near hues still differ.
     hue = (0.58 + class_id * GOLDEN) % 1.0
-    rgb = colorsys.hsv_to_rgb(hue, 0.85, 1.0 if class_id % 2 == 0 else 0.75)
-    return tuple(round(255 * value) for value in rgb)
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0 if class_id % 2 == 0 else 0.75)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_instances(
@@ -136,7 +136,9 @@ def _checked(what: str, boxes: np.ndarray, class_ids: np.ndarray) -> tuple[np.nd
 def _corners(image: np.ndarray, box: np.ndarray) -> tuple[int, int, int, int]:
     """Corner pixels inside the image. Clipped first: OpenCV overflows on huge coordinates."""
     height, width = image.shape[:2]
-    return tuple(int(v) for v in np.clip(np.round(box), 0, [width - 1, height - 1, width - 1, height - 1]))
+    clipped = np.clip(np.round(box), 0, [width - 1, height - 1, width - 1, height - 1])
+    left, top, right, bottom = clipped.astype(int).tolist()
+    return left, top, right, bottom
 
 
 def _dashed_rectangle(image: np.ndarray, box: np.ndarray, color: tuple[int, int, int], width: int) -> None:

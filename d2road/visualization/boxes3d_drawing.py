@@ -54,7 +54,9 @@ def draw_boxes3d(
     order = [i for i in np.argsort(-depths, kind="stable") if np.isfinite(corners[i]).all()]
     for i in order:
         _draw_frame(canvas, corners[i], camera, colors[i], dashed, near_m)
-    for i in order if labels is not None else ():
+    for i in order:
+        if labels is None:
+            break
         seen = [p for edge in EDGES for p in project_convex(camera, corners[i][list(edge)], near_m)]
         box = np.concatenate([np.min(seen, axis=0), np.max(seen, axis=0)]) if seen else np.full(4, np.nan)
         height, width = canvas.shape[:2]

@@ -67,7 +67,7 @@ def fill_polygon(image: np.ndarray, points: np.ndarray, color: Color, alpha: flo
     mask = np.zeros(region.shape[:2], dtype=np.uint8)
     cv2.fillConvexPoly(mask, _fixed(seen - low), 255, cv2.LINE_AA, _SHIFT)
     weight = (mask.astype(np.float32) * (alpha / 255))[..., None]
-    region[:] = np.round(region * (1 - weight) + np.float32(color) * weight).astype(np.uint8)
+    region[:] = np.round(region * (1 - weight) + np.array(color, dtype=np.float32) * weight).astype(np.uint8)
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Annotated image of a scene: 2D or 3D boxes and, where there is a camera, the view from above beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
@@ -13,7 +13,6 @@ from d2road.visualization.boxes2d_drawing import copy_image, draw_instances
 from d2road.visualization.boxes3d_drawing import checked_corners, draw_boxes3d
 
 
-@dataclass
 class SceneObjects:
     """Objects of one image, from labels or from a model.
 
@@ -26,20 +25,18 @@ class SceneObjects:
         ValueError: arrays of different lengths.
     """
 
-    class_ids: np.ndarray
-    boxes_xyxy: np.ndarray
-    scores: np.ndarray | None = None
-    corners: np.ndarray | None = field(default=None)
-
-    def __post_init__(self) -> None:
-        self.class_ids = np.asarray(self.class_ids, dtype=int).reshape(-1)
-        self.boxes_xyxy = np.asarray(self.boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    def __init__(
+        self,
+        class_ids: ArrayLike,
+        boxes_xyxy: ArrayLike,
+        scores: ArrayLike | None = None,
+        corners: ArrayLike | None = None,
+    ) -> None:
+        self.class_ids = np.asarray(class_ids, dtype=int).reshape(-1)
+        self.boxes_xyxy = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
         count = len(self.class_ids)
-        if self.corners is None:
-            self.corners = np.full((count, 8, 3), np.nan)
-        self.corners = checked_corners(self.corners)
-        if self.scores is not None:
-            self.scores = np.asarray(self.scores, dtype=np.float64).reshape(-1)
+        self.corners = checked_corners(np.full((count, 8, 3), np.nan) if corners is None else corners)
+        self.scores = None if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1)
         lengths = {len(a) for a in (self.class_ids, self.boxes_xyxy, self.corners, self.scores) if a is not None}
         if len(lengths) > 1:
             raise DataError(
@@ -50,7 +47,7 @@ class SceneObjects:
     @property
     def has_3d(self) -> np.ndarray:
         """(N,) which objects have a 3D box."""
-        return np.isfinite(self.corners).all(axis=(1, 2))
+        return np.logical_and.reduce(np.isfinite(self.corners), axis=(1, 2))
 
     def __len__(self) -> int:
         return len(self.class_ids)

@@ -59,7 +59,7 @@ def draw_sentence(
     return np.array(strip)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[tuple[int, int]]:
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[tuple[int, int]]:
     """(start, end) of the lines: broken after the last space that fits, within a word if it is longer than a line."""
     lines, start, space, used, position = [], 0, -1, 0.0, 0
     while position < len(text):
@@ -76,4 +76,5 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[tuple[i
 
 
 def _mix(share: float) -> tuple[int, int, int]:
-    return tuple(round(p + (s - p) * share) for p, s in zip(PAPER, SHADE))
+    red, green, blue = (round(p + (s - p) * share) for p, s in zip(PAPER, SHADE))
+    return red, green, blue

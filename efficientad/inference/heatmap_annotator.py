@@ -10,8 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from d2road.engine import Predictor
-from d2road.engine.annotators import ANNOTATORS, Annotator
-from d2road.structures import Camera
+from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext
 from d2road.utils.io import atomic_write
 from d2road.visualization import draw_heatmap
 
@@ -31,16 +30,9 @@ class HeatMapAnnotator(Annotator):
         super().__init__(predict, cfg, confidence, sentences)
         self.rows: list[dict] = []
 
-    def draw(
-        self,
-        image_rgb: np.ndarray,
-        output: Mapping[str, Any],
-        origin: Mapping[str, Any],
-        camera: Camera | None = None,
-        fixed_view: bool = False,
-    ) -> np.ndarray:
+    def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """A grey copy with the map in colours, the same for all images; a line around what is above the threshold."""
-        score = float(output["anomaly_score"])
+        score, origin = float(output["anomaly_score"]), context.origin
         threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
         verdict = "" if threshold is None else "anomalous" if score > threshold else "good"
         row = {"score": score, "threshold": "" if threshold is None else threshold, "verdict": verdict}

@@ -149,7 +149,9 @@ def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
 def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[int, int], source: str) -> None:
     for record in records.values():
         record["annotations"] = []
-    defects, seen, dropped = [], set(), DroppedBoxes(source)
+    defects: list[str] = []
+    seen: set[int | str] = set()
+    dropped = DroppedBoxes(source)
     for number, annotation in enumerate(annotations):
         defect = _annotation_defect(annotation, number, records, contiguous, seen)
         if defect:

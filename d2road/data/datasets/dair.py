@@ -25,7 +25,6 @@ Source: Yu et al., DAIR-V2X, CVPR 2022, and its development kit's description of
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,11 +134,10 @@ def _record(frame: LabelledFrame, ground: CameraGround, dropped: DroppedBoxes) -
     camera = {"P": frame.K.tolist(), "ground": ground.fit.plane.tolist(), "group": ground.number}
     frame_rotation = ground.rotation()
     rows = None if frame.boxes is None else [(where, _turned(row, frame_rotation)) for where, row in frame.boxes]
-    return frame_record(frame.files.id, frame.files.image, rows, TYPES, dropped, camera=camera)
+    return frame_record(frame.files.id, frame.files.image, rows, TYPES, dropped, extra={"camera": camera})
 
 
 def _turned(row: dict, ground_rotation: np.ndarray) -> dict[str, Any]:
     """The row with its heading about the normal of the ground."""
-    heading: Sequence[float] = np.array(row["box_rotation"])[:, 0]
-    ry = float(heading_to_ry(heading, ground_rotation))
+    ry = float(heading_to_ry(np.array(row["box_rotation"])[:, 0], ground_rotation))
     return {**row, "rotation_y": ry, "alpha": float(ry_to_alpha(ry, np.array(row["location"])))}

@@ -17,9 +17,17 @@ logger = logging.getLogger(__name__)
 class StandingObjects(Protocol):
     """What is needed of a frame."""
 
-    key: tuple[float, ...]  # equal for frames of equal calibration
-    up: np.ndarray  # (3,) z axis of the virtual LiDAR, camera frame
-    K: np.ndarray  # (3, 3)
+    @property
+    def key(self) -> tuple[float, ...]:
+        """Equal for frames of equal calibration."""
+
+    @property
+    def up(self) -> np.ndarray:
+        """(3,) z axis of the virtual LiDAR, camera frame."""
+
+    @property
+    def K(self) -> np.ndarray:
+        """(3, 3) intrinsic matrix."""
 
     @property
     def standing_points(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What data sets of one label file per image share: lists, images, label rows and their checks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def frame_record(
     types: LabelTypes,
     dropped: DroppedBoxes,
     is_crowd: Callable[[dict], bool] | None = None,
-    **extra: Any,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict:
     """Dataset dict of one frame, with boxes clipped to the image.
 
@@ -39,7 +39,7 @@ def frame_record(
         extra: further keys of the dict.
     """
     width, height = image_size(image)
-    record = {"file_name": str(image), "image_id": frame, "width": width, "height": height, **extra}
+    record = {"file_name": str(image), "image_id": frame, "width": width, "height": height, **(extra or {})}
     if rows is None:
         return record
     kept = []

@@ -89,7 +89,7 @@ def load_kitti(root: str, split_file: str = "", hint: str = "", types: LabelType
             if has_planes:
                 files["denorm_file"] = str(existing(base / "denorm" / f"{frame}.txt"))
             read_camera(files)  # a wrong file shall not stop a training halfway
-            records.append(frame_record(frame, image, rows, types, dropped, **files))
+            records.append(frame_record(frame, image, rows, types, dropped, extra=files))
     dropped.finish()
     logger.info("%s: %d frames", base, len(records))
     return records

@@ -141,7 +141,8 @@ def _image_record(image: dict, folder: Path, where: str) -> dict:
 def _add_annotations(records: dict, annotations: list[dict], names: dict, contiguous: dict, path: str) -> None:
     for record in records.values():
         record["annotations"], record["ignored_annotations"] = [], []
-    dropped, notes = DroppedBoxes(path), Counter()
+    dropped = DroppedBoxes(path)
+    notes: Counter[str] = Counter()
     for number, raw in enumerate(annotations):
         where = f"{path} annotation id {raw.get('id', f'(number {number})')}"
         with one_entry():

@@ -110,7 +110,7 @@ def load_rope3d(
             files = {f"{kind}_file": str(existing(base / kind / f"{frame}.txt")) for kind in ("calib", "denorm")}
             rows = read_labels(existing(base / "label_2" / f"{frame}.txt"), types)
             read_camera(files)  # a wrong file shall not stop a training halfway
-            records.append(frame_record(frame, image, rows, types, dropped, is_crowd, **files))
+            records.append(frame_record(frame, image, rows, types, dropped, is_crowd, files))
     dropped.finish()
     logger.info("%s %s: %d frames", top, split, len(records))
     return records

@@ -110,11 +110,12 @@ def compare_projection(
     if camera is None or not known.any():
         return iou, edge
     size = (record["width"], record["height"])
-    seen, visible = project_corners(torch.from_numpy(camera.P), torch.from_numpy(corners[known]), size)
-    seen, visible, labelled = seen.numpy(), visible.numpy(), boxes_xyxy[known]
+    projected, in_image = project_corners(torch.from_numpy(camera.P), torch.from_numpy(corners[known]), size)
+    seen, visible, labelled = projected.numpy(), in_image.numpy(), boxes_xyxy[known]
     low, high = np.maximum(seen[:, :2], labelled[:, :2]), np.minimum(seen[:, 2:], labelled[:, 2:])
     both = (high - low).clip(min=0).prod(axis=1)
-    union = sum((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (seen, labelled)) - both
+    area_seen, area_labelled = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (seen, labelled))
+    union = area_seen + area_labelled - both
     iou[known] = np.where(visible, both / union, 0.0)
     edge[known] = np.where(visible, np.abs(seen - labelled).max(axis=1), np.inf)
     return iou, edge

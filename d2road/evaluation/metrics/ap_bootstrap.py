@@ -27,7 +27,9 @@ class MatchTable:
     objects: np.ndarray
 
 
-def match_tables(coco_gt: COCO, detections: list[dict], iou: float, category_ids: list[int] | None = None):
+def match_tables(
+    coco_gt: COCO, detections: list[dict], iou: float, category_ids: list[int] | None = None
+) -> list[MatchTable]:
     """Match by COCO's rules (100 detections an image, crowd regions ignored).
 
     Args:

@@ -61,7 +61,7 @@ def evaluate_dair(
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
     pairs = dict(zip(("3d", "bev"), solid_pairs(truth, predictions)))
-    results = {range_name(limit): {} for limit in max_ranges_m}
+    results: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = {range_name(limit): {} for limit in max_ranges_m}
     for limit in max_ranges_m:
         in_range = truth.has_3d & (ranges[0] <= limit)
         excused = ranges[1] > limit

@@ -136,7 +136,8 @@ def recall_thresholds(hit_scores: np.ndarray, num_truth: int) -> np.ndarray:
     ordered = -np.sort(-hit_scores)
     left = np.arange(1, len(ordered) + 1) / max(num_truth, 1)
     right = np.arange(2, len(ordered) + 2) / max(num_truth, 1)
-    picked, recall, start = [], 0.0, 0
+    picked: list[float] = []
+    recall, start = 0.0, 0
     while start < len(ordered) and len(picked) < RECALL_POINTS:
         # The next score would come nearer to the wanted recall; the last score has no next.
         nearer = (right[start:-1] - recall) < (recall - left[start:-1])
@@ -157,7 +158,15 @@ def _monotone(values: np.ndarray) -> np.ndarray:
 class _Matching:
     """The pairs that may match, grouped by the rank of the truth in its frame."""
 
-    def __init__(self, pairs, min_overlap, scores, truth_frame, truth_flag, prediction_flag):
+    def __init__(
+        self,
+        pairs: Pairs,
+        min_overlap: float,
+        scores: np.ndarray,
+        truth_frame: np.ndarray,
+        truth_flag: np.ndarray,
+        prediction_flag: np.ndarray,
+    ) -> None:
         self.kept = np.flatnonzero(
             (pairs.overlap > min_overlap)
             & (truth_flag[pairs.truth] != ABSENT)

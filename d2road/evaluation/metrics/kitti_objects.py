@@ -71,7 +71,7 @@ class ObjectTable:
     @property
     def has_3d(self) -> np.ndarray:
         """(N,) bool: all dimensions are positive."""
-        return (self.boxes3d[:, 3:6] > 0).all(axis=1)
+        return self.boxes3d[:, 3:6].min(axis=1) > 0
 
     @property
     def range_m(self) -> np.ndarray:

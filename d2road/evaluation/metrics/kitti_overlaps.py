@@ -31,7 +31,7 @@ def solid_pairs(truth: ObjectTable, predictions: ObjectTable) -> tuple[Pairs, Pa
     """
     near = _concatenate(_near_pairs(truth, predictions))
     a, b = (torch.from_numpy(o.boxes3d) for o in (truth, predictions))
-    overlaps = ([], [])
+    overlaps: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for low in range(0, len(near[0]), POLYGON_CHUNK):
         index = tuple(torch.from_numpy(part[low : low + POLYGON_CHUNK]) for part in near)
         rows = a[index[0]], b[index[1]]
@@ -90,11 +90,10 @@ def frame_pairs(frame_a: np.ndarray, frame_b: np.ndarray) -> Iterator[tuple[np.n
 
 
 def _concatenate(parts: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    parts = list(parts)
-    if not parts:
+    columns = list(zip(*parts))
+    if not columns:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    i, j = (np.concatenate(column) for column in zip(*parts))
-    return i, j
+    return np.concatenate(columns[0]), np.concatenate(columns[1])
 
 
 def _positive(truth: np.ndarray, prediction: np.ndarray, overlap: np.ndarray) -> Pairs:

@@ -124,7 +124,7 @@ def prediction_flags(predictions: ObjectTable, name: str, difficulty: Difficulty
 
 def _evaluate_class(overlaps: KittiOverlaps, name: str, min_overlap: float, neighbors: Sequence[str]) -> dict:
     truth, predictions = overlaps.truth, overlaps.predictions
-    points = {metric: {"R40": [], "R11": []} for metric in METRICS}
+    points: dict[str, dict[str, list[float]]] = {metric: {"R40": [], "R11": []} for metric in METRICS}
     alike = _orientation_similarity(overlaps)
     no_boxes = len(predictions) > 0 and not predictions.has_3d.any()
     for difficulty in DIFFICULTIES:

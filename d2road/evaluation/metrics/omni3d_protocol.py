@@ -12,6 +12,7 @@ import contextlib
 import io
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -23,6 +24,8 @@ from d2road.evaluation.metrics.oriented_iou import pairwise_oriented_iou
 DEPTH_RANGES = {"all": [0, 1e5], "near": [0, 10], "medium": [10, 35], "far": [35, 1e5]}
 MAX_DETECTIONS = 100
 PROXIMITY_IOU = 0.3
+
+ObjectsByKey = defaultdict[tuple[int, int], list[dict]]  # by image and category
 
 
 def evaluate_omni3d(
@@ -71,14 +74,16 @@ class Omni3DEval(COCOeval):
 
     def _prepare(self) -> None:
         """As its base, which takes crowds for ignored objects and lets many detections match one."""
-        self._gts, self._dts = defaultdict(list), defaultdict(list)
+        self._gts: ObjectsByKey = defaultdict(list)
+        self._dts: ObjectsByKey = defaultdict(list)
         for store, coco in ((self._gts, self.cocoGt), (self._dts, self.cocoDt)):
             for row in coco.loadAnns(coco.getAnnIds(imgIds=self.params.imgIds, catIds=self.params.catIds)):
                 store[row["image_id"], row["category_id"]].append(row)
         if not self.exhaustive:
             for key, rows in self._dts.items():
                 self._dts[key] = _in_proximity(rows, self._gts[key])
-        self.evalImgs, self.eval = defaultdict(list), {}
+        self.evalImgs: list[dict] = []
+        self.eval: dict[str, Any] = {}
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list:
         """(D, G) overlaps, detections by falling score."""
@@ -121,7 +126,7 @@ def _in_proximity(found: list[dict], truth: list[dict]) -> list[dict]:
     if not found or not truth:
         return found
     found = _best(found)
-    near = (_box_iou(found, truth) > PROXIMITY_IOU).any(axis=1)
+    near = _box_iou(found, truth).max(axis=1) > PROXIMITY_IOU
     return [row for row, keep in zip(found, near) if keep]
 
 

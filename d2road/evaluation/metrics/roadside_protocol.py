@@ -94,7 +94,9 @@ def evaluate_roadside(
         flags, judged = class_flags(truth, predictions, name, limits, near)
         flat = on_flat_truths(truth, predictions, pairs.image, name)
         subsets = subsets_of(truth, predictions, flags, flat, ranges_m)
-        table = {"objects": {key: int((s.counted & (flags == COUNTED)).sum()) for key, s in subsets.items()}}
+        table: dict[str, dict] = {
+            "objects": {key: int((s.counted & (flags == COUNTED)).sum()) for key, s in subsets.items()}
+        }
         for metric, overlapping in (("3d", pairs.solid), ("bev", pairs.footprint)):
             for overlap in overlaps:
                 table[f"{metric}@{overlap:g}"] = {

@@ -73,7 +73,7 @@ def moderate_ap(
         neighbors: class -> types that are ignored truths of it; Rope3D has none.
     """
     pairs = solid_pairs(truth, predictions)[0]
-    results = {}
+    results: dict[str, dict[str, float | None]] = {}
     for name in classes:
         flags = without_flat(truth_flags(truth, name, (neighbors or {}).get(name, ()), MODERATE), truth)
         judged = prediction_flags(predictions, name, MODERATE)

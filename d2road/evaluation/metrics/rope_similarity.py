@@ -78,7 +78,7 @@ def level_rotations(cameras: Sequence[Camera], mode: str) -> np.ndarray:
     check_mode(mode)
     rotations = ground_rotations(cameras)
     if mode == "compat":
-        normals = np.array([camera.ground[:3] for camera in cameras]).reshape(-1, 3)
+        normals = -rotations[:, :, 1]
         rotations[:, :, 0] = (1, 0, 0)
         rotations[:, :, 1] = -normals * (0, 1, 1)
         rotations[:, :, 2] = normals[:, [0, 2, 1]] * (0, 1, -1)
