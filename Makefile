@@ -84,7 +84,7 @@ bench-pose-overfit: setup
 # Of EfficientAD: TEACHER=file of `make teacher` or a published one, STEPS=number, KEYS="KEY VALUE ..." of the config.
 AUTOENCODERS ?= conv linear_attention softmax_attention
 KINDS ?= linear_attention softmax_attention gated_linear_attention
-CROSS = conv-64 $(foreach size,64 256 0,$(KINDS:%=%-$(size)))
+GRID = conv-64 $(foreach size,64 256 0,$(KINDS:%=%-$(size)))
 MVTEC_DATA = $(or $(DATA),$(error name the folder above the categories: make $@ DATA=.../mvtec_ad))
 AD_OPTIONS = $(if $(TEACHER),--teacher $(TEACHER)) $(if $(STEPS),--steps $(STEPS)) $(KEYS)
 
@@ -103,7 +103,7 @@ $(TOY_LOCO_TEACHER): | $(TOY_DONE) $(TOY_LOCO_DONE)
 bench-efficientad-loco: SEEDS = 1 2 3
 bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
 	$(say_allocator)
-	for seed in $(SEEDS); do for variant in $(CROSS); do \
+	for seed in $(SEEDS); do for variant in $(GRID); do \
 		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 
@@ -112,10 +112,12 @@ bench-efficientad-mvtec: setup
 	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) --seed $$seed $(AD_OPTIONS) \
 		|| exit 1; done
 
-# The motorway of SUMO; LOOK=folder of NGSIM I-80 adds the look at real traffic without labels.
+# The motorway of SUMO; INSPECT=folder of NGSIM I-80 adds real traffic without labels, FT_AED=file the crashes of FT-AED.
 TRAFFIC := datasets/traffic_incidents
 TRAFFIC_DONE := $(TRAFFIC)/motorway/defects_config.json
 TRAFFIC_TEACHER := output/efficientad/traffic_teacher/model_final.pth
+INSPECT ?= $(LOOK)
+FT_AED_VARIANTS ?= pca patch_pca linear_attention
 TRAFFIC_VARIANTS ?= rules isolation_forest pca patch_pca linear_attention conv softmax_attention gated_linear_attention
 
 $(TRAFFIC_DONE): | setup
@@ -129,7 +131,9 @@ bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 	for seed in $(SEEDS); do for variant in $(TRAFFIC_VARIANTS); do \
 		$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
-	$(if $(LOOK),$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --look $(LOOK) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
+	$(if $(INSPECT),$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --inspect $(INSPECT) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
+	$(if $(FT_AED),for variant in $(FT_AED_VARIANTS); do $(FAST) $(PY) -m benchmarks.traffic.ft_aed_benchmark --data $(FT_AED) --variant $$variant \
+		--seed $(firstword $(SEEDS)) $(AD_OPTIONS) || exit 1; done)
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding

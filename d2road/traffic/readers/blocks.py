@@ -37,9 +37,12 @@ def csv_blocks(
         ValueError: a column is missing, or rows have too many fields; names the line.
     """
     wanted = {_plain(name): name for name in (*numbers, *names)}
-    if header is None and not isinstance(path, Path):
+    if header is not None:
+        have = list(header)
+    elif isinstance(path, Path):
+        have = read_header(path, separator)
+    else:
         raise TypeError("a stream has no line of names: give header")
-    have = read_header(path, separator) if header is None else list(header)
     found = {column: wanted[key] for column in have if (key := _plain(_stripped(column, strip))) in wanted}
     missing = [name for name in wanted.values() if name not in found.values() and name not in optional]
     if missing:

@@ -252,14 +252,15 @@ def open_trajectories(spec: str | Path, **options: object) -> Source:
         FileNotFoundError: nothing there.
     """
     name, path, given = split_spec(str(spec))
-    reader = READERS.get(name)
+    reader: type[Source] = READERS.get(name)
     known = _options_of(reader)
     values = {}
     for key, text in (given | options).items():
         if key not in known:
             raise ConfigError(f"reader {name!r} has no option {key!r}; it has {', '.join(sorted(known))}")
         values[key] = _converted(name, key, text, known[key])
-    return reader(path, **values)
+    make: Callable[..., Source] = reader  # each reader has options of its own, checked above
+    return make(path, **values)
 
 
 def split_spec(spec: str) -> tuple[str, str, dict[str, str]]:
@@ -294,7 +295,7 @@ def _options_of(reader: type[Source]) -> dict[str, object]:
 
 def _converted(reader: str, key: str, value: object, default: object) -> object:
     """An option's text as the type of its default."""
-    if not isinstance(value, str) or isinstance(default, str):
+    if not isinstance(value, str) or not isinstance(default, (bool, int, float)):
         return value
     try:
         if isinstance(default, bool):

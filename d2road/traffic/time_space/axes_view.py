@@ -1,9 +1,10 @@
-"""Time-space images for people: axes in seconds and metres, the scale of colours, the anomaly map over it."""
+"""Time-space diagrams for people: axes in seconds and metres, the scale of colours, the anomaly map over it."""
 
 import os
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -12,10 +13,11 @@ from matplotlib.ticker import FuncFormatter
 
 from d2road.traffic.time_space.channel_colors import speed_colors
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.utils.errors import DataError
 from d2road.utils.io import atomic_write
 
 COLORS_OF_SCALE = 512
+Extent = tuple[float, float, float, float]
+"""Left, right, bottom and top: seconds and metres."""
 
 
 def plot_time_space(
@@ -29,7 +31,7 @@ def plot_time_space(
     truth_mask: np.ndarray | None = None,
     title: str = "",
 ) -> Figure:
-    """A figure of an image that the renderer drew.
+    """Time-space diagram: an image of the renderer with axes, its map over it.
 
     Args:
         image: (H, W, 3) uint8.
@@ -43,9 +45,9 @@ def plot_time_space(
     """
     height, width = renderer.size
     if image.shape != (height, width, 3):
-        raise DataError(f"an image of shape {image.shape} for a renderer of {height} x {width} pixels")
+        raise ValueError(f"an image of shape {image.shape} for a renderer of {height} x {width} pixels")
     if heat is not None and np.ndim(heat) != 2:
-        raise DataError(f"an anomaly map has two dimensions, got shape {np.shape(heat)}")
+        raise ValueError(f"an anomaly map has two dimensions, got shape {np.shape(heat)}")
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -70,7 +72,7 @@ def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> None
         figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=dpi)
 
 
-def _name_panels(axes, renderer: TimeSpaceRenderer, s0: float, lanes: Sequence[str]) -> None:
+def _name_panels(axes: Axes, renderer: TimeSpaceRenderer, s0: float, lanes: Sequence[str]) -> None:
     """Rows of a stacked image are metres of their panel; the axis counts rows of ds metres."""
     geometry = renderer.geometry(len(lanes))
     ticks, texts = [], {}
@@ -79,13 +81,13 @@ def _name_panels(axes, renderer: TimeSpaceRenderer, s0: float, lanes: Sequence[s
         for share in (0.0, 0.5):
             tick = base + share * geometry.panel_height * renderer.ds
             ticks.append(tick)
-            texts[round(tick, 6)] = f"{s0 + share * renderer.stretch:g}" + (f"\nlane {lane}" if share else "")
+            texts[round(float(tick), 6)] = f"{s0 + share * renderer.stretch:g}" + (f"\nlane {lane}" if share else "")
         axes.axhline(base, color="0.4", linewidth=0.8)
     axes.set_yticks(ticks)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(round(value, 6), "")))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(round(float(value), 6), "")))
 
 
-def _draw_heat(figure: Figure, axes, heat: np.ndarray, extent: tuple, threshold: float | None) -> None:
+def _draw_heat(figure: Figure, axes: Axes, heat: np.ndarray, extent: Extent, threshold: float | None) -> None:
     known = np.where(np.isfinite(heat), heat, np.nanmin(heat) if np.isfinite(heat).any() else 0.0)
     scale = Normalize(float(known.min()), max(float(known.max()), float(known.min()) + 1e-9))
     image = axes.imshow(
@@ -93,15 +95,17 @@ def _draw_heat(figure: Figure, axes, heat: np.ndarray, extent: tuple, threshold:
     )
     if threshold is not None:
         _outline(axes, known > threshold, extent, "tab:red")
-    figure.colorbar(image, ax=axes, location="right", label="anomaly map", fraction=0.04, pad=0.01).solids.set_alpha(1)
+    bar = figure.colorbar(image, ax=axes, location="right", label="anomaly map", fraction=0.04, pad=0.01)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
 
 
-def _outline(axes, inside: np.ndarray, extent: tuple, color: str) -> None:
+def _outline(axes: Axes, inside: np.ndarray, extent: Extent, color: str) -> None:
     if inside.any() and not inside.all():
         axes.contour(inside[::-1], levels=[0.5], extent=extent, colors=[color], linewidths=1.2, zorder=3)
 
 
-def _draw_scale(figure: Figure, axes, renderer: TimeSpaceRenderer) -> None:
+def _draw_scale(figure: Figure, axes: Axes, renderer: TimeSpaceRenderer) -> None:
     low = -0.15 * renderer.max_speed
     speeds = np.linspace(low, renderer.max_speed, COLORS_OF_SCALE)
     colors = speed_colors(speeds, speeds, renderer.max_speed, renderer.stopped_speed, renderer.max_acceleration)

@@ -12,10 +12,11 @@ then longer than ds. The top row of each panel stays black, as do the rows above
 """
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ImageGeometry:
     """Pixels of an image of height and width `size`, with columns of dt seconds and rows of ds metres.
 
     Raises:
-        ValueError: the panels do not fit.
+        ConfigError: the panels do not fit.
     """
 
     size: tuple[int, int]
@@ -33,7 +34,7 @@ class ImageGeometry:
 
     def __post_init__(self) -> None:
         if self.panel_height < 1:
-            raise DataError(
+            raise ConfigError(
                 f"{self.panels} panels do not fit into {self.size[0]} rows: choose fewer lanes or a greater height"
             )
 
@@ -52,6 +53,12 @@ class ImageGeometry:
         bottom = self.bottom(panel)
         return slice(bottom - self.panel_height, bottom)
 
+    @overload
+    def bottom(self, panel: int) -> int: ...
+
+    @overload
+    def bottom(self, panel: np.ndarray) -> np.ndarray: ...
+
     def bottom(self, panel: int | np.ndarray) -> int | np.ndarray:
         """The row below a panel's last one."""
         return self.size[0] - panel * (self.size[0] // self.panels)
@@ -68,23 +75,23 @@ class ImageGeometry:
         """The inverse of `to_pixel`: t in seconds and s in metres."""
         return t0 + np.asarray(x) * self.dt, s0 + (self.bottom(panel) - 0.5 - np.asarray(y)) * self.row_m
 
-    def cover(
+    def pixel_coverage(
         self, column: np.ndarray, low: np.ndarray, high: np.ndarray, panel: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The pixels that vertical bars cover.
+        """Coverage of pixels by vertical segments.
 
         Args:
             column: (N,) int. low, high: (N,) metres above the window's lower end. panel: (N,) int.
         Returns:
-            For each pixel of each bar, arrays of one length: index into the flattened image, share of it that is
-            covered (0 to 1), index of the bar.
+            For each pixel of each segment, arrays of one length: index into the flattened image, share of it that is
+            covered (0 to 1), index of the segment.
         """
         low = np.clip(low / self.row_m, 0, self.panel_height)
         high = np.clip(high / self.row_m, 0, self.panel_height)
         first = low.astype(int)
         counts = np.where(high > low, np.ceil(high).astype(int) - first, 0)
-        bar = np.repeat(np.arange(len(column)), counts)
-        row = np.arange(len(bar)) - np.repeat(np.cumsum(counts) - counts - first, counts)  # upwards from the bottom
-        share = np.minimum(high[bar], row + 1) - np.maximum(low[bar], row)
-        pixel = (self.bottom(panel)[bar] - 1 - row) * self.size[1] + column[bar]
-        return pixel, share, bar
+        segment = np.repeat(np.arange(len(column)), counts)
+        row = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts - first, counts)  # upwards from the bottom
+        share = np.minimum(high[segment], row + 1) - np.maximum(low[segment], row)
+        pixel = (self.bottom(panel)[segment] - 1 - row) * self.size[1] + column[segment]
+        return pixel, share, segment

@@ -1,4 +1,4 @@
-"""From samples to bars: where each vehicle is at the instants of the columns of an image."""
+"""Rasterization along time: where each vehicle is at the instants of the columns of an image."""
 
 from dataclasses import dataclass
 
@@ -12,22 +12,22 @@ ON_GRID = 1e-4
 
 @dataclass(frozen=True)
 class VehicleSegments:
-    """A bar for each vehicle and column, arrays of one length N."""
+    """A vertical segment for each vehicle and column, arrays of one length N."""
 
     column: np.ndarray  # int, 0 at t0
     front: np.ndarray  # m, s of the vehicle's front at the column's instant
     length: np.ndarray  # m
     speed: np.ndarray  # m/s
     acceleration: np.ndarray  # m/s^2, NaN where unknown
-    row: np.ndarray  # int, row of the table that the bar begins from: its vehicle and lane
+    row: np.ndarray  # int, row of the table that the segment begins from: its vehicle and lane
 
     def where(self, keep: np.ndarray) -> "VehicleSegments":
-        """The bars at which a boolean array (N,) is set."""
+        """The segments at which a boolean array (N,) is set."""
         return VehicleSegments(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
 
 def rasterize(table: Trajectories, t0: float, columns: int, dt: float, max_gap: float | None = None) -> VehicleSegments:
-    """The vehicles of one recording at the instants t0 + i dt, i = 0 .. columns - 1.
+    """Rasterize the vehicles of one recording at the instants t0 + i dt, i = 0 .. columns - 1.
 
     Between two samples of a vehicle, position, speed and acceleration are interpolated linearly, unless the samples
     are further apart than `max_gap`: then the vehicle is missing there. Before and after its samples a vehicle stays

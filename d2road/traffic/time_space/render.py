@@ -1,8 +1,8 @@
-"""Time-space images: time to the right, position up, a vertical bar for each vehicle in each column.
+"""Time-space images: time to the right, position up, a vertical segment for each vehicle in each column.
 
 A vehicle covers [s - length, s] at the instant of a column. A pixel of which it covers the share a is a times the
 vehicle's colour; where vehicles of several lanes overlap, colours are averaged by their shares, which never sum to more
-than 1. Between columns nothing is blurred: a column is an instant. Where pixels are: geometry.py.
+than 1. Between columns nothing is blurred: a column is an instant. Where pixels are: pixel_geometry.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from d2road.traffic.table import Trajectories, codes_in
 from d2road.traffic.time_space.channel_colors import CHANNELS, RAMP
 from d2road.traffic.time_space.pixel_geometry import ImageGeometry
 from d2road.traffic.time_space.rasterize import VehicleSegments, rasterize
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.registry import unknown_name
 
 LAYOUTS = ("overlay", "stacked", "per_lane")
@@ -31,14 +31,14 @@ class TimeSpaceRenderer:
         size: height and width in pixels.
         dt: seconds between columns. ds: metres of a row.
         lane_layout: "overlay" draws all lanes over each other; "per_lane" draws one lane; "stacked" draws a panel for
-            each lane, the first at the bottom, see geometry.py.
-        channels: "speed" (colours of colors.speed_colors) or "occupancy_speed_acceleration".
+            each lane, the first at the bottom, see pixel_geometry.py.
+        channels: "speed" (colours of channel_colors.speed_colors) or "occupancy_speed_acceleration".
         max_speed: m/s at which the scale of speeds ends.
         stopped_speed: m/s; slower is stopped, and backwards only beyond it.
         max_acceleration: m/s^2 at which the scale of accelerations ends.
-        max_gap: seconds without a sample that are bridged; None as in bars.rasterize.
+        max_gap: seconds without a sample that are bridged; None as in `rasterize`.
     Raises:
-        ValueError: a name is unknown or a number makes no sense.
+        ConfigError: a name is unknown or a number makes no sense.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -57,17 +57,17 @@ class TimeSpaceRenderer:
             ("channel layout", self.channels, CHANNELS),
         ):
             if name not in known:
-                raise DataError(unknown_name(kind, name, known))
+                raise ConfigError(unknown_name(kind, name, known))
         if len(self.size) != 2 or min(self.size) < 1:
-            raise DataError(f"size is {self.size}, expected height and width in pixels")
+            raise ConfigError(f"size is {self.size}, expected height and width in pixels")
         for name in ("dt", "ds", "max_speed", "max_acceleration"):
             if not getattr(self, name) > 0:
-                raise DataError(f"{name} is {getattr(self, name)}, expected more than 0")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
         slowest = RAMP[0][0] * self.max_speed
         if not 0 <= self.stopped_speed < slowest:
-            raise DataError(f"stopped_speed is {self.stopped_speed} m/s, expected 0 to below {slowest:g} (red)")
+            raise ConfigError(f"stopped_speed is {self.stopped_speed} m/s, expected 0 to below {slowest:g} (red)")
         if self.max_gap is not None and not self.max_gap > 0:
-            raise DataError(f"max_gap is {self.max_gap}, expected seconds above 0, or None")
+            raise ConfigError(f"max_gap is {self.max_gap}, expected seconds above 0, or None")
 
     @property
     def duration(self) -> float:
@@ -102,15 +102,15 @@ class TimeSpaceRenderer:
         Raises:
             ValueError: direction or recording is left open, or several lanes are to be drawn per lane.
         """
-        scene = self._scene(table, t0, direction, lanes, recording)
-        bars = scene.bars
+        window = self._rasterized(table, t0, direction, lanes, recording)
+        segments = window.segments
         values = CHANNELS[self.channels](
-            bars.speed, bars.acceleration, self.max_speed, self.stopped_speed, self.max_acceleration
+            segments.speed, segments.acceleration, self.max_speed, self.stopped_speed, self.max_acceleration
         )
-        pixel, share, bar = scene.geometry.cover(bars.column, *_reach(bars, s0), scene.panel)
+        pixel, share, segment = window.geometry.pixel_coverage(segments.column, *_reach(segments, s0), window.panel)
         count = self.size[0] * self.size[1]
         total = np.maximum(np.bincount(pixel, share, minlength=count), 1)
-        image = [np.bincount(pixel, share * values[bar, i], minlength=count) / total for i in range(3)]
+        image = [np.bincount(pixel, share * values[segment, i], minlength=count) / total for i in range(3)]
         return (np.stack(image, axis=-1) * 255 + 0.5).astype(np.uint8).reshape(*self.size, 3)
 
     def mask(
@@ -137,25 +137,26 @@ class TimeSpaceRenderer:
         Raises:
             ValueError: as `render`.
         """
-        scene = self._scene(table, t0, direction, lanes, recording)
-        keep = codes_in(scene.table.frame["vehicle"], vehicles)[scene.bars.row]
+        window = self._rasterized(table, t0, direction, lanes, recording)
+        keep = codes_in(window.table.frame["vehicle"], vehicles)[window.segments.row]
         if interval is not None:
-            t, slack = t0 + scene.bars.column * self.dt, 1e-4 * self.dt
+            t, slack = t0 + window.segments.column * self.dt, 1e-4 * self.dt
             keep &= (t >= interval[0] - slack) & (t <= interval[1] + slack)
-        bars = scene.bars.where(keep)
-        pixel, share, _ = scene.geometry.cover(bars.column, *_reach(bars, s0), scene.panel[keep])
+        segments = window.segments.where(keep)
+        pixel, share, _ = window.geometry.pixel_coverage(segments.column, *_reach(segments, s0), window.panel[keep])
         mask = np.zeros(self.size, dtype=np.uint8)
         mask.reshape(-1)[pixel[share > LEAST_SHARE]] = 1
         if dilate:
             kernel = np.ones((2 * dilate + 1, 2 * dilate + 1), np.uint8)
-            for panel in range(scene.geometry.panels):
-                rows = scene.geometry.rows(panel)
+            for panel in range(window.geometry.panels):
+                rows = window.geometry.rows(panel)
                 mask[rows] = cv2.dilate(mask[rows], kernel)
         return mask.astype(bool)
 
     def geometry(self, panels: int = 1) -> ImageGeometry:
         """Where pixels of an image are in time and on the road; panels: the number of lanes of a stacked one."""
-        return ImageGeometry(tuple(self.size), self.dt, self.ds, panels)
+        height, width = self.size
+        return ImageGeometry((height, width), self.dt, self.ds, panels)
 
     def to_pixel(
         self, t: np.ndarray, s: np.ndarray, t0: float, s0: float, panel: int = 0, panels: int = 1
@@ -174,58 +175,61 @@ class TimeSpaceRenderer:
         """Seconds before and after a window whose samples matter, for interpolation at its ends."""
         return self.max_gap if self.max_gap is not None else 20 * self.dt
 
-    def _scene(
+    def _rasterized(
         self,
         table: Trajectories,
         t0: float,
         direction: int | None,
         lanes: Sequence[str] | None,
         recording: str | None,
-    ) -> "_Scene":
+    ) -> "_Rasterized":
         if recording is not None:
             table = table.select(recording=recording)
         elif not table.one_recording:
-            raise DataError(f"the table has the recordings {', '.join(table.recordings)}: say which to draw")
+            raise ValueError(f"the table has the recordings {', '.join(table.recordings)}: say which to draw")
         if direction is None and len(table.directions) > 1:
-            raise DataError("the table has both directions: say which to draw, 1 or -1")
-        if lanes is None and self.lane_layout != "overlay":
-            lanes = table.lanes(direction)
-        elif isinstance(lanes, str):
+            raise ValueError("the table has both directions: say which to draw, 1 or -1")
+        if isinstance(lanes, str):
             lanes = [lanes]
-        if self.lane_layout == "per_lane" and len(lanes) > 1:
-            raise DataError(f"the lanes are {', '.join(map(str, lanes))}: name one of them to draw it alone")
+        elif lanes is None and self.lane_layout != "overlay":
+            lanes = table.lanes(direction)
+        names = None if lanes is None else [str(lane) for lane in lanes]
+        if self.lane_layout == "per_lane" and names is not None and len(names) > 1:
+            raise ValueError(f"the lanes are {', '.join(names)}: name one of them to draw it alone")
 
         near = table.between(t0 - self.margin, t0 + self.duration + self.margin)
         # Before lanes are chosen: a vehicle that leaves a lane and comes back was not seen in it in between.
-        bars = rasterize(near, t0, self.size[1], self.dt, self.max_gap)
-        keep = np.ones(len(bars.row), dtype=bool)
-        panel = np.zeros(len(bars.row), dtype=int)
+        segments = rasterize(near, t0, self.size[1], self.dt, self.max_gap)
+        keep = np.ones(len(segments.row), dtype=bool)
+        panel = np.zeros(len(segments.row), dtype=int)
         if direction is not None:
-            keep = near.frame["direction"].to_numpy()[bars.row] == direction
-        if lanes is not None:
+            keep = near.frame["direction"].to_numpy()[segments.row] == direction
+        if names is not None:
             column = near.frame["lane"].cat
             # Panel of each lane's code; the last entry serves lanes that are not drawn.
             of_code = np.full(len(column.categories) + 1, -1)
-            of_code[column.categories.get_indexer([str(lane) for lane in lanes])] = np.arange(len(lanes))
+            of_code[column.categories.get_indexer(names)] = np.arange(len(names))
             of_code[-1] = -1
-            panel = of_code[column.codes.to_numpy()[bars.row]]
+            panel = of_code[column.codes.to_numpy()[segments.row]]
             keep &= panel >= 0
-        stacked = self.lane_layout == "stacked" and lanes
-        if not stacked:
+        panels = 1
+        if self.lane_layout == "stacked" and names:
+            panels = len(names)
+        else:
             panel = np.zeros_like(panel)
-        return _Scene(near, bars.where(keep), panel[keep], self.geometry(len(lanes) if stacked else 1))
+        return _Rasterized(near, segments.where(keep), panel[keep], self.geometry(panels))
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """What is drawn: bars.row counts rows of `table`; panel (N,) of each bar."""
+class _Rasterized:
+    """What is drawn: segments.row counts rows of `table`; panel (N,) of each segment."""
 
     table: Trajectories
-    bars: VehicleSegments
+    segments: VehicleSegments
     panel: np.ndarray
     geometry: ImageGeometry
 
 
-def _reach(bars: VehicleSegments, s0: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end of each bar in metres above s0."""
-    return bars.front - bars.length - s0, bars.front - s0
+def _reach(segments: VehicleSegments, s0: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end of each segment in metres above s0."""
+    return segments.front - segments.length - s0, segments.front - s0
