@@ -12,8 +12,8 @@ from torch import nn
 from d2road.engine.distributed import mean_over_processes
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
-from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
-from diffusion_det.losses import SetCriterion, of_one_process
+from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, StageOptions
+from diffusion_det.losses import LossOptions, SetCriterion, of_one_process
 from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, PoseEstimator
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
@@ -28,15 +28,17 @@ def build_head(cfg: CfgNode, strides: Sequence[int]) -> nn.Module:
         num_outputs=node.NUM_CLASSES if node.USE_FOCAL else node.NUM_CLASSES + 1,
         num_classes=node.NUM_CLASSES,
         num_stages=node.NUM_HEADS,
-        dim=node.HIDDEN_DIM,
-        dim_feedforward=node.DIM_FEEDFORWARD,
-        num_attention_heads=node.NHEADS,
-        dropout=node.DROPOUT,
-        activation=node.ACTIVATION,
-        num_cls=node.NUM_CLS,
-        num_reg=node.NUM_REG,
-        dim_dynamic=node.DIM_DYNAMIC,
-        pooled_side=pooler.POOLER_RESOLUTION,
+        stage=StageOptions(
+            dim=node.HIDDEN_DIM,
+            dim_feedforward=node.DIM_FEEDFORWARD,
+            num_attention_heads=node.NHEADS,
+            dropout=node.DROPOUT,
+            activation=node.ACTIVATION,
+            num_cls=node.NUM_CLS,
+            num_reg=node.NUM_REG,
+            dim_dynamic=node.DIM_DYNAMIC,
+            pooled_side=pooler.POOLER_RESOLUTION,
+        ),
         sampling_ratio=pooler.POOLER_SAMPLING_RATIO,
         canonical_size=node.POOLER_CANONICAL_SIZE,
         prior_prob=node.PRIOR_PROB if node.USE_FOCAL else None,
@@ -57,13 +59,15 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
         fed_weights = get_fed_loss_cls_weights(cfg.DATASETS.TRAIN[0], cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
     return SetCriterion(
         num_classes=node.NUM_CLASSES,
-        class_weight=node.CLASS_WEIGHT,
-        l1_weight=node.L1_WEIGHT,
-        giou_weight=node.GIOU_WEIGHT,
-        use_focal=node.USE_FOCAL,
-        alpha=node.ALPHA,
-        gamma=node.GAMMA,
-        no_object_weight=node.NO_OBJECT_WEIGHT,
+        options=LossOptions(
+            class_weight=node.CLASS_WEIGHT,
+            l1_weight=node.L1_WEIGHT,
+            giou_weight=node.GIOU_WEIGHT,
+            use_focal=node.USE_FOCAL,
+            alpha=node.ALPHA,
+            gamma=node.GAMMA,
+            no_object_weight=node.NO_OBJECT_WEIGHT,
+        ),
         candidates=node.OTA_K,
         deep_supervision=node.DEEP_SUPERVISION,
         as_published=node.OFFICIAL_COMPAT,

@@ -114,7 +114,7 @@ def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of DiffusionDet, each with its cure."""
     from d2road.data import class_count_problems
     from diffusion_det.head import DIFFUSION_HEAD_REGISTRY
-    from diffusion_det.sampler import SAMPLER_NAMES, SAMPLER_REGISTRY
+    from diffusion_det.sampler import SAMPLER_REGISTRY
 
     node, problems = cfg.MODEL.DiffusionDet, []
 
@@ -132,10 +132,10 @@ def check(cfg: CN) -> list[str]:
         wrong("TEST_NUM_PROPOSALS", "choose the number of boxes at test time, or -1 for NUM_PROPOSALS")
     if not 1 <= node.SAMPLE_STEP <= node.TIMESTEPS:
         wrong("SAMPLE_STEP", f"choose 1 to TIMESTEPS = {node.TIMESTEPS}")
-    if node.SAMPLER.lower() not in SAMPLER_NAMES and node.SAMPLER not in SAMPLER_REGISTRY:
-        wrong("SAMPLER", f"choose one of {', '.join(SAMPLER_NAMES)}")
+    if node.SAMPLER not in SAMPLER_REGISTRY and node.SAMPLER.lower() not in SAMPLER_REGISTRY:
+        wrong("SAMPLER", f"choose one of {', '.join(SAMPLER_REGISTRY.names())}")
     if node.HEAD not in DIFFUSION_HEAD_REGISTRY:
-        wrong("HEAD", f"choose one of {', '.join(n for n, _ in DIFFUSION_HEAD_REGISTRY)}")
+        wrong("HEAD", f"choose one of {', '.join(DIFFUSION_HEAD_REGISTRY.names())}")
     if node.ACTIVATION not in ("relu", "gelu"):
         wrong("ACTIVATION", "choose relu or gelu")
     for key in ("ETA", "RENEWAL_THRESH", "NMS_THRESH", "ALPHA"):

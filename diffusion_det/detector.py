@@ -191,7 +191,7 @@ class DiffusionDet(nn.Module):
             "count": self.test_num_proposals,
             "scale": self.scale,
             "renewal_thresh": self.sampling.renewal_thresh,
-            "use_focal": self.criterion.use_focal,
+            "use_focal": self.criterion.options.use_focal,
         }
         sampler = build_sampler(self.sampler, self.schedule, self.sampling.eta)
         if not self.compat:
@@ -226,7 +226,7 @@ class DiffusionDet(nn.Module):
     def select(self, steps: list[tuple[Tensor, ...]]) -> list[Detections]:
         """Objects of each image from the predictions of all steps, or of the last alone."""
         chosen = steps if self.sampling.ensemble else steps[-1:]
-        return select_objects(chosen, use_focal=self.criterion.use_focal, nms_thresh=self.sampling.nms_thresh)
+        return select_objects(chosen, use_focal=self.criterion.options.use_focal, nms_thresh=self.sampling.nms_thresh)
 
     def to_instances(
         self, found: Detections, image_size: tuple[int, int], scene: SceneGeometry | None, image: int

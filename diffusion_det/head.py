@@ -1,4 +1,4 @@
-"""The decoder that refines noisy boxes: RoIAlign, self-attention among boxes, dynamic convolution, towers.
+"""DiffusionDet's decoder (detection head): RoIAlign, self-attention among boxes, dynamic convolution, towers.
 
 Letters: B images, N boxes an image, C channels, K classes, S stages, P pooled side (7).
 
@@ -9,21 +9,20 @@ Parameter names follow the published DiffusionDet so that its checkpoints load.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
 from d2road.layers import PyramidPooler
+from d2road.utils.registry import Registry
 
-DIFFUSION_HEAD_REGISTRY = Registry("DIFFUSION_HEAD")
-DIFFUSION_HEAD_REGISTRY.__doc__ = """
-Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
-`head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`. Heads that pose is read off also have
-`head.denoising_step(features, boxes_xyxy, t, condition=None, keep_pooled=False)`, see DynamicHead.
-"""
+# Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
+# `head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`. Heads that pose is read off also
+# have `head.denoising_step(features, boxes_xyxy, t, condition=None, keep_pooled=False)`, see DynamicHead.
+DIFFUSION_HEAD_REGISTRY = Registry("MODEL.DiffusionDet.HEAD")
 
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
 MAX_LOG_SCALE = math.log(100000.0 / 16)
@@ -31,7 +30,7 @@ BOX_WEIGHTS = (2.0, 2.0, 1.0, 1.0)
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoid of the noise level, cosine after sine."""
+    """Sinusoidal time embedding of the noise level, cosine after sine."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -46,7 +45,7 @@ class TimeEmbedding(nn.Module):
 
 
 class DynamicConv(nn.Module):
-    """Two matrix products over the pooled pixels of a box, with weights generated from that box's own feature.
+    """Dynamic convolution: two matrix products over the pooled pixels of a box, weights generated from its own feature.
 
     Source: Sun et al., Sparse R-CNN, CVPR 2021, section 3.2.
     """
@@ -80,47 +79,58 @@ def tower(dim: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Stage(nn.Module):
-    """One refinement of all boxes of all images."""
+@dataclass(frozen=True)
+class StageOptions:
+    """Sizes of a decoder stage.
 
-    def __init__(
-        self,
-        num_outputs: int,
-        dim: int,
-        dim_feedforward: int,
-        num_attention_heads: int,
-        dropout: float,
-        activation: Callable[[Tensor], Tensor],
-        num_cls: int,
-        num_reg: int,
-        dim_dynamic: int,
-        pooled_side: int,
-    ):
+    Args:
+        dim: C; dim_feedforward: hidden width of the feed-forward network; dim_dynamic: of the dynamic convolution.
+        activation: of the feed-forward network, a function of torch.nn.functional by name.
+        num_cls, num_reg: layers of the class and the box tower.
+        pooled_side: P, of the map that is pooled for a box.
+    """
+
+    dim: int = 256
+    dim_feedforward: int = 2048
+    num_attention_heads: int = 8
+    dropout: float = 0.0
+    activation: str = "relu"
+    num_cls: int = 1
+    num_reg: int = 3
+    dim_dynamic: int = 64
+    pooled_side: int = 7
+
+
+class Stage(nn.Module):
+    """Decoder stage: one denoising of all boxes of all images."""
+
+    def __init__(self, num_outputs: int, options: StageOptions):
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(dim, num_attention_heads, dropout=dropout, batch_first=True)
-        self.inst_interact = DynamicConv(dim, dim_dynamic, pooled_side)
-        self.linear1 = nn.Linear(dim, dim_feedforward)
-        self.linear2 = nn.Linear(dim_feedforward, dim)
+        dim, dropout = options.dim, options.dropout
+        self.self_attn = nn.MultiheadAttention(dim, options.num_attention_heads, dropout=dropout, batch_first=True)
+        self.inst_interact = DynamicConv(dim, options.dim_dynamic, options.pooled_side)
+        self.linear1 = nn.Linear(dim, options.dim_feedforward)
+        self.linear2 = nn.Linear(options.dim_feedforward, dim)
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.activation = activation
+        self.activation: Callable[[Tensor], Tensor] = getattr(F, options.activation)
         self.block_time_mlp = nn.Sequential(nn.SiLU(), nn.Linear(dim * 4, dim * 2))
-        self.cls_module = tower(dim, num_cls)
-        self.reg_module = tower(dim, num_reg)
+        self.cls_module = tower(dim, options.num_cls)
+        self.reg_module = tower(dim, options.num_reg)
         self.class_logits = nn.Linear(dim, num_outputs)
         self.bboxes_delta = nn.Linear(dim, 4)
 
     def forward(
         self, pooled: Tensor, boxes_xyxy: Tensor, queries: Tensor | None, time: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Refine boxes given the features under them.
+        """Move boxes and classify them by the features under them.
 
         Args:
             pooled: (B * N, P * P, C).
             boxes_xyxy: (B, N, 4) pixels.
             queries: (B, N, C) of the stage before, None in the first.
             time: (B, 4 * C) embedded noise level.
-            condition: (B, N, C) added to the queries that the first stage makes.
+            condition: (B, N, C) condition embedding added to the queries that the first stage makes.
         Returns:
             logits (B, N, K), boxes (B, N, 4), queries (B, N, C) before and features (B, N, C) after modulation by time.
         """
@@ -142,8 +152,8 @@ class Stage(nn.Module):
 
 
 class DecoderOutput(NamedTuple):
-    """Of all stages: logits (S, B, N, K), boxes_xyxy (S, B, N, 4), features modulated by time (S, B, N, C) and, if
-    asked for, the maps that each stage pooled (S, B, N, P * P * C)."""
+    """Predictions of all decoder stages: logits (S, B, N, K), boxes_xyxy (S, B, N, 4), features modulated by time
+    (S, B, N, C) and, if asked for, the maps that each stage pooled (S, B, N, P * P * C)."""
 
     logits: Tensor
     boxes_xyxy: Tensor
@@ -174,7 +184,7 @@ class DynamicHead(nn.Module):
     Args:
         strides: strides of the feature maps, finest first.
         num_outputs: K class scores a box (K + 1 for softmax).
-        num_stages: S.
+        num_stages: S; stage: sizes of each.
         canonical_size: pixels of the box side that pools from stride 16.
         prior_prob: class probability to start from (focal loss); None leaves the class bias alone.
         bias_by_shape: initialise as the published code does, which fills every parameter whose last dimension is K or
@@ -188,41 +198,21 @@ class DynamicHead(nn.Module):
         num_outputs: int,
         num_classes: int,
         num_stages: int = 6,
-        dim: int = 256,
-        dim_feedforward: int = 2048,
-        num_attention_heads: int = 8,
-        dropout: float = 0.0,
-        activation: str = "relu",
-        num_cls: int = 1,
-        num_reg: int = 3,
-        dim_dynamic: int = 64,
-        pooled_side: int = 7,
+        stage: StageOptions | None = None,
         sampling_ratio: int = 2,
         canonical_size: float = 224.0,
         prior_prob: float | None = 0.01,
         bias_by_shape: bool = False,
     ):
         super().__init__()
-        self.strides, self.pooled_side = tuple(strides), pooled_side
+        stage = stage or StageOptions()
+        dim = stage.dim
+        self.strides, self.pooled_side = tuple(strides), stage.pooled_side
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
         self.time_mlp = nn.Sequential(
             TimeEmbedding(dim), nn.Linear(dim, dim * 4), nn.GELU(), nn.Linear(dim * 4, dim * 4)
         )
-        self.head_series = nn.ModuleList(
-            Stage(
-                num_outputs=num_outputs,
-                dim=dim,
-                dim_feedforward=dim_feedforward,
-                num_attention_heads=num_attention_heads,
-                dropout=dropout,
-                activation=getattr(F, activation),
-                num_cls=num_cls,
-                num_reg=num_reg,
-                dim_dynamic=dim_dynamic,
-                pooled_side=pooled_side,
-            )
-            for _ in range(num_stages)
-        )
+        self.head_series = nn.ModuleList(Stage(num_outputs, stage) for _ in range(num_stages))
         self.reset_parameters(num_classes, prior_prob, bias_by_shape)
 
     def reset_parameters(self, num_classes: int, prior_prob: float | None, bias_by_shape: bool) -> None:
@@ -260,11 +250,11 @@ class DynamicHead(nn.Module):
         t: Tensor,
         condition: Tensor | None = None,
         keep_pooled: bool = False,
-    ) -> "DecoderOutput":
+    ) -> DecoderOutput:
         """As `forward`, with what further heads read from.
 
         Args:
-            condition: (B, N, C) added to the queries of the first stage.
+            condition: (B, N, C) condition embedding, added to the queries of the first stage.
             keep_pooled: return the pooled maps too.
         """
         dtype = self.time_mlp[1].weight.dtype

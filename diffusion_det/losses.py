@@ -4,6 +4,7 @@ Letters: S stages, B images, N queries, K classes, M objects (padded).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -51,11 +52,31 @@ def of_one_process(counts: Tensor) -> Tensor:
     return counts
 
 
-class SetCriterion(nn.Module):
-    """Classification, L1 and GIoU losses of matched queries, each divided by the number of matched queries.
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the losses, which are those of the matching costs too, and the form of the classification loss.
 
     Args:
         use_focal: sigmoid focal loss over K classes; else softmax over K + 1 with "no object" down-weighted.
+        alpha, gamma: of the focal loss.
+    """
+
+    class_weight: float = 2.0
+    l1_weight: float = 5.0
+    giou_weight: float = 2.0
+    use_focal: bool = True
+    alpha: float = 0.25
+    gamma: float = 2.0
+    no_object_weight: float = 0.1
+
+
+class SetCriterion(nn.Module):
+    """Set criterion: classification, L1 and GIoU losses of matched queries, each divided by their number.
+
+    Args:
+        options: weights and form of the losses.
+        candidates: overlaps that vote for the number of queries of an object (OTA_K).
+        deep_supervision: all decoder stages learn, else the last alone.
         as_published: see match_dynamic_k.
         fed_loss_weights: (K,) class weights for the federated loss, or None for all classes.
         fed_loss_classes: classes that share in the federated loss.
@@ -67,13 +88,7 @@ class SetCriterion(nn.Module):
         self,
         *,
         num_classes: int,
-        class_weight: float = 2.0,
-        l1_weight: float = 5.0,
-        giou_weight: float = 2.0,
-        use_focal: bool = True,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
-        no_object_weight: float = 0.1,
+        options: LossOptions | None = None,
         candidates: int = 5,
         deep_supervision: bool = True,
         as_published: bool = False,
@@ -83,9 +98,9 @@ class SetCriterion(nn.Module):
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.weights = {"loss_ce": class_weight, "loss_bbox": l1_weight, "loss_giou": giou_weight}
-        self.use_focal, self.alpha, self.gamma = use_focal, alpha, gamma
-        self.no_object_weight, self.candidates = no_object_weight, candidates
+        self.options = o = options or LossOptions()
+        self.weights = {"loss_ce": o.class_weight, "loss_bbox": o.l1_weight, "loss_giou": o.giou_weight}
+        self.candidates = candidates
         self.deep_supervision, self.as_published = deep_supervision, as_published
         self.fed_loss_classes, self.mean_over_processes = fed_loss_classes, mean_over_processes
         self.register_buffer("fed_loss_cls_weights", fed_loss_weights)
@@ -96,12 +111,12 @@ class SetCriterion(nn.Module):
             logits,
             boxes_xyxy,
             targets,
-            use_focal=self.use_focal,
-            alpha=self.alpha,
-            gamma=self.gamma,
-            class_weight=self.weights["loss_ce"],
-            l1_weight=self.weights["loss_bbox"],
-            giou_weight=self.weights["loss_giou"],
+            use_focal=self.options.use_focal,
+            alpha=self.options.alpha,
+            gamma=self.options.gamma,
+            class_weight=self.options.class_weight,
+            l1_weight=self.options.l1_weight,
+            giou_weight=self.options.giou_weight,
             candidates=self.candidates,
             as_published=self.as_published,
         )
@@ -144,7 +159,7 @@ class SetCriterion(nn.Module):
 
         picked = matched.clamp(min=0)
         classes = every.classes.gather(1, picked)
-        if self.use_focal:
+        if self.options.use_focal:
             loss_ce = self._focal(logits, classes, positive).view(stages, -1).sum(1) / number
         else:
             loss_ce = self._softmax(logits, classes, positive, stages)
@@ -171,7 +186,7 @@ class SetCriterion(nn.Module):
     def _focal(self, logits: Tensor, classes: Tensor, positive: Tensor) -> Tensor:
         """Focal loss summed over the classes that count, (S * B, N)."""
         onehot = F.one_hot(classes, self.num_classes).to(logits.dtype) * positive[..., None]
-        loss = sigmoid_focal(logits, onehot, self.alpha, self.gamma)
+        loss = sigmoid_focal(logits, onehot, self.options.alpha, self.options.gamma)
         if self.fed_loss_cls_weights is not None:
             loss = loss * federated_classes(
                 classes[positive], self.fed_loss_classes, self.num_classes, self.fed_loss_cls_weights
@@ -182,6 +197,6 @@ class SetCriterion(nn.Module):
         """Mean cross-entropy of each stage, weighted by class, (S,)."""
         wanted = torch.where(positive, classes, self.num_classes).view(stages, -1)
         weight = torch.ones(self.num_classes + 1, device=logits.device)
-        weight[-1] = self.no_object_weight
+        weight[-1] = self.options.no_object_weight
         loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight, reduction="none")
         return loss.view_as(wanted).sum(1) / weight[wanted].sum(1)

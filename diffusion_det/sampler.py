@@ -9,23 +9,21 @@ all images move together, yet each box carries its own solver history, so that a
 import itertools
 
 import torch
-from fvcore.common.registry import Registry
 from torch import Tensor
 
 from d2road.utils.errors import ConfigError
+from d2road.utils.registry import Registry
 from diffusion_det.schedule import CosineSchedule
 
-SAMPLER_REGISTRY = Registry("SAMPLER")
-SAMPLER_REGISTRY.__doc__ = """
-Solvers by the name in MODEL.DiffusionDet.SAMPLER: classes built as `Sampler(schedule, eta=...)`.
-"""
+# Solvers by the name in MODEL.DiffusionDet.SAMPLER: classes built as `Sampler(schedule, eta=...)`.
+SAMPLER_REGISTRY = Registry("MODEL.DiffusionDet.SAMPLER")
 
 
 def step_pairs(timesteps: int, steps: int) -> list[tuple[int, int]]:
     """Pairs (from, to) of noise levels, evenly spaced from T - 1 to -1, the clean end.
 
     Raises:
-        ValueError: `steps` is not in 1..T.
+        ConfigError: `steps` is not in 1..T.
     """
     if not 1 <= steps <= timesteps:
         raise ConfigError(f"SAMPLE_STEP is {steps}; choose 1 to {timesteps}, the number of noise levels")
@@ -65,11 +63,14 @@ class Sampler:
         raise NotImplementedError
 
 
-@SAMPLER_REGISTRY.register()
+@SAMPLER_REGISTRY.register(name="ddim")
 class DDIM(Sampler):
-    """Source: Song et al., Denoising Diffusion Implicit Models, ICLR 2021, Eq. 12 and 16."""
+    """Denoising diffusion implicit model: deterministic for eta 0.
 
-    def step(self, x, x0, t, s, noise, renewed=None):
+    Source: Song et al., Denoising Diffusion Implicit Models, ICLR 2021, Eq. 12 and 16.
+    """
+
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         if s < 0:
             return x0
         abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
@@ -78,14 +79,16 @@ class DDIM(Sampler):
         return x0 * abar_next.sqrt() + direction * self.schedule.noise_from(x, x0, t) + sigma * noise
 
 
-@SAMPLER_REGISTRY.register()
+@SAMPLER_REGISTRY.register(name="ddpm")
 class DDPM(Sampler):
-    """Ancestral sampling from the posterior q(x_s | x_t, x_0), also over strides of levels.
+    """Denoising diffusion probabilistic model: ancestral sampling from the posterior q(x_s | x_t, x_0).
+
+    Also over strides of levels.
 
     Source: Ho et al., Denoising Diffusion Probabilistic Models, NeurIPS 2020, Eq. 6 and 7.
     """
 
-    def step(self, x, x0, t, s, noise, renewed=None):
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         if s < 0:
             return x0
         abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
@@ -94,9 +97,11 @@ class DDPM(Sampler):
         return mean + ((1 - alpha) * (1 - abar_next) / (1 - abar)).sqrt() * noise
 
 
-@SAMPLER_REGISTRY.register()
+@SAMPLER_REGISTRY.register(name="dpmsolver++")
 class DPMSolverPP(Sampler):
-    """Second-order multistep solver for networks that predict x0, deterministic; first order at both ends.
+    """DPM-Solver++ (2M): second-order multistep solver for networks that predict x0, deterministic.
+
+    First order at both ends.
 
     Source: Lu et al., DPM-Solver++, 2022, Algorithm 2 (2M). Differs: the history is kept per box, and a box without one
         takes a first-order step.
@@ -105,7 +110,7 @@ class DPMSolverPP(Sampler):
     def start(self) -> None:
         self._before: tuple[Tensor, Tensor] | None = None  # x0 and log signal-to-noise ratio of the step before
 
-    def step(self, x, x0, t, s, noise, renewed=None):
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         if s < 0:
             return x0
         abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
@@ -125,7 +130,7 @@ def _log_snr(abar: Tensor) -> Tensor:
     return 0.5 * (abar.log() - (1 - abar).log())
 
 
-@SAMPLER_REGISTRY.register()
+@SAMPLER_REGISTRY.register(name="restart")
 class Restart(Sampler):
     """Fresh random boxes before each step, all at the noisiest level: an ensemble of one-step runs, no denoising.
 
@@ -137,22 +142,14 @@ class Restart(Sampler):
         step_pairs(self.schedule.timesteps, steps)  # same bounds on the number of steps
         return [(top, top)] * (steps - 1) + [(top, -1)]
 
-    def step(self, x, x0, t, s, noise, renewed=None):
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         return x0 if s < 0 else noise
 
 
-# The names users know these methods by.
-SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpmsolver++": "DPMSolverPP", "restart": "Restart"}
-
-
 def build_sampler(name: str, schedule: CosineSchedule, eta: float) -> Sampler:
-    """The solver called `name` (any case, short or registered name).
+    """The solver of a registered name, in any case.
 
     Raises:
-        ValueError: unknown name; lists the known ones.
+        ConfigError: unknown name; lists the known ones.
     """
-    registered = SAMPLER_NAMES.get(name.lower(), name)
-    if registered not in SAMPLER_REGISTRY:
-        known = ", ".join([*SAMPLER_NAMES, *(n for n, _ in SAMPLER_REGISTRY if n not in SAMPLER_NAMES.values())])
-        raise ConfigError(f"MODEL.DiffusionDet.SAMPLER is '{name}'; known samplers: {known}")
-    return SAMPLER_REGISTRY.get(registered)(schedule, eta=eta)
+    return SAMPLER_REGISTRY.get(name if name in SAMPLER_REGISTRY else name.lower())(schedule, eta=eta)

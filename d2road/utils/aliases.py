@@ -18,7 +18,9 @@ T = TypeVar("T")
 CONFIG_KEYS: dict[str, str] = {}
 
 # Config values: NEW full key -> {old value: new value}; of tuples and lists each element is looked up.
-CONFIG_VALUES: dict[str, dict[Any, Any]] = {}
+CONFIG_VALUES: dict[str, dict[Any, Any]] = {
+    "MODEL.DiffusionDet.SAMPLER": {"DPMSolverPP": "dpmsolver++"},
+}
 
 # Data set names by path: old prefix -> new prefix (before the first colon).
 DATASET_PREFIXES: dict[str, str] = {}

@@ -11,7 +11,7 @@ from d2road.config import make_cfg, validate
 from diffusion_det import add_diffusion_det_config
 from diffusion_det.denoising import denoise
 from diffusion_det.detector import PUBLISHED_BUFFERS
-from diffusion_det.sampler import SAMPLER_NAMES, build_sampler
+from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler
 from diffusion_det.schedule import CosineSchedule
 
 NODE = "MODEL.DiffusionDet."
@@ -46,7 +46,7 @@ def test_batch_without_any_object(small_model, make_input):
     assert all(p.grad is not None for p in model.head.parameters())
 
 
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLER_REGISTRY.names())
 @pytest.mark.parametrize("steps", [1, 3])
 def test_result_is_independent_of_the_batch(small_model, make_input, sampler, steps):
     model = small_model(NODE + "SAMPLER", sampler, NODE + "SAMPLE_STEP", steps).eval()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffusion_det.denoising import denoise_as_published, select_objects
-from diffusion_det.head import DynamicHead
+from diffusion_det.head import DynamicHead, StageOptions
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
 from diffusion_det.noising import diffuse_boxes
@@ -27,10 +27,12 @@ def head(golden):
         num_outputs=config["NUM_CLASSES"],
         num_classes=config["NUM_CLASSES"],
         num_stages=config["NUM_HEADS"],
-        dim=config["HIDDEN_DIM"],
-        dim_feedforward=config["DIM_FEEDFORWARD"],
-        num_attention_heads=config["NHEADS"],
-        dim_dynamic=config["DIM_DYNAMIC"],
+        stage=StageOptions(
+            dim=config["HIDDEN_DIM"],
+            dim_feedforward=config["DIM_FEEDFORWARD"],
+            num_attention_heads=config["NHEADS"],
+            dim_dynamic=config["DIM_DYNAMIC"],
+        ),
     )
     head.load_state_dict({k.removeprefix("head."): v for k, v in golden["state_dict"].items()}, strict=True)
     return head

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from diffusion_det.losses import SetCriterion, federated_classes, sigmoid_focal
+from diffusion_det.losses import LossOptions, SetCriterion, federated_classes, sigmoid_focal
 from diffusion_det.matcher import Targets
 
 
@@ -29,7 +29,7 @@ def test_focal_equals_torchvision():
 
 def test_terms_of_one_stage():
     logits, boxes = predictions(stages=1)
-    criterion = SetCriterion(num_classes=3, class_weight=1, l1_weight=1, giou_weight=1)
+    criterion = SetCriterion(num_classes=3, options=LossOptions(class_weight=1, l1_weight=1, giou_weight=1))
     targets = Targets.pad(GT, LABELS, WHWH)
     losses = criterion(logits, boxes, targets)
     matched = criterion.match(logits[0], boxes[0], targets)
@@ -93,7 +93,7 @@ def test_deep_supervision_off():
 
 def test_softmax_is_weighted_cross_entropy():
     logits, boxes = predictions(classes=4)
-    criterion = SetCriterion(num_classes=3, use_focal=False, class_weight=1.0)
+    criterion = SetCriterion(num_classes=3, options=LossOptions(use_focal=False, class_weight=1.0))
     targets = Targets.pad(GT, LABELS, WHWH)
     losses = criterion(logits, boxes, targets)
     for stage, name in enumerate(["loss_ce_0", "loss_ce"]):
