@@ -1,7 +1,7 @@
 """Grounding data, schema version 1: images, their objects in 3D and sentences that refer to them, one JSON a split.
 
-docs/grounding_data.md draws it. What may be left out has a default below; `validation.problems` says what is wrong
-with a file, and reading one does so first.
+docs/grounding_data.md draws it. What may be left out has a default below; `schema_checks.schema_problems` says what is
+wrong with a file, and reading one does so first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.errors import raise_errors
 from d2road.utils.io import read_json, write_json
-from mono3dvg.schema_checks import kind_of, problems
+from mono3dvg.schema_checks import kind_of, schema_problems
 
 VERSION = 1
 Id = int | str
 
 
 @dataclass(frozen=True)
-class SceneImage:
+class LabelledImage:
     """An image and its camera; `ground_plane` is a, b, c, d (a x + b y + c z + d = 0 in the camera frame) or None."""
 
     id: Id
@@ -34,11 +35,12 @@ class SceneImage:
 
     @cached_property
     def camera(self) -> Camera:
-        return Camera(np.array(self.P, dtype=np.float64), self.ground_plane)
+        plane = None if self.ground_plane is None else np.array(self.ground_plane, dtype=np.float64)
+        return Camera(np.array(self.P, dtype=np.float64), plane)
 
 
 @dataclass(frozen=True)
-class SceneObject:
+class LabelledObject:
     """A labelled object.
 
     Its box: `location` = bottom centre (camera frame, m), `dimensions` h, w, l (m), `rotation_y` (rad) about the axis
@@ -62,7 +64,7 @@ class SceneObject:
     @property
     def row(self) -> list[float]:
         """x, y, z, h, w, l, ry."""
-        assert self.location is not None and self.dimensions is not None, "only ignored objects lack a 3D box"
+        assert self.location and self.dimensions and self.rotation_y is not None, "only ignored objects lack a 3D box"
         return [*self.location, *self.dimensions, self.rotation_y]
 
 
@@ -102,7 +104,7 @@ class GroundingData:
     """A split in memory.
 
     Args:
-        raw: the content of a file that `problems` finds nothing wrong with.
+        raw: the content of a file that `schema_problems` finds nothing wrong with.
     """
 
     def __init__(self, raw: Mapping[str, Any]):
@@ -111,7 +113,7 @@ class GroundingData:
         self.images = {entry["id"]: _image(entry) for entry in raw["images"]}
         self.ry_frame = self.info.get("rotation_y", "camera")
         self.objects = {e["id"]: _object(e, self.images[e["image_id"]], self.ry_frame) for e in raw["annotations"]}
-        self.objects_of: dict[Id, list[SceneObject]] = {image_id: [] for image_id in self.images}
+        self.objects_of: dict[Id, list[LabelledObject]] = {image_id: [] for image_id in self.images}
         for thing in self.objects.values():
             self.objects_of[thing.image_id].append(thing)
         self.expressions = {entry["id"]: self._expression(entry) for entry in raw["expressions"]}
@@ -156,7 +158,7 @@ def read_grounding(path: str | Path) -> GroundingData:
         ValueError: not JSON, or not of this schema; lists file, place and id of what is wrong.
     """
     raw = read_json(path, "grounding file")
-    raise_errors(problems(raw), str(path))
+    raise_errors(schema_problems(raw), str(path))
     return GroundingData(raw)
 
 
@@ -166,14 +168,14 @@ def write_grounding(path: str | Path, raw: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the content is not of this schema.
     """
-    raise_errors(problems(raw), f"{path}, which shall be written")
+    raise_errors(schema_problems(raw), f"{path}, which shall be written")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_json(path, raw, indent=None)
 
 
-def _image(entry: Mapping[str, Any]) -> SceneImage:
+def _image(entry: Mapping[str, Any]) -> LabelledImage:
     plane = entry.get("ground_plane")
-    return SceneImage(
+    return LabelledImage(
         entry["id"],
         entry["file_name"],
         entry["width"],
@@ -183,28 +185,32 @@ def _image(entry: Mapping[str, Any]) -> SceneImage:
     )
 
 
-def _object(entry: Mapping[str, Any], image: SceneImage, ry_frame: str) -> SceneObject:
+def _object(entry: Mapping[str, Any], image: LabelledImage, ry_frame: str) -> LabelledObject:
     has_box = entry.get("location") is not None
-    ry = entry["rotation_y"] if has_box else None
     bbox, alpha = entry.get("bbox"), entry.get("alpha")
     if bbox is None:
         frame = image.camera.ground_rotation() if ry_frame == "ground" else None
-        boxes = Boxes3D.from_kitti(np.array([[*entry["location"], *entry["dimensions"], ry]]), frame)
+        row = [*entry["location"], *entry["dimensions"], entry["rotation_y"]]
+        boxes = Boxes3D.from_kitti(torch.tensor([row], dtype=torch.float64), frame)
         bbox = boxes.project(image.camera, (image.width, image.height))[0][0].tolist()
     if alpha is None:
-        bearing = np.arctan2(entry["location"][0], entry["location"][2]) if has_box else 0.0
-        alpha = (ry - bearing + np.pi) % (2 * np.pi) - np.pi if has_box else -10.0  # as KITTI marks the unknown
-    return SceneObject(
+        alpha = _observation_angle(entry) if has_box else -10.0  # as KITTI marks the unknown
+    return LabelledObject(
         id=entry["id"],
         image_id=entry["image_id"],
         category_id=entry["category_id"],
         bbox=tuple(bbox),
         dimensions=tuple(entry["dimensions"]) if has_box else None,
         location=tuple(entry["location"]) if has_box else None,
-        rotation_y=ry,
+        rotation_y=entry["rotation_y"] if has_box else None,
         alpha=float(alpha),
         truncation=float(entry.get("truncation", -1)),
         occlusion=int(entry.get("occlusion", -1)),
         attributes=entry.get("attributes") or {},
         ignore=bool(entry.get("ignore", False)),
     )
+
+
+def _observation_angle(entry: Mapping[str, Any]) -> float:
+    bearing = np.arctan2(entry["location"][0], entry["location"][2])
+    return float((entry["rotation_y"] - bearing + np.pi) % (2 * np.pi) - np.pi)

@@ -1,4 +1,4 @@
-"""What is wrong with grounding data: every error with its place. See docs/grounding_data.md for the schema."""
+"""Validation of grounding data: every error with its place. See docs/grounding_data.md for the schema."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def kind_of(num_targets: int) -> str:
     return KINDS[min(num_targets, 2)]
 
 
-def problems(raw: Any) -> list[str]:
+def schema_problems(raw: Any) -> list[str]:
     """Errors in the content of a grounding file, as "annotations[3] (id 17): what was got, what is expected".
 
     Found are: missing lists and fields; ids that come twice or that nothing has; targets of another image, ignored
@@ -78,11 +78,11 @@ class _Checker:
         return f"{where} (id {key!r})"
 
     def _image(self, entry: Mapping) -> list[str]:
-        found = [] if _is_text(entry.get("file_name")) else [_expected(entry, "file_name", "the picture's path")]
+        found = [] if _is_text(entry.get("file_name")) else [_expected(entry, "file_name", "the image's path")]
         for key in ("width", "height"):
             value = entry.get(key)
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-                found.append(_expected(entry, key, "pixels of the picture"))
+                found.append(_expected(entry, key, "pixels of the image"))
         if entry.get("P") is None:
             return [*found, "no intrinsics: P is missing, expected the 3x4 projection matrix of its camera"]
         plane = entry.get("ground_plane")
@@ -118,17 +118,17 @@ class _Checker:
         return found + self._box(entry)
 
     def _box(self, entry: Mapping) -> list[str]:
-        fields = [entry.get(key) for key in ("dimensions", "location", "rotation_y")]
-        if entry.get("ignore") is True and fields == [None] * 3:
+        dimensions, location, rotation_y = (entry.get(key) for key in ("dimensions", "location", "rotation_y"))
+        if entry.get("ignore") is True and dimensions is None and location is None and rotation_y is None:
             return [] if entry.get("bbox") is not None else ["has neither a 2D nor a 3D box"]
         found = []
-        if not _are_numbers(fields[0], 3) or min(fields[0]) <= 0:
+        if dimensions is None or not _are_numbers(dimensions, 3) or min(dimensions) <= 0:
             found.append(_expected(entry, "dimensions", "height, width, length in m, all above 0"))
-        if not _are_numbers(fields[1], 3):
+        if location is None or not _are_numbers(location, 3):
             found.append(_expected(entry, "location", "x, y, z of the bottom centre in the camera frame, m"))
-        elif fields[1][2] <= 0:
-            found.append(f"the box is behind the camera: location {list(fields[1])} has z <= 0 (z points forward)")
-        if not _is_number(fields[2]):
+        elif location[2] <= 0:
+            found.append(f"the box is behind the camera: location {list(location)} has z <= 0 (z points forward)")
+        if not _is_number(rotation_y):
             found.append(_expected(entry, "rotation_y", "an angle in rad"))
         return found
 

@@ -66,7 +66,7 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         FileNotFoundError, ValueError: input that cannot be evaluated.
     """
-    from mono3dvg.evaluation.grounding_protocol import evaluate
+    from mono3dvg.evaluation.grounding_protocol import evaluate_grounding
     from mono3dvg.evaluation.prediction_files import read_predictions
     from mono3dvg.evaluation.subsets import read_subsets
     from mono3dvg.schema import read_grounding
@@ -75,7 +75,8 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     predictions = read_predictions(args.pred, data.expressions)
     report_missing(data, predictions)
     threshold = threshold_of(args, data, predictions)
-    results = evaluate(data, predictions.answers, threshold, read_subsets(args.subsets) if args.subsets else None)
+    subset_ids = read_subsets(args.subsets) if args.subsets else None
+    results = evaluate_grounding(data, predictions.answers, threshold, subset_ids)
     return results, format_table(results)
 
 
@@ -98,10 +99,10 @@ def threshold_of(args: argparse.Namespace, data: GroundingData, predictions: Pre
     Raises:
         ValueError: none is given, or it is not finite.
     """
-    from mono3dvg.evaluation.grounding_protocol import choose_threshold
+    from mono3dvg.evaluation.grounding_protocol import choose_score_threshold
 
     if args.choose_threshold:
-        best, f1 = choose_threshold(data, predictions.answers)
+        best, f1 = choose_score_threshold(data, predictions.answers)
         logger.info("score threshold %g chosen on this data: mean F1@0.25 is %.2f", best, f1)
         return best
     threshold = predictions.score_threshold if args.score_threshold is None else args.score_threshold

@@ -4,9 +4,9 @@ Mono3DRefer, ROOT as released:
 
     images/000123.png   calib/000123.txt   Mono3DRefer_{train,val,test}_image.txt (a name a line)   Mono3DRefer.json
 
-MonoMulti3D-ROPE: JSON files with Rope3D's pictures, calib and denorm folders. Training files hold records
-{ann_id, image_file_name, public_description, public_properties ["key : value"], label_3 [rows]}, three a picture and
-nested by picture or not; test files {public_description [3 sentences], test_data [rows]}. A row is 15 KITTI fields and
+MonoMulti3D-ROPE: JSON files with Rope3D's images, calib and denorm folders. Training files hold records
+{ann_id, image_file_name, public_description, public_properties ["key : value"], label_3 [rows]}, three an image and
+nested by image or not; test files {public_description [3 sentences], test_data [rows]}. A row is 15 KITTI fields and
 a colour; three flags at its end (in label files and in test_data), one a sentence, say whether it is meant.
 """
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MONO3DREFER_CLASSES = (
     "pedestrian", "car", "cyclist", "van", "truck", "tram", "bus", "person_sitting", "motorcyclist",
 )  # fmt: skip
-FLAGS = 3  # sentences of a picture in MonoMulti3D-ROPE
+FLAGS = 3  # sentences of an image in MonoMulti3D-ROPE
 
 
 def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
@@ -38,17 +38,19 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
     Objects are told apart by instanceID, which becomes their id; a sentence's id is "instanceID-ann_id".
 
     Raises:
-        FileNotFoundError: a file or picture is missing.
+        FileNotFoundError: a file or image is missing.
         ValueError: another split, a record that is not of this form, or objects that contradict each other; names it.
     """
     root = Path(root).expanduser()
     if split not in ("train", "val", "test"):
         raise DataError(f"split is {split!r}, expected train, val or test")
     names = [Path(name).stem for name in read_split(root / f"Mono3DRefer_{split}_image.txt")]
-    pictures = index_images([root / "images"])
+    image_files = index_images([root / "images"])
     images = {}
     for name in names:
-        record = _record(image_of(name, pictures), name, {"calib_file": str(existing(root / "calib" / f"{name}.txt"))})
+        record = _record(
+            image_of(name, image_files), name, {"calib_file": str(existing(root / "calib" / f"{name}.txt"))}
+        )
         images[name] = image_entry(record, root / "images")
     things: dict[Any, dict] = {}
     expressions: list[dict] = []
@@ -66,7 +68,7 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
         thing = object_entry(row, key, name, MONO3DREFER_CLASSES.index(kind))
         thing["ignore"] = False  # every object of this data is meant by its sentences
         if things.setdefault(key, thing) != thing:
-            raise DataError(f"{where}: instanceID {key} has another label or picture than before")
+            raise DataError(f"{where}: instanceID {key} has another label or image than before")
         expressions.append(
             {
                 "id": f"{key}-{number}",
@@ -78,7 +80,7 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
             }
         )
     return {
-        "info": info(f"Mono3DRefer {split}", "camera", "unknown; pictures of KITTI: CC BY-NC-SA 3.0"),
+        "info": info(f"Mono3DRefer {split}", "camera", "unknown; images of KITTI: CC BY-NC-SA 3.0"),
         "images": list(images.values()),
         "categories": [{"id": number, "name": name} for number, name in enumerate(MONO3DREFER_CLASSES)],
         "annotations": list(things.values()),
@@ -98,10 +100,10 @@ def convert_monomulti3d(
     Args:
         source: a JSON file, or a folder of them.
         images, calib, denorm: Rope3D's folders; without denorm rotation_y is taken to turn in the camera frame.
-        labels: folder of label files, which have all objects of a picture; without it the objects are those that some
-            sentence of the picture means (or that test_data lists).
+        labels: folder of label files, which have all objects of an image; without it the objects are those that some
+            sentence of the image means (or that test_data lists).
     Raises:
-        FileNotFoundError: a file or picture is missing.
+        FileNotFoundError: a file or image is missing.
         ValueError: a record or row that is not of this form, or a sentence whose targets are not told; names it.
     """
     builder = _RopeBuilder(Path(images).expanduser(), calib, denorm, labels)
@@ -113,7 +115,7 @@ def convert_monomulti3d(
 
 
 def flat_records(raw: Any) -> list[Any]:
-    """The records of a file, nested by picture or not, or its only one."""
+    """The records of a file, nested by image or not, or its only one."""
     if isinstance(raw, Mapping):
         return [raw]
     return [record for entry in raw for record in (entry if isinstance(entry, list) else [entry])]
@@ -149,10 +151,10 @@ def parse_row(value: Any, where: str) -> dict[str, Any]:
 
 
 class _RopeBuilder:
-    """Collects pictures, objects and sentences of MonoMulti3D-ROPE."""
+    """Collects images, objects and sentences of MonoMulti3D-ROPE."""
 
     def __init__(self, image_dir: Path, calib: Any, denorm: Any, labels: Any):
-        self.image_dir, self.pictures = image_dir, index_images([image_dir])
+        self.image_dir, self.image_files = image_dir, index_images([image_dir])
         self.folders = {"calib_file": calib, "denorm_file": denorm}
         self.label_dir = None if labels is None else Path(labels).expanduser()
         self.images: dict[str, dict] = {}
@@ -194,7 +196,7 @@ class _RopeBuilder:
         if name in self.images:
             return
         files = {key: str(existing(Path(d).expanduser() / f"{name}.txt")) for key, d in self.folders.items() if d}
-        self.images[name] = image_entry(_record(image_of(name, self.pictures), name, files), self.image_dir)
+        self.images[name] = image_entry(_record(image_of(name, self.image_files), name, files), self.image_dir)
         self.rows[name] = {}
         if self.label_dir is not None:
             path = existing(self.label_dir / f"{name}.txt")

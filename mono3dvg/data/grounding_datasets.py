@@ -26,14 +26,14 @@ from d2road.data.datasets.builtin import datasets_root
 from d2road.data.input_checks import DroppedBoxes
 from d2road.utils.errors import DataError
 from mono3dvg.language import build_labelled_scene
-from mono3dvg.schema import Expression, GroundingData, SceneObject, read_grounding
+from mono3dvg.schema import Expression, GroundingData, LabelledObject, read_grounding
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 TOY_HINT = "python datasets/make_toy_grounding.py --out {root}/toy_grounding --toy {root}/toy_roadside"
 MONO3DREFER_HINT = "get Mono3DRefer from its authors and convert it as datasets/README.md shows"
-MAX_NAMED = 3  # missing pictures listed in a message
+MAX_NAMED = 3  # missing images listed in a message
 
 
 def register_grounding(name: str, json_file: str, image_dir: str, hint: str = "") -> None:
@@ -62,7 +62,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
     `thing_dataset_id_to_contiguous_id` and `ry_frame` ("camera" or "ground", about what `rotation_y` turns).
 
     Raises:
-        FileNotFoundError: the file or a picture is not there.
+        FileNotFoundError: the file or an image is not there.
         ValueError: the file is not of the schema; see `schema.read_grounding`.
     """
     if not Path(json_file).is_file():
@@ -95,7 +95,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
             }
         )
     dropped.finish()
-    _need_pictures(records, json_file)
+    _need_images(records, json_file)
     if dataset_name:
         MetadataCatalog.get(dataset_name).set(
             thing_classes=list(data.categories.values()),
@@ -106,7 +106,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
     return records
 
 
-def _annotation(thing: SceneObject, data: GroundingData, contiguous: dict, width: int, height: int) -> dict:
+def _annotation(thing: LabelledObject, data: GroundingData, contiguous: dict, width: int, height: int) -> dict:
     x1, y1, x2, y2 = thing.bbox
     has_3d = thing.location is not None
     return {
@@ -131,7 +131,7 @@ def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
     missing = [key for key in expression.target_ids if key not in places]
     if missing:
         raise DataError(
-            f"expression {expression.id!r}: its target {missing[0]!r} lies outside the picture of image "
+            f"expression {expression.id!r}: its target {missing[0]!r} lies outside image "
             f"{expression.image_id!r}: leave the sentence out, or correct the box"
         )
     return {
@@ -150,12 +150,12 @@ def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
     }
 
 
-def _need_pictures(records: list[dict], json_file: str) -> None:
+def _need_images(records: list[dict], json_file: str) -> None:
     missing = [record["file_name"] for record in records if not Path(record["file_name"]).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(records)} pictures of {json_file} do not exist: {', '.join(missing[:MAX_NAMED])}; "
-            "is the folder of pictures the right one?"
+            f"{len(missing)} of {len(records)} images of {json_file} do not exist: {', '.join(missing[:MAX_NAMED])}; "
+            "is the folder of images the right one?"
         )
 
 

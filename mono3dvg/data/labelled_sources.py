@@ -44,7 +44,9 @@ def grounding_of(name: str, image_dir: str | Path, attributes: str | Path = "", 
     if ry_frame not in ("camera", "ground"):
         raise DataError(f"data set '{name}' has no boxes in 3D, which sentences need: kitti, rope3d and dair data have")
     more = read_attributes(attributes) if attributes else {}
-    images, things, classes = [], [], {}
+    images: list[dict[str, Any]] = []
+    things: list[dict[str, Any]] = []
+    classes: dict[str, int] = {}
     for record in records:
         images.append(image_entry(record, image_dir))
         described = more.get(Path(record["file_name"]).name, {})
@@ -75,12 +77,12 @@ def image_entry(record: Mapping[str, Any], image_dir: str | Path) -> dict[str, A
     """An entry of `images` from a dataset dict.
 
     Raises:
-        ValueError: the picture does not lie below `image_dir`, or the camera is wrong.
+        ValueError: the image does not lie below `image_dir`, or the camera is wrong.
     """
     camera = read_camera(record)
     path, root = Path(record["file_name"]).resolve(), Path(image_dir).expanduser().resolve()
     if not path.is_relative_to(root):
-        raise DataError(f"picture {path} does not lie below the folder of pictures {root}")
+        raise DataError(f"image {path} does not lie below the folder of images {root}")
     return {
         "id": record["image_id"],
         "file_name": path.relative_to(root).as_posix(),
@@ -122,7 +124,7 @@ def object_entry(
 
 
 def read_attributes(path: str | Path) -> dict[str, dict[tuple, dict[str, Any]]]:
-    """Name of the picture -> location of the object -> its attributes, from the toy data's attributes_*.jsonl.
+    """Name of the image -> location of the object -> its attributes, from the toy data's attributes_*.jsonl.
 
     Raises:
         FileNotFoundError: it is not there.

@@ -1,4 +1,4 @@
-"""Evaluation of grounding as Detectron2 runs it."""
+"""Evaluator of 3D visual grounding (a DatasetEvaluator)."""
 
 import json
 import logging
@@ -11,11 +11,12 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from torch import Tensor
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
 from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
-from mono3dvg.evaluation.grounding_protocol import choose_threshold, evaluate
+from mono3dvg.evaluation.grounding_protocol import choose_score_threshold, evaluate_grounding
 from mono3dvg.evaluation.prediction_files import Answer, write_predictions
 from mono3dvg.evaluation.subsets import read_subsets
 from mono3dvg.schema import read_grounding
@@ -26,7 +27,7 @@ THRESHOLD_FILE = "score_threshold.json"
 
 
 class GroundingEvaluator(DatasetEvaluator):
-    """All measures of `protocol.evaluate` for one data set.
+    """All measures of `grounding_protocol.evaluate_grounding` for one data set.
 
     Task "grounding", percentages: "mean_f1@0.25", "mean_f1_st_w_d@0.25", ..., "micro_f1@0.5", ..., "acc@0.25" (true
     overlaps), "acc_mono3dvg@0.25", "miou", "n_acc", "t_acc", and "score_threshold". OUTPUT_DIR gets predictions.json,
@@ -101,7 +102,7 @@ class GroundingEvaluator(DatasetEvaluator):
                 return {}
             answers = {key: answer for part in gathered for key, answer in part.items()}
         threshold = self._threshold(answers)
-        results = evaluate(self.data, answers, threshold, self.subset_ids)
+        results = evaluate_grounding(self.data, answers, threshold, self.subset_ids)
         if results["counts"]["missing"]:
             logger.warning("%d expressions have no answer", results["counts"]["missing"])
         if self.output_dir:
@@ -112,7 +113,7 @@ class GroundingEvaluator(DatasetEvaluator):
 
     def _threshold(self, answers: Mapping[Any, Answer]) -> float:
         if self.choose:
-            threshold, f1 = choose_threshold(self.data, answers)
+            threshold, f1 = choose_score_threshold(self.data, answers)
             logger.info("score threshold %g chosen: mean F1@0.25 is %.2f on this data", threshold, f1)
             if self.threshold_file:
                 write_json(self.threshold_file, {"score_threshold": threshold, "mean_f1@0.25": f1})
@@ -123,7 +124,7 @@ class GroundingEvaluator(DatasetEvaluator):
 
 
 def flat_metrics(results: Mapping) -> dict[str, float]:
-    """What `protocol.evaluate` returns as one level of metrics."""
+    """What `grounding_protocol.evaluate_grounding` returns as one level of metrics."""
     flat = {}
     for overlap, groups in results["mean_f1"].items():
         flat.update({f"mean_f1{'' if g == 'overall' else '_' + g}@{overlap}": value for g, value in groups.items()})
@@ -137,7 +138,7 @@ def flat_metrics(results: Mapping) -> dict[str, float]:
 
 
 def _array(values: Any) -> np.ndarray:
-    if hasattr(values, "detach"):
+    if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     return np.asarray(values, dtype=np.float64)
 

@@ -1,4 +1,6 @@
-"""Evaluation of grounding: data and answers in, all measures out. Used by the evaluator and d2road eval-grounding.
+"""Evaluation protocol of 3D visual grounding: data and answers in, all measures out.
+
+Used by the evaluator and d2road eval-grounding.
 
     {"acc": {"rotated": {"overall": {"0.25": ..., "0.5": ..., "miou": ...}, "unique": ..., "multiple": ..., "near": ...,
                          "medium": ..., "far": ..., "easy": ..., "moderate": ..., "hard": ...}, "mono3dvg": {...}},
@@ -41,13 +43,17 @@ class Scored:
 
     def only(self, chosen: Sequence[bool]) -> "Scored":
         kept = [i for i, is_chosen in enumerate(chosen) if is_chosen]
-        return Scored(*([part[i] for i in kept] for part in (self.expressions, self.matched, self.num_boxes)))
+        return Scored(
+            [self.expressions[i] for i in kept],
+            [self.matched[i] for i in kept],
+            [self.num_boxes[i] for i in kept],
+        )
 
     def mean_f1(self) -> dict[str, float]:
         return {f"{t:g}": metrics.mean_f1(self.matched, self.num_boxes, t) for t in metrics.ACC_OVERLAPS}
 
 
-def evaluate(
+def evaluate_grounding(
     data: GroundingData,
     answers: Mapping[Any, Answer],
     score_threshold: float,
@@ -87,7 +93,9 @@ def evaluate(
     }
 
 
-def choose_threshold(data: GroundingData, answers: Mapping[Any, Answer], overlap: float = 0.25) -> tuple[float, float]:
+def choose_score_threshold(
+    data: GroundingData, answers: Mapping[Any, Answer], overlap: float = 0.25
+) -> tuple[float, float]:
     """The threshold of the best mean F1 on this (validation) data, and that F1; see `metrics.best_threshold`."""
     expressions = list(data.expressions.values())
     given = [answers.get(e.id, NO_ANSWER) for e in expressions]
@@ -103,7 +111,13 @@ def _tables(
     return overlap_tables([a.boxes for a in given], targets, [frames[e.image_id] for e in expressions], mode)
 
 
-def _accuracies(data, expressions, given, tables, subset_ids) -> dict[str, dict]:
+def _accuracies(
+    data: GroundingData,
+    expressions: Sequence[Expression],
+    given: Sequence[Answer],
+    tables: Sequence[np.ndarray],
+    subset_ids: Mapping[str, set] | None,
+) -> dict[str, dict]:
     """acc of single-target sentences, by IoU and subset."""
     single = [i for i, e in enumerate(expressions) if e.kind == "single"]
     chosen = [expressions[i] for i in single]

@@ -54,7 +54,8 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
     threshold = raw.get("score_threshold")
     if threshold is not None and not _is_finite(threshold):
         raise DataError(f"{path}: score_threshold is {threshold!r}, expected a finite number")
-    answers, found, known = {}, [], set(known_ids)
+    answers: dict[Any, Answer] = {}
+    found, known = [], set(known_ids)
     for index, entry in enumerate(raw["predictions"]):
         try:
             key, answer = _answer(entry, known, answers)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from d2road.utils.errors import DataError
 from d2road.utils.io import read_json
-from mono3dvg.schema import Expression, GroundingData, SceneObject
+from mono3dvg.schema import Expression, GroundingData, LabelledObject
 
 logger = logging.getLogger(__name__)
 
@@ -87,18 +87,18 @@ def subsets_by_rule(data: GroundingData, expressions: Iterable[Expression]) -> d
     return found
 
 
-def distance_m(target: SceneObject) -> float:
+def distance_m(target: LabelledObject) -> float:
     """sqrt(x^2 + z^2) of the bottom centre."""
     assert target.location is not None
     return math.hypot(target.location[0], target.location[2])
 
 
-def _by_distance(target: SceneObject) -> str:
+def _by_distance(target: LabelledObject) -> str:
     distance = distance_m(target)
     return "near" if distance <= NEAR_M else "medium" if distance <= MEDIUM_M else "far"
 
 
-def _by_visibility(target: SceneObject) -> str:
+def _by_visibility(target: LabelledObject) -> str:
     if target.occlusion == 0 and target.truncation < 0.15:
         return "easy"
     return "moderate" if target.occlusion <= 1 and target.truncation < 0.3 else "hard"

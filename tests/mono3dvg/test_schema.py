@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mono3dvg.schema import GroundingData, read_grounding, write_grounding
-from mono3dvg.schema_checks import problems
+from mono3dvg.schema_checks import schema_problems
 from tests.factories.grounding_files import P, annotation, box, expression, world
 
 
@@ -45,9 +45,9 @@ def test_derives_box_and_angle_that_are_left_out():
 def test_ground_frame_needs_a_plane():
     raw = _good()
     raw["info"] = {"rotation_y": "ground"}
-    assert "no ground_plane, which info.rotation_y 'ground' needs" in problems(raw)[0]
+    assert "no ground_plane, which info.rotation_y 'ground' needs" in schema_problems(raw)[0]
     raw["images"][0]["ground_plane"] = [0, -2, -0.5, 10]
-    assert problems(raw) == []
+    assert schema_problems(raw) == []
     frame = GroundingData(raw).frame_of(0)
     np.testing.assert_allclose(frame[:, 1], np.array([0, 2, 0.5]) / np.hypot(2, 0.5))
 
@@ -95,7 +95,7 @@ WRONG = {
 def test_every_error_has_its_place(tmp_path, message):
     raw = copy.deepcopy(_good())
     WRONG[message](raw)
-    found = problems(raw)
+    found = schema_problems(raw)
     assert any(message in text for text in found), found
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps(raw))
@@ -105,9 +105,9 @@ def test_every_error_has_its_place(tmp_path, message):
 
 def test_good_data_has_no_problems_and_targets_lie_in_their_image():
     raw = _good()
-    assert problems(raw) == []
+    assert schema_problems(raw) == []
     raw["images"].append({**raw["images"][0], "id": 1})
     raw["expressions"][0]["image_id"] = 1
-    assert any("target id 1 is an object of image 0, not of 1" in text for text in problems(raw))
-    assert problems([]) == ["expected an object with images, categories, annotations, expressions, got a list"]
+    assert any("target id 1 is an object of image 0, not of 1" in text for text in schema_problems(raw))
+    assert schema_problems([]) == ["expected an object with images, categories, annotations, expressions, got a list"]
     assert P[0][0] == 700

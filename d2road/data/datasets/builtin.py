@@ -1,7 +1,9 @@
 """Data sets by name below DETECTRON2_DATASETS (default "datasets"); see datasets/README.md for their trees."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from d2road.data.datasets import dair_files, rope3d
 from d2road.data.datasets import omni3d as _omni3d  # noqa: F401  only registration
@@ -33,7 +35,7 @@ def index_files(root: Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def is_hardly_seen(row: dict) -> bool:
+def is_hardly_seen(row: Mapping[str, Any]) -> bool:
     """Whether the toy data's COCO files have this object as a crowd: below 0.15 visible or above 0.7 outside."""
     return row["occluded"] >= 3 or row["truncated"] > 0.7
 

@@ -12,7 +12,7 @@ from d2road.cli.convert import main
 from d2road.data.camera_files import read_calib
 from mono3dvg.data.grounding_converters import convert_mono3drefer, convert_monomulti3d, flat_records, parse_row
 from mono3dvg.schema import GroundingData, read_grounding
-from mono3dvg.schema_checks import problems
+from mono3dvg.schema_checks import schema_problems
 from tests.factories.grounding_files import box
 
 CALIB = "".join(f"P{i}: 700 0 480 0 0 700 270 0 0 0 1 0\n" for i in range(4)) + "R0_rect: 1 0 0 0 1 0 0 0 1\n"
@@ -55,7 +55,7 @@ CAR, FAR, WALKER = box(2, 20), box(-3, 45, 1.5), box(5, 15, 0, [1.7, 0.6, 0.6])
 
 
 def _mono3drefer(root: Path) -> Path:
-    """Two test pictures, three objects with two sentences each, and one training picture."""
+    """Two test images, three objects with two sentences each, and one training image."""
     records = []
     for name, key, kind, row in (
         ("000007", 24605, "Car", CAR), ("000007", 24606, "Pedestrian", WALKER), ("000031", 24607, "Car", FAR),
@@ -81,7 +81,7 @@ def _mono3drefer(root: Path) -> Path:
 
 def test_mono3drefer(tmp_path):
     raw = convert_mono3drefer(_mono3drefer(tmp_path), "test")
-    assert problems(raw) == []
+    assert schema_problems(raw) == []
     data = GroundingData(raw)
     assert [len(raw[k]) for k in ("images", "annotations", "expressions")] == [2, 3, 6]
     e = data.expressions["24606-1"]
@@ -155,7 +155,7 @@ def _rope(root: Path, nested: bool, as_text: bool) -> dict[str, Path]:
 def test_monomulti3d(tmp_path, nested, as_text):
     folders = _rope(tmp_path, nested, as_text)
     raw = convert_monomulti3d(tmp_path / "train.json", **folders)
-    assert problems(raw) == []
+    assert schema_problems(raw) == []
     data = GroundingData(raw)
     assert data.ry_frame == "ground" and data.images["a_obstacle"].ground_plane is not None
     assert [e.kind for e in data.expressions.values()] == ["single", "multi", "zero"] * 2
@@ -172,7 +172,7 @@ def test_monomulti3d(tmp_path, nested, as_text):
 def test_monomulti3d_test_files(tmp_path):
     folders = _rope(tmp_path, True, True)
     raw = convert_monomulti3d(tmp_path / "test", **folders)
-    assert problems(raw) == [] and [len(e["target_ids"]) for e in raw["expressions"]] == [1, 2, 0]
+    assert schema_problems(raw) == [] and [len(e["target_ids"]) for e in raw["expressions"]] == [1, 2, 0]
     del folders["labels"]
     with pytest.raises(ValueError, match="nothing says which rows are meant: give the label files by --labels"):
         convert_monomulti3d(tmp_path / "test", **folders)

@@ -101,10 +101,10 @@ def _small(folder) -> str:
     return f"grounding:{folder}/data.json:{folder}"
 
 
-def test_missing_pictures_and_files(tmp_path):
+def test_missing_images_and_files(tmp_path):
     _small(tmp_path)
     (tmp_path / "1.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 pictures of .*data.json do not exist: .*1.png"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 images of .*data.json do not exist: .*1.png"):
         load_grounding(str(tmp_path / "data.json"), str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"grounding file .*none.json does not exist\. To get it: ask"):
         load_grounding(str(tmp_path / "none.json"), str(tmp_path), hint="ask")
@@ -193,12 +193,12 @@ def test_sentences_on_kitti(tmp_path, shared_dir, capsys):
     assert len(data.objects) == rows
 
 
-def test_rope3d_needs_its_pictures_below_the_folder(tmp_path, shared_dir):
+def test_rope3d_needs_its_images_below_the_folder(tmp_path, shared_dir):
     root = shared_dir / "data" / "rope3d_sample"
     raw = grounding_of(f"rope3d:{root}:val", root)
     assert raw["info"]["rotation_y"] == "ground" and len(raw["annotations"]) == 48
     assert raw["images"][0]["ground_plane"] is not None
-    with pytest.raises(ValueError, match="does not lie below the folder of pictures"):
+    with pytest.raises(ValueError, match="does not lie below the folder of images"):
         grounding_of(f"rope3d:{root}:val", tmp_path)
     assert np.isfinite([a["location"] for a in copy.deepcopy(raw)["annotations"] if not a["ignore"]]).all()
 

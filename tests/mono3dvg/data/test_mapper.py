@@ -1,4 +1,4 @@
-"""The mapper: sentences flip with their pictures, 3D labels stay on the 2D ones, colours stay what they are called."""
+"""The mapper: sentences flip with their images, 3D labels stay on the 2D ones, colours stay what they are called."""
 
 import copy
 
@@ -68,7 +68,7 @@ def test_a_flip_says_left_for_right(mapper_for, records):
     assert [e["targets"] for e in mirrored["expressions"]] == [e["targets"] for e in record["expressions"]]
 
 
-def test_pictures_with_sentences_that_cannot_be_flipped_stay(mapper_for, records):
+def test_images_with_sentences_that_cannot_be_flipped_stay(mapper_for, records):
     record = copy.deepcopy(records[0])
     record["expressions"][0]["form"] = None
     first = record["annotations"][0]["location"][0]
@@ -97,7 +97,7 @@ def test_hue_stays(mapper_for, records):
     np.random.seed(1)
     varied = mapper(records[0])["image"].double()
     assert (varied - plain).abs().max() > 5
-    # The order of the channels of a colourful pixel is that of the picture as it was.
+    # The order of the channels of a colourful pixel is that of the image as it was.
     colourful = plain.amax(0) - plain.amin(0) > 40
     inside = colourful & (varied.amax(0) < 254) & (varied.amin(0) > 1)
     assert inside.sum() > 20

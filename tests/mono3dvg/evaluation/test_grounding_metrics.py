@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from mono3dvg.evaluation import grounding_metrics as metrics
-from mono3dvg.evaluation.grounding_protocol import choose_threshold, evaluate
+from mono3dvg.evaluation.grounding_protocol import choose_score_threshold, evaluate_grounding
 from mono3dvg.evaluation.overlaps import iou_mono3dvg, iou_rotated, overlap_tables
 from mono3dvg.evaluation.prediction_files import Answer
 from mono3dvg.evaluation.subsets import read_subsets, subsets_by_file
@@ -120,7 +120,7 @@ def _perfect(data: GroundingData) -> dict[str, Answer]:
 
 def test_a_perfect_answer_scores_100_everywhere():
     data = _data()
-    results = evaluate(data, _perfect(data), 0.5)
+    results = evaluate_grounding(data, _perfect(data), 0.5)
     assert set(results["mean_f1"]["0.5"].values()) == {100.0}
     assert results["n_acc"] == results["t_acc"] == 100
     assert all(row == {"precision": 100, "recall": 100, "f1": 100} for row in results["micro"].values())
@@ -144,7 +144,7 @@ def test_worked_example():
     answers["mt"] = Answer(answers["mt"].boxes[:1], np.array([0.9]))
     answers["st_w_d"] = Answer(np.array([box(8, 40), box(12, 40)]), np.array([0.8, 0.6]))
     answers["zt_w_d"] = Answer(np.array([box(8, 40)]), np.array([0.7]))
-    results = evaluate(data, answers, 0.5)
+    results = evaluate_grounding(data, answers, 0.5)
     assert results["mean_f1"]["0.25"] == pytest.approx(
         {"overall": 100 * (1 + 2 / 3 + 2 / 3 + 0 + 1 + 0) / 6, "zt_w_d": 0, "zt_wo_d": 100, "st_w_d": 200 / 3,
          "st_wo_d": 50, "mt": 200 / 3}
@@ -155,8 +155,8 @@ def test_worked_example():
     assert results["acc"]["rotated"]["far"]["0.25"] == pytest.approx(50)
     assert results["counts"]["missing"] == 1
     # From 0.75 on the wrong boxes are gone; the top-1 does not mind a threshold that nothing reaches.
-    assert evaluate(data, answers, 0.75)["n_acc"] == 100
-    strict = evaluate(data, answers, 2.0)
+    assert evaluate_grounding(data, answers, 0.75)["n_acc"] == 100
+    strict = evaluate_grounding(data, answers, 2.0)
     assert strict["t_acc"] == 0 and strict["acc"] == results["acc"] and np.isnan(strict["micro"]["0.5"]["precision"])
 
 
@@ -166,10 +166,10 @@ def test_threshold_of_the_best_f1():
         key: Answer(np.concatenate([a.boxes, [box(-9, 30)]]), np.append(np.full(len(a.boxes), 0.7), 0.4))
         for key, a in _perfect(data).items()
     }
-    threshold, f1 = choose_threshold(data, answers)
+    threshold, f1 = choose_score_threshold(data, answers)
     assert 0.4 < threshold <= 0.7 and f1 == 100
-    assert evaluate(data, answers, threshold)["mean_f1"]["0.25"]["overall"] == 100
-    assert choose_threshold(data, {})[1] == pytest.approx(200 / 6)
+    assert evaluate_grounding(data, answers, threshold)["mean_f1"]["0.25"]["overall"] == 100
+    assert choose_score_threshold(data, {})[1] == pytest.approx(200 / 6)
 
 
 def test_micro_f1_equals_a_plain_count():
@@ -206,7 +206,7 @@ def test_ids_of_mono3drefer_drive_the_nine_subsets(shared_dir):
     assert len(names) == 5415
     count = {s: sum(s in n for n in names.values()) // 5 for s in ("unique", "multiple", "near", "medium", "far")}
     assert count == {"unique": 204, "multiple": 879, "near": 304, "medium": 491, "far": 288}
-    acc = evaluate(data, answers, 0.5, ids)["acc"]["mono3dvg"]
+    acc = evaluate_grounding(data, answers, 0.5, ids)["acc"]["mono3dvg"]
     assert acc["unique"]["0.5"] == 100 and acc["multiple"]["0.5"] == 0
     assert acc["overall"]["0.25"] == pytest.approx(100 * 204 / 1083)
     for name in ("near", "medium", "far", "easy", "moderate", "hard"):

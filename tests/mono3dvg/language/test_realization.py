@@ -26,7 +26,7 @@ from mono3dvg.language.paraphrases import ParaphraseChooser
 from mono3dvg.language.predicates import GROUPS
 from mono3dvg.language.sentence_generator import MIX
 from mono3dvg.schema import GroundingData
-from mono3dvg.schema_checks import problems
+from mono3dvg.schema_checks import schema_problems
 from tests.factories.grounding_files import TOY_CLASSES, toy_world
 
 BUS = ("all", ("class", "bus"))
@@ -193,7 +193,7 @@ def made():
 
 def test_generated_data_is_of_the_schema(made):
     raw, _, counts = made
-    assert problems(raw) == []
+    assert schema_problems(raw) == []
     assert len(raw["expressions"]) == sum(counts[group] for group in MIX) > 150
 
 
