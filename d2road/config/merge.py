@@ -65,7 +65,7 @@ def merge_dict(cfg: CfgNode, loaded: dict, prefix: str = "") -> list[str]:
         full_key = f"{prefix}{key}"
         new_key = present_key(full_key)
         if new_key != full_key and isinstance(value, dict):
-            problems += _merge_moved(cfg, new_key, value)
+            problems += _merge_moved(cfg, full_key, value)
         elif isinstance(value, dict) and (isinstance(node.get(key), CfgNode) or _was_a_node(full_key)):
             problems += merge_dict(cfg, value, full_key + ".")
         elif key not in node and node.is_new_allowed():
@@ -139,7 +139,7 @@ def _was_a_node(key: str) -> bool:
 
 
 def _merge_moved(cfg: CfgNode, key: str, value: dict) -> list[str]:
-    """Merge a node that has another name now."""
+    """Merge what stands under the old name `key` of a node; some of its keys may have names of their own now."""
     problems: list[str] = []
     for name, inner in value.items():
         full_key = f"{key}.{name}"

@@ -17,7 +17,8 @@ T = TypeVar("T")
 # Config keys: old full key -> new full key. A whole node may be named, its keys go with it.
 CONFIG_KEYS: dict[str, str] = {}
 
-# Config values: NEW full key -> {old value: new value}; of tuples and lists each element is looked up.
+# Config values: NEW full key -> {old value: new value}; a tuple or list is looked up as a whole (written as a tuple),
+# else each of its elements.
 CONFIG_VALUES: dict[str, dict[Any, Any]] = {
     "MODEL.DiffusionDet.SAMPLER": {"DPMSolverPP": "dpmsolver++"},
 }
@@ -62,19 +63,18 @@ _warned: set[str] = set()
 
 
 def present_key(key: str) -> str:
-    """The name of today of a full config key; warns once where it changed."""
+    """The name of today of a full config key: of the longest part that the table has; warns once for each entry."""
     parts = key.split(".")
     for end in range(len(parts), 0, -1):
         old = ".".join(parts[:end])
         if old in CONFIG_KEYS:
-            new = ".".join([CONFIG_KEYS[old], *parts[end:]])
-            _warn(f"config key {key} is now {new}; the old name is read for one more release")
-            return new
+            _warn(f"config key {old} is now {CONFIG_KEYS[old]}; the old name is read for one more release")
+            return ".".join([CONFIG_KEYS[old], *parts[end:]])
     return key
 
 
 def present_value(key: str, value: T) -> T:
-    """The value of today of a config key (its new name); of a tuple or list element by element."""
+    """The value of today of a config key (its new name): as a whole where the table has it, else by element."""
     renamed = CONFIG_VALUES.get(key)
     if key in ("DATASETS.TRAIN", "DATASETS.TEST") or key.endswith((".CALIBRATION_DATA", ".VALIDATION_DATA")):
         return _each(value, present_dataset)
@@ -84,12 +84,15 @@ def present_value(key: str, value: T) -> T:
         return value
 
     def translate(item: Any) -> Any:
-        if isinstance(item, str) and item in renamed:
-            _warn(f"{key} {item!r} is now {renamed[item]!r}; the old value is read for one more release")
-            return renamed[item]
+        for old, new in renamed.items():
+            if type(item) is type(old) and item == old:  # True is no 1
+                _warn(f"{key} {old!r} is now {new!r}; the old value is read for one more release")
+                return new
         return item
 
-    return _each(value, translate)
+    given = tuple(value) if isinstance(value, list) else value
+    whole = translate(given)
+    return whole if whole is not given else _each(value, translate)
 
 
 def present_dataset(name: T) -> T:
@@ -97,7 +100,9 @@ def present_dataset(name: T) -> T:
     if isinstance(name, str):
         prefix, colon, rest = name.partition(":")
         if colon and prefix in DATASET_PREFIXES:
-            return f"{DATASET_PREFIXES[prefix]}:{rest}"  # type: ignore[return-value]  # T is str here
+            new = DATASET_PREFIXES[prefix]
+            _warn(f"data set names {prefix}:... are now {new}:...; the old prefix is read for one more release")
+            return f"{new}:{rest}"  # type: ignore[return-value]  # T is str here
     return name
 
 
@@ -105,6 +110,7 @@ def present_file(path: T) -> T:
     """The address of today of a shipped file, unless a file lies at the old path."""
     if not isinstance(path, str) or path not in FILES or os.path.isfile(path):
         return path
+    _warn(f"{path} is now {FILES[path]}; the old path is read for one more release")
     return FILES[path]  # type: ignore[return-value]  # T is str here
 
 
