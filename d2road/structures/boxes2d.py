@@ -1,5 +1,6 @@
 """Overlaps of axis-parallel boxes with any leading dimensions."""
 
+import torch
 from torch import Tensor
 
 
@@ -21,3 +22,8 @@ def iou_and_giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     hull = (a_xyxy[..., 2:].max(b_xyxy[..., 2:]) - a_xyxy[..., :2].min(b_xyxy[..., :2])).clamp(min=0).prod(-1)
     iou = inter / union
     return iou, iou - (hull - union) / hull
+
+
+def with_area(boxes_xyxy: Tensor) -> Tensor:
+    """Boxes (..., 4) that have an area, if a tiny one, so that overlaps are finite."""
+    return torch.cat([boxes_xyxy[..., :2], torch.maximum(boxes_xyxy[..., 2:], boxes_xyxy[..., :2] + 1e-3)], dim=-1)

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from d2road.structures.camera import Camera
 from d2road.structures.tensor_record import TensorRecord
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 
 # Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
 MIN_DROP = 0.02
+# About what the headings of data sets turn.
+RY_FRAMES = ("camera", "ground")
 # Depth, m, below which a point counts as not before the camera.
 NEAR = 0.1
 
@@ -150,3 +152,18 @@ def ground_parameters(camera: Camera) -> np.ndarray:
             "= 0 in the camera frame (y down) with b < 0 and d > 0; check the denorm file"
         )
     return np.array([c / -b, a / -b, np.log(height)])
+
+
+def upright_frame(scene: SceneGeometry, ry_frame: str) -> Tensor:
+    """(B, 3, 3) frames in which boxes stand upright and `ry` turns; columns are axes in the camera frame.
+
+    Args:
+        ry_frame: "camera" (KITTI) or "ground" (Rope3D); without a plane "ground" is the camera's too.
+    Raises:
+        ValueError: another `ry_frame`.
+    """
+    if ry_frame not in RY_FRAMES:
+        raise ConfigError(f"ry_frame is {ry_frame!r}, expected one of {', '.join(RY_FRAMES)}; see docs/geometry.md")
+    if ry_frame == "ground":
+        return scene.ground.frame()
+    return torch.eye(3, device=scene.cameras.K.device).expand_as(scene.cameras.K)

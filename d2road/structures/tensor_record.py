@@ -29,6 +29,17 @@ class TensorRecord:
         """The same on a device."""
         return self.map(lambda value: value.to(device))
 
+    def take(self: Record, order: Tensor) -> Record:
+        """Of fields (B, K, ...) the entries at `order` (B, K') along their second axis."""
+
+        def pick(value: Any) -> Any:
+            if isinstance(value, TensorRecord):
+                return value.take(order)
+            index = order.view(*order.shape, *[1] * (value.ndim - 2)).expand(*order.shape, *value.shape[2:])
+            return value.gather(1, index)
+
+        return self.map(pick)
+
     def map(self: Record, function: Callable[[Any], Any]) -> Record:
         """A record of what a function makes of each field."""
         values = (getattr(self, field.name) for field in fields(self))

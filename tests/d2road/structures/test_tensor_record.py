@@ -38,6 +38,14 @@ def test_detaching_cuts_the_history_and_keeps_the_numbers():
     assert whole.rows.requires_grad and not cut.rows.requires_grad and torch.equal(whole.rows, cut.rows)
 
 
+def test_each_row_takes_entries_of_its_own():
+    taken = Outer(torch.arange(6).view(2, 3), Inner(torch.arange(12).view(2, 3, 2))).take(
+        torch.tensor([[2, 0], [1, 1]])
+    )
+    assert taken.rows.tolist() == [[2, 0], [4, 4]]
+    assert taken.inner.values.tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+
+
 def test_all_fields_move():
     moved = record().to("meta")
     assert moved.rows.device.type == moved.inner.values.device.type == "meta"
