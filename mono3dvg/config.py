@@ -1,6 +1,8 @@
 """Configuration of 3D visual grounding."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode as CN
 from detectron2.data import MetadataCatalog
@@ -10,12 +12,13 @@ from d2road.config.defaults import set_default
 
 META_ARCHITECTURE = "Mono3DVG"
 
-# Pictures are flipped (INPUT.RANDOM_FLIP): "form" says the mirrored sentence by its logical form, and leaves pictures
+# Images are flipped (INPUT.RANDOM_FLIP): "form" realizes the mirrored sentence from its logical form, and leaves images
 # alone whose sentences have none; "off" flips none.
 FLIPS = ("form", "off")
 HEADS = ("dense", "query")
-# Baselines: what the model is not told. "sentence": every sentence reads the same. "image": every picture is grey.
-IGNORES = ("", "sentence", "image")
+# Ablations: what is withheld from the model. "sentence": every sentence reads the same (image only). "image": every
+# image is grey (text only).
+ABLATIONS = ("", "sentence", "image")
 
 MODEL = {
     "CLASSES": (),  # names in order; filled from the training data if empty, and kept in checkpoints
@@ -25,8 +28,14 @@ MODEL = {
     "USE_GIVEN_GROUND": True,  # False: RGB and intrinsics alone; headings are then about the camera's y axis
     "IN_FEATURES": ("p3", "p4", "p5"),  # maps of the backbone, fine to coarse; the first is the one that heads work on
     "DIM": 256,  # width of words and fused maps
+    # "dense": a referral map and the relation layer say which peaks of the dense head are meant. "query": queries that
+    # start at these peaks, a transformer decoder with Hungarian matching.
     "HEAD": "dense",
-    "IGNORES": "",
+    "ABLATE_INPUT": "",  # see ABLATIONS
+    # What training learns, see training_stages. "boxes": detection pretraining from images without sentences. "labels":
+    # language pretraining from sentences about labelled objects. "": joint training of all, which had better start from
+    # what these two leave.
+    "TRAINING_STAGE": "",
 }
 
 TEXT = {
@@ -42,7 +51,7 @@ TEXT = {
     "VOCAB_SIZE": 1000,
     "WIDTH": 128,
     "LAYERS": 2,
-    "HEADS": 4,
+    "ATTENTION_HEADS": 4,
     "DROPOUT": 0.1,
 }
 
@@ -51,20 +60,29 @@ FILTER = {
     "GATE": True,  # False: every word has relevance 1
 }
 
-# Of the state space models of filter and fusion.
-SSD = {"HEADS": 4, "HEAD_DIM": 16, "STATE": 32, "CHUNK": 32, "BACKEND": "auto"}
+# Of the state space models of filter and fusion, as Mamba-2 names them.
+SSD = {
+    "HEADS": 4,  # of cross-attention too, where that is the fusion
+    "HEAD_DIM": 16,
+    "STATE": 32,  # size of the state of a channel
+    "CHUNK": 32,  # tokens that are scanned together: a matter of speed
+    "BACKEND": "auto",  # see d2road.layers.ssd
+}
 
 FUSION = {
-    "NAME": "joint",  # see fusion.FUSIONS
+    # The fusion variant, see fusion_registry: unidirectional | bidirectional | text_conditioned (a state space model of
+    # words and pixels: pixels only read | write too | write what the sentence asks for), cross_attention, mamba_fusion,
+    # none.
+    "NAME": "text_conditioned",
     "STAGES": 3,  # from the coarsest map on; 0: the map ignores the sentence
-    "DIRECTIONS": 2,  # 1 | 2 | 4 ways in which a map is scanned (joint, learned, mamba_fusion)
+    "DIRECTIONS": 2,  # 1 | 2 | 4 ways in which a map is scanned (all but unidirectional, cross_attention)
 }
 
 DETECTION = {
     "DIM": 128,  # width of the towers of the dense head
     "DEPTH": 1,  # 3x3 convolutions of each
-    # Say colour, lane, state and occlusion of objects too, with a tower of its own: for data whose labels have them.
-    "LOOKS": False,
+    # Predict colour, lane, state and occlusion of objects too, with a tower of its own, where labels have them.
+    "ATTRIBUTES": False,
     "TOP_K": 50,  # peaks of an image that are candidates, best first
     "MIN_HEAT": 0.1,  # weaker peaks are none
     # Of two peaks whose 2D boxes or footprints overlap by more the weaker goes, whatever their classes: counting and
@@ -77,9 +95,9 @@ RELATION = {
     "ENABLED": True,  # compare candidates with each other; False: the dense referral map alone
     "DIM": 96,
     "LAYERS": 3,
-    "HEADS": 4,
-    "PAIR_DIM": 32,  # width of what is said of a pair
-    "LOOK_DIM": 32,  # width of what the parts of a sentence see of the image
+    "ATTENTION_HEADS": 4,
+    "PAIR_DIM": 32,  # width of the features of a pair
+    "IMAGE_DIM": 32,  # width of what the modules of the parts of a sentence take from the fused map
     "NUMBERS": True,  # compare distances with numbers in figures
     "DROPOUT": 0.0,
     # In training candidates are the labelled objects, moved and doubted at random by this times a usual detector's
@@ -97,40 +115,12 @@ LOSS = {
     "depth": 0.5,
     "dims": 0.5,
     "heading": 0.5,
-    "looks": 0.3,  # with DETECTION.LOOKS
+    "attributes": 0.3,  # with DETECTION.ATTRIBUTES
     "refer": 1.0,
     "relation": 4.0,
     "relation_peaks": 2.0,
     "parts": 2.0,  # what the parts of a logical form say of each object; only generated sentences have forms
 }
-
-TEST = {
-    # Score of an answer: heat ** HEAT_EXPONENT * p ** (1 - HEAT_EXPONENT), p the probability that it is meant.
-    "HEAT_EXPONENT": 0.5,
-    "MIN_SCORE": 0.01,  # boxes below are not returned
-    "CHUNK": 16,  # sentences that pass through the fusion together: memory does not grow with their number
-}
-
-DATA = {
-    "FLIP": "form",
-    # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
-    "SENTENCES": 8,
-    # Share of the words of a training sentence before which a made-up one is put; half as many are replaced by one.
-    "UNKNOWN_WORDS": 0.0,
-    # What training learns. "labels": words and comparisons, from sentences, labels and the colours in their boxes, at
-    # about a fifth of the cost of a step. "boxes": what stands where, from pictures without sentences, at less than
-    # half. A training of all, "", had better start from what these two leave.
-    "LESSON": "",
-}
-
-EVALUATION = {
-    "SUBSETS": "",  # Mono3DRefer's test_instanceID_split.json; "" divides by rule
-    # Boxes from this score on are the answer, unless OUTPUT_DIR has a score_threshold.json: that is written when the
-    # data set VALIDATION is evaluated (name it first in DATASETS.TEST), with the threshold of its best mean F1@0.25.
-    "SCORE_THRESHOLD": 0.3,
-    "VALIDATION": "",
-}
-
 
 GROUPS = {
     "TEXT": TEXT,
@@ -140,9 +130,28 @@ GROUPS = {
     "DETECTION": DETECTION,
     "RELATION": RELATION,
     "LOSS": LOSS,
-    "TEST": TEST,
-    "DATA": DATA,
-    "EVALUATION": EVALUATION,
+}
+
+INPUT_GROUNDING = {
+    "FLIP": "form",  # see FLIPS
+    # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
+    "SENTENCES_PER_IMAGE": 8,
+    # Share of the words of a training sentence before which a made-up one is put; half as many are replaced by one.
+    "UNKNOWN_WORD_RATE": 0.0,
+}
+
+TEST_GROUNDING = {
+    # Score of an answer: heat ** HEAT_EXPONENT * p ** (1 - HEAT_EXPONENT), p the probability that it is meant.
+    "HEAT_EXPONENT": 0.5,
+    "MIN_SCORE": 0.01,  # boxes below are not returned
+    # Sentences that pass through the fusion together: memory does not grow with their number.
+    "SENTENCES_PER_CHUNK": 16,
+    "SUBSETS": "",  # Mono3DRefer's test_instanceID_split.json; "" divides by rule
+    # Boxes from this score on are the answer, unless OUTPUT_DIR has a score_threshold.json: that is written when the
+    # data set THRESHOLD_DATA is evaluated (name it first in DATASETS.TEST), with the threshold of its best mean
+    # F1@0.25.
+    "SCORE_THRESHOLD": 0.3,
+    "THRESHOLD_DATA": "",
 }
 
 
@@ -158,6 +167,10 @@ def add_mono3dvg_config(cfg: CN) -> None:
         for key, value in keys.items():
             set_default(node[name], key, value)
     set_default(cfg.INPUT, "COLOR_JITTER", 0.0)  # brightness and contrast vary by up to this share
+    for parent, keys in ((cfg.INPUT, INPUT_GROUNDING), (cfg.TEST, TEST_GROUNDING)):
+        set_default(parent, "GROUNDING", CN())
+        for key, value in keys.items():
+            set_default(parent.GROUNDING, key, value)
 
 
 def finalize(cfg: CN) -> None:
@@ -178,62 +191,84 @@ def finalize(cfg: CN) -> None:
         node.DIMENSION_PRIORS = mean_dimensions(names, "MODEL.MONO3DVG.DIMENSION_PRIORS")
 
 
+def scan_options(ssd: CN) -> dict[str, Any]:
+    """MODEL.MONO3DVG.SSD as arguments of the state space models."""
+    return {
+        "heads": ssd.HEADS, "head_dim": ssd.HEAD_DIM, "state_dim": ssd.STATE, "chunk_size": ssd.CHUNK,
+        "backend": ssd.BACKEND,
+    }  # fmt: skip
+
+
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys, each with its cure."""
-    node = cfg.MODEL.MONO3DVG
-    return [*model_problems(node), *data_problems(cfg), *evaluation_problems(cfg)]
+    return [*model_problems(cfg), *data_problems(cfg), *evaluation_problems(cfg)]
 
 
-def model_problems(node: CN) -> list[str]:
+class Problems(list[str]):
+    """What is wrong with the keys of a config."""
+
+    def __init__(self, cfg: CN):
+        super().__init__()
+        self.cfg = cfg
+
+    def value(self, key: str) -> Any:
+        """The value of a full key."""
+        node = self.cfg
+        for part in key.split("."):
+            node = node[part]
+        return node
+
+    def add(self, key: str, cure: str) -> None:
+        """Tell the value of a full key, and what to do about it."""
+        self.append(f"{key} is {self.value(key)!r}: {cure}")
+
+    def require(self, key: str, fits: Callable[[Any], bool], cure: str) -> None:
+        """Add the key unless its value fits."""
+        if not fits(self.value(key)):
+            self.add(key, cure)
+
+
+def model_problems(cfg: CN) -> list[str]:
     """What is wrong with the keys of the network."""
-    from mono3dvg.criterion import LESSON_PARTS
-    from mono3dvg.fusion.fusion_registry import FUSIONS
-    from mono3dvg.fusion.map_scan import DIRECTIONS
+    from d2road.layers.map_scan import DIRECTIONS
+    from mono3dvg.fusion.fusion_registry import FUSION_REGISTRY
+    from mono3dvg.training_stages import JOINT, TRAINING_STAGES
 
-    problems = []
-
-    def wrong(key: str, cure: str) -> None:
-        group, _, name = key.rpartition(".")
-        problems.append(f"MODEL.MONO3DVG.{key} is {(node[group] if group else node)[name]!r}: {cure}")
-
-    for key, allowed in (
-        ("HEAD", HEADS),
-        ("IGNORES", IGNORES),
-        ("FUSION.NAME", tuple(FUSIONS)),
-        ("DATA.LESSON", ("", *LESSON_PARTS)),
-    ):
-        group, _, name = key.rpartition(".")
-        if (node[group] if group else node)[name] not in allowed:
-            wrong(key, f"choose one of {', '.join(map(repr, allowed))}")
-    for key in ("TEXT.MAX_TOKENS", "TEXT.VOCAB_SIZE", "DETECTION.TOP_K", "RELATION.LAYERS", "TEST.CHUNK"):
-        group, _, name = key.partition(".")
-        if node[group][name] < 1:
-            wrong(key, "must be at least 1")
-    if not 0 <= node.FUSION.STAGES <= len(node.IN_FEATURES):
-        wrong("FUSION.STAGES", f"choose 0 to {len(node.IN_FEATURES)}, the number of IN_FEATURES")
-    if node.FUSION.DIRECTIONS not in DIRECTIONS:
-        wrong("FUSION.DIRECTIONS", f"choose one of {', '.join(map(str, DIRECTIONS))}")
-    for key in ("TEST.HEAT_EXPONENT", "RELATION.MATCH_IOU", "DETECTION.MIN_HEAT"):
-        group, _, name = key.partition(".")
-        if not 0 <= node[group][name] <= 1:
-            wrong(key, "choose a number from 0 to 1")
-    for key, width, heads in (
-        ("TEXT.HEADS", node.TEXT.WIDTH, node.TEXT.HEADS),
-        ("RELATION.HEADS", node.RELATION.DIM, node.RELATION.HEADS),
-    ):
-        if heads < 1 or width % heads:
-            wrong(key, f"must divide the width {width}")
+    node, root, problems = cfg.MODEL.MONO3DVG, "MODEL.MONO3DVG.", Problems(cfg)
+    stages = ("", *(name for name in TRAINING_STAGES.names() if name != JOINT))
+    choices: dict[str, Sequence[str]] = {
+        "HEAD": HEADS, "ABLATE_INPUT": ABLATIONS, "FUSION.NAME": FUSION_REGISTRY.names(), "TRAINING_STAGE": stages,
+    }  # fmt: skip
+    for key, allowed in choices.items():
+        problems.require(root + key, lambda v, a=allowed: v in a, f"choose one of {', '.join(map(repr, allowed))}")
+    for key in ("TEXT.MAX_TOKENS", "TEXT.VOCAB_SIZE", "DETECTION.TOP_K", "RELATION.LAYERS"):
+        problems.require(root + key, lambda v: v >= 1, "must be at least 1")
+    maps = len(node.IN_FEATURES)
+    problems.require(root + "FUSION.STAGES", lambda v: 0 <= v <= maps, f"choose 0 to {maps}, the number of IN_FEATURES")
+    problems.require(
+        root + "FUSION.DIRECTIONS", lambda v: v in DIRECTIONS, f"choose one of {', '.join(map(str, DIRECTIONS))}"
+    )
+    for key in ("RELATION.MATCH_IOU", "DETECTION.MIN_HEAT"):
+        problems.require(root + key, lambda v: 0 <= v <= 1, "choose a number from 0 to 1")
+    for key, width in (("TEXT.ATTENTION_HEADS", node.TEXT.WIDTH), ("RELATION.ATTENTION_HEADS", node.RELATION.DIM)):
+        problems.require(root + key, lambda v, w=width: v >= 1 and w % v == 0, f"must divide the width {width}")
     if node.HEAD == "query" and not node.RELATION.ENABLED:
-        wrong("HEAD", "the query head has no referral map; set RELATION.ENABLED True")
-    if node.DATA.LESSON and (node.HEAD != "dense" or node.IGNORES):
-        wrong("DATA.LESSON", "lessons are for HEAD 'dense' and IGNORES ''; what they leave can be loaded into others")
-    if node.DATA.LESSON == "labels" and not node.RELATION.ENABLED:
-        wrong("DATA.LESSON", "labels teach the relation layer: set RELATION.ENABLED True")
+        problems.add(root + "HEAD", "the query head has no referral map; set RELATION.ENABLED True")
+    if node.TRAINING_STAGE and (node.HEAD != "dense" or node.ABLATE_INPUT):
+        problems.add(
+            root + "TRAINING_STAGE",
+            "pretraining is for HEAD 'dense' and ABLATE_INPUT ''; what it leaves can be loaded into others",
+        )
+    if node.TRAINING_STAGE == "labels" and not node.RELATION.ENABLED:
+        problems.add(root + "TRAINING_STAGE", "this stage trains the relation layer: set RELATION.ENABLED True")
     if any(weight < 0 for weight in node.LOSS.values()):
         problems.append(f"MODEL.MONO3DVG.LOSS is {dict(node.LOSS)}: weights must not be negative")
     priors = node.DIMENSION_PRIORS
     if len(priors) and (len(priors) != len(node.CLASSES) or any(len(p) != 3 or min(p) <= 0 for p in priors)):
-        wrong("DIMENSION_PRIORS", f"{len(node.CLASSES)} triples of h, w, l in m, or () for those of the training data")
+        problems.add(
+            root + "DIMENSION_PRIORS",
+            f"{len(node.CLASSES)} triples of h, w, l in m, or () for those of the training data",
+        )
     return problems
 
 
@@ -241,20 +276,15 @@ def data_problems(cfg: CN) -> list[str]:
     """What is wrong with data and augmentation."""
     from detectron2.data import DatasetCatalog
 
-    node, problems = cfg.MODEL.MONO3DVG, []
-    if node.DATA.FLIP not in FLIPS:
-        problems.append(f"MODEL.MONO3DVG.DATA.FLIP is {node.DATA.FLIP!r}: choose one of {', '.join(FLIPS)}")
-    if node.DATA.SENTENCES < 0:
-        problems.append(f"MODEL.MONO3DVG.DATA.SENTENCES is {node.DATA.SENTENCES}: choose a number, or 0 for all")
-    if not 0 <= node.DATA.UNKNOWN_WORDS < 1:
-        problems.append(
-            f"MODEL.MONO3DVG.DATA.UNKNOWN_WORDS is {node.DATA.UNKNOWN_WORDS}: choose a share from 0 to below 1"
-        )
+    node, problems = cfg.MODEL.MONO3DVG, Problems(cfg)
+    problems.require("INPUT.GROUNDING.FLIP", lambda v: v in FLIPS, f"choose one of {', '.join(FLIPS)}")
+    problems.require("INPUT.GROUNDING.SENTENCES_PER_IMAGE", lambda v: v >= 0, "choose a number, or 0 for all")
+    problems.require("INPUT.GROUNDING.UNKNOWN_WORD_RATE", lambda v: 0 <= v < 1, "choose a share from 0 to below 1")
     if cfg.INPUT.RANDOM_FLIP == "vertical":
         problems.append("INPUT.RANDOM_FLIP is 'vertical', which 3D boxes do not survive: choose horizontal or none")
     if cfg.INPUT.CROP.ENABLED:
         problems.append(
-            "INPUT.CROP.ENABLED is True, but a sentence is about the whole picture (left, the only one): set it False"
+            "INPUT.CROP.ENABLED is True, but a sentence is about the whole image (left, the only one): set it False"
         )
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         metadata = MetadataCatalog.get(name) if name in DatasetCatalog else None
@@ -274,20 +304,22 @@ def data_problems(cfg: CN) -> list[str]:
 
 
 def evaluation_problems(cfg: CN) -> list[str]:
-    """What is wrong with the keys of the evaluation."""
-    node, problems = cfg.MODEL.MONO3DVG, []
-    subsets, validation = node.EVALUATION.SUBSETS, node.EVALUATION.VALIDATION
+    """What is wrong with the keys of inference and evaluation."""
+    problems, root = Problems(cfg), "TEST.GROUNDING."
+    problems.require(root + "SENTENCES_PER_CHUNK", lambda v: v >= 1, "must be at least 1")
+    problems.require(root + "HEAT_EXPONENT", lambda v: 0 <= v <= 1, "choose a number from 0 to 1")
+    subsets, name = cfg.TEST.GROUNDING.SUBSETS, cfg.TEST.GROUNDING.THRESHOLD_DATA
     if subsets and not Path(subsets).expanduser().is_file():
-        problems.append(f"MODEL.MONO3DVG.EVALUATION.SUBSETS is {subsets!r}, which is no file: '' divides by rule")
-    if validation and validation not in cfg.DATASETS.TEST:
+        problems.append(f"TEST.GROUNDING.SUBSETS is {subsets!r}, which is no file: '' divides by rule")
+    if name and name not in cfg.DATASETS.TEST:
         problems.append(
-            f"MODEL.MONO3DVG.EVALUATION.VALIDATION is {validation!r}, which DATASETS.TEST does not name: name it first "
-            "there, so that its score threshold is chosen before the others are evaluated"
+            f"TEST.GROUNDING.THRESHOLD_DATA is {name!r}, which DATASETS.TEST does not name: name it first there, so "
+            "that its score threshold is chosen before the others are evaluated"
         )
-    elif validation and cfg.DATASETS.TEST[0] != validation:
+    elif name and cfg.DATASETS.TEST[0] != name:
         problems.append(
-            f"MODEL.MONO3DVG.EVALUATION.VALIDATION {validation!r} must be the first of DATASETS.TEST: the others take "
-            "the score threshold that is chosen on it"
+            f"TEST.GROUNDING.THRESHOLD_DATA {name!r} must be the first of DATASETS.TEST: the others take the score "
+            "threshold that is chosen on it"
         )
     return problems
 

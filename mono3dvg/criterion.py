@@ -1,20 +1,17 @@
-"""What a training step learns from: the losses of the grounder on a batch.
-
-Pictures with sentences teach all parts. Two lessons (`MODEL.MONO3DVG.DATA.LESSON`) teach some of them for less, so
-that a training of all had better start from there. "labels": what words say of objects whose place, size and class are
-known; of pictures only the colours in their boxes. "boxes": what stands where, without sentences.
+"""Grounding criterion: the losses of a batch from outputs and targets, in the manner of DETR's SetCriterion.
 
 Letters: B images, N sentences, K candidates.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from d2road.engine.distributed import mean_over_processes
 from mono3dvg.data.model_inputs import Sentences, objects_of, sentences_of
-from mono3dvg.detection.candidates import Candidates, from_objects, match_objects
+from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.detection_losses import box_losses, parts_loss, refer_loss, relation_loss
 from mono3dvg.detection.detection_targets import (
     DenseTargets,
@@ -23,127 +20,131 @@ from mono3dvg.detection.detection_targets import (
     refer_targets,
     relation_targets,
 )
+from mono3dvg.detection.labelled_candidates import match_objects
 from mono3dvg.detection.objects import Objects
-from mono3dvg.detection.query_head import query_losses
-from mono3dvg.grounding_features import Heard, Seen
-from mono3dvg.relation.relation_features import describe
-from mono3dvg.relation.relation_layer import Thoughts
-
-if TYPE_CHECKING:
-    from mono3dvg.grounder import Mono3DVG
-
-# What learns in each lesson, by its name in the grounder.
-LESSON_PARTS = {"labels": ("text_encoder", "text_filter", "relation"), "boxes": ("backbone", "dense_head")}
+from mono3dvg.detection.query_head import DecodeContext, RawQueries
+from mono3dvg.detection.query_losses import query_losses
+from mono3dvg.grounding_features import GroundingOutputs, ImageFeatures, ScoredCandidates
 
 
-def training_losses(model: "Mono3DVG", batched_inputs: list[dict]) -> dict[str, Tensor]:
-    """Weighted losses by name.
+@dataclass
+class GroundingTargets:
+    """Labels of a batch: objects of each of B images, and the sentences about them (None: a stage without)."""
+
+    objects: list[Objects]
+    sentences: Sentences | None
+
+
+def read_targets(
+    batched_inputs: Sequence[dict], device: torch.device | str, with_sentences: bool = True
+) -> GroundingTargets:
+    """Targets of Detectron2's input dicts, see `Mono3DVG.forward`.
+
+    Raises:
+        DataError: an image without labels, targets that it does not have.
+    """
+    objects = [objects_of(x).to(device) for x in batched_inputs]
+    sentences = sentences_of(batched_inputs, [len(o) for o in objects], device) if with_sentences else None
+    return GroundingTargets(objects, sentences)
+
+
+class GroundingCriterion(nn.Module):
+    """Weighted losses by name: `criterion(outputs, targets)`; of outputs that are not there, there are none.
 
     Args:
-        batched_inputs: as `Mono3DVG.forward` takes them for training.
+        priors_hwl: (C, 3) m, stride: side of a cell in pixels, ry_frame: "camera" or "ground"; as the heads have them.
+        match_iou: a peak is the object that its 2D box overlaps by this.
+        weights: by name; 1 for those left out.
     """
-    objects = [objects_of(x).to(model.device) for x in batched_inputs]
-    if model.lesson == "boxes":
-        seen = model.see(batched_inputs)
-        losses, _ = _box_losses(model, seen, objects)
-        # The coarser maps are for sentences; distributed training waits for all gradients.
-        losses["heat"] = losses["heat"] + 0 * sum(level.sum() for level in seen.maps[1:])
-        return _weighted(model, losses)
-    said = sentences_of(batched_inputs, [len(o) for o in objects], model.device)
-    if model.lesson == "labels":
-        losses = _label_losses(model, batched_inputs, objects, said)
-    else:
-        seen = model.see(batched_inputs)
-        heard = model.hear(seen, said.texts, said.image_of, said.places)
-        losses_of = _dense_losses if model.query_head is None else _query_losses
-        losses = losses_of(model, seen, heard, objects, said)
-        # Not every head listens to all that the neck says; distributed training waits for all gradients.
-        losses["refer"] = losses["refer"] + 0 * (heard.fused.sentence.sum() + heard.fused.words.sum())
-    return _weighted(model, losses)
 
+    def __init__(
+        self,
+        priors_hwl: Sequence[Sequence[float]],
+        stride: int,
+        ry_frame: str,
+        match_iou: float = 0.5,
+        weights: Mapping[str, float] | None = None,
+    ):
+        super().__init__()
+        self.stride, self.ry_frame, self.match_iou, self.weights = stride, ry_frame, match_iou, dict(weights or {})
+        self.priors_hwl: Tensor
+        self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
 
-def _weighted(model: "Mono3DVG", losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"loss_{name}": model.loss_weights.get(name, 1.0) * value for name, value in losses.items()}
+    def forward(self, outputs: GroundingOutputs, targets: GroundingTargets) -> dict[str, Tensor]:
+        """Losses `loss_NAME` of a batch."""
+        losses: dict[str, Tensor] = {}
+        if outputs.image is not None:
+            losses = self._detection(outputs.image, outputs.refer, targets)
+        if targets.sentences is not None:
+            if outputs.labelled is not None:
+                losses |= _labelled_losses(outputs.labelled, targets.sentences)
+            if outputs.peaks is not None:
+                losses["relation_peaks"] = self._peak_loss(outputs.peaks, targets.objects, targets.sentences)
+            if outputs.queries is not None:
+                # The dense head, where queries start, is the first stage of the decoder.
+                for name, value in _query_losses(*outputs.queries, targets.objects, targets.sentences).items():
+                    losses[name] = losses.get(name, 0) + value * targets.sentences.teaches
+        if outputs.unused is not None:
+            # Distributed training waits for a gradient of every parameter.
+            first = next(iter(losses))
+            losses[first] = losses[first] + 0 * outputs.unused
+        return {f"loss_{name}": self.weights.get(name, 1.0) * value for name, value in losses.items()}
 
-
-def _box_losses(model: "Mono3DVG", seen: Seen, objects: list[Objects]) -> tuple[dict[str, Tensor], DenseTargets]:
-    dense = dense_targets(objects, seen.scene, len(model.priors_hwl), seen.map_hw, model.stride, model.ry_frame)
-    losses = box_losses(seen.raw, dense, seen.scene, model.stride, model.priors_hwl, mean_over_processes)
-    return losses, dense
-
-
-def _dense_losses(
-    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], said: Sentences
-) -> dict[str, Tensor]:
-    losses, dense = _box_losses(model, seen, objects)
-    target, others = refer_targets(dense, said.meant, said.image_of)
-    spoken_of = torch.bincount(dense.image, minlength=len(objects))[said.image_of].sum() * said.teaches
-    number = mean_over_processes(spoken_of.float())
-    losses["refer"] = said.teaches * refer_loss(heard.refer, target, others, number)
-    if model.relation is None:
+    def _detection(self, image: ImageFeatures, refer: Tensor | None, targets: GroundingTargets) -> dict[str, Tensor]:
+        """Losses of the dense head, and of the referral maps if there are any."""
+        scene, map_hw = image.batch.scene, (image.raw.heat.shape[2], image.raw.heat.shape[3])
+        dense = dense_targets(targets.objects, scene, len(self.priors_hwl), map_hw, self.stride, self.ry_frame)
+        losses = box_losses(image.raw, dense, scene, self.stride, self.priors_hwl, mean_over_processes)
+        if refer is not None and targets.sentences is not None:
+            losses["refer"] = _referral_loss(refer, dense, targets.sentences, len(targets.objects))
         return losses
-    labelled = model.labelled(objects, seen, model.jitter)
-    thoughts = model.think(heard, labelled, model.describe(labelled, seen))
-    losses |= _relation_losses(thoughts, labelled, said)
-    peaks = model.peaks(seen)
-    matched = match_objects(peaks, objects, model.match_iou)
-    thoughts = model.think(heard, peaks, model.describe(peaks, seen))
-    losses["relation_peaks"] = _relation_loss(thoughts, matched, said, _counting(peaks, matched, said))[0]
-    return losses
+
+    def _peak_loss(self, peaks: ScoredCandidates, objects: Sequence[Objects], sentences: Sentences) -> Tensor:
+        matched = match_objects(peaks.candidates, objects, self.match_iou)
+        return _relation_loss(peaks, matched, sentences, _counting(peaks.candidates, matched, sentences))[0]
 
 
-def _label_losses(
-    model: "Mono3DVG", batched_inputs: list[dict], objects: list[Objects], said: Sentences
-) -> dict[str, Tensor]:
-    """No maps: features of the candidates are zero, and what they look like is said by labels."""
-    scene, images = model.scene_of(batched_inputs), model.preprocess(batched_inputs)
-    map_hw = tuple(-(-side // model.stride) for side in images.tensor.shape[-2:])
-    labelled = from_objects(
-        objects, scene, len(model.priors_hwl), map_hw, model.stride, model.ry_frame,
-        looks=model.dense_head.num_looks > 0, jitter=model.jitter,
-    )  # fmt: skip
-    sizes_hw = torch.tensor(images.image_sizes, dtype=torch.float32, device=model.device)
-    facts = describe(labelled, scene, sizes_hw, model.ry_frame, model.colors(images.tensor))
-    words = model.read(said.texts, said.places)
-    unseen = words.features.new_zeros(len(words), labelled.cells.shape[1], words.features.shape[-1])
-    thoughts = model.relation(facts, said.image_of, labelled.traits, unseen, words)
-    return _relation_losses(thoughts, labelled, said)
+def _referral_loss(refer: Tensor, dense: DenseTargets, sentences: Sentences, images: int) -> Tensor:
+    target, others = refer_targets(dense, sentences.meant, sentences.image_of)
+    objects = torch.bincount(dense.image, minlength=images)[sentences.image_of].sum() * sentences.teaches
+    return sentences.teaches * refer_loss(refer, target, others, mean_over_processes(objects.float()))
 
 
-def _relation_losses(thoughts: Thoughts, labelled: Candidates, said: Sentences) -> dict[str, Tensor]:
+def _labelled_losses(labelled: ScoredCandidates, sentences: Sentences) -> dict[str, Tensor]:
     """relation and parts on labelled objects."""
-    place = torch.arange(labelled.cells.shape[1], device=labelled.cells.device).expand_as(labelled.cells)
-    counts = _counting(labelled, place, said)
-    relation, number = _relation_loss(thoughts, place, said, counts)
-    truths = part_targets(place, said.parts, said.image_of)
-    return {"relation": relation, "parts": parts_loss(thoughts.parts, thoughts.mentioned, truths, counts) / number}
+    cells = labelled.candidates.cells
+    position = torch.arange(cells.shape[1], device=cells.device).expand_as(cells)
+    counts = _counting(labelled.candidates, position, sentences)
+    relation, number = _relation_loss(labelled, position, sentences, counts)
+    truths = part_targets(position, sentences.parts, sentences.image_of)
+    parts = parts_loss(labelled.scores.parts, labelled.scores.mentioned, truths, counts)
+    return {"relation": relation, "parts": parts / number}
 
 
-def _counting(candidates: Candidates, matched: Tensor, said: Sentences) -> Tensor:
+def _counting(candidates: Candidates, matched: Tensor, sentences: Sentences) -> Tensor:
     """(N, K) whether a candidate counts; `matched` (B, K) is its object, below 0 none, below -1 in doubt."""
-    return (candidates.valid & (matched >= -1))[said.image_of] & said.teaches
+    return (candidates.valid & (matched >= -1))[sentences.image_of] & sentences.teaches
 
 
-def _relation_loss(thoughts: Thoughts, matched: Tensor, said: Sentences, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _relation_loss(
+    scored: ScoredCandidates, matched: Tensor, sentences: Sentences, counts: Tensor
+) -> tuple[Tensor, Tensor]:
     """The mean over sentences, and their number."""
-    total, number = relation_loss(thoughts.answers, relation_targets(matched, said.meant, said.image_of), counts)
+    meant = relation_targets(matched, sentences.meant, sentences.image_of)
+    total, number = relation_loss(scored.scores.answers, meant, counts)
     number = mean_over_processes(number).clamp(min=1)
     return total / number, number
 
 
 def _query_losses(
-    model: "Mono3DVG", seen: Seen, heard: Heard, objects: list[Objects], said: Sentences
+    outputs: Sequence[RawQueries], context: DecodeContext, objects: Sequence[Objects], sentences: Sentences
 ) -> dict[str, Tensor]:
-    """Those of the dense head, where queries start, and theirs, by name; the dense head is the first stage."""
-    losses, _ = _box_losses(model, seen, objects)
     kept = [~o.ignore for o in objects]
-    image_of = said.image_of.tolist()
-    outputs, setting = model.ask(seen, heard, model.peaks(seen))
-    of_queries = query_losses(
+    image_of = sentences.image_of.tolist()
+    return query_losses(
         outputs,
         [objects[b][kept[b]] for b in image_of],
-        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, said.meant)],  # positions among those kept
-        setting,
+        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, sentences.meant)],  # positions among those kept
+        context,
         mean_over_processes,
     )
-    return losses | {name: losses.get(name, 0) + value * said.teaches for name, value in of_queries.items()}

@@ -1,11 +1,11 @@
-"""The registered meta-architecture: images and sentences in, losses or the boxes that are meant out."""
+"""Mono3DVG, the registered meta-architecture: images and sentences in, losses or the boxes that are meant out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
@@ -15,49 +15,48 @@ from d2road.structures import Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
-from mono3dvg.criterion import LESSON_PARTS, training_losses
-from mono3dvg.data.model_inputs import NOTHING_SAID, objects_of, place_of
-from mono3dvg.detection.candidates import Candidates, covered_cells, decode, from_objects
-from mono3dvg.detection.dense_head import final_scores, gather_each
+from mono3dvg.criterion import GroundingCriterion, GroundingTargets, read_targets
+from mono3dvg.data.model_inputs import NOTHING_SAID, objects_of
+from mono3dvg.detection.candidates import Candidates
+from mono3dvg.detection.dense_head import RawMaps, covered_cells, decode_peaks, gather_each
+from mono3dvg.detection.labelled_candidates import candidates_of_objects
 from mono3dvg.detection.objects import Objects
-from mono3dvg.detection.query_head import Proposals, RawQueries, Setting
-from mono3dvg.detection.query_head import decode as decode_queries
-from mono3dvg.grounder_state import ModelState
-from mono3dvg.grounding_features import Heard, Seen, words_of
-from mono3dvg.relation.relation_features import Facts, describe
-from mono3dvg.relation.relation_layer import Thoughts
-from mono3dvg.text.token_features import Words
-
-
-def _without_words(model: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:
-    """A lesson in boxes leaves out what it does not teach: models of any text encoder and fusion start from it."""
-    kept = (*LESSON_PARTS["boxes"], "state")
-    for name in [n for n in state_dict if n.startswith(prefix) and n[len(prefix) :].partition(".")[0] not in kept]:
-        del state_dict[name]
+from mono3dvg.detection.query_head import DecodeContext, Proposals, RawQueries, decode_queries
+from mono3dvg.grounder_options import InferenceOptions, InputOptions, TrainingOptions
+from mono3dvg.grounder_state import GrounderState
+from mono3dvg.grounding_features import (
+    Detections,
+    FusedFeatures,
+    GroundingOutputs,
+    ImageBatch,
+    ImageFeatures,
+    ScoredCandidates,
+)
+from mono3dvg.inference import expressions_in_chunks, select_answers
+from mono3dvg.relation.relation_features import RelationFeatures, compute_relation_features
+from mono3dvg.relation.relation_layer import RelationOutput
+from mono3dvg.text.text_features import TextFeatures
+from mono3dvg.training_stages import training_stage
 
 
 @META_ARCH_REGISTRY.register()
 class Mono3DVG(nn.Module):
-    """Finds the objects that sentences mean: one, several or none, in 3D.
+    """Monocular 3D visual grounding: finds the objects that sentences mean, one, several or none.
 
-    What stands where is read from the image once; maps that hear a sentence say where it may be meant, and a layer that
-    compares the candidates decides. See `from_config` for the parts.
+        image ----> encode_image ---------+-----------------> detect --+
+                                          v                    ^       v
+        sentence -> encode_text -------> fuse -----------------+-> score_candidates -> select
+
+    What stands where is read from the image once; maps that are fused with a sentence say where it may be meant, and a
+    layer that compares the candidates decides. See `from_config` for the parts.
 
     Args:
-        backbone: feature pyramid; in_features: names of its maps, fine to coarse.
-        stride: of the first of them, pixels.
-        text_encoder, text_filter: sentences to `Words`; text_filter may be None.
-        neck: fuses; head: detections; refer_head: referral map; relation: compares candidates, or None. query_head: in
-            place of these two, which are then None.
+        backbone: feature pyramid.
+        text_encoder: sentences to `TextFeatures`.
+        neck: fuses; dense_head: detections; refer_head: referral map; relation: compares candidates, or None.
+        query_head: in place of these two, which are then None.
         state: classes and threshold, kept in checkpoints.
-        priors_hwl: (C, 3) m. ry_frame: "camera" or "ground".
-        use_given_ground: whether the planes of the cameras are used.
-        jitter, match_iou: of the candidates in training.
-        loss_weights: by name.
-        decoding: options of `candidates.decode`.
-        heat_exponent, min_score: of answers; chunk: sentences that are fused together in testing.
-        ignores: "" or what the model is not told, "sentence" or "image".
-        lesson: "" or what alone is learned, "labels" or "boxes", see `learning`: all else stays as it is.
+        inputs, inference, training: see there.
     """
 
     default_mapper = "Mono3DVGMapper"
@@ -67,52 +66,40 @@ class Mono3DVG(nn.Module):
         self,
         *,
         backbone: nn.Module,
-        in_features: Sequence[str],
-        stride: int,
         text_encoder: nn.Module,
-        text_filter: nn.Module | None,
         neck: nn.Module,
-        head: nn.Module,
+        dense_head: nn.Module,
         refer_head: nn.Module | None,
         relation: nn.Module | None,
         query_head: nn.Module | None,
-        state: ModelState,
-        priors_hwl: Sequence[Sequence[float]],
-        ry_frame: str,
-        use_given_ground: bool,
-        jitter: float,
-        match_iou: float,
-        loss_weights: dict[str, float],
-        decoding: dict[str, Any],
-        heat_exponent: float,
-        min_score: float,
-        chunk: int,
-        ignores: str,
-        lesson: str,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
+        state: GrounderState,
+        inputs: InputOptions,
+        inference: InferenceOptions,
+        training: TrainingOptions,
     ):
         super().__init__()
-        self.backbone, self.in_features, self.stride = backbone, tuple(in_features), stride
-        self.text_encoder, self.text_filter, self.neck = text_encoder, text_filter, neck
-        self.dense_head, self.refer_head, self.relation = head, refer_head, relation
+        self.backbone, self.text_encoder, self.neck = backbone, text_encoder, neck
+        self.dense_head, self.refer_head, self.relation = dense_head, refer_head, relation
         self.query_head, self.state = query_head, state
-        self.ry_frame, self.use_given_ground = ry_frame, use_given_ground
-        self.jitter, self.match_iou, self.loss_weights = jitter, match_iou, dict(loss_weights)
-        self.decoding, self.heat_exponent, self.min_score = dict(decoding), heat_exponent, min_score
-        self.chunk, self.ignores, self.lesson = chunk, ignores, lesson
-        if lesson:
-            for name, part in self.named_children():
-                if name not in LESSON_PARTS[lesson]:
-                    part.requires_grad_(False)
-        if lesson == "boxes":
-            self.register_state_dict_post_hook(_without_words)
-        self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.inputs, self.inference, self.training_options = inputs, inference, training
+        self.stage = training_stage(training.stage)
+        self.criterion = GroundingCriterion(
+            inputs.priors_hwl, inputs.stride, inputs.ry_frame, training.match_iou, training.loss_weights
+        )
+        for name, part in self.named_children():
+            if self.stage.trained and name not in self.stage.trained:
+                part.requires_grad_(False)
+        if self.stage.saves_trained_only:
+            self.register_state_dict_post_hook(keep_submodules((*self.stage.trained, "state")))
+        self.priors_hwl: Tensor
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+        self.register_buffer("priors_hwl", torch.tensor(inputs.priors_hwl), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(inputs.pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(inputs.pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
-    def from_config(cls, cfg) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments of __init__ from a config; see `build.build_parts`."""
         return build_parts(cfg)
 
@@ -125,7 +112,7 @@ class Mono3DVG(nn.Module):
         """Boxes from this score on are the answer: the threshold chosen on validation data, if there was any."""
         return self.state.score_threshold
 
-    def take_results(self, results: dict) -> None:
+    def take_results(self, results: Mapping[str, Any]) -> None:
         """Keep the threshold of an evaluation, to be saved with the weights."""
         for task in (results.get("grounding"), *(part.get("grounding") for part in results.values() if part)):
             if task:
@@ -146,134 +133,160 @@ class Mono3DVG(nn.Module):
             (camera frame, m, rad), scores (M,), boxes_xyxy (M, 4) pixels of the output, classes (M,); words, spans (of
             characters) and relevance of each, lists. Those from `score_threshold` on are the answer.
         Raises:
-            ValueError: no camera, an empty or overlong sentence, targets that the image does not have.
+            DataError: no camera, an empty or overlong sentence, targets that the image does not have.
         """
         if self.training:
-            return training_losses(self, batched_inputs)
-        return self._answers(self.see(batched_inputs), batched_inputs)
+            targets = read_targets(batched_inputs, self.device, self.stage.sentences)
+            return self.criterion(self.training_outputs(batched_inputs, targets), targets)
+        answers: list[dict] = [{"groundings": []} for _ in batched_inputs]
+        image = self.encode_image(batched_inputs)
+        for asked in expressions_in_chunks(batched_inputs, image.batch.sizes, self.inference.sentences_per_chunk):
+            text = self.encode_text([e.text for e in asked], [e.place for e in asked])
+            fused = self.fuse(image, text, torch.tensor([e.image for e in asked], device=self.device))
+            found = self.detect(image, fused)
+            logits = self.score_candidates(fused, found)
+            for expression, answer in zip(asked, select_answers(found.candidates, logits, text, asked, self.inference)):
+                answers[expression.image]["groundings"].append(answer)
+        return answers
 
-    def see(self, batched_inputs: list[dict]) -> Seen:
-        """All that does not depend on sentences."""
-        images = self.preprocess(batched_inputs)
-        maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
-        maps = [maps[name] for name in self.in_features]
-        scene = self.scene_of(batched_inputs)
-        return Seen(maps, self.dense_head(maps[0]), scene, images.image_sizes, self.colors(images.tensor))
+    # --- the stages of a forward pass ---
 
-    def scene_of(self, batched_inputs: list[dict]) -> SceneGeometry:
-        """Cameras and grounds of a batch, as the model believes them."""
-        cameras = camera_list(batched_inputs)
-        if not self.use_given_ground:
-            cameras = [Camera(c.P) for c in cameras]
-        return SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
-
-    def preprocess(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalise, pad to one size and batch."""
+    def preprocess(self, batched_inputs: list[dict]) -> ImageBatch:
+        """Normalise, pad to one size and batch; cameras and grounds as the model believes them."""
         images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
-        if self.ignores == "image":
+        if self.inputs.ablate_input == "image":
             images = [torch.zeros_like(image) for image in images]
-        return ImageList.from_tensors(images, self.backbone.size_divisibility)
-
-    def hear(self, seen: Seen, texts: Sequence[str], image_of: Tensor, places: Sequence[str] | None = None) -> Heard:
-        """Words of N sentences, fused with the maps of their images (N,); `places` is what messages call each."""
-        words = self.read(texts, places)
-        inside = covered_cells(seen.sizes, seen.map_hw, self.stride, seen.device)
-        fused = self.neck(seen.maps, image_of, words.features, words.mask, words.relevance, inside)
-        return Heard(fused, words, self.refer_head(fused.map) if self.refer_head else None, image_of)
-
-    def read(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Words:
-        """Words of N sentences, before any image."""
-        texts = [NOTHING_SAID] * len(texts) if self.ignores == "sentence" else list(texts)
-        words = self.text_encoder(texts, places)
-        if self.text_filter is not None:
-            words.features, words.relevance = self.text_filter(words.features, words.mask)
-        return words
-
-    def describe(self, candidates: Candidates, seen: Seen) -> Facts:
-        """Geometry and paint of the candidates, once for all sentences."""
-        return describe(candidates, seen.scene, seen.sizes_hw(), self.ry_frame, seen.colors)
-
-    def colors(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) from 0 to 1 of normalised images."""
-        return ((images * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1)
-
-    def compare(self, heard: Heard, candidates: Candidates, facts: Facts | None) -> Tensor:
-        """(N, K) logits of whether each candidate of an image is meant by each of its N sentences; facts are for the
-        relation layer."""
-        if self.relation is None:
-            return heard.refer.flatten(1).gather(1, candidates.cells[heard.image_of])
-        return self.think(heard, candidates, facts).answers[-1]
-
-    def think(self, heard: Heard, candidates: Candidates, facts: Facts) -> Thoughts:
-        """What the relation layer makes of the candidates of each image and its N sentences."""
-        features = gather_each(heard.fused.map, candidates.cells[heard.image_of])
-        words = replace(heard.words, features=heard.fused.words)
-        return self.relation(facts, heard.image_of, candidates.traits, features, words)
-
-    def labelled(self, objects: Sequence[Objects], seen: Seen, jitter: float = 0.0) -> Candidates:
-        """Labels as candidates, see `from_objects`; what they look like is seen."""
-        given = from_objects(
-            objects, seen.scene, len(self.priors_hwl), seen.map_hw, self.stride, self.ry_frame, jitter=jitter
+        batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
+        cameras = camera_list(batched_inputs)
+        if not self.inputs.use_given_ground:
+            cameras = [Camera(c.P) for c in cameras]
+        return ImageBatch(
+            pixels=batch.tensor,
+            colors=((batch.tensor * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1),
+            sizes=batch.image_sizes,
+            sizes_hw=torch.tensor(batch.image_sizes, dtype=torch.float32, device=self.device),
+            scene=SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device)),
         )
-        return replace(given, looks=seen.raw.looks_at(given.cells).detach().float().sigmoid())
 
-    @torch.no_grad()
-    def peaks(self, seen: Seen) -> Candidates:
-        """What the heads find now."""
-        return decode(
-            seen.raw, seen.scene, seen.sizes, self.stride, self.priors_hwl, self.ry_frame, **self.decoding
-        ).detach()
+    def encode_image(self, batched_inputs: list[dict], with_peaks: bool = True) -> ImageFeatures:
+        """All that does not depend on sentences: maps, detections and, `with_peaks`, the candidates they hold."""
+        batch = self.preprocess(batched_inputs)
+        maps = self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last))
+        maps = [maps[name] for name in self.inputs.in_features]
+        raw, map_hw = self.dense_head(maps[0]), (maps[0].shape[2], maps[0].shape[3])
+        image = ImageFeatures(batch, maps, raw, covered_cells(batch.sizes, map_hw, self.inputs.stride, self.device))
+        if with_peaks:
+            options = self.inference
+            with torch.no_grad():
+                image.peaks = decode_peaks(
+                    raw, batch.scene, batch.sizes, self.inputs.stride, self.priors_hwl, self.inputs.ry_frame,
+                    top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d, nms_bev=options.nms_bev,
+                ).detach()  # fmt: skip
+            image.relation = self.relation_features(image.peaks, batch) if self.relation is not None else None
+        return image
 
-    def ask(self, seen: Seen, heard: Heard, peaks: Candidates) -> tuple[list[RawQueries], Setting]:
-        """What queries that start at the peaks say, by stages, and what their numbers are about."""
-        image_of, sizes = heard.image_of, seen.sizes_hw()[heard.image_of]
-        proposals = Proposals.of(seen.raw, peaks)[image_of]
-        said = self.query_head(heard.fused.map, heard.fused.words, heard.words.mask, sizes, proposals)
-        width = seen.map_hw[1]
-        return said, Setting(seen.scene[image_of], sizes, width, self.stride, self.priors_hwl, self.ry_frame)
+    def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
+        """Words of N sentences, before any image; `places` is what messages call each."""
+        ablated = self.inputs.ablate_input == "sentence"
+        return self.text_encoder([NOTHING_SAID] * len(texts) if ablated else list(texts), places)
 
-    # --- answers ---
+    def fuse(self, image: ImageFeatures, text: TextFeatures, image_of: Tensor) -> FusedFeatures:
+        """Words of N sentences, fused with the maps of their images (N,)."""
+        fused = self.neck(image.maps, image_of, text.features, text.mask, text.relevance, image.covered)
+        refer = self.refer_head(fused.map) if self.refer_head is not None else None
+        return FusedFeatures(fused.map, replace(text, features=fused.words), fused.sentence, refer, image_of)
 
-    def _answers(self, seen: Seen, batched_inputs: list[dict]) -> list[dict]:
-        peaks = self.peaks(seen)
-        facts = self.describe(peaks, seen) if self.relation else None
-        outputs: list[dict] = [{"groundings": []} for _ in batched_inputs]
-        scale = [
-            (x.get("width", size[1]) / size[1], x.get("height", size[0]) / size[0])
-            for x, size in zip(batched_inputs, seen.sizes)
-        ]
-        for heard, asked in self._in_chunks(seen, batched_inputs):
-            if self.query_head is None:
-                candidates, logits = peaks[heard.image_of], self.compare(heard, peaks, facts)
-            else:
-                said, setting = self.ask(seen, heard, peaks)
-                candidates, logits = decode_queries(said[-1], setting, self.decoding["threshold"])
-            scores = final_scores(candidates.heat, logits, self.heat_exponent)
-            for n, (image, expression) in enumerate(asked):
-                answer = self._answer(candidates, n, scores[n], scale[image])
-                outputs[image]["groundings"].append(
-                    {"expression_id": expression.get("id"), **answer, **words_of(heard.words, n)}
-                )
+    def detect(self, image: ImageFeatures, fused: FusedFeatures) -> Detections:
+        """Candidates of N sentences: the peaks of their images, or what queries that start there find."""
+        assert image.peaks is not None
+        if self.query_head is None:
+            return Detections(image.peaks[fused.image_of], image.relation)
+        queries, context = self.run_queries(image, fused)
+        candidates, referral = decode_queries(queries[-1], context, self.inference.min_heat)
+        return Detections(candidates, referral=referral)
+
+    def score_candidates(self, fused: FusedFeatures, found: Detections) -> Tensor:
+        """(N, K) logits of whether each candidate is meant."""
+        if found.referral is not None:
+            return found.referral
+        if found.relation is not None:
+            return self.relate(fused, found.candidates.cells, found.relation).answers[-1]
+        assert fused.refer is not None
+        return fused.refer.flatten(1).gather(1, found.candidates.cells)
+
+    # --- what inference and training share ---
+
+    def relation_features(self, candidates: Candidates, batch: ImageBatch) -> RelationFeatures:
+        """Geometry and colours of the candidates of B images, once for all sentences."""
+        return compute_relation_features(candidates, batch.scene, batch.sizes_hw, self.inputs.ry_frame, batch.colors)
+
+    def relate(self, fused: FusedFeatures, cells: Tensor, features: RelationFeatures) -> RelationOutput:
+        """The relation layer on candidates at cells (N, K) of N sentences; features are of their B images."""
+        assert self.relation is not None
+        return self.relation(features, fused.image_of, gather_each(fused.map, cells), fused.text)
+
+    def run_queries(self, image: ImageFeatures, fused: FusedFeatures) -> tuple[list[RawQueries], DecodeContext]:
+        """Outputs of the decoder stages for queries that start at the peaks, and what decoding them needs."""
+        assert self.query_head is not None and image.peaks is not None
+        sizes, scene = image.batch.sizes_hw[fused.image_of], image.batch.scene[fused.image_of]
+        proposals = Proposals.of(image.raw, image.peaks)[fused.image_of]
+        queries = self.query_head(fused.map, fused.text.features, fused.text.mask, sizes, proposals)
+        width = image.raw.heat.shape[-1]
+        return queries, DecodeContext(scene, sizes, width, self.inputs.stride, self.priors_hwl, self.inputs.ry_frame)
+
+    def labelled_candidates(
+        self, objects: Sequence[Objects], batch: ImageBatch, raw: RawMaps | None = None, jitter: float = 0.0
+    ) -> Candidates:
+        """Labelled objects as candidates, with the attributes that the dense head finds; without it, of the labels."""
+        stride = self.inputs.stride
+        height, width = raw.heat.shape[2:] if raw is not None else (-(-n // stride) for n in batch.pixels.shape[2:])
+        given = candidates_of_objects(
+            objects, batch.scene, len(self.priors_hwl), (height, width), stride, self.inputs.ry_frame,
+            attributes=raw is None and self.dense_head.num_attributes > 0, jitter=jitter,
+        )  # fmt: skip
+        if raw is None:
+            return given
+        return replace(given, attributes=raw.attributes_at(given.cells).detach().float().sigmoid())
+
+    # --- training ---
+
+    def training_outputs(self, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
+        """What the criterion needs in this training stage; the relation layer works on labelled objects too."""
+        sentences = targets.sentences
+        if sentences is None:
+            image = self.encode_image(batched_inputs, with_peaks=False)
+            return GroundingOutputs(image, unused=sum(level.sum() for level in image.maps[1:]))
+        if not self.stage.image_maps:
+            return self._outputs_of_labels(batched_inputs, targets)
+        image = self.encode_image(batched_inputs, with_peaks=self.relation is not None or self.query_head is not None)
+        fused = self.fuse(image, self.encode_text(sentences.texts, sentences.places), sentences.image_of)
+        outputs = GroundingOutputs(image, fused.refer)
+        # Not every head uses all that the neck returns.
+        outputs.unused = fused.sentence.sum() + fused.text.features.sum()
+        if self.query_head is not None:
+            outputs.queries = self.run_queries(image, fused)
+        if self.relation is not None:
+            jitter = self.training_options.jitter
+            given = self.labelled_candidates(targets.objects, image.batch, image.raw, jitter)
+            features = self.relation_features(given, image.batch)
+            outputs.labelled = ScoredCandidates(given, self.relate(fused, given.cells[fused.image_of], features))
+            assert image.peaks is not None and image.relation is not None
+            scores = self.relate(fused, image.peaks.cells[fused.image_of], image.relation)
+            outputs.peaks = ScoredCandidates(image.peaks, scores)
         return outputs
 
-    def _answer(self, candidates: Candidates, n: int, scores: Tensor, scale: tuple[float, float]) -> dict:
-        kept = torch.where(candidates.valid[n] & (scores >= self.min_score))[0]
-        kept = kept[scores[kept].argsort(descending=True, stable=True)]
-        return {
-            "boxes": candidates.rows[n, kept],
-            "scores": scores[kept],
-            "boxes_xyxy": candidates.boxes_xyxy[n, kept] * scores.new_tensor([*scale, *scale]),
-            "classes": candidates.classes[n, kept],
-        }
+    def _outputs_of_labels(self, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
+        """Without maps: fused features of the candidates are zero."""
+        assert targets.sentences is not None and self.relation is not None
+        batch, sentences = self.preprocess(batched_inputs), targets.sentences
+        given = self.labelled_candidates(targets.objects, batch, jitter=self.training_options.jitter)
+        features = self.relation_features(given, batch)
+        text = self.encode_text(sentences.texts, sentences.places)
+        no_map = text.features.new_zeros(len(text), given.cells.shape[1], text.features.shape[-1])
+        scores = self.relation(features, sentences.image_of, no_map, text)
+        return GroundingOutputs(labelled=ScoredCandidates(given, scores))
 
-    def _in_chunks(self, seen: Seen, batched_inputs: list[dict]) -> Iterator[tuple[Heard, list[tuple[int, dict]]]]:
-        """All sentences, `chunk` at a time: as heard, and the image and the expression of each."""
-        asked = [(b, e) for b, x in enumerate(batched_inputs) for e in x.get("expressions", ())]
-        for start in range(0, len(asked), self.chunk):
-            part = asked[start : start + self.chunk]
-            texts = [e.get("text") for _, e in part]
-            places = [place_of(e, batched_inputs[b]) for b, e in part]
-            yield self.hear(seen, texts, torch.tensor([b for b, _ in part], device=self.device), places), part
+    # --- analysis ---
 
     @torch.no_grad()
     def refer_objects(self, batched_inputs: list[dict]) -> list[list[Tensor]]:
@@ -281,17 +294,30 @@ class Mono3DVG(nn.Module):
         the order of its `instances`; NaN for objects that are no candidates (ignored, or without 3D box).
 
         Raises:
-            ValueError: a model with queries, which judge nothing but what they find themselves.
+            ConfigError: a model with queries, which judge nothing but what they find themselves.
         """
         if self.query_head is not None:
             raise ConfigError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
-        seen = self.see(batched_inputs)
+        image = self.encode_image(batched_inputs, with_peaks=False)
         objects = [objects_of(x).to(self.device) for x in batched_inputs]
-        given = self.labelled(objects, seen)
-        facts = self.describe(given, seen)
+        given = self.labelled_candidates(objects, image.batch, image.raw)
+        features = self.relation_features(given, image.batch) if self.relation is not None else None
         found: list[list[Tensor]] = [[] for _ in batched_inputs]
-        for heard, asked in self._in_chunks(seen, batched_inputs):
-            sure = self.compare(heard, given, facts).sigmoid().masked_fill(~given.valid[heard.image_of], torch.nan)
-            for row, (image, _) in zip(sure, asked):
-                found[image].append(row[: len(objects[image])])
+        for asked in expressions_in_chunks(batched_inputs, image.batch.sizes, self.inference.sentences_per_chunk):
+            text = self.encode_text([e.text for e in asked], [e.place for e in asked])
+            fused = self.fuse(image, text, torch.tensor([e.image for e in asked], device=self.device))
+            candidates = given[fused.image_of]
+            sure = self.score_candidates(fused, Detections(candidates, features)).sigmoid()
+            for row, expression in zip(sure.masked_fill(~candidates.valid, torch.nan), asked):
+                found[expression.image].append(row[: len(objects[expression.image])])
         return found
+
+
+def keep_submodules(names: Sequence[str]) -> Callable[..., None]:
+    """A hook for `register_state_dict_post_hook` that leaves out all but these submodules."""
+
+    def hook(module: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:
+        for name in [n for n in state_dict if n.startswith(prefix) and n[len(prefix) :].partition(".")[0] not in names]:
+            del state_dict[name]
+
+    return hook

@@ -11,7 +11,7 @@ SEPARATOR = "\n"
 LENGTH = 2000
 
 
-class ModelState(nn.Module):
+class GrounderState(nn.Module):
     """Buffers that are saved in every checkpoint, all as text (see `d2road.utils.text_tensors`), which no average of
     weights touches: classes, ry_frame, threshold.
 
@@ -36,7 +36,7 @@ class ModelState(nn.Module):
         self.threshold.copy_(encode(repr(float(score_threshold))))
 
 
-def _refuse_other_data(module: ModelState, state_dict: dict, prefix: str, *args) -> None:
+def _refuse_other_data(module: GrounderState, state_dict: dict, prefix: str, *args) -> None:
     """Raise ValueError for weights of other classes or of another meaning of angles."""
     for name, key in (("classes", "CLASSES"), ("ry_frame", "RY_FRAME")):
         given = state_dict.get(prefix + name)

@@ -33,7 +33,7 @@ def make_dataset(folder: Path) -> str:
 
 def options(data: str) -> list[str]:
     """The score threshold is chosen on the same sentences."""
-    return ["MODEL.MONO3DVG.EVALUATION.VALIDATION", data, "OUTPUT_DIR", str(FOLDER)]
+    return ["TEST.GROUNDING.THRESHOLD_DATA", data, "OUTPUT_DIR", str(FOLDER)]
 
 
 def measure(cfg: CfgNode, data: str, results: dict) -> dict:

@@ -47,7 +47,7 @@ def train_stages(variant: str, seed: int) -> Path:
         start = ["MODEL.WEIGHTS", str(weights)] if weights else []
         cfg = config_for(name, seed, *start).clone()
         cfg.defrost()
-        cfg.DATASETS.TEST, cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = (), ""  # evaluated below
+        cfg.DATASETS.TEST, cfg.TEST.GROUNDING.THRESHOLD_DATA = (), ""  # evaluated below
         weights = train_once(cfg, config_file(name), BENCH, f"{name}_seed{seed}/train", command_of(variant, seed))
     assert weights is not None, "there is a last stage"
     return weights

@@ -15,12 +15,34 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Config keys: old full key -> new full key. A whole node may be named, its keys go with it.
-CONFIG_KEYS: dict[str, str] = {}
+CONFIG_KEYS: dict[str, str] = {
+    "MODEL.MONO3DVG.IGNORES": "MODEL.MONO3DVG.ABLATE_INPUT",
+    "MODEL.MONO3DVG.DATA.LESSON": "MODEL.MONO3DVG.TRAINING_STAGE",
+    "MODEL.MONO3DVG.DATA.FLIP": "INPUT.GROUNDING.FLIP",
+    "MODEL.MONO3DVG.DATA.SENTENCES": "INPUT.GROUNDING.SENTENCES_PER_IMAGE",
+    "MODEL.MONO3DVG.DATA.UNKNOWN_WORDS": "INPUT.GROUNDING.UNKNOWN_WORD_RATE",
+    "MODEL.MONO3DVG.TEST.HEAT_EXPONENT": "TEST.GROUNDING.HEAT_EXPONENT",
+    "MODEL.MONO3DVG.TEST.MIN_SCORE": "TEST.GROUNDING.MIN_SCORE",
+    "MODEL.MONO3DVG.TEST.CHUNK": "TEST.GROUNDING.SENTENCES_PER_CHUNK",
+    "MODEL.MONO3DVG.EVALUATION.SUBSETS": "TEST.GROUNDING.SUBSETS",
+    "MODEL.MONO3DVG.EVALUATION.SCORE_THRESHOLD": "TEST.GROUNDING.SCORE_THRESHOLD",
+    "MODEL.MONO3DVG.EVALUATION.VALIDATION": "TEST.GROUNDING.THRESHOLD_DATA",
+    "MODEL.MONO3DVG.TEXT.HEADS": "MODEL.MONO3DVG.TEXT.ATTENTION_HEADS",
+    "MODEL.MONO3DVG.DETECTION.LOOKS": "MODEL.MONO3DVG.DETECTION.ATTRIBUTES",
+    "MODEL.MONO3DVG.RELATION.HEADS": "MODEL.MONO3DVG.RELATION.ATTENTION_HEADS",
+    "MODEL.MONO3DVG.RELATION.LOOK_DIM": "MODEL.MONO3DVG.RELATION.IMAGE_DIM",
+    "MODEL.MONO3DVG.LOSS.looks": "MODEL.MONO3DVG.LOSS.attributes",
+}
 
 # Config values: NEW full key -> {old value: new value}; a tuple or list is looked up as a whole (written as a tuple),
 # else each of its elements.
 CONFIG_VALUES: dict[str, dict[Any, Any]] = {
     "MODEL.DiffusionDet.SAMPLER": {"DPMSolverPP": "dpmsolver++"},
+    "MODEL.MONO3DVG.FUSION.NAME": {
+        "frozen": "unidirectional",
+        "learned": "bidirectional",
+        "joint": "text_conditioned",
+    },
 }
 
 # Data set names by path: old prefix -> new prefix (before the first colon).
@@ -29,11 +51,59 @@ DATASET_PREFIXES: dict[str, str] = {}
 # Texts inside checkpoints: old part -> new part, in order, see `d2road.utils.text_tensors`.
 CHECKPOINT_TEXTS: list[tuple[str, str]] = []
 
-# Names of weights: regular expression -> replacement, in order, applied to every name of a state dict.
+
+def _children(parent: str, names: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Patterns for children of a module, whose full name the regular expression `parent` fits, by their new names."""
+    return [(rf"^({parent})\.{old}(?=\.|$)", rf"\g<1>.{new}") for old, new in names.items()]
+
+
+# Names of weights: regular expression -> replacement, in order, applied to every name of a state dict. All systems'
+# names pass, so that a pattern says from the start which it means.
 STATE_DICT_NAMES: list[tuple[str, str]] = [
-    (r"^pose\.head\.looks\.", "pose.head.pooled_proj."),  # DiffusionDet with poses
+    # DiffusionDet with poses
+    (r"^pose\.head\.looks\.", "pose.head.pooled_proj."),
     (r"^pose\.state\.", "pose.state_embedding."),
-]
+    # Mono3DVG
+    (r"^text_filter\.", "text_encoder.filter."),
+    (r"^neck\.enter\.", "neck.lateral."),
+    *_children(
+        r"neck\.stages\.\d+",
+        {
+            "write": "x_proj", "place": "selection_proj", "read": "text_read_proj", "read_out": "text_out",
+            "guide": "text_guide", "seen": "visual_guide", "write_guides": "guide_proj", "write_pixels": "pixel_proj",
+        },
+    ),
+    (r"^dense_head\.looks\.", "dense_head.attributes."),
+    *_children("query_head", {"start": "input_proj", "where": "pos_proj"}),
+    *_children(
+        r"query_head\.stages\.\d+", {"among": "self_attn", "read": "text_attn", "aim": "offset_head", "feed": "ffn"}
+    ),
+    *_children(
+        "relation",
+        {
+            "words": "text_proj", "feature": "fused_proj", "look": "image_proj", "own": "unary_mlp",
+            "pair": "pairwise_mlp", "enter": "input_norm", "reader": "attribute_modules", "said": "part_proj",
+            "leave": "output_norm", "trust": "gate",
+        },
+    ),
+    *_children(
+        r"relation\.attribute_modules",
+        {
+            "mention": "mention_head", "own": "unary_head", "deep": "state_head", "pair": "pairwise_head",
+            "between": "between_head", "choice": "selection",
+        },
+    ),
+    *_children(r"relation\.attribute_modules\.selection", {"order": "order_head", "places": "rank_head"}),
+    *_children(
+        r"relation\.blocks\.\d+",
+        {
+            "read": "text_attn", "match": "text_match", "compare": "comparison", "before_words": "text_norm",
+            "norm": "ffn_norm", "enter": "ffn_in", "leave": "ffn_out",
+        },
+    ),
+    *_children(r"relation\.blocks\.\d+\.text_match", {"matter": "importance"}),
+    *_children(r"relation\.blocks\.\d+\.comparison", {"fact_query": "pair_query"}),
+]  # fmt: skip
 
 # Files that were named by a path of the checkout: old path -> new address.
 FILES: dict[str, str] = {
@@ -59,6 +129,9 @@ RECORD_NAMES: dict[str, str] = {
     "stages2": "fusion_stages2",
 }
 
+# Config keys beside DATASETS that hold the name of a data set, by their ends.
+DATA_KEYS = (".CALIBRATION_DATA", ".VALIDATION_DATA", ".THRESHOLD_DATA")
+
 _warned: set[str] = set()
 
 
@@ -76,7 +149,7 @@ def present_key(key: str) -> str:
 def present_value(key: str, value: T) -> T:
     """The value of today of a config key (its new name): as a whole where the table has it, else by element."""
     renamed = CONFIG_VALUES.get(key)
-    if key in ("DATASETS.TRAIN", "DATASETS.TEST") or key.endswith((".CALIBRATION_DATA", ".VALIDATION_DATA")):
+    if key in ("DATASETS.TRAIN", "DATASETS.TEST") or key.endswith(DATA_KEYS):
         return _each(value, present_dataset)
     if key == "MODEL.WEIGHTS":
         return _each(value, present_file)

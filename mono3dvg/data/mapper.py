@@ -15,29 +15,30 @@ from d2road.data.labels3d import boxes3d_of
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.data.transforms import transform_camera
 from d2road.utils.errors import DataError
-from mono3dvg.language import LabelledScene, looks_of, part_truths, realize_mirrored, to_form, with_unknown_words
+from mono3dvg.language import LabelledScene, attributes_of, part_truths, realize_mirrored, to_form, with_unknown_words
+from mono3dvg.training_stages import training_stage
 
 
 @MAPPER_REGISTRY.register()
 class Mono3DVGMapper:
     """Mapper of images with their sentences.
 
-    With DATA.LESSON "boxes" a training image has no sentence; all else is the same.
+    In a training stage without sentences a training image has none; all else is the same.
 
     A flip says the sentences anew, with left and right exchanged. Colours that sentences name must stay what they are:
     brightness and contrast vary, hue does not. Random draws come from numpy's global state, which the loader seeds for
     each sample.
 
     Args:
-        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, MIN_SIZE_TRAIN, ...), INPUT.COLOR_JITTER and MODEL.MONO3DVG.DATA.
+        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, MIN_SIZE_TRAIN, ...), INPUT.COLOR_JITTER and INPUT.GROUNDING.
         is_train: draw sentences and augment; else only resize.
     """
 
     def __init__(self, cfg, is_train: bool = True):
-        node = cfg.MODEL.MONO3DVG.DATA
-        self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES
-        self.lesson = node.LESSON if is_train else ""
-        self.unknown_words = node.UNKNOWN_WORDS if is_train else 0.0
+        node = cfg.INPUT.GROUNDING
+        self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES_PER_IMAGE
+        self.with_sentences = not is_train or training_stage(cfg.MODEL.MONO3DVG.TRAINING_STAGE).sentences
+        self.unknown_words = node.UNKNOWN_WORD_RATE if is_train else 0.0
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
@@ -55,9 +56,9 @@ class Mono3DVGMapper:
             the dict with `image` (3, H, W) uint8 in the configured channel order, `camera`, a Camera in pixels of
             `image`, and `expressions`, each with id and text. Where the data set has annotations also `instances` with
             gt_boxes, gt_classes, gt_boxes3d (M, 7) rows x, y, z, h, w, l, ry as the data set defines them, gt_has_3d
-            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it. For training also gt_looks
-            (M, L) int8, truth of `language.LOOKS`, and, in expressions that have a logical form, `parts` (P, M) int8:
-            what its parts say of them (see `language.part_truths`).
+            (M,) and gt_ignore (M,), and in each expression `targets`, positions in it. For training also gt_attributes
+            (M, L) int8, truth of `language.ATTRIBUTES`, and, in expressions that have a logical form, `parts` (P, M)
+            int8: what its parts say of them (see `language.part_truths`).
         Raises:
             FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
@@ -88,7 +89,7 @@ class Mono3DVGMapper:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
             order = _places(annotations, scene) if self.is_train and scene is not None else None
             if order is not None:
-                dataset_dict["instances"].gt_looks = torch.from_numpy(looks_of(scene)[order])
+                dataset_dict["instances"].gt_attributes = torch.from_numpy(attributes_of(scene)[order])
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
                 entry["targets"] = _targets(sentence, annotations, dataset_dict["file_name"])
                 if order is not None and sentence.get("form"):
@@ -97,8 +98,8 @@ class Mono3DVGMapper:
         return dataset_dict
 
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
-        """DATA.SENTENCES of them at random, all if it is 0, none where sentences are no part of the lesson."""
-        if self.lesson == "boxes":
+        """SENTENCES_PER_IMAGE of them at random, all if it is 0, none in a training stage without sentences."""
+        if not self.with_sentences:
             return []
         if not 0 < self.num_sentences < len(sentences):
             return list(sentences)

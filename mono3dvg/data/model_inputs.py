@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from d2road.utils.errors import DataError
-from mono3dvg.detection.objects import Objects, unknown_looks
+from mono3dvg.detection.objects import Objects, unknown_attributes
 
 # Said in place of every sentence to a model that ignores them, and where nothing is said at all.
 NOTHING_SAID = "object"
@@ -23,8 +23,8 @@ def objects_of(x: dict) -> Objects:
         raise DataError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
     i = x["instances"]
     ignore = i.gt_ignore if i.has("gt_ignore") else torch.zeros(len(i), dtype=torch.bool)
-    looks = i.gt_looks if i.has("gt_looks") else unknown_looks(len(i))
-    return Objects(i.gt_boxes.tensor.float(), i.gt_classes, i.gt_boxes3d.float(), i.gt_has_3d, ignore, looks)
+    attributes = i.gt_attributes if i.has("gt_attributes") else unknown_attributes(len(i))
+    return Objects(i.gt_boxes.tensor.float(), i.gt_classes, i.gt_boxes3d.float(), i.gt_has_3d, ignore, attributes)
 
 
 @dataclass

@@ -112,6 +112,14 @@ def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, sc
     )
 
 
+def decode_rows(
+    raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, scene: SceneGeometry, frame: Tensor
+) -> tuple[Decoded, Tensor]:
+    """`decode`, and the rows (P, 7) of the boxes that stand upright in frames (P, 3, 3)."""
+    found = decode(raw, cells_px, stride, prior_hwl, scene)
+    return found, place_boxes(found.bottom, found.log_depth, found.dims, found.alpha, scene.cameras, frame)
+
+
 def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: SceneGeometry) -> tuple[Tensor, Tensor, Tensor]:
     """Log depths, whether each way can be used, and variance that uncertain grounds add: all (P, 2)."""
     xy, ground = scene.cameras.normalize(bottom), scene.ground

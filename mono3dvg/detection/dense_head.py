@@ -1,34 +1,42 @@
-"""Dense heads: what stands at each cell of the image map, and how much a sentence means it.
+"""Dense 3D detection head (CenterNet), the decoding of its peaks, and the referral head.
 
-The numbers get their meaning in `box_coding.py`. Letters: B images, N sentences, C classes, D channels, P cells.
+The numbers get their meaning in `box_coding.py`. Letters: B images, N sentences, C classes, D channels, P cells, K
+candidates.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mono3dvg.detection.box_coding import RawBoxes
+from d2road.structures import pairwise_iou_bev
+from d2road.structures.boxes2d import iou_and_giou, with_area
+from d2road.structures.camera_batch import SceneGeometry, upright_frame
+from mono3dvg.detection.box_coding import RawBoxes, decode_rows
+from mono3dvg.detection.candidates import Candidates
+
+_FAR_AWAY = -1e4  # rows and boxes of padding: they overlap nothing
 
 
 @dataclass
 class RawMaps:
-    """Outputs of `DenseHead`: heat (B, C, Hf, Wf) logits, regression (B, R, Hf, Wf) for `RawBoxes.unpack`, looks
+    """Outputs of `DenseHead`: heat (B, C, Hf, Wf) logits, regression (B, R, Hf, Wf) for `RawBoxes.unpack`, attributes
     (B, L, Hf, Wf) logits of what the object is like, L = 0 where the head does not say it."""
 
     heat: Tensor
     regression: Tensor
-    looks: Tensor
+    attributes: Tensor
 
     def at(self, image: Tensor, cells: Tensor) -> RawBoxes:
         """The numbers at cells (P,), indices into Hf * Wf, of images (P,)."""
         return RawBoxes.unpack(gather_cells(self.regression, image, cells))
 
-    def looks_at(self, cells: Tensor) -> Tensor:
+    def attributes_at(self, cells: Tensor) -> Tensor:
         """Logits (B, K, L) at cells (B, K) of the B images."""
-        return gather_each(self.looks, cells)
+        return gather_each(self.attributes, cells)
 
 
 def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
@@ -81,7 +89,7 @@ class DenseHead(nn.Module):
         in_channels: of the map.
         dim: width of the two towers.
         depth: 3x3 convolutions of each.
-        num_looks: L, what is said of objects beside class and box, with a tower of its own.
+        num_attributes: L, what is said of objects beside class and box, with a tower of its own.
         prior: probability at which the heat map starts.
     """
 
@@ -92,11 +100,11 @@ class DenseHead(nn.Module):
         num_classes: int,
         dim: int = 64,
         depth: int = 1,
-        num_looks: int = 0,
+        num_attributes: int = 0,
         prior: float = 0.01,
     ):
         super().__init__()
-        self.num_classes, self.num_looks = num_classes, num_looks
+        self.num_classes, self.num_attributes = num_classes, num_attributes
         self.heat_tower, self.box_tower = tower(in_channels, dim, depth), tower(in_channels, dim, depth)
         self.heat = nn.Conv2d(dim, num_classes, 1)
         self.regression = nn.Conv2d(dim, sum(RawBoxes.SIZES), 1)
@@ -108,14 +116,14 @@ class DenseHead(nn.Module):
         for size, value in zip(RawBoxes.SIZES, _STARTS):
             self.regression.bias.data[start : start + size] = value
             start += size
-        if num_looks:
-            self.looks = nn.Sequential(tower(in_channels, dim, depth), nn.Conv2d(dim, num_looks, 1))
-            nn.init.constant_(self.looks[-1].bias, prior_bias(0.1))
+        if num_attributes:
+            self.attributes = nn.Sequential(tower(in_channels, dim, depth), nn.Conv2d(dim, num_attributes, 1))
+            nn.init.constant_(self.attributes[-1].bias, prior_bias(0.1))
 
     def forward(self, feature: Tensor) -> RawMaps:
         """(B, in_channels, Hf, Wf) -> maps."""
         heat, regression = self.heat(self.heat_tower(feature)), self.regression(self.box_tower(feature))
-        return RawMaps(heat, regression, self.looks(feature) if self.num_looks else heat[:, :0])
+        return RawMaps(heat, regression, self.attributes(feature) if self.num_attributes else heat[:, :0])
 
 
 # Where the fields of RawBoxes start: 2D boxes of 4 by 4 cells; depths that are off by e^-1.5, 20 %, on both ways.
@@ -142,15 +150,109 @@ class ReferHead(nn.Module):
         return self.output(self.tower(fused))[:, 0]
 
 
-def final_scores(heat: Tensor, referral: Tensor, exponent: float = 0.5) -> Tensor:
-    """Score of a box as the answer to a sentence.
+def cells_to_pixels(cells: Tensor, width: int, stride: float) -> Tensor:
+    """(...) indices into Hf * Wf -> (..., 2) centres of the cells, pixels."""
+    return torch.stack([cells % width, torch.div(cells, width, rounding_mode="floor")], dim=-1).add(0.5) * stride
 
-    heat ** exponent * p ** (1 - exponent), p the probability of the referral: at 0.5 the geometric mean, high only if
-    something stands there and it is meant. An exponent of 0 leaves the referral alone.
+
+def covered_cells(sizes_hw: Sequence[tuple[int, int]], map_hw: tuple[int, int], stride: float, device) -> Tensor:
+    """(B, Hf, Wf) bool: cells whose centre lies in the unpadded image."""
+    size = torch.tensor(sizes_hw, dtype=torch.float32, device=device)
+    v, u = ((torch.arange(n, device=device) + 0.5) * stride for n in map_hw)
+    return (v[None, :, None] < size[:, :1, None]) & (u[None, None, :] < size[:, 1:, None])
+
+
+def find_peaks(heat: Tensor, top_k: int, covered: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The strongest local maxima over 3x3 cells, of all classes.
 
     Args:
-        heat: (..., ) probability that an object stands there.
-        referral: (..., ) logits.
+        heat: (B, C, Hf, Wf) probabilities; covered: (B, Hf, Wf) cells that count.
+    Returns:
+        values, classes, cells (B, K), K = min(top_k, C Hf Wf); value 0 where there are no more peaks.
+    Source: Zhou et al., Objects as Points, 2019, section 4.
     """
-    log_score = exponent * heat.float().clamp(min=1e-8).log() + (1 - exponent) * F.logsigmoid(referral.float())
-    return torch.exp(log_score)
+    heat = heat * covered[:, None]
+    peaks = torch.where(F.max_pool2d(heat, 3, stride=1, padding=1) == heat, heat, torch.zeros_like(heat))
+    values, index = peaks.flatten(1).topk(min(top_k, peaks[0].numel()), dim=1)
+    size = heat.shape[2] * heat.shape[3]
+    return values, torch.div(index, size, rounding_mode="floor"), index % size
+
+
+def decode_peaks(
+    raw: RawMaps,
+    scene: SceneGeometry,
+    sizes_hw: Sequence[tuple[int, int]],
+    stride: float,
+    priors_hwl: Tensor,
+    ry_frame: str,
+    *,
+    top_k: int = 50,
+    threshold: float = 0.05,
+    nms_2d: float = 1.0,
+    nms_bev: float = 1.0,
+) -> Candidates:
+    """Peaks of the heat maps of B images as candidates, best first, without near duplicates.
+
+    Args:
+        scene: camera and ground of each image.
+        sizes_hw: height, width of the unpadded images, pixels.
+        stride: side of a cell, pixels.
+        priors_hwl: (C, 3) mean sizes, m.
+        ry_frame: of the annotations, "camera" or "ground".
+        threshold: heat below which a peak is none.
+        nms_2d, nms_bev: overlap of the 2D boxes, of the footprints, above which the weaker of two is the same object
+            detected again; 1 keeps all.
+    """
+    heat = raw.heat.float().sigmoid()
+    batch, _, _, width = heat.shape
+    values, classes, cells = find_peaks(heat, top_k, covered_cells(sizes_hw, heat.shape[2:], stride, heat.device))
+    image = torch.arange(batch, device=heat.device).repeat_interleave(cells.shape[1])
+    each, flat = scene[image], cells.flatten()
+    decoded, rows = decode_rows(
+        raw.at(image, flat), cells_to_pixels(flat, width, stride), stride, priors_hwl[classes.flatten()].float(), each,
+        upright_frame(each, ry_frame),
+    )  # fmt: skip
+    limits = heat.new_tensor([[w, h, w, h] for h, w in sizes_hw])[image]
+    boxes = decoded.boxes_xyxy.clamp(min=0).minimum(limits)
+    # A heat map between 0.5 cells tells classes apart softly: all classes at the cell, not only that of the peak.
+    probs = gather_each(heat, cells)
+    found = Candidates(
+        boxes_xyxy=boxes.unflatten(0, cells.shape),
+        rows=rows.unflatten(0, cells.shape),
+        classes=classes,
+        class_probs=probs,
+        attributes=raw.attributes_at(cells).float().sigmoid(),
+        heat=values,
+        std=decoded.std.unflatten(0, cells.shape),
+        cells=cells,
+        valid=values > max(threshold, 0.0),
+    )
+    keep = found.valid & ~suppress(found, upright_frame(scene, ry_frame), nms_2d, nms_bev)
+    return compact(found, keep)
+
+
+def compact(found: Candidates, keep: Tensor) -> Candidates:
+    """Those to keep (B, K), in order, and no more padding than the fullest image needs (one row at least)."""
+    order = torch.sort((~keep).to(torch.uint8), dim=1, stable=True).indices
+    most = max(int(keep.sum(1).max()), 1) if len(keep) else 1
+    kept = found.take(order[:, :most])
+    kept.valid = keep.gather(1, order[:, :most])
+    return kept
+
+
+@torch.no_grad()
+def suppress(found: Candidates, frame: Tensor, nms_2d: float, nms_bev: float) -> Tensor:
+    """Greedy non-maximum suppression, whatever the classes: (B, K) candidates that overlap a better one which stays."""
+    batch, count = found.valid.shape
+    same = torch.zeros(batch, count, count, dtype=torch.bool, device=found.heat.device)
+    if nms_2d < 1:
+        boxes = with_area(found.boxes_xyxy)
+        same |= iou_and_giou(boxes[:, :, None], boxes[:, None])[0] > nms_2d
+    if nms_bev < 1:
+        level = torch.cat([found.rows[..., :3] @ frame, found.rows[..., 3:]], dim=-1)
+        same |= torch.stack([pairwise_iou_bev(rows, rows) > nms_bev for rows in level.nan_to_num(_FAR_AWAY)])
+    gone = ~found.valid
+    for k in range(count if nms_2d < 1 or nms_bev < 1 else 0):  # best first
+        stays = ~gone[:, k]
+        gone[:, k + 1 :] |= stays[:, None] & same[:, k, k + 1 :]
+    return gone & found.valid

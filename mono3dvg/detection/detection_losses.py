@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2road.structures.boxes2d import iou_and_giou
+from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.depth_cues import BoxViews
 from d2road.structures.headings import heading_loss
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, decode, encode
-from mono3dvg.detection.candidates import cells_to_pixels, with_area
-from mono3dvg.detection.dense_head import RawMaps, gather_cells
+from mono3dvg.detection.dense_head import RawMaps, cells_to_pixels, gather_cells
 from mono3dvg.detection.detection_targets import DenseTargets
 from mono3dvg.detection.objects import Objects
 from mono3dvg.language.form_parts import ANCHOR
@@ -26,8 +25,8 @@ from mono3dvg.language.kleene import MAYBE, YES
 Mean = Callable[[Tensor], Tensor]
 
 
-def as_they_are(numbers: Tensor) -> Tensor:
-    """The numbers of a training in one process."""
+def identity(numbers: Tensor) -> Tensor:
+    """The mean over the one process of a training without others."""
     return numbers
 
 
@@ -137,9 +136,9 @@ def box_losses(
     scene: SceneGeometry,
     stride: float,
     priors_hwl: Tensor,
-    mean: Mean = as_they_are,
+    mean: Mean = identity,
 ) -> dict[str, Tensor]:
-    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading; looks where the head says them.
+    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading; attributes where it has them.
 
     Args:
         targets: of the same images.
@@ -161,14 +160,14 @@ def box_losses(
         "heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0]),
         **{name: value.sum() / numbers[0] for name, value in in_2d.items()},
         **{name: value.sum() / numbers[1] for name, value in in_3d.items()},
-        **({"looks": looks_loss(raw, targets) / numbers[0]} if raw.looks.shape[1] else {}),
+        **({"attributes": attribute_loss(raw, targets) / numbers[0]} if raw.attributes.shape[1] else {}),
     }
 
 
-def looks_loss(raw: RawMaps, targets: DenseTargets) -> Tensor:
-    """Cross entropy of what objects look like, sum over the objects and over those looks of each that are known."""
-    logits = gather_cells(raw.looks, targets.image, targets.cells).float()
-    truths = targets.objects.looks
+def attribute_loss(raw: RawMaps, targets: DenseTargets) -> Tensor:
+    """Cross entropy of the attributes of objects, sum over objects and those attributes of each that are known."""
+    logits = gather_cells(raw.attributes, targets.image, targets.cells).float()
+    truths = targets.objects.attributes
     each = F.binary_cross_entropy_with_logits(logits, (truths == YES).float(), reduction="none")
     return (each * ((truths != MAYBE) & targets.owns[:, None])).sum()
 

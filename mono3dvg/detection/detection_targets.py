@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2road.structures.camera_batch import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.depth_cues import BoxViews, view_boxes
-from mono3dvg.detection.candidates import home_cells
-from mono3dvg.detection.objects import Objects, cat_objects, upright_frame
+from mono3dvg.detection.labelled_candidates import home_cells
+from mono3dvg.detection.objects import Objects, cat_objects
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.language.kleene import MAYBE
 

@@ -145,13 +145,13 @@ def _array(values: Any) -> np.ndarray:
 
 @EVALUATOR_REGISTRY.register(name="grounding")
 def build_grounding_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> GroundingEvaluator:
-    """By MODEL.MONO3DVG.EVALUATION; the threshold is kept in cfg.OUTPUT_DIR."""
-    node = cfg.MODEL.MONO3DVG.EVALUATION
+    """By TEST.GROUNDING; the threshold is kept in cfg.OUTPUT_DIR."""
+    node = cfg.TEST.GROUNDING
     return GroundingEvaluator(
         MetadataCatalog.get(dataset_name).json_file,
         output_dir,
         score_threshold=node.SCORE_THRESHOLD,
         subsets=node.SUBSETS,
         threshold_file=Path(cfg.OUTPUT_DIR) / THRESHOLD_FILE,
-        choose=dataset_name == node.VALIDATION,
+        choose=dataset_name == node.THRESHOLD_DATA,
     )

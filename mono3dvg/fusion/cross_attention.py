@@ -1,17 +1,19 @@
-"""Words and pixels attend to each other: the usual way to fuse them, for comparison."""
+"""Cross-attention between words and pixels: the usual way to fuse them, for comparison."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.utils.errors import ConfigError
+from mono3dvg.fusion.fusion_registry import FUSION_REGISTRY
 
 # Attention to a word of relevance r is weighted by r; a logarithm of zero would have no gradient.
 MIN_RELEVANCE = 1e-6
 
 
+@FUSION_REGISTRY.register(name="cross_attention")
 class CrossAttention(nn.Module):
-    """Pixels attend to the words, and words to the pixels; both pre-norm and residual.
+    """Cross-attention of pixels to words and of words to pixels, both pre-norm and residual.
 
     Args:
         dim: D of both streams; `heads` divides it.
@@ -42,8 +44,8 @@ class CrossAttention(nn.Module):
         bias = words.new_zeros(mask.shape) if relevance is None else relevance.clamp(min=MIN_RELEVANCE).log()
         bias = bias.masked_fill(~mask, -torch.inf)[:, None, None]  # (N, 1, 1, T)
         to_words = F.scaled_dot_product_attention(of_pixels[0], of_words[1], of_words[2], attn_mask=bias)
-        seen = None if inside is None else inside.flatten(1)[:, None, None]
-        to_pixels = F.scaled_dot_product_attention(of_words[0], of_pixels[1], of_pixels[2], attn_mask=seen)
+        kept = None if inside is None else inside.flatten(1)[:, None, None]
+        to_pixels = F.scaled_dot_product_attention(of_words[0], of_pixels[1], of_pixels[2], attn_mask=kept)
         tokens = tokens + self.out_pixels(to_words.transpose(1, 2).flatten(2))
         words = words + self.out_words(to_pixels.transpose(1, 2).flatten(2)).masked_fill(padding, 0)
         return words, tokens.transpose(1, 2).unflatten(2, visual.shape[-2:])

@@ -1,11 +1,11 @@
-"""From the backbone's maps and a sentence to one fine map for each sentence: stages of fusion, coarse to fine.
+"""Fusion neck: the backbone's maps and a sentence become one fine map for each sentence, in stages, coarse to fine.
 
 Letters: B images, N sentences of all images, T words, D channels; maps are given from fine to coarse.
 
-    coarsest map   enter -> stage 1 -> merge -+
-    next finer     enter -> + raised <--------+ -> stage 2 -> merge -+
-    next finer     enter -> + raised <-------------------------------+ -> stage 3 -> merge -+
-    finer ones     enter -> merge <- raised <-----------------------------------------------+
+    coarsest map   lateral -> stage 1 -> merge -+
+    next finer     lateral -> + raised <--------+ -> stage 2 -> merge -+
+    next finer     lateral -> + raised <-------------------------------+ -> stage 3 -> merge -+
+    finer ones     lateral -> merge <- raised <-----------------------------------------------+
 
 Every stage takes the words that the one before has updated. `merge` convolves the image's own map and the fused one.
 Maps finer than those of the last stage are merged without a fusion of their own: at four times the pixels it would cost
@@ -25,7 +25,7 @@ from mono3dvg.fusion.fusion_registry import build_fusion
 
 
 @dataclass
-class Fused:
+class NeckOutput:
     """What the neck returns: the finest map (N, D, H, W), words (N, T, D), zero at padding, and sentences (N, D)."""
 
     map: Tensor
@@ -42,14 +42,16 @@ class FusionNeck(nn.Module):
     Args:
         in_channels: of the maps, fine to coarse.
         dim: D, of words, of all fused maps and of the result.
-        fusion: name in `mono3dvg.fusion.fusion_registry.FUSIONS`.
+        fusion: name in `mono3dvg.fusion.fusion_registry.FUSION_REGISTRY`.
         stages: 0 to the number of maps; the first works on the coarsest map. With 0 the map ignores the sentence.
         options: of the fusion.
     Raises:
         ValueError: no maps, stages out of range, what `build_fusion` refuses.
     """
 
-    def __init__(self, in_channels: Sequence[int], dim: int, fusion: str = "joint", stages: int = 3, **options):
+    def __init__(
+        self, in_channels: Sequence[int], dim: int, fusion: str = "text_conditioned", stages: int = 3, **options
+    ):
         super().__init__()
         if not in_channels:
             raise ConfigError("FusionNeck: in_channels is empty, expected the channels of one map at least")
@@ -57,7 +59,7 @@ class FusionNeck(nn.Module):
             raise ConfigError(
                 f"FusionNeck: {stages} stages for {len(in_channels)} maps, expected 0 to {len(in_channels)}"
             )
-        self.enter = nn.ModuleList(
+        self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, dim, 1), PixelNorm(dim)) for channels in in_channels
         )
         self.stages = nn.ModuleList(build_fusion(fusion, dim, **options) for _ in range(stages))
@@ -74,28 +76,28 @@ class FusionNeck(nn.Module):
         mask: Tensor,
         relevance: Tensor | None = None,
         inside: Tensor | None = None,
-    ) -> Fused:
+    ) -> NeckOutput:
         """Fuse.
 
         Args:
             maps: (B, C_l, H_l, W_l), fine to coarse.
             image_of: (N,) long, the image of each sentence.
             words: (N, T, D); mask: (N, T) bool, True for words.
-            relevance: (N, T) in [0, 1]; a word of relevance 0 is not heard.
+            relevance: (N, T) in [0, 1]; a word of relevance 0 has no effect.
             inside: (B, H, W) bool of any size, True in the image, False in what fills it up.
         Returns:
             Map of the size of the finest given one.
         Raises:
             ValueError: another number of maps than of in_channels.
         """
-        if len(maps) != len(self.enter):
-            raise ConfigError(f"FusionNeck: got {len(maps)} maps, expected {len(self.enter)}, fine to coarse")
+        if len(maps) != len(self.lateral):
+            raise ConfigError(f"FusionNeck: got {len(maps)} maps, expected {len(self.lateral)}, fine to coarse")
         # Without stages nothing depends on the sentence: work an image, not a sentence.
         rows = image_of if self.stages else torch.arange(maps[0].shape[0], device=maps[0].device)
         words = words.masked_fill(~mask.unsqueeze(-1), 0)
         fused = None
         for step, level in enumerate(reversed(range(len(maps)))):
-            image = self.enter[level](maps[level].contiguous(memory_format=torch.channels_last))
+            image = self.lateral[level](maps[level].contiguous(memory_format=torch.channels_last))
             if step < self.fused_levels:
                 visual = repeat_rows(image, rows)
                 fused = visual if fused is None else visual + resize(fused, visual.shape[-2:])
@@ -103,7 +105,7 @@ class FusionNeck(nn.Module):
                 within = None if inside is None else _resize_mask(inside, fused.shape[-2:])[rows]
                 words, fused = self.stages[step](words, mask, fused, relevance, within)
             fused = self.merge[level](image, fused, rows)
-        return Fused(
+        return NeckOutput(
             fused if self.stages else repeat_rows(fused, image_of), words, self._sentence(words, mask, relevance)
         )
 

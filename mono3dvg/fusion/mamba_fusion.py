@@ -4,7 +4,7 @@ Letters: N sentences, T words, L = H * W pixels, D channels, h heads, p channels
 
     words  <- words + text scan of the words              its final state is n guides of h * p channels
     pixels <- pixels + scan of [guides; pixels]           parallel guidance: before the pixels of every direction
-    words  <- words + text scan of [seen; words]          serial guidance: the pixels' final state, as n tokens
+    words  <- words + text scan of [visual; words]          serial guidance: the pixels' final state, as n tokens
 
 Source: Wang et al., Mamba-YOLO-World, ICASSP 2025, from its description. Differs: one exchange is the whole of it, for
 one map, so that it stacks as the others do (there, words are guided once by the states of all levels); plain 1x1
@@ -18,9 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.mamba2 import GatedRMSNorm, Mamba2
-from mono3dvg.fusion.map_scan import check_directions, fading_rates, scan_map
+from d2road.layers.map_scan import check_directions, fading_rates, scan_map
+from mono3dvg.fusion.fusion_registry import FUSION_REGISTRY
 
 
+@FUSION_REGISTRY.register(name="mamba_fusion")
 class MambaFusion(nn.Module):
     """One exchange between words and a map through the final states of their scans.
 
@@ -50,16 +52,16 @@ class MambaFusion(nn.Module):
         check_directions(directions)
         self.heads, self.head_dim, self.state_dim = heads, head_dim, state_dim
         self.directions, self.detach, self.chunk_size, self.backend = directions, detach, chunk_size, backend
-        inner, writing = heads * head_dim, heads * head_dim + 2 * state_dim + heads
+        inner, written = heads * head_dim, heads * head_dim + 2 * state_dim + heads
         options = {
             "heads": heads, "head_dim": head_dim, "state_dim": state_dim, "kernel": 3, "a_range": a_range,
             "dt_range": dt_range, "chunk_size": chunk_size, "backend": backend,
         }  # fmt: skip
         self.norm_words, self.norm_guided, self.norm_pixels = (nn.LayerNorm(dim) for _ in range(3))
         self.words, self.guided = Mamba2(dim, **options), Mamba2(dim, **options)
-        self.guide, self.seen = nn.Linear(inner, inner), nn.Linear(inner, dim)
-        self.write_guides = nn.Linear(inner, writing, bias=False)  # x, B, C, step
-        self.write_pixels = nn.Linear(dim, inner + writing, bias=False)  # z, x, B, C, step
+        self.text_guide, self.visual_guide = nn.Linear(inner, inner), nn.Linear(inner, dim)
+        self.guide_proj = nn.Linear(inner, written, bias=False)  # x, B, C, step
+        self.pixel_proj = nn.Linear(dim, inner + written, bias=False)  # z, x, B, C, step
         self.A_log = fading_rates(heads, a_range, directions)
         step = torch.empty(heads).uniform_(math.log(dt_range[0]), math.log(dt_range[1])).exp()
         self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(dt_bias) = step
@@ -77,26 +79,26 @@ class MambaFusion(nn.Module):
         mixed, state = self.words(self.norm_words(words), mask, relevance, return_final_states=True)
         words = words + mixed
 
-        guides = self.guide(self._as_tokens(state))  # (N, n, h * p)
-        z, pixels = self.write_pixels(self.norm_pixels(tokens)).tensor_split([guides.shape[-1]], dim=-1)
+        guides = self.text_guide(self._as_tokens(state))  # (N, n, h * p)
+        z, pixels = self.pixel_proj(self.norm_pixels(tokens)).tensor_split([guides.shape[-1]], dim=-1)
         x, dt, B, C = self._writing(pixels)
         if inside is not None:
             dt = dt.masked_fill(~inside.flatten(1).unsqueeze(-1), 0)
         y, state = scan_map(
-            x, dt, self.A_log, B, C, size, self.directions, prefix=self._writing(self.write_guides(guides)),
+            x, dt, self.A_log, B, C, size, self.directions, prefix=self._writing(self.guide_proj(guides)),
             chunk_size=self.chunk_size, backend=self.backend,
         )  # fmt: skip
         y = y + x * self.skip.unsqueeze(-1)
         tokens = tokens + self.out(self.norm(y.flatten(2), z))
 
-        seen = self.seen(self._as_tokens(state))  # (N, n, D)
-        words = words + self._guide_words(words, mask, seen, relevance)
+        visual_guides = self.visual_guide(self._as_tokens(state))  # (N, n, D)
+        words = words + self._guide_words(words, mask, visual_guides, relevance)
         return words, tokens.transpose(1, 2).unflatten(2, size)
 
-    def _guide_words(self, words: Tensor, mask: Tensor, seen: Tensor, relevance: Tensor | None) -> Tensor:
-        """A scan of [seen; words], of which the words are kept; zero at padding."""
-        count = seen.shape[1]
-        tokens = self.norm_guided(torch.cat([seen, words], dim=1))
+    def _guide_words(self, words: Tensor, mask: Tensor, visual_guides: Tensor, relevance: Tensor | None) -> Tensor:
+        """A scan of [visual guides; words], of which the words are kept; zero at padding."""
+        count = visual_guides.shape[1]
+        tokens = self.norm_guided(torch.cat([visual_guides, words], dim=1))
         gate = None if relevance is None else F.pad(relevance, (count, 0), value=1.0)
         return self.guided(tokens, F.pad(mask, (count, 0), value=True), gate)[:, count:]
 

@@ -7,7 +7,7 @@ attributes      attributes of single objects     sentence_generator      sentenc
 form_parts      truth of each part of a form     unknown_words           augmentation with out-of-vocabulary words
 """
 
-from mono3dvg.language.attributes import LOOKS, looks_of
+from mono3dvg.language.attributes import ATTRIBUTES, attributes_of
 from mono3dvg.language.form_parts import part_truths
 from mono3dvg.language.labelled_scene import LabelledScene, build_labelled_scene
 from mono3dvg.language.logical_forms import form_to_json, mirror_form, to_form
@@ -17,17 +17,17 @@ from mono3dvg.language.sentence_generator import Recipe, generate_sentences
 from mono3dvg.language.unknown_words import with_unknown_words
 
 __all__ = [
+    "ATTRIBUTES",
     "LANGUAGES",
-    "LOOKS",
     "Denotation",
     "LabelledScene",
     "Recipe",
     "Sentence",
+    "attributes_of",
     "build_labelled_scene",
     "form_to_json",
     "generate_sentences",
     "interpret",
-    "looks_of",
     "mirror_form",
     "part_truths",
     "realize",

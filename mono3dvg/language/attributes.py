@@ -7,7 +7,7 @@ from mono3dvg.language.logical_forms import COLORS
 from mono3dvg.language.predicates import evaluate_predicate
 
 # Predicates, in the order in which networks say whether they hold.
-LOOKS = (
+ATTRIBUTES = (
     *(("color", name) for name in COLORS),
     *(("lane", lane) for lane in (1, 2, 3)),
     ("state", "parked"),
@@ -16,6 +16,6 @@ LOOKS = (
 )
 
 
-def looks_of(scene: LabelledScene) -> np.ndarray:
-    """(N, len(LOOKS)) truth of each for the N objects; MAYBE where labels do not say it. The same in the mirror."""
-    return np.stack([evaluate_predicate(look, scene) for look in LOOKS], axis=1)
+def attributes_of(scene: LabelledScene) -> np.ndarray:
+    """(N, len(ATTRIBUTES)) truth of each for N objects; MAYBE where labels do not say it. The same in the mirror."""
+    return np.stack([evaluate_predicate(attribute, scene) for attribute in ATTRIBUTES], axis=1)

@@ -12,12 +12,12 @@ from mono3dvg.language.labelled_scene import LabelledScene
 from mono3dvg.language.logical_forms import RELATIONS, descriptions
 from mono3dvg.language.semantics import phrase_truth, predicate_truth, resolve_anchor
 
-ATTRIBUTES = ("class", "color", "size", "lane", "state", "heading", "hidden", "place", "range", "distance")
+ATTRIBUTE_PARTS = ("class", "color", "size", "lane", "state", "heading", "hidden", "place", "range", "distance")
 _BESIDE = {"left_of": "beside", "right_of": "beside"}  # left becomes right in the mirror: one name for both
 COMPARISONS = tuple(dict.fromkeys(_BESIDE.get(op, op) for op in RELATIONS)) + ("between",)
 # What a description says before its relations ("plain"), whom it speaks of beside the targets, its relations, the
 # choice of some of those described by place or number; then what follows: the description and the sentence as a whole.
-PARTS = (*ATTRIBUTES, "plain", "anchor", *COMPARISONS, "chosen", "described", "meant")
+PARTS = (*ATTRIBUTE_PARTS, "plain", "anchor", *COMPARISONS, "chosen", "described", "meant")
 READ = PARTS[:-2]  # the sentence has words for
 ANCHOR = PARTS.index("anchor")
 _CHOICES = ("rank", "nearest", "exactly")
@@ -61,7 +61,7 @@ def _anchors(form: tuple) -> Iterator[tuple]:
 
 
 def _holds(description: tuple, scene: LabelledScene, plain: bool = False) -> np.ndarray:
-    kept = [p for p in description[1:] if not plain or _name(p) in ATTRIBUTES]
+    kept = [p for p in description[1:] if not plain or _name(p) in ATTRIBUTE_PARTS]
     return phrase_truth(("all", *kept), scene)
 
 

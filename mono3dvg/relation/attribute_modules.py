@@ -1,27 +1,36 @@
-"""What a sentence says of candidates, part by part: "white", "to the left of it", and who "it" is.
+"""Neural modules for the parts of a sentence: attributes, comparisons with an anchor, distance, selection by rank.
 
-Every part of `language.parts` has a query of its own, which reads the words, and says of each candidate by a bilinear
-form of its bare facts whether it holds. Words and facts meet directly, without layers between that would have to be
-learned first: so "white" is learned from hundreds of sentences instead of thousands.
+Every part of `language.form_parts` has a query of its own, which reads the words, and a module that says of each
+candidate whether the part holds: attributes and comparisons by a bilinear form of its features, a distance by a number
+in figures, a selection ("the second from the left", "exactly three") by counting. Words and features meet directly,
+without layers between that would have to be learned first: so "white" is learned from hundreds of sentences instead of
+thousands.
 
-Letters: N sentences, K candidates, T words, D width, R facts of a candidate, G facts of a pair, P parts.
+Source: Andreas et al., Neural Module Networks, CVPR 2016, for one module a part. Differs: the modules of all parts are
+always there, each behind a gate that says whether the sentence has the part; no parser chooses a layout.
+Letters: N sentences, K candidates, T words, D width, F unary features, G pairwise features, P parts, R keys of an
+order.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mono3dvg.language.form_parts import ANCHOR, ATTRIBUTES, COMPARISONS, PARTS, READ
-from mono3dvg.relation.distances import DistanceReader
-from mono3dvg.relation.relation_features import Facts
-from mono3dvg.relation.selection_modules import ChoiceReader, spread_of
+from mono3dvg.language.form_parts import ANCHOR, ATTRIBUTE_PARTS, COMPARISONS, PARTS, READ
+from mono3dvg.language.logical_forms import RANK_KEYS
+from mono3dvg.relation.relation_features import RelationFeatures
 
+MAX_COUNT = 10
 _CERTAIN = 1e-4  # probabilities stay so far from 0 and 1
-_OWN = slice(0, len(ATTRIBUTES))
+_OWN = slice(0, len(ATTRIBUTE_PARTS))
 _PLAIN, _DISTANCE = PARTS.index("plain"), PARTS.index("distance")
 _COMPARED = slice(ANCHOR + 1, ANCHOR + 1 + len(COMPARISONS))
 _BETWEEN = COMPARISONS.index("between")
 _CHOSEN = PARTS.index("chosen")
+_ORDERS = len(RANK_KEYS) + 2  # by a key, by the distance from the anchor; the number of all is a rank in no order
+_NEARER_M = 0.5
+# About as finely as people tell distances apart, in proportion; and much more coarsely, to learn from afar.
+_FINE, _COARSE = 0.06, 0.5
 
 
 def to_logit(log_prob: Tensor) -> Tensor:
@@ -30,55 +39,64 @@ def to_logit(log_prob: Tensor) -> Tensor:
     return log_prob - torch.log(-torch.expm1(log_prob))
 
 
-class PartReader(nn.Module):
-    """Reads the parts of sentences and says of which candidates they hold.
+def encode_count(count: Tensor) -> Tensor:
+    """(...,) numbers -> (..., MAX_COUNT + 2): hats over 0 to MAX_COUNT and beyond; "exactly three" is one of them."""
+    at = torch.arange(MAX_COUNT + 1, device=count.device, dtype=count.dtype)
+    hats = (1 - (count[..., None] - at).abs()).clamp(min=0)
+    return torch.cat([hats, (count[..., None] - MAX_COUNT).clamp(min=0, max=1)], dim=-1)
+
+
+class AttributeModules(nn.Module):
+    """Modules for all parts of a sentence, each with an attention over its words.
 
     Args:
         dim: width of words and states.
-        num_facts: R; num_pair_facts: G.
+        num_unary: F; num_pairwise: G.
         numbers: compare distances with numbers in figures, besides reading those as other words.
     """
 
-    def __init__(self, dim: int, num_facts: int, num_pair_facts: int, numbers: bool = True):
+    def __init__(self, dim: int, num_unary: int, num_pairwise: int, numbers: bool = True):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(len(READ), dim) / 2)
         self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.mention = nn.Linear(dim, 1)
-        self.own, self.deep = nn.Linear(dim, num_facts + 1), nn.Linear(dim, dim)
-        self.pair = nn.Linear(dim, num_pair_facts + 1)
-        self.between = nn.Linear(dim, 3)
-        self.choice = ChoiceReader(dim)
-        self.distance = DistanceReader(dim) if numbers else None
+        self.mention_head = nn.Linear(dim, 1)
+        self.unary_head, self.state_head = nn.Linear(dim, num_unary + 1), nn.Linear(dim, dim)
+        self.pairwise_head = nn.Linear(dim, num_pairwise + 1)
+        self.between_head = nn.Linear(dim, 3)
+        self.selection = SelectionModule(dim)
+        self.distance = DistanceModule(dim) if numbers else None
 
     def forward(
-        self, bare: Tensor, states: Tensor, facts: Facts, words: Tensor, mask: Tensor, numbers: Tensor
+        self, unary: Tensor, states: Tensor, features: RelationFeatures, words: Tensor, mask: Tensor, numbers: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, K, P) of whether each part holds of each candidate, (N, P - 2) of whether it is mentioned.
 
         A part that is not mentioned means nothing. "plain" is what the attributes say together, "described" what they
-        and the comparisons do, "meant" with the choice too: products of the probabilities of those that are mentioned.
+        and the comparisons do, "meant" with the selection too: products of the probabilities of those mentioned.
 
         Args:
-            bare: (N, K, R) facts; states (N, K, D).
-            facts: of the candidates of each sentence.
-            words: (N, T, D), mask (N, T) True for words, numbers (N, T) as `Words` has them.
+            unary: (N, K, F) features, states: (N, K, D).
+            features: of the candidates of each sentence.
+            words: (N, T, D), mask (N, T) True for words, numbers (N, T) as `TextFeatures` has them.
         """
         scores = self.key(words) @ self.queries.T / words.shape[-1] ** 0.5  # (N, T, P - 2)
-        look = scores.masked_fill(~mask[..., None], -1e4).softmax(1)
-        read = look.transpose(1, 2) @ self.value(words)  # (N, P - 2, D)
-        mentioned = self.mention(read)[..., 0]
-        weights, bias = self.own(read).split([bare.shape[-1], 1], dim=-1)
-        deep = states @ self.deep(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
-        own = (bare @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
+        attention = scores.masked_fill(~mask[..., None], -1e4).softmax(1)
+        read = attention.transpose(1, 2) @ self.value(words)  # (N, P - 2, D)
+        mentioned = self.mention_head(read)[..., 0]
+        weights, bias = self.unary_head(read).split([unary.shape[-1], 1], dim=-1)
+        deep = states @ self.state_head(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
+        own = (unary @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
         if self.distance is not None:
-            own[..., _DISTANCE] += self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, facts.away)
-        # Who is what the sentence compares with: a choice among all, or nobody.
-        who = F.pad(own[..., ANCHOR].masked_fill(~facts.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
-        compared = self.compare(read[:, _COMPARED], who, facts)
+            own[..., _DISTANCE] += self.distance(
+                read[:, _DISTANCE], scores[..., _DISTANCE], numbers, features.distance_m
+            )
+        # What the sentence compares with: one of all candidates, or none.
+        anchor_probs = F.pad(own[..., ANCHOR].masked_fill(~features.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
+        compared = self.compare(read[:, _COMPARED], anchor_probs, features)
         gate = torch.sigmoid(mentioned.float())[:, None]
         plain = F.logsigmoid(own[..., _PLAIN]) + (gate[..., _OWN] * F.logsigmoid(own[..., _OWN])).sum(-1)
         described = plain + (gate[..., _COMPARED] * F.logsigmoid(compared)).sum(-1)
-        chosen = self.choice(read[:, _CHOSEN], to_logit(described), who, facts)
+        chosen = self.selection(read[:, _CHOSEN], to_logit(described), anchor_probs, features)
         meant = described + gate[..., _CHOSEN] * F.logsigmoid(chosen)
         logits = [
             own[..., _OWN],
@@ -88,14 +106,130 @@ class PartReader(nn.Module):
         ]
         return torch.cat(logits, dim=-1), mentioned
 
-    def compare(self, read: Tensor, who: Tensor, facts: Facts) -> Tensor:
+    def compare(self, read: Tensor, anchor_probs: Tensor, features: RelationFeatures) -> Tensor:
         """(N, K, C) logits of the comparisons with the anchor: the mean over all that may be it, or nobody."""
-        weights, bias = self.pair(read).split([facts.pair.shape[-1], 1], dim=-1)
-        pair = facts.pair.to(read.dtype)
+        weights, bias = self.pairwise_head(read).split([features.pairwise.shape[-1], 1], dim=-1)
+        pair = features.pairwise.to(read.dtype)
         holds = torch.sigmoid((weights @ pair.flatten(1, 2).transpose(1, 2) + bias).float())
-        chance = (holds.unflatten(-1, pair.shape[1:3]) * who[:, None, None]).sum(-1).transpose(1, 2)
+        chance = (holds.unflatten(-1, pair.shape[1:3]) * anchor_probs[:, None, None]).sum(-1).transpose(1, 2)
         # Of two anchors the mean says nothing: they must lie on either side.
-        weights, bias = self.between(read[:, _BETWEEN]).float().split([2, 1], dim=-1)
-        amid = torch.sigmoid((spread_of(who, facts.offset) @ weights[..., None])[..., 0] + bias) * who.sum(1)[:, None]
+        weights, bias = self.between_head(read[:, _BETWEEN]).float().split([2, 1], dim=-1)
+        lies_between = torch.sigmoid(
+            (between_features(anchor_probs, features.offset_m) @ weights[..., None])[..., 0] + bias
+        )
+        amid = lies_between * anchor_probs.sum(1)[:, None]
         chance = torch.cat([chance[..., :_BETWEEN], amid[..., None], chance[..., _BETWEEN + 1 :]], dim=-1)
         return torch.logit(chance, eps=_CERTAIN)  # 1 - eps is 1 in half precision
+
+
+class DistanceModule(nn.Module):
+    """Whether candidates are as far away as a sentence says: "about 30 metres", "less than 100 feet".
+
+    A number in figures is read as the number it is, and the words around it say its unit and what it bounds. Layers
+    that would have to find out what each of a thousand figures means need many more sentences.
+
+    Args:
+        dim: width of what is read.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.unit = nn.Linear(dim, 1)
+        self.bound = nn.Linear(dim, 5)  # of how to weigh the four measures of the difference, and a bias
+
+    def forward(self, read: Tensor, scores: Tensor, numbers: Tensor, distance_m: Tensor) -> Tensor:
+        """Logits (N, K) of whether each candidate is as far away as is said, 0 where no number is.
+
+        Args:
+            read: (N, D) from the words for the distance.
+            scores: (N, T) how much each word matters for it, logits.
+            numbers: (N, T) as `TextFeatures` has them.
+            distance_m: (N, K).
+        """
+        there = ~numbers.isnan()
+        attention = scores.float().masked_fill(~there, -1e4).softmax(1)
+        log_meters = (attention * numbers.nan_to_num()).sum(1, keepdim=True) + self.unit(read).float()
+        off = distance_m.float().clamp(min=0.1).log() - log_meters  # (N, K)
+        near = off.square()
+        measures = [
+            torch.tanh(off / _FINE), torch.tanh(off / _COARSE), torch.exp(-near / (2 * _FINE**2)),
+            torch.exp(-near / (2 * _COARSE**2)),
+        ]  # fmt: skip
+        weights, bias = self.bound(read).float().split([4, 1], dim=-1)
+        logits = (torch.stack(measures, dim=-1) @ weights[..., None])[..., 0] + bias
+        return 4 * logits * there.any(1, keepdim=True)
+
+
+class SelectionModule(nn.Module):
+    """What a sentence selects of those it describes, by rank or number: "the second from the left", "exactly three".
+
+    A selection is read as an order and a rank and carried out: how many of those described come before a candidate in
+    that order, and how many there are. Layers that would have to find out how to count need many more sentences.
+
+    Args:
+        dim: width of what is read.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.order_head = nn.Linear(dim, _ORDERS)
+        self.rank_head = nn.Linear(dim, MAX_COUNT + 3)  # and a bias
+        self.sharpness = nn.Parameter(torch.tensor(3.0))  # many that hardly fit are not to count as one that does
+
+    def forward(self, read: Tensor, described: Tensor, anchor_probs: Tensor, features: RelationFeatures) -> Tensor:
+        """Logits (N, K) of whether each candidate is chosen, if it is one of those described.
+
+        Args:
+            read: (N, D) from the words for the selection.
+            described: (N, K) logits.
+            anchor_probs: (N, K) probability of being the anchor.
+            features: of the candidates of each sentence.
+        """
+        share = torch.sigmoid(self.sharpness * described.float()) * features.valid
+        ranks = rank_distribution(share, anchor_probs, features)
+        order = self.order_head(read).float().softmax(-1)
+        rank, bias = self.rank_head(read).float().split([MAX_COUNT + 2, 1], dim=-1)
+        return torch.einsum("nkop,no,np->nk", ranks, order, rank) + bias
+
+
+def rank_distribution(share: Tensor, anchor_probs: Tensor, features: RelationFeatures) -> Tensor:
+    """(N, K, R + 2, MAX_COUNT + 2) soft rank of each candidate in each order, spread over the whole ranks next to it.
+
+    Args:
+        share, anchor_probs: as for `soft_rank`.
+    """
+    return encode_count(soft_rank(share, anchor_probs, features))
+
+
+def soft_rank(share: Tensor, anchor_probs: Tensor, features: RelationFeatures) -> Tensor:
+    """(N, K, R + 2) how many of a set come before each candidate by each key, and by nearness to the anchor; how many
+    there are.
+
+    Args:
+        share: (N, K) from 0 to 1 of being in the set; anchor_probs: (N, K) of being the anchor, which has no rank.
+    """
+    others = ~torch.eye(share.shape[1], dtype=torch.bool, device=share.device)
+    by_key = torch.einsum("nijr,nj->nir", features.precedes.float() * others[..., None], share)
+    to_anchor = (features.offset_m.norm(dim=-1).float() @ anchor_probs[..., None])[..., 0]  # (N, K) m
+    nearer = torch.sigmoid((to_anchor[:, :, None] - to_anchor[:, None]) / _NEARER_M * 2) * others
+    by_nearness = (nearer @ (share * (1 - anchor_probs))[..., None])[..., 0] + anchor_probs * (MAX_COUNT + 1)
+    number = share.sum(1, keepdim=True).expand_as(share)
+    return torch.cat([by_key, by_nearness[..., None], number[..., None]], dim=-1)
+
+
+def between_features(anchor_probs: Tensor, offset_m: Tensor) -> Tensor:
+    """(N, K, 2) how candidates lie to two anchors: 0 if they are in opposite directions, 1 in the same; below 0 if the
+    way along them is not much longer than from one anchor to the other, above if it is.
+
+    Args:
+        anchor_probs: (N, K), half each for two anchors.
+        offset_m: (N, K, K, 2), from one candidate to another.
+    """
+    offset_m = offset_m.float()
+    away = offset_m.norm(dim=-1)  # (N, K, K)
+    share = anchor_probs / anchor_probs.sum(1, keepdim=True).clamp(min=1e-4)
+    direction = offset_m / away[..., None].clamp(min=0.1)
+    mean = (direction * share[:, None, :, None]).sum(2)
+    way = (away @ share[..., None])[..., 0]
+    apart = (share[:, None] @ away @ share[..., None])[:, 0]  # (N, 1)
+    return torch.stack([mean.square().sum(-1), torch.tanh((way / apart.clamp(min=0.5) - 1.15) / 0.2)], dim=-1)

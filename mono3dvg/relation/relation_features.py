@@ -1,53 +1,233 @@
-"""Geometry and paint of candidates, geometry of pairs: what the relation layer knows beside fused features and words.
+"""Hand-made relation features: geometry of candidates, of pairs of them, and orders among them.
 
-Letters: B images, K candidates, F facts of a candidate, G facts of a pair, R keys of an order.
+With `color_features` they are what the relation layer knows beside fused image features and words. Two tables,
+`UNARY_FEATURES` and `PAIRWISE_FEATURES`, name each with its scale and its function; a feature is function / scale,
+through tanh where the table says so, and the lengths follow from the tables.
+
+Some scales mirror the generator of sentences (`mono3dvg.language`), which decides what a sentence means by thresholds
+of its own: a feature that turns at a threshold lets few sentences suffice to learn the word. They are
+
+    longer_than_large      6.5 m, the middle of `SMALL_TO_M` and `LARGE_FROM_M`
+    image_sides            the middles of the limits of "left", "middle" and "right" of `place`: 0.39 and 0.61
+    right_of_middle, right_of_box, left_of_box
+                           0.02 of the image's width, the margin of `rank` by side and about that of left_of, right_of
+    box_gap                3 m, the middle of the limits 2.5 m and 4 m of next_to
+    deviation, deviation_seen
+                           3 m, about the lane's width within which something is behind or in front
+    deviation_ratio, deviation_ratio_seen
+                           the tangent of the angle off that line, which "behind" and "in front" bound at 0.5
+    lateral_lanes          1.5 m, about half a lane
+
+and the margins in `compute_orders`. On sentences that people wrote these limits are guesses; the other scales only
+bring numbers to about 1. Letters: B images, K candidates, F unary features, G pairwise features, R keys of an order,
+C classes, L attributes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import roi_align
 
-from d2road.structures.camera_batch import SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.tensor_record import TensorRecord
 from mono3dvg.detection.candidates import Candidates
-from mono3dvg.detection.objects import upright_frame
 from mono3dvg.language.logical_forms import RANK_KEYS
+from mono3dvg.relation.color_features import NUM_COLOR_FEATURES, color_features
 
-_DISTANCES = (6.0, 8.0, 10.0, 12.5, 15.0, 18.0, 21.0, 25.0, 30.0, 36.0, 43.0, 52.0, 62.0, 75.0, 90.0)  # m
-NUM_PAIR_FACTS = 26
-_PATCHES = 3  # a side, in the middle of a 2D box: what something is painted like
-_SAMPLES = 4  # a side of a patch
-_PATCHED = 0.75  # of the box
-_HUES, _GREYS = 6, 5
-_NUM_COLORS = 3 + _HUES + _GREYS
-NUM_PAINT = _NUM_COLORS * _PATCHES**2
-NUM_OWN_FACTS = 22 + len(_DISTANCES) + NUM_PAINT
+_DISTANCES_M = (6.0, 8.0, 10.0, 12.5, 15.0, 18.0, 21.0, 25.0, 30.0, 36.0, 43.0, 52.0, 62.0, 75.0, 90.0)
+_IMAGE_SIDES = (0.25, 0.39, 0.5, 0.61, 0.75)  # shares of the width
+_MAX_PAIRWISE = 4.0
 
 
 @dataclass
-class Facts(TensorRecord):
-    """Geometry of candidates: own (B, K, F), pair (B, K, K, G): pair[:, i, j] is how j lies to i, valid (B, K).
+class RelationFeatures(TensorRecord):
+    """Features of candidates: unary (B, K, F + C + L), with the C class probabilities and the L attributes at the end;
+    pairwise (B, K, K, G): pairwise[:, i, j] is how j lies to i.
 
-    before (B, K, K, R): from 0 to 1 whether j comes before i in the order of each of `RANK_KEYS`. offset (B, K, K, 2):
-    from i to j over the ground, away (B, K) from the camera, m.
+    precedes (B, K, K, R): from 0 to 1 whether j comes before i in the order of each of `RANK_KEYS`. offset_m
+    (B, K, K, 2): from i to j over the ground; distance_m (B, K) from the camera; valid (B, K).
     """
 
-    own: Tensor
-    pair: Tensor
-    before: Tensor
-    offset: Tensor
-    away: Tensor
+    unary: Tensor
+    pairwise: Tensor
+    precedes: Tensor
+    offset_m: Tensor
+    distance_m: Tensor
     valid: Tensor
 
 
+@dataclass
+class CandidateGeometry:
+    """What unary features are functions of.
+
+    position, heading, ray (B, K, 2): over the ground, x to the right and z ahead, m; unit vectors. distance (B, K) m.
+    dims (B, K, 3): h, w, l, m. box (B, K, 4): xyxy in shares of the image. heat, std (B, K): of the detection.
+    """
+
+    position: Tensor
+    heading: Tensor
+    ray: Tensor
+    distance: Tensor
+    dims: Tensor
+    box: Tensor
+    heat: Tensor
+    std: Tensor
+
+    @property
+    def u(self) -> Tensor:
+        """(B, K) middle of the box from left to right, share of the image."""
+        return (self.box[..., 0] + self.box[..., 2]) / 2
+
+    @property
+    def v(self) -> Tensor:
+        """(B, K) middle of the box from top to bottom."""
+        return (self.box[..., 1] + self.box[..., 3]) / 2
+
+    @property
+    def heading_to_right(self) -> Tensor:
+        """(B, K) sine of the heading against the line of sight."""
+        return cross(self.heading, self.ray)
+
+
+class PairGeometry:
+    """What pairwise features are functions of: candidate j (third axis) as it lies to i (second axis), all (B, K, K).
+
+    `along` and `aside`: how far j lies along and beside the line of sight through i; `along_seen`, `aside_seen`: i
+    along and beside the line of sight through j.
+    """
+
+    def __init__(self, one: CandidateGeometry, offset: Tensor):
+        self.offset, self.distance_ground = offset, offset.norm(dim=-1)
+        ray_i, ray_j = one.ray[:, :, None], one.ray[:, None]
+        self.along, self.aside = (offset * ray_i).sum(-1), cross(offset, ray_i)
+        self.along_seen, self.aside_seen = -(offset * ray_j).sum(-1), -cross(offset, ray_j)
+        self.farther = difference(one.distance)
+        self.right = difference(one.u)
+        self.past_right = one.box[:, None, :, 0] - one.u[:, :, None]  # left side of j past the middle of i
+        self.past_left = one.u[:, :, None] - one.box[:, None, :, 2]
+        self.longer, self.taller = difference(one.dims[..., 2]), difference(one.dims[..., 0])
+        length, width = (one.dims[:, None, :, a] + one.dims[:, :, None, a] for a in (2, 1))
+        self.reach = length / 4 + width / 4
+        self.direction = offset / self.distance_ground.clamp(min=0.1)[..., None]
+        # By how many lanes j drives beside i, and whether it goes the same way.
+        self.lateral = cross(one.heading[:, :, None], offset)
+        self.same_heading = (one.heading[:, :, None] * one.heading[:, None]).sum(-1)
+        self.self_pair = torch.eye(offset.shape[1], device=offset.device).expand_as(self.distance_ground)
+
+
+def cross(a: Tensor, b: Tensor) -> Tensor:
+    """(...) cross product of vectors (..., 2) over the ground."""
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def difference(values: Tensor) -> Tensor:
+    """(B, K) -> (B, K, K): the value of j (third axis) less that of i."""
+    return values[:, None] - values[:, :, None]
+
+
+class Feature(NamedTuple):
+    """A hand-made feature: function(geometry) / scale, through tanh if it is `bounded`; of several columns if `width`
+    says so."""
+
+    name: str
+    scale: float
+    function: Callable[..., Tensor]
+    bounded: bool = False
+    width: int = 1
+
+
+UNARY_FEATURES = (
+    Feature("heading_along", 1.0, lambda g: (g.heading * g.ray).sum(-1)),
+    Feature("heading_to_right", 1.0, lambda g: g.heading_to_right),
+    Feature("log_distance", 2.0, lambda g: g.distance.log() - 3),
+    Feature("distance", 50.0, lambda g: g.distance),
+    Feature("x", 20.0, lambda g: g.position[..., 0]),
+    Feature("z", 50.0, lambda g: g.position[..., 1]),
+    Feature("u", 0.5, lambda g: g.u - 0.5),
+    Feature("v", 0.5, lambda g: g.v - 0.5),
+    Feature("box_width", 0.25, lambda g: g.box[..., 2] - g.box[..., 0]),
+    Feature("box_height", 0.25, lambda g: g.box[..., 3] - g.box[..., 1]),
+    Feature("log_dims", 1.0, lambda g: g.dims.log(), width=3),
+    Feature("heat", 1.0, lambda g: g.heat),
+    Feature("depth_std", 1.0, lambda g: g.std),
+    Feature("longer_than_large", 1.0, lambda g: g.dims[..., 2] - 6.5, bounded=True),
+    Feature("crossing_speed", 20.0, lambda g: g.heading_to_right * g.distance.clamp(max=100)),
+    # About as finely as people tell distances apart, in proportion.
+    Feature(
+        "distance_steps", 0.1, lambda g: (g.distance[..., None] / g.distance.new_tensor(_DISTANCES_M)).log(),
+        bounded=True, width=len(_DISTANCES_M),
+    ),
+    Feature(
+        "image_sides", 0.05, lambda g: g.u[..., None] - g.u.new_tensor(_IMAGE_SIDES), bounded=True,
+        width=len(_IMAGE_SIDES),
+    ),
+)  # fmt: skip
+
+PAIRWISE_FEATURES = (
+    Feature("right_of_middle", 0.02, lambda p: p.right, bounded=True),
+    Feature("right_coarse", 0.2, lambda p: p.right, bounded=True),
+    Feature("right_of_box", 0.02, lambda p: p.past_right, bounded=True),
+    Feature("left_of_box", 0.02, lambda p: p.past_left, bounded=True),
+    Feature("farther", 1.0, lambda p: p.farther, bounded=True),
+    Feature("farther_coarse", 10.0, lambda p: p.farther, bounded=True),
+    Feature("longer", 1.0, lambda p: p.longer, bounded=True),
+    Feature("taller", 0.4, lambda p: p.taller, bounded=True),
+    Feature("box_gap", 2.0, lambda p: p.distance_ground - p.reach - 3, bounded=True),
+    Feature("apart_near", 5.0, lambda p: p.distance_ground, bounded=True),
+    Feature("apart_far", 25.0, lambda p: p.distance_ground, bounded=True),
+    Feature("log_apart", 2.0, lambda p: (p.distance_ground + 1).log() - 2),
+    Feature("behind", 3.0, lambda p: p.along, bounded=True),
+    Feature("deviation", 3.0, lambda p: p.aside.abs(), bounded=True),
+    Feature("deviation_ratio", 1.0, lambda p: p.aside.abs() / p.along.abs().clamp(min=0.5), bounded=True),
+    Feature("in_front", 3.0, lambda p: p.along_seen, bounded=True),
+    Feature("deviation_seen", 3.0, lambda p: p.aside_seen.abs(), bounded=True),
+    Feature(
+        "deviation_ratio_seen", 1.0, lambda p: p.aside_seen.abs() / p.along_seen.abs().clamp(min=0.5), bounded=True
+    ),
+    Feature("direction", 1.0, lambda p: p.direction, width=2),
+    Feature("offset", 20.0, lambda p: p.offset, width=2),
+    Feature("is_itself", 1.0, lambda p: p.self_pair),
+    Feature("lateral_lanes", 1.5, lambda p: p.lateral, bounded=True),
+    Feature("lateral_coarse", 6.0, lambda p: p.lateral, bounded=True),
+    Feature("same_heading", 1.0, lambda p: p.same_heading),
+)
+
+NUM_UNARY_FEATURES = sum(feature.width for feature in UNARY_FEATURES) + NUM_COLOR_FEATURES
+NUM_PAIRWISE_FEATURES = sum(feature.width for feature in PAIRWISE_FEATURES)
+
+
+def evaluate_features(table: tuple[Feature, ...], geometry: CandidateGeometry | PairGeometry) -> Tensor:
+    """All features of a table, one after the other along a last axis."""
+    columns = []
+    for feature in table:
+        value = feature.function(geometry) / feature.scale
+        value = torch.tanh(value) if feature.bounded else value
+        columns.append(value if feature.width > 1 else value[..., None])
+    return torch.cat(columns, dim=-1)
+
+
+def column_of(table: tuple[Feature, ...], name: str) -> int:
+    """Where a feature's (first) column is.
+
+    Raises:
+        KeyError: the table has no feature of this name.
+    """
+    start = 0
+    for feature in table:
+        if feature.name == name:
+            return start
+        start += feature.width
+    raise KeyError(name)
+
+
 @torch.no_grad()
-def describe(
+def compute_relation_features(
     found: Candidates, scene: SceneGeometry, sizes_hw: Tensor, ry_frame: str, images: Tensor | None = None
-) -> Facts:
-    """Facts about the candidates of B images, once for all sentences.
+) -> RelationFeatures:
+    """Relation features of the candidates of B images, once for all sentences.
 
     Positions are over the ground, x to the right and z ahead of the camera, from the point below it; without a plane
     they are the camera's. All is centred and scaled to about 1, and bounded: padding and wild predictions do no harm.
@@ -56,70 +236,52 @@ def describe(
         scene: camera and ground of each image.
         sizes_hw: (B, 2) height and width of the unpadded images, pixels.
         ry_frame: of the annotations, "camera" or "ground".
-        images: (B, 3, H, W) colours from 0 to 1; None if nothing is seen, where all paint is 0.
+        images: (B, 3, H, W) colours from 0 to 1; None if there are no pixels, where all colour features are 0.
     """
     level = scene.ground.frame()  # (B, 3, 3)
     rows = found.rows.float()
-    place = ((rows[..., :3] @ level)[..., [0, 2]]).clamp(-500.0, 500.0)
+    position = ((rows[..., :3] @ level)[..., [0, 2]]).clamp(-500.0, 500.0)
     ry = rows[..., 6]
     turned = torch.stack([ry.cos(), torch.zeros_like(ry), -ry.sin()], dim=-1)
     heading = F.normalize((turned @ upright_frame(scene, ry_frame).transpose(1, 2) @ level)[..., [0, 2]], dim=-1)
-    away = place.norm(dim=-1).clamp(min=1e-3)
-    dims = rows[..., 3:6].clamp(0.1, 40.0)
+    distance = position.norm(dim=-1).clamp(min=1e-3)
     size = sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]  # (B, 1, 4) w h w h
-    box = (found.boxes_xyxy.float() / size).clamp(-0.5, 1.5)
-    paint = box.new_zeros(*box.shape[:2], NUM_PAINT) if images is None else paint_of(found.boxes_xyxy, images)
-    own = torch.cat([_own_facts(place, away, heading, dims, box, found), paint], dim=-1)
-    offset = place[:, None] - place[:, :, None]  # (B, K, K, 2), from i to j
-    pair = _pair_facts(place, away, heading, dims, box, offset)
-    return Facts(own, pair, _orders(away, dims, box), offset, away, found.valid)
-
-
-def paint_of(boxes_xyxy: Tensor, images: Tensor) -> Tensor:
-    """(B, K, NUM_PAINT) colours of patches in the middle of boxes (B, K, 4) in pixels of images (B, 3, H, W), 0 to 1.
-
-    Of each patch the mean of the channels and of `color_names`. Detectors learn to see past colours, and sentences name
-    them.
-    """
-    boxes = boxes_xyxy.float().nan_to_num().clamp(-1e4, 1e4)
-    middle, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
-    inner = torch.cat([middle - sides * (_PATCHED / 2), middle + sides * (_PATCHED / 2)], dim=-1)
-    seen = roi_align(images.float(), list(inner), _PATCHES * _SAMPLES, sampling_ratio=1, aligned=True)
-    patches = F.avg_pool2d(torch.cat([2 * seen - 1, color_names(seen)], dim=1), _SAMPLES)
-    return patches.flatten(1).unflatten(0, boxes.shape[:2])
-
-
-def color_names(images: Tensor) -> Tensor:
-    """(B, 11, H, W) shares of six hues and five greys, dark to light, in the colour of each pixel (B, 3, H, W), 0 to 1.
-
-    Their means tell a red car with black windows from a brown one; the mean colour does not.
-    """
-    light, dark = images.amax(1), images.amin(1)
-    spread = light - dark
-    first, second, third = images.unbind(1)
-    # Hue as in HSV: a place on a circle of 6, by the channel that is the largest.
-    some = spread.clamp(min=1e-6)
-    hue = torch.where(
-        light == first,
-        (second - third) / some,
-        torch.where(light == second, 2 + (third - first) / some, 4 + (first - second) / some),
+    geometry = CandidateGeometry(
+        position=position,
+        heading=heading,
+        ray=position / distance[..., None],
+        distance=distance,
+        dims=rows[..., 3:6].clamp(0.1, 40.0),
+        box=(found.boxes_xyxy.float() / size).clamp(-0.5, 1.5),
+        heat=found.heat.float(),
+        std=found.std.float(),
     )
-    vivid = (3 * spread / light.clamp(min=1e-3)).clamp(max=1)
-    at = torch.arange(_HUES, device=images.device, dtype=images.dtype)[:, None, None]
-    around = ((hue[:, None] - at + 3) % 6 - 3).abs()
-    levels = torch.linspace(0, 1, _GREYS, device=images.device, dtype=images.dtype)[:, None, None]
-    greys = (1 - (light[:, None] - levels).abs() * (_GREYS - 1)).clamp(min=0)
-    return torch.cat([(1 - around).clamp(min=0) * vivid[:, None], greys * (1 - vivid[:, None])], dim=1)
+    if images is None:
+        colors = rows.new_zeros(*rows.shape[:2], NUM_COLOR_FEATURES)
+    else:
+        colors = color_features(found.boxes_xyxy, images)
+    # 1 or -1 where an attribute is known, 0 where nothing is known of it.
+    traits = torch.cat([found.class_probs, 2 * found.attributes - 1], dim=-1).float()
+    offset = position[:, None] - position[:, :, None]  # (B, K, K, 2), from i to j
+    return RelationFeatures(
+        unary=torch.cat([evaluate_features(UNARY_FEATURES, geometry), colors, traits], dim=-1),
+        pairwise=evaluate_features(PAIRWISE_FEATURES, PairGeometry(geometry, offset)).clamp(
+            -_MAX_PAIRWISE, _MAX_PAIRWISE
+        ),
+        precedes=compute_orders(geometry),
+        offset_m=offset,
+        distance_m=distance,
+        valid=found.valid,
+    )
 
 
-def _orders(away: Tensor, dims: Tensor, box: Tensor) -> Tensor:
-    """(B, K, K, R); as sharp as differences that people see."""
-    u = (box[..., 0] + box[..., 2]) / 2
+def compute_orders(one: CandidateGeometry) -> Tensor:
+    """(B, K, K, R) soft order by each of `RANK_KEYS`; as sharp as differences that people see."""
     more = {
-        "near": _less(away, 0.3 + 0.01 * away),
-        "left": _less(u, torch.full_like(u, 0.008)),
-        "long": _less(-dims[..., 2], torch.full_like(u, 0.4)),
-        "tall": _less(-dims[..., 0], torch.full_like(u, 0.15)),
+        "near": _less(one.distance, 0.3 + 0.01 * one.distance),
+        "left": _less(one.u, torch.full_like(one.u, 0.008)),
+        "long": _less(-one.dims[..., 2], torch.full_like(one.u, 0.4)),
+        "tall": _less(-one.dims[..., 0], torch.full_like(one.u, 0.15)),
     }
     more["far"], more["right"] = 1 - more["near"], 1 - more["left"]
     return torch.stack([more[key] for key in RANK_KEYS], dim=-1)
@@ -128,56 +290,3 @@ def _orders(away: Tensor, dims: Tensor, box: Tensor) -> Tensor:
 def _less(values: Tensor, margin: Tensor) -> Tensor:
     """(B, K, K) from 0 to 1 whether the value of j (third axis) is less than that of i, of (B, K) each."""
     return torch.sigmoid((values[:, :, None] - values[:, None]) / (margin[:, :, None] + margin[:, None]) * 4)
-
-
-def _own_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, found: Candidates) -> Tensor:
-    """(B, K, F - NUM_PAINT)."""
-    ray = place / away[..., None]
-    along = (heading * ray).sum(-1)
-    to_right = heading[..., 0] * ray[..., 1] - heading[..., 1] * ray[..., 0]
-    u, v = (box[..., 0] + box[..., 2]) / 2, (box[..., 1] + box[..., 3]) / 2
-    wide, high = box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]
-    # About as finely as people tell distances apart, in proportion.
-    steps = torch.tanh((away[..., None] / away.new_tensor(_DISTANCES)).log() / 0.1)
-    sides = torch.tanh((u[..., None] - u.new_tensor([0.25, 0.39, 0.5, 0.61, 0.75])) / 0.05)
-    columns = [
-        along, to_right, away.log() / 2 - 1.5, away / 50, place[..., 0] / 20, place[..., 1] / 50, u * 2 - 1, v * 2 - 1,
-        wide * 4, high * 4, *dims.log().unbind(-1), found.heat.float(), found.std.float(),
-        torch.tanh(dims[..., 2] - 6.5), to_right * away.clamp(max=100) / 20,
-    ]  # fmt: skip
-    return torch.cat([torch.stack(columns, dim=-1), steps, sides], dim=-1)
-
-
-def _pair_facts(place: Tensor, away: Tensor, heading: Tensor, dims: Tensor, box: Tensor, offset: Tensor) -> Tensor:
-    """(B, K, K, G): how j (third axis) lies to i (second axis)."""
-    gap = offset.norm(dim=-1)
-    ray = (place / away[..., None])[:, :, None]  # of i
-    behind = (offset * ray).sum(-1)  # j farther along the line of sight through i
-    aside = offset[..., 0] * ray[..., 1] - offset[..., 1] * ray[..., 0]
-    ray_j = (place / away[..., None])[:, None]
-    behind_j = -(offset * ray_j).sum(-1)  # i farther along the line of sight through j
-    aside_j = -(offset[..., 0] * ray_j[..., 1] - offset[..., 1] * ray_j[..., 0])
-    farther = away[:, None] - away[:, :, None]
-    u = (box[..., 0] + box[..., 2]) / 2
-    right = u[:, None] - u[:, :, None]
-    past_right = box[:, None, :, 0] - u[:, :, None]  # left side of j past the middle of i
-    past_left = u[:, :, None] - box[:, None, :, 2]
-    longer = dims[:, None, :, 2] - dims[:, :, None, 2]
-    taller = dims[:, None, :, 0] - dims[:, :, None, 0]
-    reach = (dims[:, None, :, 2] + dims[:, :, None, 2]) / 4 + (dims[:, None, :, 1] + dims[:, :, None, 1]) / 4
-    direction = offset / gap.clamp(min=0.1)[..., None]
-    # By how many lanes j drives beside i, and whether it goes the same way.
-    way = heading[:, :, None]
-    lateral = way[..., 0] * offset[..., 1] - way[..., 1] * offset[..., 0]
-    eye = torch.eye(place.shape[1], device=place.device).expand_as(gap)
-    columns = [
-        torch.tanh(right / 0.02), torch.tanh(right / 0.2), torch.tanh(past_right / 0.02), torch.tanh(past_left / 0.02),
-        torch.tanh(farther), torch.tanh(farther / 10), torch.tanh(longer), torch.tanh(taller / 0.4),
-        torch.tanh((gap - reach - 3) / 2), torch.tanh(gap / 5), torch.tanh(gap / 25), (gap + 1).log() / 2 - 1,
-        torch.tanh(behind / 3), torch.tanh(aside.abs() / 3), torch.tanh(aside.abs() / behind.abs().clamp(min=0.5)),
-        torch.tanh(behind_j / 3), torch.tanh(aside_j.abs() / 3),
-        torch.tanh(aside_j.abs() / behind_j.abs().clamp(min=0.5)), direction[..., 0], direction[..., 1],
-        offset[..., 0] / 20, offset[..., 1] / 20, eye,
-        torch.tanh(lateral / 1.5), torch.tanh(lateral / 6), (way * heading[:, None]).sum(-1),
-    ]  # fmt: skip
-    return torch.stack(columns, dim=-1).clamp(-4.0, 4.0)

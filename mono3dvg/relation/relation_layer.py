@@ -1,33 +1,33 @@
-"""Which of the candidates a sentence means, by comparing them: order, number, nearness, what lies between what.
+"""Relation layer: scores candidates by comparing them: order, number, nearness, what lies between what.
 
 Each block lets every candidate read the words and find how well it fits all of them, then look at the other candidates
 in two ways: a mean over some of them (attention: "the bus" of "behind the bus"), and a number of some of them (a sum of
 gates: how many white cars are farther left; how many there are at all). What decides whom to look at is the candidate's
 state, which the words have shaped, against the other's state and against how the two lie to each other.
 
-Letters: B images, N sentences, K candidates, T words, D width, S blocks, P parts of a sentence, R
-traits.
+Letters: B images, N sentences, K candidates, T words, D width, H heads, S blocks, E width of a pair's features, P parts
+of a sentence, R traits.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mono3dvg.language.form_parts import PARTS
-from mono3dvg.relation.attribute_modules import PartReader
-from mono3dvg.relation.relation_blocks import RelationBlock
-from mono3dvg.relation.relation_features import NUM_OWN_FACTS, NUM_PAIR_FACTS, Facts
-from mono3dvg.text.token_features import Words
+from mono3dvg.relation.attribute_modules import MAX_COUNT, AttributeModules, encode_count
+from mono3dvg.relation.relation_features import NUM_PAIRWISE_FEATURES, NUM_UNARY_FEATURES, RelationFeatures
+from mono3dvg.text.text_features import TextFeatures
 
 
 @dataclass
-class Thoughts:
-    """What is made of N sentences and their K candidates, logits.
+class RelationOutput:
+    """Logits of N sentences and their K candidates.
 
     answers: (S, N, K) of being meant, by each block; the last one's counts, but in training every block is asked: all
     of them learn faster than the last alone. parts: (N, K, P) of what the parts of a sentence say, see
-    `language.parts`. mentioned: (N, P - 2) of whether it has them.
+    `language.form_parts`. mentioned: (N, P - 2) of whether it has them.
     """
 
     answers: Tensor
@@ -40,12 +40,12 @@ class RelationLayer(nn.Module):
 
     Args:
         in_dim: of the fused features and the words.
-        num_traits: R, of `Candidates.traits`.
+        num_traits: R, classes and attributes of a candidate.
         dim: width D.
         layers, heads: blocks, heads of each kind.
-        pair_dim: width of the pair facts.
-        look_dim: width of what the parts of a sentence see of the image.
-        numbers: see `PartReader`.
+        pair_dim: width E of the features of a pair.
+        image_dim: width of what the modules of the parts take from the fused map.
+        numbers: see `AttributeModules`.
     """
 
     def __init__(
@@ -57,47 +57,155 @@ class RelationLayer(nn.Module):
         layers: int = 4,
         heads: int = 4,
         pair_dim: int = 32,
-        look_dim: int = 32,
+        image_dim: int = 32,
         numbers: bool = True,
         dropout: float = 0.0,
     ):
         super().__init__()
-        num_facts = NUM_OWN_FACTS + num_traits
-        self.words = nn.Sequential(nn.Linear(in_dim, dim), nn.LayerNorm(dim))
-        self.feature = nn.Sequential(nn.LayerNorm(in_dim), nn.Linear(in_dim, dim))
-        self.look = nn.Linear(in_dim, look_dim)
-        self.own = nn.Sequential(nn.Linear(num_facts, dim), nn.ReLU(), nn.Linear(dim, dim))
-        self.pair = nn.Sequential(nn.Linear(NUM_PAIR_FACTS, 2 * pair_dim), nn.ReLU(), nn.Linear(2 * pair_dim, pair_dim))
-        self.enter = nn.LayerNorm(dim)
-        self.reader = PartReader(dim, num_facts + look_dim, NUM_PAIR_FACTS, numbers)
-        self.said = nn.Linear(2 * len(PARTS), dim)
+        num_unary = NUM_UNARY_FEATURES + num_traits
+        self.text_proj = nn.Sequential(nn.Linear(in_dim, dim), nn.LayerNorm(dim))
+        self.fused_proj = nn.Sequential(nn.LayerNorm(in_dim), nn.Linear(in_dim, dim))
+        self.image_proj = nn.Linear(in_dim, image_dim)
+        self.unary_mlp = nn.Sequential(nn.Linear(num_unary, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.pairwise_mlp = nn.Sequential(
+            nn.Linear(NUM_PAIRWISE_FEATURES, 2 * pair_dim), nn.ReLU(), nn.Linear(2 * pair_dim, pair_dim)
+        )
+        self.input_norm = nn.LayerNorm(dim)
+        self.attribute_modules = AttributeModules(dim, num_unary + image_dim, NUM_PAIRWISE_FEATURES, numbers)
+        self.part_proj = nn.Linear(2 * len(PARTS), dim)
         self.blocks = nn.ModuleList(RelationBlock(dim, heads, pair_dim, dropout) for _ in range(layers))
-        self.leave = nn.LayerNorm(dim)
+        self.output_norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, 1)
-        self.trust = nn.Parameter(torch.ones(()))  # in the reading of the parts
+        self.gate = nn.Parameter(torch.ones(()))  # weight of what the modules of the parts say together
 
-    def forward(self, facts: Facts, image_of: Tensor, traits: Tensor, features: Tensor, words: Words) -> Thoughts:
+    def forward(
+        self, features: RelationFeatures, image_of: Tensor, fused: Tensor, text: TextFeatures
+    ) -> RelationOutput:
         """Compare the candidates of N sentences.
 
         Args:
-            facts: of the candidates of B images, as `describe` gives them.
+            features: of the candidates of B images, see `compute_relation_features`.
             image_of: (N,) image of each sentence.
-            traits: (B, K, R).
-            features: (N, K, in_dim) fused map at the cells of the candidates.
-            words: of the sentences, in_dim wide.
+            fused: (N, K, in_dim) fused map at the cells of the candidates.
+            text: words of the sentences, in_dim wide.
         Returns:
             logits; those of padding mean nothing.
         """
-        bare = torch.cat([facts.own, traits], dim=-1)
-        pair, facts = self.pair(facts.pair)[image_of], facts[image_of]
-        mask = words.mask | ~words.mask.any(1, keepdim=True)  # a sentence without words reads its padding
-        said = self.words(words.features)
-        state = self.enter(self.own(bare)[image_of] + self.feature(features))
-        bare = torch.cat([bare[image_of], self.look(features)], dim=-1)
-        parts, mentioned = self.reader(bare, state, facts, said, mask, words.numbers)
-        state = state + self.said(torch.cat([torch.sigmoid(parts), parts.clamp(-6, 6) / 6], dim=-1))
+        pair, state = self.pairwise_mlp(features.pairwise)[image_of], self.unary_mlp(features.unary)[image_of]
+        features = features[image_of]
+        mask = text.mask | ~text.mask.any(1, keepdim=True)  # a sentence without words reads its padding
+        words = self.text_proj(text.features)
+        state = self.input_norm(state + self.fused_proj(fused))
+        unary = torch.cat([features.unary, self.image_proj(fused)], dim=-1)
+        parts, mentioned = self.attribute_modules(unary, state, features, words, mask, text.numbers)
+        state = state + self.part_proj(torch.cat([torch.sigmoid(parts), parts.clamp(-6, 6) / 6], dim=-1))
         answers = []
         for block in self.blocks:
-            state = block(state, pair, facts.valid, said, mask)
-            answers.append(self.output(self.leave(state))[..., 0] + self.trust * parts[..., -1])
-        return Thoughts(torch.stack(answers), parts, mentioned)
+            state = block(state, pair, features.valid, words, mask)
+            answers.append(self.output(self.output_norm(state))[..., 0] + self.gate * parts[..., -1])
+        return RelationOutput(torch.stack(answers), parts, mentioned)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(N, K, D) -> (N, heads, K, D / heads)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class TextAttention(nn.Module):
+    """Cross-attention of candidates to words."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key_value, self.output = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """x (N, K, D), words (N, T, D), mask (N, T) -> (N, K, D)."""
+        k, v = (split_heads(part, self.heads) for part in self.key_value(words).chunk(2, dim=-1))
+        read = F.scaled_dot_product_attention(
+            split_heads(self.query(x), self.heads), k, v, attn_mask=mask[:, None, None]
+        )
+        return self.output(read.transpose(1, 2).flatten(2))
+
+
+class TextMatch(nn.Module):
+    """Soft conjunction: how well each candidate fits all the words that matter, the product over the words of what
+    fits, each to the power of how much the word matters. Attention is a mean and cannot say "white and a car"."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.output = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(2 * heads, dim)
+        self.importance, self.bias = nn.Linear(dim, heads), nn.Linear(dim, heads)
+        nn.init.constant_(self.importance.bias, -1.0)
+
+    def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """x (N, K, D), words (N, T, D), mask (N, T) -> (N, K, D)."""
+        query, key = split_heads(self.query(x), self.heads), split_heads(self.key(words), self.heads)
+        fits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + self.bias(words).transpose(1, 2)[:, :, None]
+        importance = torch.sigmoid(self.importance(words)) * mask[..., None]
+        importance = importance.transpose(1, 2)[:, :, None]  # (N, H, 1, T)
+        log_fit = (importance * F.logsigmoid(fits)).sum(-1).transpose(1, 2)  # (N, K, H)
+        return self.output(torch.cat([log_fit.exp(), log_fit.clamp(min=-6.0) / 3], dim=-1))
+
+
+class Comparison(nn.Module):
+    """Each candidate looks at all: a mean over some and a number of some, H heads each.
+
+    The score of a pair is state against state, plus the pair's features, plus which of the two has more of a quantity
+    that is read off their states (the distance to a third one that an earlier block found), both weighted by the state
+    of the candidate that looks.
+    """
+
+    def __init__(self, dim: int, heads: int, pair_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        # Of both kinds of heads: query and key, weights of the features of pairs, bias.
+        self.query, self.key = nn.Linear(dim, 2 * dim), nn.Linear(dim, 2 * dim)
+        self.pair_query = nn.Linear(dim, 2 * heads * pair_dim)
+        self.bias = nn.Linear(dim, 2 * heads)
+        self.quantity, self.order = nn.Linear(dim, 2 * heads), nn.Linear(dim, 2 * heads)
+        self.member = nn.Linear(dim, heads)  # of a counted candidate, whoever counts
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim + heads * pair_dim, dim)
+        self.count = nn.Linear(heads * (MAX_COUNT + 2), dim)
+
+    def forward(self, state: Tensor, pair: Tensor, valid: Tensor) -> Tensor:
+        """state (N, K, D), pair (N, K, K, E) features, valid (N, K) -> addition to the state."""
+        x = self.norm(state)
+        query, key = split_heads(self.query(x), 2 * self.heads), split_heads(self.key(x), 2 * self.heads)
+        score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (N, 2H, K, K)
+        weight = self.pair_query(x).unflatten(-1, (2 * self.heads, -1))  # (N, K, 2H, E)
+        score = score + (weight @ pair.transpose(-1, -2)).transpose(1, 2) / pair.shape[-1] ** 0.5
+        quantity = 4 * self.quantity(x).transpose(1, 2)
+        more = torch.tanh(quantity[:, :, None] - quantity[..., None])  # of the one looked at, (N, 2H, K, K)
+        score = score + self.bias(x).transpose(1, 2)[..., None] + self.order(x).transpose(1, 2)[..., None] * more
+        attention, gate = score.chunk(2, dim=1)  # (N, H, K, K)
+        there = valid[:, None, None]
+        attention = attention.masked_fill(~there, -1e4).softmax(-1)
+        mean = (attention @ split_heads(self.value(x), self.heads)).transpose(1, 2).flatten(2)
+        how = (attention.transpose(1, 2) @ pair).flatten(2)  # (N, K, H E) where what is looked at lies
+        counted = torch.sigmoid(gate) * torch.sigmoid(self.member(x)).transpose(1, 2)[:, :, None] * there
+        number = encode_count(counted.sum(-1)).transpose(1, 2).flatten(2)  # (N, K, H (MAX_COUNT + 2))
+        return self.output(torch.cat([mean, how], dim=-1)) + self.count(number)
+
+
+class RelationBlock(nn.Module):
+    """Text attention, comparison of candidates and a gated feed-forward network, each residual."""
+
+    def __init__(self, dim: int, heads: int, pair_dim: int, dropout: float):
+        super().__init__()
+        self.text_attn, self.text_match = TextAttention(dim, heads), TextMatch(dim, 2 * heads)
+        self.comparison = Comparison(dim, heads, pair_dim)
+        self.text_norm, self.ffn_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.ffn_in, self.ffn_out = nn.Linear(dim, 4 * dim), nn.Linear(2 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, state: Tensor, pair: Tensor, valid: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """(N, K, D) -> the same."""
+        x = self.text_norm(state)
+        state = state + self.dropout(self.text_attn(x, words, mask) + self.text_match(x, words, mask))
+        state = state + self.dropout(self.comparison(state, pair, valid))
+        gate, value = self.ffn_in(self.ffn_norm(state)).chunk(2, dim=-1)
+        return state + self.dropout(self.ffn_out(F.silu(gate) * value))

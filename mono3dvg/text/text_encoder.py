@@ -1,17 +1,23 @@
-"""Sentences to words: a pretrained transformers encoder, or a small RoBERTa trained with the rest."""
+"""Text encoder: a pretrained transformers encoder, or a small RoBERTa trained with the rest, and a token filter."""
 
 import logging
+import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from tokenizers import Encoding, Tokenizer
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from d2road.utils.errors import ConfigError
+from mono3dvg.config import scan_options
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
-from mono3dvg.text.token_features import Words, log_numbers
+from mono3dvg.text.text_features import TextFeatures
+from mono3dvg.text.text_filter import TextFilter
 from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
 
 logger = logging.getLogger(__name__)
@@ -21,10 +27,13 @@ SCRATCH = "scratch"
 MAX_WORDS, MAX_CHARACTERS = 1000, 10_000
 BYTES_PER_TOKEN = 32  # of a compressed tokenizer, with room to spare
 FINGERPRINT = 32
+_FIGURES = re.compile(r"\d+(?:\.\d+)?")
 
 
 class TextEncoder(nn.Module):
     """Encode each sentence by itself; a linear map and a norm bring its words to the width of the fusion.
+
+    Where `filter` is set, it mixes the words of each sentence and gives each a relevance.
 
     Rule for long sentences: over `max_tokens` tokens the end is cut off with a warning that names the sentence; over
     1,000 words or 10,000 characters is an error.
@@ -79,6 +88,7 @@ class TextEncoder(nn.Module):
         self._check_length()
         self.project = nn.Linear(_width(self.encoder), dim)
         self.norm = nn.LayerNorm(dim)
+        self.filter: TextFilter | None = None
         self.train(self.training)
 
     @property
@@ -157,7 +167,7 @@ class TextEncoder(nn.Module):
 
     # --- sentences ---
 
-    def forward(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Words:
+    def forward(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
         """Encode sentences; the result of one does not depend on the others.
 
         Args:
@@ -183,7 +193,10 @@ class TextEncoder(nn.Module):
         tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
         numbers = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
         numbers = pad_sequence(numbers, batch_first=True, padding_value=torch.nan).to(device)
-        return Words(features, mask, tokens, spans, numbers)
+        relevance = None
+        if self.filter is not None:
+            features, relevance = self.filter(features, mask)
+        return TextFeatures(features, mask, tokens, spans, numbers, relevance)
 
     def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
         if not texts:
@@ -237,3 +250,53 @@ def _small_roberta(width: int, layers: int, heads: int, dropout: float, vocab_si
         eos_token_id=2,
     )  # fmt: skip
     return RobertaModel(config, add_pooling_layer=False)
+
+
+def log_numbers(text: str, spans: Sequence[tuple[int, int]]) -> list[float]:
+    """Of each word, a half-open range of characters, the logarithm of the number in figures that it touches, else NaN.
+
+    Figures may be any decimal digits of Unicode; 0 has no logarithm and counts as none.
+    """
+    found = [(m.start(), m.end(), float(m.group())) for m in _FIGURES.finditer(text)]
+    logs = [(start, end, math.log(value)) for start, end, value in found if 0 < value < math.inf]
+    return [next((log for a, b, log in logs if a < end and start < b), math.nan) for start, end in spans]
+
+
+def build_text_encoder(cfg: CfgNode) -> TextEncoder:
+    """The encoder of MODEL.MONO3DVG.TEXT, with the filter of MODEL.MONO3DVG.FILTER if that is enabled.
+
+    A tokenizer from scratch is learned from the sentences of DATASETS.TRAIN, where they are at hand. Elsewhere a
+    checkpoint brings its own.
+    """
+    node, text = cfg.MODEL.MONO3DVG, cfg.MODEL.MONO3DVG.TEXT
+    encoder = TextEncoder(
+        node.DIM,
+        text.ENCODER,
+        frozen=text.FREEZE and text.ENCODER != SCRATCH,
+        max_tokens=text.MAX_TOKENS,
+        random_init=text.RANDOM_INIT,
+        download=text.DOWNLOAD,
+        width=text.WIDTH,
+        layers=text.LAYERS,
+        heads=text.ATTENTION_HEADS,
+        dropout=text.DROPOUT,
+        vocab_size=text.VOCAB_SIZE,
+        tokenizer=text.TOKENIZER,
+    )
+    if text.ENCODER == SCRATCH and not text.TOKENIZER:
+        sentences = training_sentences(cfg)
+        if sentences:
+            encoder.learn_tokenizer(sentences)
+    if node.FILTER.ENABLED:
+        encoder.filter = TextFilter(node.DIM, node.FILTER.GATE, **scan_options(node.SSD))
+    return encoder
+
+
+def training_sentences(cfg: CfgNode) -> list[str]:
+    """All sentences of DATASETS.TRAIN; none where the data is not on this machine."""
+    try:
+        records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
+    except (FileNotFoundError, KeyError) as error:
+        logger.info("No training sentences to learn a tokenizer from (%s): the checkpoint's is taken", error)
+        return []
+    return [e["text"] for record in records for e in record.get("expressions", ())]

@@ -72,5 +72,5 @@ def perfect_maps(world: World, ry_frame: str, stride: float = STRIDE, map_hw: tu
 
 
 def raw_maps(heat: torch.Tensor, regression: torch.Tensor) -> RawMaps:
-    """Maps of a head that says nothing of looks."""
+    """Maps of a head that says nothing of attributes."""
     return RawMaps(heat, regression, heat[:, :0])

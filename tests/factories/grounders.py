@@ -17,8 +17,9 @@ TINY = (
     NODE + "DIM", 16, NODE + "TEXT.WIDTH", 16, NODE + "TEXT.LAYERS", 1, NODE + "TEXT.VOCAB_SIZE", 400,
     NODE + "SSD.HEADS", 2, NODE + "SSD.HEAD_DIM", 8, NODE + "SSD.STATE", 8, NODE + "DETECTION.DIM", 16,
     NODE + "DETECTION.DEPTH", 1,
-    NODE + "RELATION.DIM", 16, NODE + "RELATION.LAYERS", 1, NODE + "RELATION.PAIR_DIM", 8, NODE + "DATA.SENTENCES", 3,
-    NODE + "EVALUATION.VALIDATION", "", "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", 16,
+    NODE + "RELATION.DIM", 16, NODE + "RELATION.LAYERS", 1, NODE + "RELATION.PAIR_DIM", 8,
+    "INPUT.GROUNDING.SENTENCES_PER_IMAGE", 3,
+    "TEST.GROUNDING.THRESHOLD_DATA", "", "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", 16,
     "INPUT.MIN_SIZE_TRAIN", (90,), "INPUT.MIN_SIZE_TEST", 90, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 4,
     "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 0, "DATALOADER.NUM_WORKERS", 0, "MODEL_EMA.DECAY", 0.5,
 )  # fmt: skip
@@ -47,7 +48,7 @@ def tiny_cfg(repo: Path, data: Path, output: Path, *pairs):
     return cfg
 
 
-def picture(texts=(), camera: Camera | None = None, size=(90, 160), **more) -> dict:
+def image_input(texts=(), camera: Camera | None = None, size=(90, 160), **more) -> dict:
     """A model input without labels."""
     camera = camera or Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
     image = torch.randint(0, 255, (3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -1,6 +1,7 @@
 """The grounder as a whole: losses, answers, batches of any kind, training, resuming, checkpoints, bad input."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from detectron2.utils.env import seed_all_rng
 from d2road.data import build_mapper
 from d2road.engine import Predictor, Trainer, evaluate
 from d2road.structures import Camera
-from tests.factories.grounders import NODE, data_name, picture, tiny_cfg
+from tests.factories.grounders import NODE, data_name, image_input, tiny_cfg
 
 TEXTS = ("the white car", "all pedestrians left of the bus", "the second car from the left")
 
@@ -36,19 +37,19 @@ def batch(repo_dir, grounding_data, tmp_path):
 
 
 VARIANTS = {
-    "joint": (),
+    "text_conditioned": (),
     "no_filter": (NODE + "FILTER.ENABLED", False),
     "no_relation": (NODE + "RELATION.ENABLED", False),
     "query": (NODE + "HEAD", "query"),
     "no_stage": (NODE + "FUSION.STAGES", 0),
     "cross_attention": (NODE + "FUSION.NAME", "cross_attention"),
     "mamba_fusion": (NODE + "FUSION.NAME", "mamba_fusion"),
-    "frozen": (NODE + "FUSION.NAME", "frozen"),
+    "unidirectional": (NODE + "FUSION.NAME", "unidirectional"),
     "scanned": (NODE + "FUSION.DIRECTIONS", 2),
-    "labels": (NODE + "DATA.LESSON", "labels"),
-    "boxes": (NODE + "DATA.LESSON", "boxes"),
-    "looks": (NODE + "DETECTION.LOOKS", True),
-    "looks_labels": (NODE + "DETECTION.LOOKS", True, NODE + "DATA.LESSON", "labels"),
+    "labels": (NODE + "TRAINING_STAGE", "labels"),
+    "boxes": (NODE + "TRAINING_STAGE", "boxes"),
+    "attributes": (NODE + "DETECTION.ATTRIBUTES", True),
+    "attributes_labels": (NODE + "DETECTION.ATTRIBUTES", True, NODE + "TRAINING_STAGE", "labels"),
     "no_numbers": (NODE + "RELATION.NUMBERS", False),
 }
 
@@ -71,7 +72,7 @@ def test_every_parameter_learns_and_losses_fall(build, batch, variant):
     assert np.isfinite(totals).all() and totals[-1] < 0.95 * totals[0]
 
 
-@pytest.mark.parametrize("variant", ["joint", "query", "labels", "looks", "looks_labels"])
+@pytest.mark.parametrize("variant", ["text_conditioned", "query", "labels", "attributes", "attributes_labels"])
 def test_batches_of_any_kind_train(build, batch, variant):
     model = build(*VARIANTS[variant]).train()
     silent = {**batch[0], "expressions": []}
@@ -88,36 +89,36 @@ def test_batches_of_any_kind_train(build, batch, variant):
 
 
 def test_boxes_are_learned_without_sentences(build, batch):
-    """The losses are those of a training of all; only what looks at pictures learns."""
-    whole, lesson = build().train(), build(*VARIANTS["boxes"]).train()
-    losses, every = lesson([{**x, "expressions": []} for x in batch]), whole(batch)
-    assert {n.partition(".")[0] for n, p in lesson.named_parameters() if p.requires_grad} == {"backbone", "dense_head"}
-    assert {n.partition(".")[0] for n in lesson.state_dict()} == {"backbone", "dense_head", "state"}
+    """The losses are those of a training of all; only what looks at images learns."""
+    whole, stage = build().train(), build(*VARIANTS["boxes"]).train()
+    losses, every = stage([{**x, "expressions": []} for x in batch]), whole(batch)
+    assert {n.partition(".")[0] for n, p in stage.named_parameters() if p.requires_grad} == {"backbone", "dense_head"}
+    assert {n.partition(".")[0] for n in stage.state_dict()} == {"backbone", "dense_head", "state"}
     assert {"loss_heat", "loss_depth", "loss_heading"} <= set(losses) and not {"loss_refer", "loss_parts"} & set(losses)
     for name, value in losses.items():
         torch.testing.assert_close(value, every[name])
 
 
-def test_looks_are_part_of_boxes_and_heard_by_labels(build, batch):
-    """The first lesson learns them from labels; the second reads them off labels, which have a say."""
-    boxes = build(*VARIANTS["looks"], *VARIANTS["boxes"]).train()
-    assert boxes(batch)["loss_looks"] > 0
-    labels = build(*VARIANTS["looks_labels"], NODE + "RELATION.JITTER", 0.0).train()
+def test_attributes_are_part_of_boxes_and_used_by_labels(build, batch):
+    """Detection pretraining learns them from labels; language pretraining takes them from labels, which have a say."""
+    boxes = build(*VARIANTS["attributes"], *VARIANTS["boxes"]).train()
+    assert boxes(batch)["loss_attributes"] > 0
+    labels = build(*VARIANTS["attributes_labels"], NODE + "RELATION.JITTER", 0.0).train()
     other = copy.deepcopy(batch)
     for x in other:
-        x["instances"].gt_looks = 2 - x["instances"].gt_looks
+        x["instances"].gt_attributes = 2 - x["instances"].gt_attributes
     assert labels(batch)["loss_parts"] != labels(other)["loss_parts"]
     silent = build(*VARIANTS["labels"], NODE + "RELATION.JITTER", 0.0).train()
     assert silent(batch)["loss_parts"] == silent(other)["loss_parts"]
 
 
 def test_labels_teach_words_and_comparisons(build, batch):
-    """What looks at pictures stays; of the pixels only those in boxes have a say."""
+    """What looks at images stays; of the pixels only those in boxes have a say."""
     model = build(*VARIANTS["labels"], NODE + "RELATION.JITTER", 0.0).train()
     losses = model(batch)
     assert set(losses) == {"loss_relation", "loss_parts"}
     learns = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
-    assert learns == {"text_encoder", "text_filter", "relation"}
+    assert learns == {"text_encoder", "relation"}
     boxes = [x["instances"].gt_boxes.tensor.int() for x in batch]
     for inside in (False, True):
         other = copy.deepcopy(batch)
@@ -129,10 +130,10 @@ def test_labels_teach_words_and_comparisons(build, batch):
         assert (model(other)["loss_parts"] == losses["loss_parts"]).item() != inside
 
 
-@pytest.mark.parametrize("variant", ["joint", "query", "no_relation", "looks"])
+@pytest.mark.parametrize("variant", ["text_conditioned", "query", "no_relation", "attributes"])
 def test_answers(build, variant):
-    model = build(*VARIANTS[variant], NODE + "DETECTION.MIN_HEAT", 0.0, NODE + "TEST.MIN_SCORE", 0.0)
-    inputs = [picture(TEXTS, height=180, width=320), picture((), size=(64, 96)), picture(TEXTS[:1])]
+    model = build(*VARIANTS[variant], NODE + "DETECTION.MIN_HEAT", 0.0, "TEST.GROUNDING.MIN_SCORE", 0.0)
+    inputs = [image_input(TEXTS, height=180, width=320), image_input((), size=(64, 96)), image_input(TEXTS[:1])]
     with torch.no_grad():
         outputs = model(inputs)
     assert [len(o["groundings"]) for o in outputs] == [3, 0, 1]
@@ -149,37 +150,37 @@ def test_answers(build, variant):
 def test_neither_neighbours_nor_chunks_change_an_answer(build):
     """Other images, other sentences, padding of the sentences, and how many at a time."""
     model = build(NODE + "DETECTION.MIN_HEAT", 0.0)
-    inputs = [picture(TEXTS), picture((*TEXTS, "car " * 60))]
+    inputs = [image_input(TEXTS), image_input((*TEXTS, "car " * 60))]
     inputs[1]["image"] = inputs[1]["image"].flip(2)
     with torch.no_grad():
         together = model(inputs)[0]["groundings"]
-        model.chunk = 1
+        model.inference = replace(model.inference, sentences_per_chunk=1)
         one_by_one = model(inputs)[0]["groundings"]
-        alone = model([picture(TEXTS[1:2])])[0]["groundings"]
+        alone = model([image_input(TEXTS[1:2])])[0]["groundings"]
     for a, b in zip(together, one_by_one):
         assert torch.allclose(a["scores"], b["scores"], atol=1e-5) and torch.allclose(a["boxes"], b["boxes"])
     assert torch.allclose(together[1]["scores"], alone[0]["scores"], atol=1e-5)
 
 
-def test_the_image_is_seen_once(build, monkeypatch):
+def test_the_image_is_encoded_once(build, monkeypatch):
     model = build()
     calls = []
     forward = model.backbone.forward
     monkeypatch.setattr(model.backbone, "forward", lambda x: (calls.append(len(x)), forward(x))[1])
-    model.chunk = 2
+    model.inference = replace(model.inference, sentences_per_chunk=2)
     with torch.no_grad():
-        model([picture(TEXTS), picture(TEXTS)])
+        model([image_input(TEXTS), image_input(TEXTS)])
     assert calls == [2]
 
 
-def test_baselines_do_not_know_what_they_ignore(build):
-    blind = build(NODE + "IGNORES", "sentence", NODE + "DETECTION.MIN_HEAT", 0.0)
-    sightless = build(NODE + "IGNORES", "image", NODE + "DETECTION.MIN_HEAT", 0.0)
-    other = picture(TEXTS[:1])
+def test_ablated_models_do_not_know_what_is_withheld(build):
+    image_only = build(NODE + "ABLATE_INPUT", "sentence", NODE + "DETECTION.MIN_HEAT", 0.0)
+    text_only = build(NODE + "ABLATE_INPUT", "image", NODE + "DETECTION.MIN_HEAT", 0.0)
+    other = image_input(TEXTS[:1])
     other["image"] = 255 - other["image"]
     with torch.no_grad():
-        first, second, _ = blind([picture(TEXTS)])[0]["groundings"]
-        seen = [sightless([x])[0]["groundings"][0]["boxes"] for x in (picture(TEXTS[:1]), other)]
+        first, second, _ = image_only([image_input(TEXTS)])[0]["groundings"]
+        seen = [text_only([x])[0]["groundings"][0]["boxes"] for x in (image_input(TEXTS[:1]), other)]
     assert torch.equal(first["scores"], second["scores"]) and torch.equal(first["boxes"], second["boxes"])
     assert torch.equal(*seen)
 
@@ -197,12 +198,12 @@ def test_labelled_objects_are_judged(build, batch):
 
 
 def test_without_a_ground_plane(build, batch):
-    model = build(NODE + "DETECTION.MIN_HEAT", 0.0, NODE + "TEST.MIN_SCORE", 0.0)
-    camera = picture()["camera"]
+    model = build(NODE + "DETECTION.MIN_HEAT", 0.0, "TEST.GROUNDING.MIN_SCORE", 0.0)
+    camera = image_input()["camera"]
     with torch.no_grad():
-        given, without = (model([picture(TEXTS[:1], Camera(camera.P, g))])[0] for g in (camera.ground, None))
-        model.use_given_ground = False
-        unused = model([picture(TEXTS[:1], camera)])[0]
+        given, without = (model([image_input(TEXTS[:1], Camera(camera.P, g))])[0] for g in (camera.ground, None))
+        model.inputs = replace(model.inputs, use_given_ground=False)
+        unused = model([image_input(TEXTS[:1], camera)])[0]
     boxes = [o["groundings"][0]["boxes"] for o in (given, without, unused)]
     assert len(boxes[0]) >= 3 and torch.allclose(boxes[1], boxes[2])
     assert not torch.allclose(boxes[0][:3], boxes[1][:3], rtol=1e-3)
@@ -213,7 +214,7 @@ def test_without_a_ground_plane(build, batch):
 def test_training_resuming_and_predicting(repo_dir, grounding_data, tmp_path):
     def trainer(folder, *pairs, resume=False):
         cfg = tiny_cfg(repo_dir, grounding_data, folder, NODE + "DETECTION.MIN_HEAT", 0.0, *pairs)
-        cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = cfg.DATASETS.TEST[0]
+        cfg.TEST.GROUNDING.THRESHOLD_DATA = cfg.DATASETS.TEST[0]
         cfg.freeze()
         seed_all_rng(cfg.SEED)
         made = Trainer(cfg)
@@ -273,8 +274,8 @@ def test_bad_input(build, batch):
         (None, "expected text"),
     ):
         with pytest.raises(ValueError, match=message):
-            model([picture((text,))])
-    without = picture(TEXTS)
+            model([image_input((text,))])
+    without = image_input(TEXTS)
     del without["camera"]
     with pytest.raises(ValueError, match=r"'street\.jpg' comes without a camera"):
         model([without])

@@ -134,7 +134,7 @@ def test_evaluator(tmp_path):
     register_by_name(name)
     records = DatasetCatalog.get(name)
     cfg = make_cfg(opts=["OUTPUT_DIR", str(tmp_path / "out")])
-    cfg.MODEL.MONO3DVG.EVALUATION.SCORE_THRESHOLD = 0.5
+    cfg.TEST.GROUNDING.SCORE_THRESHOLD = 0.5
     (tmp_path / "out").mkdir()
     evaluator = build_evaluator(cfg, name, str(tmp_path / "out" / "inference"))
     evaluator.process(records, _outputs(records, 0.8))
@@ -142,12 +142,12 @@ def test_evaluator(tmp_path):
     assert results["mean_f1@0.5"] == results["micro_f1@0.7"] == results["acc@0.5"] == results["n_acc"] == 100
     assert results["score_threshold"] == 0.5
     # The validation data fixes the threshold, between 0.3 and 0.6, for what is evaluated after it.
-    cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = name
+    cfg.TEST.GROUNDING.THRESHOLD_DATA = name
     chooser = build_evaluator(cfg, name, str(tmp_path / "out" / "val"))
     chooser.process(records, _outputs(records, 0.6))
     fixed = chooser.evaluate()["grounding"]["score_threshold"]
     assert 0.3 < fixed < 0.6001  # scores are float32
-    cfg.MODEL.MONO3DVG.EVALUATION.VALIDATION = ""
+    cfg.TEST.GROUNDING.THRESHOLD_DATA = ""
     evaluator = build_evaluator(cfg, name, str(tmp_path / "out" / "test"))
     evaluator.process(records, _outputs(records, 0.3))
     results = evaluator.evaluate()["grounding"]
@@ -206,32 +206,28 @@ def test_rope3d_needs_its_images_below_the_folder(tmp_path, shared_dir):
 def test_config_is_checked(tmp_path):
     cfg = make_cfg(opts=["DATASETS.TEST", "('toy_grounding_test', 'toy_grounding_val')"])
     assert check(cfg) == []
-    node = cfg.MODEL.MONO3DVG
-    node.DATA.FLIP, node.EVALUATION.SUBSETS, node.EVALUATION.VALIDATION = (
-        "swap",
-        str(tmp_path / "x"),
-        "toy_grounding_val",
-    )
+    cfg.INPUT.GROUNDING.FLIP, cfg.TEST.GROUNDING.SUBSETS = "swap", str(tmp_path / "x")
+    cfg.TEST.GROUNDING.THRESHOLD_DATA = "toy_grounding_val"
     assert [p.split(" is ")[0].split(" '")[0] for p in check(cfg)] == [
-        "MODEL.MONO3DVG.DATA.FLIP", "MODEL.MONO3DVG.EVALUATION.SUBSETS", "MODEL.MONO3DVG.EVALUATION.VALIDATION",
+        "INPUT.GROUNDING.FLIP", "TEST.GROUNDING.SUBSETS", "TEST.GROUNDING.THRESHOLD_DATA",
     ]  # fmt: skip
-    node.EVALUATION.VALIDATION = "nothing"
+    cfg.TEST.GROUNDING.THRESHOLD_DATA = "nothing"
     assert "DATASETS.TEST does not name" in check(cfg)[-1]
 
 
-def test_lessons_are_checked():
+def test_training_stages_are_checked():
     cfg = make_cfg(opts=["DATASETS.TEST", "('toy_grounding_val',)"])
     node = cfg.MODEL.MONO3DVG
-    for lesson, key, value, message in (
-        ("words", "HEAD", "dense", "DATA.LESSON is 'words': choose one of '', 'labels', 'boxes'"),
-        ("boxes", "HEAD", "query", "lessons are for HEAD 'dense'"),
-        ("labels", "IGNORES", "image", "lessons are for HEAD 'dense' and IGNORES ''"),
+    for stage, key, value, message in (
+        ("words", "HEAD", "dense", "TRAINING_STAGE is 'words': choose one of '', 'boxes', 'labels'"),
+        ("boxes", "HEAD", "query", "pretraining is for HEAD 'dense'"),
+        ("labels", "ABLATE_INPUT", "image", "pretraining is for HEAD 'dense' and ABLATE_INPUT ''"),
     ):
-        before, node.DATA.LESSON = node[key], lesson
+        before, node.TRAINING_STAGE = node[key], stage
         node[key] = value
         assert len(check(cfg)) == 1 and message in check(cfg)[0]
         node[key] = before
-    node.DATA.LESSON, node.RELATION.ENABLED = "labels", False
+    node.TRAINING_STAGE, node.RELATION.ENABLED = "labels", False
     assert "set RELATION.ENABLED True" in check(cfg)[0]
-    node.DATA.LESSON = "boxes"
+    node.TRAINING_STAGE = "boxes"
     assert check(cfg) == []

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from d2road.data import build_mapper
 from d2road.data.labels3d import mean_dimensions
 from d2road.structures import Boxes3D
-from mono3dvg.language.attributes import LOOKS
+from mono3dvg.language.attributes import ATTRIBUTES
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.language.kleene import MAYBE, YES
 from tests.factories.grounders import data_name, tiny_cfg
@@ -57,7 +57,7 @@ def test_3d_boxes_project_onto_2d_ones(mapper_for, records):
 def test_a_flip_says_left_for_right(mapper_for, records):
     record = next(r for r in records if any(" left" in e["text"] for e in r["expressions"]))
     plain = {e["id"]: e["text"] for e in record["expressions"]}
-    mapper = mapper_for("INPUT.RANDOM_FLIP", "horizontal", "MODEL.MONO3DVG.DATA.SENTENCES", 0)
+    mapper = mapper_for("INPUT.RANDOM_FLIP", "horizontal", "INPUT.GROUNDING.SENTENCES_PER_IMAGE", 0)
     first = record["annotations"][0]["location"][0]
     mirrored = until(mapper, record, lambda m: float(m["instances"].gt_boxes3d[0, 0]) * first < 0)
     for e in mirrored["expressions"]:
@@ -72,7 +72,7 @@ def test_images_with_sentences_that_cannot_be_flipped_stay(mapper_for, records):
     record = copy.deepcopy(records[0])
     record["expressions"][0]["form"] = None
     first = record["annotations"][0]["location"][0]
-    cases = (("MODEL.MONO3DVG.DATA.SENTENCES", 0), ("MODEL.MONO3DVG.DATA.FLIP", "off"))
+    cases = (("INPUT.GROUNDING.SENTENCES_PER_IMAGE", 0), ("INPUT.GROUNDING.FLIP", "off"))
     for pairs, source in zip(cases, (record, records[0])):
         mapper = mapper_for("INPUT.RANDOM_FLIP", "horizontal", *pairs)
         for seed in range(10):
@@ -81,7 +81,7 @@ def test_images_with_sentences_that_cannot_be_flipped_stay(mapper_for, records):
 
 
 def test_sentences_are_drawn_by_the_seed(mapper_for, records):
-    mapper = mapper_for("MODEL.MONO3DVG.DATA.SENTENCES", 2)
+    mapper = mapper_for("INPUT.GROUNDING.SENTENCES_PER_IMAGE", 2)
     drawn = []
     for seed in (1, 1, 2, 3, 4):
         np.random.seed(seed)
@@ -135,33 +135,33 @@ def test_mean_sizes(records, grounding_data, mapper_for):
     assert all(min(row) > 0 for row in sizes)  # classes without objects too
 
 
-def test_looks_come_along_in_training(mapper_for, records):
+def test_attributes_come_along_in_training(mapper_for, records):
     """Those that the attributes of the annotations say, in their order, whether mirrored or not."""
     record = next(r for r in records if r["annotations"])
     scene = record["scene"]
     colors = dict(zip(scene.ids, scene.colors))
     for seed in range(4):
         np.random.seed(seed)
-        looks = mapper_for("INPUT.RANDOM_FLIP", "horizontal")(record)["instances"].gt_looks
-        assert looks.shape == (len(record["annotations"]), len(LOOKS)) and looks.dtype == torch.int8
-        for a, row in zip(record["annotations"], looks):
+        attributes = mapper_for("INPUT.RANDOM_FLIP", "horizontal")(record)["instances"].gt_attributes
+        assert attributes.shape == (len(record["annotations"]), len(ATTRIBUTES)) and attributes.dtype == torch.int8
+        for a, row in zip(record["annotations"], attributes):
             if colors[a["id"]] is not None:
-                assert row[LOOKS.index(("color", colors[a["id"]]))] == YES
+                assert row[ATTRIBUTES.index(("color", colors[a["id"]]))] == YES
             else:
-                assert (row[[look[0] == "color" for look in LOOKS]] == MAYBE).all()
-    assert (looks == YES).any(0).sum() > 3
-    assert not mapper_for(is_train=False)(record)["instances"].has("gt_looks")
+                assert (row[[attribute[0] == "color" for attribute in ATTRIBUTES]] == MAYBE).all()
+    assert (attributes == YES).any(0).sum() > 3
+    assert not mapper_for(is_train=False)(record)["instances"].has("gt_attributes")
 
 
 def test_unknown_words_are_put_in_by_the_seed(mapper_for, records):
     plain = {e["id"]: e["text"] for e in records[0]["expressions"]}
-    mapper = mapper_for("MODEL.MONO3DVG.DATA.UNKNOWN_WORDS", 0.3, "INPUT.RANDOM_FLIP", "none")
+    mapper = mapper_for("INPUT.GROUNDING.UNKNOWN_WORD_RATE", 0.3, "INPUT.RANDOM_FLIP", "none")
     drawn = []
     for seed in (0, 0, 1):
         np.random.seed(seed)
         drawn.append([e["text"] for e in mapper(records[0])["expressions"]])
     assert drawn[0] == drawn[1] != drawn[2] and not set(drawn[0]) <= set(plain.values())
-    unseen = mapper_for("MODEL.MONO3DVG.DATA.UNKNOWN_WORDS", 0.3, is_train=False)(records[0])
+    unseen = mapper_for("INPUT.GROUNDING.UNKNOWN_WORD_RATE", 0.3, is_train=False)(records[0])
     assert {e["id"]: e["text"] for e in unseen["expressions"]} == plain
 
 

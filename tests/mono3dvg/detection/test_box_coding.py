@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from d2road.structures import Boxes3D
+from d2road.structures.camera_batch import upright_frame
 from d2road.structures.depth_cues import view_boxes
 from mono3dvg.detection.box_coding import RawBoxes, encode
-from mono3dvg.detection.candidates import cells_to_pixels, decode
+from mono3dvg.detection.dense_head import cells_to_pixels, decode_peaks
 from mono3dvg.detection.detection_targets import dense_targets
-from mono3dvg.detection.objects import upright_frame
 from tests.factories.dense_heads import (
     MAP_HW,
     SIZE_HW,
@@ -37,7 +37,8 @@ def close_rows(found, wanted, atol=2e-3):
 def test_perfect_numbers_give_the_boxes(ry_frame, ground, seed):
     world = image_world(seed, ground=ground, ry_frame=ry_frame)
     raw = perfect_maps(world, ry_frame)
-    found = decode(raw, scene_of(world.camera_list[:1]), [SIZE_HW], STRIDE, PRIORS, ry_frame, top_k=len(world.rows))
+    scene = scene_of(world.camera_list[:1])
+    found = decode_peaks(raw, scene, [SIZE_HW], STRIDE, PRIORS, ry_frame, top_k=len(world.rows))
     assert found.valid.all() and found.classes[0].tolist() == world.classes.tolist()
     close_rows(found.rows[0], world.rows)
     limit = torch.tensor([1920.0, 1080.0] * 2)
@@ -76,7 +77,7 @@ def test_targets_give_the_boxes_back(change, ry_frame, ground):
     regression = torch.zeros(1, 39, *MAP_HW)
     regression.flatten(2)[0, :, dense.cells] = torch.cat([getattr(raw, name) for name in FIELDS], dim=1).T
     heat = torch.logit(dense.heat.clamp(1e-4, 1 - 1e-6))
-    found = decode(raw_maps(heat, regression), scene, [(1080, 1920)], STRIDE, PRIORS, ry_frame, top_k=10)
+    found = decode_peaks(raw_maps(heat, regression), scene, [(1080, 1920)], STRIDE, PRIORS, ry_frame, top_k=10)
     order = [found.cells[0].tolist().index(cell) for cell in dense.cells.tolist()]
     close_rows(found.rows[0, order], world.rows)
 

@@ -6,8 +6,8 @@ import torch
 from d2road.structures import pairwise_iou_bev
 from d2road.structures.boxes2d import iou_and_giou
 from mono3dvg.detection.box_coding import RawBoxes
-from mono3dvg.detection.candidates import covered_cells, decode, find_peaks
-from mono3dvg.detection.dense_head import DenseHead, ReferHead, final_scores
+from mono3dvg.detection.dense_head import DenseHead, ReferHead, covered_cells, decode_peaks, find_peaks
+from mono3dvg.inference import final_scores
 from tests.factories.dense_heads import MAP_HW, SIZE_HW, STRIDE, image_world, perfect_maps, raw_maps, scene_of
 from tests.factories.roadside_objects import PRIORS
 
@@ -43,16 +43,16 @@ def test_numbers_are_taken_at_their_cell():
     assert torch.equal(rows.dims, wanted.dims) and torch.equal(rows.residuals, wanted.residuals)
 
 
-def test_looks_are_said_where_they_are_asked_for():
+def test_attributes_are_predicted_where_they_are_asked_for():
     torch.manual_seed(0)
     feature = torch.randn(2, 8, 6, 10)
     silent = DenseHead(in_channels=8, num_classes=3, dim=16)
-    assert silent(feature).looks_at(torch.tensor([[3], [7]])).shape == (2, 1, 0)
-    raw = DenseHead(in_channels=8, num_classes=3, dim=16, num_looks=4)(feature)
+    assert silent(feature).attributes_at(torch.tensor([[3], [7]])).shape == (2, 1, 0)
+    raw = DenseHead(in_channels=8, num_classes=3, dim=16, num_attributes=4)(feature)
     cells = torch.tensor([[12, 0], [59, 12]])
-    wanted = torch.stack([torch.stack([raw.looks[b, :, c // 10, c % 10] for c in row]) for b, row in enumerate(cells)])
-    assert torch.equal(raw.looks_at(cells), wanted)
-    assert raw.looks.sigmoid().mean().item() == pytest.approx(0.1, abs=0.1)
+    wanted = [torch.stack([raw.attributes[b, :, c // 10, c % 10] for c in row]) for b, row in enumerate(cells)]
+    assert torch.equal(raw.attributes_at(cells), torch.stack(wanted))
+    assert raw.attributes.sigmoid().mean().item() == pytest.approx(0.1, abs=0.1)
 
 
 def test_peaks_are_those_of_a_plain_search():
@@ -78,23 +78,23 @@ def test_threshold_top_k_and_padding():
     world = image_world(0, count=8)
     raw, scene = perfect_maps(world, "ground"), scene_of(world.camera_list[:1])
     threshold = torch.sigmoid(torch.tensor(3.65)).item()  # heats are those of 4.0, 3.9, ...
-    found = decode(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground", threshold=threshold)
+    found = decode_peaks(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground", threshold=threshold)
     assert found.valid.tolist() == [[True] * 4]
-    found = decode(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground", top_k=3)
+    found = decode_peaks(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground", top_k=3)
     assert found.rows.shape == (1, 3, 7)
-    nothing = decode(raw_maps(raw.heat - 99, raw.regression), scene, [SIZE_HW], STRIDE, PRIORS, "ground")
+    nothing = decode_peaks(raw_maps(raw.heat - 99, raw.regression), scene, [SIZE_HW], STRIDE, PRIORS, "ground")
     assert nothing.rows.shape == (1, 1, 7) and not nothing.valid.any()
     both = raw_maps(torch.cat([raw.heat - 99, raw.heat]), raw.regression.repeat(2, 1, 1, 1))
-    pair = decode(both, scene_of(world.camera_list[:2]), [SIZE_HW] * 2, STRIDE, PRIORS, "ground")
+    pair = decode_peaks(both, scene_of(world.camera_list[:2]), [SIZE_HW] * 2, STRIDE, PRIORS, "ground")
     assert pair.valid.sum(1).tolist() == [0, 8]
 
 
 @pytest.mark.parametrize("option", ["nms_2d", "nms_bev"])
 def test_one_object_is_found_once(option):
-    """Every object is seen again two cells on, a little weaker, and as another class at its own cell."""
+    """Every object is detected again two cells on, a little weaker, and as another class at its own cell."""
     world = image_world(0, count=6)
     raw, scene = perfect_maps(world, "ground"), scene_of(world.camera_list[:1])
-    once = decode(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground")
+    once = decode_peaks(raw, scene, [SIZE_HW], STRIDE, PRIORS, "ground")
     heat = raw.heat.clone()
     for kind, cell in zip(once.classes[0].tolist(), once.cells[0].tolist()):
         y, x = divmod(cell, MAP_HW[1])
@@ -105,9 +105,10 @@ def test_one_object_is_found_once(option):
         sides = raw.regression[0, [4, 6], y, x].exp() + torch.tensor([2.0, -2.0])
         raw.regression[0, [4, 6], y, x + 2] = sides.clamp(min=0.05).log()
     twice = raw_maps(heat, raw.regression)
-    assert decode(twice, scene, [SIZE_HW], STRIDE, PRIORS, "ground").valid.sum() == 18
+    assert decode_peaks(twice, scene, [SIZE_HW], STRIDE, PRIORS, "ground").valid.sum() == 18
     # As another class an object has another mean size: footprints differ more than 2D boxes.
-    kept = decode(twice, scene, [SIZE_HW], STRIDE, PRIORS, "ground", **{option: 0.3 if option == "nms_2d" else 0.02})
+    limits = {option: 0.3 if option == "nms_2d" else 0.02}
+    kept = decode_peaks(twice, scene, [SIZE_HW], STRIDE, PRIORS, "ground", **limits)
     overlap = (
         iou_and_giou(kept.boxes_xyxy[0][:, None], kept.boxes_xyxy[0][None])[0]
         if option == "nms_2d"

@@ -16,7 +16,7 @@ from mono3dvg.detection.detection_losses import (
     relation_loss,
 )
 from mono3dvg.detection.detection_targets import dense_targets
-from mono3dvg.language.attributes import LOOKS
+from mono3dvg.language.attributes import ATTRIBUTES
 from mono3dvg.language.form_parts import ANCHOR, PARTS, READ
 from mono3dvg.language.kleene import MAYBE, NO, YES
 from tests.factories.dense_heads import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, raw_maps, scene_of
@@ -133,17 +133,17 @@ def test_an_object_counts_the_same_in_any_batch():
     assert all(doubled[name].item() == pytest.approx(both[name].item() / 2, rel=1e-5) for name in NAMES)
 
 
-def test_looks_that_are_known_are_learned():
+def test_attributes_that_are_known_are_learned():
     world = image_world(0, count=3)
     dense, scene = targets_of([world])
     raw = random_maps(1)
-    raw.looks = torch.randn(1, len(LOOKS), *MAP_HW)
-    assert box_losses(raw, dense, scene, STRIDE, PRIORS)["looks"] == 0  # nothing is known
-    dense.objects.looks[0, 2], dense.objects.looks[1, 5], dense.owns[2] = YES, NO, False
-    dense.objects.looks[2] = NO  # of a cell that another object has
-    logits = raw.looks.flatten(2)[0][:, dense.cells].T.double()
+    raw.attributes = torch.randn(1, len(ATTRIBUTES), *MAP_HW)
+    assert box_losses(raw, dense, scene, STRIDE, PRIORS)["attributes"] == 0  # nothing is known
+    dense.objects.attributes[0, 2], dense.objects.attributes[1, 5], dense.owns[2] = YES, NO, False
+    dense.objects.attributes[2] = NO  # of a cell that another object has
+    logits = raw.attributes.flatten(2)[0][:, dense.cells].T.double()
     wanted = -math.log(logits[0, 2].sigmoid()) - math.log(1 - logits[1, 5].sigmoid())
-    assert box_losses(raw, dense, scene, STRIDE, PRIORS)["looks"].item() == pytest.approx(wanted / 2, rel=1e-5)
+    assert box_losses(raw, dense, scene, STRIDE, PRIORS)["attributes"].item() == pytest.approx(wanted / 2, rel=1e-5)
 
 
 def test_no_objects_give_zero_and_finite_gradients():

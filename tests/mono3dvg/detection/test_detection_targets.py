@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from mono3dvg.detection.candidates import cells_to_pixels, from_objects, match_objects
+from mono3dvg.detection.dense_head import cells_to_pixels
 from mono3dvg.detection.detection_targets import dense_targets, part_targets, refer_targets, relation_targets
+from mono3dvg.detection.labelled_candidates import candidates_of_objects, match_objects
 from mono3dvg.detection.objects import Objects
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.language.kleene import MAYBE, NO, YES
-from tests.factories.dense_heads import MAP_HW, STRIDE, image_world, objects_of, scene_of
+from mono3dvg.relation.relation_features import NUM_UNARY_FEATURES, compute_relation_features
+from tests.factories.dense_heads import MAP_HW, SIZE_HW, STRIDE, image_world, objects_of, scene_of
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_labels_as_candidates(world):
     objects.ignore[3] = True
     fewer = objects[torch.tensor([2])]
     scene = scene_of(world.camera_list[:2])
-    found = from_objects([objects, fewer], scene, 3, MAP_HW, STRIDE, "ground")
+    found = candidates_of_objects([objects, fewer], scene, 3, MAP_HW, STRIDE, "ground")
     assert found.valid.tolist() == [[True] * 3 + [False] * 2, [True] + [False] * 4]
     assert torch.equal(found.rows[0], objects.rows) and torch.equal(found.rows[1, 0], objects.rows[2])
     assert torch.equal(found.class_probs[0].argmax(1), objects.classes)
@@ -107,17 +109,21 @@ def test_labels_as_candidates(world):
     assert torch.equal(found.cells[0, :3], dense.cells[:3])
 
 
-def test_looks_of_labels(world):
+def test_attributes_of_labels(world):
     """As labels say, half where they do not; with jitter mostly so."""
     objects, scene = objects_of(world), scene_of(world.camera_list[:1])
-    objects.looks[:, 0], objects.looks[:, 1] = YES, NO
-    assert from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground").looks.shape == (1, 5, 0)
-    found = from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", looks=True)
-    assert found.looks[0, :, :3].tolist() == [[1.0, 0.0, 0.5]] * 5
-    torch.testing.assert_close(found.traits[0, :, 3:6], torch.tensor([[1.0, -1.0, 0.0]]).expand(5, 3))
+    objects.attributes[:, 0], objects.attributes[:, 1] = YES, NO
+    assert candidates_of_objects([objects], scene, 3, MAP_HW, STRIDE, "ground").attributes.shape == (1, 5, 0)
+    found = candidates_of_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", attributes=True)
+    assert found.attributes[0, :, :3].tolist() == [[1.0, 0.0, 0.5]] * 5
+    features = compute_relation_features(found, scene, torch.tensor([SIZE_HW]), "ground").unary[
+        0, :, NUM_UNARY_FEATURES:
+    ]
+    torch.testing.assert_close(features[:, 3:6], torch.tensor([[1.0, -1.0, 0.0]]).expand(5, 3))
     torch.manual_seed(0)
+    where = (scene, 3, MAP_HW, STRIDE, "ground")
     drawn = torch.cat(
-        [from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", looks=True, jitter=1.0).looks for _ in range(40)]
+        [candidates_of_objects([objects], *where, attributes=True, jitter=1.0).attributes for _ in range(40)]
     )
     right = torch.stack([drawn[..., 0] > 0.5, drawn[..., 1] < 0.5]).float().mean()
     assert 0.88 < right < 0.98 and 0.4 < drawn[..., 2].mean() < 0.6
@@ -128,7 +134,7 @@ def test_jitter_is_of_the_size_of_a_detector_s_error(world):
 
     def draw(seed):
         generator = torch.Generator().manual_seed(seed)
-        return from_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", jitter=1.0, generator=generator)
+        return candidates_of_objects([objects], scene, 3, MAP_HW, STRIDE, "ground", jitter=1.0, generator=generator)
 
     assert torch.equal(draw(0).rows, draw(0).rows) and not torch.equal(draw(0).rows, draw(1).rows)
     found = torch.cat([draw(seed).rows for seed in range(60)])
@@ -141,7 +147,7 @@ def test_jitter_is_of_the_size_of_a_detector_s_error(world):
 
 def test_candidates_are_matched_one_to_one(world):
     objects = objects_of(world)
-    found = from_objects([objects], scene_of(world.camera_list[:1]), 3, MAP_HW, STRIDE, "ground")
+    found = candidates_of_objects([objects], scene_of(world.camera_list[:1]), 3, MAP_HW, STRIDE, "ground")
     found = found.take(torch.tensor([[3, 0, 0, 2, 4]]))
     found.boxes_xyxy[0, 2] += 1.0  # the second copy of object 0 is worse than the first
     found.boxes_xyxy[0, 3] += 5000.0

@@ -5,7 +5,8 @@ from itertools import permutations
 import pytest
 import torch
 
-from mono3dvg.detection.query_head import Proposals, QueryHead, RawQueries, Setting, decode, match_queries, query_losses
+from mono3dvg.detection.query_head import DecodeContext, Proposals, QueryHead, RawQueries, decode_queries
+from mono3dvg.detection.query_losses import match_queries, query_losses
 from tests.factories.dense_heads import SIZE_HW, image_world, objects_of, scene_of
 from tests.factories.roadside_objects import PRIORS
 
@@ -36,8 +37,8 @@ def sizes(sentences: int):
     return torch.tensor([SIZE_HW] * sentences)
 
 
-def setting(scene, sentences: int):
-    return Setting(scene, sizes(sentences), MAP_HW[1], STRIDE, PRIORS, "ground")
+def context(scene, sentences: int):
+    return DecodeContext(scene, sizes(sentences), MAP_HW[1], STRIDE, PRIORS, "ground")
 
 
 def test_candidates_of_every_sentence(head):
@@ -45,11 +46,11 @@ def test_candidates_of_every_sentence(head):
     scene = scene_of(world.camera_list[:2])
     outputs = head(*inputs(2))
     assert len(outputs) == 2
-    found, logits = decode(outputs[-1], setting(scene, 2), threshold=0.0)
+    found, logits = decode_queries(outputs[-1], context(scene, 2), threshold=0.0)
     assert found.rows.shape == (2, 12, 7) and logits.shape == (2, 12) and found.valid.all()
     assert (found.heat.diff(dim=1) <= 0).all() and torch.isfinite(found.rows).all()
     assert found.cells.max() < MAP_HW[0] * MAP_HW[1] and found.boxes_xyxy.min() >= 0
-    none, _ = decode(outputs[-1], setting(scene, 2), threshold=0.999)
+    none, _ = decode_queries(outputs[-1], context(scene, 2), threshold=0.999)
     assert none.rows.shape == (2, 1, 7) and not none.valid.any()
 
 
@@ -73,7 +74,7 @@ def test_a_sentence_alone_gives_the_same(head):
     torch.testing.assert_close(together.regression[1:2, :7], alone.regression, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(together.referral[1:2, :7], alone.referral, atol=1e-5, rtol=1e-4)
     assert together.referral.isfinite().all()
-    found, _ = decode(together, setting(scene_of(image_world(0).camera_list[:3]), 3), threshold=0.0)
+    found, _ = decode_queries(together, context(scene_of(image_world(0).camera_list[:3]), 3), threshold=0.0)
     assert found.valid.sum(1).tolist() == [12, 7, 0]
 
 
@@ -90,7 +91,7 @@ def test_matching_is_the_cheapest():
     regression[0, :4, 4:8] = (half / STRIDE).repeat(1, 2)[order].log()
     valid = torch.tensor([[True, True, True, False, True, True]])  # a query that fits as well as the third is padding
     raw = RawQueries(cells, torch.zeros(1, 6, 3), torch.zeros(1, 6), regression, valid)
-    about = setting(scene_of(world.camera_list[:1]), 1)
+    about = context(scene_of(world.camera_list[:1]), 1)
     ((queries, found),) = match_queries(raw, [objects], about)
     distance = torch.cdist(about.centers(cells[0]), middle)
     there = [0, 1, 2, 4, 5]
@@ -100,7 +101,7 @@ def test_matching_is_the_cheapest():
 
 def test_losses_have_finite_gradients_and_know_no_objects(head):
     world = image_world(0, count=4)
-    objects, about = objects_of(world), setting(scene_of([world.camera_list[0]] * 3), 3)
+    objects, about = objects_of(world), context(scene_of([world.camera_list[0]] * 3), 3)
     none = objects[torch.zeros(0, dtype=torch.long)]
     given = inputs(3)
     given[4].valid[1, 2:], given[4].valid[2] = False, False  # fewer queries than objects; none
@@ -119,7 +120,7 @@ def test_it_learns_one_picture():
     torch.manual_seed(0)
     head = QueryHead(dim=32, num_classes=3, stride=STRIDE, stages=1, heads=4, pool=3)
     world = image_world(0, count=3)
-    about, meant = setting(scene_of(world.camera_list[:1]), 1), [torch.tensor([1])]
+    about, meant = context(scene_of(world.camera_list[:1]), 1), [torch.tensor([1])]
     given = inputs(1, 6)
     middle = ((world.boxes_xyxy[:, :2] + world.boxes_xyxy[:, 2:]) / 2 / STRIDE).long()
     given[4].cells[0, :3] = middle[:, 1] * MAP_HW[1] + middle[:, 0]

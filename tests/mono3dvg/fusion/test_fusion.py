@@ -5,13 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from d2road.layers import ssd_reference
+from d2road.layers.map_scan import read_state, scan_map, scan_orders, write_state
 from mono3dvg.fusion.cross_modal_ssd import CrossModalSSD, normalize_state
-from mono3dvg.fusion.fusion_registry import FUSIONS, build_fusion
-from mono3dvg.fusion.map_scan import read_state, scan_map, scan_orders, write_state
+from mono3dvg.fusion.fusion_registry import FUSION_REGISTRY, build_fusion
 from mono3dvg.text.text_filter import TextFilter
 
 SIZES = {"heads": 4, "head_dim": 3, "state_dim": 5}
-HEARING = [name for name in FUSIONS if name != "none"]
+FUSIONS = FUSION_REGISTRY.names()
+FUSING = [name for name in FUSIONS if name != "none"]
 
 
 def made(name: str, **options):
@@ -91,13 +92,13 @@ def test_orders():
         [3, 1, 2, 0],
     ]
     with pytest.raises(ValueError, match="directions is 3, expected one of"):
-        build_fusion("joint", 8, directions=3)
+        build_fusion("text_conditioned", 8, directions=3)
 
 
-@pytest.mark.parametrize("reading", ["frozen", "joint", "learned"])
-def test_readings_step_by_step(reading):
+@pytest.mark.parametrize("variant", ["unidirectional", "text_conditioned", "bidirectional"])
+def test_fusion_variants_step_by_step(variant):
     """The pixels' side, written out with the recurrence, from the module's own projections."""
-    module = made(reading, **({} if reading == "frozen" else {"directions": 1}))
+    module = made(variant, **({} if variant == "unidirectional" else {"directions": 1}))
     words, mask, visual = example(lengths=(6, 6, 6))
     tokens = visual.flatten(2).transpose(1, 2)
     _, state = module.words(module.norm_words(words), return_final_states=True)
@@ -106,10 +107,10 @@ def test_readings_step_by_step(reading):
     z, C = module.pixels(normal).split([12, 5], dim=-1)
     C = F.silu(C)
     reads = torch.einsum("nls,nhps->nlhp", C, state)
-    if reading != "frozen":
-        source = F.layer_norm(reads.flatten(2), (12,)) if reading == "joint" else normal
-        B, dt = module.place(source).split([5, 4], dim=-1)
-        x, dt = F.silu(module.write(normal)).unflatten(-1, (4, 3)), F.softplus(dt + module.dt_bias) / 15
+    if variant != "unidirectional":
+        source = F.layer_norm(reads.flatten(2), (12,)) if variant == "text_conditioned" else normal
+        B, dt = module.selection_proj(source).split([5, 4], dim=-1)
+        x, dt = F.silu(module.x_proj(normal)).unflatten(-1, (4, 3)), F.softplus(dt + module.dt_bias) / 15
         A = -module.A_log.exp()
         reads = ssd_reference(x, dt, A, F.silu(B)[:, :, None], C[:, :, None], initial_states=state)
     expected = tokens + module.out(reads.flatten(2) * F.silu(z))
@@ -136,7 +137,7 @@ def test_padding_and_other_sentences_change_nothing(name):
         torch.testing.assert_close(got_visual[one], alone[1], atol=1e-10, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", HEARING)
+@pytest.mark.parametrize("name", FUSING)
 def test_the_map_hears_every_word(name):
     """Gradients of the map reach the words, all of those that are there and none of the padding."""
     module = made(name)
@@ -147,7 +148,7 @@ def test_the_map_hears_every_word(name):
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", ["joint", "learned", "cross_attention", "mamba_fusion"])
+@pytest.mark.parametrize("name", ["text_conditioned", "bidirectional", "cross_attention", "mamba_fusion"])
 def test_words_take_from_the_map(name):
     words, mask, visual = example()
     visual.requires_grad_()
@@ -155,7 +156,7 @@ def test_words_take_from_the_map(name):
     assert (visual.grad.abs().sum((1, 2, 3)) > 0).all()
 
 
-@pytest.mark.parametrize("name", ["joint", "learned", "cross_attention", "mamba_fusion"])
+@pytest.mark.parametrize("name", ["text_conditioned", "bidirectional", "cross_attention", "mamba_fusion"])
 def test_pixels_outside_of_the_image_are_not_seen(name):
     module = made(name, **({} if name == "cross_attention" else {"directions": 2}))
     words, mask, visual = example()
@@ -168,7 +169,7 @@ def test_pixels_outside_of_the_image_are_not_seen(name):
     torch.testing.assert_close(results[0][1][seen], results[1][1][seen])
 
 
-@pytest.mark.parametrize("name", HEARING)
+@pytest.mark.parametrize("name", FUSING)
 def test_a_word_without_relevance_is_not_heard(name):
     """Where the convolution does not mix neighbours, another word of relevance 0 changes nothing."""
     module = made(name)
@@ -196,11 +197,11 @@ def test_mamba_fusion_detaches_only_when_asked():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="fusion is 'jiont', expected one of joint, frozen"):
+    with pytest.raises(ValueError, match="fusion 'jiont' does not exist; known are: bidirectional, cross_attention"):
         build_fusion("jiont", 8)
     with pytest.raises(ValueError, match=r"'none' does not take these options \['heads'\]"):
         build_fusion("none", 8, heads=3)
-    with pytest.raises(ValueError, match="reading is 'x'"):
+    with pytest.raises(ValueError, match="variant is 'x'"):
         CrossModalSSD(8, "x")
     with pytest.raises(ValueError, match="3 heads do not divide 8"):
         build_fusion("cross_attention", 8, heads=3)
@@ -224,13 +225,13 @@ def kept(module: CrossModalSSD, filler: int) -> float:
 
 def test_a_long_irrelevant_filler_changes_little():
     """300 words before the expression, which the relevance leaves out: only the convolution at the seam feels them."""
-    assert kept(made("frozen"), 300) > 0.9
+    assert kept(made("unidirectional"), 300) > 0.9
 
 
 @pytest.mark.parametrize(("a_range", "least", "most"), [((1e-3, 5e-3), 0.9, 1.0), ((1.0, 16.0), 0.0, 0.6)])
 def test_rates_near_zero_keep_early_words(a_range, least, most):
     """What the first word has written, after 200 more words; with published rates most of it fades on the way."""
-    module = made("frozen", a_range=a_range).words.ahead
+    module = made("unidirectional", a_range=a_range).words.ahead
     words = torch.randn(1, 201, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     mask = torch.ones(1, 201, dtype=torch.bool)
     first, rest = torch.zeros(1, 201, dtype=torch.float64), torch.ones(1, 201, dtype=torch.float64)

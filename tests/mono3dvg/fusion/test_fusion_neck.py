@@ -10,7 +10,10 @@ CHANNELS = (6, 8, 10)
 SIZES = {"heads": 2, "head_dim": 4, "state_dim": 4}
 
 
-def made(fusion="joint", stages=3, **options):
+FUSING = ("text_conditioned", "unidirectional", "bidirectional", "cross_attention", "mamba_fusion")
+
+
+def made(fusion="text_conditioned", stages=3, **options):
     torch.manual_seed(0)
     sizes = {} if fusion in ("none", "cross_attention") else SIZES
     return FusionNeck(CHANNELS, 8, fusion, stages, **sizes | options)
@@ -26,7 +29,9 @@ def example(images=2, size=(9, 13)):
     return maps, torch.tensor([0, 0, 1]), torch.randn(3, 5, 8, generator=draw), mask
 
 
-@pytest.mark.parametrize("fusion", ["joint", "frozen", "learned", "cross_attention", "mamba_fusion", "none"])
+@pytest.mark.parametrize(
+    "fusion", ["text_conditioned", "unidirectional", "bidirectional", "cross_attention", "mamba_fusion", "none"]
+)
 @pytest.mark.parametrize("stages", [0, 1, 3])
 def test_shapes_and_gradients(fusion, stages):
     neck = made(fusion, stages)
@@ -38,7 +43,9 @@ def test_shapes_and_gradients(fusion, stages):
     assert (gradient is not None and bool((gradient.abs().sum(-1)[mask] > 0).all())) == heard
 
 
-@pytest.mark.parametrize("fusion", ["joint", "frozen", "learned", "cross_attention", "mamba_fusion"])
+@pytest.mark.parametrize(
+    "fusion", ["text_conditioned", "unidirectional", "bidirectional", "cross_attention", "mamba_fusion"]
+)
 def test_each_sentence_is_by_itself(fusion):
     """A sentence of another image, or none of this one, changes nothing."""
     neck = made(fusion, 2)
@@ -57,7 +64,7 @@ def test_each_sentence_is_by_itself(fusion):
 
 def test_what_fills_up_the_batch_is_not_seen():
     """Beside a larger image, an image with its mask gives what it gives alone, but at the new border."""
-    neck = made("joint", 3)
+    neck = made("text_conditioned", 3)
     maps, image_of, words, mask = example(size=(16, 16))
     larger = [F.pad(m, (0, m.shape[-1], 0, 0), value=9.0) for m in maps]
     inside = torch.zeros(2, 64, 128, dtype=torch.bool)
@@ -73,7 +80,7 @@ def test_the_image_is_worked_once():
     """Convolutions of the image's own maps see images, not sentences; without stages all do."""
     maps, image_of, words, mask = example()
     for stages, most in ((3, 3), (0, 2)):
-        neck, seen = made("joint", stages), {}
+        neck, seen = made("text_conditioned", stages), {}
         for name, module in neck.named_modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.register_forward_hook(lambda m, inputs, _, name=name, s=seen: s.update({name: len(inputs[0])}))
@@ -100,7 +107,7 @@ def test_errors():
         FusionNeck([], 8)
 
 
-@pytest.mark.parametrize(("fusion", "options"), [("joint", {"directions": 0}), ("frozen", {})])
+@pytest.mark.parametrize(("fusion", "options"), [("text_conditioned", {"directions": 0}), ("unidirectional", {})])
 def test_learns_to_find_what_the_sentence_names(fusion, options):
     """Cells of four kinds; the sentence names one kind, somewhere among filling words; which cells are meant?"""
     draw = torch.Generator().manual_seed(2)

@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 
-from mono3dvg.relation.distances import DistanceReader
+from mono3dvg.relation.attribute_modules import DistanceModule
 
 NONE = math.nan
 AWAY = torch.tensor([[10.0, 28.0, 30.0, 32.0, 90.0]])
 
 
-def reader_of(unit: float, *bound: float) -> DistanceReader:
+def reader_of(unit: float, *bound: float) -> DistanceModule:
     """One whose words say nothing: its biases do."""
-    reader = DistanceReader(4)
+    reader = DistanceModule(4)
     with torch.no_grad():
         for layer, bias in ((reader.unit, [unit]), (reader.bound, [*bound, 0.0])):
             layer.weight.zero_()
@@ -21,7 +21,7 @@ def reader_of(unit: float, *bound: float) -> DistanceReader:
     return reader
 
 
-def said(reader: DistanceReader, numbers: list, scores: list | None = None) -> torch.Tensor:
+def said(reader: DistanceModule, numbers: list, scores: list | None = None) -> torch.Tensor:
     scores = torch.zeros(1, len(numbers)) if scores is None else torch.tensor([scores])
     return reader(torch.zeros(1, 4), scores, torch.tensor([numbers]), AWAY)[0].detach()
 
@@ -42,7 +42,7 @@ def test_the_number_that_matters_is_meant():
 
 
 def test_numbers_and_distances_of_any_size_give_finite_gradients():
-    reader = DistanceReader(4)
+    reader = DistanceModule(4)
     read = torch.randn(2, 4, requires_grad=True)
     scores = torch.randn(2, 3, requires_grad=True)
     numbers = torch.tensor([[NONE, math.log(1e300), 3.0], [NONE] * 3])

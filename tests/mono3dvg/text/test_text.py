@@ -12,8 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mono3dvg.text.pretrained_encoders import load_encoder
-from mono3dvg.text.text_encoder import TextEncoder
-from mono3dvg.text.token_features import log_numbers
+from mono3dvg.text.text_encoder import TextEncoder, log_numbers
 from mono3dvg.text.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
 
 SENTENCES = [

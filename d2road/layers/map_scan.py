@@ -1,4 +1,4 @@
-"""A state that a sentence has written, read by the pixels of a map, or written on by them.
+"""Selective scan of a feature map in several directions, from a state that a sentence may have written before.
 
 Letters: N sentences, L = H * W pixels in rows, h heads, p channels of a head, g groups, n size of the state.
 

@@ -1,20 +1,15 @@
-"""The words of sentences as the network passes them on.
+"""Text features: the tokens of sentences as vectors, with where they stand and how much each matters.
 
 Letters: N sentences, T words of the longest (tokens of the tokenizer without its special ones), D channels.
 """
 
-import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-_FIGURES = re.compile(r"\d+(?:\.\d+)?")
-
 
 @dataclass
-class Words:
+class TextFeatures:
     """Words of N sentences, each filled up to T.
 
     Attributes:
@@ -37,19 +32,9 @@ class Words:
         """Number of sentences."""
         return len(self.tokens)
 
-    def relevances(self) -> list[list[float]] | None:
+    def token_relevance(self) -> list[list[float]] | None:
         """Per sentence the relevance of each of its words, for drawing."""
         if self.relevance is None:
             return None
         rows = self.relevance.detach().float().cpu().tolist()
         return [row[: len(tokens)] for row, tokens in zip(rows, self.tokens, strict=True)]
-
-
-def log_numbers(text: str, spans: Sequence[tuple[int, int]]) -> list[float]:
-    """Of each word, a half-open range of characters, the logarithm of the number in figures that it touches, else NaN.
-
-    Figures may be any decimal digits of Unicode; 0 has no logarithm and counts as none.
-    """
-    found = [(m.start(), m.end(), float(m.group())) for m in _FIGURES.finditer(text)]
-    logs = [(start, end, math.log(value)) for start, end, value in found if 0 < value < math.inf]
-    return [next((log for a, b, log in logs if a < end and start < b), math.nan) for start, end in spans]

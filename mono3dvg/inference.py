@@ -1,0 +1,91 @@
+"""Inference: sentences in chunks, and the selection of answers among scored candidates.
+
+Letters: B images, N sentences, K candidates.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mono3dvg.data.model_inputs import place_of
+from mono3dvg.detection.candidates import Candidates
+from mono3dvg.grounder_options import InferenceOptions
+from mono3dvg.text.text_features import TextFeatures
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A sentence about one image of a batch: text, image and id; what messages call it; from pixels of the network
+    input to those of the output, (x, y)."""
+
+    text: str
+    image: int
+    expression_id: object
+    place: str
+    scale: tuple[float, float]
+
+
+def expressions_in_chunks(
+    batched_inputs: Sequence[dict], sizes: Sequence[tuple[int, int]], size: int
+) -> Iterator[list[Expression]]:
+    """All sentences of a batch of images of `sizes` (height, width), `size` at a time."""
+    expressions = []
+    for b, (x, (height, width)) in enumerate(zip(batched_inputs, sizes)):
+        scale = (x.get("width", width) / width, x.get("height", height) / height)
+        expressions += [
+            Expression(e.get("text"), b, e.get("id"), place_of(e, x), scale)  # type: ignore[arg-type]  # checked when encoded
+            for e in x.get("expressions", ())
+        ]
+    for start in range(0, len(expressions), size):
+        yield expressions[start : start + size]
+
+
+def final_scores(heat: Tensor, referral: Tensor, exponent: float = 0.5) -> Tensor:
+    """Score of a box as the answer to a sentence.
+
+    heat ** exponent * p ** (1 - exponent), p the probability of the referral: at 0.5 the geometric mean, high only if
+    something stands there and it is meant. An exponent of 0 leaves the referral alone.
+
+    Args:
+        heat: (..., ) probability that an object stands there.
+        referral: (..., ) logits.
+    """
+    log_score = exponent * heat.float().clamp(min=1e-8).log() + (1 - exponent) * F.logsigmoid(referral.float())
+    return torch.exp(log_score)
+
+
+def select_answers(
+    candidates: Candidates,
+    logits: Tensor,
+    text: TextFeatures,
+    expressions: Sequence[Expression],
+    options: InferenceOptions,
+) -> list[dict]:
+    """Answers of N sentences: their candidates from `min_score` on, best first, as `Mono3DVG.forward` returns them.
+
+    Args:
+        candidates: (N, K). logits: (N, K) of being meant.
+    """
+    scores = final_scores(candidates.heat, logits, options.heat_exponent)
+    relevance = text.token_relevance()
+    answers = []
+    for n, expression in enumerate(expressions):
+        kept = torch.where(candidates.valid[n] & (scores[n] >= options.min_score))[0]
+        kept = kept[scores[n, kept].argsort(descending=True, stable=True)]
+        answers.append(
+            {
+                "expression_id": expression.expression_id,
+                "boxes": candidates.rows[n, kept],
+                "scores": scores[n, kept],
+                "boxes_xyxy": candidates.boxes_xyxy[n, kept]
+                * scores.new_tensor([*expression.scale, *expression.scale]),
+                "classes": candidates.classes[n, kept],
+                "words": text.tokens[n],
+                "spans": text.spans[n],
+                "relevance": relevance[n] if relevance is not None else [1.0] * len(text.tokens[n]),
+            }
+        )
+    return answers
