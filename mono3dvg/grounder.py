@@ -168,22 +168,26 @@ class Mono3DVG(nn.Module):
             scene=SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device)),
         )
 
-    def encode_image(self, batched_inputs: list[dict], with_peaks: bool = True) -> ImageFeatures:
-        """All that does not depend on sentences: maps, detections and, `with_peaks`, the candidates they hold."""
+    def encode_image(self, batched_inputs: list[dict]) -> ImageFeatures:
+        """All that does not depend on sentences: maps, detections and the candidates that these hold."""
+        image, options = self.encode_maps(batched_inputs), self.inference
+        with torch.no_grad():
+            image.peaks = decode_peaks(
+                image.raw, image.batch.scene, image.batch.sizes, self.inputs.stride, self.priors_hwl,
+                self.inputs.ry_frame, top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d,
+                nms_bev=options.nms_bev,
+            ).detach()  # fmt: skip
+        image.relation = self.relation_features(image.peaks, image.batch) if self.relation is not None else None
+        return image
+
+    def encode_maps(self, batched_inputs: list[dict]) -> ImageFeatures:
+        """Maps of the backbone and raw detections."""
         batch = self.preprocess(batched_inputs)
         maps = self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last))
         maps = [maps[name] for name in self.inputs.in_features]
-        raw, map_hw = self.dense_head(maps[0]), (maps[0].shape[2], maps[0].shape[3])
-        image = ImageFeatures(batch, maps, raw, covered_cells(batch.sizes, map_hw, self.inputs.stride, self.device))
-        if with_peaks:
-            options = self.inference
-            with torch.no_grad():
-                image.peaks = decode_peaks(
-                    raw, batch.scene, batch.sizes, self.inputs.stride, self.priors_hwl, self.inputs.ry_frame,
-                    top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d, nms_bev=options.nms_bev,
-                ).detach()  # fmt: skip
-            image.relation = self.relation_features(image.peaks, batch) if self.relation is not None else None
-        return image
+        map_hw = (maps[0].shape[2], maps[0].shape[3])
+        covered = covered_cells(batch.sizes, map_hw, self.inputs.stride, self.device)
+        return ImageFeatures(batch, maps, self.dense_head(maps[0]), covered)
 
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
         """Words of N sentences, before any image; `places` is what messages call each."""
@@ -254,11 +258,12 @@ class Mono3DVG(nn.Module):
         """What the criterion needs in this training stage; the relation layer works on labelled objects too."""
         sentences = targets.sentences
         if sentences is None:
-            image = self.encode_image(batched_inputs, with_peaks=False)
+            image = self.encode_maps(batched_inputs)
             return GroundingOutputs(image, unused=sum(level.sum() for level in image.maps[1:]))
         if not self.stage.image_maps:
             return self._outputs_of_labels(batched_inputs, targets)
-        image = self.encode_image(batched_inputs, with_peaks=self.relation is not None or self.query_head is not None)
+        needs_peaks = self.relation is not None or self.query_head is not None
+        image = self.encode_image(batched_inputs) if needs_peaks else self.encode_maps(batched_inputs)
         fused = self.fuse(image, self.encode_text(sentences.texts, sentences.places), sentences.image_of)
         outputs = GroundingOutputs(image, fused.refer)
         # Not every head uses all that the neck returns.
@@ -298,7 +303,7 @@ class Mono3DVG(nn.Module):
         """
         if self.query_head is not None:
             raise ConfigError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
-        image = self.encode_image(batched_inputs, with_peaks=False)
+        image = self.encode_maps(batched_inputs)
         objects = [objects_of(x).to(self.device) for x in batched_inputs]
         given = self.labelled_candidates(objects, image.batch, image.raw)
         features = self.relation_features(given, image.batch) if self.relation is not None else None

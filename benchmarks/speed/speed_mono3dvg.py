@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from itertools import product
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -123,7 +124,10 @@ def row_of(
     """Inference of one image by part."""
     inputs = [random_input(args, size, sentences, words)]
     watch = Stopwatch(model.device)
-    parts = {"image": "see", "text": "text_encoder", "filter": "text_filter", "fusion": "neck", "relation": "relation"}
+    parts = {
+        "image": "encode_maps", "text": "text_encoder.encode", "filter": "text_encoder.filter", "fusion": "neck",
+        "relation": "relation",
+    }  # fmt: skip
     plain = {name: _function(model, part) for name, part in parts.items()}
     dtype = amp_dtype(cfg, model.device)
 
@@ -157,13 +161,13 @@ def row_of(
 
 def _function(model: nn.Module, part: str):
     """The method or the forward of a part; None where the model has no such part."""
-    found = getattr(model, part)
+    found = attrgetter(part)(model)
     return found.forward if isinstance(found, nn.Module) else found
 
 
 def _replace(model: nn.Module, part: str, function) -> None:
-    found = getattr(model, part)
+    found, (parent, _, name) = attrgetter(part)(model), part.rpartition(".")
     if isinstance(found, nn.Module):
         found.forward = function
     elif function is not None:
-        setattr(model, part, function)
+        setattr(attrgetter(parent)(model) if parent else model, name, function)

@@ -30,7 +30,7 @@ def objects_of(x: dict) -> Objects:
 @dataclass
 class Sentences:
     """All N sentences of a batch: text, image (N,) and targets of each (positions in its instances), what messages call
-    it, and what its parts say of the objects of its image, (P, M) of `language.explain`, where it has a logical form.
+    it, and what its parts say of the objects of its image, (P, M) of `language.part_truths`, where it has a form.
     `teaches` is False where there are none and one stands in."""
 
     texts: list[str]

@@ -168,7 +168,14 @@ class TextEncoder(nn.Module):
     # --- sentences ---
 
     def forward(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
-        """Encode sentences; the result of one does not depend on the others.
+        """Encode and filter sentences, see `encode`; a relevance of each word comes from the filter."""
+        text = self.encode(texts, places)
+        if self.filter is not None:
+            text.features, text.relevance = self.filter(text.features, text.mask)
+        return text
+
+    def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
+        """Encode sentences without the filter; the result of one does not depend on the others.
 
         Args:
             texts: N sentences, any script.
@@ -193,10 +200,7 @@ class TextEncoder(nn.Module):
         tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
         numbers = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
         numbers = pad_sequence(numbers, batch_first=True, padding_value=torch.nan).to(device)
-        relevance = None
-        if self.filter is not None:
-            features, relevance = self.filter(features, mask)
-        return TextFeatures(features, mask, tokens, spans, numbers, relevance)
+        return TextFeatures(features, mask, tokens, spans, numbers)
 
     def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
         if not texts:
