@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.common.records import record_path, write_record
 from d2road.cli.score_stream import open_session
-from d2road.synthetic.traffic_incidents.day import make_day
+from d2road.synthetic.traffic_incidents import make_day
 from d2road.synthetic.traffic_incidents.network import FCD_EDGES, OBSERVED_M
 from d2road.traffic.events.stream_options import StreamOptions
 from d2road.traffic.events.stream_session import StreamSession

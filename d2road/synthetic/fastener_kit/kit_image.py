@@ -37,7 +37,7 @@ def defect_types() -> list[dict]:
     stripe_mm2 = (STRIPE_BOX[2] - STRIPE_BOX[0]) * (STRIPE_BOX[3] - STRIPE_BOX[1])
     absolute = {f"{what}_{name}": kind.area for what in ("missing", "extra") for name, kind in PART_KINDS.items()}
     absolute["wrong_label"] = stripe_mm2
-    types = [(name, round(area * PX2_PER_MM2), False) for name, area in absolute.items()]
+    types: list[tuple[str, float, bool]] = [(name, round(area * PX2_PER_MM2), False) for name, area in absolute.items()]
     types += [(name, 1.0, True) for name in ("swapped_part", "misplaced_part", *STRUCTURAL)]
     return [
         {"defect_name": n, "pixel_value": 255 - i, "saturation_threshold": s, "relative_saturation": r}

@@ -54,12 +54,12 @@ class KitScene:
 def sample_kit_view(rng: np.random.Generator) -> KitView:
     """A slightly different position of tray, camera and lamp."""
     azimuth, elevation = np.radians(-125 + rng.normal(0, 8)), np.radians(rng.uniform(48, 56))
-    light = (np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
+    x, y = np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation)
     return KitView(
         shift_mm=tuple(rng.normal(0, 0.9, 2).clip(-2, 2)),
         turn=float(np.radians(np.clip(rng.normal(0, 0.9), -2.2, 2.2))),
         scale=float(1 + np.clip(rng.normal(0, 0.007), -0.016, 0.016)),
-        light=tuple(float(v) for v in light),
+        light=(float(x), float(y), float(np.sin(elevation))),
         brightness=float(rng.uniform(0.92, 1.08)),
         warmth=float(rng.normal(0, 0.02)),
         noise_seed=int(rng.integers(2**31)),
@@ -102,7 +102,8 @@ def _grain() -> tuple[np.ndarray, np.ndarray]:
     """(1024, 1024) fine grain and large patches, deviation 1; images take windows of them."""
     rng = np.random.default_rng(20240601)
     fine = cv2.GaussianBlur(rng.standard_normal((1024, 1024)).astype(np.float32), (0, 0), 1.2)
-    patches = cv2.resize(rng.standard_normal((24, 24)).astype(np.float32), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    coarse = rng.standard_normal((24, 24)).astype(np.float32)
+    patches: np.ndarray = cv2.resize(coarse, (1024, 1024), interpolation=cv2.INTER_CUBIC)
     patches += 0.6 * cv2.resize(rng.standard_normal((90, 90)).astype(np.float32), (1024, 1024))
     return fine / fine.std(), patches / patches.std()
 
@@ -239,8 +240,8 @@ def _camera(linear: np.ndarray, view: KitView) -> np.ndarray:
     vignette = 1 - 0.28 * (axis[None, :] ** 2 + axis[:, None] ** 2)
     balance = np.array([1 + view.warmth, 1, 1 - view.warmth], np.float32)
     exposed = linear.astype(np.float32) * (1.25 * view.brightness * vignette)[..., None] * balance
-    exposed = cv2.GaussianBlur(exposed, (0, 0), 0.9)
-    small = cv2.resize(exposed, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(exposed, (0, 0), 0.9)
+    small: np.ndarray = cv2.resize(blurred, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     # Highlights roll off instead of burning out.
     small = np.where(small > 0.7, 0.7 + 0.3 * np.tanh((small - 0.7) / 0.5), small)
     encoded = np.clip(small, 0, 1) ** (1 / 2.2)

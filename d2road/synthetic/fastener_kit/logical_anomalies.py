@@ -6,6 +6,7 @@ by all places where it could be, and what is one too many by all that could be i
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ STRIPE_BOX: Box = (-64.5, 54.5, -36, 66.5)  # the coloured field of the label
 # What fits into each other's places.
 SWAPS = (("bolt", "plug"), ("bolt", "spring"), ("plug", "spring"), ("nut", "washer"))
 TRIES = 400
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ LOGICAL: dict[str, Callable[[np.random.Generator, Kit], Wrong]] = {
 }
 
 
-def _choose(rng: np.random.Generator, items: tuple):
+def _choose(rng: np.random.Generator, items: tuple[Item, ...]) -> Item:
     return items[int(rng.integers(len(items)))]
 
 

@@ -59,7 +59,7 @@ def sample_light(rng: np.random.Generator) -> Light:
 
 def _cast_shadows(view: View, light: Light, things: list[tuple], labelled: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks (540, 960) in 0..1: sunlight that objects keep from the ground, and the dark below vehicles."""
-    shadow = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    shadow: np.ndarray = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     contact = shadow.copy()
     for number, (mesh, position, heading, footprint) in enumerate(things):
         _cast_shadow(shadow, view, light, mesh, position, heading)

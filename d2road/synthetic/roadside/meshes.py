@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 MAX_CORNERS = 12
+Span = tuple[float, float]
 
 
 class Mesh:
@@ -28,7 +30,7 @@ class Mesh:
     def add_face(
         self,
         corners: np.ndarray,
-        color: Sequence[float],
+        color: npt.ArrayLike,
         parent: int = -1,
         texture: int = -1,
         gloss: float = 0.0,
@@ -41,7 +43,7 @@ class Mesh:
         self.gloss.append(gloss)
         return len(self.corners) - 1
 
-    def add_decal(self, parent: int, u: tuple, v: tuple, color: Sequence[float], gloss: float = 0.0) -> int:
+    def add_decal(self, parent: int, u: Span, v: Span, color: npt.ArrayLike, gloss: float = 0.0) -> int:
         """Paint the part u x v (fractions along the parent's first and last edge) of a four-cornered face."""
         a, b, c, d = self.corners[parent]
 
@@ -106,7 +108,7 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def add_loft(
     mesh: Mesh,
     rings: Sequence[np.ndarray],
-    color: Sequence[float],
+    color: npt.ArrayLike,
     caps: tuple[bool, bool] = (True, True),
     gloss: float = 0.0,
     texture: int = -1,
@@ -132,13 +134,13 @@ def add_loft(
 
 def rectangle_ring(x: tuple[float, float], y: float, z: float | tuple[float, float]) -> np.ndarray:
     """(4, 3): sides run right (-y), front, left, rear; `z` may differ between rear and front."""
-    z0, z1 = (z, z) if np.isscalar(z) else z
+    z0, z1 = z if isinstance(z, tuple) else (z, z)
     return np.array([[x[0], -y, z0], [x[1], -y, z1], [x[1], y, z1], [x[0], y, z0]])
 
 
 def octagon_ring(x: tuple[float, float], y: float, z: float | tuple[float, float], cut: float) -> np.ndarray:
     """(8, 3) rectangle without its corners (`cut` metres); sides: right, corner, front, corner, left, corner, rear."""
-    z0, z1 = (z, z) if np.isscalar(z) else z
+    z0, z1 = z if isinstance(z, tuple) else (z, z)
     plan = [
         (x[0] + cut, -y), (x[1] - cut, -y), (x[1], -y + cut), (x[1], y - cut),
         (x[1] - cut, y), (x[0] + cut, y), (x[0], y - cut), (x[0], -y + cut),
@@ -147,7 +149,7 @@ def octagon_ring(x: tuple[float, float], y: float, z: float | tuple[float, float
     return np.array([[px, py, z0 + slope * (px - x[0])] for px, py in plan])
 
 
-def ellipse_ring(center: Sequence[float], radii: tuple[float, float], count: int = 8) -> np.ndarray:
+def ellipse_ring(center: npt.ArrayLike, radii: tuple[float, float], count: int = 8) -> np.ndarray:
     """(count, 3) level ellipse around `center` with radii along x and y."""
     angle = 2 * np.pi * (np.arange(count) + 0.5) / count
     ring = np.stack([radii[0] * np.cos(angle), radii[1] * np.sin(angle), np.zeros(count)], axis=1)
@@ -155,7 +157,7 @@ def ellipse_ring(center: Sequence[float], radii: tuple[float, float], count: int
 
 
 def add_tube(
-    mesh: Mesh, start: Sequence[float], end: Sequence[float], radii: tuple[float, float], color: Sequence[float],
+    mesh: Mesh, start: npt.ArrayLike, end: npt.ArrayLike, radii: tuple[float, float], color: npt.ArrayLike,
     sides: int = 5,
 ) -> None:  # fmt: skip
     """A limb or a pipe from `start` to `end` with a radius at each end."""
@@ -169,7 +171,7 @@ def add_tube(
     add_loft(mesh, [start + radii[0] * circle, end + radii[1] * circle], color)
 
 
-def add_wheel(mesh: Mesh, x: float, y: float, radius: float, outward: int, rim: Sequence[float]) -> None:
+def add_wheel(mesh: Mesh, x: float, y: float, radius: float, outward: int, rim: npt.ArrayLike) -> None:
     """A tyre that stands on the ground at x, its outer disc at y facing `outward` (+1 left, -1 right)."""
     angle = 2 * np.pi * np.arange(MAX_CORNERS) / MAX_CORNERS * -outward
     circle = np.stack([np.cos(angle), np.zeros(MAX_CORNERS), np.sin(angle)], axis=1)

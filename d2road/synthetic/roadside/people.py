@@ -1,8 +1,7 @@
 """Meshes of pedestrians and cyclists (object frame: x forward, y left, z up)."""
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 from d2road.synthetic.roadside.meshes import Mesh, add_loft, add_tube, ellipse_ring
 
@@ -13,7 +12,7 @@ TYRE = (0.05, 0.05, 0.05)
 
 
 def build_pedestrian(
-    length: float, width: float, height: float, color: Sequence[float], rng: np.random.Generator
+    length: float, width: float, height: float, color: npt.ArrayLike, rng: np.random.Generator
 ) -> Mesh:
     """A walking person whose jacket has the named colour; length is the stride."""
     mesh = Mesh()
@@ -47,7 +46,7 @@ def build_pedestrian(
 
 
 def build_cyclist(
-    length: float, width: float, height: float, color: Sequence[float], rng: np.random.Generator
+    length: float, width: float, height: float, color: npt.ArrayLike, rng: np.random.Generator
 ) -> Mesh:  # fmt: skip
     """A bicycle and its rider, who wears the named colour and sometimes a helmet."""
     mesh = Mesh()
@@ -81,7 +80,7 @@ def build_cyclist(
 
 
 def _add_bicycle(
-    mesh: Mesh, rear: float, front: float, radius: float, color: Sequence[float], width: float
+    mesh: Mesh, rear: float, front: float, radius: float, color: npt.ArrayLike, width: float
 ) -> None:  # fmt: skip
     for x in (rear, front):
         _add_hoop(mesh, x, radius)
@@ -110,7 +109,7 @@ def _add_hoop(mesh: Mesh, x: float, radius: float, count: int = 12) -> None:
 
 
 def _add_head(
-    mesh: Mesh, base: Sequence[float], height: float, skin: Sequence[float], hair: Sequence[float]
+    mesh: Mesh, base: npt.ArrayLike, height: float, skin: npt.ArrayLike, hair: npt.ArrayLike
 ) -> None:  # fmt: skip
     base = np.asarray(base, dtype=np.float64)
     levels = [(0.0, 0.06), (0.35, 0.085), (0.65, 0.1)]

@@ -110,10 +110,10 @@ def render_mesh(mesh: SolidMesh, origin: np.ndarray, heading: float, view: View,
     planes = _inverse_depth_planes(view, normals, centers, (x0, y0), scale)
     ids = _depth_buffer(mesh, corners, visible, planes, size)
     lut = np.concatenate([np.zeros((1, 3)), colors]).astype(np.float32)
-    image = np.take(lut, ids + 1, axis=0, mode="clip")
+    image: np.ndarray = np.take(lut, ids + 1, axis=0, mode="clip")
     gain = _texture_gain(mesh, corners, visible, ids)
     cv2.multiply(image, cv2.merge([gain, gain, gain]), dst=image)
-    mask = (ids >= 0).astype(np.float32)
+    mask: np.ndarray = (ids >= 0).astype(np.float32)
     if scale > 1:
         target = (x1 - x0, y1 - y0)
         image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)

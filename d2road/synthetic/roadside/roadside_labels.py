@@ -28,7 +28,7 @@ SMALLEST_BOX_PX = 2.0
 
 def describe_objects(frame: Frame) -> list[dict[str, Any]]:
     """One plain dict per labelled object, all values rounded as the label files hold them."""
-    described = []
+    described: list[dict[str, Any]] = []
     for actor, visible in zip(frame.actors, frame.visible):
         entry = _describe(actor, float(visible), frame.view)
         if entry is not None:
@@ -52,7 +52,7 @@ def _describe(actor: Actor, visible: float, view: View) -> dict[str, Any] | None
         "type": actor.kind,
         "truncated": truncated,
         "occluded": sum(visible < threshold for threshold in OCCLUDED_BELOW),
-        "alpha": round(float(ry_to_alpha(ry, location)), 6),
+        "alpha": round(float(ry_to_alpha(np.asarray(ry), location)), 6),
         "box_xyxy": np.round(box, 4).tolist(),
         "hwl": np.round(actor.hwl, 4).tolist(),
         "location": location.tolist(),
@@ -92,6 +92,7 @@ def _decimal(number: float) -> str:
 def calibration_files(view: View) -> dict[str, str]:
     """Texts of calib, denorm and extrinsics, by folder name."""
     P, ground = view.camera.P, view.camera.ground
+    assert ground is not None, "every view stands on its ground"
     w, x, y, z = rotation_to_quaternion(view.R.T)
     extrinsics = [
         "transform:", "  translation:", "    x: 0.0", "    y: 0.0", f"    z: {view.height_m}",

@@ -113,7 +113,8 @@ def _read_records(out: Path, split: str, count: int) -> list[dict[str, Any]]:
 
 def _write_split(out: Path, split: str, records: list[dict[str, Any]]) -> None:
     """Split list, COCO JSON and attributes."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, record in enumerate(records):
         images.append({"id": image_id, "file_name": record["file_name"], "width": WIDTH, "height": HEIGHT})
         for entry in record["objects"]:

@@ -77,7 +77,9 @@ def _add_buildings(props: list[Prop], rng: np.random.Generator, street: Street, 
         s += length + rng.uniform(1, 25)
 
 
-def _blob(mesh: Mesh, rng: np.random.Generator, center: tuple, radius: float, color: np.ndarray) -> None:
+def _blob(
+    mesh: Mesh, rng: np.random.Generator, center: tuple[float, float, float], radius: float, color: np.ndarray
+) -> None:
     levels = [(-0.95, 0.3), (-0.55, 0.85), (0.05, 1.0), (0.6, 0.78), (0.97, 0.25)]
     rings = []
     for z, r in levels:

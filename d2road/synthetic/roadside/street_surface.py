@@ -148,12 +148,14 @@ def light_ground(
     fine, coarse = ground_noise()
     shift = rng.uniform(0, 512, 4).astype(np.float32)
     distance = cv2.magnitude(x, y)
-    grain = cv2.remap(fine, x * 40 + shift[0], y * 40 + shift[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    grain: np.ndarray = cv2.remap(
+        fine, x * 40 + shift[0], y * 40 + shift[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
     grain *= 0.11 * np.minimum(14.0 / np.maximum(distance, 1), 1)
     patches = cv2.remap(coarse, x * 9 + shift[2], y * 9 + shift[3], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     grain += 0.045 * patches
-    haze = light.haze(distance).astype(np.float32)
-    level = (1 + grain) * (1 - haze) / np.float32(255)
+    haze: np.ndarray = light.haze(distance).astype(np.float32)
+    level: np.ndarray = (1 + grain) * (1 - haze) / np.float32(255)
     level, haze, slope = (cv2.resize(a, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR) for a in (level, haze, slope))
     sunlit = np.float32(light.sun_strength * light.sun[2])
     level *= (np.float32(light.ambient) + sunlit * (1 - shadow)) * (1 - contact)

@@ -7,6 +7,7 @@ keeps to the right: lanes with t > 0 lead away from the camera, lanes with t < 0
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from d2road.synthetic.roadside.road_users import CLASSES, sample_kind
 from d2road.synthetic.roadside.views import FAR_M, HEIGHT, NEAR_M, WIDTH, View
@@ -33,12 +34,12 @@ class Street:
         """From the middle to the kerb."""
         return self.median / 2 + self.lanes * self.lane_width + self.shoulder
 
-    def to_world(self, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    def to_world(self, s: npt.ArrayLike, t: npt.ArrayLike) -> np.ndarray:
         """(..., 2) world x, y of street coordinates."""
         c, n = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
-        t = np.asarray(t, dtype=np.float64) - self.camera_t
-        s = np.asarray(s, dtype=np.float64)
-        return np.stack([n * s + c * t, c * s - n * t], axis=-1)
+        across = np.asarray(t, dtype=np.float64) - self.camera_t
+        along = np.asarray(s, dtype=np.float64)
+        return np.stack([n * along + c * across, c * along - n * across], axis=-1)
 
     def heading(self, turn_rad: float) -> float:
         """World heading of something turned by `turn_rad` to the left of the street's direction."""
@@ -129,7 +130,7 @@ def _place(rng: np.random.Generator, kind: str, street: Street, queued: bool) ->
         return _actor(rng, kind, street, s, t, turn, side * street.lanes, "driving")
     draw = rng.random()
     if street.crossing_s is not None and draw < 0.3:
-        return _place_at_crossing(rng, kind, street, side, turning=draw < 0.12)
+        return _place_at_crossing(rng, kind, street, street.crossing_s, side, turning=draw < 0.12)
     if draw > 0.9 and kind in ("car", "van", "truck"):
         t = side * (street.half_width + rng.uniform(0.9, 1.6))
         return _actor(rng, kind, street, s, t, turn, 0, "parked")
@@ -140,14 +141,16 @@ def _place(rng: np.random.Generator, kind: str, street: Street, queued: bool) ->
     return _actor(rng, kind, street, s, t, turn, lane, "queued" if queued else "driving")
 
 
-def _place_at_crossing(rng: np.random.Generator, kind: str, street: Street, side: int, turning: bool) -> Actor:
+def _place_at_crossing(
+    rng: np.random.Generator, kind: str, street: Street, crossing_s: float, side: int, turning: bool
+) -> Actor:
     """On the side street, or turning in the junction."""
     if turning:
-        s = street.crossing_s + rng.uniform(-1, 1) * street.crossing_half * 0.6
+        s = crossing_s + rng.uniform(-1, 1) * street.crossing_half * 0.6
         t = rng.uniform(-0.8, 0.8) * street.half_width
         return _actor(rng, kind, street, s, t, rng.uniform(-np.pi, np.pi), 0, "turning")
     # Seen along the street, traffic to the left (positive turn) keeps to the far side.
-    s = street.crossing_s + side * street.crossing_half * 0.5
+    s = crossing_s + side * street.crossing_half * 0.5
     t = rng.uniform(-30, 30)
     return _actor(rng, kind, street, s, t, side * np.pi / 2 + np.deg2rad(rng.normal(0, 2)), 0, "driving")
 

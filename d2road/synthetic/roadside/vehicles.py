@@ -1,9 +1,9 @@
 """Meshes of cars, vans, trucks and buses (object frame: x forward, y left, z up)."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from d2road.synthetic.roadside.meshes import Mesh, add_loft, add_wheel, octagon_ring, rectangle_ring
 from d2road.synthetic.roadside.textures import CARGO, GRIME
@@ -17,7 +17,7 @@ PLATE = (0.55, 0.32, 0.12)
 
 
 def build_car(
-    length: float, width: float, height: float, color: Sequence[float], rng: np.random.Generator
+    length: float, width: float, height: float, color: npt.ArrayLike, rng: np.random.Generator
 ) -> Mesh:  # fmt: skip
     """Saloon, hatchback, estate or off-roader: a body with bonnet below a narrower glazed cabin."""
     mesh = Mesh()
@@ -65,7 +65,7 @@ def _add_car_ends(mesh: Mesh, low: list[int], high: list[int]) -> None:
         mesh.add_decal(face, (0.0, 1.0), (0.0, 0.3), DARK)
 
 
-def build_van(length: float, width: float, height: float, color: Sequence[float], rng: np.random.Generator) -> Mesh:
+def build_van(length: float, width: float, height: float, color: npt.ArrayLike, rng: np.random.Generator) -> Mesh:
     """A panel van or minibus: one tall body with a short bonnet."""
     mesh = Mesh()
     a, b = length / 2, width / 2
@@ -101,7 +101,7 @@ def build_van(length: float, width: float, height: float, color: Sequence[float]
     return mesh
 
 
-def build_truck(length: float, width: float, height: float, color: Sequence[float], rng: np.random.Generator) -> Mesh:
+def build_truck(length: float, width: float, height: float, color: npt.ArrayLike, rng: np.random.Generator) -> Mesh:
     """A lorry: cab in the named colour, cargo box of its own colour, or an open tipper body."""
     mesh = Mesh()
     a, b = length / 2, width / 2
@@ -152,7 +152,7 @@ def build_truck(length: float, width: float, height: float, color: Sequence[floa
     return mesh
 
 
-def build_bus(length: float, width: float, height: float, color: Sequence[float], rng: np.random.Generator) -> Mesh:
+def build_bus(length: float, width: float, height: float, color: npt.ArrayLike, rng: np.random.Generator) -> Mesh:
     """A city bus: window band all round, doors on its right side, a lit destination sign."""
     mesh = Mesh()
     a, b = length / 2, width / 2

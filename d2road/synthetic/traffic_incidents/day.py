@@ -98,6 +98,7 @@ def _drive(folder: Path, words: list[str], end: float) -> None:
     ) as process:
         try:
             # Its line of progress ends in a carriage return, which Python reads as the end of a line.
+            assert process.stdout is not None
             for line in process.stdout:
                 found = re.match(r"Step #([\d.]+)", line)
                 now = time.monotonic()

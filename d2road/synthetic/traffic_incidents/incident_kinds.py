@@ -217,6 +217,7 @@ def tailgating(scene: IncidentScene, headway: float) -> Incident:
 
     car, vehicles = scene.choose(suits)
     leader = control.ahead_of(car, vehicles)
+    assert leader is not None, "else the gap would not suit"
     onset = road.time
     road.api.setLaneChangeMode(leader.name, control.NO_CHANGES)
     road.api.setLaneChangeMode(car.name, control.NO_CHANGES)
@@ -267,6 +268,8 @@ class IncidentKind:
             NotPossibleError: the traffic does not allow it.
         """
         level = self.levels[SEVERITIES.index(severity)]
+        if self.act is None:
+            raise ValueError("nothing is done in SUMO for this kind: the sensor fails")
         incident = self.act(scene, level)
         # What is done at an instant shows in the sample of that instant already, an end no less than an onset.
         end = round(incident.end - control.STEP_S, 1)

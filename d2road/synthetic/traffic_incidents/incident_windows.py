@@ -8,6 +8,7 @@ pixels owe to the incident: vehicles that are not where they would be without it
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
 from d2road.synthetic.traffic_incidents.incident_kinds import SPEEDING_FACTOR, Incident
@@ -89,7 +90,7 @@ def incident_cut(
     return best
 
 
-def culprit_rows(table: Trajectories, incident: Incident):
+def culprit_rows(table: Trajectories, incident: Incident) -> pd.DataFrame:
     """The culprit's rows during the incident."""
     frame = table.select(vehicles=[incident.vehicle]).frame
     t = frame["t"].to_numpy()
@@ -120,7 +121,7 @@ def visible_incident(table: Trajectories, incident: Incident, scenario: Scenario
     return Incident(incident.kind, incident.severity, incident.vehicle, onset, end, incident.level)
 
 
-def time_gaps(table: Trajectories, vehicle: str):
+def time_gaps(table: Trajectories, vehicle: str) -> pd.Series:
     """Seconds from a vehicle's front to the rear of the next one ahead in its lane, by instant; none alone."""
     frame = table.frame
     own = frame[(frame["vehicle"] == vehicle).to_numpy()].assign(t=lambda f: f["t"].round(1))

@@ -119,8 +119,8 @@ def all_jobs(
             count = min(each, counts[group] - i * each)
             yield Job(out, seed, group, i, i * each, count, names[i % len(names)], views=views, fcd=fcd)
     for i in range(counts["incidents"]):
-        number, kind = divmod(i, len(INCIDENT_KINDS))
-        kind = list(INCIDENT_KINDS)[kind]
+        number, place = divmod(i, len(INCIDENT_KINDS))
+        kind = list(INCIDENT_KINDS)[place]
         turn, severity = divmod(number, len(SEVERITIES))
         scenarios = INCIDENT_KINDS[kind].scenarios
         # Shifted by the severity, so that a few of a kind have several scenarios already.

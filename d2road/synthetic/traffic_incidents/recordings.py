@@ -128,6 +128,7 @@ def _observe_incident(job: Job, scenario: Scenario, rng: np.random.Generator, fo
     else:
         recording = simulate_incident(Path(folder), scenario, rng, job.kind, job.severity)
         seen = observe(recording.table, rng)
+        assert recording.incident is not None, "simulate_incident lets one happen"
         incident = windows.visible_incident(recording.table, recording.incident, scenario)
     cut = windows.incident_cut(rng, recording.table, incident, scenario.observed, recording.end)
     return Observed(recording, seen, incident, [cut])
@@ -137,8 +138,9 @@ def _write_window(job: Job, observed: Observed, number: int, cut: Cut) -> dict[s
     """Draw a window in every view; returns its row of meta.csv."""
     name, table, incident = job.window(number), observed.recording.table, observed.incident
     moved = Trajectories.empty()
-    if incident is not None and observed.recording.without is not None:
-        moved = windows.affected(table, observed.recording.without, observed.recording.incident.onset)
+    without, caused = observed.recording.without, observed.recording.incident
+    if without is not None and caused is not None:
+        moved = windows.affected(table, without, caused.onset)
     for view_name in job.views:
         view, root = VIEWS[view_name], Path(job.out) / windows.CATEGORIES[view_name]
         _write_png(root / f"{name}.png", windows.render(view, observed.seen, cut)[:, :, ::-1])

@@ -98,7 +98,8 @@ def _first_ones(
     speed = 0.85 * scenario.limit
     density = rng.uniform(*scenario.density) if scenario.density else flow / 3.6 / speed
     spacing = 1000 / density
-    starts, s = [], EDGES["tail"][1] - 20.0
+    starts: list[Start] = []
+    s = EDGES["tail"][1] - 20.0
     while s > 60.0:
         driver = pick_driver(rng, drivers, _class(rng, lane), lane)
         # A bit below what SUMO's rounding would refuse.
@@ -115,7 +116,8 @@ def arrivals(
     rng: np.random.Generator, drivers: Sequence[Driver], lane: str, flow: float, duration: float, begin: float = 0.0
 ) -> list[Start]:
     """Vehicles that come to a lane, or from the ramp, within some seconds: a Poisson process with a least time gap."""
-    starts, time = [], begin
+    starts: list[Start] = []
+    time = begin
     while True:
         time += LEAST_HEADWAY_S + rng.exponential(max(3600 / flow - LEAST_HEADWAY_S, 0.1))
         if time >= begin + duration:

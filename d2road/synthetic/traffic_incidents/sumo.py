@@ -67,8 +67,7 @@ def controlled(words: Sequence[str], folder: Path) -> Iterator[Any]:
     traci = _traci()
     command = [str(program_path("sumo")), *map(str, words)]
     with open(folder / "sumo.log", "w+") as log:
-        connection = process = None
-        for _ in range(STARTS):
+        for attempt in range(STARTS):
             port = _free_port()
             process = subprocess.Popen(
                 [*command, "--remote-port", str(port)], cwd=folder, env=environment(), stdout=log, stderr=log
@@ -77,7 +76,7 @@ def controlled(words: Sequence[str], folder: Path) -> Iterator[Any]:
             log.seek(0)
             # Another process may have taken the port between its choice and SUMO's start, or the one connection that
             # SUMO waits for.
-            if connection is not None or "port" not in log.read().lower():
+            if connection is not None or "port" not in log.read().lower() or attempt == STARTS - 1:
                 break
             process.kill()
             process.wait()
