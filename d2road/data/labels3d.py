@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog
 
 from d2road.data.catalog import class_names_of
 from d2road.data.transforms import mirror_rows
+from d2road.structures.kitti_rows import row_of
 from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,7 @@ def boxes3d_of(annotations: Sequence[Mapping[str, Any]], mirrored: bool = False)
         mirrored: of the image flipped left to right.
     """
     known = [has_box3d(a) for a in annotations]
-    rows = [
-        [*a["location"], *a["dimensions_hwl"], a["rotation_y"]] if has else _NO_BOX
-        for a, has in zip(annotations, known)
-    ]
+    rows = [row_of(a) if has else _NO_BOX for a, has in zip(annotations, known)]
     array = np.array(rows, dtype=np.float64).reshape(-1, 7)
     if mirrored:
         array = mirror_rows(array)

@@ -22,6 +22,7 @@ from d2road.data.catalog import class_names_of
 from d2road.data.datasets.label_types import DONT_CARE
 from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
 from d2road.structures import Camera
+from d2road.structures.kitti_rows import format_kitti_row, row_of
 from d2road.utils.errors import DataError
 
 SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no box
@@ -107,13 +108,12 @@ def prediction_text(found: Instances, class_names: Sequence[str], camera: Camera
     """
     frame = None if camera is None else camera.ground_rotation()
     boxes3d = found.pred_boxes3d
-    rows = boxes3d.to_kitti(frame).double().numpy()
-    size = np.maximum(rows[:, 3:6], SMALLEST_M)
-    columns = [boxes3d.alpha(frame).double().numpy()[:, None], found.pred_boxes.tensor.double().numpy()]
-    numbers = np.concatenate([*columns, size, rows[:, :3], rows[:, 6:]], axis=1)
+    rows = boxes3d.to_kitti(frame).double()
+    rows[:, 3:6] = rows[:, 3:6].clamp(min=SMALLEST_M)
+    columns = (found.pred_classes, found.pred_boxes.tensor, rows, boxes3d.alpha(frame), found.scores)
     return "".join(
-        f"{class_names[kind].replace(' ', '_')} -1 -1 {' '.join(f'{v:.2f}' for v in values)} {score:.6f}\n"
-        for kind, values, score in zip(found.pred_classes.tolist(), numbers.tolist(), found.scores.tolist())
+        format_kitti_row(class_names[kind].replace(" ", "_"), box, row, alpha, truncated=None, score=score) + "\n"
+        for kind, box, row, alpha, score in zip(*(column.tolist() for column in columns))
     )
 
 
@@ -127,9 +127,7 @@ def ground_truth_table(records: Sequence[dict], class_names: Sequence[str]) -> O
     for index, record in enumerate(records):
         for row in record.get("annotations", ()):
             box = BoxMode.convert(list(row["bbox"]), row["bbox_mode"], BoxMode.XYXY_ABS)
-            solid = (
-                [*row["location"], *row["dimensions_hwl"], row["rotation_y"]] if row.get("has_3d", True) else [0.0] * 7
-            )
+            solid = row_of(row) if row.get("has_3d", True) else [0.0] * 7
             rows.append([row["truncated"], row["occluded"], row["alpha"], *box, *solid])
             types.append(_type_of(row, class_names))
             frames.append(index)

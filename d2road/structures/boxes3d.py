@@ -226,12 +226,6 @@ def ry_to_alpha(ry: ArrayLike, location: ArrayLike) -> np.ndarray:
     return wrap_angle(np.asarray(ry) - np.arctan2(location[..., 0], location[..., 2]))
 
 
-def alpha_to_ry(alpha: ArrayLike, location: ArrayLike) -> np.ndarray:
-    """Inverse of `ry_to_alpha`, wrapped to [-pi, pi)."""
-    location = np.asarray(location, dtype=np.float64)
-    return wrap_angle(np.asarray(alpha) + np.arctan2(location[..., 0], location[..., 2]))
-
-
 def wrap_angle(angle: ArrayLike) -> np.ndarray:
     """Angles in [-pi, pi)."""
     return (np.asarray(angle, dtype=np.float64) + np.pi) % (2 * np.pi) - np.pi

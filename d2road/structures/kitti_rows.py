@@ -14,7 +14,7 @@ def format_kitti_row(
     box_xyxy: Sequence[float],
     row: Sequence[float],
     alpha: float,
-    truncated: float = -1,
+    truncated: float | None = -1,
     occluded: int = -1,
     score: float | None = None,
     decimals: int = 2,
@@ -28,7 +28,7 @@ def format_kitti_row(
         box_xyxy: in pixels.
         row: x, y, z (bottom centre, m), h, w, l (m), ry (rad).
         alpha: rad.
-        truncated, occluded: -1 in predictions, which do not tell.
+        truncated, occluded: -1 in predictions, which do not tell; None is written as -1 without decimals.
         score: None for labels.
         decimals: of all but occluded; KITTI's own labels have 2. Scores get 4 more, so that few are equal.
     Raises:
@@ -38,11 +38,16 @@ def format_kitti_row(
         raise DataError(f"a row needs a type of one word, 4 and 7 numbers; got {kind!r}, {list(box_xyxy)}, {list(row)}")
     x, y, z, h, w, l, ry = row  # noqa: E741
     numbers = " ".join(f"{float(v):.{decimals}f}" for v in (alpha, *box_xyxy, h, w, l, x, y, z, ry))
-    text = f"{kind} {float(truncated):.{decimals}f} {int(occluded)} {numbers}"
+    cut = "-1" if truncated is None else f"{float(truncated):.{decimals}f}"
+    text = f"{kind} {cut} {int(occluded)} {numbers}"
     return text if score is None else f"{text} {float(score):.{decimals + 4}f}"
 
 
+def row_of(annotation: Mapping[str, Any]) -> list[float]:
+    """x, y, z, h, w, l, ry of an annotation with `location`, `dimensions_hwl` and `rotation_y`."""
+    return [*annotation["location"], *annotation["dimensions_hwl"], annotation["rotation_y"]]
+
+
 def stack_rows(annotations: Sequence[Mapping[str, Any]]) -> Tensor:
-    """(N, 7) float64 rows x, y, z, h, w, l, ry of annotations with `location`, `dimensions_hwl` and `rotation_y`."""
-    rows = [[*a["location"], *a["dimensions_hwl"], a["rotation_y"]] for a in annotations]
-    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 7)
+    """(N, 7) float64 rows x, y, z, h, w, l, ry of annotations."""
+    return torch.tensor([row_of(a) for a in annotations], dtype=torch.float64).reshape(-1, 7)

@@ -6,7 +6,7 @@ import torch
 from detectron2.structures import Instances
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.boxes3d import alpha_to_ry, box_corners, project_boxes, ry_to_alpha
+from d2road.structures.boxes3d import box_corners, project_boxes, ry_to_alpha, wrap_angle
 
 CAMERA = Camera([[1200.0, 0, 470, 30], [0, 1180, 280, 2], [0, 0, 1, 0.01]], [0.05, -0.97, -0.21, 6.5])
 GROUND_FRAME = CAMERA.ground_rotation()
@@ -29,7 +29,8 @@ def test_rows_corners_and_projection_agree_with_the_array_functions(rows, frame)
     np.testing.assert_allclose(projected, expected, atol=1e-9)
     assert visible.tolist() == [(b[2] > b[0] and b[3] > b[1]) for b in expected]
     np.testing.assert_allclose(boxes.alpha(frame), ry_to_alpha(rows[:, 6], rows[:, :3]), atol=1e-12)
-    np.testing.assert_allclose(alpha_to_ry(boxes.alpha(frame), rows[:, :3]), rows[:, 6], atol=1e-12)
+    bearing = np.arctan2(rows[:, 0], rows[:, 2])
+    np.testing.assert_allclose(wrap_angle(boxes.alpha(frame) + bearing), rows[:, 6], atol=1e-12)
     assert torch.allclose(torch.linalg.det(boxes.rotation), torch.ones(30, dtype=torch.float64))
 
 
