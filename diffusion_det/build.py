@@ -7,12 +7,11 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
-from torch import nn
 
 from d2road.engine.distributed import mean_over_processes
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
-from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, StageOptions
+from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, DiffusionHead, StageOptions
 from diffusion_det.losses import LossOptions, SetCriterion, of_one_process
 from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, PoseEstimator
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
@@ -20,7 +19,7 @@ from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
 
 
-def build_head(cfg: CfgNode, strides: Sequence[int]) -> nn.Module:
+def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
     """Decoder that MODEL.DiffusionDet.HEAD names."""
     node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
     return DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(

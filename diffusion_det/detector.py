@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -22,6 +23,7 @@ from diffusion_det.denoising import (
     image_generator,
     select_objects,
 )
+from diffusion_det.head import DiffusionHead
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
 from diffusion_det.noising import diffuse_boxes
@@ -65,13 +67,15 @@ class DiffusionDet(nn.Module):
     """
 
     default_mapper = "DiffusionDetMapper"
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @configurable
     def __init__(
         self,
         *,
         backbone: nn.Module,
-        head: nn.Module,
+        head: DiffusionHead,
         criterion: SetCriterion,
         in_features: Sequence[str],
         pixel_mean: Sequence[float],
@@ -186,7 +190,7 @@ class DiffusionDet(nn.Module):
     ) -> list[tuple[Tensor, ...]]:
         """Predictions of each sampler step for B images: logits (B, N, K), boxes (B, N, 4) in pixels of the network
         input and, with a scene, the features (B, N, C) that pose is read from."""
-        options = {
+        options: dict[str, Any] = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
             "scale": self.scale,
@@ -195,7 +199,7 @@ class DiffusionDet(nn.Module):
         }
         sampler = build_sampler(self.sampler, self.schedule, self.sampling.eta)
         if not self.compat:
-            if scene is not None:
+            if self.pose is not None:
                 options |= {"side_channels": self.pose.side_channels, "side_scale": self.pose.state_scale}
             predict = partial(self.denoising_step, features, scene)
             return denoise(predict, sampler, whwh, generators, **options)
@@ -213,10 +217,10 @@ class DiffusionDet(nn.Module):
         """The decoder's last stage on boxes at noise level t: logits, boxes, and with a scene the features that pose is
         read from; where the pose state (B, N, E) is diffused too, last the clean state."""
         levels = torch.full((len(boxes_xyxy),), t, dtype=torch.long, device=self.device)
-        if scene is None:
+        if scene is None or self.pose is None:
             logits, boxes = self.head(features, boxes_xyxy, levels)
             return logits[-1].float(), boxes[-1].float()
-        condition = self.pose.state_embedding(state[0]) if state else None
+        condition = self.pose.condition(state[0] if state else None)
         outputs = self.head.denoising_step(features, boxes_xyxy, levels, condition, self.pose.uses_pooled)
         logits, boxes = outputs.logits[-1].float(), outputs.boxes_xyxy[-1].float()
         feature = self.pose.embed_last(outputs)
@@ -236,7 +240,7 @@ class DiffusionDet(nn.Module):
         instances = Instances(image_size)
         instances.pred_boxes = Boxes(found.boxes_xyxy)
         instances.scores, instances.pred_classes = found.scores, found.classes
-        if scene is None:
+        if scene is None or self.pose is None:
             return instances
         boxes3d, scores, std = self.pose.boxes3d(found, scene[torch.tensor([image], device=self.device)])
         instances.pred_boxes3d, instances.pred_depth_std_m = boxes3d, std
@@ -266,6 +270,6 @@ class DiffusionDet(nn.Module):
         return DetectorWithTTA(cfg, self)
 
 
-def _drop_published_buffers(module, state_dict, prefix, *args) -> None:
+def _drop_published_buffers(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
     for name in PUBLISHED_BUFFERS:
         state_dict.pop(prefix + name, None)

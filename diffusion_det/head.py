@@ -20,8 +20,7 @@ from d2road.layers import PyramidPooler
 from d2road.utils.registry import Registry
 
 # Decoders of DiffusionDet, chosen by MODEL.DiffusionDet.HEAD. Built with keyword arguments (see DynamicHead), called as
-# `head(features, boxes_xyxy, t) -> (logits (S, B, N, K), boxes_xyxy (S, B, N, 4))`. Heads that pose is read off also
-# have `head.denoising_step(features, boxes_xyxy, t, condition=None, keep_pooled=False)`, see DynamicHead.
+# DiffusionHead says; `denoising_step` is needed only where pose is read off them.
 DIFFUSION_HEAD_REGISTRY = Registry("MODEL.DiffusionDet.HEAD")
 
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
@@ -160,6 +159,11 @@ class DecoderOutput(NamedTuple):
     features: Tensor
     pooled: Tensor | None = None
 
+    def detach(self) -> "DecoderOutput":
+        """The same numbers without their history."""
+        pooled = None if self.pooled is None else self.pooled.detach()
+        return DecoderOutput(self.logits.detach(), self.boxes_xyxy.detach(), self.features.detach(), pooled)
+
 
 def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
     """Shift and scale boxes by (dx, dy, dw, dh); the result may leave the image.
@@ -177,8 +181,41 @@ def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
     return torch.cat([center - half, center + half], dim=-1)
 
 
+class DiffusionHead(nn.Module):
+    """Base of decoders: predicts clean boxes from noisy ones."""
+
+    def forward(self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict clean boxes and classes from boxes at noise level t.
+
+        Args:
+            features: one (B, C, H/stride, W/stride) map per stride.
+            boxes_xyxy: (B, N, 4) pixels of the padded input (image origin at its top left).
+            t: (B,) noise levels.
+        Returns:
+            logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
+        """
+        outputs = self.denoising_step(features, boxes_xyxy, t)
+        return outputs.logits, outputs.boxes_xyxy
+
+    def denoising_step(
+        self,
+        features: Sequence[Tensor],
+        boxes_xyxy: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        keep_pooled: bool = False,
+    ) -> DecoderOutput:
+        """As `forward`, with what further heads read from.
+
+        Args:
+            condition: (B, N, C) condition embedding, added to the queries of the first stage.
+            keep_pooled: return the pooled maps too.
+        """
+        raise NotImplementedError
+
+
 @DIFFUSION_HEAD_REGISTRY.register()
-class DynamicHead(nn.Module):
+class DynamicHead(DiffusionHead):
     """The published decoder: S stages, each fed with the detached boxes of the one before.
 
     Args:
@@ -226,22 +263,10 @@ class DynamicHead(nn.Module):
         if bias_by_shape:
             return
         for stage in self.head_series:
+            assert isinstance(stage, Stage)
             nn.init.zeros_(stage.bboxes_delta.bias)
             if bias is not None:
                 nn.init.constant_(stage.class_logits.bias, bias)
-
-    def forward(self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict clean boxes and classes from boxes at noise level t.
-
-        Args:
-            features: one (B, C, H/stride, W/stride) map per stride.
-            boxes_xyxy: (B, N, 4) pixels of the padded input (image origin at its top left).
-            t: (B,) noise levels.
-        Returns:
-            logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
-        """
-        outputs = self.denoising_step(features, boxes_xyxy, t)
-        return outputs.logits, outputs.boxes_xyxy
 
     def denoising_step(
         self,
@@ -251,13 +276,8 @@ class DynamicHead(nn.Module):
         condition: Tensor | None = None,
         keep_pooled: bool = False,
     ) -> DecoderOutput:
-        """As `forward`, with what further heads read from.
-
-        Args:
-            condition: (B, N, C) condition embedding, added to the queries of the first stage.
-            keep_pooled: return the pooled maps too.
-        """
-        dtype = self.time_mlp[1].weight.dtype
+        """As DiffusionHead's."""
+        dtype = next(self.time_mlp.parameters()).dtype
         time = self.time_mlp[1:](self.time_mlp[0](t).to(dtype))
         pool = PyramidPooler(features, self.strides, self.pooled_side, self.sampling_ratio, self.canonical_size)
         boxes, queries = boxes_xyxy.to(dtype), None

@@ -84,6 +84,8 @@ class SetCriterion(nn.Module):
             splitting a batch over processes does not change its losses.
     """
 
+    fed_loss_cls_weights: Tensor | None
+
     def __init__(
         self,
         *,

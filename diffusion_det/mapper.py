@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
@@ -30,7 +31,7 @@ class DiffusionDetMapper:
         is_train: augment and attach `instances`; else only resize.
     """
 
-    def __init__(self, cfg, is_train: bool = True):
+    def __init__(self, cfg: CfgNode, is_train: bool = True):
         self.is_train, self.format, self.with_pose = is_train, cfg.INPUT.FORMAT, cfg.MODEL.DiffusionDet.POSE.ENABLED
         self.max_occluded, self.max_truncated = cfg.INPUT.MAX_OCCLUDED, cfg.INPUT.MAX_TRUNCATED
         part = "TRAIN" if is_train else "TEST"

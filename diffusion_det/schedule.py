@@ -7,6 +7,7 @@ the image's width or height, mapped from [0, 1] to [-scale, scale].
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +35,15 @@ class CosineSchedule(nn.Module):
         timesteps: number T of noise levels.
     """
 
+    alphas_cumprod: Tensor
+
     def __init__(self, timesteps: int = 1000):
         super().__init__()
         self.timesteps = timesteps
         # Not in the state dict: it is fixed by `timesteps`.
         self.register_buffer("alphas_cumprod", cosine_alphas_cumprod(timesteps), persistent=False)
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CosineSchedule":
         """Follow the model to its device but keep float64 when it is cast to half precision."""
         super()._apply(fn, recurse)
         if self.alphas_cumprod.dtype != torch.float64:

@@ -1,8 +1,9 @@
-"""Test-time augmentation: several scales and mirror images of one image, merged into one answer."""
+"""Test-time augmentation: detections of several scales and mirrored copies of an image, merged."""
 
 import copy
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import detection_utils as utils
 from detectron2.modeling import DatasetMapperTTA
 from detectron2.structures import Boxes, Instances
@@ -14,7 +15,7 @@ from d2road.structures import Camera
 
 
 class DetectorWithTTA(nn.Module):
-    """A detector that answers for all augmentations of TEST.AUG together, in 3D too where it has a pose head.
+    """Test-time augmentation of a detector: all scales and flips of TEST.AUG together, in 3D too with a pose head.
 
     Each scale may report only objects of its range (TEST.AUG.SCALE_RANGES, square root of the box area in pixels of the
     image), if TEST.AUG.SCALE_FILTER says so: small objects come from large scales.
@@ -24,7 +25,7 @@ class DetectorWithTTA(nn.Module):
         model: detector with Detectron2's contract.
     """
 
-    def __init__(self, cfg, model: nn.Module):
+    def __init__(self, cfg: CfgNode, model: nn.Module):
         super().__init__()
         self.model, self.mapper = model, DatasetMapperTTA(cfg)
         aug, node = cfg.TEST.AUG, cfg.MODEL.DiffusionDet

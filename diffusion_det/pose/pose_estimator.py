@@ -129,6 +129,10 @@ class PoseEstimator(nn.Module):
         raw = RawPose.unpack(rows, self.criterion.num_classes)
         return raw, decode(raw, boxes_xyxy, classes, self.criterion.priors_hwl, scene.cameras, scene.ground)
 
+    def condition(self, state: Tensor | None) -> Tensor | None:
+        """Condition embedding (B, N, C) of pose states (B, N, 8); None without pose in the state."""
+        return None if state is None or self.state_embedding is None else self.state_embedding(state)
+
     def training_condition(
         self,
         origin: Tensor,
@@ -191,7 +195,7 @@ class PoseEstimator(nn.Module):
             number: (S,) matched boxes, by which each stage's sums are divided.
         """
         if not self.gradient_to_2d:
-            outputs = DecoderOutput(*(None if part is None else part.detach() for part in outputs))
+            outputs = outputs.detach()
         offset = self.head.num_stages - len(matched)
         boxes = outputs.boxes_xyxy[offset:].detach().float()
         cameras = Cameras.from_list(camera_list, boxes.device)

@@ -1,6 +1,8 @@
 """Networks that read 3D pose off the decoder: one tower a stage for the boxes, one for the ground plane of the image.
 
-They only predict numbers; `pose.py` turns them into metres. Letters: B images, N boxes, C channels, K classes, P rows.
+They predict raw values; `pose_decoding.py` turns them into metres.
+
+Letters: B images, N boxes, C channels, K classes, P rows.
 """
 
 from collections.abc import Sequence
@@ -23,12 +25,12 @@ LOG_STD_RANGE = (-6.0, 1.0)
 
 @dataclass
 class RawPose(TensorRecord):
-    """What the tower says about P boxes, before it means anything in metres.
+    """Raw outputs of the pose tower for P boxes, before they mean anything in metres.
 
     bottom, center (P, 2): projected bottom and middle of the 3D box, offsets from the middle of the 2D box's lower edge
     and from its centre, in units of its sides. depth (P, 3): correction of the log depth by BRANCHES; for "height" of
     the log height of the middle above ground. log_std (P, 3): of the log depths. dims (P, K, 3): log-ratio of h, w, l
-    to the class prior. bins, residuals (P, 12): heading, see `pose.py`. quality (P,): logit.
+    to the class prior. bins, residuals (P, 12): heading, see `d2road.structures.headings`. quality (P,): logit.
     """
 
     bottom: Tensor
@@ -42,7 +44,7 @@ class RawPose(TensorRecord):
 
     @staticmethod
     def sizes(num_classes: int) -> list[int]:
-        """Numbers per field in the output of the tower."""
+        """Channels per field in the output of the tower."""
         return [2, 2, 3, 3, 3 * num_classes, NUM_BINS, NUM_BINS, 1]
 
     @staticmethod
@@ -87,7 +89,7 @@ class PoseHead(nn.Module):
     def __init__(self, *, num_stages: int, num_classes: int, dim: int, num_pose: int = 2, pooled_size: int = 0):
         super().__init__()
         self.num_classes, self.num_stages = num_classes, num_stages
-        self.pooled_proj = (
+        self.pooled_proj: nn.ModuleList | None = (
             nn.ModuleList(
                 nn.Sequential(nn.Linear(pooled_size, dim), nn.LayerNorm(dim), nn.ReLU()) for _ in range(num_stages)
             )
@@ -96,8 +98,9 @@ class PoseHead(nn.Module):
         )
         self.geometry = nn.ModuleList(nn.Linear(GEOMETRY_SIZE, dim) for _ in range(num_stages))
         self.towers = nn.ModuleList(tower(dim, num_pose) for _ in range(num_stages))
-        self.outputs = nn.ModuleList(nn.Linear(dim, sum(RawPose.sizes(num_classes))) for _ in range(num_stages))
-        for layer in self.outputs:
+        outputs = [nn.Linear(dim, sum(RawPose.sizes(num_classes))) for _ in range(num_stages)]
+        self.outputs = nn.ModuleList(outputs)
+        for layer in outputs:
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
             # Depth starts at a deviation of e^-1.5, 20 %: no branch dominates before it has learned.

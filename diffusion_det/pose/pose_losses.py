@@ -1,4 +1,4 @@
-"""Losses of the pose head, on the matches that the boxes have.
+"""Pose losses: disentangled corner errors, depth likelihoods, heading and quality, on the matches of the boxes.
 
 Letters: S stages, B images, N boxes, M objects (padded), P matched boxes of all stages and images in one list.
 """
@@ -75,6 +75,8 @@ class PoseCriterion(nn.Module):
         priors_hwl: (K, 3) class means, m.
     """
 
+    priors_hwl: Tensor
+
     def __init__(self, weights: dict[str, float], priors_hwl: Tensor, num_classes: int):
         super().__init__()
         self.weights, self.num_classes = dict(weights), num_classes
@@ -110,13 +112,14 @@ class PoseCriterion(nn.Module):
         log_depth, _ = fuse(pose, believed.var)
 
         offset = (raw.bottom - truth.bottom).abs().sum(1) + (raw.center - truth.center).abs().sum(1)
+        overlap = self._overlap(pose, log_depth, boxes3d, cameras, believed, true.frame())
         losses = {
             "xy": inside * (offset + lever * (pose.xy - truth.xy).abs().sum(1)),
             "z": inside * lever * (log_depth - truth.log_depth).abs(),
             "dims": (pose.dims - truth.dims).abs().sum(1) / (2 * diagonal) + _log_ratio_error(pose.dims, truth.dims),
             "depth": inside * self._depth(pose, believed, truth.log_depth),
             "heading": heading_loss(raw.bins, raw.residuals, truth.alpha),
-            "quality": self._quality(raw, pose, log_depth, boxes3d, cameras, believed, true.frame()),
+            "quality": F.binary_cross_entropy_with_logits(raw.quality, overlap.clamp(0, 1), reduction="none"),
         }
         zeros = rows.new_zeros(len(number))
         suffixes = [f"_{i}" for i in range(len(number) - 1)] + [""]
@@ -147,10 +150,6 @@ class PoseCriterion(nn.Module):
         # Numbers that overflowed show in the other losses, which the trainer judges.
         rows = torch.cat([found, pose.dims, ry[:, None]], dim=1).nan_to_num(0.0, 0.0, 0.0)
         return aligned_iou_3d(rows, torch.cat([wanted, boxes3d[:, 3:]], dim=1)).to(boxes3d.dtype)
-
-    def _quality(self, raw: RawPose, pose: Pose, log_depth: Tensor, boxes3d: Tensor, *geometry) -> Tensor:
-        overlap = self._overlap(pose, log_depth, boxes3d, *geometry)
-        return F.binary_cross_entropy_with_logits(raw.quality, overlap.clamp(0, 1), reduction="none")
 
     def ground(self, predicted: Grounds, true: Grounds) -> Tensor:
         """Negative log likelihood (Laplace) of the predicted planes, mean over the images that have one."""
