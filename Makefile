@@ -1,6 +1,6 @@
 # make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
-# make demo    toy data, a small DiffusionDet, its evaluation and pictures in output/demo
-# make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy pictures
+# make demo    toy data, a small DiffusionDet, its evaluation and drawings in output/demo (d2road quickstart)
+# make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images
 # make test    ruff, import-linter and all tests
 # make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
@@ -35,12 +35,12 @@ $(VENV)/.ready-%: pyproject.toml scripts/setup_env.sh
 	VENV=$(VENV) PYTHON=$(PYTHON) bash scripts/setup_env.sh $*
 	@touch $@
 
-demo: setup $(TOY_DONE)
+demo: setup
 	$(say_allocator)
-	$(FAST) $(PY) -m d2road.cli.quickstart --output output/demo
+	$(FAST) $(PY) -m d2road.cli quickstart --output output/demo
 
 $(TOY_DONE): | setup
-	$(PY) datasets/make_toy_roadside.py --out $(TOY) --seed 0
+	$(PY) -m d2road.cli make-data toy-roadside --output $(TOY) --seed 0
 
 lint: setup
 	$(PY) -m ruff check .
@@ -51,7 +51,7 @@ test: lint
 	$(PY) -m pytest
 
 $(TOY_LOCO_DONE): | setup
-	$(PY) datasets/make_toy_loco.py --out $(TOY_LOCO) --seed 0
+	$(PY) -m d2road.cli make-data fastener-kit --output $(TOY_LOCO) --seed 0
 
 # IMAGES="a b" becomes the tuple ('pictures:a','pictures:b',) of the config's syntax.
 COMMA := ,
@@ -121,7 +121,7 @@ FT_AED_VARIANTS ?= pca patch_pca linear_attention
 TRAFFIC_VARIANTS ?= rules isolation_forest pca patch_pca linear_attention conv softmax_attention gated_linear_attention
 
 $(TRAFFIC_DONE): | setup
-	$(PY) datasets/make_traffic_incidents.py --out $(TRAFFIC) --seed 0 --good-hours 14
+	$(PY) -m d2road.cli make-data traffic-incidents --output $(TRAFFIC) --seed 0 --good-hours 14
 
 $(TRAFFIC_TEACHER): | $(TRAFFIC_DONE)
 	$(FAST) $(PY) train_net.py --config-file configs/efficientad/traffic/teacher.yaml --resume
@@ -142,7 +142,7 @@ GROUNDING_VARIANTS ?= main pretrained ablation_base text_conditioned_long text_c
 	cross_attention mamba_fusion no_text_filter fusion_stages1 fusion_stages2 query no_relation minilm image_only text_only
 
 $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
-	$(PY) datasets/make_toy_grounding.py --out $(TOY_GROUNDING) --toy $(TOY) --seed 0
+	$(PY) -m d2road.cli make-data toy-grounding --output $(TOY_GROUNDING) --toy $(TOY) --seed 0
 
 bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
 	$(say_allocator)

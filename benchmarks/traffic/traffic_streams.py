@@ -56,7 +56,7 @@ def read_recordings(root: Path) -> pd.DataFrame:
     path = root / RECORDINGS
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist: make it with datasets/make_traffic_incidents.py --good-hours 14"
+            f"{path} does not exist: make it with d2road make-data traffic-incidents --good-hours 14"
         )
     frame = pd.read_csv(path, dtype={"recording": str, "kind": str, "severity": str, "vehicle": str})
     missing = [name for name in COLUMNS if name not in frame]

@@ -60,7 +60,8 @@ TRAFFIC_INCIDENTS = ["motorway", "motorway_stacked"]
 # Beside the categories of traffic_incidents: which window shows which event, see `window_events`.
 TRAFFIC_META = "meta.csv"
 MAKE_HINTS = {
-    family: f"python datasets/make_{family}.py --out {{root}}/{family}" for family in ("toy_loco", "traffic_incidents")
+    family: f"d2road make-data {family.replace('_', '-')} --output {{root}}/{family}"
+    for family in ("toy_loco", "traffic_incidents")
 }
 RELEASE_HINT = "download it from its authors and arrange it as datasets/README.md shows"
 

@@ -31,7 +31,7 @@ from mono3dvg.schema import Expression, GroundingData, LabelledObject, read_grou
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-TOY_HINT = "python datasets/make_toy_grounding.py --out {root}/toy_grounding --toy {root}/toy_roadside"
+TOY_HINT = "d2road make-data toy-grounding --output {root}/toy_grounding --toy {root}/toy_roadside"
 MONO3DREFER_HINT = "get Mono3DRefer from its authors and convert it as datasets/README.md shows"
 MAX_NAMED = 3  # missing images listed in a message
 

@@ -51,7 +51,7 @@ def make_toy_grounding(
     if not 0 < validation < 1:
         raise DataError(f"--validation is {validation}, expected a share between 0 and 1")
     if not (toy / "toy_roadside.json").is_file():
-        raise FileNotFoundError(f"{toy} is no toy roadside data: python datasets/make_toy_roadside.py --out {toy}")
+        raise FileNotFoundError(f"{toy} is no toy roadside data: d2road make-data toy-roadside --output {toy}")
     recipes = {
         split: Recipe(
             seed=seed,

@@ -12,7 +12,7 @@ from d2road.data.datasets.dair import register_dair
 from d2road.data.datasets.kitti import register_kitti
 from d2road.data.datasets.rope3d import register_rope3d
 
-TOY_HINT = "python datasets/make_toy_roadside.py --out {root}/toy_roadside"
+TOY_HINT = "d2road make-data toy-roadside --output {root}/toy_roadside"
 KITTI_HINT = "download the object data from cvlibs.net and arrange it as datasets/README.md shows"
 DAIR_HINT = "request DAIR-V2X-I from its authors and arrange it as datasets/README.md shows"
 ROPE3D_HINT = "request Rope3D from its authors and arrange it as datasets/README.md shows"

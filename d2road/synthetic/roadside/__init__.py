@@ -1,4 +1,4 @@
-"""A renderer of roadside camera views with exact 3D labels; `datasets/make_toy_roadside.py` is its command line.
+"""A renderer of roadside camera views with exact 3D labels; `d2road make-data toy-roadside` is its command line.
 
 Data flow: views (camera) -> traffic (road, objects) -> vehicles, people, scenery (meshes) -> ground, raster (images)
 -> compose (occlusion order, visible fractions, camera effects) -> labels -> writer (Rope3D layout, COCO JSON).

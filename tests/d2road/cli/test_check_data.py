@@ -38,7 +38,7 @@ def test_a_good_data_set_is_clean(kitti_folder, tmp_path, capsys):
 
 
 def test_all_missing_and_broken_files_are_listed_at_once(kitti_folder, tmp_path, capsys):
-    (kitti_folder / "image_2" / "000000.png").write_bytes(b"not a picture")
+    (kitti_folder / "image_2" / "000000.png").write_bytes(b"not an image")
     whole = (kitti_folder / "image_2" / "000001.png").read_bytes()
     (kitti_folder / "image_2" / "000001.png").write_bytes(whole[: len(whole) // 2])
     (kitti_folder / "calib" / "000002.txt").unlink()
@@ -57,7 +57,7 @@ def test_all_missing_and_broken_files_are_listed_at_once(kitti_folder, tmp_path,
     assert "PROBLEM: 4 files or labels are missing or broken" in capsys.readouterr().out
 
 
-def test_quick_does_not_open_pictures(kitti_folder, tmp_path):
+def test_quick_does_not_open_images(kitti_folder, tmp_path):
     whole = (kitti_folder / "image_2" / "000001.png").read_bytes()
     (kitti_folder / "image_2" / "000001.png").write_bytes(whole[: len(whole) // 2])
     assert check(kitti_folder, tmp_path, "--quick")[0] == 0
@@ -143,7 +143,7 @@ def test_as_module_and_as_verb(repo_dir, kitti_folder, start):
     command = [sys.executable, "-m", *start, f"kitti:{kitti_folder}", "--quick"]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "no problems (pictures were not opened: --quick)" in done.stdout
+    assert "no problems (images were not opened: --quick)" in done.stdout
 
 
 def test_real_labels_project_where_they_say(shared_dir, tmp_path):

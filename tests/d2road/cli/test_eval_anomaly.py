@@ -96,7 +96,7 @@ def test_where_maps_may_be_and_as_what(tmp_path, caplog):
     assert "1 maps in" in caplog.text and "belong to no test image" in caplog.text
 
 
-def test_own_pictures_and_visa(tmp_path):
+def test_own_images_and_visa(tmp_path):
     data, maps = write_category(tmp_path, images=3)
     expected = _run(data, maps)
     own, visa = tmp_path / "own", tmp_path / "visa"

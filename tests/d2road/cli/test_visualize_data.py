@@ -1,4 +1,4 @@
-"""Pictures of labels and predictions: as many as asked for, and with the right objects in them."""
+"""Drawings of labels and predictions: as many as asked for, and with the right objects in them."""
 
 import json
 
@@ -19,18 +19,18 @@ def draw(name, out, *options):
     return visualize_data.main([name, "--out", str(out), *options])
 
 
-def share(picture, color, tolerance=40):
-    """Share of pixels near an RGB colour; pictures are JPEG."""
-    return float((np.abs(picture[:, :, ::-1].astype(int) - color).max(-1) < tolerance).mean())
+def share(image, color, tolerance=40):
+    """Share of pixels near an RGB colour; drawings are JPEG."""
+    return float((np.abs(image[:, :, ::-1].astype(int) - color).max(-1) < tolerance).mean())
 
 
 def test_labels_are_drawn_in_3d_with_the_view_from_above(kitti_folder, tmp_path):
     assert draw(f"kitti:{kitti_folder}", tmp_path / "out", "--num", "3") == 0
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["000000.jpg", "000001.jpg", "000003.jpg", "sheet.jpg"], "taken evenly"
-    picture = cv2.imread(str(tmp_path / "out" / "000000.jpg"))
-    assert picture.shape[0] == 200 and picture.shape[1] > 320
-    assert share(picture[:, :320], class_color(0)) > 0.002 and share(picture[:, :320], class_color(1)) > 0.002
+    image = cv2.imread(str(tmp_path / "out" / "000000.jpg"))
+    assert image.shape[0] == 200 and image.shape[1] > 320
+    assert share(image[:, :320], class_color(0)) > 0.002 and share(image[:, :320], class_color(1)) > 0.002
     assert cv2.imread(str(tmp_path / "out" / "000003.jpg")).shape == (200, 320, 3), "no objects, no view"
 
 
@@ -39,11 +39,11 @@ def test_predictions_are_coloured_and_labels_white(kitti_folder, tmp_path, row):
     folder.mkdir()
     (folder / "000000.txt").write_text(row("Cyclist", 0, 15) + " 0.9\n" + row("Pedestrian", -3, 15) + " 0.1\n")
     assert draw(f"kitti:{kitti_folder}", tmp_path / "out", "--num", "1", "--predictions", str(folder), "--no-bev") == 0
-    picture = cv2.imread(str(tmp_path / "out" / "000000.jpg"))
-    assert picture.shape == (200, 320, 3)
-    assert share(picture, class_color(2)) > 0.002, "the prediction"
-    assert share(picture, class_color(0)) == share(picture, class_color(1)) == 0, "labels, and what scores 0.1"
-    assert share(picture, (255, 255, 255), 70) > 0.002, "labels"
+    image = cv2.imread(str(tmp_path / "out" / "000000.jpg"))
+    assert image.shape == (200, 320, 3)
+    assert share(image, class_color(2)) > 0.002, "the prediction"
+    assert share(image, class_color(0)) == share(image, class_color(1)) == 0, "labels, and what scores 0.1"
+    assert share(image, (255, 255, 255), 70) > 0.002, "labels"
 
 
 def test_coco_results_are_matched_by_image_and_category(kitti_folder, tmp_path):

@@ -53,7 +53,7 @@ def test_what_evaluates_a_data_set_and_what_its_headings_turn_about(name, evalua
 def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
     from d2road.data.datasets.coco import load_coco
 
-    with pytest.raises(FileNotFoundError, match=r"To get it: python datasets/make_toy_roadside\.py --out "):
+    with pytest.raises(FileNotFoundError, match=r"To get it: d2road make-data toy-roadside --output "):
         load_coco(str(tmp_path / "x.json"), str(tmp_path), hint=builtin.TOY_HINT.format(root="datasets"))
 
 

@@ -80,7 +80,9 @@ def test_pixels_to_ignore_are_named_where_there_are_some(screws):
 
 def test_traffic_incidents_bring_their_table_of_windows(screws, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
-    with pytest.raises(FileNotFoundError, match=r"make_traffic_incidents.py --out .*data/traffic_incidents"):
+    with pytest.raises(
+        FileNotFoundError, match=r"d2road make-data traffic-incidents --output .*data/traffic_incidents"
+    ):
         get("traffic_incidents/motorway")
     (tmp_path / "data/traffic_incidents").mkdir(parents=True)
     screws.rename(tmp_path / "data/traffic_incidents/motorway")
@@ -139,7 +141,7 @@ def test_names_below_the_data_root(screws, monkeypatch):
             register_by_name("mvtec_ad/bolts/valid")
         with pytest.raises(ValueError, match=r"does not read as mvtec_ad/CATEGORY\[/test\|/validation\]"):
             register_by_name("mvtec_ad/bolts/test/more")
-        with pytest.raises(FileNotFoundError, match=r"To get it: python datasets/make_toy_loco\.py --out .*/toy_loco"):
+        with pytest.raises(FileNotFoundError, match=r"To get it: d2road make-data toy-loco --output .*/toy_loco"):
             get("toy_loco/fastener_kit")
     finally:
         for name in [n for n in DatasetCatalog.list() if n.startswith(("mvtec_ad/", "toy_loco/"))]:
