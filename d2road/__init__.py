@@ -1,3 +1,22 @@
-"""Perception for roadside cameras and driving, on Detectron2: the platform below its systems."""
+"""Perception for roadside cameras and driving, on Detectron2: the platform below its systems and their command.
+
+    config          keys that all systems share, from a command line to a validated config
+    structures      cameras, boxes, 3D boxes, overlaps, depth and heading coding
+    layers          state space scan, Mamba-2, linear attention, pooling of regions, deformable convolution
+    modeling        backbones and necks: timm, DLA, Swin, ViT; batch norm fusion
+    model_zoo       shipped weights by name: d2road://NAME
+    data            data sets, mappers, samplers, loaders; checks of data before a training
+    evaluation      metrics of detection in 2D and 3D as their benchmarks define them
+    engine          Trainer, Predictor, launch; meta_arch: the contract of a model
+    checkpoint      checkpoints that survive a kill, and weights files that run no code
+    visualization   2D and 3D boxes, bird's-eye view, heat maps, curves
+    traffic         trajectories without any model: readers, time-space images, events, baselines
+    synthetic       generators of toy data: roadside views, fastener kits, traffic incidents
+    utils           errors, registries, files, random states, aliases of old names
+    cli             d2road VERB: one module a verb
+
+The systems are `diffusion_det`, `mono3dvg` and `efficientad`; none of these packages but `cli` knows them by name.
+Importing this package imports none of its parts.
+"""
 
 __version__ = "0.2.0"

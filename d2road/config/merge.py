@@ -41,7 +41,7 @@ def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
     """Merge `[KEY, VALUE, KEY, VALUE, ...]` of a command line into `cfg`.
 
     Raises:
-        ValueError: a value is missing, a key unknown or a type wrong; all mistakes are listed.
+        ConfigError: a value is missing, a key unknown or a type wrong; all mistakes are listed.
     """
     flags = [p for p in pairs[0::2] if isinstance(p, str) and p.startswith("--")]
     if flags:
@@ -76,7 +76,7 @@ def merge_dict(cfg: CfgNode, loaded: dict, prefix: str = "") -> list[str]:
 
 
 def raise_problems(problems: list[str], where: str) -> None:
-    """Raise one ValueError with a numbered list, if there are problems."""
+    """Raise one ConfigError with a numbered list, if there are problems."""
     problems = list(dict.fromkeys(problems))
     if problems:
         listed = "\n".join(f"  {i}. {text}" for i, text in enumerate(problems, 1))

@@ -36,7 +36,7 @@ def make_cfg(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
         config_file: YAML, "" for none; a path, or a name below `configs/`, see `find_config`.
         opts: KEY, VALUE, KEY, VALUE, ...
     Raises:
-        FileNotFoundError, ValueError: see `merge_file` and `merge_pairs`.
+        FileNotFoundError, ConfigError: see `merge_file` and `merge_pairs`.
         ImportError: a system cannot be loaded.
     """
     cfg = get_cfg()
@@ -55,7 +55,7 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     Args:
         args: of `default_argument_parser` or with the same `config_file` and `opts`.
     Raises:
-        FileNotFoundError, ValueError: all that is wrong with it; see `make_cfg` and `validate`.
+        FileNotFoundError, ConfigError: all that is wrong with it; see `make_cfg` and `validate`.
     """
     with _console_log():
         cfg = make_cfg(args.config_file, args.opts)

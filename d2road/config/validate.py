@@ -31,7 +31,7 @@ def validate(cfg: CfgNode) -> None:
     """Check a complete config; changes nothing in it.
 
     Raises:
-        ValueError: a numbered list of all problems.
+        ConfigError: a numbered list of all problems.
     """
     raise_problems(dataset_problems(cfg) + find_problems(cfg), "the config")
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.mapper_registry import build_mapper
 from d2road.data.samplers import TrainingBatches, aspect_ratio_groups
-from d2road.utils.errors import DataError, picklable_errors
+from d2road.utils.errors import ConfigError, DataError, picklable_errors
 from d2road.utils.rng import seeded_rng
 
 logger = logging.getLogger(__name__)
@@ -105,11 +105,11 @@ def images_per_micro_batch(cfg: CfgNode, world_size: int) -> int:
     """Images that one process handles at once: IMS_PER_BATCH / (processes * GRAD_ACCUM_STEPS).
 
     Raises:
-        ValueError: it is not a whole number.
+        ConfigError: it is not a whole number.
     """
     total, micro_batches = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.GRAD_ACCUM_STEPS
     if micro_batches < 1 or total < 1 or total % (world_size * micro_batches):
-        raise DataError(
+        raise ConfigError(
             f"SOLVER.IMS_PER_BATCH {total} cannot be divided into {world_size} process(es) times "
             f"SOLVER.GRAD_ACCUM_STEPS {micro_batches}: make it a multiple of {world_size * max(micro_batches, 1)}"
         )

@@ -98,7 +98,7 @@ class AnnotatingPredictor:
         cfg: frozen config with MODEL.WEIGHTS.
         confidence, sentences: as of `Annotator`.
     Raises:
-        FileNotFoundError, ValueError: the weights, or a model that is not ready to predict.
+        FileNotFoundError, D2RoadError: the weights, or a model that is not ready to predict.
     """
 
     def __init__(self, cfg: CfgNode, confidence: float | None = None, sentences: Sequence[str] = ()):

@@ -41,7 +41,7 @@ def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> None:
         model: filled in place; without `path` all processes take the first one's initial weights.
         path: a file or an address that Detectron2 knows.
     Raises:
-        FileNotFoundError, ValueError: there is no such file, it is damaged, or it does not fit the model.
+        FileNotFoundError, CheckpointError: there is no such file, it is damaged, or it does not fit the model.
     """
     if not path:
         logger.warning("MODEL.WEIGHTS is empty: predicting with random weights")

@@ -63,7 +63,7 @@ class Evaluate(HookBase):
         metric: "task/metric" of the results that decides what is best, or "" to keep no best one.
         mode: "max" if more is better, "min" if less is.
     Raises:
-        ValueError: unknown mode.
+        ConfigError: unknown mode.
     """
 
     def __init__(self, period: int, metric: str = "", mode: str = "max"):

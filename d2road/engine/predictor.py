@@ -32,8 +32,8 @@ class Predictor:
         fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
             be trained nor saved.
     Raises:
-        FileNotFoundError, ValueError: as loading the config and the weights; a model that is not calibrated, though it
-            has to be.
+        FileNotFoundError, ConfigError, CheckpointError: as loading the config and the weights; a model that is not
+            calibrated, though it has to be.
 
     Attributes:
         model: the network in eval mode.
@@ -85,7 +85,8 @@ class Predictor:
             pixels of the given image), scores and pred_classes. A list for a list.
         Raises:
             FileNotFoundError: no such image.
-            ValueError: not an image, or an array of another shape or type.
+            DataError: a file that is no image.
+            ValueError: an array of another shape or type.
         """
         if isinstance(images, (np.ndarray, str, Path)):
             return self([images], camera, **extra)[0]
@@ -121,7 +122,7 @@ def read_config(path: str | Path) -> CfgNode:
     """The complete config of a YAML file. Its data sets need not be there, unless the class count comes from them.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, unknown keys, or values that cannot be derived.
+        FileNotFoundError, ConfigError: no such file, unknown keys, or values that cannot be derived.
     """
     cfg = make_cfg(str(path))
     dataset_problems(cfg)  # registers data sets that are named by their place; missing ones do no harm here

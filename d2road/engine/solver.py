@@ -24,7 +24,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     WEIGHT_DECAY_NORM or WEIGHT_DECAY_BIAS state another one for normalisation layers or biases.
 
     Raises:
-        ValueError: unknown optimizer, or nothing to train.
+        ConfigError: unknown optimizer, or nothing to train.
     """
     name = cfg.SOLVER.OPTIMIZER.upper()
     groups = parameter_groups(cfg, model)
@@ -74,7 +74,7 @@ def build_clipper(cfg: CfgNode) -> Callable[[Iterable[nn.Parameter]], torch.Tens
     they had; "norm" does so for each parameter by itself, "value" limits each element.
 
     Raises:
-        ValueError: unknown CLIP_TYPE, or CLIP_VALUE not positive.
+        ConfigError: unknown CLIP_TYPE, or CLIP_VALUE not positive.
     """
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if not clip.ENABLED:

@@ -165,7 +165,7 @@ def amp_dtype(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
     """The arithmetic that SOLVER.AMP asks for on a device; None if it is off.
 
     Raises:
-        ValueError: unknown DTYPE, or fp16 away from CUDA.
+        ConfigError: unknown DTYPE, or fp16 away from CUDA.
     """
     if not cfg.SOLVER.AMP.ENABLED:
         return None

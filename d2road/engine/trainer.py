@@ -45,7 +45,7 @@ class Trainer(DefaultTrainer):
     Args:
         cfg: with the keys of `add_common_config`. SEED below 0 draws a seed, which is logged and kept on resuming.
     Raises:
-        ValueError: a setting that cannot be; see the builders.
+        ConfigError: a setting that cannot be; see the builders.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -152,7 +152,7 @@ class Trainer(DefaultTrainer):
         """Continue from the last intact checkpoint of OUTPUT_DIR if `resume`; else start from MODEL.WEIGHTS.
 
         Raises:
-            RuntimeError, ValueError, FileNotFoundError: see `Checkpointer.resume_or_load`.
+            CheckpointError, FileNotFoundError: see `Checkpointer.resume_or_load`.
         """
         if not resume and self.checkpointer.has_checkpoint() and comm.is_main_process():
             logger.warning("%s holds checkpoints of an earlier run, which this new one replaces; "

@@ -78,7 +78,7 @@ class TokenAttention(nn.Module):
             tokens of an image, having no order, cannot have.)
         eps: see `linear_attention`.
     Raises:
-        ValueError: unknown kind, or heads that do not divide `dim`.
+        ConfigError: unknown kind, or heads that do not divide `dim`.
     """
 
     def __init__(self, dim: int, heads: int = 4, kind: str = "linear", eps: float = EPS):

@@ -35,7 +35,7 @@ class Mamba2(nn.Module):
         dt_range: interval of the initial step lengths.
         chunk_size, backend: see `ssd`.
     Raises:
-        ValueError: a size below 1, `groups` that do not divide `heads`, an empty or non-positive interval.
+        ConfigError: a size below 1, `groups` that do not divide `heads`, an empty or non-positive interval.
     Source: Dao and Gu, Transformers are SSMs, ICML 2024, section 7. Differs: `valid` and `step_gate`.
     """
 
@@ -186,4 +186,4 @@ class GatedRMSNorm(nn.Module):
 
 def _check_mask(name: str, mask: Tensor | None, shape: tuple[int, ...]) -> None:
     if mask is not None and mask.shape != shape:
-        raise ConfigError(f"Mamba2: {name} is {tuple(mask.shape)}, expected {shape}")
+        raise ValueError(f"Mamba2: {name} is {tuple(mask.shape)}, expected {shape}")

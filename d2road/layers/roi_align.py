@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from d2road.utils.errors import ConfigError
-
 
 def assign_levels(
     boxes_xyxy: Tensor, min_level: int, max_level: int, canonical_size: float = 224.0, canonical_level: int = 4
@@ -50,7 +48,7 @@ def multilevel_roi_align(
         ValueError: the numbers of maps, strides and images do not agree.
     """
     if len(features) != len(strides) or features[0].shape[0] != boxes_xyxy.shape[0]:
-        raise ConfigError(
+        raise ValueError(
             f"got {len(features)} maps of {features[0].shape[0]} images for {len(strides)} strides "
             f"and boxes of {boxes_xyxy.shape[0]} images; each level needs one stride and each image its boxes"
         )

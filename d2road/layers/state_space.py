@@ -56,7 +56,8 @@ def ssd(
     Returns:
         y (b, l, h, p) in the type of `x`; or (y, final states (b, h, p, n) in float32, of float64 inputs float64).
     Raises:
-        ValueError: shapes do not fit, unknown back end, or one that cannot work on these tensors.
+        ValueError: shapes do not fit.
+        ConfigError: `chunk_size` below 1, unknown back end, or one that cannot work on these tensors.
         ImportError: back end "mamba_ssm" is not installed.
     Source: Dao and Gu, Transformers are SSMs, ICML 2024, section 6; arguments as `mamba_chunk_scan_combined` of
         mamba_ssm. Differs: sums of log decays in float64.

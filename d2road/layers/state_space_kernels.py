@@ -21,7 +21,7 @@ def use_kernels(backend: str, *tensors: Tensor) -> bool:
     """Whether mamba_ssm is to compute what goes in as `tensors`.
 
     Raises:
-        ValueError: unknown back end, or mamba_ssm is asked for and cannot work on these tensors.
+        ConfigError: unknown back end, or mamba_ssm is asked for and cannot work on these tensors.
         ImportError: mamba_ssm is asked for and cannot be imported.
     """
     if backend not in BACKENDS:

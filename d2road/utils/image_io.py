@@ -24,7 +24,7 @@ def open_image(path: str | os.PathLike, entry: str = "") -> Image.Image:
         entry: for messages: what names this file, e.g. "image_id 5".
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an image, or cut off.
+        DataError: not an image, or cut off.
     """
     # Another library may have told Pillow to fill what a cut-off file lacks with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -47,7 +47,7 @@ def open_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:
     """An image as 8-bit RGB: grey ones get three equal channels, transparency is dropped, see `to_eight_bits`.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_image` and `to_eight_bits`.
+        FileNotFoundError, DataError: as `open_image` and `to_eight_bits`.
     """
     # A palette's transparent entry is a colour like the others here.
     return to_eight_bits(open_image(path, entry), path).convert("RGB")
@@ -61,7 +61,7 @@ def to_eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     Args:
         path: for messages.
     Raises:
-        ValueError: NaN or infinite, or numbers out of range.
+        DataError: NaN or infinite, or numbers out of range.
     """
     if not image.mode.startswith(("I", "F")):
         return image
@@ -82,7 +82,7 @@ def read_image(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
     """(H, W, 3) uint8, RGB or BGR, of any image, see `open_rgb`.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_rgb`.
+        FileNotFoundError, DataError: as `open_rgb`.
     """
     rgb = np.asarray(open_rgb(path))
     return np.ascontiguousarray(rgb[:, :, ::-1]) if bgr else np.array(rgb)
@@ -92,7 +92,8 @@ def write_image(path: str | os.PathLike, image: np.ndarray, bgr: bool = False) -
     """Write (H, W, 3) uint8 in the format of the file's suffix; a broken run leaves no half image.
 
     Raises:
-        ValueError: OpenCV has no such format, or the array is no image.
+        DataError: OpenCV has no such format.
+        ValueError: the array is no image.
         FileNotFoundError: the folder is not there.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:

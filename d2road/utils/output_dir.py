@@ -25,7 +25,7 @@ def prepare_output_dir(
         folders: to make in `out`.
         contents: files and folders in `out` that go where `overwrite` replaces a data set of other parameters.
     Raises:
-        ValueError: `out` holds other parameters, or something else.
+        DataError: `out` holds other parameters, or something else.
         PermissionError: `out` cannot be written.
     """
     if out.exists() and not out.is_dir():

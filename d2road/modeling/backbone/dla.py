@@ -35,7 +35,7 @@ class DLA34(FixedNormBackbone):
         in_channels: of the input image.
         channels: of levels 0 to 5; other than the published ones have no published weights.
     Raises:
-        ValueError: unknown feature or ``norm``, ``freeze_at`` out of range, ``channels`` not six positive numbers,
+        ConfigError: unknown feature or ``norm``, ``freeze_at`` out of range, ``channels`` not six positive numbers,
             weights that do not fit.
     Source: Yu et al., Deep Layer Aggregation, CVPR 2018, figure 3 and table 1. Differs: pooling rounds up, so that any
         size works; equal where sizes are even.

@@ -36,7 +36,7 @@ def conv_block(in_channels: int, out_channels: int, conv: str = "plain", norm: s
         conv: "plain" | "deformable".
         norm: as Detectron2's `get_norm`: "BN" | "GN" | "FrozenBN" | "" ...
     Raises:
-        ValueError: unknown ``conv``.
+        ConfigError: unknown ``conv``.
     """
     if conv not in CONVOLUTIONS:
         raise ConfigError(f"MODEL.DLA.NECK_CONV: got {conv!r}, expected one of {list(CONVOLUTIONS)}")

@@ -1,5 +1,7 @@
 """Backbones of which a part does not train: the beginning, the batch norms' statistics, or all of the batch norms."""
 
+from collections.abc import Sequence
+
 from detectron2.modeling.backbone import Backbone
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,6 +17,8 @@ class FixedNormBackbone(Backbone):
     Plain `nn.BatchNorm2d` stays in place, so a checkpoint is the same whatever is fixed.
     """
 
+    _fixed_norms: Sequence[nn.Module] = ()
+
     def fix(self, norm: str, frozen: set[str], key: str) -> None:
         """Stop gradients and statistics; the last thing that a constructor does.
 
@@ -23,14 +27,14 @@ class FixedNormBackbone(Backbone):
             frozen: names of parameters that do not train; batch norms among them keep their statistics, too.
             key: config node, for the message.
         Raises:
-            ValueError: unknown ``norm``.
+            ConfigError: unknown ``norm``.
         """
         if norm not in NORMS:
             raise ConfigError(f"{key}.NORM: got {norm!r}, expected one of {list(NORMS)}")
         for name, parameter in self.named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
-        self._fixed_norms: list[nn.Module] = []
+        fixed: list[nn.Module] = []
         for name, module in self.named_modules():
             if not isinstance(module, _BatchNorm):
                 continue
@@ -38,7 +42,8 @@ class FixedNormBackbone(Backbone):
                 for parameter in module.parameters():
                     parameter.requires_grad_(False)
             if norm != "train" or f"{name}.weight" in frozen:
-                self._fixed_norms.append(module)
+                fixed.append(module)
+        self._fixed_norms = fixed
         self.train(self.training)
 
     @property
@@ -49,6 +54,6 @@ class FixedNormBackbone(Backbone):
     def train(self, mode: bool = True) -> "FixedNormBackbone":
         """Switch to training, except the batch norms whose statistics are fixed."""
         super().train(mode)
-        for module in getattr(self, "_fixed_norms", []):
+        for module in self._fixed_norms:
             module.training = False
         return self

@@ -80,7 +80,7 @@ def load_packaged_weights(timm_name: str) -> dict[str, torch.Tensor]:
     """State dict of the complete timm classifier ``timm_name`` from the package that ships it.
 
     Raises:
-        ValueError: no package is known for this model.
+        CheckpointError: no package is known for this model.
         FileNotFoundError: the package, or its file, is not installed.
     """
     if timm_name not in PACKAGED:

@@ -40,7 +40,7 @@ class TimmBackbone(FixedNormBackbone):
         norm: batch norm: "frozen" | "eval" (statistics fixed, affine parameters train) | "train".
         in_channels: of the input image.
     Raises:
-        ValueError: unknown name (the nearest ones are named), no features, unknown feature, unknown ``norm``.
+        ConfigError: unknown name (the nearest ones are named), no features, unknown feature, unknown ``norm``.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: str = "") -> FPN:
     Args:
         top_block: "" ends with the coarsest feature; "maxpool" adds one level by subsampling it.
     Raises:
-        ValueError: an input feature that ``bottom_up`` does not return, or an unknown ``top_block``.
+        ConfigError: an input feature that ``bottom_up`` does not return, or an unknown ``top_block``.
     """
     known = list(bottom_up.output_shape())
     in_features = list(cfg.MODEL.FPN.IN_FEATURES) or known
