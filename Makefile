@@ -31,7 +31,7 @@ endef
 
 setup: $(VENV)/.ready-dev
 
-$(VENV)/.ready-%: pyproject.toml scripts/setup_env.sh
+$(VENV)/.ready-%: pyproject.toml setup.py scripts/setup_env.sh
 	VENV=$(VENV) PYTHON=$(PYTHON) bash scripts/setup_env.sh $*
 	@touch $@
 
