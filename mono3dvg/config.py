@@ -1,5 +1,6 @@
 """Configuration of 3D visual grounding."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from d2road.config import add_common_config, register_check, register_finalizer
 from d2road.config.defaults import set_default
 
 META_ARCHITECTURE = "Mono3DVG"
+logger = logging.getLogger(__name__)
 
 # Images are flipped (INPUT.RANDOM_FLIP): "form" realizes the mirrored sentence from its logical form, and leaves images
 # alone whose sentences have none; "off" flips none.
@@ -138,6 +140,7 @@ INPUT_GROUNDING = {
     "SENTENCES_PER_IMAGE": 8,
     # Share of the words of a training sentence before which a made-up one is put; half as many are replaced by one.
     "UNKNOWN_WORD_RATE": 0.0,
+    "LIGHT_JITTER": 0.0,  # brightness and contrast vary by up to this share; saturation stays, sentences name colours
 }
 
 TEST_GROUNDING = {
@@ -166,7 +169,6 @@ def add_mono3dvg_config(cfg: CN) -> None:
         set_default(node, name, CN())
         for key, value in keys.items():
             set_default(node[name], key, value)
-    set_default(cfg.INPUT, "COLOR_JITTER", 0.0)  # brightness and contrast vary by up to this share
     for parent, keys in ((cfg.INPUT, INPUT_GROUNDING), (cfg.TEST, TEST_GROUNDING)):
         set_default(parent, "GROUNDING", CN())
         for key, value in keys.items():
@@ -177,6 +179,9 @@ def finalize(cfg: CN) -> None:
     """Fill classes, their sizes and the meaning of angles from the data."""
     from d2road.data import class_names_of, num_classes_of
 
+    if cfg.INPUT.get("COLOR_JITTER", 0.0) > 0:  # what version 0.1 called it; other systems vary saturation too
+        logger.warning("INPUT.COLOR_JITTER of grounding is now INPUT.GROUNDING.LIGHT_JITTER")
+        cfg.INPUT.GROUNDING.LIGHT_JITTER, cfg.INPUT.COLOR_JITTER = cfg.INPUT.COLOR_JITTER, 0.0
     node, names = cfg.MODEL.MONO3DVG, cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if not len(names):
         return

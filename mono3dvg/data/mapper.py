@@ -30,7 +30,7 @@ class Mono3DVGMapper:
     each sample.
 
     Args:
-        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, MIN_SIZE_TRAIN, ...), INPUT.COLOR_JITTER and INPUT.GROUNDING.
+        cfg: INPUT.* of Detectron2 (RANDOM_FLIP, MIN_SIZE_TRAIN, ...) and INPUT.GROUNDING.
         is_train: draw sentences and augment; else only resize.
     """
 
@@ -45,8 +45,8 @@ class Mono3DVGMapper:
         self.changes: list[T.Augmentation] = [
             T.ResizeShortestEdge(cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"], style)
         ]
-        if is_train and cfg.INPUT.COLOR_JITTER > 0:
-            low, high = 1 - cfg.INPUT.COLOR_JITTER, 1 + cfg.INPUT.COLOR_JITTER
+        if is_train and node.LIGHT_JITTER > 0:
+            low, high = 1 - node.LIGHT_JITTER, 1 + node.LIGHT_JITTER
             self.changes += [T.RandomBrightness(low, high), T.RandomContrast(low, high)]
 
     def __call__(self, dataset_dict: dict) -> dict:

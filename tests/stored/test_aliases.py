@@ -1,11 +1,16 @@
 """Old names of config keys, values, data sets, texts and weights are read as those of today."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from d2road.config import make_cfg
 from d2road.config.merge import all_keys
 from d2road.utils import aliases
+from mono3dvg.config import finalize
+
+STORED = Path(__file__).resolve().parent / "v0_1"
 
 
 def test_every_alias_leads_to_a_key_that_exists():
@@ -58,3 +63,10 @@ def _read(cfg, key):
     for part in key.split("."):
         cfg = cfg[part]
     return cfg
+
+
+def test_a_stored_grounder_keeps_its_jitter_under_the_name_of_today():
+    cfg = make_cfg(str(STORED / "mono3dvg" / "config.yaml"), ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"])
+    finalize(cfg)
+    assert cfg.INPUT.GROUNDING.LIGHT_JITTER == 0.1 and cfg.INPUT.COLOR_JITTER == 0
+    assert make_cfg(str(STORED / "diffusion_det" / "config.yaml")).INPUT.COLOR_JITTER == 0.2

@@ -92,7 +92,7 @@ def test_sentences_are_drawn_by_the_seed(mapper_for, records):
 
 
 def test_hue_stays(mapper_for, records):
-    mapper = mapper_for("INPUT.COLOR_JITTER", 0.3, "INPUT.RANDOM_FLIP", "none")
+    mapper = mapper_for("INPUT.GROUNDING.LIGHT_JITTER", 0.3, "INPUT.RANDOM_FLIP", "none")
     plain = mapper_for(is_train=False)(records[0])["image"].double()
     np.random.seed(1)
     varied = mapper(records[0])["image"].double()
