@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
-from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.errors import ConfigError, DataError, report_errors
 
 
 def build_parser() -> ArgumentParser:
@@ -72,9 +72,9 @@ def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
     try:
         lines = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--text-file {file} is not UTF-8 ({error}); save it as UTF-8") from error
+        raise DataError(f"--text-file {file} is not UTF-8 ({error}); save it as UTF-8") from error
     if not any(lines):
-        raise ConfigError(f"--text-file {file} holds no sentence, expected one a line")
+        raise DataError(f"--text-file {file} holds no sentence, expected one a line")
     return [*texts, *(line for line in lines if line)]
 
 
