@@ -124,7 +124,7 @@ def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: 
             no image with an object although `filter_empty` asks for one.
     """
     if not names:
-        raise DataError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
+        raise ConfigError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
     dicts: list[dict] = []
     for name in names:
         register_by_name(name)
@@ -190,7 +190,7 @@ def repeat_factors(cfg: CfgNode, dicts: list[dict], seed: int) -> torch.Tensor:
         factors = torch.zeros(len(dicts))
         factors[torch.randperm(len(dicts), generator=generator)[:kept]] = 1
         return factors
-    raise DataError(
+    raise ConfigError(
         f"DATALOADER.SAMPLER_TRAIN is '{name}', expected TrainingSampler, RepeatFactorTrainingSampler or "
         "RandomSubsetTrainingSampler"
     )
@@ -198,7 +198,7 @@ def repeat_factors(cfg: CfgNode, dicts: list[dict], seed: int) -> torch.Tensor:
 
 def _groups(dicts: list[dict]) -> list[int]:
     if any("width" not in d or "height" not in d for d in dicts):
-        raise DataError(
+        raise ConfigError(
             "DATALOADER.ASPECT_RATIO_GROUPING needs the width and height of every image, and this data set does not "
             "state them: set it to False"
         )
@@ -221,7 +221,7 @@ class _MappedDicts(Dataset):
         with seeded_rng(seed), picklable_errors() if get_worker_info() else nullcontext():
             mapped = self.mapper(record)
         if mapped is None:
-            raise DataError(f"{name}: the mapper returned nothing; it must return a model input for every image")
+            raise ValueError(f"{name}: the mapper returned nothing; it must return a model input for every image")
         return mapped
 
 

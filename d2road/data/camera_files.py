@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2road.structures.camera import Camera, normalize_plane
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 
 
 def read_calib(path: str | os.PathLike, key: str = "P2") -> np.ndarray:
@@ -119,7 +119,7 @@ class CameraFiles:
 
     def __init__(self, calib: str = "", denorm: str = ""):
         if denorm and not calib:
-            raise DataError("--denorm gives the ground plane of a camera, which --calib must give")
+            raise ConfigError("--denorm gives the ground plane of a camera, which --calib must give")
         self.calib, self.denorm = calib, denorm
 
     def __call__(self, file: Path) -> Camera | None:

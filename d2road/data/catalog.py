@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2road.data.dataset_formats import register_by_name
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 
 
 def register_lazily(name: str, load: Callable[[], list[dict]], **metadata: Any) -> None:
@@ -64,7 +64,7 @@ def num_classes_of(names: str | Sequence[str]) -> int:
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise DataError("the number of classes shall come from the data, but DATASETS names none")
+        raise ConfigError("the number of classes shall come from the data, but DATASETS names none")
     first, *others = [class_names_of(name) for name in names]
     for name, classes in zip(names[1:], others):
         if classes != first:

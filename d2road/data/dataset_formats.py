@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from detectron2.data import DatasetCatalog
 
 from d2road.utils.aliases import present_dataset
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry, unknown_name
 
 
@@ -56,11 +56,11 @@ def register_by_name(name: str) -> None:
         syntaxes = ", ".join(DATASET_FORMATS.get(kind).syntax for kind in DATASET_FORMATS.names())
         families = ", ".join(DATASET_FAMILIES.get(family).syntax for family in DATASET_FAMILIES.names())
         known = [n for n in DatasetCatalog.list() if ":" not in n and "/" not in n]
-        raise DataError(
+        raise ConfigError(
             f"{unknown_name('data set', name, known)}; data by path: {syntaxes}"
             + (f"; collections: {families}" if families else "")
         )
     fewest, most = data_format.num_arguments
     if not fewest <= len(arguments) <= most or not all(arguments):
-        raise DataError(f"data set name {name!r} does not read as {data_format.syntax} (paths contain no colon)")
+        raise ConfigError(f"data set name {name!r} does not read as {data_format.syntax} (paths contain no colon)")
     data_format.register(name, *arguments)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 
 _PRIME = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: spreads consecutive positions (SplitMix64)
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -50,16 +50,16 @@ class TrainingBatches(Sampler):
         start_step: int = 0,
     ):
         if float(repeat_factors.sum()) <= 0 or len(repeat_factors) == 0:
-            raise DataError(f"none of the {len(repeat_factors)} training images has a repeat factor above 0")
+            raise ConfigError(f"none of the {len(repeat_factors)} training images has a repeat factor above 0")
         sizes = (micro_batch_size, micro_batches_per_step, world_size)
         if min(sizes) < 1 or start_step < 0 or not 0 <= rank < world_size:
-            raise DataError(
+            raise ValueError(
                 f"micro_batch_size {micro_batch_size}, micro_batches_per_step {micro_batches_per_step} and "
                 f"world_size {world_size} must be 1 or more, start_step {start_step} not negative, rank {rank} in "
                 "0..world_size-1"
             )
         if groups is not None and len(groups) != len(repeat_factors):
-            raise DataError(f"{len(groups)} groups for {len(repeat_factors)} images")
+            raise ValueError(f"{len(groups)} groups for {len(repeat_factors)} images")
         self.repeat_factors = repeat_factors.to(torch.float32)
         self.micro_batch_size = micro_batch_size
         self.micro_batches_per_step = micro_batches_per_step

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
 
 
@@ -39,9 +38,9 @@ def plain(value: Any, where: str) -> Any:
         try:
             value = value.item()
         except (ValueError, RuntimeError) as error:
-            raise DataError(f"{where} is not a single number: {value!r}") from error
+            raise ValueError(f"{where} is not a single number: {value!r}") from error
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    raise DataError(f"{where} is a {type(value).__name__}; results hold numbers, text and mappings of those")
+    raise ValueError(f"{where} is a {type(value).__name__}; results hold numbers, text and mappings of those")

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from d2road.structures.camera import Camera
 from d2road.structures.projection import project_corners
-from d2road.utils.errors import DataError
 
 # Signs of x (length), y (height) and z (width) of the corners in the drawing.
 _CORNER_X = np.array([1, -1, -1, 1, 1, -1, -1, 1]) / 2
@@ -53,7 +52,7 @@ class Boxes3D:
         n = len(location)
         if location.shape != (n, 3) or dimensions.shape != (n, 3) or rotation.shape != (n, 3, 3):
             got = ", ".join(str(tuple(t.shape)) for t in (location, dimensions, rotation))
-            raise DataError(f"Boxes3D needs location (N, 3), dimensions (N, 3) and rotation (N, 3, 3), got {got}")
+            raise ValueError(f"Boxes3D needs location (N, 3), dimensions (N, 3) and rotation (N, 3, 3), got {got}")
         self.location, self.dimensions, self.rotation = location, dimensions, rotation
 
     @classmethod
@@ -70,7 +69,7 @@ class Boxes3D:
         rows = _float_tensor(rows)
         rows = rows.reshape(0, 7) if rows.numel() == 0 else rows
         if rows.ndim != 2 or rows.shape[1] != 7:
-            raise DataError(f"KITTI boxes are (N, 7): x, y, z, h, w, l, ry; got {tuple(rows.shape)}")
+            raise ValueError(f"KITTI boxes are (N, 7): x, y, z, h, w, l, ry; got {tuple(rows.shape)}")
         cos, sin = rows[:, 6].cos(), rows[:, 6].sin()
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=1).reshape(-1, 3, 3)
@@ -164,7 +163,9 @@ def _frame_like(frame: Tensor | np.ndarray, values: Tensor) -> Tensor:
     """A frame in the dtype and on the device of `values` (N, ...), checked."""
     frame = torch.as_tensor(frame).to(values)
     if frame.shape not in ((3, 3), (len(values), 3, 3)):
-        raise DataError(f"frame is a (3, 3) rotation, or one for each of {len(values)} boxes; got {tuple(frame.shape)}")
+        raise ValueError(
+            f"frame is a (3, 3) rotation, or one for each of {len(values)} boxes; got {tuple(frame.shape)}"
+        )
     return frame
 
 

@@ -139,7 +139,7 @@ class Camera:
             ValueError: a factor is not positive.
         """
         if not (scale_x > 0 and scale_y > 0):
-            raise DataError(f"resize factors must be positive (new size / old size), got {scale_x}, {scale_y}")
+            raise ValueError(f"resize factors must be positive (new size / old size), got {scale_x}, {scale_y}")
         return self._warped(np.diag([scale_x, scale_y, 1.0]))
 
     def cropped(self, left: float, top: float) -> "Camera":

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from d2road.structures.footprints import hull_area, overlap_area, resolve_heading
-from d2road.utils.errors import DataError
 
 # Pairs in one piece. On the CPU a piece stays in the cache and below the size at which torch shares an operation among
 # threads: these operations are too short to gain from that, and lose much when other work keeps a core busy.
@@ -134,7 +133,7 @@ def _footprint(boxes: Tensor) -> Tensor:
 def _pairwise(a: Tensor, b: Tensor, iou: Measure) -> Tensor:
     """An IoU of all pairs, 0 for those that cannot touch."""
     if a.ndim != 2 or b.ndim != 2:
-        raise DataError(f"all pairs need boxes (N, 7) and (M, 7), got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(f"all pairs need boxes (N, 7) and (M, 7), got {tuple(a.shape)} and {tuple(b.shape)}")
     dtype = _check(a, b)
     a, b = resolve_heading(a), resolve_heading(b)
     rows = []
@@ -157,7 +156,7 @@ def _aligned(a: Tensor, b: Tensor, measure: Measure) -> Tensor:
     try:
         shape = torch.broadcast_shapes(a.shape, b.shape)
     except RuntimeError as error:
-        raise DataError(f"boxes {tuple(a.shape)} and {tuple(b.shape)} do not pair up: {error}") from error
+        raise ValueError(f"boxes {tuple(a.shape)} and {tuple(b.shape)} do not pair up: {error}") from error
     a, b = (resolve_heading(boxes).expand(*shape[:-1], 8).reshape(-1, 8) for boxes in (a, b))
     pieces = [measure(i, j) for i, j in zip(a.split(_piece(a)), b.split(_piece(b)), strict=True)]
     return torch.cat(pieces).reshape(shape[:-1]).to(dtype)
@@ -176,9 +175,9 @@ def _check(a: Tensor, b: Tensor) -> torch.dtype:
     """The dtype of the result."""
     for name, boxes in (("a", a), ("b", b)):
         if boxes.ndim < 1 or boxes.shape[-1] != 7:
-            raise DataError(f"boxes {name} must be (..., 7): x, y, z, h, w, l, ry; got {tuple(boxes.shape)}")
+            raise ValueError(f"boxes {name} must be (..., 7): x, y, z, h, w, l, ry; got {tuple(boxes.shape)}")
         if not boxes.isfinite().all():
             index = (~boxes.isfinite()).any(dim=-1).nonzero()[0].tolist()
-            raise DataError(f"boxes {name}[{', '.join(map(str, index))}] are not finite: leave such boxes out before")
+            raise ValueError(f"boxes {name}[{', '.join(map(str, index))}] are not finite: leave such boxes out before")
     dtype = torch.promote_types(a.dtype, b.dtype)
     return dtype if dtype.is_floating_point else torch.get_default_dtype()

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
 from d2road.structures.polygons import clip_convex
-from d2road.utils.errors import DataError
 from d2road.visualization.boxes2d_drawing import FONT
 from d2road.visualization.boxes3d_drawing import checked_corners, colors_of, heading_line
 from d2road.visualization.line_drawing import NEAR_M, Color, draw_line, draw_path, fill_polygon
@@ -64,7 +63,7 @@ def fit_view(
         ValueError: range_m <= 0 or height < 1.
     """
     if height < 1 or (range_m is not None and range_m <= 0):
-        raise DataError(f"fit_view: height {height} pixels, range_m {range_m}; both must be above 0")
+        raise ValueError(f"fit_view: height {height} pixels, range_m {range_m}; both must be above 0")
     xz = footprints(camera, corners)
     xz = xz[np.isfinite(xz).all(axis=(1, 2)) & (xz[..., 1].max(axis=1) > 0)].reshape(-1, 2)
     if range_m is None:

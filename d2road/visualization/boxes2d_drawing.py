@@ -7,8 +7,6 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from d2road.utils.errors import DataError
-
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN = 0.618033988749895
 
@@ -49,7 +47,7 @@ def draw_instances(
     boxes, classes = _checked("boxes", boxes_xyxy, class_ids)
     values = np.ones(len(boxes)) if scores is None else np.asarray(scores, dtype=float).reshape(-1)
     if len(values) != len(boxes):
-        raise DataError(f"draw_instances: {len(boxes)} boxes but {len(values)} scores")
+        raise ValueError(f"draw_instances: {len(boxes)} boxes but {len(values)} scores")
     width = line_width(canvas)
 
     if truth_boxes_xyxy is not None:
@@ -89,7 +87,7 @@ def contact_sheet(
         ValueError: no images, an array that is none, or fewer than one column.
     """
     if not len(images) or columns < 1 or cell_width < 1:
-        raise DataError(f"contact_sheet: {len(images)} images in {columns} columns of {cell_width} pixels")
+        raise ValueError(f"contact_sheet: {len(images)} images in {columns} columns of {cell_width} pixels")
     tiles = [copy_image(image) for image in images]
     columns = min(columns, len(tiles))
     height = max(max(1, round(tile.shape[0] * cell_width / tile.shape[1])) for tile in tiles)
@@ -121,7 +119,7 @@ def copy_image(image: np.ndarray) -> np.ndarray:
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"expected an image of shape (H, W, 3), uint8, RGB; got {got}")
+        raise ValueError(f"expected an image of shape (H, W, 3), uint8, RGB; got {got}")
     return np.array(image, order="C")
 
 
@@ -129,7 +127,7 @@ def _checked(what: str, boxes: np.ndarray, class_ids: np.ndarray) -> tuple[np.nd
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
     classes = np.asarray(class_ids, dtype=int).reshape(-1)
     if len(boxes) != len(classes):
-        raise DataError(f"draw_instances: {len(boxes)} {what} but {len(classes)} classes")
+        raise ValueError(f"draw_instances: {len(boxes)} {what} but {len(classes)} classes")
     return boxes, classes
 
 

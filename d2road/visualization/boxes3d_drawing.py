@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
 from d2road.structures.projection import EDGES
-from d2road.utils.errors import DataError
 from d2road.visualization.boxes2d_drawing import class_color, copy_image, draw_label, line_width
 from d2road.visualization.line_drawing import NEAR_M, Color, draw_line, fill_polygon, project_convex
 
@@ -48,7 +47,7 @@ def draw_boxes3d(
     corners = checked_corners(corners)
     colors = colors_of(class_ids, len(corners))
     if labels is not None and len(labels) != len(corners):
-        raise DataError(f"draw_boxes3d: {len(corners)} boxes but {len(labels)} labels")
+        raise ValueError(f"draw_boxes3d: {len(corners)} boxes but {len(labels)} labels")
     # Far ones first. Sorted by the nearest corner: a long truck may have its centre behind the car beside it.
     depths = camera.project(corners)[1].min(axis=1) if len(corners) else np.zeros(0)
     order = [i for i in np.argsort(-depths, kind="stable") if np.isfinite(corners[i]).all()]
@@ -81,7 +80,7 @@ def checked_corners(corners: ArrayLike) -> np.ndarray:
     if array.size == 0:
         return array.reshape(0, 8, 3)
     if array.ndim != 3 or array.shape[1:] != (8, 3):
-        raise DataError(f"corners of 3D boxes are (N, 8, 3) in the camera frame, got {array.shape}")
+        raise ValueError(f"corners of 3D boxes are (N, 8, 3) in the camera frame, got {array.shape}")
     return array
 
 
@@ -93,7 +92,7 @@ def colors_of(class_ids: Sequence[int] | np.ndarray | None, count: int) -> list[
     """
     ids = np.full(count, -1) if class_ids is None else np.asarray(class_ids, dtype=int).reshape(-1)
     if len(ids) != count:
-        raise DataError(f"{count} 3D boxes but {len(ids)} class ids")
+        raise ValueError(f"{count} 3D boxes but {len(ids)} class ids")
     return [WHITE if i < 0 else class_color(int(i)) for i in ids]
 
 

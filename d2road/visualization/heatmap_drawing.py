@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 
-from d2road.utils.errors import DataError
 from d2road.visualization.boxes2d_drawing import copy_image, draw_label, line_width
 
 ALARM, CALM, TRUTH = (214, 39, 40), (60, 120, 60), (255, 255, 255)
@@ -37,11 +36,11 @@ def draw_heatmap(
     canvas = copy_image(image_rgb)
     values = _enlarged(heat, canvas.shape[:2])
     if not 0 <= opacity <= 1:
-        raise DataError(f"draw_heatmap: opacity is {opacity}, expected 0 to 1")
+        raise ValueError(f"draw_heatmap: opacity is {opacity}, expected 0 to 1")
     known = np.isfinite(values)
     low, high = value_range if value_range is not None else _range_of(values[known])
     if not low <= high:
-        raise DataError(f"draw_heatmap: value_range is {value_range}, expected (low, high)")
+        raise ValueError(f"draw_heatmap: value_range is {value_range}, expected (low, high)")
     spread = max(high - low, 1e-4 * max(abs(low), abs(high)), 1e-30)  # rounding is no content
     level = np.round(255 * np.clip((np.where(known, values, low) - low) / spread, 0, 1)).astype(np.uint8)
     grey = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -71,7 +70,7 @@ def draw_mask_outline(
     """
     mask = np.asarray(mask)
     if mask.shape != image.shape[:2]:
-        raise DataError(f"mask of shape {mask.shape} for an image of shape {image.shape[:2]}")
+        raise ValueError(f"mask of shape {mask.shape} for an image of shape {image.shape[:2]}")
     width = width or line_width(image)
     _outline(image, mask != 0, (0, 0, 0), width + 1)
     _outline(image, mask != 0, color, width)
@@ -85,7 +84,7 @@ def _outline(image: np.ndarray, inside: np.ndarray, color: tuple[int, int, int],
 def _enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     heat = np.asarray(heat)
     if heat.ndim != 2 or not heat.size or heat.dtype.kind not in "fiub":
-        raise DataError(f"draw_heatmap: map is {heat.dtype} {heat.shape}, expected numbers of shape (h, w)")
+        raise ValueError(f"draw_heatmap: map is {heat.dtype} {heat.shape}, expected numbers of shape (h, w)")
     heat = heat.astype(np.float32)
     return heat if heat.shape == size else cv2.resize(heat, size[::-1], interpolation=cv2.INTER_LINEAR)
 

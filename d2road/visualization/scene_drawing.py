@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from d2road.structures.camera import Camera
-from d2road.utils.errors import DataError
 from d2road.visualization.bev_drawing import BevView, draw_bev, fit_view
 from d2road.visualization.boxes2d_drawing import copy_image, draw_instances
 from d2road.visualization.boxes3d_drawing import checked_corners, draw_boxes3d
@@ -39,7 +38,7 @@ class SceneObjects:
         self.scores = None if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1)
         lengths = {len(a) for a in (self.class_ids, self.boxes_xyxy, self.corners, self.scores) if a is not None}
         if len(lengths) > 1:
-            raise DataError(
+            raise ValueError(
                 f"SceneObjects: {count} class ids, {len(self.boxes_xyxy)} 2D boxes, {len(self.corners)} 3D boxes"
                 + (f", {len(self.scores)} scores" if self.scores is not None else "")
             )

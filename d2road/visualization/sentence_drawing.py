@@ -35,7 +35,7 @@ def draw_sentence(
         ValueError: not as many numbers as spans, or a width below 8 letters.
     """
     if len(spans) != len(relevance):
-        raise DataError(f"draw_sentence: {len(spans)} spans and {len(relevance)} numbers, expected one for each")
+        raise ValueError(f"draw_sentence: {len(spans)} spans and {len(relevance)} numbers, expected one for each")
     if width < 8 * size:
         raise DataError(f"draw_sentence: a strip of {width} pixels is too narrow for letters of {size}")
     shades = np.zeros(len(text))

@@ -27,7 +27,7 @@ from d2road.data.datasets.frame_files import existing, frame_record, image_of, i
 from d2road.data.datasets.kitti import types_of
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def register_rope3d(
         ValueError: another split.
     """
     if split not in FOLDERS:
-        raise DataError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
+        raise ConfigError(f"{name}: split is {split!r}, expected train or val (rope3d:ROOT:train|val)")
     load = lambda: load_rope3d(root, split, hint, is_crowd, types)  # noqa: E731
     register_objects(name, load, types.classes, ry_frame="ground", evaluator_type="rope3d")
 

@@ -57,7 +57,7 @@ class ObjectTable:
         for field in fields(self):
             shape, expected = getattr(self, field.name).shape, (n, *tails.get(field.name, ()))
             if shape != expected:
-                raise DataError(
+                raise ValueError(
                     f"ObjectTable.{field.name} has shape {shape}, expected {expected} as `frame` has {n} rows"
                 )
 

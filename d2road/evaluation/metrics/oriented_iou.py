@@ -9,8 +9,6 @@ Letters: N pairs, F = 6 faces, V vertices of a polygon (at most 4 + 6).
 
 import numpy as np
 
-from d2road.utils.errors import DataError
-
 # Faces as corners in the drawing of structures/boxes3d.py, and opposite corners of each: normals point outwards.
 _FACES = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [0, 3, 7, 4], [1, 2, 6, 5], [0, 1, 5, 4], [2, 3, 7, 6]])
 _CHUNK = 4096
@@ -30,7 +28,7 @@ def aligned_oriented_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 3 or a.shape[1:] != (8, 3):
-        raise DataError(f"boxes are two arrays (N, 8, 3) of corners, got {a.shape} and {b.shape}")
+        raise ValueError(f"boxes are two arrays (N, 8, 3) of corners, got {a.shape} and {b.shape}")
     volume_a, volume_b = _volume(a), _volume(b)
     apart = np.linalg.norm(a.mean(axis=1) - b.mean(axis=1), axis=1)
     near = (apart < _radius(a) + _radius(b)) & (volume_a > _FLAT_M3) & (volume_b > _FLAT_M3)

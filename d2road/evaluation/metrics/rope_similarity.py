@@ -34,7 +34,6 @@ import numpy as np
 from d2road.evaluation.metrics.ground_frame import ground_rotations
 from d2road.evaluation.metrics.kitti_ap import Pairs
 from d2road.structures.camera import Camera
-from d2road.utils.errors import DataError
 
 MODES = ("compat", "true")
 SIMILARITIES = ("ACS", "AOS", "AAS", "AGS")
@@ -43,7 +42,7 @@ SIMILARITIES = ("ACS", "AOS", "AAS", "AGS")
 def check_mode(mode: str) -> None:
     """Raises ValueError for anything but "compat" and "true"."""
     if mode not in MODES:
-        raise DataError(f"mode is {mode!r}, expected {' or '.join(MODES)}")
+        raise ValueError(f"mode is {mode!r}, expected {' or '.join(MODES)}")
 
 
 def mutual_best(pairs: Pairs, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
