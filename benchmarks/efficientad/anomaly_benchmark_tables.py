@@ -4,6 +4,7 @@ python -m benchmarks.efficientad.anomaly_benchmark_tables  benchmarks/results/ef
     and the curves of screw
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -247,6 +248,7 @@ def mean_of_categories(entries: Sequence[Entry], key: str) -> str:
 
 def main() -> None:
     """Write all tables."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for write in (write_screw_tables, write_loco_tables, write_mvtec_tables):
         print(write())
 

@@ -1,4 +1,7 @@
-"""Benchmark of DiffusionDet, with random weights on random images: neither changes the time."""
+"""Benchmark of DiffusionDet, with random weights on random images: neither changes the time.
+
+python -m benchmarks.speed.benchmark diffusion_det --what infer --batch 1 2 --steps 1 4 [KEY VALUE ...]
+"""
 
 import argparse
 import shlex
@@ -28,7 +31,11 @@ LOADED_IMAGES = 20
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; see `--help`."""
-    parser = argparse.ArgumentParser(prog="benchmarks.speed.benchmark diffusion_det", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed.benchmark diffusion_det",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config-file", default=CONFIG)
     parser.add_argument("--what", nargs="+", default=["infer"], choices=["train", "infer", "compare", "load"])
     parser.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B")

@@ -1,4 +1,7 @@
-"""Benchmark of Mono3DVG, with random weights on random images and made-up sentences: neither changes the time."""
+"""Benchmark of Mono3DVG, with random weights on random images and made-up sentences: neither changes the time.
+
+python -m benchmarks.speed.benchmark mono3dvg --what infer --size 256x448 [KEY VALUE ...]
+"""
 
 import argparse
 import shlex
@@ -31,7 +34,11 @@ MANY_TOKENS = 2048  # so that the longest text of a sweep is not cut
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; see `--help`."""
-    parser = argparse.ArgumentParser(prog="benchmarks.speed.benchmark mono3dvg", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed.benchmark mono3dvg",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config-file", default=CONFIG)
     parser.add_argument("--what", nargs="+", default=["infer"], choices=["infer", "text", "pixels"])
     parser.add_argument("--size", nargs="+", type=image_size, default=[(256, 448)], metavar="HxW")
