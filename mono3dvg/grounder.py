@@ -16,7 +16,7 @@ from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
 from mono3dvg.criterion import GroundingCriterion, GroundingTargets, read_targets
-from mono3dvg.data.model_inputs import NOTHING_SAID, objects_of
+from mono3dvg.data.model_inputs import PLACEHOLDER_TEXT, objects_of
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.dense_head import RawMaps, covered_cells, decode_peaks, gather_each
 from mono3dvg.detection.labelled_candidates import candidates_of_objects
@@ -192,7 +192,7 @@ class Mono3DVG(nn.Module):
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
         """Words of N sentences, before any image; `places` is what messages call each."""
         ablated = self.inputs.ablate_input == "sentence"
-        return self.text_encoder([NOTHING_SAID] * len(texts) if ablated else list(texts), places)
+        return self.text_encoder([PLACEHOLDER_TEXT] * len(texts) if ablated else list(texts), places)
 
     def fuse(self, image: ImageFeatures, text: TextFeatures, image_of: Tensor) -> FusedFeatures:
         """Words of N sentences, fused with the maps of their images (N,)."""

@@ -12,18 +12,20 @@ from d2road.data import build_test_loader
 from d2road.engine import Trainer, load_weights
 from d2road.utils.io import atomic_write, read_json
 from d2road.utils.progress import track
+from mono3dvg.grounder import Mono3DVG
 
 CERTAIN = 0.5  # true objects of at least this probability are the answer
 
 
-def load_trained(cfg: CfgNode, weights: Path) -> nn.Module:
+def load_trained(cfg: CfgNode, weights: Path) -> Mono3DVG:
     """The trained model in eval mode."""
     model = Trainer.build_model(cfg).eval()
+    assert isinstance(model, Mono3DVG), "the configs of these benchmarks name it"
     load_weights(cfg, model, str(weights))
     return model
 
 
-def evaluate_test_sets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
+def evaluate_test_sets(cfg: CfgNode, model: Mono3DVG) -> dict[str, dict]:
     """All measures of `mono3dvg.evaluation.grounding_protocol` on each of DATASETS.TEST, by name.
 
     The model takes the score threshold that is chosen on the validation data.
@@ -44,7 +46,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
         torch.save({"model": model.state_dict()}, file)
 
 
-def evaluate_on_true_boxes(cfg: CfgNode, model: nn.Module, name: str) -> dict[str, float]:
+def evaluate_on_true_boxes(cfg: CfgNode, model: Mono3DVG, name: str) -> dict[str, float]:
     """How well the model says which of the labelled objects sentences mean; see `accuracy_on_objects`."""
     rows: list[tuple[str, Tensor, Sequence[int]]] = []
     groups = {e["id"]: e["group"] or "other" for record in DatasetCatalog.get(name) for e in record["expressions"]}

@@ -15,6 +15,7 @@ on toy_grounding_val.
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 
@@ -62,9 +63,11 @@ def record_metrics(variant: str, seed: int, weights: Path) -> None:
     if all(read_record(BENCH, name) is not None for name in wanted):
         return
     model = load_trained(cfg, weights)
-    about = {"config": config, "seed": seed, "command": command_of(variant, seed)}
-    about["pretrained"] = {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS}
-    about["pretrained"]["stages"] = [f"{name}_seed{seed}" for name in stages_of(variant)]
+    stages = [f"{name}_seed{seed}" for name in stages_of(variant)]
+    about: dict[str, Any] = {
+        "config": config, "seed": seed, "command": command_of(variant, seed),
+        "pretrained": {"text": model.text_encoder.pretrained, "image": cfg.MODEL.WEIGHTS, "stages": stages},
+    }  # fmt: skip
     start = time.perf_counter()
     measured = evaluate_test_sets(cfg, model)
     seconds = time.perf_counter() - start

@@ -1,10 +1,11 @@
-"""From a dataset dict to the input of the grounder: read, augment, resize, attach camera, objects and sentences."""
+"""Dataset mapper of grounding: read, augment, resize, attach camera, objects and sentences."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
@@ -25,7 +26,7 @@ class Mono3DVGMapper:
 
     In a training stage without sentences a training image has none; all else is the same.
 
-    A flip says the sentences anew, with left and right exchanged. Colours that sentences name must stay what they are:
+    A flip realizes the sentences anew, with left and right exchanged. Colours that sentences name stay what they are:
     brightness and contrast vary, hue does not. Random draws come from numpy's global state, which the loader seeds for
     each sample.
 
@@ -34,7 +35,7 @@ class Mono3DVGMapper:
         is_train: draw sentences and augment; else only resize.
     """
 
-    def __init__(self, cfg, is_train: bool = True):
+    def __init__(self, cfg: CfgNode, is_train: bool = True):
         node = cfg.INPUT.GROUNDING
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES_PER_IMAGE
         self.with_sentences = not is_train or training_stage(cfg.MODEL.MONO3DVG.TRAINING_STAGE).sentences

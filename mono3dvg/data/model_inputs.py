@@ -1,4 +1,4 @@
-"""What the grounder takes from Detectron2's input dicts, checked."""
+"""Inputs of the grounder from Detectron2's input dicts, checked: labelled objects and sentences of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from torch import Tensor
 from d2road.utils.errors import DataError
 from mono3dvg.detection.objects import Objects, unknown_attributes
 
-# Said in place of every sentence to a model that ignores them, and where nothing is said at all.
-NOTHING_SAID = "object"
+# Stands for every sentence where the model is given none (image only), and in a batch without sentences.
+PLACEHOLDER_TEXT = "object"
 
 
 def objects_of(x: dict) -> Objects:
@@ -59,8 +59,10 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
                     f"{place}: targets are {targets!r}, expected positions in the {counts[b]} instances of its image"
                 )
             found.append((expression.get("text"), b, list(targets), place, expression.get("parts")))
-    # Distributed training waits for a gradient of every parameter, so that something must be said.
-    texts, images, meant, places, parts = map(list, zip(*(found or [(NOTHING_SAID, 0, [], NOTHING_SAID, None)])))
+    # Distributed training waits for a gradient of every parameter, so that one sentence must be there.
+    texts, images, meant, places, parts = map(
+        list, zip(*(found or [(PLACEHOLDER_TEXT, 0, [], PLACEHOLDER_TEXT, None)]))
+    )
     image_of = torch.tensor(images, device=device)
     meant = [torch.tensor(targets, dtype=torch.long, device=device) for targets in meant]
     return Sentences(texts, image_of, meant, places, parts, teaches=bool(found))
