@@ -53,9 +53,9 @@ test: lint
 $(TOY_LOCO_DONE): | setup
 	$(PY) -m d2road.cli make-data fastener-kit --output $(TOY_LOCO) --seed 0
 
-# IMAGES="a b" becomes the tuple ('pictures:a','pictures:b',) of the config's syntax.
+# IMAGES="a b" becomes the tuple ('images:a','images:b',) of the config's syntax.
 COMMA := ,
-TEACHER_DATA = $(if $(IMAGES),DATASETS.TRAIN "($(foreach dir,$(IMAGES),'pictures:$(dir)'$(COMMA)))")
+TEACHER_DATA = $(if $(IMAGES),DATASETS.TRAIN "($(foreach dir,$(IMAGES),'images:$(dir)'$(COMMA)))")
 
 teacher: setup $(if $(IMAGES),,$(TOY_DONE) $(TOY_LOCO_DONE))
 	$(say_allocator)
@@ -90,7 +90,7 @@ AD_OPTIONS = $(if $(TEACHER),--teacher $(TEACHER)) $(if $(STEPS),--steps $(STEPS
 
 bench-efficientad-screw: setup
 	$(say_allocator)
-	for seed in $(SEEDS); do for variant in neighbours $(AUTOENCODERS); do \
+	for seed in $(SEEDS); do for variant in memory_bank $(AUTOENCODERS); do \
 		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_screw --data $(MVTEC_DATA) --variant $$variant --seed $$seed $(AD_OPTIONS) \
 		|| exit 1; \
 	done; done

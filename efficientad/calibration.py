@@ -1,4 +1,4 @@
-"""Calibration with data: what the Trainer and the tools do around the detector."""
+"""Calibration of a detector with data: teacher statistics, map quantiles and threshold, and the hooks of a training."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+from torch import Tensor
 
 from d2road.engine.meta_arch import register_training_hooks
 from d2road.utils.errors import DataError
@@ -17,22 +18,24 @@ from efficientad.calibration_statistics import (
     Quantiles,
     check_quantiles,
     decision_threshold,
+    images_needed,
     maps_for_quantiles,
-    pictures_needed,
 )
 from efficientad.checkpoint.teacher_files import load_teacher
 from efficientad.data.anomaly_datasets import validation_name
-from efficientad.data.image_iteration import Pictures, gathered, pictures_of, rows_of_all
+from efficientad.data.image_iteration import DatasetImages, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD
+from efficientad.inference.image_batches import output_size
 from efficientad.inference.quantization import Observer
-from efficientad.inference.tiling import cut
-from efficientad.modeling.puad import FEW
+from efficientad.inference.raw_maps import RawMaps
+from efficientad.inference.tiling import cut, tile_size
+from efficientad.modeling.puad import FEW, Puad
 
 logger = logging.getLogger(__name__)
 
 MAP_NAMES = ("student-teacher", "autoencoder")
 FEW_IMAGES = 10
-# Of the threshold, so that a good picture that lies on it does not cross it by the rounding of another batch size.
+# Of the threshold, so that a good image that lies on it does not cross it by the rounding of another batch size.
 ROUNDING = 1e-4
 # Entries of the state dict that calibration makes, not training.
 CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "state.", "puad.")
@@ -40,19 +43,19 @@ CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "state.", "puad."
 
 @torch.no_grad()
 def measure_teacher(model: EfficientAD, batches: Iterable[list[dict]], label: str) -> None:
-    """Take mean and deviation of the teacher's channels over good pictures into the model.
+    """Take mean and deviation of the teacher's channels over good images into the model.
 
     Args:
         model: with its teacher loaded.
-        batches: mapped pictures; of several processes each has its share.
+        batches: mapped images; of several processes each has its share.
         label: what to call the teacher.
     Raises:
-        ValueError: no picture, or a degenerate channel.
+        ValueError: no image, or a degenerate channel.
     """
     moments = Moments()
-    for entry in pictures_of(batches, "teacher statistics"):
-        image = model.normalised(entry)
-        for top, left, bottom, right in model.boxes(image):
+    for entry in images_of(batches, "teacher statistics"):
+        image = model.preprocess_image(entry)
+        for top, left, bottom, right in model.tiling.boxes(image):
             moments.update(model.networks.teacher(image[None, :, top:bottom, left:right]))
     moments = gathered(moments)
     mean, std = moments.result()
@@ -71,79 +74,84 @@ def measure_maps(
     method: str = "auto",
     training: Iterable[list[dict]] | None = None,
 ) -> None:
-    """Take the quantiles of both maps and the decision threshold from good pictures into the model.
+    """Take the quantiles of both maps and the decision threshold from good images into the model.
 
     Args:
         model: with its weights and the teacher's statistics.
-        batches: mapped good pictures that were not trained on; of several processes each has its share. For 8-bit
-            arithmetic they are gone through twice.
+        batches: mapped good images that were not trained on; of several processes each has its share. For 8-bit
+            precision they are gone through twice.
         quantiles, false_positive_rate, method: see MODEL.EFFICIENT_AD.CALIBRATION.
-        training: mapped good training pictures, needed with PUAD.
+        training: mapped good training images, needed with PUAD.
     Raises:
-        ValueError: no picture, or maps without spread.
+        ValueError: no image, or maps without spread.
     """
     was_training = model.training
     model.eval()
     model.unfold()  # what was prepared for other weights
     try:
-        if model.arithmetic == "int8":
-            _measure_ranges(model, batches)
+        if model.state.ranges is not None:
+            _measure_ranges(model, model.state.ranges, batches)
         if model.puad is not None:
-            _fit_puad(model, training)
+            _fit_puad(model, model.puad, training)
         _measure_maps(model, batches, quantiles, false_positive_rate, method)
     finally:
         model.train(was_training)
 
 
-def _measure_maps(model, batches, quantiles, false_positive_rate, method) -> None:
+def _measure_maps(
+    model: EfficientAD,
+    batches: Iterable[list[dict]],
+    quantiles: Sequence[float],
+    false_positive_rate: float,
+    method: str,
+) -> None:
     values = [Quantiles(method) for _ in MAP_NAMES]
-    kept = []  # maps at feature size, 25 kB a picture, spare a second pass for the scores
-    for entry in pictures_of(batches, "map quantiles"):
-        image = model.normalised(entry)
-        size, boxes = tuple(image.shape[-2:]), model.boxes(image)
-        (raw, means), = model.measure(image[None])  # fmt: skip
-        tile = (boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1])
+    # Maps at feature size, 25 kB an image, spare a second pass for the scores.
+    kept: list[tuple[RawMaps, tuple[int, int]]] = []
+    for entry in images_of(batches, "map quantiles"):
+        (raw,) = model.raw_maps(model.preprocess([entry]))
+        tile = tile_size(raw.boxes)
         for part, found in enumerate(values):
-            found.update(maps_for_quantiles(raw[:, part : part + 1], model.compat, model.networks.border, tile))
-        output = (int(entry.get("height", size[0])), int(entry.get("width", size[1])))
-        kept.append((raw, boxes, size, output, means))
-    pairs = []
+            found.update(maps_for_quantiles(raw.tiles[:, part : part + 1], model.compat, model.networks.border, tile))
+        kept.append((raw, output_size(entry, raw.size)))
+    pairs: list[tuple[float, float]] = []
     for name, found in zip(MAP_NAMES, values):
-        pairs.append(gathered(found).result(quantiles))
-        check_quantiles(*pairs[-1], name)
+        start, end = gathered(found).result(quantiles)
+        check_quantiles(start, end, name)
+        pairs.append((start, end))
     model.state.map_quantiles.copy_(torch.tensor(pairs))
-    maxima = [model.score_map(*picture[:-1]).max() for picture in kept]
+    maxima = [model.anomaly_map(raw, output).max() for raw, output in kept]
     scores = rows_of_all(torch.stack(maxima) if maxima else torch.zeros(0))
     if model.puad is not None:
-        own = torch.stack([picture[-1] for picture in kept]) if kept else torch.zeros(0, model.networks.channels)
-        distances = model.puad.distance(rows_of_all(own).to(model.device))
+        own = means_of_all(model, [raw for raw, _ in kept]).to(model.device)
+        distances = model.puad.distance(own)
         model.puad.standardise(distances, scores.to(model.device))
         scores = model.puad.combine(distances, scores.to(model.device))
     threshold = decision_threshold(scores.tolist(), false_positive_rate)
     threshold += ROUNDING * max(abs(threshold), MAP_END)
     model.state.set_map_quantiles(torch.tensor(pairs), threshold)
     _warn_of_scores(model, scores.tolist(), false_positive_rate)
-    logger.info("Calibrated on %d good pictures: quantiles %s, threshold %.6g", len(scores), pairs, threshold)
+    logger.info("Calibrated on %d good images: quantiles %s, threshold %.6g", len(scores), pairs, threshold)
 
 
 def _warn_of_scores(model: EfficientAD, scores: list[float], false_positive_rate: float) -> None:
-    """Say where a threshold from these scores of good pictures promises little."""
-    count, needed = len(scores), pictures_needed(false_positive_rate)
+    """Say where a threshold from these scores of good images promises little."""
+    count, needed = len(scores), images_needed(false_positive_rate)
     if count < needed:
         logger.warning(
-            "Calibrated on %d good picture(s): a false-positive rate of %.3g needs %d or more. The threshold is the "
-            "largest score among them, which about %.2g of all good pictures exceed",
+            "Calibrated on %d good image(s): a false-positive rate of %.3g needs %d or more. The threshold is the "
+            "largest score among them, which about %.2g of all good images exceed",
             count,
             false_positive_rate,
             needed,
             1 / (count + 1),
         )
     elif count < FEW_IMAGES:
-        logger.warning("Calibrated on %d good pictures: the quantiles of so few maps are rough", count)
+        logger.warning("Calibrated on %d good images: the quantiles of so few maps are rough", count)
     flat = sum(score <= 0 for score in scores)
     if model.puad is None and model.compat == "nelson1425" and 2 * flat > count:
         logger.warning(
-            "In %d of %d good pictures nothing exceeds the border of the map, which COMPAT nelson1425 sets to 0, and "
+            "In %d of %d good images nothing exceeds the border of the map, which COMPAT nelson1425 sets to 0, and "
             "their scores are 0: the maps hardly change from place to place, as those of a model that has not learned "
             "yet. Train longer; COMPAT paper sets no border",
             flat,
@@ -151,26 +159,28 @@ def _warn_of_scores(model: EfficientAD, scores: list[float], false_positive_rate
         )
 
 
-def _measure_ranges(model: EfficientAD, batches: Iterable[list[dict]]) -> None:
-    """Ranges of the values that 8-bit arithmetic has to hold."""
+def _measure_ranges(model: EfficientAD, ranges: Tensor, batches: Iterable[list[dict]]) -> None:
+    """Ranges of the values that 8-bit quantization has to hold."""
     limits = (torch.tensor([0.0, 255.0], device=model.device).view(-1, 1, 1, 1) - model.pixel_mean) / model.pixel_std
     observer = Observer(model.networks, float(limits.min()), float(limits.max()))
-    for entry in pictures_of(batches, "ranges for 8 bits"):
-        image = model.normalised(entry)
-        boxes = model.boxes(image)
-        observer.update(cut(image, boxes))
+    for entry in images_of(batches, "ranges for 8 bits"):
+        image = model.preprocess_image(entry)
+        observer.update(cut(image, model.tiling.boxes(image)))
     parts = torch.stack([part.to(model.device) for part in comm.all_gather(observer.ranges)])
-    model.state.ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
+    ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
 
 
-def _fit_puad(model: EfficientAD, training: Iterable[list[dict]] | None) -> None:
+def _fit_puad(model: EfficientAD, puad: Puad, training: Iterable[list[dict]] | None) -> None:
     if training is None:
-        raise DataError("PUAD needs the good training pictures for calibration: name them, or set PUAD.ENABLED False")
-    own = []
-    for entry in pictures_of(training, "PUAD statistics"):
-        ((_, means),) = model.measure(model.normalised(entry)[None])
-        own.append(means)
-    model.puad.fit(rows_of_all(torch.stack(own) if own else torch.zeros(0, model.networks.channels)))
+        raise DataError("PUAD needs the good training images for calibration: name them, or set PUAD.ENABLED False")
+    own = [raw for entry in images_of(training, "PUAD statistics") for raw in model.raw_maps(model.preprocess([entry]))]
+    puad.fit(means_of_all(model, own))
+
+
+def means_of_all(model: EfficientAD, own: Iterable[RawMaps]) -> Tensor:
+    """Mean features (N, C) of the images of all processes."""
+    means = [raw.means for raw in own if raw.means is not None]
+    return rows_of_all(torch.stack(means) if means else torch.zeros(0, model.networks.channels))
 
 
 class Calibration(HookBase):
@@ -183,7 +193,7 @@ class Calibration(HookBase):
         cfg: of the training.
     """
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: CfgNode):
         self.cfg = cfg
 
     def before_train(self) -> None:
@@ -196,8 +206,8 @@ class Calibration(HookBase):
         elif path:
             logger.info("The teacher is that of MODEL.WEIGHTS (%s); TEACHER %s is not read", label, path)
         with preserve_rng():
-            check_pictures(self.cfg, model)
-            measure_teacher(model, Pictures(self.cfg, self.cfg.DATASETS.TRAIN), label)
+            check_calibration_images(self.cfg, model)
+            measure_teacher(model, DatasetImages(self.cfg, self.cfg.DATASETS.TRAIN), label)
         if self.trainer.ema:
             self.trainer.ema.reset(model)  # nothing is trained yet
 
@@ -216,7 +226,7 @@ class Calibration(HookBase):
         except ValueError:
             model.state.outdate_maps()
             if comm.get_world_size() == 1:  # others may not know of it, and would wait
-                trainer.save_checkpoint()  # what was learned stays, whatever is wrong with the pictures
+                trainer.save_checkpoint()  # what was learned stays, whatever is wrong with the images
             raise
         # Averaged weights are gone again, and with them what was measured; only that is taken over.
         state = model.state_dict()
@@ -224,7 +234,7 @@ class Calibration(HookBase):
             state[name].copy_(value)
             if trainer.ema and name in trainer.ema.weights:
                 trainer.ema.weights[name].copy_(value)
-        model.state.forget_texts()
+        model.state.forget_decoded()
 
 
 @register_training_hooks("EfficientAD")
@@ -233,36 +243,36 @@ def calibration_hooks(cfg: CfgNode) -> list[HookBase]:
     return [Calibration(cfg)]
 
 
-def calibrate(cfg, model: EfficientAD) -> None:
-    """Calibrate the maps of a model with the good validation pictures that a config names."""
+def calibrate(cfg: CfgNode, model: EfficientAD) -> None:
+    """Calibrate the maps of a model with the good validation images that a config names."""
     node = cfg.MODEL.EFFICIENT_AD
     measure_maps(
         model,
-        Pictures(cfg, calibration_names(cfg)),
+        DatasetImages(cfg, calibration_names(cfg)),
         quantiles=node.CALIBRATION.QUANTILES,
         false_positive_rate=node.CALIBRATION.FALSE_POSITIVE_RATE,
         method=node.CALIBRATION.METHOD,
-        training=Pictures(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
+        training=DatasetImages(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
     )
 
 
-def calibration_names(cfg) -> list[str]:
-    """The data sets of good pictures that maps are calibrated on."""
-    return list(cfg.MODEL.EFFICIENT_AD.VALIDATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
+def calibration_names(cfg: CfgNode) -> list[str]:
+    """The data sets of good images that maps are calibrated on."""
+    return list(cfg.DATASETS.CALIBRATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
 
 
-def check_pictures(cfg, model: EfficientAD) -> None:
-    """Read the pictures to calibrate with: what is wrong with them shall not come out when the training is done.
+def check_calibration_images(cfg: CfgNode, model: EfficientAD) -> None:
+    """Read the images to calibrate with: what is wrong with them shall not come out when the training is done.
 
     Raises:
         FileNotFoundError, ValueError: there are none, too few for PUAD, or one that cannot be used.
     """
-    pictures = Pictures(cfg, calibration_names(cfg))
-    count = sum(len(loader.dataset) for loader in pictures.loaders)
+    images = DatasetImages(cfg, calibration_names(cfg))
+    count = len(images)
     if model.puad is not None and count < FEW:
         raise DataError(
-            f"PUAD standardises its scores on {FEW} good validation pictures or more, there is {count}: name others in "
-            "MODEL.EFFICIENT_AD.VALIDATION, or set MODEL.EFFICIENT_AD.PUAD.ENABLED False"
+            f"PUAD standardises its scores on {FEW} good validation images or more, there is {count}: name others in "
+            "DATASETS.CALIBRATION, or set MODEL.EFFICIENT_AD.PUAD.ENABLED False"
         )
-    for entry in pictures_of(pictures, "pictures to calibrate with"):
-        model.normalised(entry)
+    for entry in images_of(images, "images to calibrate with"):
+        model.preprocess_image(entry)

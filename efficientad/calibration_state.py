@@ -1,122 +1,124 @@
-"""What a trained model knows beside its weights: quantiles and threshold, and what they and the weights belong to."""
+"""Calibration state of a detector: quantiles and threshold, and what they and the weights belong to."""
+
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from d2road.utils.aliases import present_text
+from d2road.checkpoint.model_state import ModelState
 from d2road.utils.errors import CheckpointError
-from d2road.utils.text_tensors import decode, encode
 
-RECALIBRATE = "d2road convert --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_PICTURES IN OUT"
-# The same for other arithmetic, on the pictures of the config.
-EXPORT = "d2road export --arithmetic int8 --config-file CONFIG --weights IN OUT.pth"
+RECALIBRATE = "d2road convert --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_IMAGES IN OUT"
+# The same for another precision, on the images of the config.
+EXPORT = "d2road export --precision int8 --config-file CONFIG --weights IN OUT.pth"
 
 
-class ModelState(nn.Module):
+def describe_setting(
+    compat: str, tile: tuple[int, int] | None = None, puad: bool = False, precision: str = "fp32"
+) -> str:
+    """What map quantiles depend on beside the weights, as checkpoints say it."""
+    tiling = f"tiles of {tile[0]} x {tile[1]}" if tile else "whole images"
+    parts = [f"COMPAT {compat}", tiling, *(["PUAD"] if puad else []), *([precision] if precision != "fp32" else [])]
+    return ", ".join(parts)
+
+
+class CalibrationState(ModelState):
     """Buffers that are saved in every checkpoint.
 
     map_quantiles (2, 2): lower and higher quantile, of the student-teacher and of the autoencoder map; threshold: score
-    that good pictures rarely exceed; as text (see `d2road.utils.text_tensors`) teacher: where it comes from,
-    architecture: what the weights are, maps: what the maps are calibrated for. The texts of teacher and maps are empty
-    until that is done. For 8-bit arithmetic also ranges (P, 2): least and largest value at each place of the networks,
-    see `reduced`.
+    that good images rarely exceed; as text teacher: where it comes from, architecture: what the weights are, maps: what
+    the maps are calibrated for. The texts of teacher and maps are empty until that is done. For 8-bit quantization also
+    ranges (P, 2): least and largest value at each place of the networks, see `quantization`.
 
     Args:
         architecture: what decides which weights there are and what they mean, by key of the config. A state dict of
             another architecture is refused.
-        setting: what map quantiles depend on beside the weights.
+        setting: what map quantiles depend on beside the weights, see `describe_setting`.
         num_ranges: P, or 0 for none.
     """
 
-    def __init__(self, architecture: dict[str, object], setting: str, num_ranges: int = 0):
+    map_quantiles: Tensor
+    threshold: Tensor
+    ranges: Tensor | None
+
+    def __init__(self, architecture: Mapping[str, object], setting: str, num_ranges: int = 0):
         super().__init__()
         self.setting = setting
         self.register_buffer("map_quantiles", torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
         self.register_buffer("threshold", torch.tensor(float("inf")))
         self.register_buffer("ranges", torch.zeros(num_ranges, 2) if num_ranges else None)
-        self.register_buffer("teacher", encode(""))
-        self.register_buffer("maps", encode(""))
-        self.register_buffer("architecture", encode(";".join(f"{k}={v}" for k, v in architecture.items())))
-        self._texts: dict[str, str] = {}  # decoded once: on a GPU, reading a buffer waits for it
-        self.register_load_state_dict_pre_hook(_refuse_other_architecture)
-        self.register_load_state_dict_post_hook(_forget_texts)
+        self.register_text("teacher", "")
+        self.register_text("maps", "")
+        self.register_text("architecture", ";".join(f"{k}={v}" for k, v in architecture.items()))
+        self._has_threshold: bool | None = None  # read once, as the texts are
 
     @property
     def teacher_name(self) -> str:
         """Where the teacher comes from; "" if none has been loaded and measured."""
-        return self._text("teacher")
+        return self.text("teacher")
 
     @property
     def calibrated_for(self) -> str:
         """The `setting` that the maps are calibrated for; "" if they are not."""
-        return self._text("maps")
+        return self.text("maps")
 
     @property
     def has_threshold(self) -> bool:
         """Whether there is a decision threshold; an imported model need not have one."""
-        if "threshold" not in self._texts:
-            self._texts["threshold"] = "yes" if bool(torch.isfinite(self.threshold)) else ""
-        return bool(self._texts["threshold"])
+        if self._has_threshold is None:
+            self._has_threshold = bool(torch.isfinite(self.threshold))
+        return self._has_threshold
 
     def set_teacher(self, name: str) -> None:
-        self._set_text("teacher", name)
+        """Name the teacher, once it is loaded and measured."""
+        self.set_text("teacher", name)
 
     def set_map_quantiles(self, quantiles: Tensor, threshold: float, setting: str = "") -> None:
         """Take over quantiles (2, 2) and threshold, measured under `setting` (default: the model's own)."""
         self.map_quantiles.copy_(quantiles)
         self.threshold.fill_(threshold)
-        self.forget_texts()
-        self._set_text("maps", setting or self.setting)
+        self.forget_decoded()
+        self.set_text("maps", setting or self.setting)
 
     def outdate_maps(self) -> None:
         """Weights have changed since the maps were calibrated."""
         if self.calibrated_for:
-            self._set_text("maps", "")
+            self.set_text("maps", "")
 
     def require_calibration(self) -> None:
-        """Raise ValueError, with the cure, unless maps are calibrated for the present setting."""
+        """Raise CheckpointError, with the cure, unless maps are calibrated for the present setting."""
         if not self.calibrated_for:
             raise CheckpointError(
-                "this model is not calibrated: without quantiles of its maps on good pictures its scores mean nothing. "
+                "this model is not calibrated: without quantiles of its maps on good images its scores mean nothing. "
                 f"Training with train_net.py calibrates; a model of other origin does so by: {RECALIBRATE}"
             )
         if self.calibrated_for != self.setting:
             raise CheckpointError(
                 f"this model is calibrated for {self.calibrated_for}, the config says {self.setting}. Set the config "
-                f"back, or calibrate anew: {RECALIBRATE}, or for other arithmetic: {EXPORT}"
+                f"back, or calibrate anew: {RECALIBRATE}, or for another precision: {EXPORT}"
             )
 
-    def forget_texts(self) -> None:
+    def forget_decoded(self) -> None:
         """To be called when the buffers were written to directly."""
-        self._texts.clear()
+        super().forget_decoded()
+        self._has_threshold = None
 
-    def _text(self, name: str) -> str:
-        if name not in self._texts:
-            self._texts[name] = present_text(decode(self.get_buffer(name)))
-        return self._texts[name]
-
-    def _set_text(self, name: str, text: str) -> None:
-        self.get_buffer(name).copy_(encode(text))
-        self._texts.pop(name, None)
-
-
-def _refuse_other_architecture(module: ModelState, state_dict: dict, prefix: str, *args) -> None:
-    record = state_dict.get(prefix + "architecture")
-    if record is None:
-        return
-    theirs, ours = (
-        dict(pair.split("=") for pair in present_text(decode(r)).split(";")) for r in (record, module.architecture)
-    )
-    different = [
-        f"{key} is {theirs[key]} in the checkpoint and {ours[key]} in the config"
-        for key in ours
-        if theirs.get(key, ours[key]) != ours[key]
-    ]
-    if different:
-        raise CheckpointError(
-            f"this checkpoint is of another network: {'; '.join(different)}. Set MODEL.EFFICIENT_AD accordingly"
-        )
+    def check_stored(self, stored: Mapping[str, str]) -> None:
+        """Raise CheckpointError for weights of another architecture."""
+        if "architecture" not in stored:
+            return
+        theirs, ours = _as_dict(stored["architecture"]), _as_dict(self.text("architecture"))
+        different = [
+            f"{key} is {theirs[key]} in the checkpoint and {ours[key]} in the config"
+            for key in ours
+            if theirs.get(key, ours[key]) != ours[key]
+        ]
+        if different:
+            raise CheckpointError(
+                f"this checkpoint is of another network: {'; '.join(different)}. Set MODEL.EFFICIENT_AD accordingly"
+            )
 
 
-def _forget_texts(module: ModelState, incompatible_keys) -> None:
-    module.forget_texts()
+def _as_dict(architecture: str) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in architecture.split(";"))
+    return {key: value for key, _, value in pairs}

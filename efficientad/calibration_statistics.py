@@ -1,6 +1,6 @@
-"""Statistics of good pictures: of the teacher's features, of the maps' values, of the scores.
+"""Statistics of good images: of the teacher's features, of the maps' values, of the scores.
 
-Everything is taken in one pass over any number of pictures in constant memory, and parts of several processes merge.
+Everything is taken in one pass over any number of images in constant memory, and parts of several processes merge.
 Letters: B images, C channels, h x w cells.
 
 COMPAT names the order of border, enlargement and quantiles:
@@ -33,11 +33,13 @@ class Moments:
 
     Attributes:
         count: values per channel so far.
-        mean: (C,) float64, None before the first part.
+        mean: (C,) float64, empty before the first part.
     """
 
-    def __init__(self):
-        self.count, self.mean, self._squares = 0, None, None
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(0, dtype=torch.float64)
+        self._squares = self.mean
 
     def update(self, features: Tensor) -> None:
         """Take in features (B, C, h, w)."""
@@ -68,10 +70,10 @@ class Moments:
         """Mean and standard deviation (C,), float32.
 
         Raises:
-            ValueError: no picture, values that are not finite, or channels that are constant.
+            ValueError: no image, values that are not finite, or channels that are constant.
         """
         if self.count == 0:
-            raise DataError("teacher statistics: there is no picture; name good ones in DATASETS.TRAIN")
+            raise DataError("teacher statistics: there is no image; name good ones in DATASETS.TRAIN")
         std = self.std()
         if not torch.isfinite(self.mean).all() or not torch.isfinite(std).all():
             raise DataError(
@@ -82,8 +84,8 @@ class Moments:
         if dead:
             some = ", ".join(map(str, dead[:8])) + (", ..." if len(dead) > 8 else "")
             raise DataError(
-                f"teacher statistics: {len(dead)} of {len(std)} channels are constant over all training pictures "
-                f"({some}), dividing by their deviation is impossible. Either the pictures are all of one colour, or "
+                f"teacher statistics: {len(dead)} of {len(std)} channels are constant over all training images "
+                f"({some}), dividing by their deviation is impossible. Either the images are all of one colour, or "
                 "the teacher is untrained or damaged: take another in MODEL.EFFICIENT_AD.TEACHER"
             )
         return self.mean.float(), std.float()
@@ -149,7 +151,7 @@ class Quantiles:
             self._add_to_bins(part)
 
     def _add_to_bins(self, values: Tensor) -> None:
-        # Positive floats sort as the integers that their bits spell.
+        # In the total order of IEEE 754, positive floats sort as the integers of the same bit pattern.
         index = values.contiguous().view(torch.int32) >> HISTOGRAM_SHIFT
         counts = torch.bincount(index, minlength=2 ** (31 - HISTOGRAM_SHIFT)).cpu()
         self._bins = counts if self._bins is None else self._bins + counts
@@ -161,9 +163,7 @@ class Quantiles:
             ValueError: no value.
         """
         if self.count == 0:
-            raise DataError(
-                "map quantiles: there is no good validation picture; name some in MODEL.EFFICIENT_AD.VALIDATION"
-            )
+            raise DataError("map quantiles: there is no good validation image; name some in DATASETS.CALIBRATION")
         if self._values is None:
             return [self._from_bins(q) for q in quantiles]
         ordered = torch.cat(self._values).sort().values.double()
@@ -199,25 +199,25 @@ def check_quantiles(start: float, end: float, name: str) -> None:
     """
     if not end - start > MIN_SPREAD * abs(end):
         raise DataError(
-            f"map quantiles: those of the {name} map on the good validation pictures are equal ({start:.6g} and "
-            f"{end:.6g}), so the map cannot be normalised. The validation pictures are of one colour or too few, or "
-            "the model is untrained: check MODEL.EFFICIENT_AD.VALIDATION and the training"
+            f"map quantiles: those of the {name} map on the good validation images are equal ({start:.6g} and "
+            f"{end:.6g}), so the map cannot be normalised. The validation images are of one colour or too few, or "
+            "the model is untrained: check DATASETS.CALIBRATION and the training"
         )
 
 
 def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> float:
-    """A score that good pictures exceed with at most the given probability.
+    """A score that good images exceed with at most the given probability.
 
     What scores above it, not at it, is to be called anomalous. It is the ceil((1 - rate) * (n + 1))-th smallest of n
-    scores of good pictures: the conformal bound, which holds for the next good picture whatever the distribution. With
-    fewer than `pictures_needed(rate)` no score can promise that; then it is the largest one, which the next good
-    picture exceeds with a probability of 1 / (n + 1).
+    scores of good images: the conformal bound, which holds for the next good image whatever the distribution. With
+    fewer than `images_needed(rate)` no score can promise that; then it is the largest one, which the next good
+    image exceeds with a probability of 1 / (n + 1).
 
     Raises:
         ValueError: no score, or a rate out of range.
     """
     if not len(scores):
-        raise DataError("decision threshold: there is no score of a good picture")
+        raise DataError("decision threshold: there is no score of a good image")
     if not 0 < false_positive_rate < 1:
         raise DataError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
     ordered = sorted(float(score) for score in scores)
@@ -226,8 +226,8 @@ def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> f
     return ordered[min(rank, len(ordered)) - 1]
 
 
-def pictures_needed(false_positive_rate: float) -> int:
-    """How many good pictures a threshold for this rate takes: 99 for 0.01."""
+def images_needed(false_positive_rate: float) -> int:
+    """How many good images a threshold for this rate takes: 99 for 0.01."""
     return max(1, math.ceil(round(1 / false_positive_rate - 1, 9)))
 
 
@@ -235,7 +235,7 @@ def maps_for_quantiles(maps: Tensor, compat: str, border: int, input_size: tuple
     """Maps (B, 1, h, w) in the form whose values the quantiles are taken of, see the table above.
 
     Args:
-        border: cells that a map lacks on each side of the picture.
+        border: cells that a map lacks on each side of the image.
         input_size: height and width of the network input in pixels.
     """
     if compat == "nelson1425":
@@ -246,7 +246,7 @@ def maps_for_quantiles(maps: Tensor, compat: str, border: int, input_size: tuple
 
 
 def finish_map(normalised: Tensor, compat: str, border: int) -> Tensor:
-    """From a normalised map as `maps_for_quantiles` returns it to one that covers the picture."""
+    """From a normalised map as `maps_for_quantiles` returns it to one that covers the image."""
     return F.pad(normalised, (border,) * 4) if compat == "nelson1425" else normalised
 
 

@@ -1,5 +1,6 @@
 """Configuration of EfficientAD."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from detectron2.config import CfgNode as CN
@@ -11,21 +12,25 @@ from d2road.config.time_space import add_time_space_config
 META_ARCHITECTURE = "EfficientAD"
 
 MODEL = {
-    "SIZE": "small",  # narrow (for CPUs) | small | medium (published): of the networks (PDN) of teacher and student
-    "OUT_CHANNELS": 384,  # of the teacher's features
-    # Zeros around every layer of the networks: maps then cover the whole picture, with features at the border that
-    # see the zeros. Off, as published, the outer 16 pixels have no value of their own.
+    # narrow (for CPUs) | small | medium (published): of the networks (PDN) of teacher and student.
+    "SIZE": "small",
+    # Channels of the teacher's features; the student has twice as many. Published teachers have 384.
+    "OUT_CHANNELS": 384,
+    # Zeros around every layer of the networks: maps then cover the whole image, with features at the border that see
+    # the zeros. Off, as published, the outer 16 pixels have no value of their own.
     "PADDING": False,
-    # Order of border, upsampling and quantiles: nelson1425 | anomalib | paper; see calibration.py.
+    # Order of border, upsampling and quantiles: nelson1425 | anomalib | paper; see calibration_statistics.py.
     "COMPAT": "nelson1425",
     # conv (published, from 256 pixels up) | softmax_attention | linear_attention | gated_linear_attention
     "AUTOENCODER": "linear_attention",
-    # Numbers that describe a picture inside the autoencoder; 0 or null: no bottleneck, maps all the way.
+    # Numbers that describe an image inside the autoencoder; 0 or null: no bottleneck, maps all the way.
     "BOTTLENECK": 64,
-    "ATTENTION_DIM": 64,  # width of the attention autoencoders
+    # Width and heads of the attention autoencoders; conv has neither.
+    "ATTENTION_DIM": 64,
     "ATTENTION_HEADS": 4,
-    "DROPOUT": 0.2,  # in the autoencoder's decoder
-    # On a CPU in float32, do large convolutions by fewer products: equal up to rounding, and twice as fast. See
+    # Share of the values that the autoencoder's decoder drops in training, as published.
+    "DROPOUT": 0.2,
+    # On a CPU in fp32, do large convolutions by fewer products: equal up to rounding, and twice as fast. See
     # winograd.py.
     "WINOGRAD": True,
     # Teacher to train with: a .pth of nelson1425 or anomalib, or of `make teacher`. "random" trains against random
@@ -34,50 +39,72 @@ MODEL = {
     # The student learns from the distances above this quantile: the largest thousandth, as published. 0, from all, is
     # for short trainings: a thousandth takes thousands of steps to tell what features are like at all.
     "HARD_QUANTILE": 0.999,
-    # Folder of pictures of anything else (searched in depth), on which the student is to stay silent; "" is none.
-    "PENALTY_IMAGES": "",
-    # The autoencoder's picture: one of these, by a factor drawn from the range.
-    "JITTER": ("brightness", "contrast", "saturation"),
-    "JITTER_RANGE": (0.8, 1.2),
-    # Data sets of good pictures that maps are calibrated on; () takes the validation part of each of DATASETS.TRAIN.
-    "VALIDATION": (),
 }
 
 CALIBRATION = {
-    "QUANTILES": (0.9, 0.995),  # of the map values on good pictures; they become 0 and 0.1
+    # Quantiles of the map values on good images, which become 0 and 0.1: so both maps weigh alike in their mean.
+    "QUANTILES": (0.9, 0.995),
     # exact: keeps all values | histogram: constant memory, relative error below 1e-4 | auto: exact while they are few
     "METHOD": "auto",
-    # The decision threshold: share of good pictures that may be called anomalous.
+    # The decision threshold: share of good images that may be called anomalous.
     "FALSE_POSITIVE_RATE": 0.01,
 }
 
 TILING = {
-    "ENABLED": False,  # cut pictures into tiles of the size that the model was trained on
-    "TILE": (256, 256),  # height, width in pixels of the model input
-    "OVERLAP": 0.25,  # share of a tile's side that neighbours have in common
+    # Cut images into tiles of the size that the model was trained on: small defects of large images stay visible.
+    "ENABLED": False,
+    # Height and width in pixels of the model input.
+    "TILE": (256, 256),
+    # Share of a tile's side that neighbours have in common, so that seams do not show.
+    "OVERLAP": 0.25,
 }
 
 INFERENCE = {
-    # float32 | bfloat16 | int8 (onnxruntime, on the CPU): of testing. A model is calibrated for one of them;
-    # d2road export makes it one for another.
-    "ARITHMETIC": "float32",
+    # fp32 | bf16 | int8 (onnxruntime, on the CPU): of testing. A model is calibrated for one of them; d2road export
+    # makes it one for another.
+    "PRECISION": "fp32",
 }
 
-EVALUATION = {
-    "EXACT": False,  # keep every pixel of the maps; else some thousand points of each, right to about 1e-5
-    "SAVE_MAPS": "",  # .tiff | .npy: also write the maps, to anomaly_maps in the folder of the results
-    "BOOTSTRAP": 1000,  # draws for the intervals over images; 0 is none
+PUAD = {
+    # Add the Mahalanobis distance of channel means to the score: it tells images whose parts all look right.
+    "ENABLED": False,
 }
-
-PUAD = {"ENABLED": False}  # add the Mahalanobis distance of channel means to the score
 
 DISTILL = {
     # Network whose features the teacher learns: efficientnet_lite0 (weights of the installed package) |
     # wide_resnet101 (FEATURE_WEIGHTS names the file of torchvision, IMAGENET1K_V1).
     "FEATURES": "efficientnet_lite0",
     "FEATURE_WEIGHTS": "",
-    "STATISTICS_IMAGES": 10000,  # at most, for mean and deviation of its features
-    "GRAYSCALE": 0.1,  # share of pictures without colour
+    # Images at most that mean and deviation of its features are measured on: more change them little.
+    "STATISTICS_IMAGES": 10000,
+    # Share of images without colour, as published: the teacher is not to lean on colour alone.
+    "GRAYSCALE": 0.1,
+}
+
+# Keys of the node TEST.ANOMALY: how maps are evaluated.
+TEST_ANOMALY = {
+    # Keep every pixel of the maps; else some thousand weighted scores of each, right to about 1e-5.
+    "EXACT": False,
+    # .tiff | .npy: also write the maps, to anomaly_maps in the folder of the results, for `d2road eval-anomaly`.
+    "SAVE_MAPS": "",
+    # Draws for the bootstrap confidence intervals over images; 0 is none.
+    "BOOTSTRAP": 1000,
+}
+
+INPUT = {
+    # Height and width in pixels that the mapper resizes to, without keeping the aspect ratio, as published; the longer
+    # way round for large images is MODEL.EFFICIENT_AD.TILING. (0, 0) keeps the image's own size.
+    "IMAGE_SIZE": (256, 256),
+    # The autoencoder's copy of an image: one of these kinds, by a factor drawn from the range. () is none.
+    "AUTOENCODER_JITTER": ("brightness", "contrast", "saturation"),
+    "AUTOENCODER_JITTER_RANGE": (0.8, 1.2),
+}
+
+DATASETS = {
+    # Data sets of good images that maps are calibrated on; () takes the validation part of each of DATASETS.TRAIN.
+    "CALIBRATION": (),
+    # Folder of images of anything else (searched in depth), on which the student is to stay silent; "" is none.
+    "PENALTY_IMAGES": "",
 }
 
 
@@ -85,24 +112,16 @@ def add_efficientad_config(cfg: CN) -> None:
     """Add the keys of EfficientAD and the common ones to a Detectron2 config, in place; idempotent."""
     add_common_config(cfg)
     set_default(cfg.MODEL, "EFFICIENT_AD", CN())
-    node = cfg.MODEL.EFFICIENT_AD
-    for key, value in MODEL.items():
-        set_default(node, key, value)
-    nodes = {
-        "CALIBRATION": CALIBRATION,
-        "TILING": TILING,
-        "INFERENCE": INFERENCE,
-        "EVALUATION": EVALUATION,
-        "PUAD": PUAD,
-        "DISTILL": DISTILL,
-    }
-    for name, keys in nodes.items():
-        set_default(node, name, CN())
+    set_default(cfg.TEST, "ANOMALY", CN())
+    model = cfg.MODEL.EFFICIENT_AD
+    inner = {"CALIBRATION": CALIBRATION, "TILING": TILING, "INFERENCE": INFERENCE, "PUAD": PUAD, "DISTILL": DISTILL}
+    for name in inner:
+        set_default(model, name, CN())
+    nodes: list[tuple[CN, Mapping[str, object]]] = [(model, MODEL), (cfg.TEST.ANOMALY, TEST_ANOMALY)]
+    nodes += [(cfg.INPUT, INPUT), (cfg.DATASETS, DATASETS)]
+    for node, keys in [*nodes, *((model[name], keys) for name, keys in inner.items())]:
         for key, value in keys.items():
-            set_default(node[name], key, value)
-    # Height and width in pixels that the mapper resizes to, without keeping the aspect ratio, as published; the longer
-    # way round for large pictures is MODEL.EFFICIENT_AD.TILING. (0, 0) keeps the picture's own size.
-    set_default(cfg.INPUT, "IMAGE_SIZE", (256, 256))
+            set_default(node, key, value)
     add_time_space_config(cfg)
 
 
@@ -126,13 +145,13 @@ def check(cfg: CN) -> list[str]:
     from efficientad.modeling.autoencoder import AUTOENCODERS
     from efficientad.modeling.pdn import LAYERS
 
-    node, problems = cfg.MODEL.EFFICIENT_AD, []
+    node, problems = cfg.MODEL.EFFICIENT_AD, list[str]()
 
-    def wrong(key: str, value, cure: str) -> None:
+    def wrong(key: str, value: object, cure: str) -> None:
         problems.append(f"{key} is {value!r}: {cure}")
 
     name = "MODEL.EFFICIENT_AD."
-    for key, allowed in (("SIZE", LAYERS), ("COMPAT", COMPATS), ("AUTOENCODER", AUTOENCODERS)):
+    for key, allowed in (("SIZE", tuple(LAYERS)), ("COMPAT", COMPATS), ("AUTOENCODER", AUTOENCODERS.names())):
         if node[key] not in allowed:
             wrong(name + key, node[key], f"choose one of {', '.join(allowed)}")
     if node.CALIBRATION.METHOD not in METHODS:
@@ -143,10 +162,11 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "OUT_CHANNELS", node.OUT_CHANNELS, "must be at least 1; published teachers have 384")
     if node.ATTENTION_HEADS < 1 or node.ATTENTION_DIM < 1 or node.ATTENTION_DIM % max(node.ATTENTION_HEADS, 1):
         wrong(name + "ATTENTION_HEADS", node.ATTENTION_HEADS, f"must divide ATTENTION_DIM = {node.ATTENTION_DIM}")
-    if node.EVALUATION.SAVE_MAPS not in ("", ".tiff", ".tif", ".npy"):
-        wrong(name + "EVALUATION.SAVE_MAPS", node.EVALUATION.SAVE_MAPS, "choose .tiff or .npy, or '' to write no maps")
-    if node.EVALUATION.BOOTSTRAP < 0 or node.EVALUATION.BOOTSTRAP == 1:
-        wrong(name + "EVALUATION.BOOTSTRAP", node.EVALUATION.BOOTSTRAP, "choose 1000 draws, or 0 for no intervals")
+    test = cfg.TEST.ANOMALY
+    if test.SAVE_MAPS not in ("", ".tiff", ".tif", ".npy"):
+        wrong("TEST.ANOMALY.SAVE_MAPS", test.SAVE_MAPS, "choose .tiff or .npy, or '' to write no maps")
+    if test.BOOTSTRAP < 0 or test.BOOTSTRAP == 1:
+        wrong("TEST.ANOMALY.BOOTSTRAP", test.BOOTSTRAP, "choose 1000 draws, or 0 for no intervals")
     if not 0 <= node.DROPOUT < 1:
         wrong(name + "DROPOUT", node.DROPOUT, "choose from 0 up to but not including 1")
     if not 0 <= node.HARD_QUANTILE < 1:
@@ -156,26 +176,31 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "CALIBRATION.QUANTILES", node.CALIBRATION.QUANTILES, "two rising numbers between 0 and 1")
     if not 0 < node.CALIBRATION.FALSE_POSITIVE_RATE < 1:
         wrong(name + "CALIBRATION.FALSE_POSITIVE_RATE", node.CALIBRATION.FALSE_POSITIVE_RATE, "between 0 and 1")
-    return problems + _arithmetic_problems(cfg) + _picture_problems(cfg) + _size_problems(cfg)
+    return problems + _precision_problems(cfg) + _image_problems(cfg) + _size_problems(cfg)
 
 
-def _arithmetic_problems(cfg: CN) -> list[str]:
-    from efficientad.inference.quantization import ARITHMETICS
+def _precision_problems(cfg: CN) -> list[str]:
+    from efficientad.inference.quantization import PRECISIONS
 
     node = cfg.MODEL.EFFICIENT_AD
-    arithmetic, key = node.INFERENCE.ARITHMETIC, "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
-    if arithmetic not in ARITHMETICS:
-        return [f"{key} is {arithmetic!r}: choose one of {', '.join(ARITHMETICS)}"]
-    problems = []
-    if arithmetic != "float32" and node.PUAD.ENABLED:
-        problems.append(f"{key} is {arithmetic}: PUAD needs float32; set it so, or PUAD.ENABLED False")
-    if arithmetic == "int8" and cfg.MODEL.DEVICE != "cpu":
+    precision, key = node.INFERENCE.PRECISION, "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
+    if precision not in PRECISIONS:
+        return [f"{key} is {precision!r}: choose one of {', '.join(PRECISIONS)}"]
+    problems: list[str] = []
+    if precision != "fp32" and node.PUAD.ENABLED:
+        problems.append(f"{key} is {precision}: PUAD needs fp32; set it so, or PUAD.ENABLED False")
+    if precision == "int8" and cfg.MODEL.DEVICE != "cpu":
         problems.append(f"{key} is int8, which runs on the CPU, and MODEL.DEVICE is {cfg.MODEL.DEVICE}: set it to cpu")
     return problems
 
 
-def _picture_problems(cfg: CN) -> list[str]:
-    node, problems = cfg.MODEL.EFFICIENT_AD, []
+def _image_problems(cfg: CN) -> list[str]:
+    problems: list[str] = []
+    kinds, factors, folder = (
+        cfg.INPUT.AUTOENCODER_JITTER,
+        cfg.INPUT.AUTOENCODER_JITTER_RANGE,
+        cfg.DATASETS.PENALTY_IMAGES,
+    )
     if cfg.INPUT.FORMAT != "RGB":
         problems.append(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: teachers are trained on RGB; set it to RGB")
     if len(cfg.MODEL.PIXEL_MEAN) != 3 or max(cfg.MODEL.PIXEL_STD) <= 2:
@@ -184,18 +209,16 @@ def _picture_problems(cfg: CN) -> list[str]:
             "255, PIXEL_MEAN [123.675, 116.28, 103.53] and PIXEL_STD [58.395, 57.12, 57.375], as in "
             "configs/efficientad/Base-EfficientAD.yaml"
         )
-    unknown = [kind for kind in node.JITTER if kind not in ("brightness", "contrast", "saturation")]
+    unknown = [kind for kind in kinds if kind not in ("brightness", "contrast", "saturation")]
     if unknown:
         problems.append(
-            f"MODEL.EFFICIENT_AD.JITTER has {unknown}: choose among brightness, contrast, saturation; () is none"
+            f"INPUT.AUTOENCODER_JITTER has {unknown}: choose among brightness, contrast, saturation; () is none"
         )
-    if len(node.JITTER_RANGE) != 2 or not 0 < node.JITTER_RANGE[0] <= node.JITTER_RANGE[1]:
+    if len(factors) != 2 or not 0 < factors[0] <= factors[1]:
+        problems.append(f"INPUT.AUTOENCODER_JITTER_RANGE is {factors}: two rising factors such as (0.8, 1.2)")
+    if folder and not Path(folder).is_dir():
         problems.append(
-            f"MODEL.EFFICIENT_AD.JITTER_RANGE is {node.JITTER_RANGE}: two rising factors such as (0.8, 1.2)"
-        )
-    if node.PENALTY_IMAGES and not Path(node.PENALTY_IMAGES).is_dir():
-        problems.append(
-            f"MODEL.EFFICIENT_AD.PENALTY_IMAGES is {node.PENALTY_IMAGES!r}, which is no folder: name one with pictures "
+            f"DATASETS.PENALTY_IMAGES is {folder!r}, which is no folder: name one with images "
             "of other things, or '' to train without the penalty"
         )
     return problems
@@ -204,7 +227,7 @@ def _picture_problems(cfg: CN) -> list[str]:
 def _size_problems(cfg: CN) -> list[str]:
     from efficientad.modeling.autoencoder import AUTOENCODERS
 
-    node, problems = cfg.MODEL.EFFICIENT_AD, []
+    node, problems = cfg.MODEL.EFFICIENT_AD, list[str]()
     sizes = [("INPUT.IMAGE_SIZE", cfg.INPUT.IMAGE_SIZE)]
     if node.TILING.ENABLED:
         sizes.append(("MODEL.EFFICIENT_AD.TILING.TILE", node.TILING.TILE))
@@ -214,7 +237,7 @@ def _size_problems(cfg: CN) -> list[str]:
             )
     if node.AUTOENCODER not in AUTOENCODERS:
         return problems
-    least = AUTOENCODERS[node.AUTOENCODER].min_size
+    least = AUTOENCODERS.get(node.AUTOENCODER).min_size
     for key, size in sizes:
         if len(size) != 2:
             problems.append(f"{key} is {tuple(size)}: two numbers, height and width in pixels")

@@ -1,4 +1,4 @@
-"""Trained models made ready to predict: those of other programs, own ones calibrated anew, narrower arithmetic."""
+"""Trained models made ready to predict: those of other programs, own ones calibrated anew, lower precision."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +19,14 @@ from d2road.utils.errors import CheckpointError, ConfigError
 from d2road.utils.io import atomic_write
 from efficientad.calibration import calibrate, measure_maps, measure_teacher
 from efficientad.checkpoint.foreign_models import Parts, fill, read_anomalib, read_nelson
-from efficientad.data.mapper import find_pictures
+from efficientad.data.mapper import find_images
 from efficientad.detector import EfficientAD
 from efficientad.inference.onnx_graph import require_onnx
 
 logger = logging.getLogger(__name__)
 
 BASE = "efficientad/Base-EfficientAD.yaml"
-PRECISION_KEY = "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
+PRECISION_KEY = "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
 
 
 class MappedImages:
@@ -92,11 +92,11 @@ def convert_model(
 def export_model(
     out: Path, precision: str, config_file: str, opts: Sequence[Any] = (), calibrate_on: Path | None = None
 ) -> EfficientAD:
-    """Make a trained model predict in narrower arithmetic: load, measure and write.
+    """Make a trained model predict in lower precision: load, measure and write.
 
     Args:
         out: the .pth to write.
-        precision: of the arithmetic, as the key of the config has it.
+        precision: of the precision, as the key of the config has it.
         config_file: the config.yaml beside the checkpoint.
         opts: KEY, VALUE, KEY, VALUE, ... of the config; MODEL.WEIGHTS names the checkpoint.
         calibrate_on: folder of good images, searched in depth; None for those that the config calibrates on.
@@ -163,7 +163,7 @@ def write_model(model: EfficientAD, cfg: CfgNode, path: Path) -> None:
 
 def calibrate_on_folder(cfg: CfgNode, model: EfficientAD, folder: Path, with_teacher: bool) -> None:
     """Measure maps, and if asked to the teacher, on a folder of good images."""
-    images, node = MappedImages(build_mapper(cfg, False), find_pictures(folder)), cfg.MODEL.EFFICIENT_AD.CALIBRATION
+    images, node = MappedImages(build_mapper(cfg, False), find_images(folder)), cfg.MODEL.EFFICIENT_AD.CALIBRATION
     if with_teacher:
         measure_teacher(model, images, model.state.teacher_name)
     measure_maps(

@@ -51,7 +51,7 @@ def student_teacher_loss(teacher: Tensor, student: Tensor, quantile: float = 0.9
 
 
 def penalty_loss(student: Tensor) -> Tensor:
-    """Mean square of student features of pictures that have nothing to do with the task: there it should be silent."""
+    """Mean square of student features of images that have nothing to do with the task: there it should be silent."""
     return student.float().square().mean()
 
 

@@ -1,1 +1,1 @@
-"""What the benchmarks of EfficientAD share: runs, their results, the baseline, comparisons, pictures, tables."""
+"""What the benchmarks of EfficientAD share: runs, their results, the baseline, comparisons, images, tables."""

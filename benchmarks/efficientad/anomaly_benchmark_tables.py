@@ -29,7 +29,7 @@ from benchmarks.efficientad.anomaly_tables import (
 from benchmarks.efficientad.training_curves import draw_curves, points
 
 SCREW, LOCO, MVTEC = "efficientad_screw", "efficientad_loco", "efficientad_mvtec"
-LINEAR, CONV, BASELINE = "linear_attention", "conv", "neighbours"
+LINEAR, CONV, BASELINE = "linear_attention", "conv", "memory_bank"
 AIM = 0.80  # image AUROC on screws
 NAMES = {
     "image_auroc": "image AUROC",
@@ -44,7 +44,7 @@ NAMES = {
 }
 LOCO_METRICS = [name for name in NAMES if "/" in name]
 INTERVALS = (
-    "Intervals: 95 %, bootstrap over the test pictures (1000 draws); for means over seeds every draw also takes seeds, "
+    "Intervals: 95 %, bootstrap over the test images (1000 draws); for means over seeds every draw also takes seeds, "
     "with replacement, which with so few of them says little of other trainings. In brackets: lowest and highest seed."
 )
 
@@ -53,7 +53,7 @@ def label(variant: str) -> str:
     """A variant in words: "linear attention, bottleneck 64"."""
     variant, plus, own = variant.partition("+")
     name, _, bottleneck = variant.partition("-")
-    words = {BASELINE: "nearest neighbours, no training", CONV: "convolution"}.get(name, name.replace("_", " "))
+    words = {BASELINE: "memory bank, no training", CONV: "convolution"}.get(name, name.replace("_", " "))
     words += {"": "", "0": ", no bottleneck"}.get(bottleneck, f", bottleneck {bottleneck}")
     return words + (f" (own keys, {own})" if plus else "")
 
@@ -70,9 +70,9 @@ def write_screw_tables() -> Path:
         sections += [screw_runs(members), screw_types(members), screw_differences(members), screw_words(members)]
         sections.append(screw_bits(members))
         if any(is_trained(entry) for entry in members):
-            picture = page.with_name(f"curve_{teacher}_{steps}steps.png")
-            draw_curves(members, picture, label)
-            sections += [screw_curve(members), [f"![Image AUROC over steps]({picture.name})"]]
+            image = page.with_name(f"curve_{teacher}_{steps}steps.png")
+            draw_curves(members, image, label)
+            sections += [screw_curve(members), [f"![Image AUROC over steps]({image.name})"]]
     return write_page(page, sections)
 
 
@@ -88,7 +88,7 @@ def screw_runs(entries: Sequence[Entry]) -> list[str]:
             + [value(m, key) for key in ("pixel_auroc", "f1_max", "f1_at_good_threshold")]
             + [losses if is_trained(entry) else "-", value(m, "seconds_per_step", 2)]
         )
-    head = ["", "seed", "image AUROC", "AU-PRO", "pixel AUROC", "F1, best threshold", "F1, threshold of good pictures"]
+    head = ["", "seed", "image AUROC", "AU-PRO", "pixel AUROC", "F1, best threshold", "F1, threshold of good images"]
     head += ["last losses: hard / autoencoder / student-autoencoder", "s a step"]
     return table("Runs", "", head, rows)
 
@@ -108,7 +108,7 @@ def screw_curve(entries: Sequence[Entry]) -> list[str]:
         for steps, m in points(entry).items():
             rows.append([label(entry.variant), str(entry.seed), str(steps)])
             rows[-1] += [with_interval(m, key) for key in ("image_auroc", "aupro")]
-    note = "Checkpoints on the way, each calibrated on the validation pictures. They chose nothing."
+    note = "Checkpoints on the way, each calibrated on the validation images. They chose nothing."
     return table("Over steps", note, ["", "seed", "steps", "image AUROC", "AU-PRO"], rows)
 
 
@@ -128,7 +128,7 @@ def screw_differences(entries: Sequence[Entry]) -> list[str]:
         for metric in ("image_auroc", "aupro")
         for c in screw_comparisons(entries, metric)
     ]
-    return table("Differences", "Paired: the same pictures for both.", ["", "difference", "", "the first is"], rows)
+    return table("Differences", "Paired: the same images for both.", ["", "difference", "", "the first is"], rows)
 
 
 def screw_words(entries: Sequence[Entry]) -> list[str]:
@@ -156,16 +156,16 @@ def screw_words(entries: Sequence[Entry]) -> list[str]:
 
 
 def screw_bits(entries: Sequence[Entry]) -> list[str]:
-    """What narrower arithmetic in testing costs the same trained models."""
+    """What lower precision in testing costs the same trained models."""
     rows = []
     for entry in filter(is_trained, entries):
-        for arithmetic, narrow in entry.narrower.items():
-            rows.append([label(entry.variant), str(entry.seed), arithmetic])
+        for precision, narrow in entry.narrower.items():
+            rows.append([label(entry.variant), str(entry.seed), precision])
             for metric in ("image_auroc", "aupro"):
                 comparison = compare([narrow], [entry], metric)
                 rows[-1] += [value(narrow.metrics, metric), comparison.cell() if comparison else "-"]
     note = "The final checkpoints, calibrated and tested in fewer bits; differences to float32, paired."
-    head = ["", "seed", "arithmetic", "image AUROC", "difference", "AU-PRO", "difference"]
+    head = ["", "seed", "precision", "image AUROC", "difference", "AU-PRO", "difference"]
     return table("In fewer bits", note, head, rows) if rows else []
 
 
@@ -225,7 +225,7 @@ def write_mvtec_tables() -> Path:
     """Write benchmarks/results/efficientad_mvtec/table.md, with the mean over categories, and return its path."""
     entries = load_entries(MVTEC)
     keys = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "f1_at_good_threshold", "pixel_f1_max")
-    head = ["category", "image AUROC", "pixel AUROC", "AU-PRO", "F1", "F1, threshold of good pictures", "pixel F1"]
+    head = ["category", "image AUROC", "pixel AUROC", "AU-PRO", "F1", "F1, threshold of good images", "pixel F1"]
     sections = [["# EfficientAD by category"] if entries else ["No record yet."]]
     runs: dict[tuple, list[Entry]] = {}
     for entry in entries:

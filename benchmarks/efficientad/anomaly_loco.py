@@ -24,7 +24,7 @@ from efficientad.modeling.autoencoder import AUTOENCODERS
 BENCH, CATEGORY = "efficientad_loco", "fastener_kit"
 CONFIGS = "configs/efficientad/toy_loco"
 BOTTLENECKS = (64, 256, 0)
-VARIANTS = [f"{kind}-{size}" for size in BOTTLENECKS for kind in AUTOENCODERS]
+VARIANTS = [f"{kind}-{size}" for size in BOTTLENECKS for kind in AUTOENCODERS.names()]
 TEACHER = "output/efficientad/toy_loco_teacher/model_final.pth"
 STEPS = 150
 

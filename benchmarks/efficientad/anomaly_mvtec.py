@@ -28,7 +28,7 @@ CONFIG = "configs/efficientad/mvtec_ad/screw_small.yaml"
 
 
 def find_categories(root: Path, wanted: Sequence[str] = ()) -> list[str]:
-    """Folders of a root that hold good training pictures, or those of them that are wanted.
+    """Folders of a root that hold good training images, or those of them that are wanted.
 
     Raises:
         FileNotFoundError: there is none, or a wanted one is not there.
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=relative, metavar="FOLDER", help="with a folder for each category")
     parser.add_argument("--category", nargs="+", default=(), metavar="NAME", help="only these")
     parser.add_argument("--config-file", default=CONFIG)
-    parser.add_argument("--variant", choices=list(AUTOENCODERS), default="linear_attention")
+    parser.add_argument("--variant", choices=AUTOENCODERS.names(), default="linear_attention")
     add_arguments(parser, "those of the config, 70000")
     args = parser.parse_args(argv)
     from benchmarks.efficientad.anomaly_benchmark_tables import write_mvtec_tables

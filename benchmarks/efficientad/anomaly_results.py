@@ -39,7 +39,7 @@ logger = logging.getLogger("d2road.bench")
 def train_and_test(run: Run, curve: bool = False) -> dict[str, Any]:
     """Train and test a run unless its final record is there; returns that record.
 
-    Every checkpoint is calibrated on the validation pictures when it is saved.
+    Every checkpoint is calibrated on the validation images when it is saved.
 
     Args:
         curve: also test the checkpoints on the way; the final one comes last.
@@ -62,7 +62,7 @@ def train_and_test(run: Run, curve: bool = False) -> dict[str, Any]:
         steps = run.steps if name == FINAL else int(name.removeprefix("steps"))
         start = time.perf_counter()
         images, threshold, spro = run_test(run.cfg, load_model(run.cfg, path))
-        print(f"{name}: {len(images)} pictures in {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"{name}: {len(images)} images in {time.perf_counter() - start:.0f} s", flush=True)
         record_test(run, name, images, threshold, spro, start, steps=steps)
     # What the records say needs no more checkpoints of 75 MB each.
     for path in run.folder.glob("model_[0-9]*.pth"):
@@ -71,23 +71,23 @@ def train_and_test(run: Run, curve: bool = False) -> dict[str, Any]:
 
 
 def test_in_fewer_bits(run: Run) -> None:
-    """Test the final checkpoint of a run in narrower arithmetic, calibrated for it, unless a record is there."""
+    """Test the final checkpoint of a run in lower precision, calibrated for it, unless a record is there."""
     weights = run.folder / "model_final.pth"
-    for arithmetic in NARROWER:
-        name = f"{FINAL}_{arithmetic}"
+    for precision in NARROWER:
+        name = f"{FINAL}_{precision}"
         if read_record(run.bench, f"{run.name}/{name}") is not None:
             continue
         if not weights.is_file():
-            logger.warning("%s is gone: no record of %s", weights, arithmetic)
+            logger.warning("%s is gone: no record of %s", weights, precision)
             return
         start, cfg = time.perf_counter(), run.cfg.clone()
         cfg.defrost()
-        cfg.MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC = arithmetic
+        cfg.MODEL.EFFICIENT_AD.INFERENCE.PRECISION = precision
         model = build_model(cfg).eval()
         load_weights(cfg, model, str(weights))
         calibrate(cfg, model)
         model.fold_for_inference()
-        record_test(run, name, *run_test(cfg, model), start, steps=run.steps, arithmetic=arithmetic)
+        record_test(run, name, *run_test(cfg, model), start, steps=run.steps, precision=precision)
 
 
 def record_test(
@@ -116,7 +116,7 @@ def record_test(
     write_record(
         run.bench, place, metrics=plain(metrics, "metrics"), command=run.command, seed=run.cfg.SEED,
         config={"file": run.config, "keys": " ".join(run.opts)}, seconds=time.perf_counter() - start,
-        **{**run.about(), **count_pictures(run.cfg), **more},
+        **{**run.about(), **count_images(run.cfg), **more},
     )  # fmt: skip
 
 
@@ -134,9 +134,9 @@ class Scores(AnomalyEvaluator):
 
 
 def run_test(cfg: CfgNode, model: nn.Module) -> tuple[list[ImageScores], float | None, bool]:
-    """Run a detector over the test pictures, see `Scores`."""
+    """Run a detector over the test images, see `Scores`."""
     name = cfg.DATASETS.TEST[0]
-    evaluator = Scores(root_of(name), exact=cfg.MODEL.EFFICIENT_AD.EVALUATION.EXACT, distributed=False)
+    evaluator = Scores(root_of(name), exact=cfg.TEST.ANOMALY.EXACT, distributed=False)
     return inference_on_dataset(model, build_test_loader(cfg, name), evaluator)
 
 
@@ -154,16 +154,16 @@ def root_of(name: str) -> str:
 
 
 def dicts_of(name: str) -> list[dict]:
-    """The pictures of a data set."""
+    """The images of a data set."""
     register_by_name(name)
     return DatasetCatalog.get(name)
 
 
-def count_pictures(cfg: CfgNode) -> dict[str, int]:
-    """Pictures of each split."""
+def count_images(cfg: CfgNode) -> dict[str, int]:
+    """Images of each split."""
     train = cfg.DATASETS.TRAIN[0]
     names = {"train": train, "validation": split_name(train, "validation"), "test": cfg.DATASETS.TEST[0]}
-    return {f"{split}_pictures": len(dicts_of(name)) for split, name in names.items()}
+    return {f"{split}_images": len(dicts_of(name)) for split, name in names.items()}
 
 
 def training_figures(folder: Path) -> dict[str, Mapping[str, float] | float]:

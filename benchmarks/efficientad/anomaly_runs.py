@@ -76,7 +76,7 @@ class Run:
         return {
             "teacher": self.teacher.label,
             "teacher_sha256": self.teacher.sha256,
-            "penalty_images": self.cfg.MODEL.EFFICIENT_AD.PENALTY_IMAGES or "none",
+            "penalty_images": self.cfg.DATASETS.PENALTY_IMAGES or "none",
             "steps": self.steps,
             "published_steps": PUBLISHED_STEPS,
             "data": self.cfg.DATASETS.TRAIN[0],
@@ -107,7 +107,7 @@ def category_name(data: str, category: str) -> str:
     """Data set name of a category in MVTec AD's or MVTec LOCO's layout, from its folder or the one above.
 
     Raises:
-        FileNotFoundError: there are no good training pictures.
+        FileNotFoundError: there are no good training images.
     """
     root = Path(data, category) if Path(data, category).is_dir() else Path(data)
     if not (root / "train" / "good").is_dir():
@@ -115,12 +115,12 @@ def category_name(data: str, category: str) -> str:
     return f"{'loco' if (root / CONFIG_FILE).is_file() else 'mvtec'}:{root}"
 
 
-def find_teacher(path: str = "", pictures: str = "") -> str:
+def find_teacher(path: str = "", images: str = "") -> str:
     """The teacher to use.
 
     Args:
         path: of its file, "random", or "" for one of the usual places.
-        pictures: folder of pictures to distil it with, for the message.
+        images: folder of images to distil it with, for the message.
     Raises:
         FileNotFoundError: there is none.
     """
@@ -129,7 +129,7 @@ def find_teacher(path: str = "", pictures: str = "") -> str:
     found = next((str(p) for p in TEACHERS if p.is_file()), "") if not path else ""
     if not found:
         where = f"{path} does not exist" if path else f"neither {' nor '.join(map(str, TEACHERS))} exists"
-        command = f"make teacher IMAGES={pictures}" if pictures else "make teacher"
+        command = f"make teacher IMAGES={images}" if images else "make teacher"
         raise FileNotFoundError(
             f"no teacher: {where}. Distil one by `{command}`, or name a file with --teacher: a distilled one, or "
             "teacher_small.pth of nelson1425/EfficientAD"

@@ -1,8 +1,8 @@
-"""EfficientAD on real pictures: screws of MVTec AD, autoencoders compared at equal steps, and nearest neighbours.
+"""EfficientAD on real images: screws of MVTec AD, autoencoders compared at equal steps, and nearest memory_bank.
 
 python -m benchmarks.efficientad.anomaly_screw --data FOLDER --variant conv --seed 1  train, test the checkpoints,
-    pictures
-python -m benchmarks.efficientad.anomaly_screw --data FOLDER --variant neighbours --seed 1  the baseline, without
+    images
+python -m benchmarks.efficientad.anomaly_screw --data FOLDER --variant memory_bank --seed 1  the baseline, without
     training
 python -m benchmarks.efficientad.anomaly_screw --table                                 the tables of all records
 
@@ -18,14 +18,14 @@ from benchmarks.common.records import record_path
 from benchmarks.efficientad.anomaly_results import FINAL, load_model, test_in_fewer_bits, train_and_test
 from benchmarks.efficientad.anomaly_runs import Run, add_arguments, category_name, open_run, relative
 from benchmarks.efficientad.bootstrap_draws import read_draws
-from benchmarks.efficientad.heat_map_sheet import write_pictures
+from benchmarks.efficientad.heat_map_sheet import write_heat_maps
 from benchmarks.efficientad.memory_bank_baseline import BASELINE, evaluate_baseline
 from d2road.utils.errors import report_errors
 from efficientad.modeling.autoencoder import AUTOENCODERS
 
 BENCH, CATEGORY = "efficientad_screw", "screw"
 CONFIG = "configs/efficientad/mvtec_ad/screw_short.yaml"
-VARIANTS = (*AUTOENCODERS, BASELINE)
+VARIANTS = (*AUTOENCODERS.names(), BASELINE)
 
 
 def open_study(args: argparse.Namespace) -> Run:
@@ -42,17 +42,17 @@ def open_study(args: argparse.Namespace) -> Run:
 
 
 def run_study(run: Run) -> None:
-    """Train and evaluate what has no record yet, and write the pictures."""
+    """Train and evaluate what has no record yet, and write the images."""
     if run.variant.partition("+")[0] == BASELINE:
         evaluate_baseline(run)
         return
     train_and_test(run, curve=True)
     test_in_fewer_bits(run)
-    weights, pictures = run.folder / "model_final.pth", run.folder / "pictures"
-    if weights.is_file() and not pictures.is_dir():
+    weights, drawings = run.folder / "model_final.pth", run.folder / "pictures"
+    if weights.is_file() and not drawings.is_dir():
         draws = read_draws(record_path(BENCH, f"{run.name}/{FINAL}").with_suffix(".npz"))
-        count = write_pictures(run.cfg, load_model(run.cfg, weights), draws.kinds, draws.scores, pictures)
-        print(f"{count} heat maps: {pictures}")
+        count = write_heat_maps(run.cfg, load_model(run.cfg, weights), draws.kinds, draws.scores, drawings)
+        print(f"{count} heat maps: {drawings}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def narrower(self) -> dict[str, "Entry"]:
-        """The tests of the same checkpoint in narrower arithmetic that have a record."""
+        """The tests of the same checkpoint in lower precision that have a record."""
         entries = {name: replace(self, test=f"{FINAL}_{name}") for name in NARROWER}
         return {name: entry for name, entry in entries.items() if entry.record is not None}
 
@@ -88,16 +88,16 @@ def by_variant(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def describe(entries: Sequence[Entry]) -> str:
-    """Teacher, steps, pictures and machines of runs that may be compared."""
+    """Teacher, steps, images and machines of runs that may be compared."""
     record, steps = entries[-1].record, max(entry.steps for entry in entries)
     share = 100 * steps / record["published_steps"]
     trained = f" {steps} steps, {share:.1f} % of the published {record['published_steps']}" if steps else ""
     trained += ": far from convergence." if 0 < share < 50 else "." if steps else ""
-    pictures = ", ".join(f"{record[f'{split}_pictures']} {split}" for split in ("train", "validation", "test"))
+    images = ", ".join(f"{record[f'{split}_images']} {split}" for split in ("train", "validation", "test"))
     machines = "; ".join(sorted({entry.record["machine"] for entry in entries}))
     return (
-        f"Teacher: {record['teacher']}, file sha256 {record['teacher_sha256'] or '-'}.{trained} Penalty pictures: "
-        f"{record['penalty_images']}. Pictures: {pictures}. Machine: {machines}."
+        f"Teacher: {record['teacher']}, file sha256 {record['teacher_sha256'] or '-'}.{trained} Penalty images: "
+        f"{record['penalty_images']}. Images: {images}. Machine: {machines}."
     )
 
 

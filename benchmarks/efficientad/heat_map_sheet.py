@@ -1,4 +1,4 @@
-"""A few test pictures of a run with their heat maps, for looking at: clear, typical and missed defects, good ones."""
+"""A few test images of a run with their heat maps, for looking at: clear, typical and missed defects, good ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ from efficientad.evaluation.map_files import read_mask
 
 
 def choose(kinds: Sequence[str], scores: Sequence[float]) -> dict[str, int]:
-    """Pictures to show, by what they show: defects of the highest, middle and lowest score, good ones likewise.
+    """Images to show, by what they show: defects of the highest, middle and lowest score, good ones likewise.
 
     Args:
-        kinds: "good" or the type of anomaly of each picture.
-        scores: of each picture.
+        kinds: "good" or the type of anomaly of each image.
+        scores: of each image.
     Returns:
-        number of the picture by name; only what there is.
+        number of the image by name; only what there is.
     """
     order = np.argsort(scores, kind="stable")
     chosen = {}
@@ -34,33 +34,33 @@ def choose(kinds: Sequence[str], scores: Sequence[float]) -> dict[str, int]:
     return chosen
 
 
-def write_pictures(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores: Sequence[float], folder: Path) -> int:
-    """Write the chosen pictures beside their heat maps, all in the same colours; returns how many.
+def write_heat_maps(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores: Sequence[float], folder: Path) -> int:
+    """Write the chosen images beside their heat maps, all in the same colours; returns how many.
 
-    The picture has the outline of its masks, the heat map a line around what lies above the decision threshold.
+    The image has the outline of its masks, the heat map a line around what lies above the decision threshold.
 
     Args:
         model: a detector, calibrated.
-        kinds, scores: of the test pictures, in the order of the data set.
+        kinds, scores: of the test images, in the order of the data set.
     """
     entries, mapper = dicts_of(cfg.DATASETS.TEST[0]), build_mapper(cfg, False)
     if len(entries) != len(scores):
-        raise ConfigError(f"{len(scores)} scores for {len(entries)} test pictures: the data has changed since the test")
+        raise ConfigError(f"{len(scores)} scores for {len(entries)} test images: the data has changed since the test")
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose(kinds, scores)
     found = {what: model([mapper(entries[number])])[0] for what, number in chosen.items()}
     high = max(float(result["anomaly_map"].max()) for result in found.values())
-    # Of normalised maps 0 is where findings begin; below it lies the noise of good pictures.
+    # Of normalised maps 0 is where findings begin; below it lies the noise of good images.
     low = max(0.0, min(float(result["anomaly_map"].median()) for result in found.values()))
     for what, result in found.items():
         entry = entries[chosen[what]]
-        picture, outlined = (read_image(entry["file_name"]) for _ in range(2))
+        image, outlined = (read_image(entry["file_name"]) for _ in range(2))
         masks = [read_mask(path) != 0 for path in entry["mask_files"]]
         if masks:
             draw_mask_outline(outlined, np.any(masks, axis=0))
         threshold = result.get("anomaly_threshold")
         heat = draw_heatmap(
-            picture,
+            image,
             result["anomaly_map"].cpu().numpy(),
             float(result["anomaly_score"]),
             (low, max(low, high)),

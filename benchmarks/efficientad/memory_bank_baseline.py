@@ -1,6 +1,6 @@
-"""The baseline of the benchmarks of EfficientAD: nearest neighbours among the teacher's features of good pictures.
+"""The baseline of the benchmarks of EfficientAD: nearest neighbours among the teacher's features of good images.
 
-Same teacher, same pictures, same evaluation as the trained models; nothing is trained.
+Same teacher, same images, same evaluation as the trained models; nothing is trained.
 """
 
 import math
@@ -19,29 +19,29 @@ from benchmarks.efficientad.anomaly_runs import Run, run_name
 from efficientad.calibration import calibration_names, measure_teacher
 from efficientad.calibration_statistics import decision_threshold, resize_maps
 from efficientad.checkpoint.teacher_files import load_teacher
-from efficientad.data.image_iteration import Pictures, pictures_of
+from efficientad.data.image_iteration import DatasetImages, images_of
 from efficientad.detector import EfficientAD
-from efficientad.modeling.memory_bank import FeatureBank
+from efficientad.modeling.memory_bank import MemoryBank
 
-BASELINE = "neighbours"
+BASELINE = "memory_bank"
 BANK_SIZE = 20000
 
 
-class NeighbourDetector(nn.Module):
+class MemoryBankDetector(nn.Module):
     """Detectron2's contract of a detector around a feature bank.
 
     Args:
-        model: whose teacher, statistics and picture normalisation are used; nothing else of it.
+        model: whose teacher, statistics and image normalisation are used; nothing else of it.
         bank: of the teacher's normalised features.
     """
 
-    def __init__(self, model: EfficientAD, bank: FeatureBank):
+    def __init__(self, model: EfficientAD, bank: MemoryBank):
         super().__init__()
         self.model, self.bank, self.threshold = model, bank, math.nan
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """Per picture "anomaly_map" (height, width), "anomaly_score", and "anomaly_threshold" once it is set."""
+        """Per image "anomaly_map" (height, width), "anomaly_score", and "anomaly_threshold" once it is set."""
         return [self._detect(entry) for entry in batched_inputs]
 
     def _detect(self, entry: dict) -> dict[str, Tensor]:
@@ -61,28 +61,28 @@ class NeighbourDetector(nn.Module):
 
 @torch.no_grad()
 def teacher_features(model: EfficientAD, entry: dict) -> Tensor:
-    """The teacher's normalised features (C, h, w) of a mapped picture."""
-    return model.networks.teach(model.normalised(entry)[None])[0]
+    """The teacher's normalised features (C, h, w) of a mapped image."""
+    return model.networks.teacher_features(model.preprocess_image(entry)[None])[0]
 
 
-def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> NeighbourDetector:
-    """Bank from the training pictures, threshold from the validation pictures.
+def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> MemoryBankDetector:
+    """Bank from the training images, threshold from the validation images.
 
     Args:
         cfg: of EfficientAD; SEED draws the places.
-        bank_size: vectors, as many of each picture.
+        bank_size: vectors, as many of each image.
     """
     model = build_model(cfg).eval()
     label = load_teacher(model.networks.teacher, cfg.MODEL.EFFICIENT_AD.TEACHER)
-    good = Pictures(cfg, cfg.DATASETS.TRAIN)
+    good = DatasetImages(cfg, cfg.DATASETS.TRAIN)
     measure_teacher(model, good, label)
 
     def maps() -> Iterator[Tensor]:
-        for entry in pictures_of(good, "feature bank"):
+        for entry in images_of(good, "feature bank"):
             yield teacher_features(model, entry)
 
-    detector = NeighbourDetector(model, FeatureBank.from_maps(maps(), len(good), bank_size, cfg.SEED))
-    validation = pictures_of(Pictures(cfg, calibration_names(cfg)), "threshold")
+    detector = MemoryBankDetector(model, MemoryBank.from_maps(maps(), len(good), bank_size, cfg.SEED))
+    validation = images_of(DatasetImages(cfg, calibration_names(cfg)), "threshold")
     scores = [float(detector([entry])[0]["anomaly_score"]) for entry in validation]
     detector.threshold = decision_threshold(scores, cfg.MODEL.EFFICIENT_AD.CALIBRATION.FALSE_POSITIVE_RATE)
     return detector
@@ -98,5 +98,5 @@ def evaluate_baseline(run: Run) -> None:
     images, threshold, spro = run_test(run.cfg, detector)
     record_test(
         run, FINAL, images, threshold, spro, start, folder, steps=0, bank=len(detector.bank),
-        note="distance to the nearest of `bank` feature vectors, drawn at random from the training pictures",
+        note="distance to the nearest of `bank` feature vectors, drawn at random from the training images",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Image AUROC over training steps, from the records of checkpoints, as numbers and as a picture."""
+"""Image AUROC over training steps, from the records of checkpoints, as numbers and as an image."""
 
 import io
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What takes part in the benchmark of EfficientAD: detectors with one set of random weights, pictures, anomalib."""
+"""What takes part in the benchmark of EfficientAD: detectors with one set of random weights, images, anomalib."""
 
 import logging
 from functools import cache
@@ -15,12 +15,12 @@ from efficientad.detector import EfficientAD
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "efficientad" / "Base-EfficientAD.yaml"
 SIDE = 256  # the published autoencoder takes nothing else
-GOOD_PICTURES = 3
+GOOD_IMAGES = 3
 ANOMALIB_MISSING = "anomalib is not installed, so nothing here is measured against it (pip install anomalib==2.7.0)"
 
 
-def pictures(count: int, seed: int, side: int = SIDE) -> list[dict]:
-    """Model inputs: random pictures with structure of several sizes."""
+def random_images(count: int, seed: int, side: int = SIDE) -> list[dict]:
+    """Model inputs: random images with structure of several sizes."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.zeros(count, 3, side, side)
     for cells in (4, 16, 64, side):
@@ -29,27 +29,27 @@ def pictures(count: int, seed: int, side: int = SIDE) -> list[dict]:
     return [{"image": one * 255, "height": side, "width": side} for one in image]
 
 
-def detector(size: str, seed: int, arithmetic: str = "float32", convolution: str = "") -> EfficientAD:
+def detector(size: str, seed: int, precision: str = "fp32", convolution: str = "") -> EfficientAD:
     """A detector with the published autoencoder; the same weights for one seed.
 
     Args:
         convolution: "direct" for none of fewer products.
     """
     node = "MODEL.EFFICIENT_AD."
-    keys = [node + "SIZE", size, node + "AUTOENCODER", "conv", node + "INFERENCE.ARITHMETIC", arithmetic]
+    keys = [node + "SIZE", size, node + "AUTOENCODER", "conv", node + "INFERENCE.PRECISION", precision]
     keys += [node + "WINOGRAD", convolution != "direct", "MODEL.DEVICE", "cpu"]
     with seeded_rng(seed):
         return build_model(make_cfg(str(CONFIG), keys))
 
 
 @cache
-def calibrated(size: str, seed: int, arithmetic: str = "float32", convolution: str = "") -> EfficientAD:
-    """The same in eval mode, calibrated on a few random pictures."""
-    model = detector(size, seed, arithmetic, convolution).eval()
-    good = [[entry] for entry in pictures(GOOD_PICTURES, seed + 1)]
+def calibrated(size: str, seed: int, precision: str = "fp32", convolution: str = "") -> EfficientAD:
+    """The same in eval mode, calibrated on a few random images."""
+    model = detector(size, seed, precision, convolution).eval()
+    good = [[entry] for entry in random_images(GOOD_IMAGES, seed + 1)]
     log = logging.getLogger(measure_maps.__module__)
     level = log.level
-    log.setLevel(logging.ERROR)  # that few pictures make a rough calibration does not matter here
+    log.setLevel(logging.ERROR)  # that few images make a rough calibration does not matter here
     try:
         measure_teacher(model, good, "random")
         measure_maps(model, good)

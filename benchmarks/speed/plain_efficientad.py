@@ -1,6 +1,6 @@
 """EfficientAD as its published layers, called plainly: what the fast implementation is measured against, and equals.
 
-Layers in an nn.Sequential, channels first; teacher and student each take the picture, the teacher is normalised
+Layers in an nn.Sequential, channels first; teacher and student each take the image, the teacher is normalised
 afterwards; in training three passes of the student, the whole of it each time, and torch.quantile over all distances.
 """
 
@@ -12,7 +12,7 @@ from efficientad.checkpoint.weight_names import NELSON_AUTOENCODER
 from efficientad.detector import EfficientAD
 from efficientad.modeling.pdn import BORDER, LAYERS, NELSON_INDICES
 
-DECODER_SIZES = (3, 8, 15, 32, 63, 127)  # of pictures of 256 pixels
+DECODER_SIZES = (3, 8, 15, 32, 63, 127)  # of images of 256 pixels
 MAP_SIZE = 56
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-5
 
@@ -29,7 +29,7 @@ def plain_pdn(size: str, out_channels: int) -> nn.Sequential:
 
 
 def plain_autoencoder(out_channels: int) -> nn.Sequential:
-    """The published autoencoder, for pictures of 256 x 256 pixels."""
+    """The published autoencoder, for images of 256 x 256 pixels."""
     layers, channels = [], 3
     for width in (32, 32, 64, 64, 64):
         layers += [nn.Conv2d(channels, width, 4, 2, 1), nn.ReLU()]
@@ -68,27 +68,28 @@ class PlainEfficientAD(nn.Module):
             return (self.teacher(images) - self.teacher_mean) / self.teacher_std
 
     @torch.no_grad()
-    def forward(self, pictures: list[Tensor]) -> list[tuple[Tensor, float]]:
-        """Anomaly map (H, W) and score of pictures (3, H, W) in 0..255."""
-        images = (torch.stack(pictures) - self.mean) / self.std
-        teacher, student, guess = self.normalised_teacher(images), self.student(images), self.autoencoder(images)
-        differences = (teacher - student[:, : self.channels]) ** 2, (guess - student[:, self.channels :]) ** 2
-        maps = [difference.mean(1, keepdim=True) for difference in differences]
+    def forward(self, images: list[Tensor]) -> list[tuple[Tensor, float]]:
+        """Anomaly map (H, W) and score of images (3, H, W) in 0..255."""
+        images = (torch.stack(images) - self.mean) / self.std
+        teacher, student = self.normalised_teacher(images), self.student(images)
+        autoencoder_output = self.autoencoder(images)
+        pairs = (teacher, student[:, : self.channels]), (autoencoder_output, student[:, self.channels :])
+        maps = [((one - other) ** 2).mean(1, keepdim=True) for one, other in pairs]
         maps = [0.1 * (one - start) / (end - start) for one, (start, end) in zip(maps, self.quantiles)]
         combined = F.pad(0.5 * maps[0] + 0.5 * maps[1], (BORDER,) * 4)
-        combined = F.interpolate(combined, pictures[0].shape[-2:], mode="bilinear")
+        combined = F.interpolate(combined, images[0].shape[-2:], mode="bilinear")
         return [(one[0], one.max().item()) for one in combined]
 
     def loss(self, image: Tensor, image_ae: Tensor, penalty: Tensor | None = None) -> Tensor:
-        """The loss of a training step, of normalised pictures (1, 3, H, W)."""
+        """The loss of a training step, of normalised images (1, 3, H, W)."""
         distance = (self.normalised_teacher(image) - self.student(image)[:, : self.channels]) ** 2
         hard = torch.quantile(distance, 0.999)
         loss = distance[distance >= hard].mean()
         if penalty is not None:
             loss = loss + (self.student(penalty)[:, : self.channels] ** 2).mean()
-        guess = self.autoencoder(image_ae)
+        autoencoder_output = self.autoencoder(image_ae)
         teacher, student = self.normalised_teacher(image_ae), self.student(image_ae)[:, self.channels :]
-        return loss + ((teacher - guess) ** 2).mean() + ((guess - student) ** 2).mean()
+        return loss + ((teacher - autoencoder_output) ** 2).mean() + ((autoencoder_output - student) ** 2).mean()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Of the published loop."""

@@ -3,7 +3,7 @@
     python -m benchmarks.speed.speed_anomaly_eval [--images 400] [--size 1024] [--mode streaming] [--workers 2]
         [--folder DIR]
 
-Writes a category in the layout of MVTec LOCO (a third good, logical, structural; two defects a picture) and its maps,
+Writes a category in the layout of MVTec LOCO (a third good, logical, structural; two defects an image) and its maps,
 of which each is different, runs the tool on it and prints seconds of the clock and of the processor and the peak of its
 memory, and with --compare the largest difference of a metric to exact mode.
 """

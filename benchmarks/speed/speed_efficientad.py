@@ -1,7 +1,7 @@
 """Speed of EfficientAD against the published layers called plainly and, where it is installed, anomalib.
 
-Random weights on random pictures: neither changes the time. All candidates take turns in one run, after a check that
-they give the same maps (float32 to 1e-4; narrower arithmetic is compared by correlation). docs/efficientad_speed.md
+Random weights on random images: neither changes the time. All candidates take turns in one run, after a check that
+they give the same maps (fp32 to 1e-4; lower precision is compared by correlation). docs/efficientad_speed.md
 says what the figures mean.
 """
 
@@ -24,7 +24,7 @@ from benchmarks.speed.efficientad_candidates import (
     anomalib_model,
     calibrated,
     detector,
-    pictures,
+    random_images,
 )
 from benchmarks.speed.plain_efficientad import PlainEfficientAD
 from benchmarks.speed.timing import alternate, compare, peak_memory_mb
@@ -35,8 +35,8 @@ from d2road.utils.rng import seeded_rng
 from efficientad.detector import EfficientAD
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-INFER = ("plain", "anomalib", "float32", "float32_direct", "bfloat16", "int8")
-TRAIN = ("plain", "float32", "float32_direct", "bfloat16")
+INFER = ("plain", "anomalib", "fp32", "fp32_direct", "bf16", "int8")
+TRAIN = ("plain", "fp32", "fp32_direct", "bf16")
 MAP_TOLERANCE = 1e-4
 LOSS_TOLERANCE = 1e-4  # relative
 Call = Callable[[], object]
@@ -47,7 +47,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.speed.benchmark efficientad", description=__doc__)
     parser.add_argument("--what", nargs="+", default=["infer", "train"], choices=["infer", "train"])
     parser.add_argument("--sizes", nargs="+", default=["small"], choices=["small", "medium"], help="of the networks")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="pictures at once in inference")
+    parser.add_argument("--batch", nargs="+", type=int, default=[1], metavar="B", help="images at once in inference")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=None, help=f"candidates among {', '.join(INFER)}")
     parser.add_argument("--runs", type=int, default=7, help="turns of all candidates; medians are reported")
     parser.add_argument("--warmup", type=int, default=2, help="turns before that")
@@ -123,7 +123,7 @@ def infer_row(args: argparse.Namespace, size: str, batch: int) -> dict:
     calls, notes = inference_calls(args, size, batch, wanted(args, INFER))
     maps = {name: call() for name, call in calls.items()}
     agreement = {name: agree(maps["plain"], found) for name, found in maps.items() if name not in ("plain", "anomalib")}
-    for name in ("float32", "float32_direct"):
+    for name in ("fp32", "fp32_direct"):
         if name in agreement and agreement[name]["difference"] > MAP_TOLERANCE:
             raise RuntimeError(f"maps of {name} differ from those of the plain layers: {agreement[name]}")
     return timed_row(args, "infer", size, batch, calls, agreement, notes)
@@ -138,7 +138,7 @@ def inference_calls(
     args: argparse.Namespace, size: str, batch: int, names: Sequence[str]
 ) -> tuple[dict[str, Callable[[], list[Tensor]]], list[str]]:
     """Candidates by name, each giving its anomaly maps, and what to say beside."""
-    images, notes = pictures(batch, args.seed), []
+    images, notes = random_images(batch, args.seed), []
     reference = calibrated(size, args.seed)
     calls: dict[str, Callable[[], list[Tensor]]] = {}
     for name in names:
@@ -159,7 +159,7 @@ def inference_calls(
 
 
 def anomalib_call(model: Any, images: Tensor) -> Callable[[], list[Tensor]]:
-    """Inference of anomalib, which takes pictures (B, 3, H, W) in 0..1."""
+    """Inference of anomalib, which takes images (B, 3, H, W) in 0..1."""
 
     @torch.no_grad()
     def infer() -> list[Tensor]:
@@ -179,11 +179,11 @@ def agree(expected: list[Tensor], found: list[Tensor]) -> dict[str, float]:
 
 
 def train_row(args: argparse.Namespace, size: str) -> dict:
-    """A step on one picture: forward, backward, update."""
+    """A step on one image: forward, backward, update."""
     names = wanted(args, TRAIN)
     plain, ours = PlainEfficientAD(calibrated(size, args.seed)).eval(), detector(size, args.seed).eval()
     ours.load_state_dict(calibrated(size, args.seed).state_dict())
-    image, image_ae = (ours.normalised(entry)[None] for entry in pictures(2, args.seed))
+    image, image_ae = (ours.preprocess_image(entry)[None] for entry in random_images(2, args.seed))
     with torch.no_grad():  # without dropout, so that both draw nothing
         expected, found = float(plain.loss(image, image_ae)), float(sum(ours.networks.losses(image, image_ae).values()))
     if abs(found / expected - 1) > LOSS_TOLERANCE:
@@ -195,26 +195,26 @@ def train_row(args: argparse.Namespace, size: str) -> dict:
 
 def training_calls(args: argparse.Namespace, size: str, names: Sequence[str]) -> dict[str, Call]:
     """Candidates by name, each doing one step."""
-    picture, twin = (entry["image"] for entry in pictures(2, args.seed))
+    image, jittered = (entry["image"] for entry in random_images(2, args.seed))
     calls: dict[str, Call] = {}
     for name in names:
         if name == "plain":
-            calls[name] = plain_step(PlainEfficientAD(calibrated(size, args.seed)).train(), picture, twin)
+            calls[name] = plain_step(PlainEfficientAD(calibrated(size, args.seed)).train(), image, jittered)
         else:
-            arithmetic, *direct = name.split("_")
-            model = detector(size, args.seed, "float32", *direct).train()
+            precision, *direct = name.split("_")
+            model = detector(size, args.seed, "fp32", *direct).train()
             model.state.set_teacher("random")  # for silence
-            amp = arithmetic == "bfloat16"
-            calls[name] = our_step(model, [{"image": picture, "image_ae": twin}], amp)
+            amp = precision == "bf16"
+            calls[name] = our_step(model, [{"image": image, "image_ae": jittered}], amp)
     return calls
 
 
-def plain_step(model: PlainEfficientAD, picture: Tensor, twin: Tensor) -> Call:
+def plain_step(model: PlainEfficientAD, image: Tensor, jittered: Tensor) -> Call:
     optimizer = model.optimizer()
 
     def step() -> None:
-        image, image_ae = ((one[None] - model.mean) / model.std for one in (picture, twin))
-        loss = model.loss(image, image_ae)
+        normalised, normalised_ae = ((one[None] - model.mean) / model.std for one in (image, jittered))
+        loss = model.loss(normalised, normalised_ae)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

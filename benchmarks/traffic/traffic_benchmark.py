@@ -27,7 +27,7 @@ from efficientad.modeling.autoencoder import AUTOENCODERS
 
 BENCH = "efficientad_traffic"
 CONFIGS = "configs/efficientad/traffic"
-VARIANTS = (*AUTOENCODERS, *BASELINES)
+VARIANTS = (*AUTOENCODERS.names(), *BASELINES)
 TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
 INSPECT_STEPS = 600
 RECORDED = "look"  # what an inspection is called in the names of records

@@ -32,6 +32,12 @@ CONFIG_KEYS: dict[str, str] = {
     "MODEL.MONO3DVG.RELATION.HEADS": "MODEL.MONO3DVG.RELATION.ATTENTION_HEADS",
     "MODEL.MONO3DVG.RELATION.LOOK_DIM": "MODEL.MONO3DVG.RELATION.IMAGE_DIM",
     "MODEL.MONO3DVG.LOSS.looks": "MODEL.MONO3DVG.LOSS.attributes",
+    "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC": "MODEL.EFFICIENT_AD.INFERENCE.PRECISION",
+    "MODEL.EFFICIENT_AD.EVALUATION": "TEST.ANOMALY",
+    "MODEL.EFFICIENT_AD.VALIDATION": "DATASETS.CALIBRATION",
+    "MODEL.EFFICIENT_AD.PENALTY_IMAGES": "DATASETS.PENALTY_IMAGES",
+    "MODEL.EFFICIENT_AD.JITTER": "INPUT.AUTOENCODER_JITTER",
+    "MODEL.EFFICIENT_AD.JITTER_RANGE": "INPUT.AUTOENCODER_JITTER_RANGE",
 }
 
 # Config values: NEW full key -> {old value: new value}; a tuple or list is looked up as a whole (written as a tuple),
@@ -43,13 +49,19 @@ CONFIG_VALUES: dict[str, dict[Any, Any]] = {
         "learned": "bidirectional",
         "joint": "text_conditioned",
     },
+    "MODEL.EFFICIENT_AD.INFERENCE.PRECISION": {"float32": "fp32", "bfloat16": "bf16"},
 }
 
 # Data set names by path: old prefix -> new prefix (before the first colon).
-DATASET_PREFIXES: dict[str, str] = {}
+DATASET_PREFIXES: dict[str, str] = {
+    "pictures": "images",
+}
 
 # Texts inside checkpoints: old part -> new part, in order, see `d2road.utils.text_tensors`.
-CHECKPOINT_TEXTS: list[tuple[str, str]] = []
+CHECKPOINT_TEXTS: list[tuple[str, str]] = [
+    (", whole pictures", ", whole images"),  # what an EfficientAD is calibrated for
+    (", bfloat16", ", bf16"),
+]
 
 
 def _children(parent: str, names: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -103,6 +115,8 @@ STATE_DICT_NAMES: list[tuple[str, str]] = [
     ),
     *_children(r"relation\.blocks\.\d+\.text_match", {"matter": "importance"}),
     *_children(r"relation\.blocks\.\d+\.comparison", {"fact_query": "pair_query"}),
+    # EfficientAD with PUAD
+    (r"^puad\.picture_stats$", "puad.image_stats"),
 ]  # fmt: skip
 
 # Files that were named by a path of the checkout: old path -> new address.
@@ -149,7 +163,7 @@ def present_key(key: str) -> str:
 def present_value(key: str, value: T) -> T:
     """The value of today of a config key (its new name): as a whole where the table has it, else by element."""
     renamed = CONFIG_VALUES.get(key)
-    if key in ("DATASETS.TRAIN", "DATASETS.TEST") or key.endswith(DATA_KEYS):
+    if key in ("DATASETS.TRAIN", "DATASETS.TEST", "DATASETS.CALIBRATION") or key.endswith(DATA_KEYS):
         return _each(value, present_dataset)
     if key == "MODEL.WEIGHTS":
         return _each(value, present_file)

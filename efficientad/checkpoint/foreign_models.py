@@ -140,7 +140,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
     """Fill a detector, with the statistics that there are, and name the teacher.
 
     Anomalib's quantiles make it a calibrated one for COMPAT anomalib, without a decision threshold: anomalib takes
-    that from labelled test pictures.
+    that from labelled test images.
 
     Raises:
         ValueError: the detector has another autoencoder than the published one, or another size.
@@ -163,7 +163,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
         networks.teacher_mean.copy_(parts.statistics[0])
         networks.teacher_std.copy_(parts.statistics[1])
     if parts.quantiles is not None:
-        model.state.set_map_quantiles(parts.quantiles, float("inf"), setting="COMPAT anomalib, whole pictures")
+        model.state.set_map_quantiles(parts.quantiles, float("inf"), setting="COMPAT anomalib, whole images")
 
 
 def _parts(source: str, teacher: Mapping, student: Mapping, autoencoder: Mapping) -> Parts:

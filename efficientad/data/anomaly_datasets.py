@@ -1,14 +1,14 @@
-"""Data sets for anomaly detection by name and by path; training sets hold good pictures alone.
+"""Data sets for anomaly detection by name and by path; training sets hold good images alone.
 
     mvtec_ad/CATEGORY   mvtec_loco/CATEGORY   visa/CATEGORY   toy_loco/CATEGORY   traffic_incidents/CATEGORY
                                                                                       below DETECTRON2_DATASETS
     mvtec:ROOT/CATEGORY   loco:ROOT/CATEGORY   visa:ROOT:CATEGORY   folder:ROOT       anywhere
 
 name the training set; /test or /validation (:test, :validation by path) at the end name the others. Where the data has
-no validation part, a tenth of the training pictures is held out of training for it, the same ones each time.
+no validation part, a tenth of the training images is held out of training for it, the same ones each time.
 
 Dataset dicts have file_name, height, width, image_id, split, category, root (folder of the category), label (0 good, 1
-anomalous), defect ("good" or its kind), mask_files (none for good pictures and data without masks, one for MVTec AD
+anomalous), defect ("good" or its kind), mask_files (none for good images and data without masks, one for MVTec AD
 and VisA, one a defect for LOCO) and ignore_file, or None: where pixels count neither way.
 """
 
@@ -40,9 +40,9 @@ from efficientad.data.dataset_layouts import (
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
-SPLIT_SEED = 42  # nelson1425's, so that its validation pictures are ours
+SPLIT_SEED = 42  # nelson1425's, so that its validation images are ours
 VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.2  # of the good pictures of a plain folder that has none to test with
+TEST_SHARE = 0.2  # of the good images of a plain folder that has none to test with
 FEW_IMAGES = 10
 EXIF_ORIENTATION = 274
 
@@ -74,7 +74,7 @@ def held_out(paths: Sequence, share: float) -> tuple[list, list]:
     """
     if len(paths) < 2:
         raise DataError(
-            f"there is {len(paths)} good picture ({', '.join(map(str, paths))}): at least 2 are needed, one to train "
+            f"there is {len(paths)} good image ({', '.join(map(str, paths))}): at least 2 are needed, one to train "
             "on and one to calibrate with; 10 are few"
         )
     kept = min(max(int((1 - share) * len(paths)), 1), len(paths) - 1)
@@ -86,8 +86,8 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
     """Dataset dicts of one split.
 
     Raises:
-        FileNotFoundError: a folder, picture or mask is missing.
-        ValueError: no pictures, too few to hold some out, a broken picture, or masks of another size.
+        FileNotFoundError: a folder, image or mask is missing.
+        ValueError: no images, too few to hold some out, a broken image, or masks of another size.
     """
     if split == "test":
         entries = layout.test()
@@ -96,11 +96,11 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
         if validation is None:
             good, validation = held_out(good, VALIDATION_SHARE)
         if split == "train" and len(good) < FEW_IMAGES:
-            logger.warning("%s: only %d good picture(s) to train on; expect false alarms", layout.root, len(good))
+            logger.warning("%s: only %d good image(s) to train on; expect false alarms", layout.root, len(good))
         entries = [Entry(path) for path in (good if split == "train" else validation)]
     dicts, defects = [], []
     for image_id, entry in enumerate(entries):
-        width, height = picture_size(entry.path)
+        width, height = read_image_size(entry.path)
         dicts.append(
             {
                 "file_name": str(entry.path),
@@ -117,19 +117,19 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
             }
         )
         for mask in (*entry.masks, *filter(None, [entry.ignore])):
-            size = picture_size(mask)
+            size = read_image_size(mask)
             if size != (width, height):
-                defects.append(f"mask {mask} is {size[0]}x{size[1]}, picture {entry.path} is {width}x{height}")
-    raise_errors(defects, f"{layout.root} (sizes are width x height; masks must be those of the pictures)")
-    logger.info("%s, %s: %d pictures, %d anomalous", layout.root, split, len(dicts), sum(d["label"] for d in dicts))
+                defects.append(f"mask {mask} is {size[0]}x{size[1]}, image {entry.path} is {width}x{height}")
+    raise_errors(defects, f"{layout.root} (sizes are width x height; masks must be those of the images)")
+    logger.info("%s, %s: %d images, %d anomalous", layout.root, split, len(dicts), sum(d["label"] for d in dicts))
     return dicts
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def read_image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels, turned as EXIF says; reads the header alone.
 
     Raises:
-        ValueError: not a picture.
+        ValueError: not an image.
     """
     try:
         with Image.open(path) as image:
@@ -176,7 +176,7 @@ def split_name(name: str, split: str) -> str:
 
 
 def validation_name(name: str) -> str:
-    """The data set of good pictures to calibrate with when this one is trained on.
+    """The data set of good images to calibrate with when this one is trained on.
 
     Raises:
         ValueError: unknown name, or a data set that was registered elsewhere and names none.
@@ -185,8 +185,8 @@ def validation_name(name: str) -> str:
     found = MetadataCatalog.get(name).get("validation_name")
     if not found:
         raise DataError(
-            f"data set '{name}' names no good pictures to calibrate with: set MODEL.EFFICIENT_AD.VALIDATION to a data "
-            "set of good pictures that are not trained on"
+            f"data set '{name}' names no good images to calibrate with: set DATASETS.CALIBRATION to a data "
+            "set of good images that are not trained on"
         )
     register_by_name(found)
     return found
@@ -208,7 +208,7 @@ def register_visa(name: str, root: str, category: str, split: str = "train", *, 
 
 
 def register_folder(name: str, root: str, split: str = "train") -> None:
-    """Register own pictures, ROOT/good and ROOT/bad (see `layouts.PlainFolder`). Idempotent."""
+    """Register own images, ROOT/good and ROOT/bad (see `layouts.PlainFolder`). Idempotent."""
     folder = Path(root).expanduser()
     divide = partial(held_out, share=TEST_SHARE)
     _register(name, folder, folder.name, split, lambda: PlainFolder(folder, divide), "")

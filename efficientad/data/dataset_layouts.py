@@ -1,7 +1,7 @@
-"""Where data sets for anomaly detection keep their pictures and masks.
+"""Where data sets for anomaly detection keep their images and masks.
 
-A layout tells of one category: `good()` pictures to train on, `validation()` pictures or None where the release has
-none, and `test()` entries. Pictures come sorted by name, masks are checked to be there; their sizes are not.
+A layout tells of one category: `good()` images to train on, `validation()` images or None where the release has
+none, and `test()` entries. Images come sorted by name, masks are checked to be there; their sizes are not.
 """
 
 import csv
@@ -30,7 +30,7 @@ FOLDER_PARTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture to test on: its defect ("good" for none), the files of its masks and of pixels to ignore, if any."""
+    """An image to test on: its defect ("good" for none), the files of its masks and of pixels to ignore, if any."""
 
     path: Path
     defect: str = GOOD
@@ -50,27 +50,27 @@ class Layout(Protocol):
     def test(self) -> list[Entry]: ...
 
 
-def pictures(folder: Path, what: str = "") -> list[Path]:
-    """The pictures right inside a folder, sorted by name.
+def image_files(folder: Path, what: str = "") -> list[Path]:
+    """The images right inside a folder, sorted by name.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no picture in it.
+        ValueError: no image in it.
     """
     what = f" ({what})" if what else ""
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder}{what} does not exist{_existing(folder)}")
-    found = sorted(p for p in folder.iterdir() if is_picture(p))
+    found = sorted(p for p in folder.iterdir() if is_image_file(p))
     if not found:
         others = sorted({p.suffix or p.name for p in folder.iterdir()})[:5]
         raise DataError(
-            f"folder {folder}{what} holds no picture ({', '.join(SUFFIXES)}); it holds {', '.join(others) or 'nothing'}"
+            f"folder {folder}{what} holds no image ({', '.join(SUFFIXES)}); it holds {', '.join(others) or 'nothing'}"
         )
     return found
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file's name is that of a picture; hidden files are none."""
+def is_image_file(path: Path) -> bool:
+    """Whether a file's name is that of an image; hidden files are none."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
@@ -92,7 +92,7 @@ class MvtecFolder:
 
     Args:
         root: of the category.
-        masks_of: mask files of (folder of a defect's masks, stem of a picture); empty if missing.
+        masks_of: mask files of (folder of a defect's masks, stem of an image); empty if missing.
         expected: how a mask is named, for messages.
     """
 
@@ -100,11 +100,11 @@ class MvtecFolder:
         self.root, self.masks_of, self.expected = root, masks_of, expected
 
     def good(self) -> list[Path]:
-        return pictures(self.root / "train" / GOOD, "pictures to train on")
+        return image_files(self.root / "train" / GOOD, "images to train on")
 
     def validation(self) -> list[Path] | None:
         folder = self.root / "validation"
-        return pictures(folder / GOOD, "pictures to calibrate with") if folder.is_dir() else None
+        return image_files(folder / GOOD, "images to calibrate with") if folder.is_dir() else None
 
     def test(self) -> list[Entry]:
         folder = self.root / "test"
@@ -112,12 +112,12 @@ class MvtecFolder:
             raise FileNotFoundError(f"folder {folder} does not exist{_existing(folder)}")
         entries = []
         for defect in sorted(p.name for p in folder.iterdir() if p.is_dir()):
-            for path in pictures(folder / defect):
+            for path in image_files(folder / defect):
                 masks = () if defect == GOOD else self._masks(defect, path)
                 ignore = self.root / IGNORE / defect / f"{path.stem}_ignore.png"
                 entries.append(Entry(path, defect, masks, ignore if ignore.is_file() else None))
         if not entries:
-            raise DataError(f"folder {folder} is empty: expected test/good and test/<defect> with pictures")
+            raise DataError(f"folder {folder} is empty: expected test/good and test/<defect> with images")
         return entries
 
     def _masks(self, defect: str, path: Path) -> tuple[Path, ...]:
@@ -125,22 +125,22 @@ class MvtecFolder:
         masks = self.masks_of(folder, path.stem)
         if not masks:
             raise FileNotFoundError(
-                f"picture {path} has no mask: expected {folder / self.expected.format(stem=path.stem)}. Data without "
+                f"image {path} has no mask: expected {folder / self.expected.format(stem=path.stem)}. Data without "
                 "masks is read as folder:ROOT, with ROOT/good and ROOT/bad"
             )
         return tuple(masks)
 
 
 def one_mask_file(folder: Path, stem: str) -> list[Path]:
-    """MVTec AD's mask of a picture: <stem>_mask.png, or <stem>.png as VisA converted to this layout has it."""
+    """MVTec AD's mask of an image: <stem>_mask.png, or <stem>.png as VisA converted to this layout has it."""
     candidates = [folder / f"{stem}{tail}{suffix}" for tail in ("_mask", "") for suffix in SUFFIXES]
     return [path for path in candidates if path.is_file()][:1]
 
 
 def mask_folder(folder: Path, stem: str) -> list[Path]:
-    """MVTec LOCO's masks of a picture: every file of the folder <stem>."""
+    """MVTec LOCO's masks of an image: every file of the folder <stem>."""
     inside = folder / stem
-    return sorted(p for p in inside.iterdir() if is_picture(p)) if inside.is_dir() else []
+    return sorted(p for p in inside.iterdir() if is_image_file(p)) if inside.is_dir() else []
 
 
 def mvtec_ad(root: Path) -> MvtecFolder:
@@ -154,7 +154,7 @@ def mvtec_loco(root: Path) -> MvtecFolder:
 
 
 class VisaTable:
-    """VisA as released: pictures of all categories below a root, listed by split_csv/1cls.csv.
+    """VisA as released: images of all categories below a root, listed by split_csv/1cls.csv.
 
     Raises:
         FileNotFoundError: no such table.
@@ -180,7 +180,7 @@ class VisaTable:
     def good(self) -> list[Path]:
         paths = [self._path(r["image"]) for r in self.rows if r["split"] == "train" and r["label"] == "normal"]
         if not paths:
-            raise DataError(f"{self.table} lists no normal picture of {self.root.name} to train on")
+            raise DataError(f"{self.table} lists no normal image of {self.root.name} to train on")
         return sorted(paths)
 
     def validation(self) -> list[Path] | None:
@@ -199,7 +199,7 @@ class VisaTable:
                 raise DataError(f"{self.table}: {row['image']} is labelled {row['label']} but has no mask")
             entries.append(Entry(path, "bad", (self._path(row["mask"]),)))
         if not entries:
-            raise DataError(f"{self.table} lists no picture of {self.root.name} to test on")
+            raise DataError(f"{self.table} lists no image of {self.root.name} to test on")
         return sorted(entries, key=lambda entry: entry.path)
 
     def _path(self, name: str) -> Path:
@@ -210,11 +210,11 @@ class VisaTable:
 
 
 class PlainFolder:
-    """Own pictures: ROOT/good and, to test with, ROOT/bad, both with pictures.
+    """Own images: ROOT/good and, to test with, ROOT/bad, both with images.
 
-    Optional: ROOT/masks, a mask for each picture of bad, of the same name without suffix (or with _mask at its end);
+    Optional: ROOT/masks, a mask for each image of bad, of the same name without suffix (or with _mask at its end);
     ROOT/good_test, else a fifth of good is held out of training to test with; ROOT/good_validation; folders by kind of
-    defect inside bad and, alike, inside masks. A ROOT that holds pictures itself holds good ones.
+    defect inside bad and, alike, inside masks. A ROOT that holds images itself holds good ones.
     """
 
     def __init__(self, root: Path, held_out: Callable[[list[Path]], tuple[list[Path], list[Path]]]):
@@ -227,9 +227,9 @@ class PlainFolder:
 
     def _all_good(self) -> list[Path]:
         folder = self.part("good")
-        if folder is None and self.root.is_dir() and any(map(is_picture, self.root.iterdir())):
+        if folder is None and self.root.is_dir() and any(map(is_image_file, self.root.iterdir())):
             folder = self.root
-        return pictures(folder or self.root / GOOD, "good pictures to train on")
+        return image_files(folder or self.root / GOOD, "good images to train on")
 
     def good(self) -> list[Path]:
         if self.part("good_test") or not self.part("bad"):
@@ -238,21 +238,19 @@ class PlainFolder:
 
     def validation(self) -> list[Path] | None:
         folder = self.part("validation")
-        return pictures(folder, "pictures to calibrate with") if folder else None
+        return image_files(folder, "images to calibrate with") if folder else None
 
     def test(self) -> list[Entry]:
         bad = self.part("bad")
         if bad is None:
-            raise FileNotFoundError(
-                f"folder {self.root / 'bad'} does not exist: it holds the anomalous pictures to test"
-            )
+            raise FileNotFoundError(f"folder {self.root / 'bad'} does not exist: it holds the anomalous images to test")
         good_test = self.part("good_test")
-        good = pictures(good_test) if good_test else self.held_out(self._all_good())[1]
-        kinds = sorted(p for p in bad.iterdir() if p.is_dir() and any(map(is_picture, p.iterdir())))
-        groups = [(bad, "bad")] if any(map(is_picture, bad.iterdir())) or not kinds else []
+        good = image_files(good_test) if good_test else self.held_out(self._all_good())[1]
+        kinds = sorted(p for p in bad.iterdir() if p.is_dir() and any(map(is_image_file, p.iterdir())))
+        groups = [(bad, "bad")] if any(map(is_image_file, bad.iterdir())) or not kinds else []
         entries = [Entry(path) for path in good]
         for folder, defect in groups + [(kind, kind.name) for kind in kinds]:
-            found = pictures(folder, "anomalous pictures to test")
+            found = image_files(folder, "anomalous images to test")
             raise_shared_stems(found)
             entries += [Entry(path, defect, self._masks(path, folder.relative_to(bad))) for path in found]
         return entries
@@ -263,18 +261,18 @@ class PlainFolder:
             return ()
         folder = masks / kind
         stems = (path.stem, f"{path.stem}_mask")
-        found = [p for p in sorted(folder.iterdir()) if p.stem in stems and is_picture(p)] if folder.is_dir() else []
+        found = [p for p in sorted(folder.iterdir()) if p.stem in stems and is_image_file(p)] if folder.is_dir() else []
         if len(found) != 1:
             what = "no mask" if not found else f"several masks, {', '.join(p.name for p in found)}"
             raise FileNotFoundError(
-                f"picture {path} has {what}: expected one file {folder / path.stem}.png. Without any masks, remove the "
+                f"image {path} has {what}: expected one file {folder / path.stem}.png. Without any masks, remove the "
                 f"folder {masks}; then metrics of images alone are measured"
             )
         return tuple(found)
 
 
 def raise_shared_stems(paths: Iterable[Path]) -> None:
-    """Refuse pictures that differ in their suffix alone: one mask would serve two of them.
+    """Refuse images that differ in their suffix alone: one mask would serve two of them.
 
     Raises:
         ValueError: there are such.

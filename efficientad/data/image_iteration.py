@@ -1,11 +1,13 @@
-"""Pictures of whole data sets one by one, and what several processes found in theirs."""
+"""Images of whole data sets one by one, and what several processes found in theirs."""
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import Tensor
 
@@ -13,41 +15,53 @@ from d2road.data.build import build_test_loader
 from d2road.utils.progress import track
 
 logger = logging.getLogger(__name__)
+Entry = dict[str, Any]  # a mapped image: what a model takes
 
 
-class Pictures:
-    """Mapped pictures of several data sets, one after the other, without augmentation.
+class Mergeable(Protocol):
+    """Statistics of which parts can be merged."""
+
+    def merge(self, other: Any) -> None:
+        """Take in what another of the same kind has seen."""
+
+
+M = TypeVar("M", bound=Mergeable)
+
+
+class DatasetImages:
+    """Mapped images of several data sets, one after the other, without augmentation.
 
     Args:
         names: of the data sets.
-        most: pictures to take at most, of each data set its share; None takes all.
+        most: images to take at most, of each data set its share; None takes all.
     """
 
-    def __init__(self, cfg, names: Sequence[str], most: int | None = None):
+    def __init__(self, cfg: CfgNode, names: Sequence[str], most: int | None = None):
         self.loaders = [build_test_loader(cfg, name) for name in names]
         counts = [len(loader) for loader in self.loaders]
-        kept = 1 if most is None else min(1, most / max(sum(counts), 1))
+        kept = 1.0 if most is None else min(1.0, most / max(sum(counts), 1))
         self.counts = [math.ceil(count * kept) for count in counts]
 
     def __len__(self) -> int:
+        """Batches, of one image each."""
         return sum(self.counts)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[Entry]]:
         for loader, count in zip(self.loaders, self.counts):
             yield from islice(loader, count)
 
 
-def pictures_of(batches: Iterable[list[dict]], label: str) -> Iterable[dict]:
-    """The pictures of batches one by one, with progress in the log."""
-    total = len(batches) if hasattr(batches, "__len__") else None
+def images_of(batches: Iterable[list[Entry]], label: str) -> Iterator[Entry]:
+    """The images of batches one by one, with progress in the log."""
+    total = len(batches) if isinstance(batches, Sized) else None
     counted = batches if total is None else track(batches, total, label, every_s=20, log=logger.info)
     for batch in counted:
         yield from batch
 
 
-def gathered(part):
+def gathered(part: M) -> M:
     """The merged statistics of all processes, in every process."""
-    parts = comm.all_gather(part)
+    parts: list[M] = comm.all_gather(part)
     whole = parts[0]
     for other in parts[1:]:
         whole.merge(other)

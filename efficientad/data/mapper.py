@@ -11,100 +11,100 @@ from PIL import Image, ImageEnhance
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import open_rgb
-from efficientad.data.dataset_layouts import is_picture
+from efficientad.data.dataset_layouts import is_image_file
 
 JITTERS = {
     "brightness": ImageEnhance.Brightness,
     "contrast": ImageEnhance.Contrast,
     "saturation": ImageEnhance.Color,
 }
-PENALTY_GRAYSCALE = 0.3  # share of penalty pictures without colour
+PENALTY_GRAYSCALE = 0.3  # share of penalty images without colour
 
 
 @MAPPER_REGISTRY.register()
 class EfficientADMapper:
-    """Pictures as the published training sees them.
+    """Images as the published training sees them.
 
     Resized by Pillow, whose bilinear filter widens when it shrinks; resizing without that costs accuracy. The jitter is
-    applied to the resized picture instead of the full one, which differs by rounding alone. Random draws come from
+    applied to the resized image instead of the full one, which differs by rounding alone. Random draws come from
     numpy's global state, which the loader seeds for each sample.
 
     Args:
-        cfg: INPUT.IMAGE_SIZE, and of MODEL.EFFICIENT_AD the keys JITTER, JITTER_RANGE and PENALTY_IMAGES.
+        cfg: INPUT.IMAGE_SIZE, INPUT.AUTOENCODER_JITTER, INPUT.AUTOENCODER_JITTER_RANGE and DATASETS.PENALTY_IMAGES.
         is_train: attach `image_ae` and `image_penalty`.
     Raises:
-        FileNotFoundError, ValueError: the folder of penalty pictures is missing or empty.
+        FileNotFoundError, ValueError: the folder of penalty images is missing or empty.
     """
 
     def __init__(self, cfg, is_train: bool = True):
-        node = cfg.MODEL.EFFICIENT_AD
         self.is_train, self.size = is_train, tuple(cfg.INPUT.IMAGE_SIZE)
-        self.jitter, self.jitter_range = tuple(node.JITTER), tuple(node.JITTER_RANGE)
-        self.penalty_files = find_pictures(node.PENALTY_IMAGES) if is_train and node.PENALTY_IMAGES else []
+        self.jitter, self.jitter_range = tuple(cfg.INPUT.AUTOENCODER_JITTER), tuple(cfg.INPUT.AUTOENCODER_JITTER_RANGE)
+        folder = cfg.DATASETS.PENALTY_IMAGES
+        self.penalty_files = find_images(folder) if is_train and folder else []
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """Read and resize one picture.
+        """Read and resize one image.
 
         Returns:
-            the dict with `image` (3, H, W) float32, RGB from 0 to 255, and the picture's own `height` and `width`. In
-            training also `image_ae`, the jittered picture for the autoencoder, and, where there are penalty pictures,
+            the dict with `image` (3, H, W) float32, RGB from 0 to 255, and the image's own `height` and `width`. In
+            training also `image_ae`, the jittered image for the autoencoder, and, where there are penalty images,
             `image_penalty`, one of them; both are as `image`.
         Raises:
-            FileNotFoundError, ValueError: the picture is missing, broken, of another size than the dict says, or has
+            FileNotFoundError, ValueError: the image is missing, broken, of another size than the dict says, or has
                 values that are no colours.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        picture = open_rgb(dataset_dict["file_name"], _entry(dataset_dict))
-        _check_size(dataset_dict, picture)
-        height, width = self.size if all(self.size) else picture.size[::-1]
-        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        image = open_rgb(dataset_dict["file_name"], _entry(dataset_dict))
+        _check_size(dataset_dict, image)
+        height, width = self.size if all(self.size) else image.size[::-1]
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
         dataset_dict["image"] = to_tensor(resized)
         if self.is_train:
             dataset_dict["image_ae"] = to_tensor(self._jittered(resized))
             if self.penalty_files:
                 path = self.penalty_files[np.random.randint(len(self.penalty_files))]
-                dataset_dict["image_penalty"] = to_tensor(penalty_picture(path, height, width))
+                dataset_dict["image_penalty"] = to_tensor(penalty_image(path, height, width))
         return dataset_dict
 
-    def _jittered(self, picture: Image.Image) -> Image.Image:
+    def _jittered(self, image: Image.Image) -> Image.Image:
         if not self.jitter:
-            return picture
+            return image
         kind = self.jitter[np.random.randint(len(self.jitter))]
-        return JITTERS[kind](picture).enhance(np.random.uniform(*self.jitter_range))
+        return JITTERS[kind](image).enhance(np.random.uniform(*self.jitter_range))
 
 
-def to_tensor(picture: Image.Image) -> torch.Tensor:
+def to_tensor(image: Image.Image) -> torch.Tensor:
     """(3, H, W) float32, 0..255."""
-    values = np.asarray(picture).transpose(2, 0, 1).astype(np.float32)
+    values = np.asarray(image).transpose(2, 0, 1).astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def penalty_picture(path: Path, height: int, width: int) -> Image.Image:
-    """A picture of something else: shrunk to twice the size, sometimes grey, its middle cut out.
+def penalty_image(path: Path, height: int, width: int) -> Image.Image:
+    """An image of something else: shrunk to twice the size, sometimes grey, its middle cut out.
 
     Source: the published training code; random draws come from numpy's global state.
     """
-    picture = open_rgb(path).resize((2 * width, 2 * height), Image.Resampling.BILINEAR)
+    image = open_rgb(path).resize((2 * width, 2 * height), Image.Resampling.BILINEAR)
     if np.random.uniform() < PENALTY_GRAYSCALE:
-        picture = picture.convert("L").convert("RGB")
+        image = image.convert("L").convert("RGB")
     # Rounded as torchvision's CenterCrop rounds.
     top, left = round(height / 2), round(width / 2)
-    return picture.crop((left, top, left + width, top + height))
+    return image.crop((left, top, left + width, top + height))
 
 
-def find_pictures(folder: str | os.PathLike) -> list[Path]:
-    """All pictures below a folder, sorted.
+def find_images(folder: str | os.PathLike) -> list[Path]:
+    """All images below a folder, sorted.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no picture in it.
+        ValueError: no image in it.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"folder of penalty pictures {root} does not exist; '' trains without them")
-    found = sorted(path for path in root.rglob("*") if is_picture(path))
+        raise FileNotFoundError(f"folder of penalty images {root} does not exist; '' trains without them")
+    found = sorted(path for path in root.rglob("*") if is_image_file(path))
     if not found:
-        raise DataError(f"folder of penalty pictures {root} holds no picture; '' trains without them")
+        raise DataError(f"folder of penalty images {root} holds no image; '' trains without them")
     return found
 
 
@@ -112,9 +112,9 @@ def _entry(dataset_dict: dict) -> str:
     return f"image_id {dataset_dict['image_id']!r}" if "image_id" in dataset_dict else "a data set entry"
 
 
-def _check_size(dataset_dict: dict, picture: Image.Image) -> None:
+def _check_size(dataset_dict: dict, image: Image.Image) -> None:
     """Compare with the dict's size, or add it."""
-    width, height = picture.size
+    width, height = image.size
     stated = (dataset_dict.setdefault("width", width), dataset_dict.setdefault("height", height))
     if stated != (width, height):
         raise DataError(

@@ -4,7 +4,10 @@ META_ARCHITECTURE TeacherDistillation; its checkpoints are what MODEL.EFFICIENT_
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +23,10 @@ from d2road.engine.meta_arch import register_training_hooks
 from d2road.utils.rng import preserve_rng
 from d2road.utils.text_tensors import encode
 from efficientad.calibration_statistics import Moments
-from efficientad.data.anomaly_datasets import picture_size
-from efficientad.data.dataset_layouts import is_picture
-from efficientad.data.image_iteration import Pictures, gathered, pictures_of
-from efficientad.distillation.feature_extractors import Extractor, build_extractor
+from efficientad.data.anomaly_datasets import read_image_size
+from efficientad.data.dataset_layouts import is_image_file
+from efficientad.data.image_iteration import DatasetImages, gathered, images_of
+from efficientad.distillation.feature_extractors import FEATURE_EXTRACTORS, FeatureExtractor, build_extractor
 from efficientad.distillation.patch_features import describe_patches
 from efficientad.modeling.pdn import LAYERS, PDN
 
@@ -31,33 +34,56 @@ logger = logging.getLogger(__name__)
 
 META_ARCHITECTURE = "TeacherDistillation"
 LUMA = (0.299, 0.587, 0.114)
-SKIPPED = ("ground_truth",)  # masks are no pictures
+SKIPPED = ("ground_truth",)  # masks are no images
+
+
+@dataclass
+class FrozenExtractor:
+    """A pretrained network beside a model: no nn.Module, so that checkpoints do not repeat its weights."""
+
+    extractor: FeatureExtractor
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Maps of images (B, 3, H, W) in 0 to 255, on the device of the images."""
+        return self.extractor.to(images.device)(images)
 
 
 @META_ARCH_REGISTRY.register()
 class TeacherDistillation(nn.Module):
     """A teacher in training.
 
-    The pretrained network sees pictures of INPUT.IMAGE_SIZE, the teacher the same ones at half that size, with padding;
+    The pretrained network sees images of INPUT.IMAGE_SIZE, the teacher the same ones at half that size, with padding;
     both maps are an eighth of IMAGE_SIZE.
 
     Args:
         teacher: a PDN with padding.
         extractor: of features; it is not part of the checkpoint.
         pixel_mean, pixel_std: of the teacher's input.
-        grayscale: share of pictures without colour.
-        statistics_images: most pictures to take mean and deviation of the descriptions from.
+        grayscale: share of images without colour.
+        statistics_images: most images to take mean and deviation of the descriptions from.
     """
 
     default_mapper = "EfficientADMapper"
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    luma: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
 
     @configurable
     def __init__(
-        self, *, teacher: PDN, extractor: Extractor, pixel_mean, pixel_std, grayscale: float, statistics_images: int
+        self,
+        *,
+        teacher: PDN,
+        extractor: FeatureExtractor,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        grayscale: float,
+        statistics_images: int,
     ):
         super().__init__()
         self.teacher = teacher.to(memory_format=torch.channels_last)
-        self._outside = [extractor]  # in a list, so that it is no submodule
+        self.frozen = FrozenExtractor(extractor)
         self.grayscale, self.statistics_images = grayscale, statistics_images
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
@@ -67,7 +93,7 @@ class TeacherDistillation(nn.Module):
         self.register_buffer("teacher_label", encode(f"PDN distilled from {extractor.label}"))
 
     @classmethod
-    def from_config(cls, cfg) -> dict:
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments of __init__ from a config."""
         node = cfg.MODEL.EFFICIENT_AD
         return {
@@ -87,9 +113,9 @@ class TeacherDistillation(nn.Module):
         """Detectron2's contract.
 
         Args:
-            batched_inputs: per picture `image` (3, H, W), RGB from 0 to 255, all of one size.
+            batched_inputs: per image `image` (3, H, W), RGB from 0 to 255, all of one size.
         Returns:
-            in training {"loss_distill"}: mean squared difference of normalised descriptions; else per picture
+            in training {"loss_distill"}: mean squared difference of normalised descriptions; else per image
             {"distillation_error"}, the same.
         """
         images = torch.stack([entry["image"].to(self.device).float() for entry in batched_inputs])
@@ -100,7 +126,7 @@ class TeacherDistillation(nn.Module):
                 images,
             )
         target = (self.describe(images) - self.feature_mean.view(-1, 1, 1)) / self.feature_std.view(-1, 1, 1)
-        errors = (self.teach(images) - target).square().mean((1, 2, 3))
+        errors = (self.teacher_features(images) - target).square().mean((1, 2, 3))
         if self.training:
             return {"loss_distill": errors.mean()}
         return [{"distillation_error": error} for error in errors]
@@ -108,10 +134,9 @@ class TeacherDistillation(nn.Module):
     @torch.no_grad()
     def describe(self, images: Tensor) -> Tensor:
         """Descriptions (B, C, H / 8, W / 8) of images (B, 3, H, W) by the pretrained network."""
-        extractor = self._outside[0].to(self.device)
-        return describe_patches(extractor(images), self.teacher.out_channels)
+        return describe_patches(self.frozen(images), self.teacher.out_channels)
 
-    def teach(self, images: Tensor) -> Tensor:
+    def teacher_features(self, images: Tensor) -> Tensor:
         """The teacher's map (B, C, H / 8, W / 8) of the images at half their size."""
         size = [side // 2 for side in images.shape[-2:]]
         half = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -120,9 +145,9 @@ class TeacherDistillation(nn.Module):
 
 
 class MeasureFeatures(HookBase):
-    """Takes mean and deviation of the descriptions from the training pictures before the first step."""
+    """Takes mean and deviation of the descriptions from the training images before the first step."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: CfgNode):
         self.cfg = cfg
 
     @torch.no_grad()
@@ -131,9 +156,9 @@ class MeasureFeatures(HookBase):
         if self.trainer.start_iter > 0:
             return
         moments = Moments()
-        batches = Pictures(self.cfg, self.cfg.DATASETS.TRAIN, most=model.statistics_images)
+        batches = DatasetImages(self.cfg, self.cfg.DATASETS.TRAIN, most=model.statistics_images)
         with preserve_rng():
-            for entry in pictures_of(batches, "feature statistics"):
+            for entry in images_of(batches, "feature statistics"):
                 moments.update(model.describe(entry["image"].to(model.device).float()[None]))
         mean, std = gathered(moments).result()
         model.feature_mean.copy_(mean)
@@ -142,29 +167,29 @@ class MeasureFeatures(HookBase):
             self.trainer.ema.reset(model)  # nothing is trained yet
 
 
-def register_pictures(name: str, folder: str) -> None:
-    """Register `pictures:DIR`: all pictures below a folder, without labels; masks are left out. Idempotent."""
+def register_images(name: str, folder: str) -> None:
+    """Register `images:DIR`: all images below a folder, without labels; masks are left out. Idempotent."""
 
     def load() -> list[dict]:
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise FileNotFoundError(f"data set '{name}': there is no folder {root}")
         inside = (path for path in sorted(root.rglob("*")) if not set(SKIPPED) & set(path.relative_to(root).parts))
-        dicts = []
-        for path in filter(is_picture, inside):
-            width, height = picture_size(path)
+        dicts: list[dict] = []
+        for path in filter(is_image_file, inside):
+            width, height = read_image_size(path)
             dicts.append({"file_name": str(path), "width": width, "height": height, "image_id": len(dicts)})
         return dicts
 
     register_lazily(name, load)
 
 
-DATASET_FORMATS.register(DatasetFormat("pictures:DIR", register_pictures, (1, 1)), name="pictures")
+DATASET_FORMATS.register(DatasetFormat("images:DIR", register_images, (1, 1)), name="images")
 
 
-def check(cfg) -> list[str]:
+def check(cfg: CfgNode) -> list[str]:
     """Contradictions in the keys of the distillation, each with its cure."""
-    node, problems = cfg.MODEL.EFFICIENT_AD, []
+    node, problems = cfg.MODEL.EFFICIENT_AD, list[str]()
     size, distill = cfg.INPUT.IMAGE_SIZE, node.DISTILL
     if node.SIZE not in LAYERS:
         problems.append(f"MODEL.EFFICIENT_AD.SIZE is {node.SIZE!r}: choose one of {', '.join(LAYERS)}")
@@ -173,10 +198,9 @@ def check(cfg) -> list[str]:
             f"INPUT.IMAGE_SIZE is {tuple(size)}: the pretrained network wants multiples of 16 from 64 up, published is "
             "(512, 512); the teacher learns at half of it"
         )
-    if distill.FEATURES not in ("efficientnet_lite0", "wide_resnet101"):
-        problems.append(
-            f"MODEL.EFFICIENT_AD.DISTILL.FEATURES is {distill.FEATURES!r}: choose efficientnet_lite0 or wide_resnet101"
-        )
+    if distill.FEATURES not in FEATURE_EXTRACTORS:
+        known = " or ".join(FEATURE_EXTRACTORS.names())
+        problems.append(f"MODEL.EFFICIENT_AD.DISTILL.FEATURES is {distill.FEATURES!r}: choose {known}")
     if not 0 <= distill.GRAYSCALE <= 1:
         problems.append(f"MODEL.EFFICIENT_AD.DISTILL.GRAYSCALE is {distill.GRAYSCALE}: choose a share from 0 to 1")
     if distill.STATISTICS_IMAGES < 1:

@@ -10,6 +10,7 @@ from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.modeling.backbone.packaged_weights import PACKAGED
 from d2road.modeling.backbone.timm_backbone import TimmBackbone
 from d2road.utils.errors import CheckpointError
+from d2road.utils.registry import Registry
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 LITE0 = "tf_efficientnet_lite0"
@@ -20,7 +21,7 @@ WIDE_RESNET_CURE = (
 )
 
 
-class Extractor(nn.Module):
+class FeatureExtractor(nn.Module):
     """Maps of strides 8 and 16 of a frozen network.
 
     Args:
@@ -28,6 +29,9 @@ class Extractor(nn.Module):
         mean, std: of its pixels, RGB from 0 to 255.
         label: what to call it.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float], label: str):
         super().__init__()
@@ -39,6 +43,38 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps of images (B, 3, H, W) in 0 to 255."""
         return self.net((images - self.mean) / self.std)
+
+
+FEATURE_EXTRACTORS = Registry("feature extractor")
+FEATURE_EXTRACTORS.__doc__ = 'Values of DISTILL.FEATURES: functions of a weights file (or "") to a `FeatureExtractor`.'
+
+
+def build_extractor(name: str, weights: str = "") -> FeatureExtractor:
+    """A feature extractor by name.
+
+    Args:
+        weights: file of its weights, where the installed packages have none.
+    Raises:
+        FileNotFoundError: no such file, or the package is not installed.
+        ConfigError: unknown name; lists the known ones.
+        CheckpointError: weights of another network, or none.
+    """
+    return FEATURE_EXTRACTORS.get(name)(weights)
+
+
+@FEATURE_EXTRACTORS.register(name="efficientnet_lite0")
+def efficientnet_lite0(weights: str = "") -> FeatureExtractor:
+    """EfficientNet-Lite0 with the weights of the installed package."""
+    entry = PACKAGED[LITE0]
+    return FeatureExtractor(_Lite0(), entry.pixel_mean, entry.pixel_std, "EfficientNet-Lite0")
+
+
+@FEATURE_EXTRACTORS.register(name="wide_resnet101")
+def wide_resnet101(weights: str = "") -> FeatureExtractor:
+    """WideResNet-101-2, the published choice, from a file of torchvision's weights."""
+    if not weights:
+        raise CheckpointError(f"wide_resnet101 needs a file of its weights: {WIDE_RESNET_CURE}")
+    return FeatureExtractor(_WideResNet(weights), *IMAGENET, "WideResNet-101-2")
 
 
 class _WideResNet(nn.Module):
@@ -61,29 +97,9 @@ class _WideResNet(nn.Module):
 
 
 class _Lite0(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.backbone = TimmBackbone(name=LITE0, weights="package", out_features=("s8", "s16"), norm="frozen")
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return list(self.backbone(x).values())
-
-
-def build_extractor(name: str, weights: str = "") -> Extractor:
-    """A network by name.
-
-    Args:
-        name: "efficientnet_lite0", with the weights of the installed package, or "wide_resnet101".
-        weights: file of the latter.
-    Raises:
-        FileNotFoundError: no such file, or the package is not installed.
-        ValueError: unknown name, or weights of another network.
-    """
-    if name == "efficientnet_lite0":
-        entry = PACKAGED[LITE0]
-        return Extractor(_Lite0(), entry.pixel_mean, entry.pixel_std, "EfficientNet-Lite0")
-    if name == "wide_resnet101":
-        if not weights:
-            raise CheckpointError(f"wide_resnet101 needs a file of its weights: {WIDE_RESNET_CURE}")
-        return Extractor(_WideResNet(weights), *IMAGENET, "WideResNet-101-2")
-    raise CheckpointError(f"DISTILL.FEATURES is {name!r}, expected efficientnet_lite0 or wide_resnet101")

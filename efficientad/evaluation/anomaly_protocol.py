@@ -11,7 +11,7 @@ from d2road.utils.errors import DataError
 from efficientad.evaluation.image_scores import GOOD, ImageScores
 from efficientad.evaluation.ranking_metrics import Ranking, auroc, curve_area, f1_above, f1_max
 from efficientad.evaluation.spro import MAX_FPRS
-from efficientad.evaluation.weighted_scores import Points, pool
+from efficientad.evaluation.weighted_scores import WeightedScores, pool
 
 AUPRO_LIMIT = 0.3
 MEAN = "mean"
@@ -40,7 +40,7 @@ def evaluate(images: Sequence[ImageScores], spro: bool = False, threshold: float
     if spro:
         by_type[MEAN] = float(np.mean(list(by_type.values()))) if by_type else float("nan")
     anomalous = np.concatenate([scores[kind] for kind in kinds]) if kinds else np.zeros(0)
-    good, bad = Ranking(Points(scores[GOOD])), Ranking(Points(anomalous))
+    good, bad = Ranking(WeightedScores(scores[GOOD])), Ranking(WeightedScores(anomalous))
     results = {
         "image_auroc": auroc(scores[GOOD], anomalous),
         "image_auroc_by_type": by_type,

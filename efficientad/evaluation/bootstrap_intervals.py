@@ -16,7 +16,7 @@ from efficientad.evaluation.anomaly_protocol import AUPRO_LIMIT, MEAN, anomaly_k
 from efficientad.evaluation.image_scores import GOOD, ImageScores
 from efficientad.evaluation.ranking_metrics import histogram_areas, histogram_f1_max
 from efficientad.evaluation.spro import MAX_FPRS
-from efficientad.evaluation.weighted_scores import Points, pool
+from efficientad.evaluation.weighted_scores import WeightedScores, pool
 
 # False-positive rates at which thresholds are set: fine at the top, where the limits are.
 RATES = np.concatenate([np.geomspace(1e-5, 0.1, 900, endpoint=False), np.linspace(0.1, 1, 900)])
@@ -119,7 +119,7 @@ def pixel_draws(images: Sequence[ImageScores], kinds: Sequence[str] | None, weig
     return {**results, "auspro": {**areas, MEAN: mean}}
 
 
-def thresholds(negatives: Sequence[Points]) -> np.ndarray:
+def thresholds(negatives: Sequence[WeightedScores]) -> np.ndarray:
     """Scores (K - 1,), increasing, at which the false-positive rate of all together takes the values of `RATES`."""
     points = pool(negatives).ascending()
     if not len(points):
@@ -130,7 +130,7 @@ def thresholds(negatives: Sequence[Points]) -> np.ndarray:
     return np.unique(points.scores[np.minimum(position, len(points) - 1)])
 
 
-def histogram(points: Points, edges: np.ndarray) -> np.ndarray:
+def histogram(points: WeightedScores, edges: np.ndarray) -> np.ndarray:
     """Weight of the points between thresholds, the highest first: (K,)."""
     place = np.searchsorted(edges, points.scores, side="right")
     return np.bincount(place, points.weights, minlength=len(edges) + 1)[::-1]

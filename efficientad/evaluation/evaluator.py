@@ -46,7 +46,7 @@ class AnomalyEvaluator(DatasetEvaluator):
             which d2road eval-anomaly reads.
         draws: of the bootstrap; 0 leaves the intervals out.
         distributed: gather what the processes measured.
-        meta_csv: table of the events in windows of traffic, see `window_events`; None for other pictures.
+        meta_csv: table of the events in windows of traffic, see `window_events`; None for other images.
     Raises:
         ValueError: unknown suffix of maps, or a defects_config.json that cannot be used.
     """
@@ -192,8 +192,8 @@ def _array(values):
 
 @EVALUATOR_REGISTRY.register(name="anomaly")
 def build_anomaly_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> AnomalyEvaluator:
-    """Anomaly maps of one category, by MODEL.EFFICIENT_AD.EVALUATION."""
-    node = cfg.MODEL.EFFICIENT_AD.EVALUATION
+    """Anomaly maps of one category, by TEST.ANOMALY."""
+    node = cfg.TEST.ANOMALY
     return AnomalyEvaluator(
         MetadataCatalog.get(dataset_name).get("category_root"),
         output_dir,

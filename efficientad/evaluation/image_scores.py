@@ -8,7 +8,7 @@ import numpy as np
 
 from d2road.utils.errors import DataError
 from efficientad.evaluation.spro import Defect, defect_points
-from efficientad.evaluation.weighted_scores import BINS, NO_POINTS, Points, condense, pool
+from efficientad.evaluation.weighted_scores import BINS, NO_SCORES, WeightedScores, pool, summarize
 
 GOOD = "good"
 # Half the bins for what is anomalous: there is less of it.
@@ -17,7 +17,7 @@ POSITIVE_BINS = BINS // 2
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Points of one image, either every pixel or condensed.
+    """WeightedScores of one image, either every pixel or condensed.
 
     name: unique; kind: "good" or the type of anomaly; score: of the image, the maximum of its map.
     negatives, positives: pixels outside and inside the mask; regions: positives weighted 1 / area of their connected
@@ -28,10 +28,10 @@ class ImageScores:
     kind: str
     score: float
     has_pixels: bool = True
-    negatives: Points = NO_POINTS
-    positives: Points = NO_POINTS
-    regions: Points = NO_POINTS
-    defects: Points = NO_POINTS
+    negatives: WeightedScores = NO_SCORES
+    positives: WeightedScores = NO_SCORES
+    regions: WeightedScores = NO_SCORES
+    defects: WeightedScores = NO_SCORES
     region_count: int = 0
     defect_count: int = 0
 
@@ -78,15 +78,15 @@ def score_image(
             raise DataError(f"{name}: map is {size_text(anomaly_map)}, its {what} {size_text(other)} (width x height)")
     counted = np.ones(anomaly_map.shape, dtype=bool) if ignore is None or not ignore.any() else ignore == 0
     if mask is None or not mask.any():
-        return ImageScores(name, kind, score, negatives=condense(anomaly_map[counted], bins=bins))
+        return ImageScores(name, kind, score, negatives=summarize(anomaly_map[counted], bins=bins))
     inside = mask != 0
     regions, region_count = region_points(anomaly_map, inside, positive_bins)
     return ImageScores(
         name,
         kind,
         score,
-        negatives=condense(anomaly_map[~inside & counted], bins=bins),
-        positives=condense(anomaly_map[inside], bins=positive_bins),
+        negatives=summarize(anomaly_map[~inside & counted], bins=bins),
+        positives=summarize(anomaly_map[inside], bins=positive_bins),
         regions=regions,
         region_count=region_count,
         defects=pool(defect_points(anomaly_map, defects, positive_bins)),
@@ -118,7 +118,7 @@ def check_map(anomaly_map: np.ndarray, name: str) -> np.ndarray:
     return anomaly_map
 
 
-def region_points(anomaly_map: np.ndarray, inside: np.ndarray, bins: int | None) -> tuple[Points, int]:
+def region_points(anomaly_map: np.ndarray, inside: np.ndarray, bins: int | None) -> tuple[WeightedScores, int]:
     """Pixels of all 8-connected regions, weighted so that each region weighs 1; and the number of regions.
 
     Args:
@@ -131,11 +131,11 @@ def region_points(anomaly_map: np.ndarray, inside: np.ndarray, bins: int | None)
     found = labels[inside]
     scores = anomaly_map[inside]
     small = ~large[found]
-    parts = [Points(scores[small], 1 / areas[found[small]].astype(np.float64))]
-    parts += [condense(scores[found == region], 1 / areas[region], bins) for region in np.flatnonzero(large)]
+    parts = [WeightedScores(scores[small], 1 / areas[found[small]].astype(np.float64))]
+    parts += [summarize(scores[found == region], 1 / areas[region], bins) for region in np.flatnonzero(large)]
     return pool(parts), count - 1
 
 
 def size_text(array: np.ndarray) -> str:
-    """Size of a picture as "640x480"."""
+    """Size of an image as "640x480"."""
     return f"{array.shape[1]}x{array.shape[0]}"

@@ -63,7 +63,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     """A mask (H, W), unsigned integers as stored, 0 outside; of colours the largest channel counts, alpha does not.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not a picture.
+        FileNotFoundError, ValueError: no such file, or not an image.
     """
     image = open_image(path)
     if image.mode in ("P", "PA", "LA", "RGBA", "CMYK"):

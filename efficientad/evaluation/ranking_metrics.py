@@ -6,13 +6,13 @@ Letters: P positive points, K thresholds, R draws.
 import numpy as np
 
 from d2road.utils.errors import DataError
-from efficientad.evaluation.weighted_scores import Points
+from efficientad.evaluation.weighted_scores import WeightedScores
 
 
 class Ranking:
-    """Points in order, to ask how much weight lies above a score."""
+    """WeightedScores in order, to ask how much weight lies above a score."""
 
-    def __init__(self, points: Points):
+    def __init__(self, points: WeightedScores):
         ordered = points.ascending()
         self.scores, self.total = ordered.scores, ordered.total
         self._below = None if ordered.weights is None else np.concatenate([[0.0], np.cumsum(ordered.weights)])
@@ -31,7 +31,7 @@ class Ranking:
         return position.astype(np.float64) if self._below is None else self._below[position]
 
 
-def curve_area(negatives: Ranking, positives: Points, limit: float = 1.0) -> float:
+def curve_area(negatives: Ranking, positives: WeightedScores, limit: float = 1.0) -> float:
     """Area under the curve of the positive weight found over the false-positive rate, from 0 to `limit`, over `limit`.
 
     With a weight of 1 each it is the tie-aware AUROC (Mann-Whitney); with weights 1 / area of their region it is the
@@ -68,7 +68,7 @@ def axis_beyond(start: np.ndarray, end: np.ndarray, limit: float) -> np.ndarray:
 
 def auroc(negatives: np.ndarray, positives: np.ndarray) -> float:
     """Probability that a positive scores higher than a negative, ties counting half; NaN if one side is empty."""
-    return curve_area(Ranking(Points(np.asarray(negatives))), Points(np.asarray(positives)))
+    return curve_area(Ranking(WeightedScores(np.asarray(negatives))), WeightedScores(np.asarray(positives)))
 
 
 def f1_max(negatives: Ranking, positives: Ranking) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from d2road.utils.errors import DataError
-from efficientad.evaluation.weighted_scores import BINS, Points, condense
+from efficientad.evaluation.weighted_scores import BINS, WeightedScores, summarize
 
 MAX_FPRS = (0.01, 0.05, 0.1, 0.3, 1.0)
 CONFIG_FILE = "defects_config.json"
@@ -103,8 +103,8 @@ def make_defect(mask: np.ndarray, types: Mapping[int, DefectType], name: str) ->
     return Defect(inside, types[values[0]].saturation_area(int(inside.sum())))
 
 
-def defect_points(anomaly_map: np.ndarray, defects: Sequence[Defect], bins: int | None = BINS) -> list[Points]:
-    """Points whose weight above a threshold is the sum of min(found pixels / saturation, 1) over the defects.
+def defect_points(anomaly_map: np.ndarray, defects: Sequence[Defect], bins: int | None = BINS) -> list[WeightedScores]:
+    """WeightedScores whose weight above a threshold is the sum of min(found pixels / saturation, 1) over the defects.
 
     Only a defect's highest pixels weigh, as many as saturate it: with them found it counts as found, whatever the rest.
     """
@@ -112,8 +112,8 @@ def defect_points(anomaly_map: np.ndarray, defects: Sequence[Defect], bins: int 
     for defect in defects:
         scores = np.sort(anomaly_map[defect.mask])[::-1]
         whole = int(defect.saturation)
-        points.append(condense(scores[:whole], 1 / defect.saturation, bins))
+        points.append(summarize(scores[:whole], 1 / defect.saturation, bins))
         rest = 1 - whole / defect.saturation  # thresholds in pixels need not be integers
         if rest > 0:
-            points.append(Points(scores[whole : whole + 1], np.array([rest])))
+            points.append(WeightedScores(scores[whole : whole + 1], np.array([rest])))
     return points

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Bins of equal rank; where the score is high they get finer, see `condense`.
+# Bins of equal rank; where the score is high they get finer, see `summarize`.
 BINS = 8192
 FINE = 512
 
 
 @dataclass(frozen=True)
-class Points:
+class WeightedScores:
     """Scores with weights: how many pixels, or what share of a region, a point stands for.
 
     scores (N,), any floating type; weights (N,) float64, or None where each is 1.
@@ -31,30 +31,30 @@ class Points:
         """The sum of the weights."""
         return float(len(self.scores)) if self.weights is None else float(self.weights.sum())
 
-    def ascending(self) -> "Points":
+    def ascending(self) -> "WeightedScores":
         """The same points, lowest score first."""
         if self.weights is None:
-            return Points(np.sort(self.scores))
+            return WeightedScores(np.sort(self.scores))
         order = np.argsort(self.scores, kind="stable")
-        return Points(self.scores[order], self.weights[order])
+        return WeightedScores(self.scores[order], self.weights[order])
 
 
-NO_POINTS = Points(np.zeros(0, dtype=np.float32))
+NO_SCORES = WeightedScores(np.zeros(0, dtype=np.float32))
 
 
-def pool(parts: Iterable[Points]) -> Points:
+def pool(parts: Iterable[WeightedScores]) -> WeightedScores:
     """All points together."""
     parts = [part for part in parts if len(part)]
     if not parts:
-        return NO_POINTS
+        return NO_SCORES
     scores = np.concatenate([part.scores for part in parts])
     if all(part.weights is None for part in parts):
-        return Points(scores)
-    return Points(scores, np.concatenate([np.ones(len(p)) if p.weights is None else p.weights for p in parts]))
+        return WeightedScores(scores)
+    return WeightedScores(scores, np.concatenate([np.ones(len(p)) if p.weights is None else p.weights for p in parts]))
 
 
-def condense(scores: np.ndarray, weight: float = 1.0, bins: int | None = BINS) -> Points:
-    """Points that stand for all `scores`, each of the same weight.
+def summarize(scores: np.ndarray, weight: float = 1.0, bins: int | None = BINS) -> WeightedScores:
+    """WeightedScores that stand for all `scores`, each of the same weight.
 
     Scores are ranked and cut into bins of ranks, and a bin becomes a point at its median. So the number of scores above
     any threshold is right to half a bin, whatever the distribution of the scores is: no range has to be known, and an
@@ -69,15 +69,15 @@ def condense(scores: np.ndarray, weight: float = 1.0, bins: int | None = BINS) -
     """
     if bins is None:
         # A copy: whoever made the map may use its memory for the next one.
-        return Points(scores.copy(), None if weight == 1 else np.full(len(scores), weight))
+        return WeightedScores(scores.copy(), None if weight == 1 else np.full(len(scores), weight))
     edges = rank_edges(len(scores), bins)
     ranked = np.sort(scores)[::-1]
     counts = np.diff(edges)
-    return Points(ranked[edges[:-1] + counts // 2], counts * float(weight))
+    return WeightedScores(ranked[edges[:-1] + counts // 2], counts * float(weight))
 
 
 def rank_edges(count: int, bins: int) -> np.ndarray:
-    """Ranks (B + 1,), increasing from 0 to `count`, at which the bins of `condense` begin and end."""
+    """Ranks (B + 1,), increasing from 0 to `count`, at which the bins of `summarize` begin and end."""
     step = max(1.0, count / bins)
     coarse = min(float(count), FINE * step)  # from this rank on, bins are of equal size
     steps = int(np.ceil(np.log(max(coarse / FINE, 1.0)) / np.log1p(1 / FINE)))

@@ -1,6 +1,6 @@
 """Events in a test set of single windows, by the table that says which window shows which event.
 
-A window's row of meta.csv: `window` (path of its picture below the category's folder, without suffix), `recording`,
+A window's row of meta.csv: `window` (path of its image below the category's folder, without suffix), `recording`,
 `t0` (s), `s0` (m), `kind` ("good" or the type), `severity`, `onset` and `end` (s), `vehicle`, `density`. Windows of one
 event share recording, vehicle, kind and onset; it counts as found when one of them scores above the threshold. There is
 no delay: the windows are no stream.

@@ -1,6 +1,6 @@
 """The networks for inference alone: the same maps by fewer and wider operations.
 
-The teacher's statistics are linear and go into its last layer; teacher and student see the same picture, so their first
+The teacher's statistics are linear and go into its last layer; teacher and student see the same image, so their first
 layers become one. Equal to `Networks` up to rounding, unless in narrower numbers.
 """
 
@@ -15,8 +15,8 @@ from efficientad.modeling.pdn import LAYERS, PDN, map_size
 from efficientad.modeling.winograd import LEAST_CHANNELS, POINTS, WinogradConv2d
 
 
-class FoldedNetworks(nn.Module):
-    """Teacher, student and autoencoder with the teacher's statistics folded into its weights.
+class FusedNetworks(nn.Module):
+    """Teacher, student and autoencoder side by side, the teacher's statistics folded into its weights.
 
     Args:
         networks: trained, with the teacher's statistics; it stays as it is.
@@ -53,8 +53,8 @@ class FoldedNetworks(nn.Module):
         own = [part.contiguous(memory_format=torch.channels_last) for part in first.split(self.split, dim=1)]
         teacher = self.teacher.last(self.teacher.body(own[0], first=2))
         student = self.student.last(self.student.body(own[1], first=2))
-        guess = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
-        pairs = (teacher, student[:, : self.channels]), (guess, student[:, self.channels :])
+        autoencoder_output = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
+        pairs = (teacher, student[:, : self.channels]), (autoencoder_output, student[:, self.channels :])
         return torch.stack([(one.float() - other.float()).square_().mean(1) for one, other in pairs], dim=1)
 
 

@@ -36,8 +36,8 @@ def require_onnx() -> tuple[Any, Any]:
         import onnxruntime
     except ImportError as error:
         raise ImportError(
-            f"8-bit arithmetic needs onnx and onnxruntime ({error}): pip install 'd2road[export]', or set "
-            "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC float32"
+            f"8-bit quantization needs onnx and onnxruntime ({error}): pip install 'd2road[export]', or set "
+            "MODEL.EFFICIENT_AD.INFERENCE.PRECISION fp32"
         ) from error
     return onnx, onnxruntime
 
@@ -49,7 +49,7 @@ def scale_of(limits: Range) -> tuple[float, int]:
     return step, round(-low / step)
 
 
-def quantise_kernel(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantize_kernel(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Kernels (O, C, r, r) as int8 and the step (O,) of each output channel."""
     steps = weight.abs().flatten(1).amax(1) / LARGEST
     steps = torch.where(steps > 0, steps, torch.ones_like(steps))
@@ -70,7 +70,7 @@ def build_graph(networks: dict[str, tuple[PDN, list[Half]]], limits: dict[str, R
 
     Args:
         networks: "teacher" with one half, "student" with two.
-        limits: ranges by name, see `reduced.range_names`.
+        limits: ranges by name, see `quantization.range_names`.
     Returns:
         an onnx.ModelProto that takes `images` (B, 3, H, W) float32 and gives the squared difference of student and
         teacher (B, 1, h, w) and the student's other half (B, C, h, w).
@@ -124,7 +124,7 @@ class _Graph:
         return [self.constant(f"{name}.step", step, np.float32), self.constant(f"{name}.zero", zero, np.uint8)]
 
     def network(self, name: str, pdn: PDN, halves: list[Half], value: str) -> list[str]:
-        """All layers of a network behind the quantised image; names of its halves, as float32."""
+        """All layers of a network behind the quantized image; names of its halves, as float32."""
         layers, step, zero = LAYERS[pdn.size], "image.step", "image.zero"
         for number, (_, _, _, relu, pool) in enumerate(layers[:-1], 1):
             place = f"{name}.conv{number}"
@@ -153,7 +153,7 @@ class _Graph:
         """A convolution, whose ReLU is that unsigned numbers end at 0; names of value, step and zero point."""
         conv = pdn.get_submodule(f"conv{number}")
         part = slice(half.start, half.stop) if half else slice(None)
-        weight, steps = quantise_kernel(conv.weight[part].detach().cpu())
+        weight, steps = quantize_kernel(conv.weight[part].detach().cpu())
         bias = (conv.bias[part].detach().cpu().double() / (steps.double() * self.steps[source[1]])).round()
         kernel = [
             self.constant(f"{place}.weight", weight.numpy(), np.int8),

@@ -1,11 +1,11 @@
-"""Narrower arithmetic for inference: bfloat16, or 8 bits by onnxruntime.
+"""Lower precision for inference: bfloat16, or 8 bits by onnxruntime.
 
-float32    folded networks as they are, with fewer products on a CPU (`winograd`)
-bfloat16   every convolution in bfloat16, for processors that have instructions for it
-int8       teacher and student in whole numbers of 8 bits, the autoencoder (a sixteenth of the work) in float32
+fp32   fused networks as they are, with fewer products on a CPU (`winograd`)
+bf16   every convolution in bfloat16, for processors that have instructions for it
+int8   teacher and student in whole numbers of 8 bits, the autoencoder (a sixteenth of the work) in fp32
 
-8 bits need the range of values at each place of the networks, which calibration measures on good pictures. What is
-anomalous goes beyond it, so they hold MARGIN times as much. Whatever the arithmetic, map quantiles and threshold are
+8 bits need the range of values at each place of the networks, which calibration measures on good images. What is
+anomalous goes beyond it, so they hold MARGIN times as much. Whatever the precision, map quantiles and threshold are
 measured in it, so that scores stay comparable.
 """
 
@@ -14,36 +14,38 @@ from torch import Tensor, nn
 
 from d2road.utils.errors import ConfigError
 from efficientad.calibration_state import EXPORT
-from efficientad.inference.fused_networks import FoldedNetworks
+from efficientad.inference.fused_networks import FusedNetworks
 from efficientad.inference.onnx_graph import Half, build_graph, start_session
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, map_size
 
-ARITHMETICS = ("float32", "bfloat16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8")
 MARGIN = 1.25
 
 
-def for_inference(networks: Networks, arithmetic: str = "float32", ranges: Tensor | None = None) -> nn.Module:
+def prepare_networks(
+    networks: Networks, precision: str = "fp32", ranges: Tensor | None = None
+) -> "FusedNetworks | QuantizedNetworks":
     """Networks with a method `raw_maps`, for the present weights.
 
     Args:
-        arithmetic: one of ARITHMETICS.
-        ranges: of `observe`, for int8.
+        precision: one of PRECISIONS.
+        ranges: of `Observer`, for int8.
     Raises:
-        ValueError: unknown arithmetic, or int8 without ranges.
+        ValueError: unknown precision, or int8 without ranges.
         ImportError: int8 without onnx and onnxruntime.
     """
-    if arithmetic == "float32":
-        return FoldedNetworks(networks)
-    if arithmetic == "bfloat16":
-        return FoldedNetworks(networks, torch.bfloat16)
-    if arithmetic == "int8":
-        return QuantisedNetworks(networks, ranges)
-    raise ConfigError(f"arithmetic is {arithmetic!r}, expected one of {', '.join(ARITHMETICS)}")
+    if precision == "fp32":
+        return FusedNetworks(networks)
+    if precision == "bf16":
+        return FusedNetworks(networks, torch.bfloat16)
+    if precision == "int8":
+        return QuantizedNetworks(networks, ranges)
+    raise ConfigError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def range_names(size: str) -> list[str]:
-    """The places whose ranges 8 bits need: the picture, and what each convolution gives, behind its ReLU if any.
+    """The places whose ranges 8 bits need: the image, and what each convolution gives, behind its ReLU if any.
 
     The student's last one counts twice, for its two halves follow different things.
     """
@@ -53,25 +55,25 @@ def range_names(size: str) -> list[str]:
 
 
 class Observer:
-    """Collects the ranges of networks over pictures.
+    """Collects the ranges of networks over images.
 
     Args:
         networks: with the teacher's statistics.
-        least, largest: values that normalised pictures can have.
+        least, largest: values that normalised images can have.
 
     Attributes:
         ranges: (P, 2) least and largest value at each of `range_names` so far.
     """
 
     def __init__(self, networks: Networks, least: float, largest: float):
-        self.folded = FoldedNetworks(networks)
+        self.fused = FusedNetworks(networks)
         self.names = range_names(networks.teacher.size)
         self.ranges = networks.teacher_mean.new_tensor([torch.inf, -torch.inf]).repeat(len(self.names), 1)
         self.ranges[0] = torch.tensor([least, largest])
-        for name, pdn in (("teacher", self.folded.teacher), ("student", self.folded.student)):
+        for name, pdn in (("teacher", self.fused.teacher), ("student", self.fused.student)):
             for number in range(2, len(LAYERS[pdn.size]) + 1):
                 self._watch(pdn.get_submodule(f"conv{number}"), self._places(name, number, pdn.size))
-        self._watch(self.folded.stem, ["teacher.conv1", "student.conv1"])
+        self._watch(self.fused.stem, ["teacher.conv1", "student.conv1"])
 
     @staticmethod
     def _places(name: str, number: int, size: str) -> list[str]:
@@ -80,11 +82,11 @@ class Observer:
         return [f"{name}.conv{number}"]
 
     def _watch(self, module: nn.Module, places: list[str]) -> None:
-        def see(_module, _inputs, output: Tensor) -> None:
+        def observe(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             for place, part in zip(places, output.chunk(len(places), dim=1)):
                 self._take(place, part)
 
-        module.register_forward_hook(see)
+        module.register_forward_hook(observe)
 
     def _take(self, place: str, values: Tensor) -> None:
         row = self.ranges[self.names.index(place)]
@@ -93,10 +95,10 @@ class Observer:
     @torch.no_grad()
     def update(self, images: Tensor) -> None:
         """Take in normalised images (B, 3, H, W)."""
-        self.folded.raw_maps(images)
+        self.fused.raw_maps(images)
 
 
-class QuantisedNetworks(nn.Module):
+class QuantizedNetworks(nn.Module):
     """Teacher and student in 8 bits.
 
     Kernels have a scale for each output channel, values one for each place: 0 to 255 of those behind a ReLU, which so
@@ -112,18 +114,18 @@ class QuantisedNetworks(nn.Module):
 
     def __init__(self, networks: Networks, ranges: Tensor | None):
         super().__init__()
-        folded = FoldedNetworks(networks, fewer_products=False)
+        fused = FusedNetworks(networks, fewer_products=False)
         names = range_names(networks.teacher.size)
         if ranges is None or len(ranges) != len(names) or not bool((ranges[:, 1] > ranges[:, 0]).all()):
-            raise ConfigError(f"8-bit arithmetic needs ranges that were not measured for this model: {EXPORT}")
-        self.autoencoder, self.padding = folded.autoencoder, folded.padding
+            raise ConfigError(f"8-bit quantization needs ranges that were not measured for this model: {EXPORT}")
+        self.autoencoder, self.padding = fused.autoencoder, fused.padding
         wider = ranges * torch.tensor([1.0] + [MARGIN] * (len(names) - 1)).view(-1, 1).to(ranges)
         limits = dict(zip(names, wider.tolist()))
         channels = networks.channels
         halves = [Half("student.teacher", 0, channels), Half("student.autoencoder", channels, 2 * channels)]
         graph = build_graph(
-            {"teacher": (folded.teacher, [Half("teacher.conv" + str(len(LAYERS[folded.teacher.size])), 0, channels)]),
-             "student": (folded.student, halves)},
+            {"teacher": (fused.teacher, [Half("teacher.conv" + str(len(LAYERS[fused.teacher.size])), 0, channels)]),
+             "student": (fused.student, halves)},
             limits,
         )  # fmt: skip
         self.session = start_session(graph)
@@ -133,5 +135,5 @@ class QuantisedNetworks(nn.Module):
         """As `Networks.raw_maps`."""
         found = self.session.run(None, {"images": images.contiguous().cpu().numpy()})
         student_teacher, student = (torch.from_numpy(part).to(images.device) for part in found)
-        guess = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
-        return torch.cat([student_teacher, (guess - student).square_().mean(1, keepdim=True)], dim=1)
+        autoencoder_output = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
+        return torch.cat([student_teacher, (autoencoder_output - student).square_().mean(1, keepdim=True)], dim=1)

@@ -1,24 +1,52 @@
-"""Large pictures in overlapping tiles of the size that the networks were trained on.
+"""Large images in overlapping tiles of the size that the networks were trained on.
 
 Letters: T tiles, H x W pixels, c channels.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from d2road.utils.errors import ConfigError
 
-# Weight of a tile's margin where another tile could say more; not zero, for there the picture may end.
+Boxes = list[tuple[int, int, int, int]]  # top, left, bottom, right
+
+# Weight of a tile's margin where another tile could say more; not zero, for there the image may end.
 LEAST_WEIGHT = 1e-4
 
 
-def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
-    """First pixels of tiles along an axis: evenly spread, the last one ends where the picture does.
+@dataclass(frozen=True)
+class Tiling:
+    """How images are divided.
 
     Args:
-        length: of the picture; one tile from 0 if it is not longer than `tile`.
+        tile: height and width of tiles in pixels, or None to take images whole.
+        overlap: of tiles, as a share of their side.
+    """
+
+    tile: tuple[int, int] | None = None
+    overlap: float = 0.25
+
+    def boxes(self, image: Tensor) -> Boxes:
+        """Tiles of an image (..., H, W); one with everything if it is taken whole."""
+        height, width = image.shape[-2:]
+        if self.tile is None:
+            return [(0, 0, height, width)]
+        return tile_boxes((height, width), self.tile, self.overlap)
+
+    def random_box(self, image: Tensor) -> tuple[int, int, int, int]:
+        """A tile of an image (..., H, W) to train on, drawn where there are several."""
+        boxes = self.boxes(image)
+        return boxes[int(torch.randint(len(boxes), (1,)))] if len(boxes) > 1 else boxes[0]
+
+
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """First pixels of tiles along an axis: evenly spread, the last one ends where the image does.
+
+    Args:
+        length: of the image; one tile from 0 if it is not longer than `tile`.
         tile: length of a tile.
         overlap: share of a tile that neighbours have in common at least, 0 <= overlap < 1.
     Raises:
@@ -33,8 +61,8 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
     return [round(number * (length - tile) / (count - 1)) for number in range(count)]
 
 
-def tile_boxes(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[tuple[int, int, int, int]]:
-    """Tiles (top, left, bottom, right) of a picture of `size` (height, width), row by row; see `tile_starts`."""
+def tile_boxes(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> Boxes:
+    """Tiles (top, left, bottom, right) of an image of `size` (height, width), row by row; see `tile_starts`."""
     height, width = (min(side, whole) for side, whole in zip(tile, size))
     return [
         (top, left, top + height, left + width)
@@ -43,12 +71,18 @@ def tile_boxes(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> 
     ]
 
 
-def cut(image: Tensor, boxes: list[tuple[int, int, int, int]]) -> Tensor:
-    """Tiles (T, c, h, w) of a picture (c, H, W)."""
+def tile_size(boxes: Boxes) -> tuple[int, int]:
+    """Height and width of tiles, which are all alike."""
+    top, left, bottom, right = boxes[0]
+    return bottom - top, right - left
+
+
+def cut(image: Tensor, boxes: Boxes) -> Tensor:
+    """Tiles (T, c, h, w) of an image (c, H, W)."""
     return torch.stack([image[:, top:bottom, left:right] for top, left, bottom, right in boxes])
 
 
-def merge(tiles: Tensor, boxes: list[tuple[int, int, int, int]], size: tuple[int, int], margin: int = 0) -> Tensor:
+def merge(tiles: Tensor, boxes: Boxes, size: tuple[int, int], margin: int = 0) -> Tensor:
     """Blend tiles into one map.
 
     A tile weighs most in its middle, falls off towards its sides and says next to nothing within `margin` pixels of
@@ -57,7 +91,7 @@ def merge(tiles: Tensor, boxes: list[tuple[int, int, int, int]], size: tuple[int
     Args:
         tiles: (T, c, h, w), pixel by pixel those of `boxes`.
         boxes: of `tile_boxes`.
-        size: height and width of the picture.
+        size: height and width of the image.
         margin: pixels at a tile's sides without a value of their own.
     Returns:
         (c, H, W).

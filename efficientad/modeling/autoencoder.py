@@ -1,8 +1,8 @@
-"""Autoencoders: what the teacher's map should be, from a summary of the whole picture.
+"""Autoencoders: what the teacher's map should be, from a summary of the whole image.
 
 Letters: B images, H x W pixels, h x w cells of the output map, C its channels, N tokens, D their channels.
 
-conv is the published network. The others replace it by attention among all places of the picture: encoder tokens at
+conv is the published network. The others replace it by attention among all places of the image: encoder tokens at
 1/8 and 1/16 of its size, a summary of `bottleneck` numbers, decoder tokens at 1/4 and 1/2 of the output map. Nothing
 leads around the summary, else residuals would copy what is anomalous into the output. Without a bottleneck the tokens
 go on to the output directly: an attention module in the autoencoder's place.
@@ -10,6 +10,7 @@ go on to the output directly: an attention module in the autoencoder's place.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,20 +19,21 @@ from torch import Tensor, nn
 
 from d2road.layers.linear_attention import AttentionBlock
 from d2road.utils.errors import ConfigError
+from d2road.utils.registry import Registry
 
 Size = tuple[int, int]
-# Sides of the published decoder's layers: the picture's, divided by the first number, less the second. Of 256 pixels
+# Sides of the published decoder's layers: the image's, divided by the first number, less the second. Of 256 pixels
 # these are 3, 8, 15, 32, 63 and 127.
 DECODER_SIZES = ((64, 1), (32, 0), (16, 1), (8, 0), (4, 1), (2, 1))
 SEED_SIDE = 4  # the decoder unfolds the summary into so many tokens a side
 
 
 def check_min_size(images: Tensor, least: int, kind: str) -> None:
-    """Raise ValueError if pictures (B, 3, H, W) are smaller than an autoencoder takes."""
+    """Raise ValueError if images (B, 3, H, W) are smaller than an autoencoder takes."""
     height, width = images.shape[-2:]
     if min(height, width) < least:
         raise ConfigError(
-            f"the {kind} autoencoder needs pictures of at least {least} x {least} pixels, got {height} x {width}: "
+            f"the {kind} autoencoder needs images of at least {least} x {least} pixels, got {height} x {width}: "
             "raise INPUT.IMAGE_SIZE" + ("; the attention autoencoders take 128 and more" if least > 128 else "")
         )
 
@@ -39,7 +41,7 @@ def check_min_size(images: Tensor, least: int, kind: str) -> None:
 class ConvAutoencoder(nn.Module):
     """The published autoencoder, 256 x 256 pixels and more.
 
-    Encoder: five convolutions of stride 2, and one of 8 x 8 pixels that, of a picture of 256 pixels, leaves a single
+    Encoder: five convolutions of stride 2, and one of 8 x 8 pixels that, of an image of 256 pixels, leaves a single
     place. Decoder: bilinear enlargement and convolution, six times, then to the map's size.
 
     Args:
@@ -93,7 +95,7 @@ class AttentionAutoencoder(nn.Module):
 
     Args:
         out_channels: C.
-        bottleneck: numbers that describe a picture of any size, or None for no bottleneck.
+        bottleneck: numbers that describe an image of any size, or None for no bottleneck.
         dropout: in the decoder.
         attention: "softmax", "linear" or "gated_linear", see `d2road.layers.linear_attention`.
         dim, heads: D and attention heads.
@@ -167,11 +169,11 @@ class AttentionAutoencoder(nn.Module):
 
 
 class Positions(nn.Module):
-    """Learned combinations of sines and cosines of the place in the picture, for grids of any size.
+    """Learned combinations of sines and cosines of the place in the image, for grids of any size.
 
     Args:
         dim: D.
-        waves: frequencies along an axis: half a period over the picture, one, two, four, ...
+        waves: frequencies along an axis: half a period over the image, one, two, four, ...
     """
 
     def __init__(self, dim: int, waves: int = 5):
@@ -203,19 +205,31 @@ def _resize(x: Tensor, size: Size) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-class Kind:
-    """An entry of AUTOENCODERS: how to build one, and the least side of a picture that it takes."""
+@dataclass(frozen=True)
+class AutoencoderKind:
+    """An entry of AUTOENCODERS.
 
-    def __init__(self, build: Callable[..., nn.Module], min_size: int, has_attention: bool):
-        self.build, self.min_size, self.has_attention = build, min_size, has_attention
+    Args:
+        build: called as `build(out_channels, bottleneck, dropout)`, with `dim` and `heads` where it takes attention.
+        min_size: the least side of an image that it takes.
+        has_attention: whether it has a width and heads.
+    """
+
+    build: Callable[..., nn.Module]
+    min_size: int
+    has_attention: bool = False
 
 
-AUTOENCODERS = {"conv": Kind(ConvAutoencoder, ConvAutoencoder.min_size, False)} | {
-    f"{attention}_attention": Kind(
-        partial(AttentionAutoencoder, attention=attention), AttentionAutoencoder.min_size, True
+AUTOENCODERS = Registry("autoencoder")
+AUTOENCODERS.__doc__ = "Autoencoders by name, the values of MODEL.EFFICIENT_AD.AUTOENCODER: `AutoencoderKind`."
+AUTOENCODERS.register(AutoencoderKind(ConvAutoencoder, ConvAutoencoder.min_size), name="conv")
+for _attention in ("softmax", "linear", "gated_linear"):
+    AUTOENCODERS.register(
+        AutoencoderKind(
+            partial(AttentionAutoencoder, attention=_attention), AttentionAutoencoder.min_size, has_attention=True
+        ),
+        name=f"{_attention}_attention",
     )
-    for attention in ("softmax", "linear", "gated_linear")
-}
 
 
 def build_autoencoder(
@@ -229,10 +243,8 @@ def build_autoencoder(
     """An autoencoder by name; `dim` and `heads` are for those of attention.
 
     Raises:
-        ValueError: unknown kind.
+        ConfigError: unknown kind; lists the known ones.
     """
-    if kind not in AUTOENCODERS:
-        raise ConfigError(f"autoencoder {kind!r} does not exist; known are: {', '.join(AUTOENCODERS)}")
-    entry = AUTOENCODERS[kind]
+    entry: AutoencoderKind = AUTOENCODERS.get(kind)
     options = {"dim": dim, "heads": heads} if entry.has_attention else {}
     return entry.build(out_channels, bottleneck, dropout, **options)

@@ -1,7 +1,7 @@
-"""Anomaly maps by nearest neighbours: how far the features of a place are from all that good pictures have shown.
+"""Anomaly maps by nearest neighbours: how far the features of a place are from all that good images have shown.
 
 What a student and an autoencoder learn has to be worth more than this, which learns nothing. Letters: M vectors of the
-bank, N of a picture, C channels, h x w cells.
+bank, N of an image, C channels, h x w cells.
 
 Source: the bank of patch features is that of Roth et al., PatchCore, CVPR 2022; vectors are drawn at random instead of
 by their greedy search, and the score is the largest distance, without the reweighting.
@@ -18,8 +18,8 @@ from d2road.utils.errors import ConfigError
 CHUNK = 2**25
 
 
-class FeatureBank:
-    """Features of good pictures, a bounded number of them.
+class MemoryBank:
+    """Features of good images, a bounded number of them.
 
     Args:
         vectors: (M, C).
@@ -29,7 +29,7 @@ class FeatureBank:
 
     def __init__(self, vectors: Tensor):
         if vectors.ndim != 2 or not len(vectors):
-            raise ConfigError(f"a feature bank needs vectors (M, C), got {tuple(vectors.shape)}: are there pictures?")
+            raise ConfigError(f"a feature bank needs vectors (M, C), got {tuple(vectors.shape)}: are there images?")
         if not bool(torch.isfinite(vectors).all()):
             raise ConfigError(
                 "a feature bank cannot hold features that are NaN or infinite; check the teacher's weights"
@@ -38,12 +38,12 @@ class FeatureBank:
         self._squares = self.vectors.square().sum(1)
 
     @classmethod
-    def from_maps(cls, maps: Iterable[Tensor], count: int, size: int, seed: int = 0) -> "FeatureBank":
-        """Draw `size` places at random, as many of each picture, without keeping the maps.
+    def from_maps(cls, maps: Iterable[Tensor], count: int, size: int, seed: int = 0) -> "MemoryBank":
+        """Draw `size` places at random, as many of each image, without keeping the maps.
 
         Args:
-            maps: (C, h, w) of each picture.
-            count: number of pictures, which decides how many places each gives.
+            maps: (C, h, w) of each image.
+            count: number of images, which decides how many places each gives.
             size: M; all places are taken where there are fewer.
             seed: of the drawing.
         Raises:

@@ -1,4 +1,4 @@
-"""The three networks together: losses in training, raw maps in testing. No config, no picture files.
+"""Teacher, student and autoencoder together: losses in training, raw maps in testing. No config, no image files.
 
 Letters: B images, C feature channels, H x W pixels, h x w cells of a map.
 """
@@ -8,19 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from d2road.utils.errors import ConfigError
 from efficientad.losses import feature_loss, penalty_loss, student_teacher_loss
 from efficientad.modeling.pdn import BORDER, PDN, map_size
 
 
 @dataclass
 class Features:
-    """What teacher, student and autoencoder say about the same pictures; (B, C, h, w) each.
+    """Features that teacher, student and autoencoder give of the same images; (B, C, h, w) each.
 
     Attributes:
         teacher: normalised by the teacher's statistics.
         student, student_autoencoder: the student's halves, which follow teacher and autoencoder.
-        autoencoder: the autoencoder's guess of the teacher.
+        autoencoder: the autoencoder's output, which is to be the teacher's.
     """
 
     teacher: Tensor
@@ -39,13 +38,16 @@ class Networks(nn.Module):
         hard_quantile: see `losses.hard_feature_loss`.
 
     Buffers (saved with the weights): teacher_mean, teacher_std (C,): of the teacher's channels over the training
-    pictures.
+    images.
     """
+
+    teacher_mean: Tensor
+    teacher_std: Tensor
 
     def __init__(self, teacher: PDN, student: PDN, autoencoder: nn.Module, hard_quantile: float = 0.999):
         super().__init__()
         if student.out_channels != 2 * teacher.out_channels or student.padding != teacher.padding:
-            raise ConfigError("the student has twice the teacher's channels, and pads if the teacher does")
+            raise ValueError("the student has twice the teacher's channels, and pads if the teacher does")
         self.teacher, self.student, self.autoencoder = teacher.requires_grad_(False), student, autoencoder
         self.hard_quantile, self.channels = hard_quantile, teacher.out_channels
         self.border = 0 if teacher.padding else BORDER
@@ -53,47 +55,49 @@ class Networks(nn.Module):
         self.register_buffer("teacher_std", torch.ones(self.channels))
         self.train(self.training)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "Networks":
         """Switch student and autoencoder; the teacher stays in eval mode."""
         super().train(mode)
         self.teacher.eval()
         return self
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> Tensor:
+    def teacher_features(self, images: Tensor) -> Tensor:
         """Normalised teacher features of normalised images (B, 3, H, W)."""
         return (self.teacher(images) - self.teacher_mean.view(-1, 1, 1)) / self.teacher_std.view(-1, 1, 1)
 
     def losses(self, images: Tensor, images_ae: Tensor, penalty: Tensor | None = None) -> dict[str, Tensor]:
         """The four terms, which are summed unweighted.
 
-        Each half of the student is computed only for the pictures that its loss needs.
+        Each half of the student is computed only for the images that its loss needs.
 
         Args:
             images: (B, 3, H, W), normalised, for the student.
-            images_ae: the same pictures, or jittered ones, for the autoencoder and the other half of the student.
-            penalty: (P, 3, H, W) pictures of other things, or None.
+            images_ae: the same images, or jittered ones, for the autoencoder and the other half of the student.
+            penalty: (P, 3, H, W) images of other things, or None.
         """
         count, channels = len(images), self.channels
-        teacher, teacher_ae = self.teach(torch.cat([images, images_ae])).split(count)
+        teacher, teacher_ae = self.teacher_features(torch.cat([images, images_ae])).split(count)
         extra = [] if penalty is None else [penalty]
         bodies = self.student.body(torch.cat([images, *extra, images_ae]))
         bodies, bodies_ae = bodies[:-count], bodies[-count:]
         student = self.student.last(bodies, slice(0, channels))
         student_ae = self.student.last(bodies_ae, slice(channels, 2 * channels))
-        guess = self.autoencoder(images_ae, teacher_ae.shape[-2:])
+        autoencoder_output = self.autoencoder(images_ae, teacher_ae.shape[-2:])
         losses = {"loss_hard": student_teacher_loss(teacher, student[:count], self.hard_quantile)}
         if penalty is not None:
             losses["loss_penalty"] = penalty_loss(student[count:])
-        losses["loss_autoencoder"] = feature_loss(teacher_ae, guess)
-        losses["loss_student_autoencoder"] = feature_loss(guess, student_ae)
+        losses["loss_autoencoder"] = feature_loss(teacher_ae, autoencoder_output)
+        losses["loss_student_autoencoder"] = feature_loss(autoencoder_output, student_ae)
         return losses
 
     def features(self, images: Tensor) -> Features:
         """All features of normalised images (B, 3, H, W)."""
         student = self.student(images)
-        guess = self.autoencoder(images, map_size(*images.shape[-2:], self.teacher.padding))
-        return Features(self.teach(images), student[:, : self.channels], student[:, self.channels :], guess)
+        autoencoder_output = self.autoencoder(images, map_size(*images.shape[-2:], self.teacher.padding))
+        return Features(
+            self.teacher_features(images), student[:, : self.channels], student[:, self.channels :], autoencoder_output
+        )
 
     def raw_maps(self, images: Tensor) -> Tensor:
         """Squared differences (B, 2, h, w) of normalised images: student and teacher, student and autoencoder."""

@@ -38,7 +38,7 @@ LAYERS: dict[str, tuple[tuple[int, int, int, bool, bool], ...]] = {
 }
 # Place in the nn.Sequential of nelson1425/EfficientAD of conv1, conv2, ...; anomalib's names are ours.
 NELSON_INDICES = {"narrow": (0, 3, 6, 8), "small": (0, 3, 6, 8), "medium": (0, 3, 6, 8, 10, 12)}
-# Cells that an unpadded map lacks on each side of the picture: half a patch.
+# Cells that an unpadded map lacks on each side of the image: half a patch.
 BORDER = 4
 
 
@@ -48,7 +48,7 @@ class PDN(nn.Module):
     Args:
         size: "narrow", "small" or "medium".
         out_channels: C of the maps.
-        padding: zeros around every layer; maps then have a quarter of the picture's side, else 8 cells less.
+        padding: zeros around every layer; maps then have a quarter of the image's side, else 8 cells less.
         fewer_products: convolve by `winograd` where that is faster; equal up to rounding.
     Raises:
         ValueError: unknown size.
@@ -106,10 +106,10 @@ class PDN(nn.Module):
 
 
 def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
-    """Cells (h, w) of the map of a picture of so many pixels, the same for both network sizes.
+    """Cells (h, w) of the map of an image of so many pixels, the same for both network sizes.
 
     Raises:
-        ValueError: the picture is smaller than a patch.
+        ValueError: the image is smaller than a patch.
     """
 
     def cells(side: int) -> int:
@@ -120,5 +120,5 @@ def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
 
     size = cells(height), cells(width)
     if min(size) < 1:
-        raise ConfigError(f"a picture of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
+        raise ConfigError(f"an image of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
     return size

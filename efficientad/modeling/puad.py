@@ -1,10 +1,10 @@
-"""Distance of a picture's mean features from those of good pictures, to add to the score of its map.
+"""Distance of an image's mean features from those of good images, to add to the score of its map.
 
-Maps find what looks wrong somewhere; pictures whose parts all look right may still be a wrong picture, which the mean
+Maps find what looks wrong somewhere; images whose parts all look right may still be a wrong image, which the mean
 over all places tells.
 
 Source: Sugawara and Imamura, PUAD: Frustratingly Simple Method for Robust Anomaly Detection, ICIP 2024.
-Letters: N pictures, C channels.
+Letters: N images, C channels.
 """
 
 import torch
@@ -21,49 +21,47 @@ class Puad(nn.Module):
     Args:
         channels: C.
 
-    Buffers (saved with the weights): mean (C,), precision (C, C) of good training pictures; picture_stats, map_stats
-    (2,): mean and standard deviation of the two scores on good validation pictures.
+    Buffers (saved with the weights): mean (C,), precision (C, C) of good training images; image_stats, map_stats
+    (2,): mean and standard deviation of the two scores on good validation images.
     """
 
     def __init__(self, channels: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("precision", torch.eye(channels))
-        self.register_buffer("picture_stats", torch.tensor([0.0, 1.0]))
+        self.register_buffer("image_stats", torch.tensor([0.0, 1.0]))
         self.register_buffer("map_stats", torch.tensor([0.0, 1.0]))
 
     @torch.no_grad()
     def fit(self, means: Tensor) -> None:
-        """Take in channel means (N, C) of good training pictures.
+        """Take in channel means (N, C) of good training images.
 
         Raises:
-            ValueError: fewer than two pictures, or means without any variation.
+            ValueError: fewer than two images, or means without any variation.
         """
         if len(means) < FEW:
-            raise ConfigError(
-                f"PUAD: {len(means)} training picture(s); a covariance needs at least {FEW}, and many more"
-            )
+            raise ConfigError(f"PUAD: {len(means)} training image(s); a covariance needs at least {FEW}, and many more")
         covariance = ledoit_wolf(means.double())
         if not torch.isfinite(covariance).all() or covariance.diagonal().sum() <= 0:
-            raise ConfigError("PUAD: the mean features of all training pictures are equal; switch it off or check them")
+            raise ConfigError("PUAD: the mean features of all training images are equal; switch it off or check them")
         self.mean.copy_(means.double().mean(0))
         self.precision.copy_(torch.linalg.pinv(covariance, hermitian=True))
 
     @torch.no_grad()
-    def standardise(self, picture_scores: Tensor, map_scores: Tensor) -> None:
-        """Take in both scores (N,) of good validation pictures.
+    def standardise(self, image_scores: Tensor, map_scores: Tensor) -> None:
+        """Take in both scores (N,) of good validation images.
 
         Raises:
-            ValueError: fewer than two pictures, or equal scores.
+            ValueError: fewer than two images, or equal scores.
         """
         for stats, scores, name in (
-            (self.picture_stats, picture_scores, "distances"),
+            (self.image_stats, image_scores, "distances"),
             (self.map_stats, map_scores, "maximums of the maps"),
         ):
             if len(scores) < FEW or not scores.std() > 0:
                 raise ConfigError(
-                    f"PUAD: the {name} of {len(scores)} good validation picture(s) do not differ, so they cannot be "
-                    "standardised: name more pictures in MODEL.EFFICIENT_AD.VALIDATION, or set PUAD.ENABLED False"
+                    f"PUAD: the {name} of {len(scores)} good validation image(s) do not differ, so they cannot be "
+                    "standardised: name more images in DATASETS.CALIBRATION, or set PUAD.ENABLED False"
                 )
             stats.copy_(torch.stack([scores.mean(), scores.std()]))
 
@@ -72,9 +70,9 @@ class Puad(nn.Module):
         offset = (means.float() - self.mean).double()
         return (offset @ self.precision.double() * offset).sum(1).clamp(min=0).sqrt().float()
 
-    def combine(self, picture_scores: Tensor, map_scores: Tensor) -> Tensor:
+    def combine(self, image_scores: Tensor, map_scores: Tensor) -> Tensor:
         """Sum of the standardised scores (N,)."""
-        parts = ((picture_scores, self.picture_stats), (map_scores, self.map_stats))
+        parts = ((image_scores, self.image_stats), (map_scores, self.map_stats))
         return sum((scores - stats[0]) / stats[1] for scores, stats in parts)
 
 

@@ -12,7 +12,7 @@ from detectron2.engine.hooks import CallbackHook
 from d2road.engine import Trainer, evaluate
 from efficientad import calibration
 from efficientad.modeling.pdn import PDN
-from tests.factories.anomaly_models import SIDE, narrow_networks, picture_of, small_cfg, write_category
+from tests.factories.anomaly_models import SIDE, image_of, narrow_networks, small_cfg, write_category
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +31,7 @@ def cfg_of(category: Path, *pairs):
     return small_cfg(
         *("OUTPUT_DIR", str(category.parent / "out"), "DATASETS.TRAIN", (f"mvtec:{category}",)),
         *("DATASETS.TEST", (f"mvtec:{category}:test",), "SOLVER.MAX_ITER", 2, "SOLVER.STEPS", ()),
-        *("MODEL.EFFICIENT_AD.EVALUATION.BOOTSTRAP", 0, *pairs),
+        *("TEST.ANOMALY.BOOTSTRAP", 0, *pairs),
     )
 
 
@@ -61,14 +61,14 @@ def refused_before_a_step(cfg, kind: type[Exception], words: str) -> None:
 
 def test_missing_category(category):
     shutil.rmtree(category / "train")
-    refused_before_a_step(cfg_of(category), FileNotFoundError, r"train/good \(pictures to train on\) does not exist")
+    refused_before_a_step(cfg_of(category), FileNotFoundError, r"train/good \(images to train on\) does not exist")
 
 
 def test_missing_mask_and_mask_of_another_size(category):
     cfg = cfg_of(category)
     mask = files(category / "ground_truth" / "blot")[0]
     cv2.imwrite(str(mask), np.zeros((SIDE, SIDE // 2), np.uint8))
-    with pytest.raises(ValueError, match=rf"{mask.name} is {SIDE // 2}x{SIDE}, picture .* is {SIDE}x{SIDE}"):
+    with pytest.raises(ValueError, match=rf"{mask.name} is {SIDE // 2}x{SIDE}, image .* is {SIDE}x{SIDE}"):
         train(cfg)
     # The training is not lost: evaluated with the mask repaired, the model is the one that was trained.
     assert (category.parent / "out" / "model_final.pth").is_file()
@@ -80,33 +80,31 @@ def test_missing_mask_and_mask_of_another_size(category):
     assert np.isfinite(evaluate(cfg)["anomaly"]["image_auroc"])
 
 
-def test_one_training_picture(category):
+def test_one_training_image(category):
     for path in files(category / "train" / "good")[1:]:
         path.unlink()
-    refused_before_a_step(cfg_of(category), ValueError, "there is 1 good picture .* at least 2 are needed")
-    # With pictures of their own to calibrate with, one is enough.
+    refused_before_a_step(cfg_of(category), ValueError, "there is 1 good image .* at least 2 are needed")
+    # With images of their own to calibrate with, one is enough.
     shutil.copytree(category / "test" / "good", category / "validation" / "good")
     assert np.isfinite(train(cfg_of(category))["anomaly"]["image_auroc"])
 
 
-def test_no_validation_picture(category):
+def test_no_validation_image(category):
     (category / "validation" / "good").mkdir(parents=True)
-    refused_before_a_step(
-        cfg_of(category), ValueError, r"validation/good \(pictures to calibrate with\) holds no picture"
-    )
+    refused_before_a_step(cfg_of(category), ValueError, r"validation/good \(images to calibrate with\) holds no image")
     shutil.rmtree(category / "validation")
-    cfg = cfg_of(category, "MODEL.EFFICIENT_AD.VALIDATION", ("mvtec:/nowhere/tiles:validation",))
+    cfg = cfg_of(category, "DATASETS.CALIBRATION", ("mvtec:/nowhere/tiles:validation",))
     refused_before_a_step(cfg, FileNotFoundError, "/nowhere/tiles")
 
 
-def test_one_validation_picture_and_puad(category):
+def test_one_validation_image_and_puad(category):
     refused_before_a_step(
         cfg_of(category, "MODEL.EFFICIENT_AD.PUAD.ENABLED", True), ValueError, "PUAD standardises .* there is 1: name"
     )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_to_calibrate_with_that_cannot_be_read(category, workers):
+def test_a_image_to_calibrate_with_that_cannot_be_read(category, workers):
     shutil.copytree(category / "test" / "good", category / "validation" / "good")
     path = files(category / "validation" / "good")[1]
     with open(path, "r+b") as file:
@@ -115,21 +113,21 @@ def test_a_picture_to_calibrate_with_that_cannot_be_read(category, workers):
     refused_before_a_step(cfg, ValueError, rf"(?s){path.name}.* cannot be read as an image")
 
 
-def test_nan_in_a_picture(category):
+def test_nan_in_a_image(category):
     cv2.imwrite(str(category / "train" / "good" / "100.tiff"), np.full((SIDE, SIDE), np.nan, np.float32))
     refused_before_a_step(cfg_of(category), ValueError, r"100\.tiff has 16384 pixel\(s\) that are NaN or infinite")
 
 
-def test_grey_and_sixteen_bit_pictures(category):
+def test_grey_and_sixteen_bit_images(category):
     rng = np.random.default_rng(0)
     for number, folder in enumerate(("train/good", "test/good", "test/good")):
-        grey = picture_of(rng)[:, :, 0]
+        grey = image_of(rng)[:, :, 0]
         cv2.imwrite(str(category / folder / f"{100 + number}.png"), grey)
         cv2.imwrite(str(category / folder / f"{200 + number}.png"), grey.astype(np.uint16) * 257)
     assert np.isfinite(train(cfg_of(category))["anomaly"]["aupro"])
 
 
-def test_black_pictures(category):
+def test_black_images(category):
     black = np.zeros((SIDE, SIDE, 3), np.uint8)
     for folder in ("train/good", "test/good"):
         cv2.imwrite(str(category / folder / "100.png"), black)
@@ -138,7 +136,7 @@ def test_black_pictures(category):
     for path in files(category / "train" / "good"):
         cv2.imwrite(str(path), black)
     cfg = cfg_of(category, "OUTPUT_DIR", str(category.parent / "black"))
-    refused_before_a_step(cfg, ValueError, "channels are constant over all training pictures.*all of one colour")
+    refused_before_a_step(cfg, ValueError, "channels are constant over all training images.*all of one colour")
 
 
 def test_a_training_whose_maps_cannot_be_calibrated_is_not_lost(category, monkeypatch):

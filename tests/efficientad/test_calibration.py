@@ -54,7 +54,7 @@ def test_degenerate_channels_are_named():
     moments.update(features)
     with pytest.raises(ValueError, match=r"1 of 4 channels are constant.*\(2\).*TEACHER"):
         moments.result()
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         Moments().result()
     features[0, 0, 0, 0] = float("nan")
     moments.update(features)
@@ -117,7 +117,7 @@ def test_bad_map_values_are_refused(bad):
 
 
 def test_no_values_and_unknown_method():
-    with pytest.raises(ValueError, match="VALIDATION"):
+    with pytest.raises(ValueError, match=r"DATASETS\.CALIBRATION"):
         Quantiles().result([0.5])
     with pytest.raises(ValueError, match="histogram"):
         Quantiles("hist")
@@ -125,7 +125,7 @@ def test_no_values_and_unknown_method():
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 0.0), (1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0)])
 def test_equal_quantiles_are_refused(start, end):
-    with pytest.raises(ValueError, match=r"autoencoder map.*VALIDATION"):
+    with pytest.raises(ValueError, match=r"autoencoder map.*DATASETS\.CALIBRATION"):
         check_quantiles(start, end, "autoencoder")
     check_quantiles(1.0, 1.01, "autoencoder")
 

@@ -27,7 +27,7 @@ def models():
 def raw_maps(model, entry: dict) -> np.ndarray:
     """(2, h, w) squared differences as the networks give them."""
     with torch.no_grad():
-        return next(model.measure(model.normalised(entry)[None]))[0][0].numpy()
+        return next(model.raw_maps(model.preprocess([entry]))).tiles[0].numpy()
 
 
 def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -40,7 +40,7 @@ def with_zeros(maps: np.ndarray) -> np.ndarray:
 
 
 def quantiles(maps: list[np.ndarray]) -> np.ndarray:
-    """(2, 2): of each of both maps the lower and the higher one, over all pictures."""
+    """(2, 2): of each of both maps the lower and the higher one, over all images."""
     values = np.stack(maps, axis=1).reshape(2, -1).astype(np.float64)
     return np.quantile(values, (0.9, 0.995), axis=1).T
 
@@ -69,10 +69,10 @@ def by_hand(compat: str, good: list[np.ndarray], test: np.ndarray, output: tuple
 def test_maps_scores_and_quantiles_are_those_made_by_hand(models, compat, output):
     model = models[compat]
     good = [raw_maps(model, entry) for entry in entries(GOOD, seed=1)]
-    picture = {**entries(1, seed=5)[0], "height": output[0], "width": output[1]}
-    found, expected = by_hand(compat, good, raw_maps(model, picture), output)
+    image = {**entries(1, seed=5)[0], "height": output[0], "width": output[1]}
+    found, expected = by_hand(compat, good, raw_maps(model, image), output)
     np.testing.assert_allclose(model.state.map_quantiles.numpy(), found, rtol=1e-5)
-    result = model([picture])[0]
+    result = model([image])[0]
     np.testing.assert_allclose(result["anomaly_map"].numpy(), expected, atol=1e-4)
     assert result["anomaly_score"].item() == pytest.approx(expected.max(), abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""The demo with a model of anomalies: heat maps and a line of scores for each picture, of every kind of picture."""
+"""The demo with a model of anomalies: heat maps and a line of scores for each image, of every kind of image."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ from d2road.checkpoint import Checkpointer
 from d2road.cli import predict as demo
 from d2road.data import build_mapper
 from efficientad.calibration import measure_maps, measure_teacher
-from tests.factories.anomaly_models import SIDE, build, narrow_networks, picture_of, small_cfg
+from tests.factories.anomaly_models import SIDE, build, image_of, narrow_networks, small_cfg
 
 TILES = (
     *("MODEL.EFFICIENT_AD.TILING.ENABLED", True, "MODEL.EFFICIENT_AD.TILING.TILE", f"({SIDE}, {SIDE})"),
@@ -39,7 +39,7 @@ def saved(folder: Path, *pairs, calibrate: bool = True) -> list[str]:
     model, rng = build(*pairs), np.random.default_rng(1)
     files = [str(folder / f"good{number}.png") for number in range(4)]
     for file in files:
-        cv2.imwrite(file, picture_of(rng))
+        cv2.imwrite(file, image_of(rng))
     good = [[build_mapper(cfg, False)({"file_name": file})] for file in files]
     if calibrate:
         measure_teacher(model, good, "teacher of the test")
@@ -64,10 +64,10 @@ def table(output: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_every_picture_gets_a_heat_map_and_a_line(options, tmp_path):
+def test_every_image_gets_a_heat_map_and_a_line(options, tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
-    good = picture_of(rng)
+    good = image_of(rng)
     blot = good.copy()
     blot[40:90, 50:100] = (0, 0, 255)
     cv2.imwrite(str(tmp_path / "in" / "a.png"), good)
@@ -88,8 +88,8 @@ def test_every_picture_gets_a_heat_map_and_a_line(options, tmp_path):
     assert colour[50:80, 60:90].mean() > colour[100:, :30].mean() + 20, "colours where the blot is"
 
 
-def test_grey_and_sixteen_bit_pictures_score_as_their_eight_bit_colour(options, tmp_path):
-    grey = picture_of(np.random.default_rng(0))[:, :, 1]
+def test_grey_and_sixteen_bit_images_score_as_their_eight_bit_colour(options, tmp_path):
+    grey = image_of(np.random.default_rng(0))[:, :, 1]
     cv2.imwrite(str(tmp_path / "colour.png"), np.repeat(grey[:, :, None], 3, axis=2))
     cv2.imwrite(str(tmp_path / "grey.png"), grey)
     cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
@@ -98,7 +98,7 @@ def test_grey_and_sixteen_bit_pictures_score_as_their_eight_bit_colour(options, 
     assert not np.array_equal(cv2.imread(str(tmp_path / "out" / "deep.png")), np.zeros((SIDE, SIDE, 3)))
 
 
-def test_bad_pictures_are_told_and_the_others_go_on(options, tmp_path, caplog):
+def test_bad_images_are_told_and_the_others_go_on(options, tmp_path, caplog):
     cv2.imwrite(str(tmp_path / "nan.tiff"), np.full((SIDE, SIDE), np.nan, np.float32))
     (tmp_path / "text.png").write_text("hello")
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((SIDE, SIDE), np.uint8))
@@ -108,13 +108,13 @@ def test_bad_pictures_are_told_and_the_others_go_on(options, tmp_path, caplog):
     assert "nan.tiff: cannot be read as an image: image" in caplog.text and "NaN or infinite" in caplog.text
 
 
-def test_large_pictures_in_tiles_and_frames_of_videos(tmp_path):
+def test_large_images_in_tiles_and_frames_of_videos(tmp_path):
     options = saved(tmp_path / "run", *TILES)
-    picture = picture_of(np.random.default_rng(0), 300)[:200]
-    cv2.imwrite(str(tmp_path / "large.png"), picture)
+    image = image_of(np.random.default_rng(0), 300)[:200]
+    cv2.imwrite(str(tmp_path / "large.png"), image)
     writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 12, (300, 200))
     for _ in range(2):
-        writer.write(picture)
+        writer.write(image)
     writer.release()
     rows = run(options, tmp_path / "out", tmp_path / "large.png", tmp_path / "clip.mp4")
     assert [row["frame"] for row in rows] == ["", "0", "1"]
@@ -132,7 +132,7 @@ def test_with_puad_the_score_is_judged_and_not_the_pixels(tmp_path):
 
 def test_an_uncalibrated_model_is_refused_with_the_cure(tmp_path, capsys):
     options = saved(tmp_path / "run", calibrate=False)
-    cv2.imwrite(str(tmp_path / "a.png"), picture_of(np.random.default_rng(0)))
+    cv2.imwrite(str(tmp_path / "a.png"), image_of(np.random.default_rng(0)))
     line = ["--output", str(tmp_path / "out"), "--input", str(tmp_path / "a.png"), *options]
     assert demo.main(line) == 2
     said = capsys.readouterr().err
@@ -150,6 +150,6 @@ def test_without_a_threshold_nothing_is_judged(tmp_path):
     content = torch.load(folder / "model_final.pth", weights_only=True)
     content["model"]["state.threshold"].fill_(float("inf"))
     torch.save(content, folder / "model_final.pth")
-    cv2.imwrite(str(tmp_path / "a.png"), picture_of(np.random.default_rng(0)))
+    cv2.imwrite(str(tmp_path / "a.png"), image_of(np.random.default_rng(0)))
     (row,) = run(options, tmp_path / "out", tmp_path / "a.png")
     assert row["threshold"] == row["verdict"] == "" and float(row["score"]) >= 0

@@ -9,6 +9,7 @@ from d2road.checkpoint import Checkpointer
 from d2road.config import validate
 from d2road.engine.meta_arch import prepare_for_inference
 from efficientad.calibration import measure_maps, measure_teacher
+from efficientad.inference.raw_maps import RawMaps
 from efficientad.modeling.pdn import map_size
 from tests.factories.anomaly_models import SIDE, build, calibrated, entries, narrow_networks, small_cfg
 
@@ -24,7 +25,7 @@ def model():
     return calibrated()
 
 
-def test_results_of_pictures_of_any_size(model):
+def test_results_of_images_of_any_size(model):
     batch = entries(2) + entries(1, (140, 190), height=70, width=333) + entries(1)
     results = model(batch)
     for entry, result in zip(batch, results):
@@ -41,7 +42,7 @@ def test_results_of_pictures_of_any_size(model):
     assert torch.equal(twice[0]["anomaly_map"], twice[1]["anomaly_map"])
 
 
-def test_uint8_pictures_and_missing_sizes(model):
+def test_uint8_images_and_missing_sizes(model):
     entry = {"image": torch.randint(0, 256, (3, SIDE, SIDE), dtype=torch.uint8)}
     as_float = {"image": entry["image"].float()}
     assert torch.equal(model([entry])[0]["anomaly_map"], model([as_float])[0]["anomaly_map"])
@@ -49,37 +50,37 @@ def test_uint8_pictures_and_missing_sizes(model):
 
 
 def test_folded_for_inference_until_it_changes(model):
-    fast, pictures = copy.deepcopy(model), entries(2, seed=4)
+    fast, images = copy.deepcopy(model), entries(2, seed=4)
     plain = prepare_for_inference(copy.deepcopy(model))
     fast.fold_for_inference()
-    assert fast._folded and plain._folded and set(fast.state_dict()) == set(model.state_dict())
-    for one, other in zip(fast(pictures), model(pictures)):
+    assert fast.inference.prepared and plain.inference.prepared and set(fast.state_dict()) == set(model.state_dict())
+    for one, other in zip(fast(images), model(images)):
         assert torch.allclose(one["anomaly_map"], other["anomaly_map"], atol=1e-4)
     with torch.no_grad():
         fast.networks.teacher.conv1.weight.mul_(2)
-    assert torch.allclose(fast(pictures)[0]["anomaly_map"], model(pictures)[0]["anomaly_map"], atol=1e-4)
+    assert torch.allclose(fast(images)[0]["anomaly_map"], model(images)[0]["anomaly_map"], atol=1e-4)
     fast.train().eval()
-    assert not torch.allclose(fast(pictures)[0]["anomaly_map"], model(pictures)[0]["anomaly_map"], atol=1e-2)
+    assert not torch.allclose(fast(images)[0]["anomaly_map"], model(images)[0]["anomaly_map"], atol=1e-2)
     fast.fold_for_inference()
     fast.load_state_dict(model.state_dict())
-    assert torch.equal(fast(pictures)[0]["anomaly_map"], model(pictures)[0]["anomaly_map"])
+    assert torch.equal(fast(images)[0]["anomaly_map"], model(images)[0]["anomaly_map"])
 
 
-def test_black_picture_gives_a_finite_map(model):
+def test_black_image_gives_a_finite_map(model):
     result = model([{"image": torch.zeros(3, SIDE, SIDE)}])[0]
     assert torch.isfinite(result["anomaly_map"]).all()
 
 
-def test_calibrated_quantiles_are_0_and_a_tenth_on_the_calibration_pictures(model):
-    pictures = entries(4, seed=1)
+def test_calibrated_quantiles_are_0_and_a_tenth_on_the_calibration_images(model):
+    images = entries(4, seed=1)
     for name in ("map_student_teacher", "map_autoencoder"):
-        values = torch.cat([model([entry])[0][name].flatten() for entry in pictures])
+        values = torch.cat([model([entry])[0][name].flatten() for entry in images])
         assert torch.allclose(torch.quantile(values, torch.tensor([0.9, 0.995])), torch.tensor([0.0, 0.1]), atol=1e-4)
 
 
 def test_teacher_statistics_normalise_the_teacher(model):
-    images = torch.stack([model.normalised(entry) for entry in entries(4, seed=1)])
-    features = model.networks.teach(images)
+    images = torch.stack([model.preprocess_image(entry) for entry in entries(4, seed=1)])
+    features = model.networks.teacher_features(images)
     assert torch.allclose(features.mean((0, 2, 3)), torch.zeros(8), atol=1e-4)
     assert torch.allclose(features.std((0, 2, 3), correction=0), torch.ones(8), atol=1e-4)
 
@@ -94,7 +95,7 @@ def test_training_losses_of_a_batch(sizes):
     losses = model(batch)
     names = {"loss_hard", "loss_penalty", "loss_autoencoder", "loss_student_autoencoder"}
     assert set(losses) == names and all(torch.isfinite(value) for value in losses.values())
-    # The mean terms of a batch are the means of its pictures' terms.
+    # The mean terms of a batch are the means of its images' terms.
     single = [model([entry]) for entry in batch]
     for name in names - {"loss_hard"}:
         assert losses[name].item() == pytest.approx(sum(s[name].item() for s in single) / 3, rel=1e-4)
@@ -158,7 +159,7 @@ def test_checkpoint_of_another_network_is_refused(model, tmp_path, key, value, s
         Checkpointer(other).load(str(tmp_path / "model_final.pth"), require="shapes")
 
 
-def test_degenerate_pictures():
+def test_degenerate_images():
     grey = [[{"image": torch.full((3, SIDE, SIDE), 90.0)}] for _ in range(3)]
     model = build()
     with pytest.raises(ValueError, match="8 of 8 channels are constant"):
@@ -166,15 +167,15 @@ def test_degenerate_pictures():
     measure_teacher(model, [entries(2)], "x")
     model.eval()
     model.networks.raw_maps = None
-    with pytest.raises(ValueError, match="no good validation picture"):
+    with pytest.raises(ValueError, match="no good validation image"):
         measure_maps(model, [])
 
 
 def test_equal_map_values_are_refused(monkeypatch):
     model = build()
     measure_teacher(model, [entries(2)], "x")
-    raw = torch.ones(1, 2, 24, 24)
-    monkeypatch.setattr(model, "measure", lambda images: iter([(raw, None)]))
+    raw = RawMaps(torch.ones(1, 2, 24, 24), [(0, 0, SIDE, SIDE)], (SIDE, SIDE))
+    monkeypatch.setattr(model, "raw_maps", lambda images: iter([raw]))
     with pytest.raises(ValueError, match=r"student-teacher map.*are equal"):
         measure_maps(model, [entries(2)])
     assert not model.state.calibrated_for
@@ -188,22 +189,22 @@ def test_measuring_leaves_the_mode_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("picture", "said"),
+    ("image", "said"),
     [
         (torch.full((3, SIDE, SIDE), float("nan")), "a.png.*NaN"),
         (torch.zeros(1, SIDE, SIDE), r"expected \(3, height, width\)"),
         (torch.zeros(3, 100, 300), "at least 128 x 128"),
     ],
 )
-def test_bad_pictures(model, picture, said):
-    entry = {"image": picture, "file_name": "a.png"}
+def test_bad_images(model, image, said):
+    entry = {"image": image, "file_name": "a.png"}
     with pytest.raises(ValueError, match=said):
         model([entry])
     with pytest.raises(ValueError, match=said):
         copy.deepcopy(model).train()([entry])
 
 
-def test_twin_of_another_size():
+def test_jittered_image_of_another_size():
     entry = {**entries(1)[0], "image_ae": torch.zeros(3, SIDE, SIDE + 4)}
     with pytest.raises(ValueError, match="image_ae is"):
         build().train()([entry])
@@ -214,20 +215,20 @@ def test_twin_of_another_size():
 TILES = ("MODEL.EFFICIENT_AD.TILING.ENABLED", True, "MODEL.EFFICIENT_AD.TILING.TILE", f"({SIDE}, {SIDE})")
 
 
-def test_a_picture_of_one_tile_is_as_without_tiles():
+def test_a_image_of_one_tile_is_as_without_tiles():
     batches = [[entry] for entry in entries(3, seed=1)]
     whole, tiled = calibrated(batches=batches), calibrated(*TILES, batches=batches)
-    picture = entries(1, seed=7)
-    assert torch.allclose(whole(picture)[0]["anomaly_map"], tiled(picture)[0]["anomaly_map"], atol=1e-5)
+    image = entries(1, seed=7)
+    assert torch.allclose(whole(image)[0]["anomaly_map"], tiled(image)[0]["anomaly_map"], atol=1e-5)
 
 
-def test_tiles_of_large_pictures():
+def test_tiles_of_large_images():
     model = calibrated(*TILES, batches=[entries(1, (200, 300), seed=1)])
     result = model(entries(1, (200, 300)))[0]
     assert result["anomaly_map"].shape == (200, 300)
     assert result["map_autoencoder"].shape == (200, 300)
-    raw, _ = next(model.measure(model.normalised(entries(1, (200, 300))[0])[None]))
-    assert raw.shape == (2 * 3, 2, 24, 24)
+    raw = next(model.raw_maps(model.preprocess(entries(1, (200, 300)))))
+    assert raw.tiles.shape == (2 * 3, 2, 24, 24)
     # A blot shows in the map where it is, also on the seam between tiles.
     blot = entries(1, (200, 300))
     blot[0]["image"][:, 90:110, 140:160] = 2000.0
@@ -243,7 +244,7 @@ def test_puad_adds_the_distance_of_mean_features():
     model = calibrated("MODEL.EFFICIENT_AD.PUAD.ENABLED", True, batches=batches)
     good, red = entries(1, seed=2), entries(1, seed=2)
     red[0]["image"][0] += 300
-    results = [model(picture)[0] for picture in (good, red)]
+    results = [model(image)[0] for image in (good, red)]
     assert results[0]["map_score"] == results[0]["anomaly_map"].max()
     assert results[1]["anomaly_score"] > results[0]["anomaly_score"] + 3
     with pytest.raises(ValueError, match="PUAD needs"):
@@ -266,9 +267,9 @@ def test_puad_adds_the_distance_of_mean_features():
         ("MODEL.EFFICIENT_AD.CALIBRATION.QUANTILES", (0.9,), "two rising"),
         ("MODEL.EFFICIENT_AD.CALIBRATION.METHOD", "hist", "histogram"),
         ("MODEL.EFFICIENT_AD.CALIBRATION.FALSE_POSITIVE_RATE", 0.0, "between 0 and 1"),
-        ("MODEL.EFFICIENT_AD.PENALTY_IMAGES", "/nowhere", "no folder"),
-        ("MODEL.EFFICIENT_AD.JITTER", ("hue",), "brightness"),
-        ("MODEL.EFFICIENT_AD.JITTER_RANGE", (1.2, 0.8), "rising"),
+        ("DATASETS.PENALTY_IMAGES", "/nowhere", "no folder"),
+        ("INPUT.AUTOENCODER_JITTER", ("hue",), "brightness"),
+        ("INPUT.AUTOENCODER_JITTER_RANGE", (1.2, 0.8), "rising"),
         ("INPUT.FORMAT", "BGR", "RGB"),
         ("MODEL.PIXEL_STD", [1.0, 1.0, 1.0], "ImageNet"),
         ("INPUT.IMAGE_SIZE", (100, 200), "at least 128"),

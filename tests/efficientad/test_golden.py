@@ -17,14 +17,14 @@ def golden(shared_dir):
     return torch.load(shared_dir / "golden" / "efficientad_small.pt", weights_only=True)
 
 
-def inputs(pictures):
-    """Recorded pictures in 0 to 1 as the mapper gives them, one a batch."""
-    return [[{"image": picture.float() * 255, "height": 256, "width": 256}] for picture in pictures]
+def inputs(images):
+    """Recorded images in 0 to 1 as the mapper gives them, one a batch."""
+    return [[{"image": image.float() * 255, "height": 256, "width": 256}] for image in images]
 
 
 @pytest.fixture(scope="module")
 def model(golden):
-    """The reference's weights, calibrated here on its pictures."""
+    """The reference's weights, calibrated here on its images."""
     model = build_model(small_cfg(*CONV, "INPUT.IMAGE_SIZE", "(256, 256)")).eval()
     state = {name: value.float() for name, value in golden["state_dict"].items()}
     networks = [pdn_names(subset(state, f"{part}."), "golden") for part in ("teacher", "student")]
@@ -71,9 +71,9 @@ def test_maps_and_score(golden, results):
 
 
 def test_losses(golden, model):
-    """In eval mode, so that nothing is random: picture 0 for the student, 1 for the autoencoder, 2 as the penalty."""
-    pictures = [model.normalised(entry)[None] for (entry,) in inputs(golden["train"])]
+    """In eval mode, so that nothing is random: image 0 for the student, 1 for the autoencoder, 2 as the penalty."""
+    images = [model.preprocess_image(entry)[None] for (entry,) in inputs(golden["train"])]
     with torch.no_grad():
-        losses = model.networks.losses(*pictures)
+        losses = model.networks.losses(*images)
     for name, expected in golden["losses_eval_mode"].items():
         assert losses[f"loss_{name}"].item() == pytest.approx(expected.item(), rel=1e-5), name

@@ -26,7 +26,7 @@ def run_cfg(category, out, *pairs):
     return small_cfg(
         *("OUTPUT_DIR", str(out), "DATASETS.TRAIN", (f"mvtec:{category}",)),
         *("DATASETS.TEST", (f"mvtec:{category}:test",), "SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (3,)),
-        *("SOLVER.CHECKPOINT_PERIOD", 2, "MODEL.EFFICIENT_AD.EVALUATION.BOOTSTRAP", 0, *pairs),
+        *("SOLVER.CHECKPOINT_PERIOD", 2, "TEST.ANOMALY.BOOTSTRAP", 0, *pairs),
     )
 
 
@@ -51,7 +51,7 @@ def test_trains_evaluates_and_is_loaded_again(category, tmp_path):
     cfg.MODEL.WEIGHTS, cfg.MODEL.EFFICIENT_AD.TEACHER = str(tmp_path / "model_final.pth"), "/gone/teacher.pth"
     again = evaluate(cfg)
     assert again["anomaly"] == pytest.approx(results["anomaly"], nan_ok=True)
-    # One picture by the Predictor, from a file and as an array, is what the mapper and the model give.
+    # One image by the Predictor, from a file and as an array, is what the mapper and the model give.
     path = category / "test" / "blot" / "000.png"
     predict = Predictor(cfg)
     found = predict(str(path))
@@ -102,14 +102,14 @@ def test_training_needs_a_teacher_and_says_where_to_get_one(category, tmp_path):
         train(run_cfg(category, tmp_path, "MODEL.EFFICIENT_AD.TEACHER", "/nowhere/t.pth"))
 
 
-def test_own_validation_pictures(category, tmp_path):
-    cfg = run_cfg(category, tmp_path, "MODEL.EFFICIENT_AD.VALIDATION", (f"mvtec:{category}:test",))
+def test_own_validation_images(category, tmp_path):
+    cfg = run_cfg(category, tmp_path, "DATASETS.CALIBRATION", (f"mvtec:{category}:test",))
     trainer, _ = train(cfg)
     model = trainer.bare_model
     before = model.state.map_quantiles.clone()
     calibrate(cfg, model)
     assert torch.equal(model.state.map_quantiles, before)
-    cfg.MODEL.EFFICIENT_AD.VALIDATION = ()
+    cfg.DATASETS.CALIBRATION = ()
     calibrate(cfg, model)
     assert not torch.equal(model.state.map_quantiles, before)
 

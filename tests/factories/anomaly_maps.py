@@ -17,7 +17,7 @@ def write_category(root: Path, loco: bool = False, images: int = 4, seed: int = 
     """A category's folder and one with its maps (.tiff of float32), `images` of each kind.
 
     Args:
-        loco: masks in folders, a defect each, with defects_config.json; else one mask a picture.
+        loco: masks in folders, a defect each, with defects_config.json; else one mask an image.
     """
     rng, data, maps = np.random.default_rng(seed), root / "data" / "thing", root / "maps" / "thing"
     kinds = ("good", "logical_anomalies", "structural_anomalies") if loco else ("good", "dent", "scratch")

@@ -19,7 +19,7 @@ SIDE = 128
 
 
 def write_category(root: Path, num_train: int = 8, num_test: int = 3, side: int = SIDE) -> Path:
-    """Good pictures: a soft grid with noise; anomalous ones have a dark blot. Returns the category's folder."""
+    """Good images: a soft grid with noise; anomalous ones have a dark blot. Returns the category's folder."""
     rng = np.random.default_rng(0)
     category = root / "tiles"
     for folder, count, blot in (
@@ -29,25 +29,25 @@ def write_category(root: Path, num_train: int = 8, num_test: int = 3, side: int 
     ):
         (category / folder).mkdir(parents=True)
         for number in range(count):
-            picture = picture_of(rng, side)
+            image = image_of(rng, side)
             if blot:
                 y, x = rng.integers(40, side - 60, 2)
-                picture[y : y + 24, x : x + 24] = 0
+                image[y : y + 24, x : x + 24] = 0
                 mask = np.zeros((side, side), np.uint8)
                 mask[y : y + 24, x : x + 24] = 255
                 truth = category / "ground_truth" / "blot"
                 truth.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(truth / f"{number:03d}_mask.png"), mask)
-            cv2.imwrite(str(category / folder / f"{number:03d}.png"), picture)
+            cv2.imwrite(str(category / folder / f"{number:03d}.png"), image)
     return category
 
 
-def picture_of(rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
+def image_of(rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
     """(side, side, 3) uint8."""
     y, x = np.mgrid[:side, :side]
     grid = 128 + 40 * np.sin((x + rng.integers(20)) / 6) + 30 * np.sin((y + rng.integers(20)) / 9)
-    picture = grid[..., None] + rng.normal(0, 8, (side, side, 3))
-    return picture.clip(0, 255).astype(np.uint8)
+    image = grid[..., None] + rng.normal(0, 8, (side, side, 3))
+    return image.clip(0, 255).astype(np.uint8)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def small_cfg(*pairs):
 
 
 def entries(count: int = 2, side: int | tuple[int, int] = SIDE, seed: int = 0, **more) -> list[dict]:
-    """Model inputs of random pictures."""
+    """Model inputs of random images."""
     generator = torch.Generator().manual_seed(seed)
     height, width = (side, side) if isinstance(side, int) else side
     return [

@@ -1,4 +1,4 @@
-"""The benchmarks of EfficientAD from end to end on tiny data and networks: training, records, pictures, tables."""
+"""The benchmarks of EfficientAD from end to end on tiny data and networks: training, records, images, tables."""
 
 import json
 import shutil
@@ -91,11 +91,11 @@ def read(name: str) -> dict:
 
 def test_screw_from_training_to_tables(here):
     run_screw("--variant", "linear_attention")
-    run_screw("--variant", "neighbours")
+    run_screw("--variant", "memory_bank")
     record = read("linear_attention_seed1_4steps/final")
     assert record["steps"] == 4 and record["published_steps"] == 70000 and record["penalty_images"] == "none"
     assert record["teacher"].startswith("teacher.pth (") and len(record["teacher_sha256"]) == 12
-    assert (record["train_pictures"], record["validation_pictures"], record["test_pictures"]) == (7, 1, 6)
+    assert (record["train_images"], record["validation_images"], record["test_images"]) == (7, 1, 6)
     assert record["command"].startswith("python -m benchmarks.efficientad.anomaly_screw --data mvtec --variant linear")
     low, high = record["metrics"]["intervals"]["image_auroc"]
     assert low <= record["metrics"]["image_auroc"] <= high and "good_threshold" in record["metrics"]
@@ -105,20 +105,20 @@ def test_screw_from_training_to_tables(here):
     (output,) = here.glob("output/bench/efficientad_screw/teacher_*/linear_attention_seed1_4steps")
     assert [path.name for path in output.glob("*.pth")] == ["model_final.pth"]
     assert len(list((output / "pictures").glob("*.png"))) == 6
-    # Draws are of the same pictures as the record.
+    # Draws are of the same images as the record.
     draws = read_draws(next(records.RESULTS.glob("*/*/linear_attention_seed1_4steps/final.npz")))
     labels = [kind != "good" for kind in draws.kinds]
     assert roc_auc_score(labels, draws.scores) == pytest.approx(record["metrics"]["image_auroc"])
     assert np.percentile(draws.metrics["image_auroc"], [2.5, 97.5]) == pytest.approx([low, high], abs=1e-6)
-    baseline = read("neighbours_seed1/final")
+    baseline = read("memory_bank_seed1/final")
     assert baseline["teacher"] == record["teacher"] and baseline["steps"] == 0 and baseline["bank"] == 7 * 24 * 24
     page = (records.RESULTS / "efficientad_screw" / "table.md").read_text()
-    assert "| linear attention | 1 |" in page and "| nearest neighbours, no training | 1 |" in page
-    assert "linear attention - nearest neighbours, no training" in page and "0.0 % of the published 70000" in page
+    assert "| linear attention | 1 |" in page and "| memory bank, no training | 1 |" in page
+    assert "linear attention - memory bank, no training" in page and "0.0 % of the published 70000" in page
     assert list(records.RESULTS.glob("efficientad_screw/curve_*_4steps.png"))
     # The same checkpoint in fewer bits, with its own calibration.
     narrow = read("linear_attention_seed1_4steps/final_int8")
-    assert narrow["arithmetic"] == "int8" and narrow["test_pictures"] == 6
+    assert narrow["precision"] == "int8" and narrow["test_images"] == 6
     assert narrow["metrics"]["good_threshold"] != record["metrics"]["good_threshold"]
     assert "| linear attention | 1 | int8 | " in page
 
@@ -207,7 +207,7 @@ def test_records_name_no_folder_of_the_machine(here):
     assert relative(str(here / "mvtec")) == "mvtec" and relative("../a") == "../a" and relative("") == ""
 
 
-def test_pictures_to_show():
+def test_images_to_show():
     kinds, scores = ["good", "dent", "good", "dent", "dent", "good"], [0.1, 0.9, 0.5, 0.2, 0.4, 0.3]
     expected = {"missed": 3, "typical": 4, "clear": 1, "calm": 0, "good": 5, "false_alarm": 2}
     assert choose(kinds, scores) == expected

@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def scored(seed: int, lift: float) -> list[ImageScores]:
-    """Pictures of 8 x 8 pixels whose anomalies are `lift` higher."""
+    """Images of 8 x 8 pixels whose anomalies are `lift` higher."""
     rng, images = np.random.default_rng(seed), []
     for kind in ("good", "dent"):
         for number in range(12):
@@ -53,7 +53,7 @@ def keep(bench: str, run: str, level: float, steps: int = 300, seed: int = 1, sp
     name = f"teacher_0123abcd/{run}"
     path = record_path(bench, f"{name}/{FINAL}").with_suffix(".npz")
     write_draws(path, IMAGES, fill(draws, lambda: level + rng.normal(0, spread, DRAWS)))
-    about = {"train_pictures": 7, "validation_pictures": 1, "test_pictures": 9, "penalty_images": "none"}
+    about = {"train_images": 7, "validation_images": 1, "test_images": 9, "penalty_images": "none"}
     about |= {"teacher": "t.pth (0123abcd)", "teacher_sha256": "00ff", "published_steps": 70000}
     losses = {"losses": {"loss_hard": 0.5}, "seconds_per_step": 1.5} if steps else {}
     write_record(
@@ -73,12 +73,12 @@ def test_difference_of_one_training_is_the_paired_bootstrap(folder):
     for metric in ("image_auroc", "aupro"):
         assert difference([files[0]], [files[1]], metric) == pytest.approx(expected[metric], abs=1e-6)
     assert difference([files[0]], [files[1]], "auspro/mean/0.05") is None
-    # The spread of trainings widens the interval: those of one side differ much more than the test pictures allow.
+    # The spread of trainings widens the interval: those of one side differ much more than the test images allow.
     wide = difference([files[0], files[1]], [files[0], files[1]], "aupro")
     assert wide[0] < min(0, -expected["aupro"][0]) and wide[1] > expected["aupro"][0]
 
 
-def test_other_pictures_are_refused(folder):
+def test_other_images_are_refused(folder):
     images = scored(0, 1.0)
     for name, chosen in (("a", images), ("b", images[1:])):
         write_draws(folder / f"{name}.npz", chosen, draw_metrics(chosen, False, 10, 0))
@@ -118,7 +118,7 @@ def test_pages_without_records():
 
 
 def test_screw_page():
-    keep(tables.SCREW, "neighbours_seed1", 0.6, steps=0)
+    keep(tables.SCREW, "memory_bank_seed1", 0.6, steps=0)
     for seed in (1, 2):
         keep(tables.SCREW, f"linear_attention_seed{seed}_300steps", 0.84 + seed / 100, seed=seed)
     keep(tables.SCREW, "conv_seed1_300steps", 0.75)
@@ -131,8 +131,8 @@ def test_screw_page():
     assert "[0.850, 0.860], seeds 2; the aim of 0.80 is reached" in parts[0]
     assert "- convolution: image AUROC 0.750" in parts[0] and "is not reached" in parts[0]
     assert "image AUROC: **linear attention is best**: better than convolution +0.105" in parts[0]
-    assert "linear attention less that of nearest neighbours, no training: +0.255" in parts[0]
-    assert "linear" not in parts[1] and "convolution less that of nearest neighbours" in parts[1]
+    assert "linear attention less that of memory bank, no training: +0.255" in parts[0]
+    assert "linear" not in parts[1] and "convolution less that of memory bank" in parts[1]
 
 
 def test_loco_page():

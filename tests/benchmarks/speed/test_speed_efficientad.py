@@ -32,7 +32,7 @@ def test_quick_rows(tmp_path, monkeypatch, capsys):
         assert set(found) - {"anomalib"} == set(bench.INFER if row["what"] == "infer" else bench.TRAIN) - {"anomalib"}
         assert found["plain"]["ratio"] == 1 and all(entry["ms"] > 0 for entry in found.values())
         if row["what"] == "infer":
-            assert found["float32"]["difference"] < 1e-4 and found["int8"]["correlation"] > 0.99
+            assert found["fp32"]["difference"] < 1e-4 and found["int8"]["correlation"] > 0.99
             assert ("anomalib" in found) or any("anomalib is not installed" in note for note in row["notes"])
     record = json.loads((tmp_path / "benchmarks/results/benchmark/tiny.json").read_text())
     assert record["metrics"]["rows"] == rows and record["command"].startswith(
@@ -44,12 +44,12 @@ def test_quick_rows(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("size", ["small", "medium"])
 def test_plain_layers_agree_with_ours(size):
     model = candidates.calibrated(size, 0)
-    plain, entry = PlainEfficientAD(model).eval(), candidates.pictures(1, 3)[0]
+    plain, entry = PlainEfficientAD(model).eval(), candidates.random_images(1, 3)[0]
     expected = model([entry])[0]
     (found, score), = plain([entry["image"]])  # fmt: skip
     torch.testing.assert_close(found, expected["anomaly_map"], rtol=0, atol=1e-4)
     assert score == pytest.approx(expected["anomaly_score"].item(), abs=1e-4)
-    image = model.normalised(entry)[None]
+    image = model.preprocess_image(entry)[None]
     twin, penalty = image * 0.9, image.flip(-1)
     with torch.no_grad():
         ours = sum(model.networks.losses(image, twin, penalty).values())
@@ -68,15 +68,15 @@ def test_plain_layers_have_the_published_numbers_of_parameters():
 def test_maps_that_differ_stop_the_benchmark(monkeypatch):
     monkeypatch.setattr(bench, "MAP_TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="differ from those of the plain layers"):
-        next(bench.measure(bench.parse(["--quick", "--only", "float32"])))
+        next(bench.measure(bench.parse(["--quick", "--only", "fp32"])))
     monkeypatch.setattr(bench, "LOSS_TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="the plain loop"):
-        next(bench.measure(bench.parse(["--quick", "--what", "train", "--only", "float32"])))
+        next(bench.measure(bench.parse(["--quick", "--what", "train", "--only", "fp32"])))
 
 
 def test_memory_is_that_of_a_process_of_its_own(monkeypatch, capsys):
     for what in ("infer", "train"):
-        assert benchmark.main(["efficientad", "--memory-of", what, "float32"]) == 0
+        assert benchmark.main(["efficientad", "--memory-of", what, "fp32"]) == 0
         assert 50 < float(capsys.readouterr().out.split()[-1]) < 20000
     seen = []
 

@@ -222,10 +222,10 @@ def test_made_up_category_of_the_benchmark(tmp_path):
 def test_wrong_keys_are_found_before_training():
     cfg = get_cfg()
     add_efficientad_config(cfg)
-    cfg.MODEL.EFFICIENT_AD.EVALUATION.SAVE_MAPS = "png"
-    cfg.MODEL.EFFICIENT_AD.EVALUATION.BOOTSTRAP = 1
+    cfg.TEST.ANOMALY.SAVE_MAPS = "png"
+    cfg.TEST.ANOMALY.BOOTSTRAP = 1
     problems = "\n".join(check(cfg))
-    assert "EVALUATION.SAVE_MAPS is 'png': choose .tiff" in problems and "EVALUATION.BOOTSTRAP is 1" in problems
+    assert "TEST.ANOMALY.SAVE_MAPS is 'png': choose .tiff" in problems and "TEST.ANOMALY.BOOTSTRAP is 1" in problems
 
 
 def test_real_category(shared_dir, tmp_path):

@@ -40,7 +40,7 @@ def test_every_config_of_the_project_is_valid(repo_dir):
         # Valid apart from the data, which need not be on this machine.
         _setup(
             *["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.DiffusionDet.NUM_CLASSES", "4"],
-            *["MODEL.EFFICIENT_AD.PENALTY_IMAGES", "", "TEST.GROUNDING.THRESHOLD_DATA", ""],
+            *["DATASETS.PENALTY_IMAGES", "", "TEST.GROUNDING.THRESHOLD_DATA", ""],
             config_file=str(path),
         )
 

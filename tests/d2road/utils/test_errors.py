@@ -94,7 +94,7 @@ def test_words_come_through_workers_of_a_loader(capsys):
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_train_net_tells_in_a_line(repo_dir, tmp_path, processes):
     line = [sys.executable, "train_net.py", "--num-gpus", processes, "--dist-url", "auto", "--config-file"]
-    line += ["configs/efficientad/own_pictures.yaml", "OUTPUT_DIR", str(tmp_path), "MODEL.EFFICIENT_AD.SIZE", "huge"]
+    line += ["configs/efficientad/own_images.yaml", "OUTPUT_DIR", str(tmp_path), "MODEL.EFFICIENT_AD.SIZE", "huge"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 2, done.stderr

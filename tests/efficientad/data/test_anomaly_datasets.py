@@ -29,7 +29,7 @@ def draw(path, width=20, height=16, value=90, mode="RGB"):
 
 @pytest.fixture
 def screws(tmp_path):
-    """A category in the layout of MVTec AD: 12 good pictures, 2 good and 2 scratched ones to test."""
+    """A category in the layout of MVTec AD: 12 good images, 2 good and 2 scratched ones to test."""
     root = tmp_path / "bolts"
     for i in range(12):
         draw(root / f"train/good/{i:03d}.png")
@@ -42,7 +42,7 @@ def screws(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Plain folders: 10 good pictures, 2 bad ones with masks of their stems."""
+    """Plain folders: 10 good images, 2 bad ones with masks of their stems."""
     root = tmp_path / "mine"
     for i in range(10):
         draw(root / f"good/g{i}.jpg")
@@ -74,7 +74,7 @@ def test_pixels_to_ignore_are_named_where_there_are_some(screws):
     named = {d["file_name"]: d["ignore_file"] for d in test if d["ignore_file"]}
     assert named == {str(screws / "test/scratch/001.png"): str(screws / "ignore/scratch/001_ignore.png")}
     draw(screws / "ignore/scratch/001_ignore.png", 5, 5, mode="L")
-    with pytest.raises(ValueError, match=r"mask .*001_ignore.png is 5x5, picture .*001.png is 20x16"):
+    with pytest.raises(ValueError, match=r"mask .*001_ignore.png is 5x5, image .*001.png is 20x16"):
         load_split(mvtec_ad(screws), "test", "bolts")
 
 
@@ -110,7 +110,7 @@ def test_loco_validation_is_the_releases_and_training_keeps_all(screws):
     assert [d["file_name"][-7:] for d in get(f"loco:{screws}:validation")] == ["000.png", "001.png", "002.png"]
 
 
-def test_held_out_pictures_are_those_of_the_published_code():
+def test_held_out_images_are_those_of_the_published_code():
     # nelson1425 divides by torch's random_split with seed 42.
     items = list(range(57))
     generator = torch.Generator().manual_seed(42)
@@ -171,7 +171,7 @@ def test_other_splits_of_the_same_data(name, test):
 def test_a_data_set_of_own_code_needs_its_validation_named():
     DatasetCatalog.register("efficientad_test_own", list)
     try:
-        with pytest.raises(ValueError, match=r"set MODEL\.EFFICIENT_AD\.VALIDATION"):
+        with pytest.raises(ValueError, match=r"set DATASETS.CALIBRATION"):
             validation_name("efficientad_test_own")
     finally:
         DatasetCatalog.remove("efficientad_test_own")
@@ -226,9 +226,9 @@ def test_plain_folders_with_every_part_and_kinds_of_defects(folder):
     assert test[-1]["mask_files"] == [str(folder / "masks/dent/c_mask.png")]
 
 
-def test_plain_folder_of_good_pictures_alone(folder):
+def test_plain_folder_of_good_images_alone(folder):
     assert len(get(f"folder:{folder / 'good'}")) == 9
-    with pytest.raises(FileNotFoundError, match=r"good/bad does not exist: it holds the anomalous pictures"):
+    with pytest.raises(FileNotFoundError, match=r"good/bad does not exist: it holds the anomalous images"):
         get(f"folder:{folder / 'good'}:test")
 
 
@@ -251,7 +251,7 @@ def test_plain_folder_masks_match_by_stem_or_not_at_all(folder):
 
 
 def test_missing_category_lists_those_that_are_there(screws):
-    with pytest.raises(FileNotFoundError, match=r"pictures to train on\) does not exist; .* holds the folders bolts"):
+    with pytest.raises(FileNotFoundError, match=r"images to train on\) does not exist; .* holds the folders bolts"):
         get(f"mvtec:{screws.parent}/bolt")
 
 
@@ -265,39 +265,39 @@ def test_missing_mask(screws):
 
 def test_masks_of_another_size(screws):
     draw(screws / "ground_truth/scratch/001_mask.png", width=10, mode="L")
-    with pytest.raises(ValueError, match=r"001_mask\.png is 10x16, picture .*001\.png is 20x16"):
+    with pytest.raises(ValueError, match=r"001_mask\.png is 10x16, image .*001\.png is 20x16"):
         get(f"mvtec:{screws}:test")
 
 
-def test_one_training_picture(screws):
+def test_one_training_image(screws):
     for path in sorted((screws / "train/good").iterdir())[1:]:
         path.unlink()
-    with pytest.raises(ValueError, match=r"there is 1 good picture \(.*000\.png\): at least 2 are needed"):
+    with pytest.raises(ValueError, match=r"there is 1 good image \(.*000\.png\): at least 2 are needed"):
         get(f"mvtec:{screws}")
 
 
-def test_few_training_pictures_are_warned_about(screws, caplog):
+def test_few_training_images_are_warned_about(screws, caplog):
     for path in sorted((screws / "train/good").iterdir())[1:]:
         path.unlink()
     draw(screws / "validation/good/000.png")
     with caplog.at_level(logging.WARNING):
         assert len(load_split(mvtec_ad(screws), "train", "bolts")) == 1
-    assert "only 1 good picture(s) to train on" in caplog.text
+    assert "only 1 good image(s) to train on" in caplog.text
 
 
-def test_no_validation_picture(screws):
+def test_no_validation_image(screws):
     (screws / "validation/good").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"validation/good \(pictures to calibrate with\) holds no picture .* nothing"):
+    with pytest.raises(ValueError, match=r"validation/good \(images to calibrate with\) holds no image .* nothing"):
         get(f"loco:{screws}:validation")
 
 
-def test_broken_picture(screws):
-    (screws / "test/good/000.png").write_bytes(b"no picture")
+def test_broken_image(screws):
+    (screws / "test/good/000.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"good/000\.png cannot be read as an image"):
         get(f"mvtec:{screws}:test")
 
 
-def test_size_of_a_turned_picture_is_as_it_is_seen(screws):
+def test_size_of_a_turned_image_is_as_it_is_seen(screws):
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (20, 16)).save(screws / "test/good/000.png", exif=exif)

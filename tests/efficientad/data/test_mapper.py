@@ -1,4 +1,4 @@
-"""EfficientAD's mapper: the published preprocessing, and pictures of every kind."""
+"""EfficientAD's mapper: the published preprocessing, and images of every kind."""
 
 import numpy as np
 import pytest
@@ -20,16 +20,17 @@ def make_mapper(is_train=True, **keys):
     cfg = get_cfg()
     add_efficientad_config(cfg)
     cfg.INPUT.IMAGE_SIZE = keys.pop("size", (32, 40))
+    cfg.DATASETS.PENALTY_IMAGES = keys.pop("penalty_images", "")
     for key, value in keys.items():
-        cfg.MODEL.EFFICIENT_AD[key] = value
+        cfg.INPUT[key] = value
     return MAPPER_REGISTRY.get("EfficientADMapper")(cfg, is_train)
 
 
 @pytest.fixture
 def record(tmp_path):
-    """A colourful picture of 100x75, smooth enough that nothing clips."""
+    """A colourful image of 100x75, smooth enough that nothing clips."""
     noise = Image.fromarray(np.random.default_rng(0).integers(60, 190, (10, 12, 3), dtype=np.uint8))
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     noise.resize((100, 75), Image.Resampling.BICUBIC).save(path)
     return {"file_name": str(path), "image_id": 3, "height": 75, "width": 100, "mask_files": ["m.png"]}
 
@@ -40,7 +41,7 @@ def save(tmp_path, array, suffix="png"):
     return {"file_name": str(path), "image_id": 0}
 
 
-def test_resize_is_torchvisions_on_pil_pictures(record):
+def test_resize_is_torchvisions_on_pil_images(record):
     before = {**record}
     mapped = make_mapper(False)(record)
     expected = pil_to_tensor(v2.Resize((32, 40))(Image.open(record["file_name"]))).float()
@@ -54,11 +55,11 @@ def test_own_size(record):
     assert make_mapper(False, size=(0, 0))(record)["image"].shape == (3, 75, 100)
 
 
-def test_real_picture(shared_dir):
+def test_real_image(shared_dir):
     path = shared_dir / "data/mvtec_screw_256/screw/train/good"
     first = sorted(path.iterdir())[0]
-    # The pictures are grey: saturation would change nothing.
-    mapper = make_mapper(size=(256, 256), JITTER=("brightness",), JITTER_RANGE=(0.8, 0.8))
+    # The images are grey: saturation would change nothing.
+    mapper = make_mapper(size=(256, 256), AUTOENCODER_JITTER=("brightness",), AUTOENCODER_JITTER_RANGE=(0.8, 0.8))
     mapped = mapper({"file_name": str(first), "image_id": 0})
     assert torch.equal(mapped["image"], pil_to_tensor(Image.open(first).convert("RGB")).float())
     assert (mapped["image_ae"] - mapped["image"]).abs().max() > 0
@@ -66,13 +67,13 @@ def test_real_picture(shared_dir):
 
 @pytest.mark.parametrize("kind", JITTERS)
 def test_jitter_is_torchvisions(record, kind):
-    mapper = make_mapper(JITTER=(kind,), JITTER_RANGE=(0.8, 0.8))
+    mapper = make_mapper(AUTOENCODER_JITTER=(kind,), AUTOENCODER_JITTER_RANGE=(0.8, 0.8))
     mapped = mapper(record)
     adjust = getattr(v2.functional, f"adjust_{kind}")
     full = Image.open(record["file_name"])
     after = pil_to_tensor(adjust(full.resize((40, 32), Image.Resampling.BILINEAR), 0.8)).float()
     assert torch.equal(mapped["image_ae"], after)
-    # As published the full picture is jittered and then resized: the same but for rounding.
+    # As published the full image is jittered and then resized: the same but for rounding.
     published = pil_to_tensor(adjust(full, 0.8).resize((40, 32), Image.Resampling.BILINEAR)).float()
     assert (mapped["image_ae"] - published).abs().max() <= 2
 
@@ -112,17 +113,17 @@ def test_loaders_give_the_same_batches_with_any_number_of_workers(shared_dir):
 
 
 def test_no_jitter(record):
-    mapped = make_mapper(JITTER=())(record)
+    mapped = make_mapper(AUTOENCODER_JITTER=())(record)
     assert torch.equal(mapped["image"], mapped["image_ae"])
 
 
-def test_penalty_pictures(record, tmp_path):
+def test_penalty_images(record, tmp_path):
     deep = tmp_path / "others/deep"
     deep.mkdir(parents=True)
     rng = np.random.default_rng(1)
     for i in range(3):
         Image.fromarray(rng.integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(deep / f"{i}.jpg")
-    mapper = make_mapper(PENALTY_IMAGES=str(tmp_path / "others"))
+    mapper = make_mapper(penalty_images=str(tmp_path / "others"))
     published = v2.Compose([v2.Resize((64, 80)), v2.CenterCrop((32, 40))])
     wanted = [pil_to_tensor(published(Image.open(deep / f"{i}.jpg"))).float() for i in range(3)]
     grey = [v2.functional.rgb_to_grayscale(w, 3) for w in wanted]
@@ -134,17 +135,17 @@ def test_penalty_pictures(record, tmp_path):
         assert min(near) <= 1.01
         seen.add(int(np.argmin(near)))
     assert seen == set(range(6))
-    assert "image_penalty" not in make_mapper(False, PENALTY_IMAGES=str(tmp_path / "others"))(record)
+    assert "image_penalty" not in make_mapper(False, penalty_images=str(tmp_path / "others"))(record)
 
 
 def test_penalty_folder_missing_or_empty(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none does not exist; '' trains without them"):
-        make_mapper(PENALTY_IMAGES=str(tmp_path / "none"))
-    with pytest.raises(ValueError, match="holds no picture"):
-        make_mapper(PENALTY_IMAGES=str(tmp_path))
+        make_mapper(penalty_images=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="holds no image"):
+        make_mapper(penalty_images=str(tmp_path))
 
 
-def test_grey_palette_and_transparent_pictures(tmp_path):
+def test_grey_palette_and_transparent_images(tmp_path):
     colour = np.random.default_rng(2).integers(0, 255, (8, 9, 3), dtype=np.uint8)
     mapper = make_mapper(False, size=(0, 0))
     grey = mapper(save(tmp_path, colour[:, :, 0]))["image"]
@@ -165,7 +166,7 @@ def test_sixteen_bits_span_the_same_range(tmp_path, suffix):
     assert image[0].tolist() == image[2].tolist() == [[0, 1, 255], [128, 0, 1]]
 
 
-def test_float_pictures_are_zero_to_one_and_finite(tmp_path):
+def test_float_images_are_zero_to_one_and_finite(tmp_path):
     values = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     record = save(tmp_path, values, "tiff")
     assert np.asarray(open_rgb(record["file_name"]))[0, :, 1].tolist() == [0, 128, 255]
@@ -178,13 +179,13 @@ def test_float_pictures_are_zero_to_one_and_finite(tmp_path):
         make_mapper(False)(record)
 
 
-def test_black_picture_stays_black(tmp_path):
+def test_black_image_stays_black(tmp_path):
     mapped = make_mapper()(save(tmp_path, np.zeros((50, 50, 3), np.uint8)))
     assert not mapped["image"].any() and not mapped["image_ae"].any()
 
 
-def test_missing_broken_or_changed_picture(record):
-    with pytest.raises(ValueError, match=r"picture\.png \(image_id 3\) is 100x75, its data set says 101x75"):
+def test_missing_broken_or_changed_image(record):
+    with pytest.raises(ValueError, match=r"image\.png \(image_id 3\) is 100x75, its data set says 101x75"):
         make_mapper()({**record, "width": 101})
     with pytest.raises(FileNotFoundError, match=r"\.none \(image_id 3\) does not exist"):
         make_mapper()({**record, "file_name": record["file_name"] + ".none"})

@@ -27,7 +27,7 @@ def narrow():
 
 
 def distill_cfg(*pairs):
-    pairs = ["MODEL.EFFICIENT_AD.DISTILL.FEATURES", "efficientnet_lite0", "MODEL.EFFICIENT_AD.JITTER", (), *pairs]
+    pairs = ["MODEL.EFFICIENT_AD.DISTILL.FEATURES", "efficientnet_lite0", "INPUT.AUTOENCODER_JITTER", (), *pairs]
     return small_cfg("MODEL.META_ARCHITECTURE", "TeacherDistillation", *pairs)
 
 
@@ -72,7 +72,7 @@ def test_wrong_feature_networks(tmp_path):
         build_extractor("wide_resnet101")
     with pytest.raises(FileNotFoundError, match="no weights file"):
         build_extractor("wide_resnet101", str(tmp_path / "gone.pth"))
-    with pytest.raises(ValueError, match="expected efficientnet_lite0"):
+    with pytest.raises(ValueError, match=r"'resnet18' does not exist.*efficientnet_lite0, wide_resnet101"):
         build_extractor("resnet18")
     for key, value in (("INPUT.IMAGE_SIZE", (100, 128)), ("MODEL.EFFICIENT_AD.DISTILL.FEATURES", "x")):
         with pytest.raises(ValueError, match=key):
@@ -82,7 +82,7 @@ def test_wrong_feature_networks(tmp_path):
 def test_a_distilled_teacher_is_taken_by_efficientad(tmp_path):
     category = write_category(tmp_path / "data", 5, 1)
     cfg = distill_cfg(
-        *("DATASETS.TRAIN", (f"pictures:{category}",), "OUTPUT_DIR", str(tmp_path / "out")),
+        *("DATASETS.TRAIN", (f"images:{category}",), "OUTPUT_DIR", str(tmp_path / "out")),
         *("SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 12, "SOLVER.BASE_LR", 0.005, "SOLVER.STEPS", ()),
     )
     validate(cfg)
@@ -90,12 +90,12 @@ def test_a_distilled_teacher_is_taken_by_efficientad(tmp_path):
     trainer = Trainer(cfg)
     trainer.resume_or_load(False)
     model = trainer.bare_model
-    pictures = entries(2)
+    images = entries(2)
     trainer.train()
     saved = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)["model"]
     assert not any("backbone" in name for name in saved)
     with torch.no_grad():
-        errors = [float(x["distillation_error"]) for x in model.eval()(pictures)]
+        errors = [float(x["distillation_error"]) for x in model.eval()(images)]
     assert np.isfinite(errors).all() and model.feature_std.min() > 0
     teacher = PDN("small", 8)
     label = load_teacher(teacher, str(tmp_path / "out" / "model_final.pth"))
@@ -104,18 +104,18 @@ def test_a_distilled_teacher_is_taken_by_efficientad(tmp_path):
 
 
 def test_distillation_learns():
-    """On one picture the error falls well below that of a silent teacher, which is about 1."""
+    """On one image the error falls well below that of a silent teacher, which is about 1."""
     torch.manual_seed(0)
     model = build_model(distill_cfg()).train()
     model.grayscale = 0.0
-    picture = [{"image": F.interpolate(torch.rand(1, 3, 12, 12) * 255, SIDE, mode="bilinear")[0]}]
-    features = model.describe(picture[0]["image"][None])
+    image = [{"image": F.interpolate(torch.rand(1, 3, 12, 12) * 255, SIDE, mode="bilinear")[0]}]
+    features = model.describe(image[0]["image"][None])
     model.feature_mean.copy_(features.mean((0, 2, 3)))
     model.feature_std.copy_(features.std((0, 2, 3)))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
     for _ in range(60):
-        loss = model(picture)["loss_distill"]
+        loss = model(image)["loss_distill"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -123,21 +123,21 @@ def test_distillation_learns():
     assert losses[0] == pytest.approx(1, abs=0.2) and losses[-1] < 0.75
 
 
-def test_pictures_below_a_folder_without_masks(tmp_path):
+def test_images_below_a_folder_without_masks(tmp_path):
     from detectron2.data import DatasetCatalog
 
     category = write_category(tmp_path, 3, 2)
-    name = f"pictures:{category}"
+    name = f"images:{category}"
     register_by_name(name)
     assert len(DatasetCatalog.get(name)) == 3 + 2 + 2
-    register_by_name(f"pictures:{tmp_path}/gone")
+    register_by_name(f"images:{tmp_path}/gone")
     with pytest.raises(FileNotFoundError, match="gone"):
-        DatasetCatalog.get(f"pictures:{tmp_path}/gone")
+        DatasetCatalog.get(f"images:{tmp_path}/gone")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_configs_of_the_project_are_valid_but_for_their_data(path):
     cfg = make_cfg(str(path))
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
-    cfg.MODEL.EFFICIENT_AD.PENALTY_IMAGES = ""
+    cfg.DATASETS.PENALTY_IMAGES = ""
     validate(cfg)

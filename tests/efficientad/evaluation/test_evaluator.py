@@ -139,14 +139,14 @@ def test_built_from_a_config_for_data_of_type_anomaly(tmp_path):
     data, maps = write_category(tmp_path)
     cfg = get_cfg()
     add_efficientad_config(cfg)
-    cfg.MODEL.EFFICIENT_AD.EVALUATION.SAVE_MAPS = ".tiff"
-    cfg.MODEL.EFFICIENT_AD.EVALUATION.BOOTSTRAP = 0
+    cfg.TEST.ANOMALY.SAVE_MAPS = ".tiff"
+    cfg.TEST.ANOMALY.BOOTSTRAP = 0
     MetadataCatalog.get("thing@evaluator").set(evaluator_type="anomaly", category_root=str(data))
     evaluator = build_evaluator(cfg, "thing@evaluator", str(tmp_path / "out"))
     assert "image_auroc" in _run(evaluator, _batches(data, maps))["anomaly"]
     written = read_map(tmp_path / "out" / "anomaly_maps" / "test" / "dent" / "000.tiff")
     np.testing.assert_array_equal(written, read_map(maps / "test" / "dent" / "000.tiff"))
-    cfg.MODEL.EFFICIENT_AD.EVALUATION.SAVE_MAPS = ".png"
+    cfg.TEST.ANOMALY.SAVE_MAPS = ".png"
     with pytest.raises(ValueError, match=r"maps as '\.png': choose one of \.tiff"):
         build_evaluator(cfg, "thing@evaluator", str(tmp_path))
     MetadataCatalog.pop("thing@evaluator")
@@ -206,7 +206,7 @@ def test_maps_of_doubles_keep_their_digits(tmp_path):
         np.testing.assert_array_equal(read_map(tmp_path / f"a{suffix}"), values)
 
 
-def test_masks_of_any_picture_mode(tmp_path):
+def test_masks_of_any_image_mode(tmp_path):
     shape = np.zeros((4, 6), np.uint8)
     shape[1, 2] = 255
     grey = Image.fromarray(shape)

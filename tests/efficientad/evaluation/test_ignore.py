@@ -100,7 +100,7 @@ def test_false_positives_beside_the_defect_are_forgiven_only_where_ignored():
     assert without["pixel_auroc"] == pytest.approx(1 - queue.sum() / (800 - 9))
 
 
-def test_a_picture_that_is_ignored_whole_still_counts_as_an_image():
+def test_a_image_that_is_ignored_whole_still_counts_as_an_image():
     hidden = score_image("b", "good", np.ones((4, 5)), ignore=np.ones((4, 5), np.uint8))
     assert hidden.score == 1 and len(hidden.negatives) == 0
     with pytest.raises(ValueError, match="b: map is 5x4, its ignore mask 4x4"):

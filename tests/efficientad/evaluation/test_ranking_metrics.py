@@ -20,7 +20,7 @@ from efficientad.evaluation.ranking_metrics import (
     histogram_areas,
     histogram_f1_max,
 )
-from efficientad.evaluation.weighted_scores import Points, condense, pool, rank_edges
+from efficientad.evaluation.weighted_scores import WeightedScores, pool, rank_edges, summarize
 from tests.oracles.aupro import threshold_by_threshold_aupro
 
 FEW_VALUES = st.lists(st.integers(0, 6), min_size=1, max_size=30)
@@ -61,7 +61,7 @@ def test_area_up_to_a_limit_interpolates_the_curve_of_sklearn(negatives, positiv
     inside = x <= limit
     end = np.interp(limit, x, y) if not (x == limit).any() else y[inside][-1]
     expected = np.trapezoid(np.append(y[inside], end), np.append(x[inside], limit)) / limit
-    area = curve_area(Ranking(Points(np.array(negatives))), Points(np.array(positives)), limit)
+    area = curve_area(Ranking(WeightedScores(np.array(negatives))), WeightedScores(np.array(positives)), limit)
     assert area == pytest.approx(expected, abs=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_f1_is_that_of_sklearn(negatives, positives):
     scores, labels = np.array(negatives + positives), np.repeat([0, 1], [len(negatives), len(positives)])
     precision, recall, _ = precision_recall_curve(labels, scores)
     expected = (2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()
-    sides = Ranking(Points(np.array(negatives))), Ranking(Points(np.array(positives)))
+    sides = Ranking(WeightedScores(np.array(negatives))), Ranking(WeightedScores(np.array(positives)))
     best, threshold = f1_max(*sides)
     assert best == pytest.approx(expected, abs=1e-9)
     assert f1_score(labels, scores >= threshold) == pytest.approx(best, abs=1e-12)
@@ -83,18 +83,22 @@ def test_weights_count_like_repeated_points():
     negatives, positives = rng.integers(0, 9, 40).astype(float), rng.integers(3, 12, 30).astype(float)
     repeat_n, repeat_p = rng.integers(1, 5, 40), rng.integers(1, 5, 30)
     weighted = curve_area(
-        Ranking(Points(negatives, repeat_n.astype(float))), Points(positives, repeat_p.astype(float)), 0.4
+        Ranking(WeightedScores(negatives, repeat_n.astype(float))),
+        WeightedScores(positives, repeat_p.astype(float)),
+        0.4,
     )
-    plain = curve_area(Ranking(Points(np.repeat(negatives, repeat_n))), Points(np.repeat(positives, repeat_p)), 0.4)
+    plain = curve_area(
+        Ranking(WeightedScores(np.repeat(negatives, repeat_n))), WeightedScores(np.repeat(positives, repeat_p)), 0.4
+    )
     assert weighted == pytest.approx(plain, abs=1e-12)
 
 
 def test_nothing_to_measure_is_nan_and_a_wrong_limit_an_error():
     some, none = np.ones(3), np.zeros(0)
     assert np.isnan(auroc(some, none)) and np.isnan(auroc(none, some))
-    assert np.isnan(f1_max(Ranking(Points(some)), Ranking(Points(none)))[0])
+    assert np.isnan(f1_max(Ranking(WeightedScores(some)), Ranking(WeightedScores(none)))[0])
     with pytest.raises(ValueError, match="limit of the false-positive rate is 0"):
-        curve_area(Ranking(Points(some)), Points(some), 0)
+        curve_area(Ranking(WeightedScores(some)), WeightedScores(some), 0)
 
 
 def test_exact_metrics_equal_sklearn_and_brute_force():
@@ -129,7 +133,7 @@ def test_streaming_holds_its_precision_at_any_range_of_scores(scale, offset):
 def test_condensed_points_keep_the_count_above_any_threshold():
     rng = np.random.default_rng(2)
     for scores in (rng.exponential(size=200_000), rng.integers(0, 50, 200_000).astype(float)):
-        points = condense(scores, bins=4096)
+        points = summarize(scores, bins=4096)
         assert len(points) < 12_000 and points.total == len(scores)
         for threshold in np.quantile(scores, [0.01, 0.5, 0.9, 0.99, 0.999, 0.9999]):
             above = (scores > threshold).sum()
@@ -147,7 +151,13 @@ def test_rank_edges_cover_all_ranks(count):
 
 
 def test_pool_mixes_weighted_and_plain_points():
-    points = pool([Points(np.array([1.0, 2.0])), Points(np.array([3.0]), np.array([0.5])), Points(np.zeros(0))])
+    points = pool(
+        [
+            WeightedScores(np.array([1.0, 2.0])),
+            WeightedScores(np.array([3.0]), np.array([0.5])),
+            WeightedScores(np.zeros(0)),
+        ]
+    )
     assert points.total == 2.5 and len(pool([])) == 0
 
 

@@ -1,4 +1,4 @@
-"""From a training to a model in narrower arithmetic and its evaluation, through the programs that a user runs."""
+"""From a training to a model in lower precision and its evaluation, through the programs that a user runs."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from d2road.cli.export import build_parser, main
 from d2road.engine import Trainer, evaluate
 from efficientad.conversion import export_model
-from efficientad.inference.quantization import QuantisedNetworks
+from efficientad.inference.quantization import QuantizedNetworks
 from tests.factories.anomaly_models import narrow_networks, small_cfg, write_category
 
 
@@ -32,7 +32,7 @@ def trained(category, tmp_path_factory):
     cfg = small_cfg(
         *("OUTPUT_DIR", str(folder), "DATASETS.TRAIN", (f"mvtec:{category}",)),
         *("DATASETS.TEST", (f"mvtec:{category}:test",), "SOLVER.MAX_ITER", 12, "SOLVER.BASE_LR", 1e-3),
-        *("SOLVER.STEPS", (10,), "MODEL.EFFICIENT_AD.EVALUATION.BOOTSTRAP", 0),
+        *("SOLVER.STEPS", (10,), "TEST.ANOMALY.BOOTSTRAP", 0),
     )
     torch.manual_seed(0)
     trainer = Trainer(cfg)
@@ -50,17 +50,17 @@ def arguments(trained, out, *more):
 def export(line):
     """The model that a command line exports."""
     args = build_parser().parse_args(line)
-    return export_model(Path(args.output), args.arithmetic, args.config_file, args.opts, args.calibrate_on)
+    return export_model(Path(args.output), args.precision, args.config_file, args.opts, args.calibrate_on)
 
 
-@pytest.mark.parametrize("arithmetic", ["bfloat16", "int8"])
-def test_exported_models_evaluate_as_the_trained_one_did(arithmetic, trained, tmp_path):
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_exported_models_evaluate_as_the_trained_one_did(precision, trained, tmp_path):
     out = tmp_path / "sub" / "narrow.pth"
     out_dir = str(tmp_path / "results")
-    assert main(arguments(trained, out, "--arithmetic", arithmetic) + ["OUTPUT_DIR", out_dir]) == 0
+    assert main(arguments(trained, out, "--precision", precision) + ["OUTPUT_DIR", out_dir]) == 0
     cfg = small_cfg()
     cfg.merge_from_file(str(out.with_suffix(".yaml")))
-    assert arithmetic == cfg.MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC and str(out) == cfg.MODEL.WEIGHTS
+    assert precision == cfg.MODEL.EFFICIENT_AD.INFERENCE.PRECISION and str(out) == cfg.MODEL.WEIGHTS
     results = evaluate(cfg)["anomaly"]
     expected = trained[1]["anomaly"]
     for name in ("image_auroc", "pixel_auroc", "aupro"):
@@ -71,19 +71,24 @@ def test_exported_models_evaluate_as_the_trained_one_did(arithmetic, trained, tm
 
 def test_it_is_8_bits_that_predict(trained, tmp_path):
     model = export(arguments(trained, tmp_path / "a.pth"))
-    assert isinstance(model._folded[0], QuantisedNetworks)
+    assert isinstance(model.inference.prepared, QuantizedNetworks)
     weights = torch.load(tmp_path / "a.pth", weights_only=True)["model"]
     before = torch.load(trained[0] / "model_final.pth", weights_only=True)["model"]
     assert all(torch.equal(weights[name], value) for name, value in before.items() if name.startswith("networks."))
 
 
-def test_on_a_folder_of_good_pictures(trained, category, tmp_path, capsys):
+def test_on_a_folder_of_good_images(trained, category, tmp_path, capsys):
     more = ("--calibrate-on", str(category / "train" / "good"))
     model = export(arguments(trained, tmp_path / "a.pth", *more))
     other = export(arguments(trained, tmp_path / "b.pth"))
     assert model.state.calibrated_for == other.state.calibrated_for
     assert not torch.equal(model.state.map_quantiles, other.state.map_quantiles)
-    assert (model.state.ranges[1:, 1] >= other.state.ranges[1:, 1]).all()  # more pictures, the same ones among them
+    assert (model.state.ranges[1:, 1] >= other.state.ranges[1:, 1]).all()  # more images, the same ones among them
+
+
+def test_names_of_version_0_1_are_taken():
+    line = ["--config-file", "x.yaml", "--arithmetic", "bfloat16", "o.pth"]
+    assert build_parser().parse_args(line).precision == "bf16"
 
 
 def test_what_is_wrong_is_said(trained, tmp_path, capsys):
@@ -93,7 +98,7 @@ def test_what_is_wrong_is_said(trained, tmp_path, capsys):
         ([*config, "--weights", str(tmp_path / "gone.pth"), str(tmp_path / "o.pth")], "gone.pth"),
         ([*config, str(tmp_path / "o.pth")], "name a checkpoint with --weights"),
         (arguments(trained, tmp_path / "o.pth") + ["MODEL.EFFICIENT_AD.ATTENTION_DIM", "32"], "another network"),
-        (arguments(trained, tmp_path / "o.pth") + ["MODEL.EFFICIENT_AD.PUAD.ENABLED", "True"], "PUAD needs float32"),
+        (arguments(trained, tmp_path / "o.pth") + ["MODEL.EFFICIENT_AD.PUAD.ENABLED", "True"], "PUAD needs fp32"),
     ):
         assert main(command) == 2, command
         assert said in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from efficientad.inference.fused_networks import FoldedNetworks
+from efficientad.inference.fused_networks import FusedNetworks
 from efficientad.modeling.autoencoder import build_autoencoder
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import PDN
@@ -19,7 +19,7 @@ def test_maps_stay_as_they_are(size, padding):
         networks = Networks(PDN(size, 8, padding), PDN(size, 16, padding), autoencoder).eval()
         networks.teacher_mean, networks.teacher_std = torch.randn(8) * 0.1, torch.rand(8) * 0.1 + 0.02
         before = {name: value.clone() for name, value in networks.state_dict().items()}
-        folded = FoldedNetworks(networks)
+        folded = FusedNetworks(networks)
         images = torch.randn(2, 3, 128, 140)
         with torch.no_grad():
             expected, found = networks.raw_maps(images), folded.raw_maps(images)

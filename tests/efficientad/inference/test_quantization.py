@@ -9,14 +9,14 @@ import torch
 from scipy.stats import spearmanr
 
 from d2road.config import validate
-from efficientad.inference.onnx_graph import quantise_kernel, scale_of
-from efficientad.inference.quantization import Observer, for_inference, range_names
+from efficientad.inference.onnx_graph import quantize_kernel, scale_of
+from efficientad.inference.quantization import Observer, prepare_networks, range_names
 from efficientad.modeling.autoencoder import build_autoencoder
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import PDN
 from tests.factories.anomaly_models import SIDE, build, calibrated, entries, narrow_networks, small_cfg
 
-ARITHMETIC = "MODEL.EFFICIENT_AD.INFERENCE.ARITHMETIC"
+PRECISION = "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,8 +48,8 @@ def test_maps_are_close_to_those_of_float32(size, padding):
     observer.update(torch.randn(4, 3, SIDE, SIDE))
     with torch.no_grad():
         expected = model.raw_maps(images)
-    for arithmetic, limit in (("float32", 0.99999), ("bfloat16", 0.999), ("int8", 0.99)):
-        found = for_inference(model, arithmetic, observer.ranges).raw_maps(images)
+    for precision, limit in (("fp32", 0.99999), ("bf16", 0.999), ("int8", 0.99)):
+        found = prepare_networks(model, precision, observer.ranges).raw_maps(images)
         assert found.shape == expected.shape and found.dtype == torch.float32
         for part in (0, 1):
             assert np.corrcoef(found[:, part].flatten(), expected[:, part].flatten())[0, 1] > limit
@@ -83,7 +83,7 @@ def test_whole_numbers_hold_zero_exactly_and_err_by_half_a_step():
         held = (np.clip(np.round(values / step) + zero, 0, 255) - zero) * step
         assert np.abs(held - values).max() <= step * 0.5 + 1e-9 + step * 0.5 * (limits[0] < 0)
     weight = torch.randn(6, 4, 3, 3) * torch.tensor([0, 1e-3, 1, 5, 1, 1.0]).view(-1, 1, 1, 1)
-    whole, steps = quantise_kernel(weight)
+    whole, steps = quantize_kernel(weight)
     assert whole.dtype == torch.int8
     assert ((whole * steps.view(-1, 1, 1, 1) - weight).abs() <= steps.view(-1, 1, 1, 1) / 2 + 1e-9).all()
 
@@ -91,22 +91,22 @@ def test_whole_numbers_hold_zero_exactly_and_err_by_half_a_step():
 # --- through the detector ---
 
 
-def detector(arithmetic="float32", *pairs):
-    """A calibrated detector, the same weights for all arithmetics."""
-    return calibrated(ARITHMETIC, arithmetic, "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32, *pairs)
+def detector(precision="fp32", *pairs):
+    """A calibrated detector, the same weights for every precision."""
+    return calibrated(PRECISION, precision, "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32, *pairs)
 
 
 @pytest.mark.parametrize("tiling", [False, True])
 def test_scores_stay_comparable(tiling):
     tiles = ("MODEL.EFFICIENT_AD.TILING.ENABLED", tiling, "MODEL.EFFICIENT_AD.TILING.TILE", f"({SIDE}, {SIDE})")
-    plain, pictures = detector("float32", *tiles), entries(8, SIDE + 30, seed=5)
-    for entry, strength in zip(pictures, range(8)):
+    plain, images = detector("fp32", *tiles), entries(8, SIDE + 30, seed=5)
+    for entry, strength in zip(images, range(8)):
         entry["image"][:, 40:70, 40:70] *= 0.5 + strength / 16
-    expected = plain(pictures)
-    for arithmetic in ("bfloat16", "int8"):
-        model = detector(arithmetic, *tiles)
-        found = model(pictures)
-        assert model.state.calibrated_for.endswith(arithmetic)
+    expected = plain(images)
+    for precision in ("bf16", "int8"):
+        model = detector(precision, *tiles)
+        found = model(images)
+        assert model.state.calibrated_for.endswith(precision)
         scores = [[result["anomaly_score"].item() for result in results] for results in (expected, found)]
         assert spearmanr(*scores).statistic > 0.9
         assert np.allclose(*scores, rtol=0.1, atol=0.02)
@@ -116,31 +116,31 @@ def test_scores_stay_comparable(tiling):
 
 def test_checkpoints_carry_what_8_bits_need(tmp_path):
     model = detector("int8")
-    other = build(ARITHMETIC, "int8", "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32, seed=9).eval()
+    other = build(PRECISION, "int8", "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32, seed=9).eval()
     other.load_state_dict(model.state_dict())
-    pictures = entries(2)
-    for one, two in zip(model(pictures), other(pictures)):
+    images = entries(2)
+    for one, two in zip(model(images), other(images)):
         assert torch.equal(one["anomaly_map"], two["anomaly_map"])
     # The networks of 8 bits are no part of it, and follow the weights.
     assert set(model.state_dict()) - set(build().state_dict()) == {"state.ranges"}
     with torch.no_grad():
         other.networks.student.conv2.weight.mul_(2)
     other.load_state_dict(other.state_dict())
-    assert not torch.allclose(model(pictures)[0]["anomaly_map"], other(pictures)[0]["anomaly_map"], atol=1e-3)
+    assert not torch.allclose(model(images)[0]["anomaly_map"], other(images)[0]["anomaly_map"], atol=1e-3)
 
 
-@pytest.mark.parametrize("arithmetic", ["bfloat16", "int8"])
-def test_a_checkpoint_calibrated_in_another_arithmetic_is_refused(arithmetic):
-    model = build(ARITHMETIC, arithmetic, "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32).eval()
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_checkpoint_calibrated_in_another_precision_is_refused(precision):
+    model = build(PRECISION, precision, "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32).eval()
     model.load_state_dict(detector().state_dict(), strict=False)
-    with pytest.raises(ValueError, match=rf"config says .*{arithmetic}.*d2road export"):
+    with pytest.raises(ValueError, match=rf"config says .*{precision}.*d2road export"):
         model(entries(1))
-    if arithmetic == "int8":
+    if precision == "int8":
         with pytest.raises(ValueError, match=r"ranges that were not measured.*d2road export"):
             model.detect(entries(1))
     plain = build("MODEL.EFFICIENT_AD.OUT_CHANNELS", 32).eval()
-    plain.load_state_dict(detector(arithmetic).state_dict(), strict=False)
-    with pytest.raises(ValueError, match=rf"calibrated for .*{arithmetic}"):
+    plain.load_state_dict(detector(precision).state_dict(), strict=False)
+    with pytest.raises(ValueError, match=rf"calibrated for .*{precision}"):
         plain(entries(1))
 
 
@@ -157,17 +157,17 @@ def test_a_missing_package_is_named_with_the_cure(module):
         return importing(name, *args, **kwargs)
 
     with mock.patch("builtins.__import__", absent), pytest.raises(ImportError, match=r"pip install 'd2road\[export\]'"):
-        for_inference(model, "int8", observer.ranges)
-    assert for_inference(model, "float32").raw_maps(images).shape[1] == 2
+        prepare_networks(model, "int8", observer.ranges)
+    assert prepare_networks(model, "fp32").raw_maps(images).shape[1] == 2
 
 
-def test_unknown_arithmetic_and_what_does_not_go_together():
-    with pytest.raises(ValueError, match=r"'int4', expected one of float32, bfloat16, int8"):
-        for_inference(networks(), "int4")
+def test_unknown_precision_and_what_does_not_go_together():
+    with pytest.raises(ValueError, match=r"'int4', expected one of fp32, bf16, int8"):
+        prepare_networks(networks(), "int4")
     for pairs, said in (
-        ((ARITHMETIC, "int4"), "choose one of float32, bfloat16, int8"),
-        ((ARITHMETIC, "int8", "MODEL.EFFICIENT_AD.PUAD.ENABLED", True), "PUAD needs float32"),
-        ((ARITHMETIC, "int8", "MODEL.DEVICE", "cuda"), "set it to cpu"),
+        ((PRECISION, "int4"), "choose one of fp32, bf16, int8"),
+        ((PRECISION, "int8", "MODEL.EFFICIENT_AD.PUAD.ENABLED", True), "PUAD needs fp32"),
+        ((PRECISION, "int8", "MODEL.DEVICE", "cuda"), "set it to cpu"),
     ):
-        with pytest.raises(ValueError, match=f"(?s){ARITHMETIC}.*{said}"):
+        with pytest.raises(ValueError, match=f"(?s){PRECISION}.*{said}"):
             validate(small_cfg(*pairs))

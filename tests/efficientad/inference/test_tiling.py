@@ -18,10 +18,10 @@ def test_tiles_cover_the_axis_and_overlap(length, tile, overlap):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(20, 90), st.integers(20, 90), st.floats(0, 0.6), st.integers(0, 8))
-def test_merging_what_was_cut_gives_the_picture(height, width, overlap, margin):
-    picture = torch.rand(2, height, width)
+def test_merging_what_was_cut_gives_the_image(height, width, overlap, margin):
+    image = torch.rand(2, height, width)
     boxes = tile_boxes((height, width), (32, 24), overlap)
-    assert torch.allclose(merge(cut(picture, boxes), boxes, (height, width), margin), picture, atol=1e-5)
+    assert torch.allclose(merge(cut(image, boxes), boxes, (height, width), margin), image, atol=1e-5)
 
 
 def test_margins_of_tiles_do_not_show_where_another_tile_sees():

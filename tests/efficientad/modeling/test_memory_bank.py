@@ -5,7 +5,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from efficientad.modeling import memory_bank as neighbours
-from efficientad.modeling.memory_bank import FeatureBank
+from efficientad.modeling.memory_bank import MemoryBank
 
 
 def test_distances_are_those_of_scikit_learn(monkeypatch):
@@ -16,13 +16,13 @@ def test_distances_are_those_of_scikit_learn(monkeypatch):
     monkeypatch.setattr(neighbours, "CHUNK", 300 * 7)  # several chunks, the last one not full
     expected = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(bank.double().numpy())
     distance = expected.kneighbors(features.double().numpy())[0][:, 0]
-    found = FeatureBank(bank).distances(features)
+    found = MemoryBank(bank).distances(features)
     assert found.double().numpy() == pytest.approx(distance, abs=1e-6)
     assert found[4] == 0
 
 
 def test_map_keeps_the_places():
-    bank = FeatureBank(torch.zeros(1, 2))
+    bank = MemoryBank(torch.zeros(1, 2))
     features = torch.zeros(2, 3, 4)
     features[:, 1, 2] = torch.tensor([3.0, 4.0])
     expected = torch.zeros(3, 4)
@@ -30,16 +30,16 @@ def test_map_keeps_the_places():
     assert torch.equal(bank.distance_map(features), expected)
 
 
-def test_every_picture_gives_its_share():
+def test_every_image_gives_its_share():
     maps = [torch.full((2, 5, 5), float(number)) for number in range(3)]
-    bank = FeatureBank.from_maps(iter(maps), 3, 10)
+    bank = MemoryBank.from_maps(iter(maps), 3, 10)
     assert torch.bincount(bank.vectors[:, 0].long()).tolist() == [3, 3, 4]
-    assert len(FeatureBank.from_maps(maps, 3, 1000)) == 75  # all there are
+    assert len(MemoryBank.from_maps(maps, 3, 1000)) == 75  # all there are
 
 
 def test_the_draw_follows_the_seed():
     maps = [torch.arange(200.0).view(2, 10, 10)]
-    first, again, other = (FeatureBank.from_maps(maps, 1, 20, seed).vectors for seed in (1, 1, 2))
+    first, again, other = (MemoryBank.from_maps(maps, 1, 20, seed).vectors for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert len(first.unique(dim=0)) == 20  # no place twice
     assert torch.equal(first[:, 1] - first[:, 0], torch.full((20,), 100.0))  # channels of a place stay together
@@ -47,17 +47,17 @@ def test_the_draw_follows_the_seed():
 
 @pytest.mark.parametrize(
     ("maps", "count", "size", "match"),
-    [([], 0, 5, "are there pictures"), ([torch.zeros(1, 2, 2)], 2, 5, "1 maps"), ([], 1, 0, "choose at least 1")],
+    [([], 0, 5, "are there images"), ([torch.zeros(1, 2, 2)], 2, 5, "1 maps"), ([], 1, 0, "choose at least 1")],
 )
 def test_banks_that_cannot_be_made(maps, count, size, match):
     with pytest.raises(ValueError, match=match):
-        FeatureBank.from_maps(maps, count, size)
+        MemoryBank.from_maps(maps, count, size)
 
 
 def test_wrong_features():
     with pytest.raises(ValueError, match="NaN or infinite"):
-        FeatureBank(torch.tensor([[float("nan")]]))
+        MemoryBank(torch.tensor([[float("nan")]]))
     with pytest.raises(ValueError, match="same teacher"):
-        FeatureBank(torch.zeros(2, 3)).distances(torch.zeros(2, 4))
+        MemoryBank(torch.zeros(2, 3)).distances(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="more than 1"):
-        FeatureBank.from_maps([torch.zeros(1, 2, 2)] * 2, 1, 5)
+        MemoryBank.from_maps([torch.zeros(1, 2, 2)] * 2, 1, 5)

@@ -56,7 +56,7 @@ def test_a_cell_sees_33_pixels():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 40, 4, 36)
 
 
-def test_too_small_a_picture_and_unknown_size():
+def test_too_small_a_image_and_unknown_size():
     with pytest.raises(ValueError, match="33 x 33"):
         map_size(32, 256)
     with pytest.raises(ValueError, match=r"narrow, small, medium"):
@@ -83,7 +83,7 @@ def test_published_autoencoder_takes_numbered_names():
     assert round(sum(p.numel() for p in ours.parameters()) / 1e6, 2) == 1.10
 
 
-@pytest.mark.parametrize("kind", AUTOENCODERS)
+@pytest.mark.parametrize("kind", AUTOENCODERS.names())
 @pytest.mark.parametrize("bottleneck", [64, 256, None])
 def test_every_autoencoder_meets_the_teachers_map_and_trains(kind, bottleneck):
     torch.manual_seed(0)
@@ -96,7 +96,7 @@ def test_every_autoencoder_meets_the_teachers_map_and_trains(kind, bottleneck):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in autoencoder.parameters())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in AUTOENCODERS if kind != "conv"])
+@pytest.mark.parametrize("kind", [kind for kind in AUTOENCODERS.names() if kind != "conv"])
 @pytest.mark.parametrize("shape", [(128, 128), (128, 200), (256, 256)])
 def test_only_the_bottleneck_numbers_pass(kind, shape):
     """The output follows from the `bottleneck` numbers alone."""
@@ -116,7 +116,7 @@ def test_only_the_bottleneck_numbers_pass(kind, shape):
 
 
 @pytest.mark.parametrize(("kind", "side", "cure"), [("conv", 255, "attention"), ("linear_attention", 127, "128")])
-def test_pictures_that_are_too_small(kind, side, cure):
+def test_images_that_are_too_small(kind, side, cure):
     with pytest.raises(ValueError, match=rf"(?s)got {side} x 300.*INPUT\.IMAGE_SIZE|{cure}"):
         build_autoencoder(kind)(torch.zeros(1, 3, side, 300), (56, 56))
 

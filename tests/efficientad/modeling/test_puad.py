@@ -29,13 +29,13 @@ def test_scores_are_standardised_and_added():
     assert torch.allclose(channel_means(torch.arange(8.0).view(1, 2, 2, 2)), torch.tensor([[1.5, 5.5]]))
 
 
-def test_too_few_and_equal_pictures():
+def test_too_few_and_equal_images():
     puad = Puad(3)
-    with pytest.raises(ValueError, match="1 training picture"):
+    with pytest.raises(ValueError, match="1 training image"):
         puad.fit(torch.rand(1, 3))
     with pytest.raises(ValueError, match="equal"):
         puad.fit(torch.ones(5, 3))
-    with pytest.raises(ValueError, match=r"VALIDATION.*PUAD\.ENABLED False"):
+    with pytest.raises(ValueError, match=r"DATASETS\.CALIBRATION.*PUAD\.ENABLED False"):
         puad.standardise(torch.tensor([1.0]), torch.tensor([1.0]))
     with pytest.raises(ValueError, match="maximums"):
         puad.standardise(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 1.0]))

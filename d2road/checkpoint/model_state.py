@@ -1,0 +1,60 @@
+"""What a trained model knows beside its weights, as buffers that are saved in every checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from d2road.utils.aliases import present_text
+from d2road.utils.text_tensors import LENGTH, decode, encode
+
+
+class ModelState(nn.Module):
+    """Texts as buffers (see `d2road.utils.text_tensors`), which no average of weights touches.
+
+    A subclass registers its texts, and further buffers, and may refuse what a checkpoint holds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text_names: list[str] = []
+        self._decoded: dict[str, str] = {}  # once: on a GPU, reading a buffer waits for it
+        self.register_load_state_dict_pre_hook(_check_stored)
+        self.register_load_state_dict_post_hook(_forget_decoded)
+
+    def register_text(self, name: str, text: str, length: int = LENGTH) -> None:
+        """Add a text of at most `length` bytes."""
+        self.register_buffer(name, encode(text, length))
+        self._text_names.append(name)
+
+    def text(self, name: str) -> str:
+        """A text, in the words of today."""
+        if name not in self._decoded:
+            self._decoded[name] = present_text(decode(self.get_buffer(name)))
+        return self._decoded[name]
+
+    def set_text(self, name: str, text: str) -> None:
+        """Replace a text."""
+        buffer = self.get_buffer(name)
+        buffer.copy_(encode(text, len(buffer)))
+        self._decoded.pop(name, None)
+
+    def forget_decoded(self) -> None:
+        """To be called when the buffers were written to directly."""
+        self._decoded.clear()
+
+    def check_stored(self, stored: Mapping[str, str]) -> None:
+        """Look at the texts of a state dict before it is loaded; here all are taken.
+
+        Raises:
+            CheckpointError: they do not fit this model.
+        """
+
+
+def _check_stored(module: ModelState, state_dict: Mapping[str, Any], prefix: str, *_: object) -> None:
+    found = {name: state_dict[prefix + name] for name in module._text_names if prefix + name in state_dict}
+    module.check_stored({name: present_text(decode(record)) for name, record in found.items()})
+
+
+def _forget_decoded(module: ModelState, _: object) -> None:
+    module.forget_decoded()
