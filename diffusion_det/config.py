@@ -60,7 +60,7 @@ POSE = {
     # Class means h, w, l in m, one triple a class; filled from the training data if empty.
     "DIMENSION_PRIORS": (),
     "GRADIENT_TO_2D": False,  # pose losses train the decoder and the backbone too
-    "DEPTH": "fused",  # fused | direct | plane | height: the way to depth in testing
+    "DEPTH": "fused",  # fused | direct | plane | height: the depth branch in testing
     "USE_GIVEN_GROUND": True,  # False: RGB and intrinsics alone, the ground plane is predicted from the image
     "GROUND_PREDICTION": True,  # predict the ground plane (with variance) from the image
     "SHARED_GROUND_ERROR": True,  # let all objects of an image correct its plane together

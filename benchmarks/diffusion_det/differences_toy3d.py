@@ -81,7 +81,7 @@ def differences(seeds: list[int]) -> list[str]:
         "AP here is that of match tables and differs a little from the tables above."
     )
     head = ["seed", "difference", *(m.replace("_", " ").replace("3d", "3D") for m in METRICS)]
-    return table("Differences: A (readout) against B (state), steps, ways", note, head, rows)
+    return table("Differences: A (readout) against B (state), steps, branches", note, head, rows)
 
 
 def interval(entry: dict[str, float]) -> str:

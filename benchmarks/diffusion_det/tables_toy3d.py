@@ -15,7 +15,7 @@ from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
 
 RUNS = {"ddim1": "DDIM, 1 step", "ddim4": "DDIM, 4 steps", "restart4": "restart, 4 steps"}
 GROUND = {"rgb": "RGB + intrinsics alone", "plane": "RGB + given plane"}
-WAYS = {
+DECODINGS = {
     "only_direct": "direct alone",
     "only_plane": "plane alone",
     "only_height": "height alone",
@@ -122,20 +122,20 @@ def places(records: Records) -> list[str]:
 
 
 def ablation(records: Records) -> list[str]:
-    """Ways to depth, and the score without the predicted quality."""
-    names = {f"{MAIN_RUN}_{way}": label for way, label in WAYS.items()}
+    """Depth branches, and the score without the predicted quality."""
+    names = {f"{MAIN_RUN}_{way}": label for way, label in DECODINGS.items()}
     names[f"{MAIN_RUN}_score_2d"] = "fused, shared error of the plane; ranked by the 2D score alone"
     keys = [("ground", f"car_{m}@{o:g}") for m in ("3d", "bev") for o in (0.5, 0.25)]
     keys += [("ground", f"big_vehicle_3d@{o:g}") for o in (0.5, 0.25)]
-    head = ["seed", "way to depth", *(f"car {m}@{o:g}" for m in ("3D", "BEV") for o in (0.5, 0.25))]
+    head = ["seed", "depth branch", *(f"car {m}@{o:g}" for m in ("3D", "BEV") for o in (0.5, 0.25))]
     head += [f"big vehicle 3D@{o:g}" for o in (0.5, 0.25)]
     rows = rows_of(records, "readout", names, lambda m: [value(m, *key) for key in keys])
-    return table("Ways to depth", f"{RUNS[MAIN_RUN]}; chosen at test time.", head, rows)
+    return table("Depth branches", f"{RUNS[MAIN_RUN]}; chosen at test time.", head, rows)
 
 
 def depth_errors(records: Records) -> list[str]:
     """Relative depth error of matches by range."""
-    names = {f"{MAIN_RUN}_{way}": label for way, label in WAYS.items()}
+    names = {f"{MAIN_RUN}_{way}": label for way, label in DECODINGS.items()}
 
     def cells(metrics: Metrics) -> list[str]:
         text = []
@@ -153,7 +153,7 @@ def depth_errors(records: Records) -> list[str]:
     return table(
         "Depth error by range",
         note,
-        ["seed", "way to depth", "all", *RANGES],
+        ["seed", "depth branch", "all", *RANGES],
         rows_of(records, "readout", names, cells),
     )
 

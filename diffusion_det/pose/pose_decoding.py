@@ -1,6 +1,6 @@
-"""From the numbers of the pose head to boxes in metres, each depth by several ways with its own uncertainty.
+"""From the numbers of the pose head to boxes in metres, each depth by several branches with their own uncertainty.
 
-Letters: P objects of any images, each with its own camera and ground; J = 3 ways to depth (BRANCHES).
+Letters: P objects of any images, each with its own camera and ground; J = 3 depth branches (BRANCHES).
 
     direct   log z = log(fy * class height / box height) + r
     plane    the ray through the bottom centre meets the ground, z exp(r)
@@ -111,5 +111,5 @@ def branch_index(name: str) -> int:
         ValueError: no such branch.
     """
     if name not in BRANCHES:
-        raise ConfigError(f"no way to depth is called {name!r}: choose fused, {', '.join(BRANCHES)}")
+        raise ConfigError(f"no depth branch is called {name!r}: choose fused, {', '.join(BRANCHES)}")
     return BRANCHES.index(name)

@@ -102,7 +102,7 @@ class PoseEstimator(nn.Module):
     def grounds(
         self, given: Grounds, coarsest: Tensor, image_sizes: Sequence[tuple[int, int]], cameras: Cameras
     ) -> tuple[Grounds, Grounds | None]:
-        """Ground planes as they are believed, and the prediction from the image that went into them, if any.
+        """Estimated ground planes, and the prediction from the image that went into them, if any.
 
         Args:
             given: planes that come with the images, with their variance.
@@ -200,7 +200,7 @@ class PoseEstimator(nn.Module):
         boxes = outputs.boxes_xyxy[offset:].detach().float()
         cameras = Cameras.from_list(camera_list, boxes.device)
         true = Grounds.from_list(camera_list, boxes.device)
-        believed, predicted = self.grounds(self.perturb(true), coarsest, image_sizes, cameras)
+        estimated, predicted = self.grounds(self.perturb(true), coarsest, image_sizes, cameras)
 
         stage, image, index = (matched >= 0).nonzero(as_tuple=True)
         objects = matched[stage, image, index]
@@ -218,7 +218,7 @@ class PoseEstimator(nn.Module):
             stage,
             number,
             cameras[image],
-            believed[image],
+            estimated[image],
             true[image],
         )
         if predicted is not None:
@@ -244,7 +244,7 @@ class PoseEstimator(nn.Module):
     def scene(
         self, camera_list: Sequence[Camera], coarsest: Tensor, image_sizes: Sequence[tuple[int, int]]
     ) -> SceneGeometry:
-        """Cameras and believed grounds for testing; given planes have the variance of `decoding`."""
+        """Cameras and estimated grounds for testing; given planes have the variance of `decoding`."""
         cameras = Cameras.from_list(camera_list, coarsest.device)
         exact = Grounds.from_list(camera_list, coarsest.device)
         var = torch.tensor(self.decoding.ground_std, device=coarsest.device).square().expand_as(exact.mean)

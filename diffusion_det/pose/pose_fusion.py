@@ -1,8 +1,8 @@
-"""One depth out of several ways, when some share an error.
+"""Depth fusion: one depth out of several branches, some of which share an error.
 
-Model of one image with P objects: the J ways measure y_i = zeta_i 1 + S_i g + e_i, with zeta_i the log depth of object
-i, e_i independent with the predicted variances, and g ~ N(0, G) the error of the ground plane (s0, s1, log H), the same
-for all objects. Treating g as private to each object (`fuse`) wastes what the objects say together: where the direct
+Model of one image with P objects: the J branches measure y_i = zeta_i 1 + S_i g + e_i, with zeta_i the log depth of
+object i, e_i independent with the predicted variances, and g ~ N(0, G) the error of the ground plane (s0, s1, log H),
+the same for all objects. Treating g as private to each object (`fuse`) wastes what the objects say together: where the direct
 depths of twenty cars all exceed their plane depths in one pattern, the plane is wrong (`ground_error`).
 """
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from diffusion_det.pose.pose_decoding import Pose
 from diffusion_det.pose.pose_head import BRANCHES
 
-# A way that cannot be used enters with this variance: it then has no weight unless it is the only one.
+# A branch that cannot be used enters with this variance: it then has no weight unless it is the only one.
 UNUSABLE_VAR = 1e4
 HUBER = 2.0  # deviations beyond which an object's disagreement counts linearly
 ITERATIONS = 3
 
 
 def fuse(pose: Pose, ground_var: Tensor) -> tuple[Tensor, Tensor]:
-    """Best linear unbiased combination of each object's ways by itself.
+    """Best linear unbiased combination of each object's branches by itself.
 
     Args:
         ground_var: (P, 3) variances of s0, s1, log H.
@@ -43,7 +43,7 @@ def _own_var(pose: Pose) -> Tensor:
 
 
 def _split(pose: Pose, common: float) -> tuple[Tensor, Tensor]:
-    """What each way suffers from errors that all objects share (P, J, 3 or 4), and its own variance (P, J).
+    """What each branch suffers from errors that all objects share (P, J, 3 or 4), and its own variance (P, J).
 
     With `common` above 0, that share of a direct depth's variance is one error of the whole image, since all are
     predicted from the same image: a fourth column, of unit variance.
@@ -63,12 +63,12 @@ def ground_error(pose: Pose, ground_var: Tensor, object_weights: Tensor, common:
 
     Args:
         pose: P objects of the one image.
-        ground_var: (3,) variances of s0, s1, log H before the objects are asked.
+        ground_var: (3,) variances of s0, s1, log H before the objects are taken into account.
         object_weights: (P,) weight of each object, 0..1 (its score): a false alarm should not move the ground.
         common: share of the variance of direct depths that is one error of the whole image.
     Returns:
         mean (3,) and covariance (3, 3) of the error, given the objects; with `common` above 0 a fourth number, the
-        common error of the direct depths in deviations. The depths of the ways lose `shared @ mean`.
+        common error of the direct depths in deviations. The depths of the branches lose `shared @ mean`.
     Source: Bayesian linear regression with the depths integrated out, reweighted (Huber) against outliers.
     """
     S, own = (part.double() for part in _split(pose, common))

@@ -68,7 +68,7 @@ def project_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: 
 
 
 class PoseCriterion(nn.Module):
-    """Disentangled corner errors, likelihood of each way to depth, heading, quality.
+    """Disentangled corner errors, likelihood of each depth branch, heading, quality.
 
     Args:
         weights: factor of each loss by the names xy, z, dims, depth, heading, quality, ground.
@@ -91,7 +91,7 @@ class PoseCriterion(nn.Module):
         stage: Tensor,
         number: Tensor,
         cameras: Cameras,
-        believed: Grounds,
+        estimated: Grounds,
         true: Grounds,
     ) -> dict[str, Tensor]:
         """Weighted losses by name; stages before the last carry the suffix _0, _1, ...
@@ -100,24 +100,24 @@ class PoseCriterion(nn.Module):
             rows: (P, R) outputs of the pose head, boxes_xyxy (P, 4) that they refer to.
             classes: (P,) and boxes3d (P, 7) of the matched objects.
             stage: (P,) stage of each row, number (S,) that each stage's sums are divided by.
-            cameras, believed, true: (P) camera and ground of each row; heading is learned in the true ground's frame.
+            cameras, estimated, true: (P) camera and ground of each row; heading is learned in the true ground's frame.
         """
         raw = RawPose.unpack(rows, self.num_classes)
-        pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, believed)
+        pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, estimated)
         truth = project_labels(boxes3d, boxes_xyxy, cameras, true)
         near_box = (truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)
         inside = (truth.in_front & near_box).float()
         diagonal = truth.dims.norm(dim=1)
         lever = (truth.log_depth.exp() / diagonal).clamp(max=LEVER_LIMIT)
-        log_depth, _ = fuse(pose, believed.var)
+        log_depth, _ = fuse(pose, estimated.var)
 
         offset = (raw.bottom - truth.bottom).abs().sum(1) + (raw.center - truth.center).abs().sum(1)
-        overlap = self._overlap(pose, log_depth, boxes3d, cameras, believed, true.frame())
+        overlap = self._overlap(pose, log_depth, boxes3d, cameras, estimated, true.frame())
         losses = {
             "xy": inside * (offset + lever * (pose.xy - truth.xy).abs().sum(1)),
             "z": inside * lever * (log_depth - truth.log_depth).abs(),
             "dims": (pose.dims - truth.dims).abs().sum(1) / (2 * diagonal) + _log_ratio_error(pose.dims, truth.dims),
-            "depth": inside * self._depth(pose, believed, truth.log_depth),
+            "depth": inside * self._depth(pose, estimated, truth.log_depth),
             "heading": heading_loss(raw.bins, raw.residuals, truth.alpha),
             "quality": F.binary_cross_entropy_with_logits(raw.quality, overlap.clamp(0, 1), reduction="none"),
         }
@@ -129,22 +129,22 @@ class PoseCriterion(nn.Module):
             for suffix, value in zip(suffixes, (zeros.index_add(0, stage, values) / number).unbind())
         }
 
-    def _depth(self, pose: Pose, believed: Grounds, log_z: Tensor) -> Tensor:
-        """Negative log likelihood (Laplace) of each way, summed over those that can be used.
+    def _depth(self, pose: Pose, estimated: Grounds, log_z: Tensor) -> Tensor:
+        """Negative log likelihood (Laplace) of each branch, summed over those that can be used.
 
-        What the ground may be off by belongs to the deviation, so that a way learns its own error only.
+        What the ground may be off by belongs to the deviation, so that a branch learns its own error only.
         """
-        shared = variance_from_ground(pose.shared.detach(), believed.var[:, None])  # (P, J)
+        shared = variance_from_ground(pose.shared.detach(), estimated.var[:, None])  # (P, J)
         std = (pose.var + shared).sqrt()
         nll = 2**0.5 * (pose.log_depth - log_z[:, None]).abs() / std + std.log()
         return torch.where(pose.usable, nll, torch.zeros_like(nll)).sum(1)
 
     @torch.no_grad()
     def _overlap(
-        self, pose: Pose, log_depth: Tensor, boxes3d: Tensor, cameras: Cameras, believed: Grounds, frame: Tensor
+        self, pose: Pose, log_depth: Tensor, boxes3d: Tensor, cameras: Cameras, estimated: Grounds, frame: Tensor
     ) -> Tensor:
         """(P,) 3D IoU of the decoded boxes with their objects, in the true ground frame."""
-        location, ry = place_boxes(pose.xy, log_depth, pose.alpha, cameras, believed.frame())
+        location, ry = place_boxes(pose.xy, log_depth, pose.alpha, cameras, estimated.frame())
         turn = frame.transpose(1, 2)
         found, wanted = (turn @ location[..., None])[..., 0], (turn @ boxes3d[:, :3, None])[..., 0]
         # Numbers that overflowed show in the other losses, which the trainer judges.

@@ -1,9 +1,10 @@
-"""Pose as part of the diffusion state: eight numbers beside each box, noised and denoised with it.
+"""Pose as part of the diffusion state: eight channels beside each box, noised and denoised with it.
 
     bottom offset (2), log depth, log-ratios of h, w, l (3), sin and cos of the heading against the ray
 
 Each is centred and scaled to about unit variance, since they differ in scale; then all are multiplied by the signal
-scale. The decoder hears of them through a network that starts at zero: an untrained one is the read-out without state.
+scale. A condition embedding that starts at zero tells the decoder of them: an untrained one is the read-out
+without state.
 Source: MonoDiff (Ranasinghe et al., CVPR 2024) for the need of scaling by kind; the rest is ours.
 """
 

@@ -1,4 +1,4 @@
-"""From the head's numbers to boxes in metres: every way gives back the true boxes of random roadside cameras."""
+"""From the head's numbers to boxes in metres: every branch gives back the true boxes of random roadside cameras."""
 
 import numpy as np
 import pytest

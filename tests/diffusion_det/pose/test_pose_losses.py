@@ -26,7 +26,7 @@ def criterion():
 
 
 def visible(seed, count=30, **options):
-    """A world whose objects have all three ways to depth."""
+    """A world whose objects have all three depth branches."""
     world = make_world(seed, count, **options)
     if not world.ground:
         return world
@@ -35,7 +35,7 @@ def visible(seed, count=30, **options):
     return take(world, pose.usable.all(1).nonzero()[:, 0].tolist())
 
 
-def losses_of(criterion, world, rows, believed=None, stage=None, number=None, **changes):
+def losses_of(criterion, world, rows, estimated=None, stage=None, number=None, **changes):
     arguments = {
         "boxes_xyxy": world.boxes_xyxy,
         "classes": world.classes,
@@ -43,7 +43,7 @@ def losses_of(criterion, world, rows, believed=None, stage=None, number=None, **
         "stage": torch.zeros(len(rows), dtype=torch.long) if stage is None else stage,
         "number": torch.tensor([float(len(rows))]) if number is None else number,
         "cameras": world.cameras,
-        "believed": believed or world.grounds,
+        "estimated": estimated or world.grounds,
         "true": world.grounds,
     }
     return criterion(rows, **(arguments | changes))
@@ -122,10 +122,10 @@ def test_depth_is_the_laplace_likelihood(criterion):
     raw = RawPose.unpack(rows, 3)
     exact = world.grounds
     var = torch.tensor([1e-4, 2e-4, 1e-3])
-    believed = Grounds(exact.mean, var.expand_as(exact.mean), exact.known)
+    estimated = Grounds(exact.mean, var.expand_as(exact.mean), exact.known)
     z = torch.tensor(true_depth(world)).log()
     pose = decode(raw, world.boxes_xyxy, world.classes, PRIORS, world.cameras, world.grounds)
-    for ground, ground_var in ((exact, torch.zeros(3)), (believed, var)):
+    for ground, ground_var in ((exact, torch.zeros(3)), (estimated, var)):
         total = (pose.var + (pose.shared**2 * ground_var).sum(-1)).double()
         # A Laplace distribution of deviation s has the scale s / sqrt 2.
         laplace = torch.distributions.Laplace(pose.log_depth.double(), total.sqrt() / 2**0.5)
@@ -146,10 +146,10 @@ def test_ways_that_cannot_be_used_are_not_trained(criterion):
 
 @pytest.mark.parametrize("tilt", [0.0, 0.03])
 def test_quality_learns_the_overlap_of_the_boxes(criterion, tilt):
-    """In the axes of the true ground, also where another one (off by 1.7 degrees) is believed in."""
+    """In the axes of the true ground, also where another one (off by 1.7 degrees) is estimated in."""
     world = visible(6)
     exact = world.grounds
-    believed = Grounds(exact.mean + tilt * torch.tensor([1.0, -1.0, 0.0]), exact.var, exact.known)
+    estimated = Grounds(exact.mean + tilt * torch.tensor([1.0, -1.0, 0.0]), exact.var, exact.known)
     torch.manual_seed(1)
     rows = perfect_rows(world)
     raw = RawPose.unpack(rows, 3)
@@ -159,11 +159,11 @@ def test_quality_learns_the_overlap_of_the_boxes(criterion, tilt):
     raw.residuals += 0.3 * torch.randn_like(raw.residuals)
     raw.quality += torch.randn_like(raw.quality)
     # By the way of testing: boxes placed in the camera frame, then turned into the axes of their ground.
-    pose = decode(raw, world.boxes_xyxy, world.classes, PRIORS, world.cameras, believed)
+    pose = decode(raw, world.boxes_xyxy, world.classes, PRIORS, world.cameras, estimated)
     frame = exact.frame()
     log_depth, _ = fuse(pose, torch.zeros(len(rows), 3))
-    location, ry = place_boxes(pose.xy, log_depth, pose.alpha, world.cameras, believed.frame())
-    found = Boxes3D(location, pose.dims, believed.frame() @ yaw_rotations(ry))
+    location, ry = place_boxes(pose.xy, log_depth, pose.alpha, world.cameras, estimated.frame())
+    found = Boxes3D(location, pose.dims, estimated.frame() @ yaw_rotations(ry))
     truth = Boxes3D.from_kitti(world.rows, frame)
     overlaps = torch.cat(
         [aligned_iou_3d(f.in_frame(r).to_kitti(), t.in_frame(r).to_kitti())
@@ -171,7 +171,7 @@ def test_quality_learns_the_overlap_of_the_boxes(criterion, tilt):
     )  # fmt: skip
     assert 0.05 < overlaps.mean() < 0.9
     wanted = F.binary_cross_entropy_with_logits(raw.quality, overlaps)
-    found = losses_of(criterion, world, rows.requires_grad_(), believed)["loss_pose_quality"]
+    found = losses_of(criterion, world, rows.requires_grad_(), estimated)["loss_pose_quality"]
     torch.testing.assert_close(found, wanted, rtol=2e-3, atol=0)
     (gradient,) = torch.autograd.grad(found, rows)
     gradient = RawPose.unpack(gradient, 3)
@@ -211,7 +211,7 @@ def test_no_match_at_all(criterion):
     rows = torch.zeros(0, 44, requires_grad=True)
     empty = {
         "boxes_xyxy": torch.zeros(0, 4), "classes": none, "boxes3d": torch.zeros(0, 7), "number": torch.ones(1),
-        "cameras": world.cameras[none], "believed": world.grounds[none], "true": world.grounds[none],
+        "cameras": world.cameras[none], "estimated": world.grounds[none], "true": world.grounds[none],
     }  # fmt: skip
     losses = losses_of(criterion, world, rows, **empty)
     assert all(value == 0 for value in losses.values())
