@@ -102,7 +102,9 @@ def scan_map(
         state = write_state(x, dt, B) if initial_states is None else initial_states + write_state(x, dt, B)
         state = state if prefix is None else state + write_state(*prefix[:3])
         return read_state(C, state), state
-    A, total, states = -A_log.exp(), None, None
+    assert A_log is not None, "only directions 0 have no rates of fading"
+    A = -A_log.exp()
+    totals: tuple[Tensor, Tensor] | None = None
     for index, order in enumerate(scan_orders(*size, directions, x.device)):
         pixels = [x, dt, B, C] if index == 0 else [t[:, order] for t in (x, dt, B, C)]
         if prefix is not None:
@@ -113,5 +115,6 @@ def scan_map(
         )  # fmt: skip
         y = y if prefix is None else y[:, prefix[0].shape[1] :]
         y = y if index == 0 else y[:, order.argsort()]
-        total, states = (y, state) if total is None else (total + y, states + state)
-    return total / directions, states / directions
+        totals = (y, state) if totals is None else (totals[0] + y, totals[1] + state)
+    assert totals is not None
+    return totals[0] / directions, totals[1] / directions
