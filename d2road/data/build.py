@@ -1,4 +1,4 @@
-"""Loaders for training and evaluation.
+"""Data loaders for training and evaluation.
 
 Training is deterministic and can start at any step: `sampler.py` decides in the main process which images come and
 with which seed, and every image is read and augmented under its own seed, whatever worker does it. So a run gives the

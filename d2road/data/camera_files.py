@@ -1,4 +1,4 @@
-"""Cameras and ground planes from the files beside a frame.
+"""Camera calibrations and ground planes from the files beside a frame.
 
     calib/000000.txt     P2: 12 numbers (row by row, 3x4); other lines (P0, R0_rect, Tr_velo_to_cam, ...) are not read
     denorm/000000.txt    a b c d: the ground, a x + b y + c z + d = 0 in the camera frame, m

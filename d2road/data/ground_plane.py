@@ -1,4 +1,4 @@
-"""The ground as a plane through the places where labelled objects stand."""
+"""Robust fit of the ground plane (least median of squares) to the places where labelled objects stand."""
 
 from dataclasses import dataclass
 

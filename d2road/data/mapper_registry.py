@@ -1,4 +1,4 @@
-"""Mappers by name."""
+"""Registry of mappers, which make model inputs of dataset dicts."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable

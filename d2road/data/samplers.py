@@ -1,4 +1,4 @@
-"""Which images a training step sees: a pure function of the seed, so that any step can be returned to.
+"""Deterministic, resumable training sampler: which images a step gets is a pure function of the seed.
 
 One endless stream of dataset indices is shared by all processes. Consecutive images of it form micro-batches (what one
 process passes through the network at once), consecutive micro-batches form the batch of one optimizer step:

@@ -1,4 +1,4 @@
-"""From dataset dicts, predictions and result files to `SceneObjects` that can be drawn; shared by several tools."""
+"""Objects to draw, as `SceneObjects`, from dataset dicts, predictions and result files."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

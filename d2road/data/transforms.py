@@ -1,4 +1,4 @@
-"""What Detectron2's image transforms do to a camera and to poses.
+"""Cameras and 3D labels under Detectron2's image transforms.
 
 A flip mirrors the world: camera and labels both change, exactly. Resizing and cropping change the camera alone.
 """

@@ -1,4 +1,4 @@
-"""Evaluators by the `evaluator_type` of a data set."""
+"""Registry of evaluators, by the `evaluator_type` of a data set."""
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog

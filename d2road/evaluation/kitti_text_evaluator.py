@@ -1,4 +1,4 @@
-"""Evaluators that write predictions as KITTI text and judge what was written: glue over the pure protocols.
+"""Base of evaluators that write predictions as KITTI text and score what was written: glue over pure protocols.
 
     OUTPUT_DIR/kitti/FRAME.txt     type -1 -1 alpha x1 y1 x2 y2 h w l x y z ry score, two decimals, the score six
 
@@ -29,9 +29,9 @@ SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no bo
 
 
 class KittiTextEvaluator(DatasetEvaluator):
-    """Collects predictions with `pred_boxes3d` as KITTI text; subclasses judge them.
+    """Collects predictions with `pred_boxes3d` as KITTI text; subclasses score them.
 
-    If no prediction has `pred_boxes3d` there is nothing to judge, and the result is {}. Every frame of the data set
+    If no prediction has `pred_boxes3d` there is nothing to score, and the result is {}. Every frame of the data set
     counts, also those that no prediction came for.
 
     Args:

@@ -1,4 +1,4 @@
-"""Overlaps of axis-parallel boxes with any leading dimensions."""
+"""IoU and GIoU of axis-parallel 2D boxes with any leading dimensions."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Boxes in 3D: corners, and the 2D box that they cover in the image.
+"""3D bounding boxes: corners, headings, and the 2D box that they cover in the image.
 
 A box is described as in KITTI's label files: location = centre of its bottom face (camera frame, m), dimensions h, w, l
 (m) and `ry`, the turn about the downward axis; at ry = 0 its length points along +x, at ry = pi/2 along -z.

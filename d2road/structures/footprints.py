@@ -1,4 +1,4 @@
-"""Overlap and convex hull of the footprints of upright boxes: pairs of rectangles of any heading, in closed form.
+"""Intersection area and convex hull of rotated rectangles, the footprints of upright 3D boxes, in closed form.
 
 Neither function sorts angles nor decides which edges belong to the result. Both integrate heights of edges over x, so
 that the result depends continuously on the boxes: identical, touching and parallel boxes need no special treatment.

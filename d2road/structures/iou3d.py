@@ -1,4 +1,4 @@
-"""Overlaps of upright 3D boxes: IoU and GIoU, in 3D and from above (bird's-eye view, BEV).
+"""IoU and GIoU of upright 3D boxes, in 3D and from above (bird's-eye view, BEV).
 
 Boxes are rows x, y, z (bottom centre, y down), h, w, l (m), ry (rad) and stand upright along y. In the camera frame
 that is KITTI's measure. Boxes on a ground to which the camera is tilted are measured truly in the ground frame:

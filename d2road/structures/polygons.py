@@ -1,4 +1,4 @@
-"""Clipping of convex polygons."""
+"""Sutherland-Hodgman clipping of convex polygons."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""2D boxes around projected 3D boxes, also of those that reach behind the camera."""
+"""Projection of 3D boxes to 2D boxes, with near-plane clipping of those that reach behind the camera."""
 
 import torch
 from torch import Tensor

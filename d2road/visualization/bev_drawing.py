@@ -1,4 +1,4 @@
-"""Scenes from above: footprints with headings, range rings, and what the camera sees. Arrays in, arrays out.
+"""Bird's-eye view of a scene: footprints with headings, range rings, and what the camera sees. Arrays in, arrays out.
 
 20 m  - - -            up: z, to the right: x, of the ground frame (`Camera.ground_rotation`, its origin at
   \\    .-.   /         the camera's foot) or, without a ground plane, of the camera frame. Rings stand 10 m
@@ -82,7 +82,7 @@ def footprints(camera: Camera, corners: ArrayLike) -> np.ndarray:
     return (checked_corners(corners)[:, :4] @ camera.ground_rotation())[..., [0, 2]]
 
 
-def seen_ground(camera: Camera, image_wh: tuple[int, int], reach_m: float) -> np.ndarray:
+def visible_ground(camera: Camera, image_wh: tuple[int, int], reach_m: float) -> np.ndarray:
     """(K, 2) x and z, m: the convex part of the ground within a square of +-reach_m that the image shows.
 
     Without a ground plane: of the level plane through the camera, of which a level camera sees a sector.
@@ -123,7 +123,7 @@ def draw_bev(
     canvas = np.full((view.size_wh[1], view.size_wh[0], 3), BACKGROUND, dtype=np.uint8)
     corners, truth = checked_corners(corners), checked_corners(truth_corners)
     colors = colors_of(class_ids, len(corners))
-    fill_polygon(canvas, view.to_pixels(seen_ground(camera, image_wh, 2 * view.range_m)), SEEN)
+    fill_polygon(canvas, view.to_pixels(visible_ground(camera, image_wh, 2 * view.range_m)), SEEN)
     _draw_rings(canvas, view, camera, image_wh)
     width = max(1, round(view.size_wh[1] / 800))
     for box, color in zip(corners, colors):
@@ -151,7 +151,7 @@ def _draw_rings(canvas: np.ndarray, view: BevView, camera: Camera, image_wh: tup
     (_, text_height), _ = cv2.getTextSize("0", FONT, scale, 1)
     step = RING_M * max(1, np.ceil(1.6 * text_height / (RING_M * view.scale)))
     for radius in np.arange(step, view.range_m + 1e-6, step):
-        write(canvas, _label_place(view, camera, image_wh, radius), f"{radius:.0f} m", scale)
+        draw_text(canvas, _label_place(view, camera, image_wh, radius), f"{radius:.0f} m", scale)
 
 
 def _label_place(view: BevView, camera: Camera, image_wh: tuple[int, int], radius: float) -> np.ndarray:
@@ -197,7 +197,7 @@ def _draw_legend(
     step = text_height + base + 3
     entries = [(class_names[i], colors_of([i], 1)[0]) for i in sorted(set(class_ids)) if 0 <= i < len(class_names)]
     for row, (name, color) in enumerate(entries + [("- - ground truth", (255, 255, 255))] * truth):
-        write(canvas, np.array([text_height * 0.6, (row + 1) * step]), name, scale, color)
+        draw_text(canvas, np.array([text_height * 0.6, (row + 1) * step]), name, scale, color)
 
 
 def text_scale(canvas: np.ndarray) -> float:
@@ -205,7 +205,7 @@ def text_scale(canvas: np.ndarray) -> float:
     return float(np.clip(canvas.shape[0] / 1300, 0.35, 2.0))
 
 
-def write(canvas: np.ndarray, place: np.ndarray, text: str, scale: float, color: Color = INK) -> None:
+def draw_text(canvas: np.ndarray, place: np.ndarray, text: str, scale: float, color: Color = INK) -> None:
     """Text with its lower left corner at a pixel."""
     text = text.encode("ascii", "replace").decode()  # OpenCV's built-in letters
     thick = max(1, round(1.5 * scale))

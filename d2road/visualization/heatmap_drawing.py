@@ -1,4 +1,4 @@
-"""Anomaly maps as colours over the image. Arrays in, arrays out."""
+"""Heat maps: anomaly maps as colours over the image. Arrays in, arrays out."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Lines and polygons that may reach far outside an image or behind the camera, drawn where they are seen.
+"""Lines and polygons, clipped at the image and at the near plane of the camera.
 
 Pixels are continuous as in `Camera`: the centre of the first pixel is (0.5, 0.5). Drawing functions change the image.
 """

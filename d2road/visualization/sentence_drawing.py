@@ -1,4 +1,4 @@
-"""A sentence as a strip of words, shaded by a number each has. Arrays in, arrays out."""
+"""Token relevance: a sentence as a strip of words, each shaded by its number. Arrays in, arrays out."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which types of a label file make which class."""
+"""Mapping of the types of label files to classes, crowds and ignored objects."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Confidence intervals of AP at one overlap, by drawing images again.
+"""Bootstrap confidence intervals of AP at one IoU threshold, over images.
 
 Letters: D detections, I images.
 """

@@ -1,4 +1,4 @@
-"""Boxes of a camera that knows its ground, in the frame whose y axis is the ground's downward normal.
+"""Change of frame from the camera to the ground, whose y axis is the downward normal of the plane.
 
 Roadside labels state headings about that normal but locations in the tilted camera frame. Read as camera-upright boxes,
 as published tables do, they stand askew by the camera's pitch; after this step both refer to one upright frame.

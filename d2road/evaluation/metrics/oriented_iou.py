@@ -1,4 +1,4 @@
-"""Exact overlap of boxes of any orientation in 3D, on arrays.
+"""Exact IoU of oriented 3D boxes, of any rotation, on arrays.
 
 The surface of the intersection of two convex bodies consists of the parts of each body's faces that lie in the other
 body. Faces are clipped at the other box's six planes, and the volume follows from the areas and the normals of the

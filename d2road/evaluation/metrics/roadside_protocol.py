@@ -1,4 +1,4 @@
-"""How well road users are placed on the ground: AP of 3D boxes and footprints, and errors of matches. Pure.
+"""Roadside protocol, for boxes on the ground: AP of 3D boxes and footprints, and errors of matches. Pure.
 
 Boxes are those of the ground frame (`ground_frame.to_ground_frame`): upright on the plane, height along its normal, so
 that overlaps mean what they say although the camera looks down. Matching and AP (40 recall points) are KITTI's.

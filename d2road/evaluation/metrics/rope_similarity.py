@@ -1,4 +1,4 @@
-"""How alike matched objects of Rope3D are: centre, heading, footprint area and ground corners. Pure functions.
+"""Rope3D's similarities of matched objects: centre, heading, footprint area and ground corners. Pure functions.
 
 Of a prediction (marked ') and its ground truth, with p the bottom centre in the camera frame and r = sqrt(x^2 + z^2) of
 the ground truth:

@@ -7,7 +7,7 @@ import pytest
 from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
 from d2road.visualization import BevView, class_color, draw_bev, fit_view
-from d2road.visualization.bev_drawing import BACKGROUND, RING, SEEN, seen_ground
+from d2road.visualization.bev_drawing import BACKGROUND, RING, SEEN, visible_ground
 
 SIZE = (1000, 600)
 LEVEL = Camera(np.array([[900.0, 0, 500], [0, 880, 300], [0, 0, 1]]))
@@ -76,7 +76,7 @@ def test_boxes_stand_at_their_place_in_the_ground_frame_of_a_tilted_camera():
 
 @pytest.mark.parametrize("camera", [LEVEL, ROADSIDE])
 def test_the_lighter_field_is_what_projects_into_the_image(camera):
-    polygon = seen_ground(camera, SIZE, 100).astype(np.float32)
+    polygon = visible_ground(camera, SIZE, 100).astype(np.float32)
     height = 0.0 if camera.ground is None else 7.0
     random = np.random.default_rng(0)
     points = random.uniform(-99, 99, (4000, 2))
