@@ -26,8 +26,8 @@ class Predictor:
     """A model ready to predict on images of any size.
 
     Args:
-        cfg: a config, or the path of a YAML file.
-        weights: instead of the config's MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
+        cfg: a config, or a YAML file by its path or its name below `configs/`, see `d2road.config.find_config`.
+        weights: a file or an address, instead of MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
         batch_size: images that pass through the network together.
         fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
             be trained nor saved.
@@ -40,7 +40,7 @@ class Predictor:
         metadata: of the first of DATASETS.TEST (class names), or None.
 
     Example:
-        predict = Predictor("configs/diffusion_det/toy.yaml", "output/toy/model_final.pth")
+        predict = Predictor("diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth")
         boxes = predict("image.jpg")["instances"].pred_boxes
     """
 
