@@ -83,12 +83,3 @@ def window_grid_of(cfg: CN) -> WindowGrid:
         keep_empty=node.KEEP_EMPTY,
         keep_partial=node.KEEP_PARTIAL,
     )
-
-
-def time_space_problems(cfg: CN) -> list[str]:
-    """What is wrong with the node TIME_SPACE: for the checks of a config."""
-    try:
-        window_grid_of(cfg)
-    except (ValueError, TypeError) as error:
-        return [f"TIME_SPACE: {error}"]
-    return []

@@ -12,7 +12,6 @@ from d2road.traffic.time_space.traffic_window import TrafficWindow
 
 MOVING = 5.0  # m/s; below it a time gap says little
 STOPPED = 0.5  # m/s
-STEADY_S = 2  # seconds that a difference of speed has to last
 LONGEST_TIME_GAP = 10.0  # s; longer ones, and none at all, count as this
 FEATURES = (
     "wrong_way",  # m/s backwards, in the worst second

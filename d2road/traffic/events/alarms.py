@@ -7,7 +7,7 @@ Letters: N windows.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -188,10 +188,10 @@ def alarm_threshold(
         raise DataError("the threshold is asked from no window at all")
     limit = math.floor(rate * hours + 1e-9)
     groups, count, reached = Groups(len(windows)), 0, 0
-    neighbours: dict[int, list[int]] = {}
+    touching: dict[int, list[int]] = {}
     for a, b in touching_pairs(windows):
-        neighbours.setdefault(a, []).append(b)
-        neighbours.setdefault(b, []).append(a)
+        touching.setdefault(a, []).append(b)
+        touching.setdefault(b, []).append(a)
     scores = windows["score"].to_numpy(float)
     added = np.zeros(len(scores), dtype=bool)
     # Downwards through the scores, equal ones together: each begins an alarm or joins those around it.
@@ -199,7 +199,7 @@ def alarm_threshold(
         for i in members:
             added[i] = True
             count += 1
-            count -= sum(groups.join(i, j) for j in neighbours.get(i, ()) if added[j])
+            count -= sum(groups.join(i, j) for j in touching.get(i, ()) if added[j])
         if count > limit:
             return float(scores[members[0]]), reached
         reached = count
@@ -272,8 +272,3 @@ class Groups:
         i, j = self.root(i), self.root(j)
         self.parent[j] = i
         return i != j
-
-
-def alarm_frame(alarms: Iterable[Alarm]) -> pd.DataFrame:
-    """Alarms as a table, a column an attribute."""
-    return pd.DataFrame([vars(alarm) for alarm in alarms], columns=list(Alarm.__dataclass_fields__))

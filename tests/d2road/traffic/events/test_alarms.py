@@ -9,7 +9,6 @@ from scipy.stats import poisson
 
 from d2road.traffic.events.alarms import (
     AlarmTracker,
-    alarm_frame,
     alarm_threshold,
     as_alarms,
     check_windows,
@@ -55,7 +54,7 @@ def test_consecutive_windows_are_one_alarm():
         (70, 110, 90, 2, 4, 90),
     ]
     assert member.tolist() == [0, 0, -1, -1, 1, -1, -1, 2, -1, 2]
-    assert list(alarm_frame(alarms)["peak"]) == [6, 7, 4]
+    assert [alarm.peak for alarm in alarms] == [6, 7, 4]
 
 
 def test_places_and_carriageways_are_told_apart():
