@@ -74,7 +74,7 @@ class Expression:
 
     `distractors`: whether the image has other objects of the class that is spoken of. None for zero-target sentences
     of data that does not tell. `category_ids`: classes that are spoken of. `form`, `choices` and `language` are those
-    of generated sentences, see `language.forms`.
+    of generated sentences, see `language.logical_forms`.
     """
 
     id: Id
@@ -155,7 +155,7 @@ def read_grounding(path: str | Path) -> GroundingData:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: not JSON, or not of this schema; lists file, place and id of what is wrong.
+        DataError: not JSON, or not of this schema; lists file, place and id of what is wrong.
     """
     raw = read_json(path, "grounding file")
     raise_errors(schema_problems(raw), str(path))
@@ -166,7 +166,7 @@ def write_grounding(path: str | Path, raw: Mapping[str, Any]) -> None:
     """Check and write a file, atomically; the folder is created if it is missing.
 
     Raises:
-        ValueError: the content is not of this schema.
+        DataError: the content is not of this schema.
     """
     raise_errors(schema_problems(raw), f"{path}, which shall be written")
     Path(path).parent.mkdir(parents=True, exist_ok=True)

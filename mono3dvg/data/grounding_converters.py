@@ -19,9 +19,9 @@ from typing import Any
 
 from d2road.data.camera_files import read_camera
 from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.io import read_json
-from mono3dvg.data.labelled_sources import image_entry, info, object_entry
+from mono3dvg.data.labelled_sources import file_info, image_entry, object_entry
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +39,12 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: a file or image is missing.
-        ValueError: another split, a record that is not of this form, or objects that contradict each other; names it.
+        ConfigError: another split.
+        DataError: a record that is not of this form, or objects that contradict each other; names it.
     """
     root = Path(root).expanduser()
     if split not in ("train", "val", "test"):
-        raise DataError(f"split is {split!r}, expected train, val or test")
+        raise ConfigError(f"split is {split!r}, expected train, val or test")
     names = [Path(name).stem for name in read_split(root / f"Mono3DRefer_{split}_image.txt")]
     image_files = index_images([root / "images"])
     images = {}
@@ -80,7 +81,7 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
             }
         )
     return {
-        "info": info(f"Mono3DRefer {split}", "camera", "unknown; images of KITTI: CC BY-NC-SA 3.0"),
+        "info": file_info(f"Mono3DRefer {split}", "camera", "unknown; images of KITTI: CC BY-NC-SA 3.0"),
         "images": list(images.values()),
         "categories": [{"id": number, "name": name} for number, name in enumerate(MONO3DREFER_CLASSES)],
         "annotations": list(things.values()),
@@ -104,7 +105,7 @@ def convert_monomulti3d(
             sentence of the image means (or that test_data lists).
     Raises:
         FileNotFoundError: a file or image is missing.
-        ValueError: a record or row that is not of this form, or a sentence whose targets are not told; names it.
+        DataError: a record or row that is not of this form, or a sentence whose targets are not told; names it.
     """
     builder = _RopeBuilder(Path(images).expanduser(), calib, denorm, labels)
     path = Path(source).expanduser()
@@ -125,7 +126,7 @@ def parse_row(value: Any, where: str) -> dict[str, Any]:
     """A label row as the 3D readers give it, from a list or its text; `extra` holds what follows KITTI's 15 fields.
 
     Raises:
-        ValueError: not such a row; the message begins with `where`.
+        DataError: not such a row; the message begins with `where`.
     """
     words = _words(value, where)
     try:
@@ -174,7 +175,7 @@ class _RopeBuilder:
         targets = [self._object(name, parse_row(row, where)) for row in _field(entry, "label_3", where)]
         properties = [str(text).partition(":") for text in entry.get("public_properties") or ()]
         legacy = {"ann_id": entry.get("ann_id"), "properties": {k.strip(): v.strip() for k, _, v in properties}}
-        self._say(name, _field(entry, "public_description", where), targets, legacy)
+        self._add_expression(name, _field(entry, "public_description", where), targets, legacy)
 
     def _add_test(self, entry: Mapping, name: str, where: str) -> None:
         self._open(name)
@@ -186,7 +187,7 @@ class _RopeBuilder:
             if any(len(f) <= number for f in flags):
                 raise DataError(f"{where}: nothing says which rows are meant: give the label files by --labels")
             meant = [thing for thing, f in zip(things, flags) if f[number] == "1"]
-            self._say(name, text, meant, {"ann_id": number})
+            self._add_expression(name, text, meant, {"ann_id": number})
 
     def _flags(self, name: str, row: dict) -> list[str]:
         found = self.rows[name].get(_key(row))
@@ -216,7 +217,7 @@ class _RopeBuilder:
             self.count += 1
         return self.rows[name][key]["entry"]
 
-    def _say(self, name: str, text: str, targets: Sequence[dict], legacy: dict) -> None:
+    def _add_expression(self, name: str, text: str, targets: Sequence[dict], legacy: dict) -> None:
         if any(thing["ignore"] for thing in targets):
             self.skipped["sentences that mean an object without 3D box"] += 1
             return
@@ -229,7 +230,7 @@ class _RopeBuilder:
             logger.warning("%s: %d %s left out", source, count, what)
         frame = "ground" if self.folders["denorm_file"] else "camera"
         return {
-            "info": info(source, frame, "ask its authors"),
+            "info": file_info(source, frame, "ask its authors"),
             "images": list(self.images.values()),
             "categories": [{"id": number, "name": name} for name, number in self.classes.items()],
             "annotations": [found["entry"] for rows in self.rows.values() for found in rows.values()],

@@ -63,7 +63,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
 
     Raises:
         FileNotFoundError: the file or an image is not there.
-        ValueError: the file is not of the schema; see `schema.read_grounding`.
+        DataError: the file is not of the schema; see `schema.read_grounding`.
     """
     if not Path(json_file).is_file():
         cure = f". To get it: {hint}" if hint else f" (looked from {Path.cwd()})"

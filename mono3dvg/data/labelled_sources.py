@@ -35,7 +35,7 @@ def grounding_of(name: str, image_dir: str | Path, attributes: str | Path = "", 
         attributes: attributes_*.jsonl of the toy data, for colours, lanes and the like.
         source: for `info`; the name if empty.
     Raises:
-        ValueError: unknown data set, one without 3D boxes, or attributes of other data.
+        DataError: unknown data set, one without 3D boxes, or attributes of other data.
         FileNotFoundError: files are missing.
     """
     register_by_name(name)
@@ -58,7 +58,7 @@ def grounding_of(name: str, image_dir: str | Path, attributes: str | Path = "", 
                 raise DataError(f"{attributes} lacks the {kind} at {row['location']} of {record['file_name']}")
             things.append(object_entry(row, len(things), record["image_id"], category, extra))
     return {
-        "info": info(source or name, ry_frame),
+        "info": file_info(source or name, ry_frame),
         "images": images,
         "categories": [{"id": number, "name": kind} for kind, number in classes.items()],
         "annotations": things,
@@ -66,7 +66,7 @@ def grounding_of(name: str, image_dir: str | Path, attributes: str | Path = "", 
     }
 
 
-def info(source: str, ry_frame: str, licence: str = "as the source's") -> dict[str, Any]:
+def file_info(source: str, ry_frame: str, licence: str = "as the source's") -> dict[str, Any]:
     """`info` of a file."""
     return {
         "version": VERSION, "convention": CONVENTION, "rotation_y": ry_frame, "source": source, "licence": licence,
@@ -77,7 +77,7 @@ def image_entry(record: Mapping[str, Any], image_dir: str | Path) -> dict[str, A
     """An entry of `images` from a dataset dict.
 
     Raises:
-        ValueError: the image does not lie below `image_dir`, or the camera is wrong.
+        DataError: the image does not lie below `image_dir`, or the camera is wrong.
     """
     camera = read_camera(record)
     path, root = Path(record["file_name"]).resolve(), Path(image_dir).expanduser().resolve()
@@ -128,7 +128,7 @@ def read_attributes(path: str | Path) -> dict[str, dict[tuple, dict[str, Any]]]:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: a line is not what the toy data has; names file and line.
+        DataError: a line is not what the toy data has; names file and line.
     """
     path = Path(path).expanduser()
     if not path.is_file():

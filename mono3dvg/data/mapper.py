@@ -61,7 +61,7 @@ class Mono3DVGMapper:
             (M, L) int8, truth of `language.ATTRIBUTES`, and, in expressions that have a logical form, `parts` (P, M)
             int8: what its parts say of them (see `language.part_truths`).
         Raises:
-            FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says; no
+            FileNotFoundError, DataError: image missing, broken or of another size than its annotation says; no
                 intrinsics; a target that is to be ignored.
         """
         dataset_dict = dict(dataset_dict)  # what it holds is read, not changed
@@ -82,10 +82,10 @@ class Mono3DVGMapper:
         annotations = dataset_dict.pop("annotations", None)
         if annotations is None and self.is_train:
             raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
-        said = [realize_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
+        texts = [realize_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
         if self.unknown_words:
-            said = [with_unknown_words(text, self.unknown_words, np.random) for text in said]
-        dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, said)]
+            texts = [with_unknown_words(text, self.unknown_words, np.random) for text in texts]
+        dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, texts)]
         if annotations is not None:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
             order = _places(annotations, scene) if self.is_train and scene is not None else None

@@ -17,7 +17,7 @@ def objects_of(x: dict) -> Objects:
     """The labels of an image.
 
     Raises:
-        ValueError: it has none.
+        DataError: it has none.
     """
     if "instances" not in x:
         raise DataError(f"image {x.get('file_name', '')!r} comes without `instances`, which training needs")
@@ -48,7 +48,7 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
         counts: objects of each image.
         device: of the tensors.
     Raises:
-        ValueError: targets that the image does not have.
+        DataError: targets that the image does not have.
     """
     found = []
     for b, x in enumerate(batched_inputs):

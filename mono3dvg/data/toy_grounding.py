@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.output_dir import prepare_output_dir
 from mono3dvg.data.labelled_sources import grounding_of, merge_classes
 from mono3dvg.language import Recipe, generate_sentences
@@ -45,11 +45,11 @@ def make_toy_grounding(
         what was made, by split; see `describe_counts`.
     Raises:
         FileNotFoundError: the toy roadside data is not there.
-        ValueError: wrong numbers, or `out` holds data of other parameters or something else.
+        D2RoadError: wrong numbers, or `out` holds data of other parameters or something else.
     """
     out, toy = Path(out), Path(toy)
     if not 0 < validation < 1:
-        raise DataError(f"--validation is {validation}, expected a share between 0 and 1")
+        raise ConfigError(f"--validation is {validation}, expected a share between 0 and 1")
     if not (toy / "toy_roadside.json").is_file():
         raise FileNotFoundError(f"{toy} is no toy roadside data: d2road make-data toy-roadside --output {toy}")
     recipes = {

@@ -114,7 +114,7 @@ def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor)
 
     Args:
         logits: (N, K, P); mentioned: (N, Q), of the first Q parts.
-        truths: (N, K, P) of `language.truth`; MAYBE is not asked, and where all are, the part is not mentioned.
+        truths: (N, K, P) of `language.kleene`; MAYBE is not asked, and where all are, the part is not mentioned.
         valid: (N, K) candidates that count.
     Returns:
         sum over the sentences of which anything is known: of each the sum over parts of the mean over candidates, the

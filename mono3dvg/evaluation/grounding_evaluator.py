@@ -43,7 +43,7 @@ class GroundingEvaluator(DatasetEvaluator):
         choose: this is the validation data.
         distributed: gather the answers of the processes.
     Raises:
-        FileNotFoundError, ValueError: data or subsets cannot be used.
+        FileNotFoundError, DataError: data or subsets cannot be used.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class GroundingEvaluator(DatasetEvaluator):
             for grounding in output["groundings"]:
                 key = grounding["expression_id"]
                 if key not in self.data.expressions:
-                    raise DataError(f"answer to expression {key!r}, which the data does not have")
+                    raise ValueError(f"answer to expression {key!r}, which the data does not have")
                 if key in self._answers:
-                    raise DataError(f"expression {key!r} is answered twice")
+                    raise ValueError(f"expression {key!r} is answered twice")
                 boxes, scores = _array(grounding["boxes"]).reshape(-1, 7), _array(grounding["scores"]).reshape(-1)
                 if len(boxes) != len(scores) or not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
                     raise DataError(

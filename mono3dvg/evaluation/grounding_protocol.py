@@ -66,7 +66,7 @@ def evaluate_grounding(
         score_threshold: boxes with at least this score are the answer.
         subset_ids: of `subsets.read_subsets`; None divides by rule.
     Raises:
-        ValueError: no sentences, or a file of subsets that fits none of them.
+        DataError: no sentences, or a file of subsets that fits none of them.
     """
     expressions = list(data.expressions.values())
     if not expressions:

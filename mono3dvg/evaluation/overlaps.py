@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from d2road.structures import Boxes3D, aligned_iou_3d
-from d2road.utils.errors import DataError
 
 
 def iou_rotated(a: np.ndarray, b: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
@@ -73,7 +72,7 @@ def overlap_tables(
         ValueError: unknown mode.
     """
     if mode not in IOUS:
-        raise DataError(f"IoU {mode!r}: choose one of {', '.join(IOUS)}")
+        raise ValueError(f"IoU {mode!r}: choose one of {', '.join(IOUS)}")
     shapes = [(len(b), len(t)) for b, t in zip(boxes, targets)]
     left = [np.repeat(np.reshape(b, (-1, 7)), g, axis=0) for b, (_, g) in zip(boxes, shapes)]
     right = [np.tile(np.reshape(t, (-1, 7)), (k, 1)) for t, (k, _) in zip(targets, shapes)]

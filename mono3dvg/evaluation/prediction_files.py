@@ -46,7 +46,7 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
         known_ids: expressions of the data; an answer to another one is an error.
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: not JSON or not of this form, NaN or infinity, an unknown expression, two answers to one.
+        DataError: not JSON or not of this form, NaN or infinity, an unknown expression, two answers to one.
     """
     raw = read_json(path, "prediction file")
     if not isinstance(raw, Mapping) or not isinstance(raw.get("predictions"), list):
@@ -59,7 +59,7 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
     for index, entry in enumerate(raw["predictions"]):
         try:
             key, answer = _answer(entry, known, answers)
-        except ValueError as error:
+        except DataError as error:
             found.append(f"predictions[{index}]{error}")
             continue
         answers[key] = answer
@@ -71,7 +71,7 @@ def write_predictions(path: str | Path, score_threshold: float, answers: Mapping
     """Write a prediction file, atomically.
 
     Raises:
-        ValueError: a box or score is not finite.
+        DataError: a box or score is not finite.
     """
     entries = []
     for key, answer in answers.items():

@@ -31,7 +31,7 @@ def read_subsets(path: str | Path) -> dict[str, set]:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: not JSON, a subset is missing or unknown, or an id lies in two subsets of one division.
+        DataError: not JSON, a subset is missing or unknown, or an id lies in two subsets of one division.
     """
     raw = read_json(path, "file of subsets")
     expected = {name.capitalize() for name in SUBSETS[1:]}
@@ -54,7 +54,7 @@ def subsets_by_file(ids: Mapping[str, set], expressions: Iterable[Expression]) -
     """Expression id -> names of its subsets, "overall" included; for single-target sentences.
 
     Raises:
-        ValueError: no sentence has an instance id that the file knows.
+        DataError: no sentence has an instance id that the file knows.
     """
     found, strangers = {}, 0
     known = set().union(*ids.values())

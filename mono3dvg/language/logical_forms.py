@@ -49,7 +49,7 @@ def to_form(value: Any) -> Form:
     """A form from JSON's lists.
 
     Raises:
-        ValueError: no form; says which part is not.
+        DataError: no form; says which part is not.
     """
     form = _tuples(value)
     check_phrase(form)
@@ -118,7 +118,7 @@ def form_tags(form: Form) -> list[str]:
 
 
 def check_phrase(form: Any, where: str = "form") -> None:
-    """Raise a ValueError if this is no phrase."""
+    """Raise a DataError if this is no phrase."""
     op, parts = _split(form, where)
     if op == "all" and parts:
         for i, part in enumerate(parts):

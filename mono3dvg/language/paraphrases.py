@@ -26,7 +26,7 @@ class ParaphraseChooser:
 
     def __init__(self, rng: np.random.Generator | None, mode: str = "seen", choices: Sequence[int] = ()):
         if mode not in MODES:
-            raise DataError(f"paraphrases {mode!r}: choose one of {', '.join(MODES)}")
+            raise ValueError(f"paraphrases {mode!r}: choose one of {', '.join(MODES)}")
         self.rng, self.mode = rng, mode
         self._repeated = list(choices)
         self.choices: list[int] = []
@@ -36,7 +36,7 @@ class ParaphraseChooser:
         """One of the paraphrases, without its "~".
 
         Raises:
-            ValueError: the choices to be repeated do not fit the sentence.
+            DataError: the choices to be repeated do not fit the sentence.
         """
         index = self._draw(paraphrases)
         self.choices.append(index)

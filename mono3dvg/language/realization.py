@@ -33,7 +33,7 @@ def realize(form: tuple, language: str, many: int, rng: np.random.Generator, par
             first part, bit 1 for its second. Other phrases tell their number themselves.
         paraphrases: "seen" (for training and test) or "held_out" (for test only), see `paraphrases`.
     Raises:
-        ValueError: unknown language or paraphrases.
+        DataError: unknown language.
     """
     chooser = ParaphraseChooser(rng, paraphrases)
     text = _grammar_of(language)(chooser).sentence(form, many)
@@ -44,7 +44,7 @@ def realize_from(form: Sequence, language: str, choices: Sequence[int]) -> str:
     """The sentence of a form in the paraphrases of `choices`.
 
     Raises:
-        ValueError: no form, unknown language, or choices of another form.
+        DataError: no form, unknown language, or choices of another form.
     """
     if not choices:
         raise DataError("choices are missing: they are needed to realize a form again")

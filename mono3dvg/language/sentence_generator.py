@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from mono3dvg.language.form_sampler import FormSampler, is_odd
 from mono3dvg.language.labelled_scene import LabelledScene, build_labelled_scene
 from mono3dvg.language.logical_forms import form_tags, form_to_json, head_classes
@@ -50,11 +50,11 @@ class Recipe:
     def __post_init__(self) -> None:
         unknown = [language for language in self.languages if language not in LANGUAGES]
         if unknown or not self.languages:
-            raise DataError(f"languages {list(self.languages)}: choose among {', '.join(LANGUAGES)}")
+            raise ConfigError(f"languages {list(self.languages)}: choose among {', '.join(LANGUAGES)}")
         if self.per_image < 1 or self.proposals < 1 or self.seed < 0:
-            raise DataError("seed must be 0 or more, per_image and proposals at least 1")
+            raise ConfigError("seed must be 0 or more, per_image and proposals at least 1")
         if not 0 <= self.held_out <= 1 or set(self.mix) - set(MIX) or sum(self.mix.values()) <= 0:
-            raise DataError(f"held_out is a share, and mix gives shares of {', '.join(MIX)}")
+            raise ConfigError(f"held_out is a share, and mix gives shares of {', '.join(MIX)}")
 
 
 @dataclass(frozen=True)

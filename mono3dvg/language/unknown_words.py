@@ -11,20 +11,21 @@ _CONSONANTS, _VOWELS = "bcdfghjklmnprstvwyz", "aeiou"
 
 
 def with_unknown_words(text: str, share: float, random: Any = np.random) -> str:
-    """A sentence whose words, each by itself, are at random preceded by a made-up one (`share`) or become one (half of
-    `share`; words with figures stay).
+    """A sentence with made-up words: before each word at random (`share`), or in its place (half of `share`).
+
+    Words with figures stay.
 
     Args:
         text: words with blanks between them.
         random: draws; numpy's global state, or a RandomState.
     """
-    said = []
+    words = []
     for word in text.split(" "):
         if random.rand() < share:
-            said.append(made_up_word(random))
+            words.append(made_up_word(random))
         known = random.rand() >= share / 2 or any(c.isdigit() for c in word)
-        said.append(word if known else made_up_word(random))
-    return " ".join(said)
+        words.append(word if known else made_up_word(random))
+    return " ".join(words)
 
 
 def made_up_word(random: Any) -> str:
