@@ -1,6 +1,6 @@
 """Mono3DVG, the registered meta-architecture: images and sentences in, losses or the boxes that are meant out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from mono3dvg.build import build_parts
 from mono3dvg.criterion import GroundingCriterion, GroundingTargets, read_targets
 from mono3dvg.data.model_inputs import PLACEHOLDER_TEXT, objects_of
 from mono3dvg.detection.candidates import Candidates
-from mono3dvg.detection.dense_head import RawMaps, covered_cells, decode_peaks, gather_each
+from mono3dvg.detection.dense_head import DenseHead, RawMaps, ReferHead, covered_cells, decode_peaks, gather_each
 from mono3dvg.detection.labelled_candidates import candidates_of_objects
 from mono3dvg.detection.objects import Objects
-from mono3dvg.detection.query_head import DecodeContext, Proposals, RawQueries, decode_queries
+from mono3dvg.detection.query_head import DecodeContext, Proposals, QueryHead, RawQueries, decode_queries
+from mono3dvg.fusion.fusion_neck import FusionNeck
 from mono3dvg.grounder_options import InferenceOptions, InputOptions, TrainingOptions
 from mono3dvg.grounder_state import GrounderState
 from mono3dvg.grounding_features import (
@@ -34,9 +35,9 @@ from mono3dvg.grounding_features import (
 )
 from mono3dvg.inference import expressions_in_chunks, select_answers
 from mono3dvg.relation.relation_features import RelationFeatures, compute_relation_features
-from mono3dvg.relation.relation_layer import RelationOutput
+from mono3dvg.relation.relation_layer import RelationLayer, RelationOutput
 from mono3dvg.text.text_features import TextFeatures
-from mono3dvg.training_stages import training_stage
+from mono3dvg.training_stages import keep_submodules, training_stage
 
 
 @META_ARCH_REGISTRY.register()
@@ -67,11 +68,11 @@ class Mono3DVG(nn.Module):
         *,
         backbone: nn.Module,
         text_encoder: nn.Module,
-        neck: nn.Module,
-        dense_head: nn.Module,
-        refer_head: nn.Module | None,
-        relation: nn.Module | None,
-        query_head: nn.Module | None,
+        neck: FusionNeck,
+        dense_head: DenseHead,
+        refer_head: ReferHead | None,
+        relation: RelationLayer | None,
+        query_head: QueryHead | None,
         state: GrounderState,
         inputs: InputOptions,
         inference: InferenceOptions,
@@ -259,7 +260,8 @@ class Mono3DVG(nn.Module):
         sentences = targets.sentences
         if sentences is None:
             image = self.encode_maps(batched_inputs)
-            return GroundingOutputs(image, unused=sum(level.sum() for level in image.maps[1:]))
+            # The coarser maps are for sentences.
+            return GroundingOutputs(image, unused=sum((m.sum() for m in image.maps[1:]), image.maps[0].new_zeros(())))
         if not self.stage.image_maps:
             return self._outputs_of_labels(batched_inputs, targets)
         needs_peaks = self.relation is not None or self.query_head is not None
@@ -316,13 +318,3 @@ class Mono3DVG(nn.Module):
             for row, expression in zip(sure.masked_fill(~candidates.valid, torch.nan), asked):
                 found[expression.image].append(row[: len(objects[expression.image])])
         return found
-
-
-def keep_submodules(names: Sequence[str]) -> Callable[..., None]:
-    """A hook for `register_state_dict_post_hook` that leaves out all but these submodules."""
-
-    def hook(module: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:
-        for name in [n for n in state_dict if n.startswith(prefix) and n[len(prefix) :].partition(".")[0] not in names]:
-            del state_dict[name]
-
-    return hook

@@ -36,8 +36,7 @@ def expressions_in_chunks(
     for b, (x, (height, width)) in enumerate(zip(batched_inputs, sizes)):
         scale = (x.get("width", width) / width, x.get("height", height) / height)
         expressions += [
-            Expression(e.get("text"), b, e.get("id"), place_of(e, x), scale)  # type: ignore[arg-type]  # checked when encoded
-            for e in x.get("expressions", ())
+            Expression(e.get("text"), b, e.get("id"), place_of(e, x), scale) for e in x.get("expressions", ())
         ]
     for start in range(0, len(expressions), size):
         yield expressions[start : start + size]

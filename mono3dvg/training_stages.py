@@ -8,7 +8,10 @@ The joint training had better start from what the other two leave, which cost le
     ""       joint training ("all" in the registry)
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from torch import nn
 
 from d2road.utils.registry import Registry
 
@@ -46,3 +49,13 @@ def training_stage(name: str) -> TrainingStage:
         ConfigError: there is none of this name; lists the known ones.
     """
     return TRAINING_STAGES.get(name or JOINT)
+
+
+def keep_submodules(names: Sequence[str]) -> Callable[..., None]:
+    """A hook for `register_state_dict_post_hook` that leaves out all but these submodules."""
+
+    def hook(module: nn.Module, state_dict: dict, prefix: str, metadata: dict) -> None:
+        for name in [n for n in state_dict if n.startswith(prefix) and n[len(prefix) :].partition(".")[0] not in names]:
+            del state_dict[name]
+
+    return hook

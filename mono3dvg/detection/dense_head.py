@@ -108,17 +108,14 @@ class DenseHead(nn.Module):
         self.heat_tower, self.box_tower = tower(in_channels, dim, depth), tower(in_channels, dim, depth)
         self.heat = nn.Conv2d(dim, num_classes, 1)
         self.regression = nn.Conv2d(dim, sum(RawBoxes.SIZES), 1)
-        for layer in (self.heat, self.regression):
+        starts = torch.tensor(_STARTS).repeat_interleave(torch.tensor(RawBoxes.SIZES))
+        for layer, bias in ((self.heat, torch.full((num_classes,), prior_bias(prior))), (self.regression, starts)):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
-        nn.init.constant_(self.heat.bias, prior_bias(prior))
-        start = 0
-        for size, value in zip(RawBoxes.SIZES, _STARTS):
-            self.regression.bias.data[start : start + size] = value
-            start += size
+            layer.bias = nn.Parameter(bias)
         if num_attributes:
-            self.attributes = nn.Sequential(tower(in_channels, dim, depth), nn.Conv2d(dim, num_attributes, 1))
-            nn.init.constant_(self.attributes[-1].bias, prior_bias(0.1))
+            hidden, output = tower(in_channels, dim, depth), nn.Conv2d(dim, num_attributes, 1)
+            output.bias = nn.Parameter(torch.full((num_attributes,), prior_bias(0.1)))
+            self.attributes = nn.Sequential(hidden, output)
 
     def forward(self, feature: Tensor) -> RawMaps:
         """(B, in_channels, Hf, Wf) -> maps."""
@@ -143,7 +140,7 @@ class ReferHead(nn.Module):
         self.tower = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.ReLU())
         self.output = nn.Conv2d(dim, 1, 1)
         nn.init.normal_(self.output.weight, std=0.01)
-        nn.init.constant_(self.output.bias, prior_bias(prior))
+        self.output.bias = nn.Parameter(torch.full((1,), prior_bias(prior)))
 
     def forward(self, fused: Tensor) -> Tensor:
         """(N, D, Hf, Wf) -> logits (N, Hf, Wf)."""
@@ -155,7 +152,9 @@ def cells_to_pixels(cells: Tensor, width: int, stride: float) -> Tensor:
     return torch.stack([cells % width, torch.div(cells, width, rounding_mode="floor")], dim=-1).add(0.5) * stride
 
 
-def covered_cells(sizes_hw: Sequence[tuple[int, int]], map_hw: tuple[int, int], stride: float, device) -> Tensor:
+def covered_cells(
+    sizes_hw: Sequence[tuple[int, int]], map_hw: tuple[int, int], stride: float, device: torch.device
+) -> Tensor:
     """(B, Hf, Wf) bool: cells whose centre lies in the unpadded image."""
     size = torch.tensor(sizes_hw, dtype=torch.float32, device=device)
     v, u = ((torch.arange(n, device=device) + 0.5) * stride for n in map_hw)
@@ -204,8 +203,8 @@ def decode_peaks(
             detected again; 1 keeps all.
     """
     heat = raw.heat.float().sigmoid()
-    batch, _, _, width = heat.shape
-    values, classes, cells = find_peaks(heat, top_k, covered_cells(sizes_hw, heat.shape[2:], stride, heat.device))
+    batch, _, height, width = heat.shape
+    values, classes, cells = find_peaks(heat, top_k, covered_cells(sizes_hw, (height, width), stride, heat.device))
     image = torch.arange(batch, device=heat.device).repeat_interleave(cells.shape[1])
     each, flat = scene[image], cells.flatten()
     decoded, rows = decode_rows(

@@ -121,7 +121,7 @@ def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor)
         mean over the parts of whether they are mentioned, and the choice of the anchors among the candidates.
     """
     known = (truths != MAYBE) & valid[..., None]
-    each = F.binary_cross_entropy_with_logits(logits.float(), (truths == YES).float(), reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits.float(), truths.eq(int(YES)).float(), reduction="none")
     number = known.sum(1)  # (N, P)
     said = (each * known).sum(1) / number.clamp(min=1)
     there = (number > 0)[:, : mentioned.shape[1]].float()
@@ -168,7 +168,7 @@ def attribute_loss(raw: RawMaps, targets: DenseTargets) -> Tensor:
     """Cross entropy of the attributes of objects, sum over objects and those attributes of each that are known."""
     logits = gather_cells(raw.attributes, targets.image, targets.cells).float()
     truths = targets.objects.attributes
-    each = F.binary_cross_entropy_with_logits(logits, (truths == YES).float(), reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits, truths.eq(int(YES)).float(), reduction="none")
     return (each * ((truths != MAYBE) & targets.owns[:, None])).sum()
 
 

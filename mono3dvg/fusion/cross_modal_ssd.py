@@ -97,7 +97,7 @@ class CrossModalSSD(nn.Module):
         """See `mono3dvg.fusion.fusion_registry`."""
         padding = ~mask.unsqueeze(-1)
         words = words.masked_fill(padding, 0)
-        size = visual.shape[-2:]
+        size = (visual.shape[2], visual.shape[3])
         tokens = visual.flatten(2).transpose(1, 2)  # (N, L, D)
         normal_words, normal = self.norm_words(words), self.norm_pixels(tokens)
         mixed, state = self.words(normal_words, valid=mask, step_gate=relevance, return_final_states=True)

@@ -12,6 +12,7 @@ projections in place of CSP blocks; gradients pass through the states unless `de
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ class MambaFusion(nn.Module):
         self.heads, self.head_dim, self.state_dim = heads, head_dim, state_dim
         self.directions, self.detach, self.chunk_size, self.backend = directions, detach, chunk_size, backend
         inner, written = heads * head_dim, heads * head_dim + 2 * state_dim + heads
-        options = {
+        options: dict[str, Any] = {
             "heads": heads, "head_dim": head_dim, "state_dim": state_dim, "kernel": 3, "a_range": a_range,
             "dt_range": dt_range, "chunk_size": chunk_size, "backend": backend,
         }  # fmt: skip
@@ -73,7 +74,7 @@ class MambaFusion(nn.Module):
         self, words: Tensor, mask: Tensor, visual: Tensor, relevance: Tensor | None = None, inside: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `mono3dvg.fusion.fusion_registry`."""
-        size = visual.shape[-2:]
+        size = (visual.shape[2], visual.shape[3])
         tokens = visual.flatten(2).transpose(1, 2)  # (N, L, D)
         words = words.masked_fill(~mask.unsqueeze(-1), 0)
         mixed, state = self.words(self.norm_words(words), mask, relevance, return_final_states=True)

@@ -6,11 +6,14 @@ Nothing is downloaded unless asked for: without network a download hangs before 
 import logging
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
-from torch import nn
 
 from d2road.utils.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +27,7 @@ CURE = (
 )
 
 
-def load_encoder(source: str, random_init: bool = False, download: bool = False) -> tuple[nn.Module, Tokenizer]:
+def load_encoder(source: str, random_init: bool = False, download: bool = False) -> tuple["PreTrainedModel", Tokenizer]:
     """A transformers encoder and its tokenizer.
 
     Args:

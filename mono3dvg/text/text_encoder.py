@@ -5,20 +5,24 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from tokenizers import Encoding, Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
 from mono3dvg.text.text_features import TextFeatures
 from mono3dvg.text.text_filter import TextFilter
 from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +76,9 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.source, self.frozen, self.max_tokens = source, frozen, max_tokens
         self.tokenizer: Tokenizer | None = None
+        self.encoder: PreTrainedModel
+        self.tokenizer_sha256: Tensor
+        self.tokenizer_packed: Tensor
         self.pinned = False  # the tokenizer was given: a checkpoint with another one is refused
         self.register_buffer("tokenizer_sha256", torch.zeros(FINGERPRINT, dtype=torch.uint8))
         if source == SCRATCH:
@@ -132,18 +139,19 @@ class TextEncoder(nn.Module):
             )
         return self.tokenizer
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         """Take the checkpoint's tokenizer, or refuse it where another one was given.
 
         Raises:
             ValueError: the tokenizers differ, or that of the checkpoint is damaged.
         """
-        stored = state_dict.get(prefix + "tokenizer_sha256")
-        stored = None if stored is None else bytes(stored.cpu().numpy()).hex()
-        if stored is not None and self.pinned and int(stored, 16) and stored != fingerprint(self.tokenizer):
-            raise ConfigError(
-                f"the tokenizer of {self.source!r} (SHA-256 {fingerprint(self.tokenizer)[:12]}...) does not match the "
-                f"weights, which were trained with {stored[:12]}...: take the tokenizer file of that training"
+        digest = state_dict.get(prefix + "tokenizer_sha256")
+        stored = None if digest is None else bytes(digest.cpu().numpy()).hex()
+        own = fingerprint(self.tokenizer) if self.tokenizer is not None else ""
+        if stored is not None and self.pinned and int(stored, 16) and stored != own:
+            raise CheckpointError(
+                f"the tokenizer of {self.source!r} (SHA-256 {own[:12]}...) does not match the weights, which were "
+                f"trained with {stored[:12]}...: take the tokenizer file of that training"
                 + (", or none: the checkpoint carries its own" if self.source == SCRATCH else "")
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -154,7 +162,7 @@ class TextEncoder(nn.Module):
         if tokenizer is None:
             return
         if fingerprint(tokenizer) != stored:
-            raise ConfigError("the tokenizer inside the checkpoint is damaged: its SHA-256 is not the one stored")
+            raise CheckpointError("the tokenizer inside the checkpoint is damaged: its SHA-256 is not the one stored")
         self._take_tokenizer(tokenizer, pinned=False)
 
     def _check_length(self) -> None:
@@ -198,19 +206,19 @@ class TextEncoder(nn.Module):
         features = self.norm(self.project(hidden)).masked_fill(~mask.unsqueeze(-1), 0)
         spans = [[encoding.offsets[i] for i in _words(encoding)] for encoding in encodings]
         tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
-        numbers = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
-        numbers = pad_sequence(numbers, batch_first=True, padding_value=torch.nan).to(device)
+        logs = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
+        numbers = pad_sequence(logs, batch_first=True, padding_value=torch.nan).to(device)
         return TextFeatures(features, mask, tokens, spans, numbers)
 
     def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
         if not texts:
-            raise ConfigError("the text encoder got no sentences: leave images without sentences out")
+            raise ValueError("the text encoder got no sentences: leave images without sentences out")
         for text, place in zip(texts, places, strict=True):
             check_sentence(text, place)
         encodings = self._require_tokenizer().encode_batch(list(texts))
         for encoding, text, place in zip(encodings, texts, places):
             if not _words(encoding):
-                raise ConfigError(f"{place}: the tokenizer finds no word in {text!r}")
+                raise DataError(f"{place}: the tokenizer finds no word in {text!r}")
             if encoding.overflowing:
                 end = encoding.offsets[_words(encoding)[-1]][1]
                 logger.warning(
@@ -222,12 +230,12 @@ class TextEncoder(nn.Module):
 def check_sentence(text: str, place: str) -> None:
     """Raise ValueError, with its place, for what is no sentence: not text, empty, or beyond any length."""
     if not isinstance(text, str):
-        raise ConfigError(f"{place}: expected text, got {type(text).__name__}")
+        raise DataError(f"{place}: expected text, got {type(text).__name__}")
     if not text.strip():
-        raise ConfigError(f"{place} is empty: expected words that say what to find")
+        raise DataError(f"{place} is empty: expected words that say what to find")
     words = len(text.split())
     if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
-        raise ConfigError(
+        raise DataError(
             f"{place} has {words} words and {len(text)} characters, expected {MAX_WORDS} and {MAX_CHARACTERS} at most: "
             f"shorten it; it begins {text[:40]!r}"
         )
@@ -238,11 +246,13 @@ def _words(encoding: Encoding) -> list[int]:
     return [index for index, special in enumerate(encoding.special_tokens_mask) if not special]
 
 
-def _width(encoder: nn.Module) -> int:
+def _width(encoder: "PreTrainedModel") -> int:
     return getattr(encoder.config, "hidden_size", None) or encoder.config.d_model
 
 
-def _small_roberta(width: int, layers: int, heads: int, dropout: float, vocab_size: int, max_tokens: int) -> nn.Module:
+def _small_roberta(
+    width: int, layers: int, heads: int, dropout: float, vocab_size: int, max_tokens: int
+) -> "PreTrainedModel":
     from transformers import RobertaConfig, RobertaModel
 
     if heads < 1 or width % heads:

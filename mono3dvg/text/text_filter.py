@@ -1,11 +1,13 @@
-"""Which words of a sentence matter: a state space model over the words whose step is scaled by a relevance."""
+"""Text filter: a selective state space model over the words whose step is scaled by a learned token relevance."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from d2road.layers.mamba2 import BidirectionalMamba2
 
-# A gate starts nearly open (0.88): every word is heard until training tells which are not needed.
+# A gate starts nearly open (0.88): every word has its effect until training tells which are not needed.
 GATE_BIAS = 2.0
 
 
@@ -30,16 +32,18 @@ class TextFilter(nn.Module):
         state_dim: int = 32,
         a_range: tuple[float, float] = (1e-3, 5e-3),
         dt_range: tuple[float, float] = (1e-2, 0.2),
-        **options,
+        **options: Any,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.mixer = BidirectionalMamba2(
             dim, heads=heads, head_dim=head_dim, state_dim=state_dim, a_range=a_range, dt_range=dt_range, **options
         )
-        self.gate = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, 1)) if gate else None
+        self.gate: nn.Sequential | None = None
         if gate:
-            nn.init.constant_(self.gate[-1].bias, GATE_BIAS)
+            hidden, output = nn.Linear(dim, dim), nn.Linear(dim, 1)
+            nn.init.constant_(output.bias, GATE_BIAS)
+            self.gate = nn.Sequential(hidden, nn.SiLU(), output)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the words of each sentence.

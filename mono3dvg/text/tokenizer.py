@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from d2road.utils.errors import CheckpointError
+from d2road.utils.errors import CheckpointError, ConfigError, DataError
 
 try:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -38,9 +38,9 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int = 2000) -> Tokeniz
     """
     lines = sorted(sentences)
     if not lines:
-        raise CheckpointError("train_tokenizer: got no sentences, expected those of the training data")
+        raise DataError("train_tokenizer: got no sentences, expected those of the training data")
     if vocab_size < MIN_VOCABULARY:
-        raise CheckpointError(f"train_tokenizer: vocab_size is {vocab_size}, expected {MIN_VOCABULARY} at least")
+        raise ConfigError(f"train_tokenizer: vocab_size is {vocab_size}, expected {MIN_VOCABULARY} at least")
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
