@@ -181,6 +181,7 @@ class Quantiles:
 
     def _nth(self, number: int) -> float:
         """About the value that `number` others precede: those of a bin are taken to be evenly spread in it."""
+        assert self._bins is not None
         upto = self._bins.cumsum(0)
         index = int(torch.searchsorted(upto, number, right=True))
         inside = int(self._bins[index])

@@ -27,6 +27,15 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float]:
     return np.percentile(values, [tail, 100 - tail]).tolist() if len(values) else [float("nan")] * 2
 
 
+def paired_intervals(a: Mapping[str, Any], b: Mapping[str, Any], level: float = 0.95) -> dict[str, Any]:
+    """Percentile intervals of b - a of every array of draws of two nested dicts: paired bootstrap.
+
+    Args:
+        a, b: (R,) draws of two models on the same members, drawn alike for both.
+    """
+    return map_arrays(difference(a, b), lambda values: percentile_interval(values, level))
+
+
 def map_arrays(results: Mapping[str, Any], function: Callable[[np.ndarray], Any]) -> dict[str, Any]:
     """A nested dict with `function` applied to every array."""
     return {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from PIL import Image, ImageEnhance
 
 from d2road.data.mapper_registry import MAPPER_REGISTRY
@@ -36,7 +37,7 @@ class EfficientADMapper:
         FileNotFoundError, ValueError: the folder of penalty images is missing or empty.
     """
 
-    def __init__(self, cfg, is_train: bool = True):
+    def __init__(self, cfg: CfgNode, is_train: bool = True):
         self.is_train, self.size = is_train, tuple(cfg.INPUT.IMAGE_SIZE)
         self.jitter, self.jitter_range = tuple(cfg.INPUT.AUTOENCODER_JITTER), tuple(cfg.INPUT.AUTOENCODER_JITTER_RANGE)
         folder = cfg.DATASETS.PENALTY_IMAGES

@@ -93,10 +93,10 @@ def pixel_metrics(images: Sequence[ImageScores], threshold: float | None = None)
         "pixel_auroc": curve_area(negatives, positives),
         "aupro": curve_area(negatives, pool(image.regions for image in images), AUPRO_LIMIT),
     }
-    positives = Ranking(positives)
-    results["pixel_f1_max"] = f1_max(negatives, positives)[0]
+    ranked = Ranking(positives)
+    results["pixel_f1_max"] = f1_max(negatives, ranked)[0]
     if threshold is not None:
-        results["pixel_f1_at_good_threshold"] = f1_above(negatives, positives, threshold)
+        results["pixel_f1_at_good_threshold"] = f1_above(negatives, ranked, threshold)
     return results
 
 

@@ -1,4 +1,4 @@
-"""How far the metrics of a test set depend on its images: bootstrap over images.
+"""Bootstrap confidence intervals of the metrics of a test set, over its images.
 
 Images are drawn with replacement, good ones and each type of anomaly by themselves, so that every draw has as many of
 each as the test set. Pixels of an image stay together: they are not independent.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from d2road.utils.bootstrap import difference, draw_weights, map_arrays, percentile_interval
+from d2road.utils.bootstrap import draw_weights, map_arrays, paired_intervals, percentile_interval
 from d2road.utils.errors import DataError
 from efficientad.evaluation.anomaly_protocol import AUPRO_LIMIT, MEAN, anomaly_kinds, check_images, limit_name
 from efficientad.evaluation.image_scores import GOOD, ImageScores
@@ -51,7 +51,7 @@ def paired_bootstrap(
     if {(i.name, i.kind) for i in a} != {(i.name, i.kind) for i in b}:
         raise DataError("paired_bootstrap needs both models' maps of the same images")
     first, second = (draw_metrics(images, spro, draws, seed) for images in (a, b))
-    return map_arrays(difference(first, second), lambda values: percentile_interval(values, level))
+    return paired_intervals(first, second, level)
 
 
 def draw_metrics(images: Sequence[ImageScores], spro: bool, draws: int, seed: int) -> dict:

@@ -101,5 +101,5 @@ def score_file(
                 "are judged at the size of the image, so resize the map to it"
             )
     defects = [] if types is None else [make_defect(mask, types, str(path)) for path, mask in zip(masks, read)]
-    mask = np.any([m != 0 for m in read], axis=0) if read else None
-    return score_image(name, kind, anomaly_map, mask, defects, score, exact, *ignored)
+    union = np.any([m != 0 for m in read], axis=0) if read else None
+    return score_image(name, kind, anomaly_map, union, defects, score, exact, *ignored)

@@ -93,7 +93,7 @@ def f1_above(negatives: Ranking, positives: Ranking, threshold: float) -> float:
     return float(_f1(positives.above(at), negatives.above(at), positives.total)[0])
 
 
-def _f1(found: np.ndarray, false: np.ndarray, total: float) -> np.ndarray:
+def _f1(found: np.ndarray, false: np.ndarray, total: float | np.ndarray) -> np.ndarray:
     return 2 * found / (found + false + total)
 
 

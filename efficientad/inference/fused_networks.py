@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientad.modeling.networks import Networks
-from efficientad.modeling.pdn import LAYERS, PDN, map_size
-from efficientad.modeling.winograd import LEAST_CHANNELS, POINTS, WinogradConv2d
+from efficientad.modeling.pdn import LAYERS, PDN, map_size_of
+from efficientad.modeling.winograd import LEAST_CHANNELS, POINTS, WinogradConv2d, bias_of, padding_of
 
 
 class FusedNetworks(nn.Module):
@@ -30,16 +30,16 @@ class FusedNetworks(nn.Module):
         self.channels, self.border, self.padding = networks.channels, networks.border, networks.teacher.padding
         teacher, self.student = copy.deepcopy(networks.teacher), copy.deepcopy(networks.student)
         self.autoencoder = copy.deepcopy(networks.autoencoder)
-        last = teacher.get_submodule(f"conv{len(LAYERS[teacher.size])}")
+        last = teacher.layer(len(LAYERS[teacher.size]))
         with torch.no_grad():
             scale = 1 / networks.teacher_std
             last.weight.mul_(scale.view(-1, 1, 1, 1))
-            last.bias.sub_(networks.teacher_mean).mul_(scale)
+            bias_of(last).sub_(networks.teacher_mean).mul_(scale)
         self.teacher = teacher
-        self.stem = _side_by_side(teacher.conv1, self.student.conv1)
-        self.split = teacher.conv1.out_channels
+        self.stem = _side_by_side(teacher.layer(1), self.student.layer(1))
+        self.split = teacher.layer(1).out_channels
         self.eval().requires_grad_(False)
-        self.to(dtype=dtype, memory_format=torch.channels_last)
+        self.to(dtype=dtype).to(memory_format=torch.channels_last)
         fewer_products = fewer_products and teacher.fewer_products and dtype == torch.float32
         for pdn in (self.teacher, self.student):
             pdn.fewer_products = False
@@ -53,24 +53,24 @@ class FusedNetworks(nn.Module):
         own = [part.contiguous(memory_format=torch.channels_last) for part in first.split(self.split, dim=1)]
         teacher = self.teacher.last(self.teacher.body(own[0], first=2))
         student = self.student.last(self.student.body(own[1], first=2))
-        autoencoder_output = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
+        autoencoder_output = self.autoencoder(images, map_size_of(images, self.padding))
         pairs = (teacher, student[:, : self.channels]), (autoencoder_output, student[:, self.channels :])
         return torch.stack([(one.float() - other.float()).square_().mean(1) for one, other in pairs], dim=1)
 
 
 def _prepare(pdn: PDN) -> None:
     """Transform the kernels of a network's large convolutions once."""
-    for name, conv in list(pdn.named_children()):
+    for number in range(1, len(LAYERS[pdn.size]) + 1):
+        conv = pdn.layer(number)
         if conv.kernel_size[0] in POINTS and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS:
-            setattr(pdn, name, WinogradConv2d(conv))
+            setattr(pdn, f"conv{number}", WinogradConv2d(conv))
 
 
 def _side_by_side(left: nn.Conv2d, right: nn.Conv2d) -> nn.Conv2d:
     """One convolution with the outputs of both."""
-    both = nn.Conv2d(
-        left.in_channels, left.out_channels + right.out_channels, left.kernel_size, padding=left.padding
-    ).to(left.weight)
+    channels, (side, _) = left.out_channels + right.out_channels, left.kernel_size
+    both = nn.Conv2d(left.in_channels, channels, side, padding=padding_of(left)).to(left.weight)
     with torch.no_grad():
         both.weight.copy_(torch.cat([left.weight, right.weight]))
-        both.bias.copy_(torch.cat([left.bias, right.bias]))
+        bias_of(both).copy_(torch.cat([bias_of(left), bias_of(right)]))
     return both

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from efficientad.modeling.pdn import LAYERS, PDN
+from efficientad.modeling.winograd import bias_of, padding_of
 
 Range = tuple[float, float]
 OPSET, CONTRIB_OPSET, IR_VERSION = 17, 1, 8
@@ -151,10 +152,10 @@ class _Graph:
         self, pdn: PDN, number: int, place: str, source: list[str], limits: Range, half: Half | None = None
     ) -> list[str]:
         """A convolution, whose ReLU is that unsigned numbers end at 0; names of value, step and zero point."""
-        conv = pdn.get_submodule(f"conv{number}")
+        conv = pdn.layer(number)
         part = slice(half.start, half.stop) if half else slice(None)
         weight, steps = quantize_kernel(conv.weight[part].detach().cpu())
-        bias = (conv.bias[part].detach().cpu().double() / (steps.double() * self.steps[source[1]])).round()
+        bias = (bias_of(conv)[part].detach().cpu().double() / (steps.double() * self.steps[source[1]])).round()
         kernel = [
             self.constant(f"{place}.weight", weight.numpy(), np.int8),
             self.constant(f"{place}.weight_step", steps.numpy(), np.float32),
@@ -162,6 +163,6 @@ class _Graph:
         ]
         target = self.scale(place, limits)
         offset = self.constant(f"{place}.bias", bias.numpy(), np.int32)
-        pads = [conv.padding[0]] * 4
+        pads = [padding_of(conv)] * 4
         value = self.add("QLinearConv", [*source, *kernel, *target, offset], f"{place}.value", pads=pads)
         return [value, *target]

@@ -17,7 +17,7 @@ from efficientad.calibration_state import EXPORT
 from efficientad.inference.fused_networks import FusedNetworks
 from efficientad.inference.onnx_graph import Half, build_graph, start_session
 from efficientad.modeling.networks import Networks
-from efficientad.modeling.pdn import LAYERS, map_size
+from efficientad.modeling.pdn import LAYERS, map_size_of
 
 PRECISIONS = ("fp32", "bf16", "int8")
 MARGIN = 1.25
@@ -135,5 +135,5 @@ class QuantizedNetworks(nn.Module):
         """As `Networks.raw_maps`."""
         found = self.session.run(None, {"images": images.contiguous().cpu().numpy()})
         student_teacher, student = (torch.from_numpy(part).to(images.device) for part in found)
-        autoencoder_output = self.autoencoder(images, map_size(*images.shape[-2:], self.padding))
+        autoencoder_output = self.autoencoder(images, map_size_of(images, self.padding))
         return torch.cat([student_teacher, (autoencoder_output - student).square_().mean(1, keepdim=True)], dim=1)

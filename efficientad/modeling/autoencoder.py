@@ -81,13 +81,13 @@ class ConvAutoencoder(nn.Module):
         for number in range(1, 6):
             x = F.relu(self.encoder.get_submodule(f"enconv{number}")(x))
         if self.first == 1:
-            x = self.encoder.enconv6(x)
+            x = self.encoder.get_submodule("enconv6")(x)
         for number in range(self.first, 7):
             shrink, less = DECODER_SIZES[number - 1]
             x = _resize(x, (height // shrink - less, width // shrink - less))
             x = self.dropout(F.relu(self.decoder.get_submodule(f"deconv{number}")(x)))
-        x = F.relu(self.decoder.deconv7(_resize(x, size)))
-        return self.decoder.deconv8(x)
+        x = F.relu(self.decoder.get_submodule("deconv7")(_resize(x, size)))
+        return self.decoder.get_submodule("deconv8")(x)
 
 
 class AttentionAutoencoder(nn.Module):
@@ -175,6 +175,8 @@ class Positions(nn.Module):
         dim: D.
         waves: frequencies along an axis: half a period over the image, one, two, four, ...
     """
+
+    frequencies: Tensor
 
     def __init__(self, dim: int, waves: int = 5):
         super().__init__()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from efficientad.losses import feature_loss, penalty_loss, student_teacher_loss
-from efficientad.modeling.pdn import BORDER, PDN, map_size
+from efficientad.modeling.pdn import BORDER, PDN, map_size_of
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Networks(nn.Module):
     def features(self, images: Tensor) -> Features:
         """All features of normalised images (B, 3, H, W)."""
         student = self.student(images)
-        autoencoder_output = self.autoencoder(images, map_size(*images.shape[-2:], self.teacher.padding))
+        autoencoder_output = self.autoencoder(images, map_size_of(images, self.teacher.padding))
         return Features(
             self.teacher_features(images), student[:, : self.channels], student[:, self.channels :], autoencoder_output
         )

@@ -94,15 +94,26 @@ class PDN(nn.Module):
         """The last layer; with `part` only these of its channels."""
         return self._convolve(len(LAYERS[self.size]), x, part)
 
-    def _convolve(self, number: int, x: Tensor, part: slice | None = None) -> Tensor:
+    def layer(self, number: int) -> nn.Conv2d:
+        """The convolution of a layer, from 1."""
         conv = self.get_submodule(f"conv{number}")
+        assert isinstance(conv, nn.Conv2d), "networks that are prepared for inference have others"
+        return conv
+
+    def _convolve(self, number: int, x: Tensor, part: slice | None = None) -> Tensor:
+        whole = self.get_submodule(f"conv{number}")
+        if part is None and not self.fewer_products:
+            return whole(x)
+        conv = self.layer(number)
         fewer = self.fewer_products and winograd.suits(conv, x)
         if part is None and not fewer:
             return conv(x)
-        weight, bias = (conv.weight, conv.bias) if part is None else (conv.weight[part], conv.bias[part])
+        weight, bias = conv.weight, winograd.bias_of(conv)
+        if part is not None:
+            weight, bias = weight[part], bias[part]
         if fewer:
-            return winograd.conv2d(x, weight, bias, conv.padding[0])
-        return F.conv2d(x, weight, bias, padding=conv.padding)
+            return winograd.conv2d(x, weight, bias, winograd.padding_of(conv))
+        return F.conv2d(x, weight, bias, padding=winograd.padding_of(conv))
 
 
 def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
@@ -122,3 +133,9 @@ def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
     if min(size) < 1:
         raise ConfigError(f"an image of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
     return size
+
+
+def map_size_of(images: Tensor, padding: bool = False) -> tuple[int, int]:
+    """`map_size` of images (..., H, W)."""
+    height, width = images.shape[-2:]
+    return map_size(height, width, padding)

@@ -1,4 +1,4 @@
-"""Distance of an image's mean features from those of good images, to add to the score of its map.
+"""PUAD: Mahalanobis distance of an image's mean features from those of good images, to add to the score of its map.
 
 Maps find what looks wrong somewhere; images whose parts all look right may still be a wrong image, which the mean
 over all places tells.
@@ -24,6 +24,11 @@ class Puad(nn.Module):
     Buffers (saved with the weights): mean (C,), precision (C, C) of good training images; image_stats, map_stats
     (2,): mean and standard deviation of the two scores on good validation images.
     """
+
+    mean: Tensor
+    precision: Tensor
+    image_stats: Tensor
+    map_stats: Tensor
 
     def __init__(self, channels: int):
         super().__init__()
@@ -72,8 +77,8 @@ class Puad(nn.Module):
 
     def combine(self, image_scores: Tensor, map_scores: Tensor) -> Tensor:
         """Sum of the standardised scores (N,)."""
-        parts = ((image_scores, self.image_stats), (map_scores, self.map_stats))
-        return sum((scores - stats[0]) / stats[1] for scores, stats in parts)
+        of_image = (image_scores - self.image_stats[0]) / self.image_stats[1]
+        return of_image + (map_scores - self.map_stats[0]) / self.map_stats[1]
 
 
 def channel_means(features: Tensor) -> Tensor:

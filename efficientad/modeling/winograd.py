@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,11 +58,12 @@ def maps_for(kernel: int, dtype: torch.dtype = torch.float32) -> Maps:
         scale = max(map(abs, inputs[row]))
         inputs[row] = [value / scale for value in inputs[row]]
         kernels[row] = [value * scale for value in kernels[row]]
-    both_axes = []
-    for matrix in (inputs, kernels, list(zip(*outputs))):
+    both_axes: list[Tensor] = []
+    for matrix in (inputs, kernels, [list(column) for column in zip(*outputs)]):
         single = torch.tensor([[float(value) for value in row] for row in matrix], dtype=torch.float64)
         both_axes.append(torch.kron(single, single).to(dtype))
-    return Maps(*both_axes, side)
+    of_inputs, of_kernel, of_outputs = both_axes
+    return Maps(of_inputs, of_kernel, of_outputs, side)
 
 
 def _powers(points: list[Fraction], count: int) -> list[list[Fraction]]:
@@ -88,7 +90,7 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 
 def suits(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether `convolve` can do a convolution of images (B, C, H, W), and is faster at it."""
-    r, (pad, _) = conv.kernel_size[0], conv.padding
+    r, pad = conv.kernel_size[0], padding_of(conv)
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
@@ -98,6 +100,17 @@ def suits(conv: nn.Conv2d, x: Tensor) -> bool:
         and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
         and (x.shape[2] + 2 * pad - r + 1) * (x.shape[3] + 2 * pad - r + 1) >= LEAST_OUTPUTS
     )
+
+
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    """The bias (O,) of a convolution that has one, as all of the networks do."""
+    assert conv.bias is not None
+    return conv.bias
+
+
+def padding_of(conv: nn.Conv2d) -> int:
+    """Zeros on each side, which are as many up and down as left and right."""
+    return conv.padding if isinstance(conv.padding, int) else int(conv.padding[0])
 
 
 def transform_weight(weight: Tensor) -> Tensor:
@@ -141,7 +154,8 @@ class Grid:
     @classmethod
     def of(cls, x: Tensor, kernel: int, padding: int) -> "Grid":
         """Of images (B, C, H, W)."""
-        size = tuple(side + 2 * padding - kernel + 1 for side in x.shape[2:])
+        less = kernel - 1 - 2 * padding
+        size = x.shape[2] - less, x.shape[3] - less
         rows, columns = (-(-side // TILE) for side in size)
         more = rows * TILE - size[0], columns * TILE - size[1]
         last = x.permute(0, 2, 3, 1)
@@ -193,7 +207,7 @@ def convolve(x: Tensor, transformed: Tensor, bias: Tensor, kernel: int, padding:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, padding):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
         transformed = transform_weight(weight)
         ctx.save_for_backward(x, transformed)
         ctx.kernel, ctx.padding = weight.shape[2], padding
@@ -201,7 +215,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, transformed = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         grid, maps = Grid.of(x, ctx.kernel, ctx.padding), maps_for(ctx.kernel, x.dtype)
@@ -215,16 +229,16 @@ class _Convolution(torch.autograd.Function):
             products = (maps.outputs.T @ grid.blocks(whole, images, rows).reshape(TILE**2, -1)).view(
                 maps.side**2, -1, outputs
             )
-            if wants_weight:
+            if of_weight is not None:
                 of_weight.baddbmm_(grid.inputs(images, rows).transpose(1, 2), products)
-            if wants_x:
+            if of_x is not None:
                 tiles = maps.inputs.T @ torch.bmm(products, transformed.transpose(1, 2)).flatten(1)
                 _add_tiles(of_x, tiles, images, rows, maps.side)
-        if wants_x:
-            height, width, pad = *x.shape[2:], ctx.padding
+        if of_x is not None:
+            (height, width), pad = x.shape[2:], ctx.padding
             of_x = of_x.view(len(x), (grid.rows + 1) * TILE, (grid.columns + 1) * TILE, inputs)
             of_x = of_x[:, pad : pad + height, pad : pad + width].permute(0, 3, 1, 2)
-        if wants_weight:
+        if of_weight is not None:
             r = ctx.kernel
             of_weight = (maps.kernel.T @ of_weight.flatten(1)).view(r, r, inputs, outputs).permute(3, 2, 0, 1)
         return of_x, of_weight, gradient.sum((0, 1, 2)) if wants_bias else None, None
@@ -253,6 +267,8 @@ class WinogradConv2d(nn.Module):
         conv: of stride 1 with kernels of 3 x 3 or 4 x 4; it stays as it is.
     """
 
+    transformed: Tensor
+
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
         self.conv = conv
@@ -262,4 +278,4 @@ class WinogradConv2d(nn.Module):
         """(B, C, H, W) to (B, O, h, w)."""
         if not suits(self.conv, x):
             return self.conv(x)
-        return convolve(x, self.transformed, self.conv.bias, self.conv.kernel_size[0], self.conv.padding[0])
+        return convolve(x, self.transformed, bias_of(self.conv), self.conv.kernel_size[0], padding_of(self.conv))

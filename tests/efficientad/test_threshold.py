@@ -81,7 +81,7 @@ def test_scores_cut_off_at_the_border_are_told(monkeypatch, caplog):
     assert "In 3 of 3 good images nothing exceeds the border" in caplog.text and "COMPAT paper" in caplog.text
     result = model.eval()(entries(1))[0]
     assert result["anomaly_score"] == 0 and result["anomaly_map"].shape == (SIDE, SIDE)
-    raw[0, :, 5, 5] += 1.0  # what is above the border is above the threshold
+    tiles[0, :, 5, 5] += 1.0  # what is above the border is above the threshold
     assert model(entries(1))[0]["anomaly_score"] > threshold
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from d2road.utils.bootstrap import paired_intervals
 from d2road.utils.errors import DataError
 
 RECALL_POINTS = np.linspace(0, 1, 101)  # COCO's
@@ -109,14 +110,9 @@ def paired_bootstrap(
     if len(a) != len(b) or any(not np.array_equal(x.objects, y.objects) for x, y in zip(a, b)):
         raise DataError("paired_bootstrap needs predictions on the same images and categories")
     generator, images = np.random.default_rng(seed), len(a[0].objects)
-    differences = []
-    for _ in range(samples):
+    draws = np.empty((2, samples))
+    for number in range(samples):
         weight = np.bincount(generator.integers(images, size=images), minlength=images).astype(np.float64)
-        differences.append(mean_ap(b, weight, recall_points) - mean_ap(a, weight, recall_points))
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(differences, [tail, 100 - tail])
-    return {
-        "difference": mean_ap(b, None, recall_points) - mean_ap(a, None, recall_points),
-        "low": float(low),
-        "high": float(high),
-    }
+        draws[:, number] = [mean_ap(tables, weight, recall_points) for tables in (a, b)]
+    low, high = paired_intervals({"ap": draws[0]}, {"ap": draws[1]}, level)["ap"]
+    return {"difference": mean_ap(b, None, recall_points) - mean_ap(a, None, recall_points), "low": low, "high": high}
