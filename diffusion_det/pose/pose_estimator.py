@@ -15,7 +15,7 @@ from diffusion_det.losses import Targets
 from diffusion_det.pose.pose_decoding import Pose, branch_index, decode
 from diffusion_det.pose.pose_fusion import fuse, fuse_image
 from diffusion_det.pose.pose_head import GroundHead, PoseHead, RawPose
-from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, project_labels
+from diffusion_det.pose.pose_losses import MatchedLabels, PoseCriterion, PoseOutputs, PoseTargets, project_labels
 from diffusion_det.pose.pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
 from diffusion_det.schedule import CosineSchedule
 
@@ -211,15 +211,9 @@ class PoseEstimator(nn.Module):
             for s in range(len(matched))
         ]  # `nonzero` lists stage by stage
         losses = self.criterion(
-            torch.cat(rows),
-            boxes[stage, image, index],
-            targets.classes[image, objects],
-            pose_targets.boxes3d[image, objects],
-            stage,
+            PoseOutputs(torch.cat(rows), boxes[stage, image, index], stage, cameras[image], estimated[image]),
+            MatchedLabels(targets.classes[image, objects], pose_targets.boxes3d[image, objects], true[image]),
             number,
-            cameras[image],
-            estimated[image],
-            true[image],
         )
         if predicted is not None:
             losses["loss_pose_ground"] = self.criterion.ground(predicted, true)

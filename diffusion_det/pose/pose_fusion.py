@@ -2,8 +2,8 @@
 
 Model of one image with P objects: the J branches measure y_i = zeta_i 1 + S_i g + e_i, with zeta_i the log depth of
 object i, e_i independent with the predicted variances, and g ~ N(0, G) the error of the ground plane (s0, s1, log H),
-the same for all objects. Treating g as private to each object (`fuse`) wastes what the objects say together: where the direct
-depths of twenty cars all exceed their plane depths in one pattern, the plane is wrong (`ground_error`).
+the same for all objects. Treating g as private to each object (`fuse`) wastes what the objects say together: where the
+direct depths of twenty cars all exceed their plane depths in one pattern, the plane is wrong (`ground_error`).
 """
 
 import torch

@@ -19,6 +19,7 @@ from d2road.structures.depth_cues import (
     view_boxes,
 )
 from d2road.structures.headings import heading_loss
+from d2road.structures.tensor_record import TensorRecord
 from diffusion_det.pose.pose_decoding import Pose, decode
 from diffusion_det.pose.pose_fusion import fuse
 from diffusion_det.pose.pose_head import RawPose
@@ -60,6 +61,29 @@ class ProjectedLabels:
     in_front: Tensor
 
 
+@dataclass
+class PoseOutputs(TensorRecord):
+    """What the pose head gives for P matched boxes of all stages and images.
+
+    rows (P, R) for `RawPose.unpack`, boxes_xyxy (P, 4) that they refer to, stage (P,), cameras and estimated grounds.
+    """
+
+    rows: Tensor
+    boxes_xyxy: Tensor
+    stage: Tensor
+    cameras: Cameras
+    grounds: Grounds
+
+
+@dataclass
+class MatchedLabels(TensorRecord):
+    """Objects of P matched boxes: classes (P,), boxes3d (P, 7), true grounds, in whose frames headings are learned."""
+
+    classes: Tensor
+    boxes3d: Tensor
+    grounds: Grounds
+
+
 def project_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: Grounds) -> ProjectedLabels:
     """Labels (P, 7) with the 2D boxes (P, 4) that offsets refer to, one camera and true ground a row."""
     views = view_boxes(boxes3d, cameras, true.frame())
@@ -68,7 +92,7 @@ def project_labels(boxes3d: Tensor, boxes_xyxy: Tensor, cameras: Cameras, true: 
 
 
 class PoseCriterion(nn.Module):
-    """Disentangled corner errors, likelihood of each depth branch, heading, quality.
+    """Pose criterion: disentangled corner errors, likelihood of each depth branch, heading, quality.
 
     Args:
         weights: factor of each loss by the names xy, z, dims, depth, heading, quality, ground.
@@ -82,29 +106,17 @@ class PoseCriterion(nn.Module):
         self.weights, self.num_classes = dict(weights), num_classes
         self.register_buffer("priors_hwl", priors_hwl, persistent=False)
 
-    def forward(
-        self,
-        rows: Tensor,
-        boxes_xyxy: Tensor,
-        classes: Tensor,
-        boxes3d: Tensor,
-        stage: Tensor,
-        number: Tensor,
-        cameras: Cameras,
-        estimated: Grounds,
-        true: Grounds,
-    ) -> dict[str, Tensor]:
+    def forward(self, outputs: PoseOutputs, labels: MatchedLabels, number: Tensor) -> dict[str, Tensor]:
         """Weighted losses by name; stages before the last carry the suffix _0, _1, ...
 
         Args:
-            rows: (P, R) outputs of the pose head, boxes_xyxy (P, 4) that they refer to.
-            classes: (P,) and boxes3d (P, 7) of the matched objects.
-            stage: (P,) stage of each row, number (S,) that each stage's sums are divided by.
-            cameras, estimated, true: (P) camera and ground of each row; heading is learned in the true ground's frame.
+            outputs, labels: of the same P boxes.
+            number: (S,) matched boxes, that each stage's sums are divided by.
         """
-        raw = RawPose.unpack(rows, self.num_classes)
-        pose = decode(raw, boxes_xyxy, classes, self.priors_hwl, cameras, estimated)
-        truth = project_labels(boxes3d, boxes_xyxy, cameras, true)
+        cameras, estimated, true, boxes3d = outputs.cameras, outputs.grounds, labels.grounds, labels.boxes3d
+        raw = RawPose.unpack(outputs.rows, self.num_classes)
+        pose = decode(raw, outputs.boxes_xyxy, labels.classes, self.priors_hwl, cameras, estimated)
+        truth = project_labels(boxes3d, outputs.boxes_xyxy, cameras, true)
         near_box = (truth.bottom.abs() < MAX_OFFSET).all(1) & (truth.center.abs() < MAX_OFFSET).all(1)
         inside = (truth.in_front & near_box).float()
         diagonal = truth.dims.norm(dim=1)
@@ -121,12 +133,12 @@ class PoseCriterion(nn.Module):
             "heading": heading_loss(raw.bins, raw.residuals, truth.alpha),
             "quality": F.binary_cross_entropy_with_logits(raw.quality, overlap.clamp(0, 1), reduction="none"),
         }
-        zeros = rows.new_zeros(len(number))
+        zeros = outputs.rows.new_zeros(len(number))
         suffixes = [f"_{i}" for i in range(len(number) - 1)] + [""]
         return {
             f"loss_pose_{name}{suffix}": self.weights[name] * value
             for name, values in losses.items()
-            for suffix, value in zip(suffixes, (zeros.index_add(0, stage, values) / number).unbind())
+            for suffix, value in zip(suffixes, (zeros.index_add(0, outputs.stage, values) / number).unbind())
         }
 
     def _depth(self, pose: Pose, estimated: Grounds, log_z: Tensor) -> Tensor:

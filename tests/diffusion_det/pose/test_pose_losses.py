@@ -13,7 +13,7 @@ from d2road.structures.depth_cues import place_boxes, yaw_rotations
 from diffusion_det.pose.pose_decoding import decode
 from diffusion_det.pose.pose_fusion import fuse
 from diffusion_det.pose.pose_head import RawPose
-from diffusion_det.pose.pose_losses import PoseCriterion, PoseTargets, project_labels
+from diffusion_det.pose.pose_losses import MatchedLabels, PoseCriterion, PoseOutputs, PoseTargets, project_labels
 from tests.factories.pose_scenes import perfect_rows
 from tests.factories.roadside_objects import PRIORS, make_world, take, true_depth
 
@@ -46,7 +46,9 @@ def losses_of(criterion, world, rows, estimated=None, stage=None, number=None, *
         "estimated": estimated or world.grounds,
         "true": world.grounds,
     }
-    return criterion(rows, **(arguments | changes))
+    a = arguments | changes
+    outputs = PoseOutputs(rows, a["boxes_xyxy"], a["stage"], a["cameras"], a["estimated"])
+    return criterion(outputs, MatchedLabels(a["classes"], a["boxes3d"], a["true"]), a["number"])
 
 
 @pytest.mark.parametrize("ground", [True, False])
