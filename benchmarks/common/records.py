@@ -14,6 +14,8 @@ from d2road.utils.errors import ConfigError
 from d2road.utils.io import write_json
 
 RESULTS = Path("benchmarks/results")
+# Entries of records of version 0.1 -> what they are called now; the files keep their contents.
+RENAMED = {f"{split}_pictures": f"{split}_images" for split in ("train", "validation", "test")}
 
 
 def revision() -> str:
@@ -63,7 +65,7 @@ def read_record(bench: str, name: str) -> dict[str, Any] | None:
         raise ConfigError(f"{path} is not a record ({error}); delete it to repeat the run") from error
     if "metrics" not in record:
         raise ConfigError(f"{path} is not a record: it has no metrics; delete it to repeat the run")
-    return record
+    return {RENAMED.get(name, name): value for name, value in record.items()}
 
 
 def write_record(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.efficientad.anomaly_tables import Entry
+from benchmarks.efficientad.anomaly_tables import Entry, describe, load_entries
 from benchmarks.traffic import event_records
 from benchmarks.traffic import traffic_benchmark as bench
 from benchmarks.traffic import traffic_streams as streams
@@ -54,7 +54,7 @@ def test_recordings_have_their_parts(data):
     assert found["test"] == ["good_000", "stopped_000", "stopped_001", "hours_006", "hours_007"]
     (fit,) = streams.read_streams(data, "fit")
     assert fit.hours == pytest.approx(330 / 3600) and fit.s_range == (0, 600)
-    with pytest.raises(FileNotFoundError, match="make_traffic_incidents"):
+    with pytest.raises(FileNotFoundError, match="make-data traffic-incidents"):
         streams.read_recordings(data / "motorway")
 
 
@@ -218,3 +218,9 @@ def test_memory_by_quarter_of_a_stream():
     memory = Memory.__new__(Memory)
     memory.samples = [(0.1, 100.0), (1.5, 110.0), (2.9, 120.0), (3.1, 115.0), (4.0, 90.0)]
     assert memory.by_quarter() == [100, 110, 120, 115]
+
+
+def test_stored_records_are_read_by_their_present_names(repo_dir, monkeypatch):
+    monkeypatch.chdir(repo_dir)
+    entries = load_entries(bench.BENCH)
+    assert len(entries) >= 8 and "Images: 600 train, 100 validation, 300 test." in describe(entries)
