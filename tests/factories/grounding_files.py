@@ -34,7 +34,7 @@ def expression(key: Any, targets: list, image_id: Any = 0, text: str = "the car"
     return {"id": key, "image_id": image_id, "text": text, "target_ids": targets, **more}
 
 
-def world(annotations: list[dict], expressions: list[dict], images: tuple = (0,), **info: Any) -> dict:
+def grounding_content(annotations: list[dict], expressions: list[dict], images: tuple = (0,), **info: Any) -> dict:
     """The content of a grounding file."""
     return {
         "info": info,
@@ -53,7 +53,7 @@ def answer(key: Any, boxes: list, scores: list | None = None) -> dict:
     return {"expression_id": key, "boxes": boxes, "scores": [0.9] * len(boxes) if scores is None else scores}
 
 
-def write(folder: Path, raw: dict, predictions: list[dict], threshold: float | None = 0.5) -> tuple[Path, Path]:
+def write_files(folder: Path, raw: dict, predictions: list[dict], threshold: float | None = 0.5) -> tuple[Path, Path]:
     """The two files of d2road/cli/eval_grounding.py."""
     gt, pred = folder / "gt.json", folder / "pred.json"
     gt.write_text(json.dumps(raw))
@@ -61,7 +61,7 @@ def write(folder: Path, raw: dict, predictions: list[dict], threshold: float | N
     return gt, pred
 
 
-def toy_world(num_images: int, seed: int = 0) -> tuple[dict, list[list[dict]]]:
+def toy_grounding_content(num_images: int, seed: int = 0) -> tuple[dict, list[list[dict]]]:
     """Unrendered toy roadside views as a grounding file, and what the toy generator says of their objects."""
     images, things, described = [], [], []
     for number in range(num_images):

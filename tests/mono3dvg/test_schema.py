@@ -8,7 +8,7 @@ import pytest
 
 from mono3dvg.schema import GroundingData, read_grounding, write_grounding
 from mono3dvg.schema_checks import schema_problems
-from tests.factories.grounding_files import P, annotation, box, expression, world
+from tests.factories.grounding_files import P, annotation, box, expression, grounding_content
 
 
 def _good() -> dict:
@@ -19,7 +19,7 @@ def _good() -> dict:
         expression("two", [1, 2], kind="multi", distractors=False),
         expression("none", [], kind="zero", distractors=True, category_ids=[1]),
     ]
-    return world([*things, ignored], sentences)
+    return grounding_content([*things, ignored], sentences)
 
 
 def test_reads_what_it_writes(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from d2road.cli.eval_grounding import main
-from tests.factories.grounding_files import annotation, answer, box, expression, world, write
+from tests.factories.grounding_files import annotation, answer, box, expression, grounding_content, write_files
 
 KEYS = ["acc", "mean_f1", "micro", "n_acc", "t_acc", "recall_by_distance"]
 SUBSETS = ["overall", "unique", "multiple", "near", "medium", "far", "easy", "moderate", "hard"]
@@ -17,14 +17,14 @@ GROUPS = ["overall", "zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt"]
 
 def _small() -> dict:
     things = [annotation(1, box(0, 20)), annotation(2, box(6, 20))]
-    return world(things, [expression("a", [1]), expression("both", [1, 2])])
+    return grounding_content(things, [expression("a", [1]), expression("both", [1, 2])])
 
 
 GOOD = [answer("a", [box(0, 20)]), answer("both", [box(0, 20), box(6, 20)], [0.9, 0.6])]
 
 
 def _run(tmp_path, *more: str, raw: dict | None = None, predictions: list | None = None, threshold=0.5) -> dict:
-    gt, pred = write(tmp_path, raw or _small(), GOOD if predictions is None else predictions, threshold)
+    gt, pred = write_files(tmp_path, raw or _small(), GOOD if predictions is None else predictions, threshold)
     out = tmp_path / "out.json"
     assert main(["--gt", str(gt), "--pred", str(pred), "--json", str(out), *more]) == 0
     return json.loads(out.read_text())
@@ -32,7 +32,7 @@ def _run(tmp_path, *more: str, raw: dict | None = None, predictions: list | None
 
 @pytest.mark.parametrize("start", [["d2road.cli", "eval-grounding"], ["d2road.cli.eval_grounding"]])
 def test_starts_as_verb_and_as_module(tmp_path, repo_dir, start):
-    gt, pred = write(tmp_path, _small(), GOOD)
+    gt, pred = write_files(tmp_path, _small(), GOOD)
     command = [sys.executable, "-W", "ignore", "-m", *start, "--gt", str(gt), "--pred", str(pred)]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=True)
     assert "2 expressions: 1 single, 1 multi, 0 zero; 3 boxes from score 0.5 on, 3 targets" in done.stdout
@@ -67,7 +67,7 @@ def test_subsets_by_file(tmp_path):
     names = ["Unique", "Multiple", "Near", "Medium", "Far", "Easy", "Moderate", "Hard"]
     ids = {name: [7] if name in ("Unique", "Far", "Hard") else [] for name in names}
     (tmp_path / "ids.json").write_text(json.dumps(ids))
-    raw = world([annotation(1, box(0, 20))], [expression("a", [1], legacy={"instanceID": 7, "ann_id": 3})])
+    raw = grounding_content([annotation(1, box(0, 20))], [expression("a", [1], legacy={"instanceID": 7, "ann_id": 3})])
     acc = _run(tmp_path, "--subsets", str(tmp_path / "ids.json"), raw=raw, predictions=GOOD[:1])["acc"]["rotated"]
     assert {name for name, row in acc.items() if row["0.5"] == 100} == {"overall", "unique", "far", "hard"}
     assert acc["near"]["0.5"] is None
@@ -87,7 +87,7 @@ def test_subsets_by_file(tmp_path):
     ],
 )
 def test_wrong_predictions(tmp_path, predictions, message, capsys):
-    gt, pred = write(tmp_path, _small(), predictions)
+    gt, pred = write_files(tmp_path, _small(), predictions)
     assert main(["--gt", str(gt), "--pred", str(pred)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {pred}") and re.search(message, said), said
@@ -108,14 +108,14 @@ def test_wrong_predictions(tmp_path, predictions, message, capsys):
 def test_wrong_data(tmp_path, change, message, capsys):
     raw = _small()
     change(raw)
-    gt, pred = write(tmp_path, raw, GOOD)
+    gt, pred = write_files(tmp_path, raw, GOOD)
     assert main(["--gt", str(gt), "--pred", str(pred)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {gt}") and re.search(message, said), said
 
 
 def test_wrong_files_and_thresholds(tmp_path, capsys):
-    gt, pred = write(tmp_path, _small(), GOOD, None)
+    gt, pred = write_files(tmp_path, _small(), GOOD, None)
     for arguments, message in (
         ([], "has no score_threshold: give one by --score-threshold"),
         (["--score-threshold", "nan"], "--score-threshold is nan, expected a finite number"),

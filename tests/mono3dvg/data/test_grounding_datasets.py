@@ -23,7 +23,7 @@ from mono3dvg.data.labelled_sources import grounding_of
 from mono3dvg.data.toy_grounding import make_toy_grounding
 from mono3dvg.language import build_labelled_scene, interpret, to_form
 from mono3dvg.schema import read_grounding, write_grounding
-from tests.factories.grounding_files import annotation, box, expression, world
+from tests.factories.grounding_files import annotation, box, expression, grounding_content
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def _small(folder) -> str:
         Image.new("RGB", (960, 540)).save(folder / f"{i}.png")
     things = [annotation(1, box(0, 20)), annotation(2, box(6, 20)), annotation(3, box(0, 30), 1)]
     sentences = [expression("a", [1]), expression("b", [1, 2]), expression("c", [3], 1), expression("d", [], 1)]
-    write_grounding(folder / "data.json", world(things, sentences, (0, 1)))
+    write_grounding(folder / "data.json", grounding_content(things, sentences, (0, 1)))
     return f"grounding:{folder}/data.json:{folder}"
 
 

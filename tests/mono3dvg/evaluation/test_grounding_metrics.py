@@ -13,7 +13,7 @@ from mono3dvg.evaluation.overlaps import iou_mono3dvg, iou_rotated, overlap_tabl
 from mono3dvg.evaluation.prediction_files import Answer
 from mono3dvg.evaluation.subsets import read_subsets, subsets_by_file
 from mono3dvg.schema import GroundingData
-from tests.factories.grounding_files import CAR, annotation, box, expression, world
+from tests.factories.grounding_files import CAR, annotation, box, expression, grounding_content
 
 
 def test_overlaps_equal_published_values(golden_dir):
@@ -110,7 +110,7 @@ def _data() -> GroundingData:
         expression("zt_wo_d", [], 1, distractors=False, category_ids=[2]),
         expression("truck", [4], 1),
     ]
-    return GroundingData(world(things, sentences, (0, 1)))
+    return GroundingData(grounding_content(things, sentences, (0, 1)))
 
 
 def _perfect(data: GroundingData) -> dict[str, Answer]:
@@ -196,7 +196,7 @@ def test_ids_of_mono3drefer_drive_the_nine_subsets(shared_dir):
         for n, i in enumerate(instances)
         for k in range(5)
     ]
-    data = GroundingData(world(things, sentences, tuple(range(len(instances)))))
+    data = GroundingData(grounding_content(things, sentences, tuple(range(len(instances)))))
     # Right for the instances of Unique, wrong for all others; 5 sentences an object as in the published test set.
     answers = {}
     for e in data.expressions.values():

@@ -27,7 +27,7 @@ from mono3dvg.language.predicates import GROUPS
 from mono3dvg.language.sentence_generator import MIX
 from mono3dvg.schema import GroundingData
 from mono3dvg.schema_checks import schema_problems
-from tests.factories.grounding_files import TOY_CLASSES, toy_world
+from tests.factories.grounding_files import TOY_CLASSES, toy_grounding_content
 
 BUS = ("all", ("class", "bus"))
 
@@ -184,7 +184,7 @@ def test_wrong_choices_and_languages():
 
 @pytest.fixture(scope="module")
 def made():
-    raw, described = toy_world(24, seed=1)
+    raw, described = toy_grounding_content(24, seed=1)
     raw["expressions"], counts = generate_sentences(
         GroundingData(raw), Recipe(seed=3, languages=("en", "zh"), held_out=0.3)
     )
@@ -208,7 +208,7 @@ def test_targets_are_what_the_form_means(made):
 
 def test_targets_equal_a_direct_reading_of_the_labels():
     """Class, colour, lane and order from the left, read from the labels without the project's logic."""
-    raw, described = toy_world(6, seed=1)
+    raw, described = toy_grounding_content(6, seed=1)
     data, certain = GroundingData(raw), Counter()
     vehicles = ("car", "van", "truck", "bus")
     names = {**{kind: (kind,) for kind in TOY_CLASSES}, "vehicle": vehicles, "road_user": TOY_CLASSES}
@@ -262,7 +262,7 @@ def test_the_seed_decides(made):
 
 
 def test_training_sentences_hold_nothing_back():
-    raw, _ = toy_world(4, seed=2)
+    raw, _ = toy_grounding_content(4, seed=2)
     entries, _ = generate_sentences(GroundingData(raw), Recipe(mix={"mt": 1.0}))
     assert entries and all("wording:seen" in e["tags"] and e["kind"] == "multi" for e in entries)
 

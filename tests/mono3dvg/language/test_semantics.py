@@ -10,7 +10,7 @@ from mono3dvg.language.kleene import MAYBE, NO, YES, conjunction, disjunction, n
 from mono3dvg.language.logical_forms import form_tags, head_classes
 from mono3dvg.language.predicates import evaluate_predicate, evaluate_relation
 from mono3dvg.schema import GroundingData
-from tests.factories.grounding_files import TOY_CLASSES, toy_world
+from tests.factories.grounding_files import TOY_CLASSES, toy_grounding_content
 
 RED_CAR, BLUE_CAR, BUS, WALKER, FAR_CAR = range(5)
 
@@ -182,7 +182,7 @@ def test_tags_and_classes_of_forms():
 
 def test_headings_are_those_of_the_toy_generator():
     """It works in world coordinates, from the poses that it draws the objects with."""
-    raw, described = toy_world(12)
+    raw, described = toy_grounding_content(12)
     data, compared = GroundingData(raw), 0
     for image_id, entries in enumerate(described):
         scene = build_labelled_scene(data, image_id)
@@ -197,7 +197,7 @@ def test_headings_are_those_of_the_toy_generator():
 
 
 def test_mirrored_sentences_mean_the_same_objects():
-    raw, _ = toy_world(8, seed=5)
+    raw, _ = toy_grounding_content(8, seed=5)
     data, forms = GroundingData(raw), 0
     for image_id in data.images:
         scene = build_labelled_scene(data, image_id)
@@ -214,7 +214,7 @@ def test_flipped_data_gives_the_mirrored_scene():
     """Boxes and camera flipped as `d2road` flips them lead to the scene in the mirror."""
     from d2road.structures import Boxes3D
 
-    raw, _ = toy_world(1, seed=3)
+    raw, _ = toy_grounding_content(1, seed=3)
     data = GroundingData(raw)
     image, frame = data.images[0], data.frame_of(0)
     flipped = image.camera.flipped(960)
@@ -259,7 +259,7 @@ def test_parts_of_a_sentence():
 
 def test_parts_lead_to_the_targets_and_are_those_of_the_mirror():
     """What is meant fits its description, in the toy scenes; left and right are one part."""
-    raw, _ = toy_world(6, 2)
+    raw, _ = toy_grounding_content(6, 2)
     data = GroundingData(raw)
     rng, forms = np.random.default_rng(0), 0
     for image_id in data.images:
