@@ -18,7 +18,7 @@ Check = Callable[[CfgNode], list[str]]
 _CHECKS: dict[str, Check] = {}
 
 OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
-CLIP_TYPES = ("value", "norm", "full_model")
+CLIP_TYPES = ("full_model", "norm", "value")
 AMP_TYPES = ("auto", "fp16", "bf16")
 
 

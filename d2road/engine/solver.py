@@ -6,10 +6,8 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from d2road.config.validate import CLIP_TYPES, OPTIMIZERS
 from d2road.utils.errors import ConfigError
-
-OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
-CLIP_TYPES = ("full_model", "norm", "value")
 
 NORM_TYPES = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm,

@@ -82,7 +82,7 @@ WRONG = {
     "DATASETS.TRAIN": ("toy_roadside_trian", "did you mean 'toy_roadside_train'"),
     "DATASETS.TEST": ("coco:a.json", "does not read as coco:ANNOTATIONS.json:IMAGE_DIR"),
     "SOLVER.OPTIMIZER": ("LION", "choose one of ADAMW, SGD, ADAM"),
-    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("fullmodel", "choose one of value, norm, full_model"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("fullmodel", "choose one of full_model, norm, value"),
     "SOLVER.AMP.DTYPE": ("fp8", "choose one of auto, fp16, bf16"),
     "SOLVER.GRAD_ACCUM_STEPS": ("3", "16 is no multiple of SOLVER.GRAD_ACCUM_STEPS 3"),
     "SOLVER.STEPS": ("(5, 4)", "must rise"),
