@@ -1,0 +1,195 @@
+"""What documentation and docstrings name exists: links, files, config files, modules, commands with their options."""
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+PACKAGES = ("d2road", "diffusion_det", "efficientad", "mono3dvg", "benchmarks")
+NAMES = "|".join(PACKAGES)
+CONFIG_FILE = re.compile(r"(?<![\w./<>{*-])(?:configs/)?((?:diffusion_det|efficientad|mono3dvg)/[\w./-]+\.yaml)")
+SOURCE_FILE = re.compile(rf"(?<![\w./<>{{*:-])((?:{NAMES}|datasets|tests|docs|scripts)/[\w./-]+\.(?:py|md|sh))\b")
+DOTTED_NAME = re.compile(rf"`((?:{NAMES})(?:\.\w+)+)`")
+COMMAND = re.compile(
+    r"^\s*(?:[#$>]\s*)?((?:d2road [a-z]|python train_net\.py|python -m (?:d2road|benchmarks)\.|python datasets/"
+    r"|torchrun .*train_net\.py).*)$",
+    re.M,
+)
+CONFIG_KEY = re.compile(r"\b((?:MODEL|INPUT|SOLVER|DATASETS|DATALOADER|TEST|TIME_SPACE|MODEL_EMA)\.[A-Z][\w.]*\w)")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files of the checkout, or of an archive of it."""
+    listed = subprocess.run(["git", "ls-files", *patterns], cwd=REPO, capture_output=True, text=True)
+    names = listed.stdout.split("\n") if listed.returncode == 0 else []
+    return [REPO / name for name in names if name and (REPO / name).is_file()]
+
+
+PAGES = [p for p in tracked("*.md") if "benchmarks/results" not in p.as_posix() and "CHANGELOG" not in p.name]
+MODULES = [p for p in tracked("*.py") if p.parts[len(REPO.parts)] in (*PACKAGES, "datasets", "train_net.py")]
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """(file, text) of every page, config comment and docstring."""
+    for page in (*PAGES, *tracked("configs/*.yaml"), REPO / "Makefile"):
+        yield page, page.read_text()
+    for module in MODULES:
+        for text in docstrings(module):
+            yield module, text
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    heads = re.findall(r"^#+\s+(.*?)\s*$", page.read_text(), re.M)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)|`", lambda m: m.group(1) or "", head).lower() for head in heads]
+    return {re.sub(r"[^\w\- ]", "", head).replace(" ", "-") for head in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(REPO).as_posix())
+def test_links_of_a_page_lead_somewhere(page):
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+://|mailto:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            wrong.append(target)
+    assert not wrong
+
+
+def test_files_that_are_named_exist():
+    """Config files by their path below configs/, and files of the source tree."""
+    configs = {p.relative_to(REPO / "configs").as_posix() for p in tracked("configs/*.yaml")}
+    wrong = []
+    for source, text in texts():
+        missing = [name for name in CONFIG_FILE.findall(text) if name not in configs]
+        for name in SOURCE_FILE.findall(text):
+            places = (REPO, source.parent, REPO / "tests")
+            if not any((place / name).is_file() for place in places) and "*" not in name:
+                missing.append(name)
+        wrong += [(source.relative_to(REPO).as_posix(), name) for name in missing]
+    assert not wrong
+
+
+def test_modules_and_names_in_backticks_exist():
+    wrong = []
+    for source, text in texts():
+        wrong += [(source.relative_to(REPO).as_posix(), n) for n in DOTTED_NAME.findall(text) if not resolves(n)]
+    assert not wrong
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one; a name of a file with a suffix counts as none."""
+    if name.rpartition(".")[2] in ("pt", "pth", "py", "md", "yaml") or name == "d2road.projects":  # the entry points
+        return True
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        place = REPO.joinpath(*parts[:end])
+        if place.is_dir() or place.with_suffix(".py").is_file():
+            found = importlib.import_module(".".join(parts[:end]))
+            for part in parts[end:]:
+                if not hasattr(found, part):
+                    return False
+                found = getattr(found, part)
+            return True
+    return False
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """(file, words) of every command of this project, continued lines joined."""
+    found = []
+    for source, text in texts():
+        joined = re.sub(r"\\+\n\s*", " ", text)
+        for line in COMMAND.findall(joined):
+            line = re.split(r"\s{2,}|\s#\s", line.strip())[0].split("|")[0]
+            try:
+                words = shlex.split(line)
+            except ValueError:
+                words = line.split()
+            found.append((source.relative_to(REPO).as_posix(), words))
+    return found
+
+
+def parser_of(words: list[str]):
+    """The parser of a command, and the words behind its name; None where the command has none of its own."""
+    if words[0] == "d2road":
+        module, rest = f"d2road.cli.{words[1].replace('-', '_')}", words[2:]
+    elif words[0] == "torchrun" or words[1] == "train_net.py":
+        module, rest = "d2road.cli.train", words[words.index("train_net.py") + 1 :]
+    elif words[1] == "-m":
+        module, rest = words[2], words[3:]
+    else:
+        return None, words[2:]
+    if not (REPO / (module.replace(".", "/") + ".py")).is_file():
+        raise AssertionError(f"there is no {module}")
+    build = getattr(importlib.import_module(module), "build_parser", None)
+    return (build() if build else None), rest
+
+
+def options_of(parser) -> set[str]:
+    """All option strings of a parser and its subcommands."""
+    options = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(getattr(action, "choices", None), dict):
+            for sub in action.choices.values():
+                options |= options_of(sub)
+    return options
+
+
+def test_commands_have_the_options_that_are_named():
+    wrong = []
+    for source, words in commands():
+        try:
+            parser, rest = parser_of(words)
+        except AssertionError as error:
+            wrong.append((source, str(error)))
+            continue
+        if parser is None:
+            continue
+        known = options_of(parser)
+        flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        wrong += [(source, " ".join(words[:3]), flag) for flag in flags if flag not in known]
+    assert not wrong
+
+
+def test_make_targets_that_are_named_exist():
+    rules = (REPO / "Makefile").read_text()
+    targets = set(re.findall(r"^([\w.-]+):", rules, re.M))
+    wrong = []
+    for source, text in texts():
+        for name in re.findall(r"`make ([a-z][\w-]*)|^make ([a-z][\w-]*)", text, re.M):
+            target = name[0] or name[1]
+            if target not in targets and not target.startswith("bench-"):
+                wrong.append((source.relative_to(REPO).as_posix(), target))
+        for name in re.findall(r"make (bench-[\w-]+\w)", text):
+            if name not in targets:
+                wrong.append((source.relative_to(REPO).as_posix(), name))
+    assert not wrong
+
+
+def test_config_keys_that_are_named_exist():
+    from d2road.config import make_cfg
+    from d2road.config.merge import all_keys
+
+    known = set(all_keys(make_cfg()))
+    wrong = []
+    for source, text in texts():
+        for name in CONFIG_KEY.findall(text):
+            if name not in known and not any(key.startswith(name) for key in known):
+                wrong.append((source.relative_to(REPO).as_posix(), name))
+    assert not wrong
