@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,10 @@ def schema_problems(raw: Any) -> list[str]:
     missing = [name for name in LISTS if not isinstance(raw.get(name), list)]
     if missing:
         return [f"{name}: expected a list, got {type(raw.get(name)).__name__}" for name in missing]
-    return _Checker(raw).run()
+    return _SchemaChecker(raw).run()
 
 
-class _Checker:
+class _SchemaChecker:
     """One pass over a file; later lists refer to what earlier ones hold."""
 
     def __init__(self, raw: Mapping[str, Any]):
@@ -169,21 +170,21 @@ class _Checker:
         )
         if claimed is None or not meant:
             return found
-        others = [o for o in self._objects_of().get(entry.get("image_id"), []) if o["id"] not in targets]
+        others = [o for o in self._objects_of.get(entry.get("image_id"), []) if o["id"] not in targets]
         if claimed != any(o.get("category_id") in meant for o in others):
             names = sorted({str(self.known["categories"].get(c, {}).get("name", c)) for c in meant})
             there = "no other object" if claimed else "another object"
             found.append(f"distractors is {claimed}, but the image has {there} of class {' or '.join(names)}")
         return found
 
+    @cached_property
     def _objects_of(self) -> dict[Any, list[Mapping]]:
-        """Objects by image, those to be ignored left out."""
-        if not hasattr(self, "_by_image"):
-            self._by_image: dict[Any, list[Mapping]] = {}
-            for thing in self.known["annotations"].values():
-                if not thing.get("ignore"):
-                    self._by_image.setdefault(thing.get("image_id"), []).append(thing)
-        return self._by_image
+        """Objects by image, those to be ignored left out; asked for once all annotations are known."""
+        by_image: dict[Any, list[Mapping]] = {}
+        for thing in self.known["annotations"].values():
+            if not thing.get("ignore"):
+                by_image.setdefault(thing.get("image_id"), []).append(thing)
+        return by_image
 
     def _knows(self, name: str, key: Any) -> bool:
         return _is_id(key) and key in self.known[name]
