@@ -66,7 +66,7 @@ def _read(cfg, key):
 
 
 def test_a_stored_grounder_keeps_its_jitter_under_the_name_of_today():
-    cfg = make_cfg(str(STORED / "mono3dvg" / "config.yaml"), ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"])
+    cfg = make_cfg(str(STORED / "mono3dvg" / "config.yaml.txt"), ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"])
     finalize(cfg)
     assert cfg.INPUT.GROUNDING.LIGHT_JITTER == 0.1 and cfg.INPUT.COLOR_JITTER == 0
-    assert make_cfg(str(STORED / "diffusion_det" / "config.yaml")).INPUT.COLOR_JITTER == 0.2
+    assert make_cfg(str(STORED / "diffusion_det" / "config.yaml.txt")).INPUT.COLOR_JITTER == 0.2

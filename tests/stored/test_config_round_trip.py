@@ -10,18 +10,18 @@ from d2road.config import make_cfg
 from d2road.config.merge import merge_dict
 from d2road.utils import aliases
 
-STORED = sorted((Path(__file__).resolve().parent / "v0_1").glob("*/config.yaml"))
+STORED = sorted((Path(__file__).resolve().parent / "v0_1").glob("*/config.yaml.txt"))
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.parent.name)
 def test_a_stored_config_merges_and_its_dump_merges_without_warning(path, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(aliases, "_warned", set())
     cfg = make_cfg(str(path))
-    (tmp_path / "config.yaml").write_text(cfg.dump())
+    (tmp_path / "config.yaml.txt").write_text(cfg.dump())
     monkeypatch.setattr(aliases, "_warned", set())
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        again = make_cfg(str(tmp_path / "config.yaml"))
+        again = make_cfg(str(tmp_path / "config.yaml.txt"))
     assert not caplog.records
     assert again.dump() == cfg.dump()
 

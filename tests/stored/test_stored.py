@@ -25,7 +25,7 @@ def outputs():
 
 
 def load(name):
-    cfg = make_cfg(str(STORED / name / "config.yaml"))
+    cfg = make_cfg(str(STORED / name / "config.yaml.txt"))
     model = build_model(cfg).eval()
     load_weights(cfg, model, str(STORED / name / "model_final.pth"))
     return model

@@ -39,8 +39,8 @@ def test_shapes_and_gradients(fusion, stages):
     fused = neck(maps, image_of, words.requires_grad_(), mask, torch.rand(3, 5))
     assert fused.map.shape == (3, 8, 9, 13) and fused.words.shape == (3, 5, 8) and fused.sentence.shape == (3, 8)
     (gradient,) = torch.autograd.grad(fused.map.square().sum(), words, allow_unused=True)
-    heard = stages > 0 and fusion != "none"
-    assert (gradient is not None and bool((gradient.abs().sum(-1)[mask] > 0).all())) == heard
+    reached = stages > 0 and fusion != "none"
+    assert (gradient is not None and bool((gradient.abs().sum(-1)[mask] > 0).all())) == reached
 
 
 @pytest.mark.parametrize(
