@@ -15,6 +15,7 @@ for all its sentences, and the fused one before it is raised.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -95,16 +96,18 @@ class FusionNeck(nn.Module):
         # Without stages nothing depends on the sentence: work an image, not a sentence.
         rows = image_of if self.stages else torch.arange(maps[0].shape[0], device=maps[0].device)
         words = words.masked_fill(~mask.unsqueeze(-1), 0)
-        fused = None
+        fused: Tensor | None = None
         for step, level in enumerate(reversed(range(len(maps)))):
             image = self.lateral[level](maps[level].contiguous(memory_format=torch.channels_last))
             if step < self.fused_levels:
                 visual = repeat_rows(image, rows)
                 fused = visual if fused is None else visual + resize(fused, visual.shape[-2:])
+            assert fused is not None  # the coarsest map is fused
             if step < len(self.stages):
                 within = None if inside is None else _resize_mask(inside, fused.shape[-2:])[rows]
                 words, fused = self.stages[step](words, mask, fused, relevance, within)
             fused = self.merge[level](image, fused, rows)
+        assert fused is not None
         return NeckOutput(
             fused if self.stages else repeat_rows(fused, image_of), words, self._sentence(words, mask, relevance)
         )
@@ -137,20 +140,22 @@ class Merge(nn.Module):
         return F.relu(self.norm(own + resize(self.fused(fused), own.shape[-2:])))
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """(N, D, h, w) to (N, D, H, W)."""
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
+    return (
+        x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, list(size), mode="bilinear", align_corners=False)
+    )
 
 
 class _RepeatRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
         ctx.count = len(x)
         return x.index_select(0, rows)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
         total = grad.new_zeros(ctx.count, *grad.shape[1:])
         if grad.device.type != "cpu":
@@ -177,6 +182,6 @@ class PixelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _resize_mask(inside: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize_mask(inside: Tensor, size: Sequence[int]) -> Tensor:
     """(B, H, W) bool at another size; a pixel is inside if its centre is."""
-    return F.interpolate(inside.unsqueeze(1).float(), size, mode="nearest-exact").squeeze(1) > 0.5
+    return F.interpolate(inside.unsqueeze(1).float(), list(size), mode="nearest-exact").squeeze(1) > 0.5

@@ -3,6 +3,7 @@
 The folder v0_1 was written by the program make_v0_1.py with the code of that version (see README.md beside it).
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ import torch
 from detectron2.modeling import build_model
 
 from d2road.config import make_cfg
+from d2road.data import register_by_name
+from d2road.engine import Trainer
 from d2road.engine.defaults import load_weights
 from d2road.structures import Camera
+from d2road.utils import aliases
 from tests.factories.anomaly_models import narrow_networks
+from tests.factories.grounders import data_name, make_data
 
 STORED = Path(__file__).resolve().parent / "v0_1"
 CAMERA = Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
@@ -81,3 +86,31 @@ def test_a_calibrated_anomaly_detector_scores_as_it_scored(outputs, name, key, a
     assert found["teacher"] == expected["teacher"] == "random"
     for name in ("anomaly_map", "anomaly_score", "anomaly_threshold", "map_student_teacher", "map_autoencoder"):
         torch.testing.assert_close(found[name], expected[name], atol=atol, rtol=0)
+
+
+def test_a_training_of_a_grounder_goes_on(tmp_path):
+    """Optimizer and averages of version 0.1 belong to the weights by their names of today."""
+    cfg = make_cfg(str(STORED / "mono3dvg" / "config.yaml"))
+    name = data_name(make_data(tmp_path), "train")
+    register_by_name(name)
+    cfg.DATASETS.TRAIN, cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER = (name,), str(tmp_path / "out"), 3
+    (tmp_path / "out").mkdir()
+    shutil.copy(STORED / "mono3dvg" / "model_final.pth", tmp_path / "out")
+    stored = torch.load(STORED / "mono3dvg" / "model_final.pth", weights_only=True)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 2
+    for index, state in stored["trainer"]["_trainer"]["optimizer"]["state"].items():
+        restored = trainer.optimizer.state_dict()["state"][index]
+        assert torch.equal(restored["exp_avg"], state["exp_avg"]) and restored["step"] == state["step"]
+    loaded = {key: value.clone() for key, value in trainer.bare_model.state_dict().items()}
+    assert sorted(v.double().sum() for v in loaded.values()) == sorted(
+        v.double().sum() for v in stored["model"].values()
+    )
+    trainer.train()
+    for index, state in trainer.optimizer.state_dict()["state"].items():
+        before = stored["trainer"]["_trainer"]["optimizer"]["state"][index]
+        assert state["step"] == before["step"] + 1 and torch.isfinite(state["exp_avg"]).all()
+    written = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
+    assert written["iteration"] == 2 and written["ema"]["updates"] == stored["ema"]["updates"] + 1
+    assert set(written["ema"]["weights"]) == set(aliases.present_state_dict(stored["ema"]["weights"]))
