@@ -20,6 +20,7 @@ from benchmarks.efficientad.bootstrap_draws import (
     verdict,
 )
 from benchmarks.efficientad.memory_bank_baseline import BASELINE
+from d2road.utils.aliases import present_record_name
 from d2road.utils.bootstrap import percentile_interval
 
 RUN_NAME = re.compile(r"(.+)_seed(\d+)(?:_(\d+)steps)?")
@@ -40,7 +41,8 @@ class Entry:
 
     @cached_property
     def record(self) -> dict:
-        return read_record(self.bench, f"{self.name}/{self.test}")
+        record = read_record(self.bench, f"{self.name}/{self.test}")
+        return record and {present_record_name(key): value for key, value in record.items()}
 
     @property
     def narrower(self) -> dict[str, "Entry"]:
@@ -67,7 +69,9 @@ def load_entries(bench: str) -> list[Entry]:
         if parts:
             name = path.parent.relative_to(root).as_posix()
             category = "/".join(rest)
-            found.append(Entry(bench, teacher, parts[1], int(parts[2]), int(parts[3] or 0), category, name))
+            variant, plus, own = parts[1].partition("+")
+            variant = present_record_name(variant) + plus + own
+            found.append(Entry(bench, teacher, variant, int(parts[2]), int(parts[3] or 0), category, name))
     return sorted(found, key=lambda e: (e.teacher, e.steps, e.variant, e.seed, e.category))
 
 

@@ -24,6 +24,7 @@ from efficientad.detector import EfficientAD
 from efficientad.modeling.memory_bank import MemoryBank
 
 BASELINE = "memory_bank"
+FIRST_NAME = "neighbours"  # of its first records
 BANK_SIZE = 20000
 
 
@@ -91,7 +92,8 @@ def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> MemoryBankDetect
 def evaluate_baseline(run: Run) -> None:
     """Evaluate the baseline with a run's teacher, data and seed, unless there is a record."""
     folder = run_name(run.teacher, run.variant, run.cfg.SEED, 0)
-    if read_record(run.bench, f"{folder}/{FINAL}") is not None:
+    recorded = (folder, run_name(run.teacher, FIRST_NAME, run.cfg.SEED, 0))
+    if any(read_record(run.bench, f"{name}/{FINAL}") is not None for name in recorded):
         return
     start = time.perf_counter()
     detector = build_baseline(run.cfg)

@@ -126,6 +126,10 @@ FILES: dict[str, str] = {
 
 # Names in the records of benchmarks, which keep their contents: old run or key -> new, see `present_record_name`.
 RECORD_NAMES: dict[str, str] = {
+    "neighbours": "memory_bank",
+    "train_pictures": "train_images",
+    "validation_pictures": "validation_images",
+    "test_pictures": "test_images",
     "lessons": "stages",
     "blind": "image_only",
     "sightless": "text_only",
