@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 
 COMPATS = ("nelson1425", "anomalib", "paper")
 METHODS = ("auto", "exact", "histogram")
@@ -105,7 +105,7 @@ class Quantiles:
 
     def __init__(self, method: str = "auto"):
         if method not in METHODS:
-            raise DataError(f"quantile method is {method!r}, expected one of {', '.join(METHODS)}")
+            raise ConfigError(f"quantile method is {method!r}, expected one of {', '.join(METHODS)}")
         self.method, self.count = method, 0
         self._values: list[Tensor] | None = [] if method != "histogram" else None
         self._bins: Tensor | None = None
@@ -220,7 +220,7 @@ def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> f
     if not len(scores):
         raise DataError("decision threshold: there is no score of a good image")
     if not 0 < false_positive_rate < 1:
-        raise DataError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
+        raise ConfigError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
     ordered = sorted(float(score) for score in scores)
     # Rounded before the ceiling: 0.95 * 20 is 19.000000000000004 in some orders of multiplication.
     rank = math.ceil(round((1 - false_positive_rate) * (len(ordered) + 1), 9))

@@ -114,7 +114,13 @@ def add_efficientad_config(cfg: CN) -> None:
     set_default(cfg.MODEL, "EFFICIENT_AD", CN())
     set_default(cfg.TEST, "ANOMALY", CN())
     model = cfg.MODEL.EFFICIENT_AD
-    inner = {"CALIBRATION": CALIBRATION, "TILING": TILING, "INFERENCE": INFERENCE, "PUAD": PUAD, "DISTILL": DISTILL}
+    inner: dict[str, Mapping[str, object]] = {
+        "CALIBRATION": CALIBRATION,
+        "TILING": TILING,
+        "INFERENCE": INFERENCE,
+        "PUAD": PUAD,
+        "DISTILL": DISTILL,
+    }
     for name in inner:
         set_default(model, name, CN())
     nodes: list[tuple[CN, Mapping[str, object]]] = [(model, MODEL), (cfg.TEST.ANOMALY, TEST_ANOMALY)]

@@ -1,4 +1,4 @@
-"""The registered meta-architecture: images in, losses or anomaly maps out."""
+"""EfficientAD as a meta-architecture: images in, losses or anomaly maps out."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

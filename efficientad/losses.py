@@ -1,4 +1,4 @@
-"""What student and autoencoder learn from.
+"""Losses of EfficientAD: hard-feature loss of the student, penalty, and those of the autoencoder.
 
 Letters: B images, C channels, h x w cells.
 """

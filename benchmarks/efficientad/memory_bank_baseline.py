@@ -29,7 +29,7 @@ BANK_SIZE = 20000
 
 
 class MemoryBankDetector(nn.Module):
-    """Detectron2's contract of a detector around a feature bank.
+    """Detectron2's contract of a detector around a memory bank.
 
     Args:
         model: whose teacher, statistics and image normalisation are used; nothing else of it.
@@ -79,7 +79,7 @@ def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> MemoryBankDetect
     measure_teacher(model, good, label)
 
     def maps() -> Iterator[Tensor]:
-        for entry in images_of(good, "feature bank"):
+        for entry in images_of(good, "memory bank"):
             yield teacher_features(model, entry)
 
     detector = MemoryBankDetector(model, MemoryBank.from_maps(maps(), len(good), bank_size, cfg.SEED))

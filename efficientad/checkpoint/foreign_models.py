@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.utils.errors import CheckpointError
+from efficientad.calibration_state import describe_setting
 from efficientad.checkpoint.teacher_files import check_fit, checksum
 from efficientad.checkpoint.weight_names import autoencoder_names, pdn_names, size_of, subset
 from efficientad.detector import EfficientAD
@@ -66,9 +67,9 @@ def read_anomalib(path: str | Path) -> Parts:
     parts = _parts(str(path), *(subset(state, f"{part}.") for part in ("teacher", "student", "ae")))
     if "mean_std.mean" in state and "mean_std.std" in state:
         parts.statistics = state["mean_std.mean"].flatten(), state["mean_std.std"].flatten()
-    found = [[state.get(f"quantiles.{name}") for name in pair] for pair in ANOMALIB_QUANTILES]
-    if all(value is not None for pair in found for value in pair):
-        quantiles = torch.tensor([[float(value) for value in pair] for pair in found])
+    names = [[f"quantiles.{name}" for name in pair] for pair in ANOMALIB_QUANTILES]
+    if all(name in state for pair in names for name in pair):
+        quantiles = torch.tensor([[float(state[name]) for name in pair] for pair in names])
         if bool((quantiles[:, 1] > quantiles[:, 0]).all()):  # before its validation they are zero
             parts.quantiles = quantiles
     return parts
@@ -163,7 +164,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
         networks.teacher_mean.copy_(parts.statistics[0])
         networks.teacher_std.copy_(parts.statistics[1])
     if parts.quantiles is not None:
-        model.state.set_map_quantiles(parts.quantiles, float("inf"), setting="COMPAT anomalib, whole images")
+        model.state.set_map_quantiles(parts.quantiles, float("inf"), setting=describe_setting("anomalib"))
 
 
 def _parts(source: str, teacher: Mapping, student: Mapping, autoencoder: Mapping) -> Parts:
@@ -178,20 +179,20 @@ def _parts(source: str, teacher: Mapping, student: Mapping, autoencoder: Mapping
 class _Ignored:
     """Stands in for an object that is not wanted: takes any arguments and does nothing."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: object, **kwargs: object) -> "_Ignored":
         return _Ignored()
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         pass
 
 
 class _WeightsUnpickler(pickle.Unpickler):
     """Builds tensors and plain containers; everything else becomes a thing that does nothing."""
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if module == "collections" and name == "OrderedDict":
             return dict
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):

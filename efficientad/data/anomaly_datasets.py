@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog
@@ -98,7 +99,8 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
         if split == "train" and len(good) < FEW_IMAGES:
             logger.warning("%s: only %d good image(s) to train on; expect false alarms", layout.root, len(good))
         entries = [Entry(path) for path in (good if split == "train" else validation)]
-    dicts, defects = [], []
+    dicts: list[dict[str, Any]] = []
+    defects: list[str] = []
     for image_id, entry in enumerate(entries):
         width, height = read_image_size(entry.path)
         dicts.append(
@@ -121,7 +123,7 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
             if size != (width, height):
                 defects.append(f"mask {mask} is {size[0]}x{size[1]}, image {entry.path} is {width}x{height}")
     raise_errors(defects, f"{layout.root} (sizes are width x height; masks must be those of the images)")
-    logger.info("%s, %s: %d images, %d anomalous", layout.root, split, len(dicts), sum(d["label"] for d in dicts))
+    logger.info("%s, %s: %d images, %d anomalous", layout.root, split, len(dicts), sum(d["label"] == 1 for d in dicts))
     return dicts
 
 

@@ -1,4 +1,4 @@
-"""Where data sets for anomaly detection keep their images and masks.
+"""Layouts of data sets for anomaly detection: where they keep their images and masks.
 
 A layout tells of one category: `good()` images to train on, `validation()` images or None where the release has
 none, and `test()` entries. Images come sorted by name, masks are checked to be there; their sizes are not.

@@ -1,4 +1,4 @@
-"""From a dataset dict to the input of EfficientAD: read, resize with antialiasing, in training a jittered twin."""
+"""Mapper of EfficientAD: read, resize with antialiasing; in training a jittered image and a penalty image."""
 
 import copy
 import os

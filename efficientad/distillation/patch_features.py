@@ -1,4 +1,4 @@
-"""Descriptions of patches from a pretrained network, which a teacher learns to give in one go.
+"""Patch features as of PatchCore from a pretrained network, which a teacher learns to give in one go.
 
 Letters: B images, h x w cells, C channels of the description, P numbers a layer contributes.
 

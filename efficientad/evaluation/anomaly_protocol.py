@@ -1,4 +1,4 @@
-"""The metrics of anomaly detection over a test set, from what each image contributes.
+"""Metrics of anomaly detection over a test set, from what each image contributes.
 
 Letters: I images, K thresholds, R draws.
 """

@@ -121,19 +121,19 @@ def pixel_draws(images: Sequence[ImageScores], kinds: Sequence[str] | None, weig
 
 def thresholds(negatives: Sequence[WeightedScores]) -> np.ndarray:
     """Scores (K - 1,), increasing, at which the false-positive rate of all together takes the values of `RATES`."""
-    points = pool(negatives).ascending()
-    if not len(points):
-        return points.scores
-    weights = np.ones(len(points)) if points.weights is None else points.weights
+    weighted = pool(negatives).ascending()
+    if not len(weighted):
+        return weighted.scores
+    weights = np.ones(len(weighted)) if weighted.weights is None else weighted.weights
     below = np.cumsum(weights) / weights.sum()
     position = np.searchsorted(below, 1 - RATES, side="left")
-    return np.unique(points.scores[np.minimum(position, len(points) - 1)])
+    return np.unique(weighted.scores[np.minimum(position, len(weighted) - 1)])
 
 
-def histogram(points: WeightedScores, edges: np.ndarray) -> np.ndarray:
-    """Weight of the points between thresholds, the highest first: (K,)."""
-    place = np.searchsorted(edges, points.scores, side="right")
-    return np.bincount(place, points.weights, minlength=len(edges) + 1)[::-1]
+def histogram(weighted: WeightedScores, edges: np.ndarray) -> np.ndarray:
+    """Weight of the scores between thresholds, the highest first: (K,)."""
+    place = np.searchsorted(edges, weighted.scores, side="right")
+    return np.bincount(place, weighted.weights, minlength=len(edges) + 1)[::-1]
 
 
 def _mean(values: Sequence[np.ndarray], draws: int) -> np.ndarray:

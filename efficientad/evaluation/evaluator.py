@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -41,7 +42,7 @@ class AnomalyEvaluator(DatasetEvaluator):
     Args:
         category_root: folder with defects_config.json, which sPRO needs; None or one without that file leaves sPRO out.
         output_dir: None writes nothing.
-        exact: keep every pixel; else some thousand points of every map.
+        exact: keep every pixel; else some thousand weighted scores of every map.
         save_maps: ".tiff" or ".npy" writes OUTPUT_DIR/anomaly_maps/<path of the image below the category's folder>,
             which d2road eval-anomaly reads.
         draws: of the bootstrap; 0 leaves the intervals out.
@@ -146,21 +147,21 @@ class AnomalyEvaluator(DatasetEvaluator):
         if self.draws:
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
         if self.meta_csv and threshold is not None:
-            results["events"] = self._events(images, threshold)
+            results["events"] = self._events(self.meta_csv, images, threshold)
         if teacher:
             logger.info("Anomaly results of a model with the teacher %s", teacher)
         if self.output_dir:
             write_results(self.output_dir / "anomaly.json", {"teacher": teacher, **results} if teacher else results)
         return {"anomaly": flat_metrics(results)}
 
-    def _events(self, images: Sequence[ImageScores], threshold: float) -> dict:
+    def _events(self, meta_csv: str, images: Sequence[ImageScores], threshold: float) -> dict:
         from efficientad.evaluation.window_events import (  # pandas is an extra, for traffic alone
             evaluate_windows,
             read_meta,
         )
 
         scores = {image.name: image.score for image in images}
-        return evaluate_windows(read_meta(self.meta_csv), scores, threshold, self.draws)
+        return evaluate_windows(read_meta(meta_csv), scores, threshold, self.draws)
 
 
 def flat_metrics(results: Mapping) -> dict[str, float]:
@@ -182,7 +183,7 @@ def flat_metrics(results: Mapping) -> dict[str, float]:
     return flat
 
 
-def _array(values):
+def _array(values: Any) -> Any:
     """A tensor or array as an array on the CPU."""
     if not isinstance(values, torch.Tensor):
         return values

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from d2road.utils.errors import DataError
-from efficientad.evaluation.spro import Defect, defect_points
+from efficientad.evaluation.spro import Defect, defect_scores
 from efficientad.evaluation.weighted_scores import BINS, NO_SCORES, WeightedScores, pool, summarize
 
 GOOD = "good"
@@ -17,11 +17,11 @@ POSITIVE_BINS = BINS // 2
 
 @dataclass(frozen=True)
 class ImageScores:
-    """WeightedScores of one image, either every pixel or condensed.
+    """Weighted scores of one image, either every pixel or summarized.
 
     name: unique; kind: "good" or the type of anomaly; score: of the image, the maximum of its map.
     negatives, positives: pixels outside and inside the mask; regions: positives weighted 1 / area of their connected
-    region; defects: weighted as `spro.defect_points`. has_pixels is False for an anomalous image without a mask.
+    region; defects: weighted as `spro.defect_scores`. has_pixels is False for an anomalous image without a mask.
     """
 
     name: str
@@ -60,7 +60,7 @@ def score_image(
         mask: (H, W), not 0 inside anomalies; None for good images, and for anomalous ones whose pixels are not marked.
         defects: for sPRO; their union should be the mask.
         score: of the image; the maximum of the map if None.
-        exact: keep every pixel instead of some thousand points.
+        exact: keep every pixel instead of some thousand weighted scores.
         ignore: (H, W), not 0 where pixels count neither as good nor as anomalous, unless they are in the mask; the
             score of the image is as it is.
     Raises:
@@ -80,7 +80,7 @@ def score_image(
     if mask is None or not mask.any():
         return ImageScores(name, kind, score, negatives=summarize(anomaly_map[counted], bins=bins))
     inside = mask != 0
-    regions, region_count = region_points(anomaly_map, inside, positive_bins)
+    regions, region_count = region_scores(anomaly_map, inside, positive_bins)
     return ImageScores(
         name,
         kind,
@@ -89,7 +89,7 @@ def score_image(
         positives=summarize(anomaly_map[inside], bins=positive_bins),
         regions=regions,
         region_count=region_count,
-        defects=pool(defect_points(anomaly_map, defects, positive_bins)),
+        defects=pool(defect_scores(anomaly_map, defects, positive_bins)),
         defect_count=len(defects),
     )
 
@@ -118,7 +118,7 @@ def check_map(anomaly_map: np.ndarray, name: str) -> np.ndarray:
     return anomaly_map
 
 
-def region_points(anomaly_map: np.ndarray, inside: np.ndarray, bins: int | None) -> tuple[WeightedScores, int]:
+def region_scores(anomaly_map: np.ndarray, inside: np.ndarray, bins: int | None) -> tuple[WeightedScores, int]:
     """Pixels of all 8-connected regions, weighted so that each region weighs 1; and the number of regions.
 
     Args:

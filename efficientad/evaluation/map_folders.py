@@ -54,7 +54,7 @@ def score_folders(
     types = defect_types(data, entries)
     if exact is None:
         exact = sum(math.prod(read_image_size(entry.path)) for entry in entries) <= EXACT_PIXELS
-    kept = "every pixel" if exact else "streaming, some thousand points of every map"
+    kept = "every pixel" if exact else "streaming, some thousand weighted scores of every map"
     logger.info("%d images, %d of them good; %s", len(entries), sum(e.defect == GOOD for e in entries), kept)
     return score_maps(names, entries, files, types, exact, workers), types
 

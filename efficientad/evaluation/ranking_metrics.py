@@ -1,6 +1,6 @@
-"""Areas under ranking curves and F1, from weighted points. Equal scores share one threshold everywhere.
+"""AUROC, areas under other ranking curves and F1 of weighted scores. Equal scores share one threshold everywhere.
 
-Letters: P positive points, K thresholds, R draws.
+Letters: P positive weighted scores, K thresholds, R draws.
 """
 
 import numpy as np
@@ -12,19 +12,19 @@ from efficientad.evaluation.weighted_scores import WeightedScores
 class Ranking:
     """WeightedScores in order, to ask how much weight lies above a score."""
 
-    def __init__(self, points: WeightedScores):
-        ordered = points.ascending()
+    def __init__(self, weighted: WeightedScores):
+        ordered = weighted.ascending()
         self.scores, self.total = ordered.scores, ordered.total
         self._below = None if ordered.weights is None else np.concatenate([[0.0], np.cumsum(ordered.weights)])
         if self._below is not None:
             self.total = float(self._below[-1])
 
     def above(self, scores: np.ndarray) -> np.ndarray:
-        """Weight of the points whose score is higher."""
+        """Weight of what scores higher."""
         return self.total - self._weight_below(np.searchsorted(self.scores, scores, side="right"))
 
     def at_or_above(self, scores: np.ndarray) -> np.ndarray:
-        """Weight of the points whose score is as high or higher."""
+        """Weight of what scores as high or higher."""
         return self.total - self._weight_below(np.searchsorted(self.scores, scores, side="left"))
 
     def _weight_below(self, position: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def curve_area(negatives: Ranking, positives: WeightedScores, limit: float = 1.0
     """Area under the curve of the positive weight found over the false-positive rate, from 0 to `limit`, over `limit`.
 
     With a weight of 1 each it is the tie-aware AUROC (Mann-Whitney); with weights 1 / area of their region it is the
-    area under the per-region overlap (AU-PRO); with the weights of `spro.defect_points` the one under the saturated
+    area under the per-region overlap (AU-PRO); with the weights of `spro.defect_scores` the one under the saturated
     overlap (sPRO). The curve is piecewise linear between thresholds, and so is the last piece, which the limit cuts.
 
     Each positive point adds its weight times the part of the axis that lies beyond the false-positive rate at which it
@@ -98,7 +98,7 @@ def _f1(found: np.ndarray, false: np.ndarray, total: float | np.ndarray) -> np.n
 
 
 def histogram_areas(negatives: np.ndarray, positives: np.ndarray, limit: float = 1.0) -> np.ndarray:
-    """`curve_area` of many weightings of the same points at once.
+    """`curve_area` of many weightings of the same weighted scores at once.
 
     Args:
         negatives, positives: (R, K) weights by threshold, the highest first.
@@ -115,7 +115,7 @@ def histogram_areas(negatives: np.ndarray, positives: np.ndarray, limit: float =
 
 
 def histogram_f1_max(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """The best F1 of many weightings of the same points, (R, K) each, highest threshold first; (R,)."""
+    """The best F1 of many weightings of the same weighted scores, (R, K) each, highest threshold first; (R,)."""
     found, false = np.cumsum(positives, axis=1), np.cumsum(negatives, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return _f1(found, false, found[:, -1:]).max(axis=1)

@@ -1,4 +1,4 @@
-"""Saturated per-region overlap of MVTec LOCO: what counts as having found a defect.
+"""sPRO, the saturated per-region overlap of MVTec LOCO: what counts as having found a defect.
 
 Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022. Areas are those of the official program, except that a
 saturation that rounds to no pixel at all counts as one pixel.
@@ -103,17 +103,17 @@ def make_defect(mask: np.ndarray, types: Mapping[int, DefectType], name: str) ->
     return Defect(inside, types[values[0]].saturation_area(int(inside.sum())))
 
 
-def defect_points(anomaly_map: np.ndarray, defects: Sequence[Defect], bins: int | None = BINS) -> list[WeightedScores]:
+def defect_scores(anomaly_map: np.ndarray, defects: Sequence[Defect], bins: int | None = BINS) -> list[WeightedScores]:
     """WeightedScores whose weight above a threshold is the sum of min(found pixels / saturation, 1) over the defects.
 
     Only a defect's highest pixels weigh, as many as saturate it: with them found it counts as found, whatever the rest.
     """
-    points = []
+    weighted = []
     for defect in defects:
         scores = np.sort(anomaly_map[defect.mask])[::-1]
         whole = int(defect.saturation)
-        points.append(summarize(scores[:whole], 1 / defect.saturation, bins))
+        weighted.append(summarize(scores[:whole], 1 / defect.saturation, bins))
         rest = 1 - whole / defect.saturation  # thresholds in pixels need not be integers
         if rest > 0:
-            points.append(WeightedScores(scores[whole : whole + 1], np.array([rest])))
-    return points
+            weighted.append(WeightedScores(scores[whole : whole + 1], np.array([rest])))
+    return weighted

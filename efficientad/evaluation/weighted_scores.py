@@ -1,6 +1,6 @@
-"""Scored pixels as weighted points, and a short form of them that keeps ranks.
+"""Weighted scores of pixels, and a short form of them that keeps ranks.
 
-Letters: N points, B bins.
+Letters: N weighted scores, B bins.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class WeightedScores:
         return float(len(self.scores)) if self.weights is None else float(self.weights.sum())
 
     def ascending(self) -> "WeightedScores":
-        """The same points, lowest score first."""
+        """The same weighted scores, lowest score first."""
         if self.weights is None:
             return WeightedScores(np.sort(self.scores))
         order = np.argsort(self.scores, kind="stable")
@@ -43,7 +43,7 @@ NO_SCORES = WeightedScores(np.zeros(0, dtype=np.float32))
 
 
 def pool(parts: Iterable[WeightedScores]) -> WeightedScores:
-    """All points together."""
+    """All weighted scores together."""
     parts = [part for part in parts if len(part)]
     if not parts:
         return NO_SCORES

@@ -1,4 +1,4 @@
-"""Events in a test set of single windows, by the table that says which window shows which event.
+"""Event metrics of a test set of single windows, by the table that says which window shows which event.
 
 A window's row of meta.csv: `window` (path of its image below the category's folder, without suffix), `recording`,
 `t0` (s), `s0` (m), `kind` ("good" or the type), `severity`, `onset` and `end` (s), `vehicle`, `density`. Windows of one

@@ -1,4 +1,4 @@
-"""The networks for inference alone: the same maps by fewer and wider operations.
+"""Fused networks for inference: the same maps by fewer and wider operations.
 
 The teacher's statistics are linear and go into its last layer; teacher and student see the same image, so their first
 layers become one. Equal to `Networks` up to rounding, unless in narrower numbers.

@@ -1,4 +1,4 @@
-"""Lower precision for inference: bfloat16, or 8 bits by onnxruntime.
+"""Quantization and lower precision for inference: bfloat16, or 8 bits by onnxruntime.
 
 fp32   fused networks as they are, with fewer products on a CPU (`winograd`)
 bf16   every convolution in bfloat16, for processors that have instructions for it
@@ -12,7 +12,7 @@ measured in it, so that scores stay comparable.
 import torch
 from torch import Tensor, nn
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import CheckpointError, ConfigError
 from efficientad.calibration_state import EXPORT
 from efficientad.inference.fused_networks import FusedNetworks
 from efficientad.inference.onnx_graph import Half, build_graph, start_session
@@ -117,7 +117,7 @@ class QuantizedNetworks(nn.Module):
         fused = FusedNetworks(networks, fewer_products=False)
         names = range_names(networks.teacher.size)
         if ranges is None or len(ranges) != len(names) or not bool((ranges[:, 1] > ranges[:, 0]).all()):
-            raise ConfigError(f"8-bit quantization needs ranges that were not measured for this model: {EXPORT}")
+            raise CheckpointError(f"8-bit quantization needs ranges that were not measured for this model: {EXPORT}")
         self.autoencoder, self.padding = fused.autoencoder, fused.padding
         wider = ranges * torch.tensor([1.0] + [MARGIN] * (len(names) - 1)).view(-1, 1).to(ranges)
         limits = dict(zip(names, wider.tolist()))

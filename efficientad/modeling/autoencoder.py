@@ -1,4 +1,4 @@
-"""Autoencoders: what the teacher's map should be, from a summary of the whole image.
+"""Autoencoders, convolutional or of attention: what the teacher's map should be, from a summary of the whole image.
 
 Letters: B images, H x W pixels, h x w cells of the output map, C its channels, N tokens, D their channels.
 

@@ -1,4 +1,4 @@
-"""Anomaly maps by nearest neighbours: how far the features of a place are from all that good images have shown.
+"""Memory bank (PatchCore): anomaly maps by distances to the nearest features that good images have shown.
 
 What a student and an autoencoder learn has to be worth more than this, which learns nothing. Letters: M vectors of the
 bank, N of an image, C channels, h x w cells.
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import CheckpointError, DataError
 
 # Entries of the table of distances that is held at once: 128 MB.
 CHUNK = 2**25
@@ -29,10 +29,10 @@ class MemoryBank:
 
     def __init__(self, vectors: Tensor):
         if vectors.ndim != 2 or not len(vectors):
-            raise ConfigError(f"a feature bank needs vectors (M, C), got {tuple(vectors.shape)}: are there images?")
+            raise DataError(f"a memory bank needs vectors (M, C), got {tuple(vectors.shape)}: are there images?")
         if not bool(torch.isfinite(vectors).all()):
-            raise ConfigError(
-                "a feature bank cannot hold features that are NaN or infinite; check the teacher's weights"
+            raise CheckpointError(
+                "a memory bank cannot hold features that are NaN or infinite; check the teacher's weights"
             )
         self.vectors = vectors.float()
         self._squares = self.vectors.square().sum(1)
@@ -50,17 +50,17 @@ class MemoryBank:
             ValueError: there are more or fewer maps than `count`, or none.
         """
         if size < 1:
-            raise ConfigError(f"a feature bank of {size} vectors: choose at least 1, better 20000")
+            raise ValueError(f"a memory bank of {size} vectors: choose at least 1, better 20000")
         generator, parts = torch.Generator().manual_seed(seed), []
         for number, features in enumerate(maps):
             if number >= count:
-                raise ConfigError(f"there are more than {count} maps for the feature bank")
+                raise ValueError(f"there are more than {count} maps for the memory bank")
             cells = features.flatten(1).T  # (h * w, C)
             share = size * (number + 1) // count - size * number // count
             chosen = torch.randperm(len(cells), generator=generator)[:share]
             parts.append(cells[chosen.to(cells.device)].clone())
         if len(parts) < count:
-            raise ConfigError(f"there are {len(parts)} maps for the feature bank, {count} were announced")
+            raise ValueError(f"there are {len(parts)} maps for the memory bank, {count} were announced")
         return cls(torch.cat(parts) if parts else torch.zeros(0, 1))
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class MemoryBank:
             ValueError: another number of channels.
         """
         if features.ndim != 2 or features.shape[1] != self.vectors.shape[1]:
-            raise ConfigError(
+            raise ValueError(
                 f"features are {tuple(features.shape)}, the bank's vectors have {self.vectors.shape[1]} channels: both "
                 "must come from the same teacher"
             )

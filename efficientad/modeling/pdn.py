@@ -9,7 +9,7 @@ Source: Batzner et al., EfficientAD, WACV 2024, Tables 6 and 7.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, DataError
 from efficientad.modeling import winograd
 
 # Per layer: kernel, padding if it pads, width (0: the output's), ReLU behind it, pooling behind it.
@@ -131,7 +131,7 @@ def map_size(height: int, width: int, padding: bool = False) -> tuple[int, int]:
 
     size = cells(height), cells(width)
     if min(size) < 1:
-        raise ConfigError(f"an image of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
+        raise DataError(f"an image of {height} x {width} pixels is smaller than a patch of the network, 33 x 33")
     return size
 
 

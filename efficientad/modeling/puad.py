@@ -10,7 +10,7 @@ Letters: N images, C channels.
 import torch
 from torch import Tensor, nn
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import DataError
 
 FEW = 2
 
@@ -45,10 +45,10 @@ class Puad(nn.Module):
             ValueError: fewer than two images, or means without any variation.
         """
         if len(means) < FEW:
-            raise ConfigError(f"PUAD: {len(means)} training image(s); a covariance needs at least {FEW}, and many more")
+            raise DataError(f"PUAD: {len(means)} training image(s); a covariance needs at least {FEW}, and many more")
         covariance = ledoit_wolf(means.double())
         if not torch.isfinite(covariance).all() or covariance.diagonal().sum() <= 0:
-            raise ConfigError("PUAD: the mean features of all training images are equal; switch it off or check them")
+            raise DataError("PUAD: the mean features of all training images are equal; switch it off or check them")
         self.mean.copy_(means.double().mean(0))
         self.precision.copy_(torch.linalg.pinv(covariance, hermitian=True))
 
@@ -64,7 +64,7 @@ class Puad(nn.Module):
             (self.map_stats, map_scores, "maximums of the maps"),
         ):
             if len(scores) < FEW or not scores.std() > 0:
-                raise ConfigError(
+                raise DataError(
                     f"PUAD: the {name} of {len(scores)} good validation image(s) do not differ, so they cannot be "
                     "standardised: name more images in DATASETS.CALIBRATION, or set PUAD.ENABLED False"
                 )

@@ -1,4 +1,4 @@
-"""Convolutions of stride 1 by fewer multiplications, for processors without matrix units of their own.
+"""Winograd convolution of stride 1: fewer multiplications, for processors without matrix units of their own.
 
 A tile of m x m outputs takes n x n = (m + r - 1)^2 products a channel pair instead of m^2 r^2: with m = 4, 5.2 times
 fewer for the 4 x 4 kernels that do most of EfficientAD's work, 4 times fewer for 3 x 3. Around these products stand

@@ -1,4 +1,4 @@
-"""Areas and F1 against scikit-learn, brute force over thresholds, and the same metrics from condensed points."""
+"""Areas and F1 against scikit-learn, brute force over thresholds, and the same metrics from summarized scores."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score, roc
 from d2road.utils.bootstrap import draw_weights
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.bootstrap_intervals import bootstrap, histogram, paired_bootstrap, thresholds
-from efficientad.evaluation.image_scores import check_map, region_points, score_image
+from efficientad.evaluation.image_scores import check_map, region_scores, score_image
 from efficientad.evaluation.ranking_metrics import (
     Ranking,
     auroc,
@@ -130,14 +130,14 @@ def test_streaming_holds_its_precision_at_any_range_of_scores(scale, offset):
     assert streaming["image_auroc"] == exact["image_auroc"]
 
 
-def test_condensed_points_keep_the_count_above_any_threshold():
+def test_summarized_scores_keep_the_count_above_any_threshold():
     rng = np.random.default_rng(2)
     for scores in (rng.exponential(size=200_000), rng.integers(0, 50, 200_000).astype(float)):
-        points = summarize(scores, bins=4096)
-        assert len(points) < 12_000 and points.total == len(scores)
+        weighted = summarize(scores, bins=4096)
+        assert len(weighted) < 12_000 and weighted.total == len(scores)
         for threshold in np.quantile(scores, [0.01, 0.5, 0.9, 0.99, 0.999, 0.9999]):
             above = (scores > threshold).sum()
-            error = abs(points.weights[points.scores > threshold].sum() - above)
+            error = abs(weighted.weights[weighted.scores > threshold].sum() - above)
             assert error <= min(len(scores) / 4096, above / 400 + 1)
 
 
@@ -151,14 +151,14 @@ def test_rank_edges_cover_all_ranks(count):
 
 
 def test_pool_mixes_weighted_and_plain_points():
-    points = pool(
+    weighted = pool(
         [
             WeightedScores(np.array([1.0, 2.0])),
             WeightedScores(np.array([3.0]), np.array([0.5])),
             WeightedScores(np.zeros(0)),
         ]
     )
-    assert points.total == 2.5 and len(pool([])) == 0
+    assert weighted.total == 2.5 and len(pool([])) == 0
 
 
 def test_regions_are_8_connected_and_weigh_one_each():
@@ -168,9 +168,9 @@ def test_regions_are_8_connected_and_weigh_one_each():
     mask[8, 4] = True
     scores = np.random.default_rng(3).normal(size=mask.shape)
     for bins in (None, 100):
-        points, count = region_points(scores, mask, bins)
+        weighted, count = region_scores(scores, mask, bins)
         assert count == 3 == ndimage.label(mask, np.ones((3, 3)))[1]
-        assert points.total == pytest.approx(3)
+        assert weighted.total == pytest.approx(3)
 
 
 def test_bootstrap_centres_on_the_metrics_and_covers_repeated_test_sets():

@@ -12,7 +12,7 @@ import pytest
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.bootstrap_intervals import bootstrap
 from efficientad.evaluation.image_scores import score_image
-from efficientad.evaluation.spro import MAX_FPRS, Defect, DefectType, defect_points, make_defect, read_defects_config
+from efficientad.evaluation.spro import MAX_FPRS, Defect, DefectType, defect_scores, make_defect, read_defects_config
 from efficientad.evaluation.weighted_scores import pool
 
 ENTRY = {"defect_name": "gap", "pixel_value": 255, "saturation_threshold": 400, "relative_saturation": False}
@@ -98,9 +98,9 @@ def test_found_share_of_a_defect_saturates():
     anomaly_map, mask = np.arange(100.0).reshape(10, 10), np.zeros((10, 10), bool)
     mask[5:7] = True  # scores 50 to 69
     for saturation in (4, 4.5, 20):
-        points = pool(defect_points(anomaly_map, [Defect(mask, saturation)], bins=None))
+        weighted = pool(defect_scores(anomaly_map, [Defect(mask, saturation)], bins=None))
         for threshold, found in ((69, 1), (67, 3), (66, 4), (65, 5), (50, 20)):
-            share = points.weights[points.scores >= threshold].sum()
+            share = weighted.weights[weighted.scores >= threshold].sum()
             assert share == pytest.approx(min(found / saturation, 1))
 
 
