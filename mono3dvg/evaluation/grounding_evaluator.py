@@ -1,6 +1,5 @@
 """Evaluator of 3D visual grounding (a DatasetEvaluator)."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
 from d2road.utils.errors import DataError
-from d2road.utils.io import write_json
+from d2road.utils.io import read_json, write_json
 from mono3dvg.evaluation.grounding_protocol import choose_score_threshold, evaluate_grounding
 from mono3dvg.evaluation.prediction_files import Answer, write_predictions
 from mono3dvg.evaluation.subsets import read_subsets
@@ -119,7 +118,7 @@ class GroundingEvaluator(DatasetEvaluator):
                 write_json(self.threshold_file, {"score_threshold": threshold, "mean_f1@0.25": f1})
             return threshold
         if self.threshold_file and self.threshold_file.is_file():
-            return float(json.loads(self.threshold_file.read_text(encoding="utf-8"))["score_threshold"])
+            return float(read_json(self.threshold_file)["score_threshold"])
         return self.score_threshold
 
 

@@ -16,17 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mono3dvg.language.form_parts import ANCHOR, ATTRIBUTE_PARTS, COMPARISONS, PARTS, READ
+from mono3dvg.language.form_parts import ANCHOR, ATTRIBUTE_PARTS, COMPARISONS, MENTIONABLE, PARTS
 from mono3dvg.language.logical_forms import RANK_KEYS
 from mono3dvg.relation.relation_features import RelationFeatures
 
 MAX_COUNT = 10
 _CERTAIN = 1e-4  # probabilities stay so far from 0 and 1
 _OWN = slice(0, len(ATTRIBUTE_PARTS))
-_PLAIN, _DISTANCE = PARTS.index("plain"), PARTS.index("distance")
+_ATTRIBUTES, _DISTANCE = PARTS.index("attributes"), PARTS.index("distance")
 _COMPARED = slice(ANCHOR + 1, ANCHOR + 1 + len(COMPARISONS))
 _BETWEEN = COMPARISONS.index("between")
-_CHOSEN = PARTS.index("chosen")
+_SELECTION = PARTS.index("selection")
 _ORDERS = len(RANK_KEYS) + 2  # by a key, by the distance from the anchor; the number of all is a rank in no order
 _NEARER_M = 0.5
 # About as finely as people tell distances apart, in proportion; and much more coarsely, to learn from afar.
@@ -57,7 +57,7 @@ class AttributeModules(nn.Module):
 
     def __init__(self, dim: int, num_unary: int, num_pairwise: int, numbers: bool = True):
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(len(READ), dim) / 2)
+        self.queries = nn.Parameter(torch.randn(len(MENTIONABLE), dim) / 2)
         self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.mention_head = nn.Linear(dim, 1)
         self.unary_head, self.state_head = nn.Linear(dim, num_unary + 1), nn.Linear(dim, dim)
@@ -71,8 +71,9 @@ class AttributeModules(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, K, P) of whether each part holds of each candidate, (N, P - 2) of whether it is mentioned.
 
-        A part that is not mentioned means nothing. "plain" is what the attributes say together, "described" what they
-        and the comparisons do, "meant" with the selection too: products of the probabilities of those mentioned.
+        A part that is not mentioned means nothing. "attributes" is what the single attributes say together,
+        "description" what they and the comparisons do, "target" with the selection too: products of the probabilities
+        of those mentioned.
 
         Args:
             unary: (N, K, F) features, states: (N, K, D).
@@ -94,10 +95,10 @@ class AttributeModules(nn.Module):
         anchor_probs = F.pad(own[..., ANCHOR].masked_fill(~features.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
         compared = self.compare(read[:, _COMPARED], anchor_probs, features)
         gate = torch.sigmoid(mentioned.float())[:, None]
-        plain = F.logsigmoid(own[..., _PLAIN]) + (gate[..., _OWN] * F.logsigmoid(own[..., _OWN])).sum(-1)
+        plain = F.logsigmoid(own[..., _ATTRIBUTES]) + (gate[..., _OWN] * F.logsigmoid(own[..., _OWN])).sum(-1)
         described = plain + (gate[..., _COMPARED] * F.logsigmoid(compared)).sum(-1)
-        chosen = self.selection(read[:, _CHOSEN], to_logit(described), anchor_probs, features)
-        meant = described + gate[..., _CHOSEN] * F.logsigmoid(chosen)
+        chosen = self.selection(read[:, _SELECTION], to_logit(described), anchor_probs, features)
+        meant = described + gate[..., _SELECTION] * F.logsigmoid(chosen)
         logits = [
             own[..., _OWN],
             torch.stack([to_logit(plain), own[..., ANCHOR]], dim=-1),

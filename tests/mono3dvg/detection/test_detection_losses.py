@@ -17,7 +17,7 @@ from mono3dvg.detection.detection_losses import (
 )
 from mono3dvg.detection.detection_targets import dense_targets
 from mono3dvg.language.attributes import ATTRIBUTES
-from mono3dvg.language.form_parts import ANCHOR, PARTS, READ
+from mono3dvg.language.form_parts import ANCHOR, MENTIONABLE, PARTS
 from mono3dvg.language.kleene import MAYBE, NO, YES
 from tests.factories.dense_heads import MAP_HW, STRIDE, image_world, objects_of, perfect_maps, raw_maps, scene_of
 from tests.factories.roadside_objects import PRIORS
@@ -174,7 +174,7 @@ def test_truncated_objects_do_not_drown_the_others():
 def test_parts_loss_against_a_loop():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, len(PARTS), generator=generator)
-    mentioned = torch.randn(2, len(READ), generator=generator)
+    mentioned = torch.randn(2, len(MENTIONABLE), generator=generator)
     truths = torch.randint(0, 3, (2, 5, len(PARTS)), generator=generator).to(torch.int8)
     truths[0, :, 3] = MAYBE
     valid = torch.tensor([[True, True, True, False, True], [True, False, True, True, True]])
@@ -185,9 +185,9 @@ def test_parts_loss_against_a_loop():
             for k in asked:
                 right = torch.sigmoid(logits[n, k, p] if truths[n, k, p] == YES else -logits[n, k, p])
                 total -= right.log().item() / len(asked)
-            if p < len(READ):
+            if p < len(MENTIONABLE):
                 right = torch.sigmoid(mentioned[n, p] if asked else -mentioned[n, p])
-                total -= right.log().item() / len(READ)
+                total -= right.log().item() / len(MENTIONABLE)
         odds = torch.cat([torch.zeros(1), logits[n, valid[n], ANCHOR]]).softmax(0)
         chosen = [1 + i for i, t in enumerate(truths[n, valid[n], ANCHOR]) if t == YES] or [0]
         total -= odds[chosen].log().mean().item() + math.log(len(chosen))

@@ -241,18 +241,18 @@ def test_parts_of_a_sentence():
     assert _parts(("rank", "left", 2, 2, inner), _scene()) == {
         "class": [RED_CAR, BLUE_CAR, FAR_CAR],
         "color": [RED_CAR, BUS, WALKER, FAR_CAR],
-        "plain": [RED_CAR, FAR_CAR],
+        "attributes": [RED_CAR, FAR_CAR],
         "anchor": [BUS],
         "closer_than": [RED_CAR, BLUE_CAR, WALKER],
-        "chosen": [],  # there is no second
-        "described": [RED_CAR],
-        "meant": [],
+        "selection": [],  # there is no second
+        "description": [RED_CAR],
+        "target": [],
     }
     assert _parts(("union", THE_BUS, CAR_RED), _scene()) == {
-        "plain": [RED_CAR, BUS, FAR_CAR],
+        "attributes": [RED_CAR, BUS, FAR_CAR],
         "anchor": [],
-        "described": [RED_CAR, BUS, FAR_CAR],
-        "meant": [RED_CAR, BUS, FAR_CAR],
+        "description": [RED_CAR, BUS, FAR_CAR],
+        "target": [RED_CAR, BUS, FAR_CAR],
     }
     assert _parts(("nearest", CARS, ("all", ("class", "pedestrian"))), _scene())["anchor"] == [WALKER]
 
@@ -271,12 +271,12 @@ def test_parts_lead_to_the_targets_and_are_those_of_the_mirror():
                 continue
             forms += 1
             truths = dict(zip(PARTS, part_truths(form, scene)))
-            assert (truths["described"][list(meaning.targets)] == YES).all()
-            assert (truths["plain"][truths["described"] == YES] == YES).all()
-            assert np.flatnonzero(truths["meant"] == YES).tolist() == list(meaning.targets)
-            if (truths["chosen"] != MAYBE).any():
-                np.testing.assert_array_equal(conjunction(truths["described"], truths["chosen"]), truths["meant"])
+            assert (truths["description"][list(meaning.targets)] == YES).all()
+            assert (truths["attributes"][truths["description"] == YES] == YES).all()
+            assert np.flatnonzero(truths["target"] == YES).tolist() == list(meaning.targets)
+            if (truths["selection"] != MAYBE).any():
+                np.testing.assert_array_equal(conjunction(truths["description"], truths["selection"]), truths["target"])
             np.testing.assert_array_equal(part_truths(mirror_form(form), scene.mirrored()), part_truths(form, scene))
             if form[0] == "all":
-                assert np.flatnonzero(truths["described"] == YES).tolist() == list(meaning.targets)
+                assert np.flatnonzero(truths["description"] == YES).tolist() == list(meaning.targets)
     assert forms > 60

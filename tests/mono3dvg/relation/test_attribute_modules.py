@@ -11,7 +11,7 @@ from mono3dvg.relation.attribute_modules import AttributeModules, to_logit
 from mono3dvg.relation.relation_features import RelationFeatures
 
 DIM, UNARY, PAIR = 8, 4, 3
-CHOSEN = PARTS.index("chosen")
+SELECTION = PARTS.index("selection")
 BETWEEN = COMPARISONS.index("between")
 
 
@@ -55,13 +55,13 @@ def test_descriptions_are_products_of_what_is_mentioned(reader):
         for n in range(2):
             for k in range(5):
                 attributes = math.prod(prob[n, k, p].item() ** gate[n, p].item() for p in range(len(ATTRIBUTE_PARTS)))
-                compared = math.prod(prob[n, k, p].item() ** gate[n, p].item() for p in range(ANCHOR + 1, CHOSEN))
-                chosen = prob[n, k, CHOSEN].item() ** gate[n, CHOSEN].item()
-                plain = prob[n, k, PARTS.index("plain")].item()
+                compared = math.prod(prob[n, k, p].item() ** gate[n, p].item() for p in range(ANCHOR + 1, SELECTION))
+                chosen = prob[n, k, SELECTION].item() ** gate[n, SELECTION].item()
+                plain = prob[n, k, PARTS.index("attributes")].item()
                 plain_alone += plain <= attributes
-                assert prob[n, k, CHOSEN + 1].item() == pytest.approx(plain * compared, rel=1e-3)
-                assert prob[n, k, CHOSEN + 2].item() == pytest.approx(plain * compared * chosen, rel=1e-3)
-    assert plain_alone == 10  # nothing fits "plain" better than it fits the attributes
+                assert prob[n, k, SELECTION + 1].item() == pytest.approx(plain * compared, rel=1e-3)
+                assert prob[n, k, SELECTION + 2].item() == pytest.approx(plain * compared * chosen, rel=1e-3)
+    assert plain_alone == 10  # nothing fits the attributes together better than each of them
 
 
 def test_comparisons_are_with_the_anchor(reader):
