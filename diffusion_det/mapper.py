@@ -65,7 +65,7 @@ class DiffusionDetMapper:
             pose also `camera`, a Camera in pixels of `image`, and in `instances` gt_boxes3d (M, 7), rows x, y, z, h, w,
             l, ry as the data set defines them, and gt_has_3d (M,).
         Raises:
-            FileNotFoundError, ValueError: image missing, broken or of another size than its annotation says;
+            FileNotFoundError, DataError: image missing, broken or of another size than its annotation says;
                 calibration missing or wrong.
         """
         dataset_dict = copy.deepcopy(dataset_dict)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import DataError
 from d2road.utils.io import write_json
 
 RESULTS = Path("benchmarks/results")
@@ -54,7 +54,7 @@ def read_record(bench: str, name: str) -> dict[str, Any] | None:
     """The record of a finished run, or None.
 
     Raises:
-        ValueError: the file is no record.
+        DataError: the file is no record.
     """
     path = record_path(bench, name)
     if not path.is_file():
@@ -62,10 +62,22 @@ def read_record(bench: str, name: str) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not a record ({error}); delete it to repeat the run") from error
+        raise DataError(f"{path} is not a record ({error}); delete it to repeat the run") from error
     if "metrics" not in record:
-        raise ConfigError(f"{path} is not a record: it has no metrics; delete it to repeat the run")
+        raise DataError(f"{path} is not a record: it has no metrics; delete it to repeat the run")
     return {RENAMED.get(name, name): value for name, value in record.items()}
+
+
+def read_metrics(bench: str, name: str) -> dict[str, Any]:
+    """The metrics of a finished run.
+
+    Raises:
+        DataError: there is no such record.
+    """
+    record = read_record(bench, name)
+    if record is None:
+        raise DataError(f"there is no record {record_path(bench, name)}")
+    return record["metrics"]
 
 
 def write_record(

@@ -7,12 +7,12 @@ python -m benchmarks.diffusion_det.diffusion_overfit --data FOLDER     with inst
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from benchmarks.common.overfit import OverfitCheck, run_overfit_check
 from d2road.engine import Predictor
+from d2road.utils.image_io import read_image, write_image
 from d2road.visualization import contact_sheet, draw_instances
 
 CONFIG = "configs/diffusion_det/coco_subset_overfit.yaml"
@@ -39,7 +39,7 @@ def draw(cfg: CfgNode, data: str) -> None:
         found = predict(entry["file_name"])["instances"]
         drawn.append(
             draw_instances(
-                cv2.imread(entry["file_name"])[:, :, ::-1],
+                read_image(entry["file_name"]),
                 found.pred_boxes.tensor.numpy(),
                 found.pred_classes.numpy(),
                 found.scores.numpy(),
@@ -47,7 +47,7 @@ def draw(cfg: CfgNode, data: str) -> None:
                 min_score=0.5,
             )
         )
-    cv2.imwrite(str(Path(cfg.OUTPUT_DIR) / "pictures.jpg"), contact_sheet(drawn, columns=3)[:, :, ::-1])
+    write_image(Path(cfg.OUTPUT_DIR) / "pictures.jpg", contact_sheet(drawn, columns=3))
 
 
 def report(metrics: dict) -> Iterable[str]:

@@ -129,13 +129,11 @@ def compare(seed: int) -> None:
     for steps in (2, 4, 8):
         pairs += [(f"restart_{steps}steps_100boxes", f"{s}_{steps}steps_100boxes") for s in ("ddim", "dpmsolver++")]
     pairs.append(("ddim_1step_300boxes", "ddim_4steps_100boxes"))  # about the same work
-    start, differences, cache = time.perf_counter(), {}, {}
+    start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        for name in {n for pair in pairs for n in pair}:
-            cache[name] = tables_of(seed, name)
-    for a, b in pairs:
-        if cache[a] is not None and cache[b] is not None:
-            differences[f"{b} - {a}"] = paired_bootstrap(cache[a], cache[b])
+        found = {name: tables_of(seed, name) for name in {n for pair in pairs for n in pair}}
+    cache = {name: tables for name, tables in found.items() if tables is not None}
+    differences = {f"{b} - {a}": paired_bootstrap(cache[a], cache[b]) for a, b in pairs if a in cache and b in cache}
     write_record(
         BENCH, f"seed{seed}/differences", metrics=differences, config=CONFIG, seed=seed,
         command=f"python -m benchmarks.diffusion_det.diffusion_toy --seed {seed}", seconds=time.perf_counter() - start,

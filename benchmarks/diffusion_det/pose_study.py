@@ -14,6 +14,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model, detector_postprocess
+from detectron2.structures import Instances
 
 from d2road.data import build_mapper
 from d2road.data.camera_files import read_camera
@@ -98,7 +99,7 @@ class PoseStudy:
                 evaluator.process([image.record], [{"instances": output}])
         return evaluator.evaluate()
 
-    def _decode(self, image: DetectedImage, choice: Choice, tilt_rad: np.ndarray):
+    def _decode(self, image: DetectedImage, choice: Choice, tilt_rad: np.ndarray) -> Instances:
         height, width = image.record["height"], image.record["width"]
         camera = perturb(image.camera, tilt_rad, choice.focal)
         camera = camera.resized(image.size[1] / width, image.size[0] / height)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.common.markdown import table, write_page
-from benchmarks.common.records import RESULTS, read_record
+from benchmarks.common.records import RESULTS, read_metrics
 from benchmarks.diffusion_det.differences_toy3d import differences
 from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
 
@@ -40,7 +40,7 @@ def write_tables() -> Path:
     """Write benchmarks/results/diffusion_toy3d/table.md from all records and return its path.
 
     Raises:
-        ValueError: a file among the records is none.
+        DataError: a file among the records is none.
     """
     records = load_records()
     sections = [
@@ -66,7 +66,7 @@ def load_records() -> Records:
         if not parts or parts[1] not in CONFIGS or not folder.is_dir():
             continue
         names = sorted(p.stem for p in folder.glob("*.json") if p.stem != "train")
-        found[parts[1], int(parts[2])] = {n: read_record(BENCH, f"{folder.name}/{n}")["metrics"] for n in names}
+        found[parts[1], int(parts[2])] = {n: read_metrics(BENCH, f"{folder.name}/{n}") for n in names}
     return found
 
 
@@ -110,7 +110,7 @@ def headline(records: Records) -> list[str]:
 def places(records: Records) -> list[str]:
     """AP by range and by visibility."""
     subsets = ("", *(f"_{s}" for s in (*RANGES, *OCCLUSIONS)))
-    rows = []
+    rows: list[list[str]] = []
     for name, label in CLASSES.items():
         for overlap in (0.5, 0.25):
             names = {f"{MAIN_RUN}_{g}": f"{label} 3D@{overlap:g}, {ground}" for g, ground in GROUND.items()}
@@ -161,7 +161,7 @@ def depth_errors(records: Records) -> list[str]:
 def edge_errors(records: Records) -> list[str]:
     """Errors of box edges, sizes and heading."""
     figures = ("edge_x1", "edge_y1", "edge_x2", "edge_y2", "size_h", "size_w", "size_l", "yaw_median", "yaw_reversed")
-    rows = []
+    rows: list[list[str]] = []
     for name, label in CLASSES.items():
         for run, steps in RUNS.items():
             for subset in ("", *(f"_{r}" for r in RANGES)):
@@ -181,13 +181,13 @@ def edge_errors(records: Records) -> list[str]:
 
 def tilt(records: Records) -> list[str]:
     """What a wrong plane costs, trusted or corrected, with jitter in training and without."""
-    lines = []
+    lines: list[str] = []
     for metric, task, label in (
         ("car_3d@0.25", "ground", "car 3D@0.25"),
         ("car_3d@0.5", "ground", "car 3D@0.5"),
         ("car_depth_median", "ground_errors", "car, median depth error in %"),
     ):
-        rows = []
+        rows: list[list[str]] = []
         for (variant, seed), entries in sorted(records.items()):
             for way, words in (("trusted", "plane taken as given"), ("corrected", "plane corrected")):
                 names = [f"{MAIN_RUN}_{way}{t}" for t in ("", *(f"_tilt{t:g}" for t in TILTS_DEG))]
@@ -209,7 +209,7 @@ def tilt(records: Records) -> list[str]:
 def focal(records: Records) -> list[str]:
     """What a wrong focal length costs."""
     ways = {"rgb": "no given plane", "plane": "given plane, fused", "trusted": "plane taken as given"}
-    rows = []
+    rows: list[list[str]] = []
     for (variant, seed), entries in sorted(records.items()):
         for way, words in ways.items():
             names = [f"{MAIN_RUN}_{way}{f}" for f in ("_focal0.95", "", "_focal1.05")]
@@ -223,7 +223,7 @@ def focal(records: Records) -> list[str]:
 def formulations(records: Records) -> list[str]:
     """Pose as a read-out (A) beside pose in the diffusion state (B)."""
     seeds = {seed for variant, seed in records if variant == "state"}
-    rows = []
+    rows: list[list[str]] = []
     for run, steps in RUNS.items():
         for ground, words in GROUND.items():
             for variant, letter in (("readout", "A"), ("state", "B")):

@@ -108,7 +108,7 @@ def branch_index(name: str) -> int:
     """Position of a branch by its name.
 
     Raises:
-        ValueError: no such branch.
+        ConfigError: no such branch.
     """
     if name not in BRANCHES:
         raise ConfigError(f"no depth branch is called {name!r}: choose fused, {', '.join(BRANCHES)}")
