@@ -34,7 +34,7 @@ TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest outpu
 Scan = Callable[[dict[str, Tensor], int], Tensor]
 
 
-def scan_of_d2ext(values: dict[str, Tensor], chunk: int) -> Tensor:
+def scan_of_d2road(values: dict[str, Tensor], chunk: int) -> Tensor:
     """The torch back end of `ssd`."""
     return ssd(**values, chunk_size=chunk, backend="torch")
 
@@ -71,7 +71,7 @@ def scan_of_mamba_ssm() -> Scan:
 
 def candidates() -> dict[str, Scan]:
     """Our code, and of the peers those that can be imported."""
-    found: dict[str, Scan] = {OURS: scan_of_d2ext}
+    found: dict[str, Scan] = {OURS: scan_of_d2road}
     for name, load in (("transformers", scan_of_transformers), ("mamba_ssm minimal", scan_of_mamba_ssm)):
         try:
             found[name] = load()

@@ -35,7 +35,7 @@ def cfg_with(small_cfg, ranges):
     return cfg
 
 
-def test_scales_and_flips_agree_on_the_picture(small_cfg):
+def test_scales_and_flips_agree_on_the_image(small_cfg):
     tta = DetectorWithTTA(cfg_with(small_cfg, ([0, 1e4],) * 3), Marker())
     found = tta([image(40)])[0]["instances"]
     assert len(found) == 1  # six views, one object

@@ -45,7 +45,7 @@ def test_ground_is_not_guessed_where_no_data_has_one(small_cfg, ry_frame, refuse
         MetadataCatalog.remove(name)
 
 
-def test_upside_down_pictures(small_cfg):
+def test_upside_down_images(small_cfg):
     opts = ("INPUT.RANDOM_FLIP", "vertical", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()")
     assert any("RANDOM_FLIP is 'vertical'" in problem for problem in check(small_cfg(*ON, *opts)))
     assert not check(small_cfg(*opts))

@@ -102,7 +102,7 @@ def test_objects_without_3d_stay_for_2d(record):
     assert torch.isfinite(instances.gt_boxes3d).all() and (instances.gt_boxes3d[:, 3:6] > 0).all()
 
 
-def test_pictures_without_objects(record):
+def test_images_without_objects(record):
     record["annotations"] = []
     instances = mapper_for(*INPUTS["all"])(record)["instances"]
     assert len(instances) == 0 and instances.gt_boxes3d.shape == (0, 7) and instances.gt_has_3d.dtype == torch.bool

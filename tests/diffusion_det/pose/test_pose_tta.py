@@ -34,7 +34,7 @@ class Geometer(nn.Module):
         return results
 
 
-def marked_picture():
+def marked_image():
     image = torch.zeros(3, 96, 128, dtype=torch.uint8)
     image[:, 50:70, 30:60] = 255
     image[:, 5:25, 90:120] = 120
@@ -42,11 +42,11 @@ def marked_picture():
 
 
 @pytest.mark.parametrize("size", [(96, 128), (192, 320)])  # of the output; the second with unequal factors
-def test_tta_answers_in_the_world_of_the_picture(small_cfg, size):
+def test_tta_answers_in_the_world_of_the_image(small_cfg, size):
     cfg = small_cfg(*TTA, "TEST.AUG.MIN_SIZES", "(96, 192)")
     tta = DetectorWithTTA(cfg, Geometer())
     camera = camera_for(3)
-    image = {"image": marked_picture(), "height": size[0], "width": size[1], "camera": camera}
+    image = {"image": marked_image(), "height": size[0], "width": size[1], "camera": camera}
     parts = []
     original = tta._part
     tta._part = lambda *args: parts.append(original(*args)) or parts[-1]
