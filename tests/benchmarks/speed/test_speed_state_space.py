@@ -23,9 +23,9 @@ def test_runs_and_writes(tmp_path, capsys, options):
 
 def test_peers_that_compute_something_else_are_refused(monkeypatch):
     def wrong(values, chunk):
-        return state_space.scan_of_d2ext(values, chunk) * 1.01
+        return state_space.scan_of_d2road(values, chunk) * 1.01
 
-    monkeypatch.setattr(state_space, "candidates", lambda: {"d2road": state_space.scan_of_d2ext, "peer": wrong})
+    monkeypatch.setattr(state_space, "candidates", lambda: {"d2road": state_space.scan_of_d2road, "peer": wrong})
     with pytest.raises(RuntimeError, match=r"peer with chunks of 4 differs by 1\.0e-02 at length 9"):
         state_space.main(["--lengths", "9", *SMALL])
 
