@@ -90,7 +90,7 @@ def test_a_calibrated_anomaly_detector_scores_as_it_scored(outputs, name, key, a
 
 def test_a_training_of_a_grounder_goes_on(tmp_path):
     """Optimizer and averages of version 0.1 belong to the weights by their names of today."""
-    cfg = make_cfg(str(STORED / "mono3dvg" / "config.yaml"))
+    cfg = make_cfg(str(STORED / "mono3dvg" / "config.yaml.txt"))
     name = data_name(make_data(tmp_path), "train")
     register_by_name(name)
     cfg.DATASETS.TRAIN, cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER = (name,), str(tmp_path / "out"), 3
