@@ -210,7 +210,7 @@ def register_visa(name: str, root: str, category: str, split: str = "train", *, 
 
 
 def register_folder(name: str, root: str, split: str = "train") -> None:
-    """Register own images, ROOT/good and ROOT/bad (see `layouts.PlainFolder`). Idempotent."""
+    """Register own images, ROOT/good and ROOT/bad (see `dataset_layouts.PlainFolder`). Idempotent."""
     folder = Path(root).expanduser()
     divide = partial(held_out, share=TEST_SHARE)
     _register(name, folder, folder.name, split, lambda: PlainFolder(folder, divide), "")

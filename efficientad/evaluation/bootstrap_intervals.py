@@ -25,7 +25,7 @@ RATES = np.concatenate([np.geomspace(1e-5, 0.1, 900, endpoint=False), np.linspac
 def bootstrap(
     images: Sequence[ImageScores], spro: bool = False, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict:
-    """Percentile intervals of what `protocol.evaluate` returns.
+    """Percentile intervals of what `anomaly_protocol.evaluate` returns.
 
     Returns:
         the same keys with [low, high] for each number; without the keys of a threshold, which is no part of the test.

@@ -165,7 +165,7 @@ class AnomalyEvaluator(DatasetEvaluator):
 
 
 def flat_metrics(results: Mapping) -> dict[str, float]:
-    """What `protocol.evaluate` returns, with "intervals" or without, as one level of metrics."""
+    """What `anomaly_protocol.evaluate` returns, with "intervals" or without, as one level of metrics."""
     flat = {}
     for name, value in results.items():
         if name == "image_auroc_by_type":

@@ -53,9 +53,9 @@ def evaluate_windows(
         meta: as `read_meta` gives it; rows of windows that have no score are left out.
         scores: by name of the window.
         threshold: from good traffic.
-        draws, seed: see `events.evaluate_events`.
+        draws, seed: see `event_metrics.evaluate_events`.
     Returns:
-        as `events.summary`; delays are NaN.
+        as `event_metrics.summary`; delays are NaN.
     Raises:
         ValueError: a scored window has no row.
     """

@@ -1,0 +1,48 @@
+"""Texts of a model in its state dict: read, replaced, checked before they are loaded, and read in the words of today."""
+
+import pytest
+import torch
+from torch import nn
+
+from d2road.checkpoint.model_state import ModelState
+from d2road.utils.errors import CheckpointError
+from d2road.utils.text_tensors import encode
+
+
+class Labelled(ModelState):
+    def __init__(self, label: str):
+        super().__init__()
+        self.register_text("label", label, length=20)
+        self.register_text("note", "")
+
+    def check_stored(self, stored):
+        if stored.get("label", self.text("label")) != self.text("label"):
+            raise CheckpointError(f"of {stored['label']}")
+
+
+def test_texts_travel_with_the_weights():
+    model, other = (nn.ModuleDict({"state": Labelled("a")}) for _ in range(2))
+    assert other["state"].text("note") == ""  # read before: not to be remembered
+    model["state"].set_text("note", "trained")
+    other.load_state_dict(model.state_dict())
+    assert other["state"].text("note") == "trained"
+    assert {name: value.dtype for name, value in model.state_dict().items()} == {
+        "state.label": torch.uint8,
+        "state.note": torch.uint8,
+    }
+
+
+def test_what_does_not_fit_is_refused_before_it_is_loaded():
+    model = nn.ModuleDict({"state": Labelled("a")})
+    with pytest.raises(CheckpointError, match="of b"):
+        model.load_state_dict(nn.ModuleDict({"state": Labelled("b")}).state_dict())
+    assert model["state"].text("label") == "a"
+    model.load_state_dict({}, strict=False)  # older checkpoints have none
+
+
+def test_buffers_that_were_written_to_are_read_again():
+    state = Labelled("a")
+    assert state.text("note") == ""
+    state.note.copy_(encode("COMPAT paper, whole pictures, bfloat16"))
+    state.forget_decoded()
+    assert state.text("note") == "COMPAT paper, whole images, bf16"
