@@ -113,7 +113,7 @@ class Trajectories:
             ValueError: no rows.
         """
         if not len(self):
-            raise DataError("an empty trajectory table has no time span")
+            raise ValueError("an empty trajectory table has no time span")
         t = self.frame["t"].to_numpy()
         return float(t.min()), float(t.max())
 

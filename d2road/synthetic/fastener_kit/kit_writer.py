@@ -23,7 +23,7 @@ from d2road.synthetic.fastener_kit.kit_image import (
 from d2road.synthetic.fastener_kit.kit_render import SIZE
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir, read_run_record
 from d2road.utils.parallel import run_jobs
@@ -71,9 +71,9 @@ def make_toy_loco(
     counts = {"train": train, "validation": validation, "good": good, "logical": logical, "structural": structural}
     for name, value in {"seed": seed, "workers": workers, **counts}.items():
         if value < 0:
-            raise DataError(f"--{name} is {value}, expected 0 or more")
+            raise ConfigError(f"--{name} is {value}, expected 0 or more")
     if train < 2:
-        raise DataError(f"--train is {train}: at least 2 images are needed to train on")
+        raise ConfigError(f"--train is {train}: at least 2 images are needed to train on")
     out = Path(out)
     # A data set without validation images has no empty folder for them.
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]

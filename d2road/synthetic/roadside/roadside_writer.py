@@ -22,7 +22,7 @@ from d2road.synthetic.roadside.roadside_labels import (
     label_row,
 )
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir, read_run_record
 from d2road.utils.parallel import run_jobs
@@ -55,9 +55,9 @@ def make_toy_roadside(
     """
     for name, value in (("seed", seed), ("train", train), ("val", val), ("workers", workers)):
         if value < 0:
-            raise DataError(f"--{name} is {value}, expected 0 or more")
+            raise ConfigError(f"--{name} is {value}, expected 0 or more")
     if train + val == 0:
-        raise DataError("--train 0 --val 0: no views to render; ask for at least one")
+        raise ConfigError("--train 0 --val 0: no views to render; ask for at least one")
     out = Path(out)
     meta = {"version": VERSION, "seed": seed, "train": train, "val": val, "width": WIDTH, "height": HEIGHT}
     folders = [f"{split}/{name}" for split in SPLITS.values() for name in FOLDERS]

@@ -19,7 +19,7 @@ from d2road.synthetic.traffic_incidents.drivers import sample_drivers
 from d2road.synthetic.traffic_incidents.network import FCD_EDGES, LANES, SHOULDER, write_network
 from d2road.synthetic.traffic_incidents.scenarios import Demand, Start, arrivals, sample_signs, write_demand
 from d2road.synthetic.traffic_incidents.simulate import EDGES_FILE, fcd_words, write_edges
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 
 # Vehicles an hour and lane, by the hour of the day; between full hours it is linear.
 FLOWS = (
@@ -50,9 +50,9 @@ def make_day(path: str | Path, hours: float = 24.0, seed: int = 0) -> str:
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
-        raise DataError(f"--day {path}: the file has to end in one of {', '.join(SUFFIXES)}")
+        raise ConfigError(f"--day {path}: the file has to end in one of {', '.join(SUFFIXES)}")
     if not hours > 0 or seed < 0:
-        raise DataError(f"--day-hours is {hours:g} and --seed {seed}: expected more than 0 hours and 0 or more")
+        raise ConfigError(f"--day-hours is {hours:g} and --seed {seed}: expected more than 0 hours and 0 or more")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder: create it before writing {path.name}")
     end = round(hours * 3600, 1)

@@ -8,7 +8,7 @@ import math
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from d2road.synthetic.traffic_incidents.recordings import (
     make_recording,
 )
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError
 from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir, read_run_record
 from d2road.utils.parallel import run_jobs
@@ -75,14 +75,7 @@ def make_traffic_incidents(
         RuntimeError: SUMO fails.
     """
     counts = {"train": train, "validation": validation, "good": good, "incidents": incidents}
-    for name, value in {"seed": seed, "workers": workers, "good-hours": good_hours, **counts}.items():
-        if value < 0:
-            raise DataError(f"--{name} is {value}, expected 0 or more")
-    if train < 2:
-        raise DataError(f"--train is {train}: at least 2 windows are needed to train on")
-    for view in views:
-        if view not in VIEWS:
-            raise DataError(unknown_name("view", view, VIEWS))
+    _refuse({**counts, "seed": seed, "workers": workers, "good-hours": good_hours}, views)
     out, version = Path(out), sumo_version()
     meta = {"version": VERSION, "seed": seed, **counts, "good_hours": good_hours, "views": list(views), "fcd": fcd}
     folders = [f"{CATEGORIES[v]}/{folder}" for v in views for group, folder in FOLDERS.items() if counts[group]]
@@ -107,6 +100,18 @@ def make_traffic_incidents(
     for view in views:
         write_json(out / CATEGORIES[view] / "defects_config.json", defect_types())
     return {"made": len(todo), "seconds": seconds, "summary": summarize(windows, records)}
+
+
+def _refuse(numbers: Mapping[str, float], views: Sequence[str]) -> None:
+    """Raise ConfigError for options that cannot be."""
+    for name, value in numbers.items():
+        if value < 0:
+            raise ConfigError(f"--{name} is {value}, expected 0 or more")
+    if numbers["train"] < 2:
+        raise ConfigError(f"--train is {numbers['train']}: at least 2 windows are needed to train on")
+    for view in views:
+        if view not in VIEWS:
+            raise ConfigError(unknown_name("view", view, VIEWS))
 
 
 def all_jobs(

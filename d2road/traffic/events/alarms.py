@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 
 WINDOW_COLUMNS = ("recording", "t0", "t1", "s0", "s1", "score")
 # Optional: carriageways of one recording are streams of their own.
@@ -182,7 +182,7 @@ def alarm_threshold(
             f"at least {least_hours:g} h: score more of it"
         )
     if not rate > 0:
-        raise DataError(f"rate of false alarms is {rate}, expected above 0")
+        raise ConfigError(f"rate of false alarms is {rate}, expected above 0")
     windows = check_windows(windows)
     if not len(windows):
         raise DataError("the threshold is asked from no window at all")

@@ -8,7 +8,7 @@ import numpy as np
 
 from d2road.traffic.table import Trajectories, concat
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.errors import ConfigError
 
 # Of a stride: t0 = start + k * stride is not quite on the grid that it is meant for.
 ON_GRID = 1e-6
@@ -100,7 +100,7 @@ class WindowGrid:
             if not len(chunk):
                 continue
             if not chunk.one_recording:
-                raise DataError(f"a chunk holds the recordings {', '.join(chunk.recordings)}: pass them one by one")
+                raise ValueError(f"a chunk holds the recordings {', '.join(chunk.recordings)}: pass them one by one")
             if stream is None or chunk.recordings[0] != stream.recording:
                 if stream is not None:
                     yield from stream.rest()
@@ -126,7 +126,7 @@ class _Stream:
     def add(self, chunk: Trajectories) -> None:
         start, end = chunk.span
         if start <= self.end:
-            raise DataError(f"recording {self.recording!r}: a chunk begins at t = {start} s, not after {self.end} s")
+            raise ValueError(f"recording {self.recording!r}: a chunk begins at t = {start} s, not after {self.end} s")
         self.waiting.append(chunk)
         self.end = end
         self.directions |= set(chunk.directions)
