@@ -1,5 +1,6 @@
 """What is measured on labelled boxes, and the tables of the toy benchmark from records."""
 
+import json
 import math
 
 import torch
@@ -9,7 +10,7 @@ from benchmarks.mono3dvg import grounding_tables as tables_mono3dvg
 from benchmarks.mono3dvg.grounding_study import accuracy_on_objects
 from benchmarks.mono3dvg.grounding_toy import config_file
 from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS, stages_of
-from d2road.utils.aliases import RECORD_NAMES
+from d2road.utils.aliases import RECORD_NAMES, present_record_name
 
 NAN = float("nan")
 
@@ -85,7 +86,11 @@ def test_records_of_earlier_versions_are_read_under_the_names_of_today(tmp_path,
     assert not any(old in page for old in (f"{old_run}_seed1 ", old_key))
 
 
-def test_every_record_is_of_a_variant_or_stage(repo_dir):
+def test_every_record_and_stage_in_it_has_a_config(repo_dir):
     known = {*VARIANTS, *(stage for variant in VARIANTS for stage in stages_of(variant))}
-    found = {folder.name.rpartition("_seed")[0] for folder in (repo_dir / "benchmarks/results" / BENCH).glob("*_seed*")}
-    assert found <= known and set(RECORD_NAMES.values()) <= known | {"stages"}
+    files = list((repo_dir / "benchmarks/results" / BENCH).glob("*_seed*/*.json"))
+    runs = {file.parent.name for file in files}
+    for file in files:
+        made_from = {present_record_name(k): v for k, v in json.loads(file.read_text()).get("pretrained", {}).items()}
+        runs |= {present_record_name(run) for run in made_from.get("stages", ())}
+    assert len(files) > 50 and {run.rpartition("_seed")[0] for run in runs} == known
