@@ -253,8 +253,6 @@ class Mono3DVG(nn.Module):
             return given
         return replace(given, attributes=raw.attributes_at(given.cells).detach().float().sigmoid())
 
-    # --- training ---
-
     def training_outputs(self, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
         """What the criterion needs in this training stage; the relation layer works on labelled objects too."""
         sentences = targets.sentences
@@ -273,8 +271,7 @@ class Mono3DVG(nn.Module):
         if self.query_head is not None:
             outputs.queries = self.run_queries(image, fused)
         if self.relation is not None:
-            jitter = self.training_options.jitter
-            given = self.labelled_candidates(targets.objects, image.batch, image.raw, jitter)
+            given = self.labelled_candidates(targets.objects, image.batch, image.raw, self.training_options.jitter)
             features = self.relation_features(given, image.batch)
             outputs.labelled = ScoredCandidates(given, self.relate(fused, given.cells[fused.image_of], features))
             assert image.peaks is not None and image.relation is not None
@@ -292,8 +289,6 @@ class Mono3DVG(nn.Module):
         no_map = text.features.new_zeros(len(text), given.cells.shape[1], text.features.shape[-1])
         scores = self.relation(features, sentences.image_of, no_map, text)
         return GroundingOutputs(labelled=ScoredCandidates(given, scores))
-
-    # --- analysis ---
 
     @torch.no_grad()
     def refer_objects(self, batched_inputs: list[dict]) -> list[list[Tensor]]:

@@ -110,7 +110,7 @@ def choice_loss(logits: Tensor, chosen: Tensor, valid: Tensor) -> Tensor:
 
 
 def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor) -> Tensor:
-    """How far the reading of the parts of sentences is off: cross entropy of what they say and whether they are said.
+    """Cross entropy of the neural modules for the parts of sentences: truth of each part, and whether it is mentioned.
 
     Args:
         logits: (N, K, P); mentioned: (N, Q), of the first Q parts.
@@ -123,11 +123,11 @@ def parts_loss(logits: Tensor, mentioned: Tensor, truths: Tensor, valid: Tensor)
     known = (truths != MAYBE) & valid[..., None]
     each = F.binary_cross_entropy_with_logits(logits.float(), truths.eq(int(YES)).float(), reduction="none")
     number = known.sum(1)  # (N, P)
-    said = (each * known).sum(1) / number.clamp(min=1)
+    losses = (each * known).sum(1) / number.clamp(min=1)
     there = (number > 0)[:, : mentioned.shape[1]].float()
     missed = F.binary_cross_entropy_with_logits(mentioned.float(), there, reduction="none").mean(1)
     anchors = choice_loss(logits[..., ANCHOR].float(), known[..., ANCHOR] & (truths[..., ANCHOR] == YES), valid)
-    return said.sum() + (missed * (number > 0).any(1)).sum() + (anchors * (number[:, ANCHOR] > 0)).sum()
+    return losses.sum() + (missed * (number > 0).any(1)).sum() + (anchors * (number[:, ANCHOR] > 0)).sum()
 
 
 def box_losses(
@@ -148,13 +148,19 @@ def box_losses(
     """
     owns, has_3d = targets.owns, targets.owns & targets.objects.has_3d
     numbers = mean(torch.stack([owns.sum(), has_3d.sum()]).float()).clamp(min=1)
-    said = raw.at(targets.image, targets.cells)
+    predicted = raw.at(targets.image, targets.cells)
     cells_px = cells_to_pixels(targets.cells, raw.heat.shape[-1], stride)
-    in_2d = losses_2d(said[owns], cells_px[owns], targets.objects.boxes_xyxy[owns], stride)
+    in_2d = losses_2d(predicted[owns], cells_px[owns], targets.objects.boxes_xyxy[owns], stride)
     views = targets.views[has_3d]
     views.in_front = targets.has_middle[has_3d]
     in_3d = losses_3d(
-        said[has_3d], cells_px[has_3d], targets.objects[has_3d], views, scene[targets.image[has_3d]], stride, priors_hwl
+        predicted[has_3d],
+        cells_px[has_3d],
+        targets.objects[has_3d],
+        views,
+        scene[targets.image[has_3d]],
+        stride,
+        priors_hwl,
     )
     return {
         "heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0]),
@@ -172,18 +178,18 @@ def attribute_loss(raw: RawMaps, targets: DenseTargets) -> Tensor:
     return (each * ((truths != MAYBE) & targets.owns[:, None])).sum()
 
 
-def losses_2d(said: RawBoxes, cells_px: Tensor, boxes_xyxy: Tensor, stride: float) -> dict[str, Tensor]:
-    """(P,) losses box2d and giou of what is said at P places (P, 2) in pixels, against boxes (P, 4)."""
+def losses_2d(predicted: RawBoxes, cells_px: Tensor, boxes_xyxy: Tensor, stride: float) -> dict[str, Tensor]:
+    """(P,) losses box2d and giou of predictions at P places (P, 2) in pixels, against boxes (P, 4)."""
     middle = cells_px.repeat(1, 2)
     signs = boxes_xyxy.new_tensor([-1.0, -1, 1, 1])
     sides = ((boxes_xyxy - middle) * signs / stride).clamp(min=MIN_SIDE).log()
-    found = middle + said.ltrb.clamp(*LOG_SIDE_RANGE).exp() * stride * signs
+    found = middle + predicted.ltrb.clamp(*LOG_SIDE_RANGE).exp() * stride * signs
     giou = iou_and_giou(with_area(found), with_area(boxes_xyxy))[1]
-    return {"box2d": (said.ltrb - sides).abs().sum(1), "giou": 1 - giou}
+    return {"box2d": (predicted.ltrb - sides).abs().sum(1), "giou": 1 - giou}
 
 
 def losses_3d(
-    said: RawBoxes,
+    predicted: RawBoxes,
     cells_px: Tensor,
     objects: Objects,
     views: BoxViews,
@@ -191,22 +197,23 @@ def losses_3d(
     stride: float,
     priors_hwl: Tensor,
 ) -> dict[str, Tensor]:
-    """(P,) losses offset, depth, dims and heading of what is said at P places, one object, view and scene each."""
+    """(P,) losses offset, depth, dims and heading of predictions at P places, one object, view and scene each."""
     prior = priors_hwl[objects.classes].float()
     truth = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, scene)
-    found = decode(said, cells_px, stride, prior, scene)
+    found = decode(predicted, cells_px, stride, prior, scene)
     placed = views.in_front.float()
+    middle, bottom = point_distance(predicted.offset, truth.offset), point_distance(predicted.bottom, truth.bottom)
     return {
-        "offset": placed * (point_distance(said.offset, truth.offset) + point_distance(said.bottom, truth.bottom)),
-        "depth": placed * depth_nll(found.log_depths, said, views.log_depth, found.usable).sum(1),
-        "dims": (said.dims - truth.dims).abs().sum(1),
-        "heading": heading_loss(said.bins, said.residuals, views.alpha),
+        "offset": placed * (middle + bottom),
+        "depth": placed * depth_nll(found.log_depths, predicted, views.log_depth, found.usable).sum(1),
+        "dims": (predicted.dims - truth.dims).abs().sum(1),
+        "heading": heading_loss(predicted.bins, predicted.residuals, views.alpha),
     }
 
 
-def depth_nll(log_depths: Tensor, said: RawBoxes, truth: Tensor, usable: Tensor) -> Tensor:
+def depth_nll(log_depths: Tensor, predicted: RawBoxes, truth: Tensor, usable: Tensor) -> Tensor:
     """Negative log likelihood (P, 2) of the true log depths (P,), Laplace; 0 for ways that cannot be used."""
-    log_std = said.log_std.clamp(*LOG_STD_RANGE)
+    log_std = predicted.log_std.clamp(*LOG_STD_RANGE)
     nll = 2**0.5 * (log_depths - truth[:, None]).abs() * (-log_std).exp() + log_std
     return torch.where(usable, nll, torch.zeros_like(nll))
 

@@ -155,8 +155,8 @@ class QueryHead(nn.Module):
         for stage in self.stages:
             state = stage(state, query_padding, where, places, words, text_padding, cells)
             heat, referral, regression = self.output(self.norm(state)).split(sizes, dim=-1)
-            said = (proposals.heat + heat, referral[..., 0], proposals.regression + regression)
-            outputs.append(RawQueries(proposals.cells, *said, proposals.valid))
+            predicted = (proposals.heat + heat, referral[..., 0], proposals.regression + regression)
+            outputs.append(RawQueries(proposals.cells, *predicted, proposals.valid))
         return outputs
 
     def _cells(self, fused: Tensor, size_wh: Tensor) -> MapCells:

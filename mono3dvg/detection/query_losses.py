@@ -28,8 +28,8 @@ def match_queries(raw: RawQueries, objects: Sequence[Objects], context: DecodeCo
     Source: Carion et al., End-to-End Object Detection with Transformers, ECCV 2020; focal class cost of Zhu et al.,
     Deformable DETR, ICLR 2021; weights 2, 5, 2.
     """
-    said = RawBoxes.unpack(raw.regression)
-    sides = said.ltrb.clamp(*LOG_SIDE_RANGE).exp() * context.stride
+    predicted = RawBoxes.unpack(raw.regression)
+    sides = predicted.ltrb.clamp(*LOG_SIDE_RANGE).exp() * context.stride
     places = context.centers(raw.cells)
     boxes = torch.cat([places - sides[..., :2], places + sides[..., 2:]], dim=-1)
     size = context.sizes_hw.to(boxes).flip(-1).repeat(1, 2)
@@ -74,7 +74,7 @@ def _stage_losses(
     wanted = torch.cat([torch.isin(columns, m.to(columns)) for m, (_, columns) in zip(meant, pairs)])
     each = context.scene[sentence]
     views = view_boxes(labels.rows, each.cameras, upright_frame(each, context.ry_frame))
-    said = RawBoxes.unpack(raw.regression[sentence, query])
+    predicted = RawBoxes.unpack(raw.regression[sentence, query])
     places = context.centers(raw.cells[sentence, query])
     has_3d = labels.has_3d
     numbers = mean(torch.stack([has_3d.new_tensor(len(has_3d), dtype=torch.float32), has_3d.sum().float()]))
@@ -83,9 +83,15 @@ def _stage_losses(
     heat[sentence, query, labels.classes] = 1
     refer = torch.zeros_like(raw.referral, dtype=torch.float32)
     refer[sentence, query] = wanted.float()
-    in_2d = losses_2d(said, places, labels.boxes_xyxy, context.stride)
+    in_2d = losses_2d(predicted, places, labels.boxes_xyxy, context.stride)
     in_3d = losses_3d(
-        said[has_3d], places[has_3d], labels[has_3d], views[has_3d], each[has_3d], context.stride, context.priors_hwl
+        predicted[has_3d],
+        places[has_3d],
+        labels[has_3d],
+        views[has_3d],
+        each[has_3d],
+        context.stride,
+        context.priors_hwl,
     )
     return {
         "heat": (_focal(raw.heat, heat) * raw.valid[..., None]).sum() / numbers[0],

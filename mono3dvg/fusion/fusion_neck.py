@@ -51,7 +51,7 @@ class FusionNeck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], dim: int, fusion: str = "text_conditioned", stages: int = 3, **options
+        self, in_channels: Sequence[int], dim: int, fusion: str = "text_conditioned", stages: int = 3, **options: Any
     ):
         super().__init__()
         if not in_channels:

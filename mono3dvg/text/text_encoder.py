@@ -122,7 +122,7 @@ class TextEncoder(nn.Module):
         self._require_tokenizer().save(str(path))
 
     def _take_tokenizer(self, tokenizer: Tokenizer, pinned: bool) -> None:
-        check_vocabulary(tokenizer, len(self.encoder.get_input_embeddings().weight), self.source)
+        check_vocabulary(tokenizer, len(self.encoder.get_input_embeddings().get_parameter("weight")), self.source)
         tokenizer.no_padding()
         tokenizer.enable_truncation(self.max_tokens)
         self.tokenizer, self.pinned = tokenizer, pinned

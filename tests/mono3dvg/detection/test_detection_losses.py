@@ -165,7 +165,7 @@ def test_finite_in_half_precision_for_any_output(dtype):
 
 
 def test_truncated_objects_do_not_drown_the_others():
-    """A middle tens of cells away costs as little as one in the picture, for the same relative error."""
+    """A middle tens of cells away costs as little as one in the image, for the same relative error."""
     near = point_distance(torch.tensor([[1.5, 0.0]]), torch.tensor([[1.0, 0.0]]))
     far = point_distance(torch.tensor([[40.0, 0.0]]), torch.tensor([[80.0, 0.0]]))
     assert near == 0.5 and far < 1

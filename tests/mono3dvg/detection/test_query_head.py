@@ -115,8 +115,8 @@ def test_losses_have_finite_gradients_and_know_no_objects(head):
     assert all(empty[name] == 0 for name in ("box2d", "giou", "offset", "depth", "dims", "heading"))
 
 
-def test_it_learns_one_picture():
-    """Sixty steps on one picture mend its three objects and tell which is meant."""
+def test_it_learns_one_image():
+    """Sixty steps on one image mend its three objects and tell which is meant."""
     torch.manual_seed(0)
     head = QueryHead(dim=32, num_classes=3, stride=STRIDE, stages=1, heads=4, pool=3)
     world = image_world(0, count=3)

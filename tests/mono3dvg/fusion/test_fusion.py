@@ -163,14 +163,14 @@ def test_pixels_outside_of_the_image_are_not_seen(name):
     inside = torch.zeros(3, 3, 5, dtype=torch.bool)
     inside[:, :2, :4] = True
     other = torch.where(inside.unsqueeze(1), visual, visual + 3)
-    results = [module(words, mask, picture, inside=inside) for picture in (visual, other)]
+    results = [module(words, mask, image, inside=inside) for image in (visual, other)]
     torch.testing.assert_close(results[0][0], results[1][0])
     seen = inside.unsqueeze(1).expand_as(visual)
     torch.testing.assert_close(results[0][1][seen], results[1][1][seen])
 
 
 @pytest.mark.parametrize("name", FUSING)
-def test_a_word_without_relevance_is_not_heard(name):
+def test_a_word_without_relevance_has_no_effect(name):
     """Where the convolution does not mix neighbours, another word of relevance 0 changes nothing."""
     module = made(name)
     for key, parameter in module.named_parameters():

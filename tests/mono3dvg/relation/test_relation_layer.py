@@ -10,6 +10,7 @@ from mono3dvg.language.logical_forms import RANK_KEYS
 from mono3dvg.relation.attribute_modules import MAX_COUNT, encode_count
 from mono3dvg.relation.color_features import NUM_COLOR_FEATURES, color_features, color_names
 from mono3dvg.relation.relation_features import (
+    NUM_PAIRWISE_FEATURES,
     NUM_UNARY_FEATURES,
     PAIRWISE_FEATURES,
     UNARY_FEATURES,
@@ -97,6 +98,16 @@ def test_words_features_and_other_candidates_matter_and_get_gradients(layer):
     logits[0, 0].backward()
     assert (words.grad.abs().amax(-1) > 0).all() and (features.grad.abs().amax(-1) > 0).all()
     assert all(torch.isfinite(p.grad).all() for p in layer.parameters() if p.grad is not None)
+
+
+def test_tables_of_features_name_each_once():
+    for table in (UNARY_FEATURES, PAIRWISE_FEATURES):
+        assert len({feature.name for feature in table}) == len(table)
+    candidates, scene = labelled_scene(3)
+    found = compute_relation_features(candidates, scene, torch.tensor([SIZE_HW]), "ground")
+    assert found.pairwise.shape[-1] == NUM_PAIRWISE_FEATURES and found.unary.shape[-1] == NUM_UNARY_FEATURES + 3
+    with pytest.raises(KeyError):
+        column_of(PAIRWISE_FEATURES, "nothing")
 
 
 def pairwise(name: str) -> int:
