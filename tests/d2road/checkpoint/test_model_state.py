@@ -1,4 +1,4 @@
-"""Texts of a model in its state dict: read, replaced, checked before they are loaded, and read in the words of today."""
+"""Texts of a model in its state dict: read, replaced, checked before they are loaded, in the words of today."""
 
 import pytest
 import torch
