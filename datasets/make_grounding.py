@@ -1,6 +1,6 @@
 """Sentences over any data set with complete 3D labels: `d2road make-data grounding`.
 
-python datasets/make_grounding.py --source kitti:ROOT --out FILE
+python datasets/make_grounding.py --source kitti:ROOT --output FILE
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Sentences over the toy roadside views: `d2road make-data toy-grounding`.
 
-python datasets/make_toy_grounding.py --out datasets/toy_grounding --toy datasets/toy_roadside --seed 0
+python datasets/make_toy_grounding.py --output datasets/toy_grounding --toy datasets/toy_roadside --seed 0
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Drawn images of fastener kits with logical and structural anomalies: `d2road make-data fastener-kit`.
 
-python datasets/make_toy_loco.py --out datasets/toy_loco --seed 0
+python datasets/make_toy_loco.py --output datasets/toy_loco --seed 0
 """
 
 import sys

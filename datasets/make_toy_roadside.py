@@ -1,6 +1,6 @@
 """Rendered roadside views with exact 2D and 3D labels: `d2road make-data toy-roadside`.
 
-python datasets/make_toy_roadside.py --out datasets/toy_roadside --seed 0 --train 1000 --val 500
+python datasets/make_toy_roadside.py --output datasets/toy_roadside --seed 0 --train 1000 --val 500
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Simulated traffic with incidents: `d2road make-data traffic-incidents`.
 
-python datasets/make_traffic_incidents.py --out datasets/traffic_incidents --seed 0
+python datasets/make_traffic_incidents.py --output datasets/traffic_incidents --seed 0
 """
 
 import sys

@@ -170,6 +170,29 @@ def test_commands_have_the_options_that_are_named():
     assert not wrong
 
 
+def first_options_of(parser) -> set[str]:
+    """The name of each option that its help gives first; others are kept for earlier scripts."""
+    first = set()
+    for action in parser._actions:
+        first |= {next((text for text in action.option_strings if text.startswith("--")), "")}
+        if isinstance(getattr(action, "choices", None), dict):
+            for sub in action.choices.values():
+                first |= first_options_of(sub)
+    return first
+
+
+def test_commands_name_options_as_their_help_does():
+    """Not by a name of earlier versions, such as --out for --output."""
+    wrong = []
+    for source, words in commands():
+        parser, rest = parser_of(words)
+        if parser is not None:
+            first = first_options_of(parser)
+            flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+            wrong += [(source, " ".join(words[:3]), flag) for flag in flags if flag not in first]
+    assert not wrong
+
+
 def test_make_targets_that_are_named_exist():
     rules = (REPO / "Makefile").read_text()
     targets = set(re.findall(r"^([\w.-]+):", rules, re.M))

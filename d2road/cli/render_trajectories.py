@@ -1,13 +1,13 @@
 """Render trajectories as time-space images in the layout of MVTec AD, for EfficientAD to train on or to score.
 
-    d2road render-trajectories --source "highd:highD/data" --out datasets/highd_time_space
-    d2road render-trajectories --source "fcd:run/fcd.xml.gz?edges=main:0" --out datasets/run \\
+    d2road render-trajectories --input "highd:highD/data" --output datasets/highd_time_space
+    d2road render-trajectories --input "fcd:run/fcd.xml.gz?edges=main:0" --output datasets/run \\
         --views 5 TIME_SPACE.LANE_LAYOUT stacked TIME_SPACE.LANES "('0', '1', '2')"
 
---source is READER:PATH?OPTION=VALUE&..., see docs/trajectories.md. OUT gets train/good/NNNNNN.png and a line for each
-in meta.csv; other folders, such as validation/good of another part of the time, can be added to it with --folder. The
-source is read as a stream. Interrupted, it goes on where it stopped when it is started again with the same parameters.
-Exit code: 0, or 2 where it cannot run.
+--input is READER:PATH?OPTION=VALUE&..., see docs/trajectories.md. The output folder gets train/good/NNNNNN.png and a
+line for each in meta.csv; other folders, such as validation/good of another part of the time, can be added to it with
+--folder. The source is read as a stream. Interrupted, it goes on where it stopped when it is started again with the
+same parameters. Exit code: 0, or 2 where it cannot run.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("render-trajectories", __doc__)
-    parser.add_argument("--source", "--input", required=True, metavar="SPEC", help="READER:PATH?OPTION=VALUE&...")
-    parser.add_argument("--out", "--output", required=True, type=Path, metavar="DIR", help="folder to make")
+    parser.add_argument("--input", "--source", required=True, metavar="SPEC", help="READER:PATH?OPTION=VALUE&...")
+    parser.add_argument("--output", "--out", required=True, type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--folder", default="train/good", help="of the images in it (default train/good)")
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML with the node TIME_SPACE")
     parser.add_argument("--chunk", type=float, default=60.0, help="seconds that are read at once (default 60)")
-    parser.add_argument("--views", type=int, default=0, help="draw the first so many with axes too, into OUT/views")
+    parser.add_argument("--views", type=int, default=0, help="draw the first so many with axes too, into views")
     parser.add_argument("--overwrite", action="store_true", help="replace images of other parameters")
     parser.add_pairs("TIME_SPACE.KEY VALUE")
     return parser
@@ -60,7 +60,7 @@ def parameters_of(args: argparse.Namespace, cfg: CfgNode, source: Source) -> dic
     """What decides the images: those of another source or other keys are not continued."""
     size = source.path.stat().st_size if source.path.is_file() else None
     keys = {key: list(value) if isinstance(value, tuple) else value for key, value in cfg.TIME_SPACE.items()}
-    return {"source": args.source, "bytes": size, "folder": args.folder, **keys}
+    return {"source": args.input, "bytes": size, "folder": args.folder, **keys}
 
 
 @report_errors
@@ -72,19 +72,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from d2road.traffic.time_space.window_folder import WindowFolder
 
     cfg = config_of(args)
-    grid, source = window_grid_of(cfg), open_trajectories(args.source)
-    folder = WindowFolder(args.out, args.folder, args.views)
+    grid, source = window_grid_of(cfg), open_trajectories(args.input)
+    folder = WindowFolder(args.output, args.folder, args.views)
     folder.prepare(parameters_of(args, cfg, source), args.overwrite)
     start = time.monotonic()
     rows, rendered = folder.render_windows(source.chunks(args.chunk), grid)
     if not rows:
-        raise ConfigError(f"{args.source}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
+        raise ConfigError(f"{args.input}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
     folder.finish(rows, source)
     seconds = time.monotonic() - start
     print(source.problems.report())
-    print(
-        f"{len(rows)} windows, {rendered} drawn in {seconds:.0f} s ({rendered / seconds:.1f}/s); {args.out} is complete"
-    )
+    speed = f"{seconds:.0f} s ({rendered / seconds:.1f}/s)"
+    print(f"{len(rows)} windows, {rendered} drawn in {speed}; {args.output} is complete")
     return 0
 
 

@@ -29,7 +29,7 @@ def prepare_output_dir(
         PermissionError: `out` cannot be written.
     """
     if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out} is a file, expected a folder")
+        raise DataError(f"--output {out} is a file, expected a folder")
     path = out / meta_name
     if path.is_file():
         found = read_run_record(path)
@@ -37,19 +37,17 @@ def prepare_output_dir(
             if not overwrite:
                 differs = {k: (found.get(k), meta[k]) for k in meta if found.get(k) != meta[k]}
                 text = ", ".join(f"{k} {a} there, {b} asked for" for k, (a, b) in differs.items())
-                raise DataError(
-                    f"{out} holds a toy data set of other parameters ({text}): use --overwrite or another --out"
-                )
+                raise DataError(f"{out} holds data of other parameters ({text}): use --overwrite or another --output")
             for name in contents:
                 shutil.rmtree(out / name, ignore_errors=True)
     elif out.is_dir() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty and is no toy data set ({meta_name} is missing): choose another --out")
+        raise DataError(f"{out} is not empty and was not made here ({meta_name} is missing): choose another --output")
     try:
         for name in folders:
             (out / name).mkdir(parents=True, exist_ok=True)
         write_json(path, meta)
     except OSError as error:
-        raise PermissionError(f"cannot write to {out} ({error}): choose another --out") from error
+        raise PermissionError(f"cannot write to {out} ({error}): choose another --output") from error
 
 
 def read_run_record(path: Path) -> Any:

@@ -58,7 +58,7 @@ class WindowFolder:
         """
         folder, state = self.out / self.folder, self.state
         if not (state / PARAMETERS).is_file() and folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(f"{folder} holds files that this tool did not write: choose another --out or --folder")
+            raise ConfigError(f"{folder} holds files that this tool did not write: choose another --output or --folder")
         images = os.path.relpath(folder, state)
         prepare_output_dir(state, PARAMETERS, parameters, [images], [images], overwrite)
         if self.views:

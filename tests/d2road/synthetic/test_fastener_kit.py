@@ -193,7 +193,7 @@ def test_what_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match="at least 2 images are needed"):
         make_toy_loco(tmp_path, train=1)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match=r"is not empty and is no toy data set"):
+    with pytest.raises(ValueError, match=r"is not empty and was not made here"):
         make_toy_loco(tmp_path)
     with pytest.raises(ValueError, match="is a file, expected a folder"):
         make_toy_loco(tmp_path / "file")

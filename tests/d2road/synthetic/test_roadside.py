@@ -173,7 +173,7 @@ def test_bad_counts_are_refused(tmp_path, change, message):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="no toy data set"):
+    with pytest.raises(ValueError, match="not made here"):
         make_toy_roadside(tmp_path, train=1, val=0, workers=1, overwrite=True)
     with pytest.raises(ValueError, match="is a file"):
         make_toy_roadside(tmp_path / "notes.txt", train=1, val=0, workers=1)
