@@ -44,7 +44,7 @@ FOLDERS = {"DiffusionDet": "diffusion_det", "Mono3DVG": "mono3dvg", "EfficientAD
 @pytest.fixture(scope="module")
 def systems(tmp_path_factory) -> dict[str, tuple[CfgNode, nn.Module]]:
     """A small model of each system with its config."""
-    cfgs = {name: make_cfg(str(STORED / folder / "config.yaml")) for name, folder in FOLDERS.items()}
+    cfgs = {name: make_cfg(str(STORED / folder / "config.yaml.txt")) for name, folder in FOLDERS.items()}
     cfgs["TeacherDistillation"] = make_cfg("efficientad/teacher_small_lite0.yaml", ["MODEL.DEVICE", "cpu"])
     root = tmp_path_factory.mktemp("tiny")
     cfgs["TinyDetector"] = tiny_cfg(make_data(root / "data"), root / "output")
