@@ -1,7 +1,7 @@
 # make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
 # make demo    toy data, a small DiffusionDet, its evaluation and drawings in output/demo (d2road quickstart)
 # make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images
-# make test    ruff, import-linter and all tests
+# make test    ruff, import-linter, mypy and all tests
 # make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
 VENV ?= .venv
@@ -46,6 +46,7 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(PY) -m mypy
 
 test: lint
 	$(PY) -m pytest
