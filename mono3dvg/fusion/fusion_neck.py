@@ -55,7 +55,7 @@ class FusionNeck(nn.Module):
     ):
         super().__init__()
         if not in_channels:
-            raise ConfigError("FusionNeck: in_channels is empty, expected the channels of one map at least")
+            raise ValueError("FusionNeck: in_channels is empty, expected the channels of one map at least")
         if not 0 <= stages <= len(in_channels):
             raise ConfigError(
                 f"FusionNeck: {stages} stages for {len(in_channels)} maps, expected 0 to {len(in_channels)}"
@@ -92,7 +92,7 @@ class FusionNeck(nn.Module):
             ValueError: another number of maps than of in_channels.
         """
         if len(maps) != len(self.lateral):
-            raise ConfigError(f"FusionNeck: got {len(maps)} maps, expected {len(self.lateral)}, fine to coarse")
+            raise ValueError(f"FusionNeck: got {len(maps)} maps, expected {len(self.lateral)}, fine to coarse")
         # Without stages nothing depends on the sentence: work an image, not a sentence.
         rows = image_of if self.stages else torch.arange(maps[0].shape[0], device=maps[0].device)
         words = words.masked_fill(~mask.unsqueeze(-1), 0)
