@@ -102,10 +102,16 @@ def camera_list(batched_inputs: Sequence[Mapping[str, Any]], otherwise: str = ""
     for x in batched_inputs:
         if not isinstance(x.get("camera"), Camera):
             raise DataError(
-                f"image {x.get('file_name', '')!r} comes without a camera, whose intrinsics 3D boxes need: give "
+                f"{_image_of(x)} comes without a camera, whose intrinsics 3D boxes need: give "
                 f"`camera`, a d2road.structures.Camera in pixels of `image` (d2road predict: --calib){otherwise}"
             )
     return [x["camera"] for x in batched_inputs]
+
+
+def _image_of(model_input: Mapping[str, Any]) -> str:
+    """An input of a model for messages: by its file, where it has one."""
+    name = model_input.get("file_name")
+    return f"image {name!r}" if name else "the image"
 
 
 class CameraFiles:

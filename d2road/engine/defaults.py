@@ -2,6 +2,10 @@
 
 import argparse
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -14,6 +18,7 @@ from torch import nn
 from d2road.checkpoint import Checkpointer
 from d2road.config.find import find_config
 from d2road.engine.distributed import synchronize_weights
+from d2road.utils.io import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +27,8 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Start the logs (terminal and OUTPUT_DIR/log.txt), write OUTPUT_DIR/config.yaml, seed the random generators.
 
     Detectron2's default_setup, which it calls, knows the loggers of Detectron2 only; those of this package and of the
-    package that defines the meta-architecture join them.
+    package that defines the meta-architecture join them. An evaluation in the folder of a training leaves the
+    training's config.yaml, which belongs to its checkpoints, and writes its own config to config_eval.yaml.
     """
     system = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.split(".")[0]
     for name in dict.fromkeys(("d2road", system)):
@@ -30,7 +36,20 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
             setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
     if getattr(args, "config_file", ""):  # Detectron2 copies it into the log, and opens paths alone
         args = argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)})
-    default_setup(cfg, args)
+    with _kept_config(cfg.OUTPUT_DIR if getattr(args, "eval_only", False) else ""):
+        default_setup(cfg, args)
+
+
+@contextmanager
+def _kept_config(folder: str) -> Iterator[None]:
+    """What is written to `folder`/config.yaml meanwhile goes to config_eval.yaml, if there is a config.yaml."""
+    path = Path(folder, "config.yaml")
+    found = path.read_text() if folder and comm.is_main_process() and path.is_file() else None
+    yield
+    if found is not None:
+        os.replace(path, path.with_name("config_eval.yaml"))
+        with atomic_write(path, "w") as file:
+            file.write(found)
 
 
 def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> None:

@@ -247,7 +247,7 @@ def test_training_resuming_and_predicting(repo_dir, grounding_data, tmp_path):
     camera = Camera(np.array([[240.0, 0, 160], [0, 240.0, 90], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
     found = predict(image, camera, expressions=[{"id": "a", "text": TEXTS[0]}])["groundings"]
     assert found[0]["expression_id"] == "a" and np.isfinite(found[0]["boxes"]).all()
-    with pytest.raises(ValueError, match="comes without a camera"):
+    with pytest.raises(ValueError, match=r"^the image comes without a camera"):
         predict(image, expressions=[{"id": 0, "text": "car"}])
 
     # Weights of something else.

@@ -1,13 +1,15 @@
 """Small parts around a run: ports, threads, the JSON-lines log."""
 
+import argparse
 import json
 import socket
 
 import torch
 
-from d2road.engine import distributed
+from d2road.engine import distributed, setup
 from d2road.engine.hooks import plain_numbers, trim_metrics
 from d2road.engine.launch import _is_free
+from tests.factories.tiny_system import make_data, tiny_cfg
 
 
 def test_a_port_in_use_is_noticed():
@@ -52,3 +54,16 @@ def test_results_become_plain():
     given = {"bbox": {"AP": torch.tensor(1.5).numpy()[()], "n": 3, "note": "few images"}}
     assert plain_numbers(given) == {"bbox": {"AP": 1.5, "n": 3.0, "note": "few images"}}
     assert type(plain_numbers(given)["bbox"]["AP"]) is float
+
+
+def test_an_evaluation_leaves_the_config_of_the_training(tmp_path):
+    """A checkpoint is read with its config.yaml, so an evaluation with other keys keeps its own beside it."""
+    cfg, out = tiny_cfg(make_data(tmp_path / "data"), tmp_path / "run"), tmp_path / "run"
+    setup(cfg, argparse.Namespace(eval_only=True, config_file=""))
+    assert (out / "config.yaml").is_file() and not (out / "config_eval.yaml").exists()  # there was none
+    setup(cfg, argparse.Namespace(eval_only=False, config_file=""))
+    trained = (out / "config.yaml").read_text()
+    cfg.TEST.DETECTIONS_PER_IMAGE = 7
+    setup(cfg, argparse.Namespace(eval_only=True, config_file=""))
+    assert (out / "config.yaml").read_text() == trained and "PER_IMAGE: 7" not in trained
+    assert "DETECTIONS_PER_IMAGE: 7" in (out / "config_eval.yaml").read_text()
