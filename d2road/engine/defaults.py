@@ -38,6 +38,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         args = argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)})
     with _kept_config(cfg.OUTPUT_DIR if getattr(args, "eval_only", False) else ""):
         default_setup(cfg, args)
+    comm.synchronize()  # what is wrong stands behind the first process's long log of the config, not within it
 
 
 @contextmanager
