@@ -133,3 +133,10 @@ def test_options_of_version_0_1_are_still_read(verb, line):
 def test_export_needs_a_name(capsys):
     assert export.main(["--config-file", "c"]) == 2
     assert "name OUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [("eval-kitti", "--gt", "no/labels", "--pred", "p"), ("check-data", "kitti:no/data")])
+def test_an_error_comes_without_warnings_of_other_packages(verb, repo_dir):
+    line = [sys.executable, "-m", "d2road.cli", *verb]
+    done = subprocess.run(line, cwd=repo_dir, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
