@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from d2road import __version__
-from d2road.utils.errors import USER_ERROR
+from d2road.utils.errors import USER_ERROR, report_errors
 
 # Verb -> group, help in a line. Verb a-b is module d2road.cli.a_b, with build_parser() and main(argv).
 VERBS = {
@@ -50,6 +50,7 @@ def unknown_verb(verb: str) -> str:
     return f"error: d2road has no verb {verb!r}; {hint}"
 
 
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `d2road VERB ...`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.errors import report_errors
 
 REPO = Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -29,6 +30,7 @@ def build_parser() -> ArgumentParser:
     return verb_parser("env", __doc__)
 
 
+@report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Print every section; a section that fails says so and leaves the others alone."""
     build_parser().parse_args(argv)

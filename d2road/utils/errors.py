@@ -8,6 +8,7 @@ import errno
 import functools
 import json
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 DEBUG = "D2ROAD_DEBUG"
 USER_ERROR = 2  # exit code
+NO_READER = 141  # exit code, as a shell gives it to a program that SIGPIPE ended
 SHOWN = 5  # errors of a file listed in a message
 # What the system says of a file, and what the user can do something about.
 FILE_ERRORS = {
@@ -65,14 +67,18 @@ def report_errors(main: Callable[..., Any]) -> Callable[..., int]:
     """Make a function the whole of a program: what its user can put right is told in a line.
 
     Returns:
-        a function that returns the exit code: that of `main` if it returns an int, else 0; 2 after a user's error.
+        a function that returns the exit code: that of `main` if it returns an int, else 0; 2 after a user's error; 141
+        if nobody reads the output any more, as behind `| head`.
     """
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> int:
         try:
             result = main(*args, **kwargs)
+            sys.stdout.flush()
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _output_is_closed():
+                return NO_READER
             if not is_reported(error):
                 raise
             report(error)
@@ -80,6 +86,20 @@ def report_errors(main: Callable[..., Any]) -> Callable[..., int]:
         return result if isinstance(result, int) else 0
 
     return run
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads the standard output any more; then what is left of it goes nowhere."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # something in memory
+        return False
+    poll = select.poll()
+    poll.register(output, 0)  # errors alone
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more as it ends
+    return True
 
 
 @contextmanager

@@ -104,3 +104,25 @@ def test_train_net_tells_in_a_line(repo_dir, tmp_path, processes):
         environment[DEBUG] = "1"
         done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("lines", [3, 100_000])  # within the buffer of a pipe, and beyond
+def test_a_reader_who_has_enough_is_no_error(lines, repo_dir):
+    """As `d2road VERB | head`: no traceback, and the exit code of a program that SIGPIPE ended."""
+    code = (
+        "import sys, time\nfrom d2road.utils.errors import report_errors\n"
+        f"def main():\n    print('first', flush=True)\n    sys.stdin.read()\n    print('more\\n' * {lines})\n"
+        "sys.exit(report_errors(main)())"
+    )
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=repo_dir, text=True, **pipes) as process:
+        assert process.stdout.readline() == "first\n"
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == "" and process.wait() == 141
+
+
+def test_other_broken_pipes_stay_errors():
+    with pytest.raises(BrokenPipeError):
+        report_errors(in_words(BrokenPipeError))()
