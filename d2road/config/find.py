@@ -37,6 +37,17 @@ def find_config(name: str | os.PathLike) -> str:
     )
 
 
+def find_base(path: str) -> str:
+    """The path of a `_BASE_` file: `path`, or the file below `configs/` that it ends with the name of.
+
+    Detectron2 takes bases as relative to the file that names them, so a name below `configs/` comes behind its folder.
+    """
+    parts = path.split("/")
+    named = [configs_dir().joinpath(*parts[start:]) for start in range(len(parts) - 1) if parts[start]]
+    found = [str(file) for file in named if file.is_file()]
+    return found[0] if found and not os.path.isfile(path) else path
+
+
 def nearest_file_name(name: str, known: list[str]) -> list[str]:
     """Those of `known`, up to three, whose last part looks most like that of `name`, whatever their folders."""
     names = nearest(Path(name).name, {Path(path).name for path in known})

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from d2road.config.find import find_config
+from d2road.config.find import find_base, find_config
 from d2road.utils.aliases import CONFIG_KEYS, present_key, present_value
 from d2road.utils.errors import ConfigError
 
@@ -16,6 +16,15 @@ from d2road.utils.errors import ConfigError
 NAME_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
 # Environment variable: "1" lets YAML files run Python code, as Detectron2 does.
 UNSAFE_YAML = "D2ROAD_UNSAFE_YAML"
+
+
+class ConfigFile(CfgNode):
+    """Reader of YAML files whose `_BASE_` is a path relative to them, or a name below `configs/`."""
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+        """The content of a file over that of its bases."""
+        return super().load_yaml_with_base(find_base(filename), allow_unsafe)
 
 
 def merge_file(cfg: CfgNode, path: str) -> None:
@@ -109,7 +118,7 @@ def nearest_key(key: str, known: list[str]) -> str:
 def _load_yaml(path: str) -> dict:
     try:
         # A config is data; Detectron2's default would run Python code found in it. Only its RetinaNet files need that.
-        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=os.environ.get(UNSAFE_YAML) == "1")
+        loaded = ConfigFile.load_yaml_with_base(path, allow_unsafe=os.environ.get(UNSAFE_YAML) == "1")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: its _BASE_ file {error.filename} does not exist") from error
     except yaml.constructor.ConstructorError as error:

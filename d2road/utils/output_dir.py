@@ -23,9 +23,10 @@ def prepare_output_dir(
         out: the data set; a new or empty folder, or one with the file `meta_name`.
         meta_name: file in `out` that holds `meta`, the parameters that decide the content.
         folders: to make in `out`.
-        contents: files and folders in `out` that go where `overwrite` replaces a data set of other parameters.
+        contents: files and folders in `out` that go where `overwrite` replaces a data set of other parameters; while
+            they hold nothing, as after a run that failed at once, other parameters may be given.
     Raises:
-        DataError: `out` holds other parameters, or something else.
+        DataError: `out` holds content of other parameters, or something else.
         PermissionError: `out` cannot be written.
     """
     if out.exists() and not out.is_dir():
@@ -34,7 +35,7 @@ def prepare_output_dir(
     if path.is_file():
         found = read_run_record(path)
         if found != meta:
-            if not overwrite:
+            if not overwrite and (not contents or any(_holds_files(out / name) for name in contents)):
                 differs = {k: (found.get(k), meta[k]) for k in meta if found.get(k) != meta[k]}
                 text = ", ".join(f"{k} {a} there, {b} asked for" for k, (a, b) in differs.items())
                 raise DataError(f"{out} holds data of other parameters ({text}): use --overwrite or another --output")
@@ -48,6 +49,11 @@ def prepare_output_dir(
         write_json(path, meta)
     except OSError as error:
         raise PermissionError(f"cannot write to {out} ({error}): choose another --output") from error
+
+
+def _holds_files(path: Path) -> bool:
+    """Whether something was made already: a file, or a folder with one in it."""
+    return path.is_file() or any(inside.is_file() for inside in path.rglob("*"))
 
 
 def read_run_record(path: Path) -> Any:

@@ -89,6 +89,19 @@ def test_other_parameters_are_not_mixed(source, tmp_path, capsys):
     assert (out / "train/good/000000.png").read_bytes() != before
 
 
+def test_a_source_that_was_wrong_can_be_put_right(tmp_path, capsys):
+    """The first call fails before it draws anything, so the second one may ask for something else."""
+    fcd, out = tmp_path / "fcd.csv", tmp_path / "out"
+    rows = [f"{t:.1f};v;{20 * t:.1f};{edge}_0;20;car" for t in np.arange(0, 40, 0.1) for edge in [f"e{int(t > 20)}"]]
+    names = "timestep_time;vehicle_id;vehicle_pos;vehicle_lane;vehicle_speed;vehicle_type"
+    fcd.write_text("\n".join([names, *rows, ""]))
+    line = ["--output", str(out), *SMALL]
+    assert render_trajectories.main(["--input", f"fcd:{fcd}", *line]) == 2
+    assert "say where each begins" in capsys.readouterr().err
+    assert render_trajectories.main(["--input", f"fcd:{fcd}?edges=e0:0,e1:0", *line]) == 0
+    assert list((out / "train" / "good").glob("*.png"))
+
+
 def test_the_folder_is_a_data_set_with_views_beside_it(source, tmp_path):
     out = tmp_path / "out"
     assert run(source, out, "--views", "2", *SMALL) == 0

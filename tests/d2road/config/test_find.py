@@ -26,6 +26,20 @@ def test_a_file_at_the_given_path_comes_first_and_bases_are_beside_it(tmp_path, 
     assert (cfg.SEED, cfg.OUTPUT_DIR) == (5, "own")
 
 
+@pytest.mark.parametrize("folder", [".", "own/deep"])
+def test_a_base_may_be_named_below_configs(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Path(folder, "own.yaml")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"_BASE_: {DEMO}\nSEED: 5\n")
+    for name in (own, own.resolve()):
+        cfg = make_cfg(str(name))
+        assert (cfg.SEED, cfg.OUTPUT_DIR) == (5, "output/demo/train")
+    own.write_text("_BASE_: diffusion_det/toy_roadside/none.yaml\n")
+    with pytest.raises(FileNotFoundError, match=r"its _BASE_ file .*none\.yaml does not exist"):
+        make_cfg(str(own))
+
+
 def test_an_installed_package_reads_its_own_data(tmp_path, monkeypatch):
     packaged = tmp_path / "d2road" / "configs" / "a.yaml"
     packaged.parent.mkdir(parents=True)
