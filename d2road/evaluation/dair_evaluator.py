@@ -18,10 +18,10 @@ from d2road.structures import Camera
 
 
 class DairEvaluator(KittiTextEvaluator):
-    """AP within 102 m and 140 m of what was written to OUTPUT_DIR/kitti.
+    """AP within 102 m and 140 m of what was written to output_dir/kitti.
 
     Results are tasks "dair_compat" (camera-upright boxes, as published tables) and "dair_true" (on the ground), with
-    metrics such as "car_3d_moderate_R40_0-102m", in percent; OUTPUT_DIR/dair_ap.json has what `evaluate_dair` gives for
+    metrics such as "car_3d_moderate_R40_0-102m", in percent; output_dir/dair_ap.json has what `evaluate_dair` gives for
     "compat" and "true".
     """
 

@@ -19,10 +19,10 @@ EXTRA_OVERLAPS = {"car": (0.5,), "pedestrian": (0.25,), "cyclist": (0.25,), "big
 
 
 class KittiEvaluator(KittiTextEvaluator):
-    """KITTI's AP of what was written to OUTPUT_DIR/kitti.
+    """KITTI's AP of what was written to output_dir/kitti.
 
     Results are tasks "kitti_3d", "kitti_bev", "kitti_bbox", "kitti_aos" with metrics such as "car_3d_moderate_R40" and
-    "car_3d@0.5_easy_R11", in percent; OUTPUT_DIR/kitti_ap.json has them in the form of d2road eval-kitti.
+    "car_3d@0.5_easy_R11", in percent; output_dir/kitti_ap.json has them in the form of d2road eval-kitti.
     """
 
     def score(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> dict:

@@ -1,6 +1,6 @@
 """Base of evaluators that write predictions as KITTI text and score what was written: glue over pure protocols.
 
-    OUTPUT_DIR/kitti/FRAME.txt     type -1 -1 alpha x1 y1 x2 y2 h w l x y z ry score, two decimals, the score six
+    output_dir/kitti/FRAME.txt     type -1 -1 alpha x1 y1 x2 y2 h w l x y z ry score, two decimals, the score six
 
 Locations are those of the camera frame, `ry` turns as in the data set's labels (about the camera's y axis, or about the
 normal of the ground), so that the files can be compared with the label files by any tool.

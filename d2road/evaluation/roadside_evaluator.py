@@ -39,7 +39,7 @@ class RoadsideEvaluator(KittiTextEvaluator):
         "compat": "car_3d@0.5_moderate", ...: camera-upright boxes, KITTI's moderate difficulty
         "rope": "car_S" and "car_Rope@0.5", ...: similarities (fraction) and Rope score (percent), compat mode
 
-    OUTPUT_DIR/roadside.json has all of it by class; OUTPUT_DIR/roadside_matches.npz has what a bootstrap over frames
+    output_dir/roadside.json has all of it by class; output_dir/roadside_matches.npz has what a bootstrap over frames
     and plots of the errors need (`read_matches`).
     """
 

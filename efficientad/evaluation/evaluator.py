@@ -36,14 +36,14 @@ class AnomalyEvaluator(DatasetEvaluator):
     "image_auroc_high", ...; where the model gives "anomaly_threshold" with its maps, "good_threshold",
     "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events "event_recall",
     "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good images) is NaN.
-    OUTPUT_DIR/anomaly.json has the same nested as d2road eval-anomaly writes it, with all intervals, and the
+    output_dir/anomaly.json has the same nested as d2road eval-anomaly writes it, with all intervals, and the
     "teacher" of the model, without which results do not compare.
 
     Args:
         category_root: folder with defects_config.json, which sPRO needs; None or one without that file leaves sPRO out.
         output_dir: None writes nothing.
         exact: keep every pixel; else some thousand weighted scores of every map.
-        save_maps: ".tiff" or ".npy" writes OUTPUT_DIR/anomaly_maps/<path of the image below the category's folder>,
+        save_maps: ".tiff" or ".npy" writes output_dir/anomaly_maps/<path of the image below the category's folder>,
             which d2road eval-anomaly reads.
         draws: of the bootstrap; 0 leaves the intervals out.
         distributed: gather what the processes measured.
