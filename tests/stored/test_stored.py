@@ -17,7 +17,7 @@ from d2road.engine import Trainer
 from d2road.engine.defaults import load_weights
 from d2road.structures import Camera
 from d2road.utils import aliases
-from tests.factories.anomaly_models import narrow_networks
+from tests.factories.anomaly_models import narrow_networks, write_category
 from tests.factories.grounders import data_name, make_data
 
 STORED = Path(__file__).resolve().parent / "v0_1"
@@ -114,3 +114,30 @@ def test_a_training_of_a_grounder_goes_on(tmp_path):
     written = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
     assert written["iteration"] == 2 and written["ema"]["updates"] == stored["ema"]["updates"] + 1
     assert set(written["ema"]["weights"]) == set(aliases.present_state_dict(stored["ema"]["weights"]))
+
+
+def test_a_training_of_an_anomaly_detector_goes_on(tmp_path, monkeypatch):
+    """Its data sets carry the prefix of version 0.1; its calibration is made anew before the checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    write_category(tmp_path / "datasets")
+    cfg = make_cfg(str(STORED / "efficientad" / "config.yaml.txt"))
+    cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER = "out", 3
+    Path("out").mkdir()
+    shutil.copy(STORED / "efficientad" / "model_final.pth", "out")
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.CALIBRATION):
+        assert name.startswith("images:")
+        register_by_name(name)
+    stored = torch.load(STORED / "efficientad" / "model_final.pth", weights_only=True)
+    with narrow_networks():
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=True)
+        assert trainer.start_iter == 2
+        loaded = trainer.bare_model.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in stored["model"].items() if key in loaded)
+        assert set(aliases.present_state_dict(stored["model"])) == set(loaded)
+        trainer.train()
+    written = torch.load("out/model_final.pth", weights_only=True)
+    assert written["iteration"] == 2
+    state = written["trainer"]["_trainer"]["optimizer"]["state"]
+    before = stored["trainer"]["_trainer"]["optimizer"]["state"]
+    assert all(state[index]["step"] == before[index]["step"] + 1 for index in before)
