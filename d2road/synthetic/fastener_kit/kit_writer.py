@@ -1,6 +1,6 @@
 """The data set on disk: drawn by several processes, resumable, the same whatever their number.
 
-Image i of a group depends on (seed, group, i) alone. Each finished image leaves a record under OUT/.pictures,
+Image i of a group depends on (seed, group, i) alone. Each finished image leaves a record under OUT/.images,
 written last and atomically; a later run with the same parameters draws only what has no record.
 """
 
@@ -77,9 +77,9 @@ def make_toy_loco(
     out = Path(out)
     # A data set without validation images has no empty folder for them.
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]
-    folders += [f".pictures/{group}" for group in GROUPS]
+    folders += [f".images/{group}" for group in GROUPS]
     meta = {"version": VERSION, "seed": seed, **counts, "size": SIZE}
-    prepare_output_dir(out, META, meta, folders, (".pictures", CATEGORY), overwrite)
+    prepare_output_dir(out, META, meta, folders, (".images", CATEGORY), overwrite)
     jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
     todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
     start = time.monotonic()
@@ -87,7 +87,7 @@ def make_toy_loco(
         pass
     seconds = time.monotonic() - start
     records = [read_run_record(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
-    with atomic_write(out / CATEGORY / "pictures.jsonl", "w") as file:
+    with atomic_write(out / CATEGORY / "images.jsonl", "w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
     # Last, for it says that the category is complete.
     write_json(out / CATEGORY / "defects_config.json", defect_types())
@@ -95,7 +95,7 @@ def make_toy_loco(
 
 
 def _record_path(out: Path, group: str, index: int) -> Path:
-    return out / ".pictures" / group / f"{index:03d}.json"
+    return out / ".images" / group / f"{index:03d}.json"
 
 
 def image_rng(seed: int, group: str, index: int) -> np.random.Generator:

@@ -177,7 +177,7 @@ def test_masks_that_are_wrong_are_named(tmp_path, capsys):
     path = data / "ground_truth" / "scratch" / "001_mask.png"
     cv2.imwrite(str(path), np.full((20, 26), 255, np.uint8))
     _fails(data, maps, r"scratch/001\.tiff is 52x40, but mask .*001_mask\.png is 26x20", capsys)
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"no image")
     _fails(data, maps, r"001_mask\.png cannot be read as an image", capsys)
     path.unlink()
     _fails(data, maps, r"test/scratch/001\.png has no mask: expected .*001_mask\.png", capsys)

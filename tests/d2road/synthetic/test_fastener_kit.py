@@ -154,7 +154,7 @@ def test_files_are_in_the_layout_of_loco(toy):
     assert [len(part) for part in parts] == [2, 1, 9] and done["drawn"] == 12
     assert "test/logical_anomalies: 6 images: missing 1, extra 1, swapped 1" in done["summary"]
     types = read_defects_config(category / "defects_config.json")
-    records = {r["file"]: r for r in map(json.loads, (category / "pictures.jsonl").read_text().splitlines())}
+    records = {r["file"]: r for r in map(json.loads, (category / "images.jsonl").read_text().splitlines())}
     assert len(records) == 12
     for record in parts[2]:
         told = records[record["file_name"][len(str(category)) + 1 :]]
@@ -170,7 +170,7 @@ def test_files_are_in_the_layout_of_loco(toy):
 def test_a_run_is_repeatable_and_goes_on_where_it_stopped(toy, tmp_path):
     root, _ = toy
     before = digests(root)
-    (root / ".pictures/logical/004.json").unlink()
+    (root / ".images/logical/004.json").unlink()
     (root / "fastener_kit/test/logical_anomalies/004.png").unlink()
     assert make_toy_loco(root, seed=3, workers=0, **COUNTS)["drawn"] == 1
     assert digests(root) == before
