@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pandas as pd
 import torch
 
 from d2road.cli import env as collect_env
@@ -26,6 +27,7 @@ def test_the_report_is_complete_and_keeps_secrets(repo_dir, tmp_path):
     assert "failed" not in text
     rows = dict(line.strip().split(maxsplit=1) for line in text.splitlines() if line.startswith("  "))
     assert rows["torch"].startswith(torch.__version__.split("+")[0])
+    assert rows["pandas"].startswith(pd.__version__) and "onnxruntime" in rows
     assert rows["rope3d_val"] == "present"
     assert rows["toy_roadside_val"].startswith("absent")
     assert rows["root"] == f"{tmp_path} (DETECTRON2_DATASETS)"
