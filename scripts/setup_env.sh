@@ -32,4 +32,6 @@ constraints=$(mktemp)
 trap 'rm -f "${requirement:-}" "$constraints"' EXIT
 "$py" -c 'import torch, torchvision as v; print(f"torch=={torch.__version__.split(chr(43))[0]}\ntorchvision=={v.__version__.split(chr(43))[0]}")' >"$constraints"
 "$py" -m pip install -c "$constraints" -e ".[$extras]"
+"$py" -c "import importlib.metadata as m; m.version('sal-detectron2')" 2>/dev/null &&
+    echo "If pip said that sal-detectron2 requires numpy<2: its code runs with NumPy 2, which the tests use."
 "$py" -c "import torch, torchvision, detectron2; print('ready: torch', torch.__version__, 'detectron2', detectron2.__version__)"
