@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
-from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.errors import ConfigError, DataError, report_errors
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
     from detectron2.config import CfgNode
@@ -51,7 +51,12 @@ def render_data(args: argparse.Namespace) -> list[str]:
     workers = os.cpu_count() or 1
     if args.images is not None:
         folder = args.output / "toy_roadside"
-        make_toy_roadside(folder, train=args.images, val=max(1, args.images // 2), workers=workers)
+        try:
+            make_toy_roadside(folder, train=args.images, val=max(1, args.images // 2), workers=workers)
+        except DataError as error:  # its cure is an option that is not here
+            raise ConfigError(
+                f"{args.output} holds another quickstart: delete it or choose another --output"
+            ) from error
         names = {split: f"coco:{folder}/annotations/instances_{split}.json:{folder}" for split in ("train", "val")}
         return ["DATASETS.TRAIN", names["train"], "DATASETS.TEST", names["val"]]
     folder = datasets_root() / "toy_roadside"

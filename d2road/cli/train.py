@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from d2road.utils.arguments import ArgumentParser, add_training_options, verb_parser
-from d2road.utils.errors import report_errors
+from d2road.utils.errors import ConfigError, report_errors
 
 
 def build_parser() -> ArgumentParser:
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         {task: {metric: value}}, in the first process.
     """
+    if not args.config_file and not args.opts:
+        raise ConfigError("no model is named: give --config-file, such as diffusion_det/toy_roadside/demo.yaml")
     from d2road.config import setup_cfg
     from d2road.engine import Trainer, evaluate, setup
 

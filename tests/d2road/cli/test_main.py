@@ -84,6 +84,8 @@ def test_wrong_options_and_wrong_data_exit_with_2(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
     assert command.main(["train", "--config-file", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
+    assert command.main(["train"]) == command.main(["eval"]) == 2
+    assert capsys.readouterr().err.count("error: no model is named: give --config-file") == 2
 
 
 def test_what_parsers_say_without_the_library_is_what_it_has():

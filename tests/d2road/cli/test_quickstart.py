@@ -42,6 +42,15 @@ def test_a_small_one_has_data_of_its_own(rendered, tmp_path):
     assert (f"coco:{folder}/annotations/instances_val.json:{folder}",) == cfg.DATASETS.TEST
 
 
+def test_another_number_of_images_needs_another_folder(tmp_path, capsys):
+    data = tmp_path / "toy_roadside"
+    (data / "training").mkdir(parents=True)
+    (data / "toy_roadside.json").write_text('{"train": 8}')
+    (data / "training" / "made").touch()
+    assert quickstart.main(["--images", "9", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds another quickstart")
+
+
 def test_a_finished_training_is_not_repeated(tmp_path, capsys):
     (tmp_path / "results.json").write_text(json.dumps({"bbox": {"AP": 12.5, "APs": None}}))
     (tmp_path / "model_final.pth").touch()
