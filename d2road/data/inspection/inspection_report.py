@@ -165,13 +165,14 @@ def find_problems(report: Mapping[str, Any], tolerance: float) -> list[str]:
 
 def report_text(report: Mapping[str, Any]) -> str:
     """The report for people."""
-    lines = [
-        f"{report['name']}: {report['images']} images ({report.get('images_without_objects', 0)} without objects), "
-        f"{report['objects']} objects (at most {report.get('most_objects_in_an_image', 0)} in an image), "
-        f"{report.get('crowds', 0)} crowds",
-        "",
-        *_class_table(report),
-    ]
+    lines = [f"{report['name']}: {report['images']} images"]
+    if report["classes"] or report["objects"]:  # data of images alone has neither
+        lines[0] += (
+            f" ({report.get('images_without_objects', 0)} without objects), "
+            f"{report['objects']} objects (at most {report.get('most_objects_in_an_image', 0)} in an image), "
+            f"{report.get('crowds', 0)} crowds"
+        )
+        lines += ["", *_class_table(report)]
     if report.get("of_no_class"):
         lines += ["", "of no class: " + ", ".join(f"{kind or '?'} {n}" for kind, n in report["of_no_class"].items())]
     if "dimensions" in report:

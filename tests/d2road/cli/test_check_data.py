@@ -131,6 +131,13 @@ def test_coco_data_without_3d(tmp_path):
     assert code == 1 and "is not JSON" in report["defects"][0]
 
 
+def test_data_of_images_alone_has_no_table_of_objects(tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    assert check(None, tmp_path, name=f"images:{tmp_path}")[0] == 0
+    assert capsys.readouterr().out == f"images:{tmp_path}: 2 images\n\nno problems\n"
+
+
 @pytest.mark.parametrize(("name", "words"), [("nonsense", "known are"), ("kitti:/nowhere", "no images in /nowhere")])
 def test_what_is_not_there_cannot_be_checked(name, words, capsys):
     assert check_data.main([name]) == 2
