@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
 from d2road.structures.camera_batch import SceneGeometry
+from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose, build_sampling_options
 from diffusion_det.denoising import (
@@ -97,6 +98,7 @@ class DiffusionDet(nn.Module):
         self.sampler, self.sample_step = sampling.sampler, sampling.steps
         self.test_num_proposals = sampling.num_proposals
         self.pose = pose
+        self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_pre_hook(_drop_published_buffers)
 
     @classmethod

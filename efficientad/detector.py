@@ -11,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
+from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import DataError
 from efficientad.calibration_state import CalibrationState, describe_setting
 from efficientad.config import architecture_of, bottleneck_of
@@ -73,6 +74,7 @@ class EfficientAD(nn.Module):
         setting = describe_setting(compat, tiling.tile, puad is not None, precision)
         self.state = CalibrationState(architecture, setting, num_ranges)
         self._warned = False
+        self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_post_hook(_unfold)
 
     @classmethod

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from d2road.data.camera_files import camera_list
 from d2road.structures import Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
+from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
 from mono3dvg.criterion import GroundingCriterion, GroundingTargets, read_targets
@@ -90,6 +91,7 @@ class Mono3DVG(nn.Module):
         for name, part in self.named_children():
             if self.stage.trained and name not in self.stage.trained:
                 part.requires_grad_(False)
+        self.register_load_state_dict_pre_hook(rename_stored_weights)
         if self.stage.saves_trained_only:
             self.register_state_dict_post_hook(keep_submodules((*self.stage.trained, "state")))
         self.priors_hwl: Tensor

@@ -249,8 +249,8 @@ def export_inference_weights(source: str | Path, destination: str | Path, half: 
         FileNotFoundError, CheckpointError: as `load_weights_file`.
     """
     loaded = load_weights_file(source)
-    weights = averaged_weights(loaded) if "model" in loaded else unwrap_state_dict(loaded)
-    weights = {name: torch.as_tensor(value) for name, value in weights.items()}
+    given = averaged_weights(loaded) if "model" in loaded else unwrap_state_dict(loaded)
+    weights = {name: torch.as_tensor(value) for name, value in present_state_dict(given).items()}
     if half:
         weights = {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
     with atomic_write(destination) as file:

@@ -217,6 +217,12 @@ def present_state_dict(state: Mapping[str, T]) -> dict[str, T]:
     return {present_weight(name): value for name, value in state.items()}
 
 
+def rename_stored_weights(_module: object, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+    """Pre-hook of a model's `load_state_dict`: whoever loads a stored state dict, its names become those of today."""
+    for name in [name for name in state_dict if name.startswith(prefix)]:
+        state_dict[prefix + present_weight(name[len(prefix) :])] = state_dict.pop(name)
+
+
 def present_record_name(name: str) -> str:
     """The name of today of a key in a record, or of a run: VARIANT or VARIANT_seedN."""
     variant, seed, number = name.partition("_seed")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from d2road.checkpoint import export_inference_weights
 from d2road.config import make_cfg
 from d2road.data import register_by_name
 from d2road.engine import Trainer
@@ -86,6 +87,18 @@ def test_a_calibrated_anomaly_detector_scores_as_it_scored(outputs, name, key, a
     assert found["teacher"] == expected["teacher"] == "random"
     for name in ("anomaly_map", "anomaly_score", "anomaly_threshold", "map_student_teacher", "map_autoencoder"):
         torch.testing.assert_close(found[name], expected[name], atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in STORED.iterdir() if p.is_dir()))
+def test_other_loaders_find_the_weights_too(name, tmp_path):
+    """Such as Detectron2's DefaultPredictor, which knows no aliases: from the checkpoint, and from an export of it."""
+    source, slim = STORED / name / "model_final.pth", tmp_path / "slim.pth"
+    export_inference_weights(source, slim)
+    with narrow_networks():
+        model = build_model(make_cfg(str(STORED / name / "config.yaml.txt")))
+        for path in (source, slim):
+            assert model.load_state_dict(torch.load(path, weights_only=True)["model"], strict=True)
+    assert set(torch.load(slim, weights_only=True)["model"]) == set(model.state_dict())
 
 
 def test_a_training_of_a_grounder_goes_on(tmp_path):
