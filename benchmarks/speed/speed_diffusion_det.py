@@ -4,7 +4,6 @@ python -m benchmarks.speed.benchmark diffusion_det --what infer --batch 1 2 --st
 """
 
 import argparse
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -12,9 +11,9 @@ from itertools import product
 import torch
 from torch import nn
 
-from benchmarks.common.records import machine, revision, write_record
 from benchmarks.speed.diffusion_det_compare import compare_row, matcher_row, pooler_row
 from benchmarks.speed.diffusion_det_inputs import build, random_inputs
+from benchmarks.speed.row_report import report_rows
 from benchmarks.speed.timing import Stopwatch, median_parts, peak_memory_mb, reset_peak_memory
 from d2road.config import make_cfg
 from d2road.data import build_mapper
@@ -22,7 +21,6 @@ from d2road.data.build import load_dataset_dicts
 from d2road.engine.meta_arch import prepare_for_inference
 from d2road.engine.solver import build_clipper, build_optimizer
 from d2road.engine.train_step import amp_dtype, autocast
-from d2road.utils.io import write_json
 from d2road.utils.rng import seeded_rng
 
 CONFIG = "configs/diffusion_det/coco/resnet50.yaml"
@@ -72,19 +70,9 @@ def image_size(text: str) -> tuple[int, int]:
 def main(argv: Sequence[str]) -> int:
     """Print a line for each measurement; returns 0."""
     args = parse(argv)
-    start, rows = time.perf_counter(), []
-    print(f"# {machine()}, revision {revision() or 'unknown'}, seed {args.seed}")
-    for row in measure(args):
-        print(describe(row), flush=True)
-        rows.append(row)
-    if args.json:
-        write_json(args.json, rows)
-    if args.record:
-        command = f"python -m benchmarks.speed.benchmark diffusion_det {shlex.join(argv)}"
-        config = {"file": args.config_file, "opts": args.opts}
-        write_record("benchmark", args.record, metrics={"rows": rows}, command=command, config=config, seed=args.seed,
-                     seconds=time.perf_counter() - start)  # fmt: skip
-    return 0
+    return report_rows(
+        "diffusion_det", argv, args, measure(args), describe, {"file": args.config_file, "opts": args.opts}
+    )
 
 
 def measure(args: argparse.Namespace) -> Iterator[dict]:

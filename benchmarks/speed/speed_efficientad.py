@@ -6,7 +6,6 @@ says what the figures mean.
 """
 
 import argparse
-import shlex
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common.records import machine, revision, write_record
 from benchmarks.speed.efficientad_candidates import (
     ANOMALIB_MISSING,
     CONFIG,
@@ -27,10 +25,10 @@ from benchmarks.speed.efficientad_candidates import (
     random_images,
 )
 from benchmarks.speed.plain_efficientad import PlainEfficientAD
+from benchmarks.speed.row_report import report_rows
 from benchmarks.speed.timing import alternate, compare, peak_memory_mb
 from d2road.config import make_cfg
 from d2road.engine.solver import build_optimizer
-from d2road.utils.io import write_json
 from d2road.utils.rng import seeded_rng
 from efficientad.detector import EfficientAD
 
@@ -78,18 +76,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse(argv)
     if args.memory_of:
         return print_memory(args)
-    start, rows = time.perf_counter(), []
-    print(f"# {machine()}, revision {revision() or 'unknown'}, seed {args.seed}, {args.clock} time")
-    for row in measure(args):
-        print(describe(row), flush=True)
-        rows.append(row)
-    if args.json:
-        write_json(args.json, rows)
-    if args.record:
-        command = f"python -m benchmarks.speed.benchmark efficientad {shlex.join(argv)}"
-        write_record("benchmark", args.record, metrics={"rows": rows}, command=command, config=CONFIG.name,
-                     seed=args.seed, seconds=time.perf_counter() - start)  # fmt: skip
-    return 0
+    return report_rows("efficientad", argv, args, measure(args), describe, CONFIG.name, f", {args.clock} time")
 
 
 def measure(args: argparse.Namespace) -> Iterator[dict]:

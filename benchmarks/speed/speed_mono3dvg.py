@@ -4,8 +4,6 @@ python -m benchmarks.speed.benchmark mono3dvg --what infer --size 256x448 [KEY V
 """
 
 import argparse
-import shlex
-import time
 from collections.abc import Iterator, Sequence
 from itertools import product
 from operator import attrgetter
@@ -16,13 +14,12 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from benchmarks.common.records import machine, revision, write_record
+from benchmarks.speed.row_report import report_rows
 from benchmarks.speed.speed_diffusion_det import image_size
 from benchmarks.speed.timing import Stopwatch, median_parts, peak_memory_mb, reset_peak_memory
 from d2road.config import make_cfg
 from d2road.engine.train_step import amp_dtype, autocast
 from d2road.structures import Camera
-from d2road.utils.io import write_json
 from d2road.utils.rng import seeded_rng
 
 CONFIG = "configs/mono3dvg/toy_grounding/effnet_lite0.yaml"
@@ -59,21 +56,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Print a line for each measurement; returns 0."""
     args = parse(argv)
-    start, rows = time.perf_counter(), []
-    print(f"# {machine()}, revision {revision() or 'unknown'}, seed {args.seed}")
-    for row in measure(args):
-        rows.append(row)
-        ms = "  ".join(f"{name} {value:.1f}" for name, value in row["ms"].items())
-        rest = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items() if k != "ms")
-        print(f"{rest}\n    ms: {ms}", flush=True)
-    if args.json:
-        write_json(args.json, rows)
-    if args.record:
-        command = f"python -m benchmarks.speed.benchmark mono3dvg {shlex.join(argv)}"
-        config = {"file": args.config_file, "opts": args.opts}
-        write_record("benchmark", args.record, metrics={"rows": rows}, command=command, config=config, seed=args.seed,
-                     seconds=time.perf_counter() - start)  # fmt: skip
-    return 0
+    return report_rows("mono3dvg", argv, args, measure(args), describe, {"file": args.config_file, "opts": args.opts})
+
+
+def describe(row: dict) -> str:
+    """A row as two lines of text."""
+    ms = "  ".join(f"{name} {value:.1f}" for name, value in row["ms"].items())
+    rest = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items() if k != "ms")
+    return f"{rest}\n    ms: {ms}"
 
 
 def measure(args: argparse.Namespace) -> Iterator[dict]:
