@@ -16,7 +16,7 @@ from d2road.config.validate import find_problems
 from d2road.data import build_mapper
 from d2road.engine.defaults import load_weights
 from d2road.utils.errors import CheckpointError, ConfigError
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write, make_folder
 from efficientad.calibration import calibrate, measure_maps, measure_teacher
 from efficientad.checkpoint.foreign_models import Parts, fill, read_anomalib, read_nelson
 from efficientad.data.mapper import find_images
@@ -152,7 +152,7 @@ def config_of_model(config_file: str, opts: Sequence[Any]) -> CfgNode:
 
 def write_model(model: EfficientAD, cfg: CfgNode, path: Path) -> None:
     """Write weights and calibration to a `.pth`, and the config that belongs to them beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as file:
         torch.save({"model": model.state_dict()}, file)
     cfg.MODEL.WEIGHTS = str(path)

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext, class_lists
 from d2road.structures.boxes3d import box_corners
-from d2road.utils.io import write_json
+from d2road.utils.output_files import write_json
 from d2road.visualization import SceneObjects, draw_scene, draw_sentence
 
 

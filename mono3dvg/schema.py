@@ -15,7 +15,8 @@ import torch
 
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.errors import raise_errors
-from d2road.utils.io import read_json, write_json
+from d2road.utils.input_files import read_json
+from d2road.utils.output_files import make_folder, write_json
 from mono3dvg.schema_checks import kind_of, schema_problems
 
 VERSION = 1
@@ -169,7 +170,7 @@ def write_grounding(path: str | Path, raw: Mapping[str, Any]) -> None:
         DataError: the content is not of this schema.
     """
     raise_errors(schema_problems(raw), f"{path}, which shall be written")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     write_json(path, raw, indent=None)
 
 

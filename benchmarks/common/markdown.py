@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from d2road.utils.io import atomic_write
 from d2road.utils.markdown import markdown_table
+from d2road.utils.output_files import atomic_write
 
 
 def table(title: str, note: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from d2road.utils.errors import DataError
-from d2road.utils.io import write_json
+from d2road.utils.output_files import write_json
 
 RESULTS = Path("benchmarks/results")
 # Entries of records of version 0.1 -> what they are called now; the files keep their contents.

@@ -13,7 +13,7 @@ import numpy as np
 
 from d2road.utils.bootstrap import percentile_interval
 from d2road.utils.errors import ConfigError
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write
 from efficientad.evaluation.image_scores import ImageScores
 
 DRAWS, DRAW_SEED = 1000, 0

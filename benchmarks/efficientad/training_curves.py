@@ -11,7 +11,7 @@ from benchmarks.common.records import RESULTS, read_record
 from benchmarks.efficientad.anomaly_results import FINAL
 from benchmarks.efficientad.anomaly_tables import Entry, by_variant, is_trained
 from benchmarks.efficientad.bootstrap_draws import flat
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write
 
 COLORS = matplotlib.colormaps["tab10"].colors
 MARKERS = "osD^v<>"

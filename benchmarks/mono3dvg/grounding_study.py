@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from d2road.data import build_test_loader
 from d2road.engine import Trainer, load_weights
-from d2road.utils.io import atomic_write, read_json
+from d2road.utils.input_files import read_json
+from d2road.utils.output_files import atomic_write
 from d2road.utils.progress import track
 from mono3dvg.grounder import Mono3DVG
 

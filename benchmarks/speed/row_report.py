@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks.common.records import machine, revision, write_record
-from d2road.utils.io import write_json
+from d2road.utils.output_files import write_json
 
 
 def report_rows(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.speed.timing import alternate, compare
 from d2road.layers.linear_attention import linear_attention, linear_attention_by_pairs
-from d2road.utils.io import write_json
+from d2road.utils.output_files import write_json
 
 KINDS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "linear": linear_attention,

@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmarks.common.records import machine, revision, write_record
 from benchmarks.speed.timing import alternate, compare
 from d2road.layers import ssd
-from d2road.utils.io import write_json
+from d2road.utils.output_files import write_json
 
 OURS = "d2road"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -19,7 +19,7 @@ from detectron2.utils import comm
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import CheckpointError
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write, make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Checkpointer(DetectionCheckpointer):
         if not (self.save_dir and self.save_to_disk):
             return
         folder = Path(self.save_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not self._swept:
             # Half files of a run that was killed while it wrote.
             for leftover in folder.glob(".*.pth.*.tmp"):

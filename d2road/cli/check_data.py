@@ -19,6 +19,7 @@ from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.output_files import make_folder
 
 
 def build_parser() -> ArgumentParser:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from d2road.config import make_cfg
     from d2road.data.inspection.dataset_inspection import inspect_dataset
     from d2road.data.inspection.inspection_report import report_text
-    from d2road.utils.io import write_json
+    from d2road.utils.output_files import write_json
 
     make_cfg()  # every system registers its data sets
     report, records = inspect_dataset(
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         worst = [entry["frame"] for entry in away]
         write_label_sheet(Path(args.sheet), records, args.name, worst, args.sheet_images, _progress)
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(args.json).parent)
         write_json(args.json, json.loads(json.dumps(report, default=str)))
     print(report_text(report))
     return 1 if report["problems"] else 0

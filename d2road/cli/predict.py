@@ -30,6 +30,7 @@ from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, DataError, report_errors
+from d2road.utils.input_files import text_lines
 
 
 def build_parser() -> ArgumentParser:
@@ -69,10 +70,7 @@ def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
         return list(texts)
     if not Path(file).is_file():
         raise FileNotFoundError(f"--text-file {file} does not exist (looked from {Path.cwd()})")
-    try:
-        lines = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"--text-file {file} is not UTF-8 ({error}); save it as UTF-8") from error
+    lines = [line.strip() for line in text_lines(file, "--text-file")]
     if not any(lines):
         raise DataError(f"--text-file {file} holds no sentence, expected one a line")
     return [*texts, *(line for line in lines if line)]

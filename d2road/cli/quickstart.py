@@ -11,7 +11,6 @@ split (d2road/model_zoo/README.md): training from ImageNet features alone takes 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -69,11 +68,12 @@ def render_data(args: argparse.Namespace) -> list[str]:
 def train_and_evaluate(cfg: CfgNode) -> dict[str, Any]:
     """Results of the finished training, {task: {metric: value}}; trains or resumes where it is not finished."""
     from d2road.engine import Trainer, setup
+    from d2road.utils.input_files import read_json
 
     finished = Path(cfg.OUTPUT_DIR) / "results.json"
     if finished.is_file() and (Path(cfg.OUTPUT_DIR) / "model_final.pth").is_file():
         print(f"training and evaluation are done already: {finished}")
-        return json.loads(finished.read_text())
+        return read_json(finished, "results", "Delete it and run again")
     print(
         f"training starts from {cfg.MODEL.WEIGHTS}: trained on the toy training split, see d2road/model_zoo/README.md"
     )
@@ -91,6 +91,7 @@ def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
 
     from d2road.engine import Predictor
     from d2road.utils.image_io import read_image, write_image
+    from d2road.utils.output_files import make_folder
     from d2road.utils.progress import track
     from d2road.visualization import contact_sheet, draw_instances
 
@@ -100,7 +101,7 @@ def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
     paths = [folder / f"{Path(record['file_name']).stem}.jpg" for record in chosen] + [folder / "sheet.jpg"]
     if all(path.is_file() for path in paths):
         return paths
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     classes = MetadataCatalog.get(name).thing_classes
     predict = Predictor(cfg, Path(cfg.OUTPUT_DIR) / "model_final.pth")
     sheet = []
@@ -126,8 +127,8 @@ def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:
 
 def write_table(cfg: CfgNode, results: Mapping[str, Any], path: Path) -> str:
     """The results as a Markdown table, written to `path`."""
-    from d2road.utils.io import atomic_write
     from d2road.utils.markdown import markdown_table
+    from d2road.utils.output_files import atomic_write
 
     metrics = {name: value for name, value in results["bbox"].items() if value is not None}
     lines = [f"DiffusionDet on {cfg.DATASETS.TEST[0]}, {CONFIG}, seed {cfg.SEED}", ""]

@@ -16,6 +16,7 @@ import numpy as np
 
 from d2road.structures.camera import Camera, normalize_plane
 from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.input_files import text_lines
 
 
 def read_calib(path: str | os.PathLike, key: str = "P2") -> np.ndarray:
@@ -141,8 +142,7 @@ def _lines(path: str | os.PathLike, what: str) -> list[tuple[int, str]]:
     """(line number, text) of the lines that hold something."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what} file {path} does not exist; every frame needs one")
-    text = Path(path).read_text(encoding="utf-8")
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text_lines(path, f"{what} file"), 1) if line.strip()]
 
 
 def _numbers(words: list[str], count: int, what: str, where: str) -> list[float]:

@@ -1,6 +1,5 @@
 """Objects to draw, as `SceneObjects`, from dataset dicts, predictions and result files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from d2road.data.datasets.label_types import LabelTypes
 from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import read_json, text_lines
 from d2road.visualization.scene_drawing import SceneObjects, no_objects
 
 ANY_TYPE = LabelTypes({"*": ("*",)})
@@ -117,7 +117,7 @@ def read_predictions(
 
 def _coco_predictions(path: Path, category_ids: Mapping[int, int]) -> Find:
     try:
-        rows = json.loads(path.read_bytes())
+        rows = read_json(path, "predictions")
         by_image: dict[str, list[dict]] = {}
         for row in rows:
             row["bbox"], row["score"] = [float(v) for v in row["bbox"]], float(row["score"])
@@ -160,5 +160,5 @@ def _text_predictions(folder: Path, class_names: Sequence[str], ry_frame: str) -
 
 def _scores(file: Path) -> list[float]:
     """The 16th fields; 1 where rows have none, as labels."""
-    rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split() for line in text_lines(file, "predictions") if line.strip()]
     return [float(row[15]) if len(row) > 15 else 1.0 for row in rows]

@@ -23,7 +23,7 @@ from d2road.data.scene_objects import poses_as_json, predicted_objects
 from d2road.engine import Predictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, D2RoadError
-from d2road.utils.io import write_json
+from d2road.utils.output_files import write_json
 from d2road.utils.registry import Registry
 from d2road.visualization import BevView, draw_scene, fit_view
 

@@ -18,7 +18,8 @@ from torch import nn
 from d2road.checkpoint import Checkpointer
 from d2road.config.find import find_config
 from d2road.engine.distributed import synchronize_weights
-from d2road.utils.io import atomic_write
+from d2road.utils.input_files import read_text
+from d2road.utils.output_files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
 def _kept_config(folder: str) -> Iterator[None]:
     """What is written to `folder`/config.yaml meanwhile goes to config_eval.yaml, if there is a config.yaml."""
     path = Path(folder, "config.yaml")
-    found = path.read_text() if folder and comm.is_main_process() and path.is_file() else None
+    found = read_text(path) if folder and comm.is_main_process() and path.is_file() else None
     yield
     if found is not None:
         os.replace(path, path.with_name("config_eval.yaml"))

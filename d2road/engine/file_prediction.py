@@ -15,6 +15,7 @@ from d2road.engine.annotators import AnnotatingPredictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.image_io import read_image, write_image
+from d2road.utils.output_files import make_folder
 from d2road.utils.progress import track
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def predict_files(
     files, problems = find_inputs(inputs)
     folder = Path(output)
     targets = output_paths(files, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written, found = 0, "nothing predicted"
     if files:
         annotate = AnnotatingPredictor(cfg, confidence, sentences)

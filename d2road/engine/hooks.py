@@ -24,7 +24,8 @@ from detectron2.utils.events import EventWriter
 
 from d2road.engine import meta_arch
 from d2road.utils.errors import ConfigError
-from d2road.utils.io import atomic_write
+from d2road.utils.input_files import text_lines
+from d2road.utils.output_files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ def trim_metrics(path: Path, start_iter: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in text_lines(path, "log of metrics", largest=None):
         try:
             if json.loads(line)["iteration"] < start_iter:
                 kept.append(line + "\n")

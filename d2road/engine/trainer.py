@@ -29,6 +29,7 @@ from d2road.engine.resume_state import ResumeState
 from d2road.engine.solver import build_clipper, build_optimizer
 from d2road.engine.train_step import NonFiniteLossError, TrainStep, amp_dtype, describe_non_finite_loss
 from d2road.evaluation import build_evaluator, write_results
+from d2road.utils.output_files import make_folder
 from d2road.utils.rng import preserve_rng
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Trainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         """The log line with ETA, metrics.json, and TensorBoard. A resumed run continues these files."""
         folder = Path(self.cfg.OUTPUT_DIR)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self.start_iter > 0:
             hooks.trim_metrics(folder / "metrics.json", self.start_iter)
         return [

@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from d2road.data.catalog import class_names_of
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.utils.errors import DataError
-from d2road.utils.io import write_json
+from d2road.utils.output_files import make_folder, write_json
 
 # Metric -> the range of object areas (px^2) that it counts, as in pycocotools.
 AREA_RANGES = {
@@ -44,7 +44,7 @@ class BoxEvaluator(COCOEvaluator):
     def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
         self.dataset_name = dataset_name
         class_names_of(dataset_name)  # fills the metadata that the evaluation reads
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(output_dir))
         source, json_file = dataset_name, MetadataCatalog.get(dataset_name).get("json_file")
         if not json_file:
             source = convert_to_coco(dataset_name, output_dir)

@@ -24,6 +24,7 @@ from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
 from d2road.structures import Camera
 from d2road.structures.kitti_rows import format_kitti_row, row_of
 from d2road.utils.errors import DataError
+from d2road.utils.output_files import make_folder
 
 SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no box
 
@@ -85,7 +86,7 @@ class KittiTextEvaluator(DatasetEvaluator):
     def _write(self, texts: dict[int | str, str]) -> dict[int | str, Path]:
         """Write the files; image id -> path."""
         folder = self.output_dir / "kitti"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for old in folder.glob("*.txt"):
             old.unlink()
         # An id may be a number or hold a slash.

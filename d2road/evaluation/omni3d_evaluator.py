@@ -15,7 +15,7 @@ from d2road.evaluation.coco_evaluator import BoxEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.metrics.omni3d_protocol import evaluate_omni3d
 from d2road.structures.boxes3d import box_corners
-from d2road.utils.io import write_json
+from d2road.utils.output_files import make_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Omni3DEvaluator(DatasetEvaluator):
         if not comm.is_main_process() or not any(in_3d for in_3d, _ in gathered):
             return {}
         predictions = [entry for _, entries in gathered for entry in entries]
-        Path(self.output_dir).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(self.output_dir))
         write_json(Path(self.output_dir) / "omni3d_instances_results.json", predictions, indent=None)
         exhaustive = MetadataCatalog.get(self.dataset_name).get("exhaustively_labelled", True)
         truth = omni3d_ground_truth(DatasetCatalog.get(self.dataset_name))

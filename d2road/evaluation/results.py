@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d2road.utils.io import write_json
+from d2road.utils.output_files import make_folder, write_json
 
 
 def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
@@ -18,7 +18,7 @@ def write_results(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a value is not a number, text or a mapping of those.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     write_json(path, plain(results, "results"))
 
 

@@ -24,7 +24,7 @@ from d2road.evaluation.metrics.roadside_protocol import (
 from d2road.evaluation.metrics.rope_score import evaluate_rope
 from d2road.evaluation.results import write_results
 from d2road.structures import Camera
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write
 
 MODERATE = next(i for i, d in enumerate(DIFFICULTIES) if d.name == "moderate")
 COMPAT_OVERLAPS = (0.5, 0.7, 0.25)

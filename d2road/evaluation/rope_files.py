@@ -15,6 +15,7 @@ from d2road.evaluation.metrics.kitti_objects import ObjectTable, read_labels_fol
 from d2road.evaluation.rope_roi import RoiMasks, inside_roi
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import text_lines
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def merge_types(objects: ObjectTable, folder: Path, frames: Sequence[str]) -> Ob
 
 
 def _where(path: Path, kind: str) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_lines(path)
     return f"{path} line {1 + next(i for i, line in enumerate(lines) if line.lower().split()[:1] == [kind])}"
 
 

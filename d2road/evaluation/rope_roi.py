@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from d2road.utils.errors import DataError
+from d2road.utils.image_io import read_image
+from d2road.utils.input_files import text_lines
 
 MIN_V_PX = 200
 MASK_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -40,7 +41,7 @@ class RoiMasks:
             ValueError: the file has no line P2.
             FileNotFoundError: no mask is named after its focal length.
         """
-        for line in Path(calib_file).read_text(encoding="utf-8").splitlines():
+        for line in text_lines(calib_file, "calibration"):
             if line.startswith("P2:") and line[3:].split():
                 return self._of_focal_length(line[3:].split()[0], calib_file)
         raise DataError(f"{calib_file} has no line 'P2: ' with 12 numbers, whose first names the mask")
@@ -55,11 +56,7 @@ class RoiMasks:
 
 
 def _read_mask(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return (np.asarray(image.convert("RGB")) == 255).all(axis=2)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no image: {error}") from error
+    return (read_image(path) == 255).all(axis=2)
 
 
 def inside_roi(boxes_xyxy: np.ndarray, mask: np.ndarray) -> np.ndarray:

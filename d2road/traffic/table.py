@@ -26,7 +26,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from d2road.utils.errors import DataError
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write
 
 NAMES = ("recording", "vehicle", "cls", "lane")
 DTYPES = {

@@ -43,6 +43,21 @@ class CheckpointError(D2RoadError):
     """Weights that cannot be read, or do not belong to the model."""
 
 
+class OutputError(OSError, D2RoadError):
+    """An output that cannot be written: a full disk, a folder in its place, a write-protected file.
+
+    Args:
+        number: of the system, as in `errno`.
+        message: names the file and the cure.
+    """
+
+    def __init__(self, number: int, message: str):
+        super().__init__(number, message)
+
+    def __str__(self) -> str:
+        return self.args[1]
+
+
 def is_user_error(error: BaseException) -> bool:
     """Whether this is something that the user of a program can put right, see above."""
     if isinstance(error, (D2RoadError, UnicodeDecodeError, json.JSONDecodeError, *FILE_ERROR_TYPES)):

@@ -1,17 +1,23 @@
 """Reading and writing images: never half of one, turned as they are meant to be seen, clear words where it fails."""
 
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from d2road.utils.errors import DataError
-from d2road.utils.io import atomic_write
+from d2road.utils.input_files import open_input
+from d2road.utils.output_files import atomic_write
 
+T = TypeVar("T")
 JPEG_QUALITY = 90
 SIXTEEN_BIT = 65535
+LARGEST_IMAGE = 1 << 27  # pixels; decoded, three times as many bytes
 
 
 def open_image(path: str | os.PathLike, entry: str = "") -> Image.Image:
@@ -26,21 +32,57 @@ def open_image(path: str | os.PathLike, entry: str = "") -> Image.Image:
         FileNotFoundError: no such file.
         DataError: not an image, or cut off.
     """
-    # Another library may have told Pillow to fill what a cut-off file lacks with grey.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    name = f"image {path}" + (f" ({entry})" if entry else "")
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError as error:
-        cure = ": check the image folder and the file names in the annotations" if entry else ""
-        raise FileNotFoundError(f"{name} does not exist{cure}") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow reports some broken PNGs as SyntaxError
-        raise DataError(f"{name} cannot be read as an image: {error}. Fetch or export it again") from error
+    image = _read(path, entry, _decoded)
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # an EXIF block that cannot be understood; the image itself is whole
         return image
+
+
+def image_size(path: str | os.PathLike, entry: str = "") -> tuple[int, int]:
+    """(width, height) of an image turned as its EXIF orientation says; reads the header alone.
+
+    Raises:
+        FileNotFoundError, DataError: as `open_image`.
+    """
+    return _read(path, entry, _turned_size)
+
+
+def _turned_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) as its EXIF orientation says."""
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+    except Exception:  # an EXIF block that cannot be understood; the image itself is whole
+        turned = False
+    return image.size[::-1] if turned else image.size
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
+def _read(path: str | os.PathLike, entry: str, action: Callable[[Image.Image], T]) -> T:
+    """What an action makes of the image behind a path, while its file is open."""
+    # Another library may have told Pillow to fill what a cut-off file lacks with grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    name = f"image {path}" + (f" ({entry})" if entry else "")
+    cure = ": check the image folder and the file names in the annotations" if entry else ""
+    if not Path(path).expanduser().exists():
+        raise FileNotFoundError(f"{name} does not exist{cure}")
+    with open_input(path, "image") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounded below
+        try:
+            with Image.open(file) as image:
+                if image.width * image.height > LARGEST_IMAGE:
+                    raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+                return action(image)
+        except Image.DecompressionBombError as error:
+            raise DataError(
+                f"{name} is too large ({error}): at most {LARGEST_IMAGE} pixels are read; cut or shrink it"
+            ) from error
+        except Exception as error:  # whatever Pillow's decoders raise for a file that is broken
+            raise DataError(f"{name} cannot be read as an image: {error}. Fetch or export it again") from error
 
 
 def open_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from d2road.utils.errors import DataError
-from d2road.utils.io import read_json, write_json
+from d2road.utils.input_files import read_json
+from d2road.utils.output_files import write_json
 
 
 def prepare_output_dir(

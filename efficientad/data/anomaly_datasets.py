@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog
-from PIL import Image
 
 from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat, register_by_name
 from d2road.data.datasets.builtin import datasets_root
 from d2road.utils.errors import DataError, raise_errors
+from d2road.utils.image_io import image_size
 from d2road.utils.registry import unknown_name
 from efficientad.data.dataset_layouts import (
     GOOD,
@@ -102,7 +102,7 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
     dicts: list[dict[str, Any]] = []
     defects: list[str] = []
     for image_id, entry in enumerate(entries):
-        width, height = read_image_size(entry.path)
+        width, height = image_size(entry.path)
         dicts.append(
             {
                 "file_name": str(entry.path),
@@ -119,26 +119,12 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
             }
         )
         for mask in (*entry.masks, *filter(None, [entry.ignore])):
-            size = read_image_size(mask)
+            size = image_size(mask)
             if size != (width, height):
                 defects.append(f"mask {mask} is {size[0]}x{size[1]}, image {entry.path} is {width}x{height}")
     raise_errors(defects, f"{layout.root} (sizes are width x height; masks must be those of the images)")
     logger.info("%s, %s: %d images, %d anomalous", layout.root, split, len(dicts), sum(d["label"] == 1 for d in dicts))
     return dicts
-
-
-def read_image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, turned as EXIF says; reads the header alone.
-
-    Raises:
-        ValueError: not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}. Fetch or export it again") from error
 
 
 def _register(

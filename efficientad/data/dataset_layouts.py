@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import open_text
 from d2road.utils.registry import unknown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -165,7 +166,7 @@ class VisaTable:
         self.root, self.table = root / category, root / VISA_TABLE
         if not self.table.is_file():
             raise FileNotFoundError(f"{self.table} does not exist{_existing(self.table)}; it comes with VisA")
-        with open(self.table, newline="", encoding="utf-8-sig") as file:
+        with open_text(self.table, "table") as file:
             reader = csv.DictReader(file)
             missing = [c for c in VISA_COLUMNS if c not in (reader.fieldnames or ())]
             if missing:

@@ -20,10 +20,10 @@ from d2road.config import register_check
 from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.engine.meta_arch import register_training_hooks
+from d2road.utils.image_io import image_size
 from d2road.utils.rng import preserve_rng
 from d2road.utils.text_tensors import encode
 from efficientad.calibration_statistics import Moments
-from efficientad.data.anomaly_datasets import read_image_size
 from efficientad.data.dataset_layouts import is_image_file
 from efficientad.data.image_iteration import DatasetImages, gathered, images_of
 from efficientad.distillation.feature_extractors import FEATURE_EXTRACTORS, FeatureExtractor, build_extractor
@@ -177,7 +177,7 @@ def register_images(name: str, folder: str) -> None:
         inside = (path for path in sorted(root.rglob("*")) if not set(SKIPPED) & set(path.relative_to(root).parts))
         dicts: list[dict] = []
         for path in filter(is_image_file, inside):
-            width, height = read_image_size(path)
+            width, height = image_size(path)
             dicts.append({"file_name": str(path), "width": width, "height": height, "image_id": len(dicts)})
         return dicts
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import open_image
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write, make_folder
 from efficientad.evaluation.image_scores import ImageScores, check_map, score_image, size_text
 from efficientad.evaluation.spro import DefectType, make_defect
 
@@ -50,7 +50,7 @@ def write_map(path: str | os.PathLike, anomaly_map: np.ndarray) -> None:
     if path.suffix.lower() not in MAP_SUFFIXES:
         raise DataError(f"anomaly map {path}: expected a file with suffix {', '.join(MAP_SUFFIXES)}")
     anomaly_map = check_map(anomaly_map, f"anomaly map for {path}").astype(np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as file:
         if path.suffix.lower() == ".npy":
             np.save(file, anomaly_map)

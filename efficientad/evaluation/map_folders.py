@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 
 from d2road.utils.errors import DataError
+from d2road.utils.image_io import image_size
 from d2road.utils.progress import track
 from efficientad.calibration_statistics import decision_threshold
-from efficientad.data.anomaly_datasets import TEST_SHARE, held_out, read_image_size
+from efficientad.data.anomaly_datasets import TEST_SHARE, held_out
 from efficientad.data.dataset_layouts import (
     FOLDER_PARTS,
     VISA_TABLE,
@@ -53,7 +54,7 @@ def score_folders(
     files = find_maps(names, maps, data.resolve().name)
     types = defect_types(data, entries)
     if exact is None:
-        exact = sum(math.prod(read_image_size(entry.path)) for entry in entries) <= EXACT_PIXELS
+        exact = sum(math.prod(image_size(entry.path)) for entry in entries) <= EXACT_PIXELS
     kept = "every pixel" if exact else "streaming, some thousand weighted scores of every map"
     logger.info("%d images, %d of them good; %s", len(entries), sum(e.defect == GOOD for e in entries), kept)
     return score_maps(names, entries, files, types, exact, workers), types
@@ -147,7 +148,7 @@ def score_maps(
 def score_one(name: str, entry: Entry, path: Path, types: dict[int, DefectType] | None, exact: bool) -> ImageScores:
     """Measure one saved map."""
     anomaly_map = read_map(path)
-    width, height = read_image_size(entry.path)
+    width, height = image_size(entry.path)
     if anomaly_map.shape != (height, width):
         raise DataError(
             f"anomaly map {path} is {size_text(anomaly_map)}, but its image {entry.path} is {width}x{height} (width x "

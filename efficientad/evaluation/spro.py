@@ -4,7 +4,6 @@ Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022. Areas are those 
 saturation that rounds to no pixel at all counts as one pixel.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import read_json
 from efficientad.evaluation.weighted_scores import BINS, WeightedScores, summarize
 
 MAX_FPRS = (0.01, 0.05, 0.1, 0.3, 1.0)
@@ -44,12 +44,9 @@ def read_defects_config(path: str | os.PathLike) -> dict[int, DefectType]:
         ValueError: not such a list; the message says which entry.
     """
     path = Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} does not exist: sPRO needs the saturation thresholds of the data") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: sPRO needs the saturation thresholds of the data")
+    entries = read_json(path, "list of defects")
     if not isinstance(entries, list):
         raise DataError(f"{path} holds a {type(entries).__name__}, expected a list of types of defects")
     types: dict[int, DefectType] = {}

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 
 from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write
 from d2road.visualization import draw_heatmap
 
 logger = logging.getLogger(__name__)

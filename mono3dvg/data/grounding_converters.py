@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from d2road.data.camera_files import read_camera
-from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of, image_size, index_images, read_split
+from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of, index_images, read_split
 from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.io import read_json
+from d2road.utils.image_io import image_size
+from d2road.utils.input_files import read_json, text_lines
 from mono3dvg.data.labelled_sources import file_info, image_entry, object_entry
 
 logger = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class _RopeBuilder:
         self.rows[name] = {}
         if self.label_dir is not None:
             path = existing(self.label_dir / f"{name}.txt")
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for number, line in enumerate(text_lines(path, "label file"), 1):
                 if line.strip():
                     self._object(name, parse_row(line, f"{path} line {number}"))
 

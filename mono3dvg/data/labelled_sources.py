@@ -18,6 +18,7 @@ from d2road.data.dataset_formats import register_by_name
 from d2road.data.datasets.builtin import is_hardly_seen
 from d2road.data.datasets.label_types import DONT_CARE
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import text_lines
 from mono3dvg.schema import VERSION
 
 CONVENTION = (
@@ -134,7 +135,7 @@ def read_attributes(path: str | Path) -> dict[str, dict[tuple, dict[str, Any]]]:
     if not path.is_file():
         raise FileNotFoundError(f"attributes {path} do not exist; they belong to the toy roadside data")
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_lines(path, "attributes", largest=None), 1):
         try:
             record = json.loads(line)
             found[Path(record["file_name"]).name] = {

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
 from d2road.utils.errors import DataError
-from d2road.utils.io import read_json, write_json
+from d2road.utils.input_files import read_json
+from d2road.utils.output_files import make_folder, write_json
 from mono3dvg.evaluation.grounding_protocol import choose_score_threshold, evaluate_grounding
 from mono3dvg.evaluation.prediction_files import Answer, write_predictions
 from mono3dvg.evaluation.subsets import read_subsets
@@ -105,7 +106,7 @@ class GroundingEvaluator(DatasetEvaluator):
         if results["counts"]["missing"]:
             logger.warning("%d expressions have no answer", results["counts"]["missing"])
         if self.output_dir:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(self.output_dir)
             write_predictions(self.output_dir / "predictions.json", threshold, answers)
             write_results(self.output_dir / "grounding.json", results)
         return {"grounding": flat_metrics(results)}

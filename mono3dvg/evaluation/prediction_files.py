@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from d2road.utils.errors import DataError, raise_errors
-from d2road.utils.io import read_json, write_json
+from d2road.utils.input_files import read_json
+from d2road.utils.output_files import write_json
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from d2road.utils.errors import DataError
-from d2road.utils.io import read_json
+from d2road.utils.input_files import read_json
 from mono3dvg.schema import Expression, GroundingData, LabelledObject
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.input_checks import DroppedBoxes, is_finite_box
 from d2road.utils.errors import DataError, raise_errors
-from d2road.utils.io import read_json
+from d2road.utils.input_files import read_json
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.structures import BoxMode
-from PIL import Image, UnidentifiedImageError
 
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.utils.errors import DataError
+from d2road.utils.image_io import image_size
+from d2road.utils.input_files import read_text, text_lines
 
 FIELDS = (
     "truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length", "x", "y", "z", "rotation_y",
@@ -60,7 +61,7 @@ def read_labels(path: Path, types: LabelTypes) -> list[tuple[str, dict]]:
             cannot be; names file and line.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_lines(path, "label file"), 1):
         if line.strip():
             where = f"{path} line {number}"
             with one_entry():
@@ -159,7 +160,7 @@ def read_split(path: Path, hint: str = "") -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"split file {path} does not exist" + (f". To get it: {hint}" if hint else ""))
-    frames = path.read_text(encoding="utf-8").split()
+    frames = read_text(path, "split file").split()
     if not frames:
         raise DataError(f"split file {path} is empty: it names no frame")
     if len(set(frames)) < len(frames):
@@ -177,16 +178,3 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist, but the frame '{path.stem}' needs it")
     return path
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) from the header.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no image: {error}") from error

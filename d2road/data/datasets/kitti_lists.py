@@ -13,7 +13,7 @@ from pathlib import Path
 
 from d2road.data.datasets.frame_files import index_images, read_split
 from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write, make_folder
 
 USUAL = (3712, 3769)
 
@@ -80,7 +80,7 @@ def _write(root: Path, prefix: str, train: list[str], val: list[str]) -> list[st
     done = []
     for split, names in (("train", train), ("val", val)):
         path = root / "ImageSets" / f"{prefix}{split}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with atomic_write(path) as file:
             file.write(("\n".join(names) + "\n").encode())
         done.append(f"{path}: {len(names)} frames")

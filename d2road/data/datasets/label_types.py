@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import text_lines
 
 DONT_CARE = "DontCare"
 
@@ -77,7 +78,7 @@ def read_classes(path: Path) -> LabelTypes:
     members: dict[str, tuple[str, ...]] = {}
     others: list[str] = []
     seen: dict[str, int] = {DONT_CARE: 0}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_lines(path, "list of classes"), 1):
         words = line.split("#")[0].split()
         if not words:
             continue

@@ -11,6 +11,7 @@ from d2road.data.dataset_formats import register_by_name
 from d2road.data.scene_objects import Find, camera_of, labelled_objects, read_predictions
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import read_image, write_image
+from d2road.utils.output_files import make_folder
 from d2road.utils.progress import track
 from d2road.visualization import contact_sheet, draw_scene
 
@@ -54,7 +55,7 @@ def draw_dataset(
         ids = metadata.get("thing_dataset_id_to_contiguous_id") or {}
         classes = metadata.get("thing_classes", [])
         find = read_predictions(predictions, classes, ids, metadata.get("ry_frame", "camera"))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     chosen = [records[i] for i in choose(len(records), count, seed)]
     paths: list[Path] = []
     sheet: list[np.ndarray] = []
@@ -148,5 +149,5 @@ def write_label_sheet(
         except (FileNotFoundError, ValueError):  # reported already
             continue
     if drawn:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_image(path, contact_sheet(drawn, columns=3, cell_width=640))

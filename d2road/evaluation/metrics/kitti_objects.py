@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import read_text
 
 FIELDS = ("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "h", "w", "l", "x", "y", "z", "ry", "score")
 DONT_CARE = "dontcare"
@@ -94,7 +95,7 @@ def read_labels_folder(folder: Path, frames: Sequence[str], allow_2d_only: bool 
         ValueError: a row that cannot be right; names file and line.
     """
     _require(folder, frames, "label", "every evaluated frame needs one (an empty file if it has no object)")
-    texts = ((path := folder / f"{frame}.txt", path.read_text(encoding="utf-8")) for frame in frames)
+    texts = ((path := folder / f"{frame}.txt", read_text(path, "labels")) for frame in frames)
     return parse_objects(texts, scored=False, allow_2d_only=allow_2d_only)
 
 
@@ -110,7 +111,7 @@ def read_predictions_folder(folder: Path, frames: Sequence[str], missing_as_empt
     if not missing_as_empty:
         _require(folder, frames, "prediction", "write an empty file for no detection, or pass --missing-as-empty")
     paths = (folder / f"{frame}.txt" for frame in frames)
-    texts = ((path, path.read_text(encoding="utf-8") if path.is_file() else "") for path in paths)
+    texts = ((path, read_text(path, "predictions") if path.is_file() else "") for path in paths)
     return parse_objects(texts, scored=True)
 
 

@@ -24,8 +24,8 @@ from d2road.synthetic.fastener_kit.kit_render import SIZE
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from d2road.utils.errors import ConfigError
-from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir, read_run_record
+from d2road.utils.output_files import atomic_write, make_folder, write_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -122,7 +122,7 @@ def render_job(job: tuple[str, str, int, int]) -> None:
     values = {entry["defect_name"]: entry["pixel_value"] for entry in defect_types()}
     masks = out / CATEGORY / "ground_truth" / Path(file).parent.name / f"{index:03d}"
     for number, (defect, mask) in enumerate(image.defects):
-        masks.mkdir(parents=True, exist_ok=True)
+        make_folder(masks)
         _write_png(masks / f"{number:03d}.png", mask.astype(np.uint8) * np.uint8(values[defect]))
     record = {"file": file, "anomaly": image.anomaly, "defects": [defect for defect, _ in image.defects]}
     # Last: a record says that everything before it is complete.

@@ -30,8 +30,8 @@ from d2road.synthetic.traffic_incidents.recordings import (
 )
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
 from d2road.utils.errors import ConfigError
-from d2road.utils.io import atomic_write, write_json
 from d2road.utils.output_dir import prepare_output_dir, read_run_record
+from d2road.utils.output_files import atomic_write, write_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 from d2road.utils.registry import unknown_name

@@ -24,7 +24,7 @@ from d2road.synthetic.traffic_incidents.simulate import (
     simulate_incident,
 )
 from d2road.traffic.table import Trajectories
-from d2road.utils.io import atomic_write, write_json
+from d2road.utils.output_files import atomic_write, make_folder, write_json
 
 RECORDS, TABLES, FCD = ".recordings", "recordings", "fcd"
 # Parts of the data set; their order is part of the seed.
@@ -212,7 +212,7 @@ def _write_tables(job: Job, observed: Observed) -> dict[str, Any]:
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     ok, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
     assert ok, "an 8-bit image can always be encoded"
     path.write_bytes(encoded.tobytes())

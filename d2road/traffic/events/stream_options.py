@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from d2road.utils.errors import ConfigError
+from d2road.utils.input_files import read_json
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def read_state(options: StreamOptions) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        state = json.loads(path.read_text())
+        state = read_json(path, "state", "Delete it to begin anew")
         theirs = state["about"]
     except (json.JSONDecodeError, KeyError) as error:
         raise ConfigError(f"{path} is no state of a stream ({error}); delete it to begin anew") from error
@@ -93,6 +94,6 @@ def choose_threshold(options: StreamOptions, of_model: float | None) -> float:
         )
         return of_model
     try:
-        return float(json.loads(options.calibration.read_text())["threshold"])
+        return float(read_json(options.calibration, "calibration", "Write it with --calibrate")["threshold"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ConfigError(f"{options.calibration} holds no threshold ({error}); write it with --calibrate") from error

@@ -11,7 +11,7 @@ from d2road.traffic.events.window_stream import ScoredWindow
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.window_grid import WindowGrid
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write, make_folder
 
 
 def clock(t: float) -> str:
@@ -45,7 +45,7 @@ def write_alarm_picture(path: Path, scored: ScoredWindow, grid: WindowGrid, thre
     figure = plot_time_space(
         window.require_image(), grid.renderer, window.t0, window.s0, grid.lanes, scored.heat, threshold, title=title
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     save_figure(figure, path)
 
 
@@ -62,7 +62,7 @@ class ScoreFile:
     def __init__(self, path: Path, next_t0: float | None):
         self.path = path
         self.rows: list[tuple] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         kept = pd.DataFrame(columns=list(self.COLUMNS))
         if next_t0 is not None and path.is_file():
             kept = pd.read_csv(path, dtype={"recording": str})

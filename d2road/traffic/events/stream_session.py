@@ -23,7 +23,7 @@ from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError
-from d2road.utils.io import write_json
+from d2road.utils.output_files import make_folder, write_json
 
 # Seconds of traffic that are read before windows are scored: soon while the file grows, many at once else.
 FOLLOW_CHUNK_S, CHUNK_S = 2.0, 60.0
@@ -179,7 +179,7 @@ class StreamSession:
             "scorer": self.scorer.state(),
             "good": self.good,
         }
-        self.options.state.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.options.state.parent)
         write_json(self.options.state, state, indent=None)
 
     def _write_threshold(self) -> None:
@@ -189,7 +189,7 @@ class StreamSession:
         hours = self._hours()
         threshold, alarms = alarm_threshold(windows, hours, rate)
         found = {"rate": rate, "hours": hours, "false_alarms": alarms, "windows": len(windows)}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_json(path, {"threshold": threshold, **found, **self.options.about()})
         print(f"threshold {threshold:.6g}: {alarms} alarm(s) in {hours:.2f} h of good traffic -> {path}")
 

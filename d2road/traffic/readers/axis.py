@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.io import read_json
+from d2road.utils.input_files import read_json
 
 PLACED_AT_ONCE = 1 << 14  # points, against all segments of an axis
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from d2road.traffic.time_space.channel_colors import speed_colors
 from d2road.traffic.time_space.render import TimeSpaceRenderer
-from d2road.utils.io import atomic_write
+from d2road.utils.output_files import atomic_write
 
 COLORS_OF_SCALE = 512
 Extent = tuple[float, float, float, float]

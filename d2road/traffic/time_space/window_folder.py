@@ -17,8 +17,9 @@ from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.window_grid import GridWindow, WindowGrid
 from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import write_image
-from d2road.utils.io import atomic_write, write_json
+from d2road.utils.input_files import open_text
 from d2road.utils.output_dir import prepare_output_dir
+from d2road.utils.output_files import atomic_write, write_json
 
 META, VIEWS = "meta.csv", "views"
 # What each folder was drawn with: .time_space/train_good/parameters.json and the problems of the source.
@@ -102,7 +103,7 @@ class WindowFolder:
         path = self.out / META
         others = []
         if path.is_file():
-            with open(path, newline="") as file:
+            with open_text(path, "table") as file:
                 others = [row for row in list(csv.reader(file))[1:] if Path(row[0]).parent.as_posix() != self.folder]
         with atomic_write(path, "w") as file:
             writer = csv.writer(file, lineterminator="\n")
