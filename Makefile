@@ -25,7 +25,7 @@ define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
 
-.PHONY: setup demo teacher test lint clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit \
+.PHONY: setup demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic \
 	bench-mono3dvg-toy bench-mono3dvg-kitti
 
@@ -50,6 +50,10 @@ lint: setup
 
 test: lint
 	$(PY) -m pytest
+
+# Whether everything optional can be had together with what is installed; installs nothing.
+extras: setup
+	$(PY) -m pip install --quiet --dry-run ".[all]"
 
 $(TOY_LOCO_DONE): | setup
 	$(PY) -m d2road.cli make-data fastener-kit --output $(TOY_LOCO) --seed 0
