@@ -1,6 +1,7 @@
 # make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
 # make demo    toy data, a small DiffusionDet, its evaluation and drawings in output/demo (d2road quickstart)
 # make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images
+# make peers   environments of other programs that tests compare with, in .peers (PEERS=path for another folder); without them those tests are skipped
 # make test    ruff, import-linter, mypy and all tests
 # make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
@@ -25,7 +26,8 @@ define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
 
-.PHONY: setup demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-pose-overfit \
+.PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
+	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic \
 	bench-mono3dvg-toy bench-mono3dvg-kitti
 
@@ -34,6 +36,9 @@ setup: $(VENV)/.ready-dev
 $(VENV)/.ready-%: pyproject.toml setup.py scripts/setup_env.sh
 	VENV=$(VENV) PYTHON=$(PYTHON) bash scripts/setup_env.sh $*
 	@touch $@
+
+peers: setup
+	VENV=$(VENV) bash scripts/make_peers.sh
 
 demo: setup
 	$(say_allocator)
