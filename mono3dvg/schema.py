@@ -158,7 +158,7 @@ def read_grounding(path: str | Path) -> GroundingData:
         FileNotFoundError: it is not there.
         DataError: not JSON, or not of this schema; lists file, place and id of what is wrong.
     """
-    raw = read_json(path, "grounding file")
+    raw = read_json(path, "grounding file", nan=True)
     raise_errors(schema_problems(raw), str(path))
     return GroundingData(raw)
 

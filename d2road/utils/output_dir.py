@@ -59,4 +59,4 @@ def _holds_files(path: Path) -> bool:
 
 def read_run_record(path: Path) -> Any:
     """What a run wrote down about itself, as JSON; if it is damaged, the message says to delete it."""
-    return read_json(path, "record", "Delete it and run again")
+    return read_json(path, "record", "Delete it and run again", nan=True)

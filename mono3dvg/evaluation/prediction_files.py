@@ -49,7 +49,7 @@ def read_predictions(path: str | Path, known_ids: Iterable[Any]) -> Predictions:
         FileNotFoundError: it is not there.
         DataError: not JSON or not of this form, NaN or infinity, an unknown expression, two answers to one.
     """
-    raw = read_json(path, "prediction file")
+    raw = read_json(path, "prediction file", nan=True)
     if not isinstance(raw, Mapping) or not isinstance(raw.get("predictions"), list):
         raise DataError(f'{path}: expected {{"score_threshold": T, "predictions": [...]}}')
     threshold = raw.get("score_threshold")

@@ -77,7 +77,7 @@ def read_coco_json(json_file: str, hint: str = "") -> dict:
     path = Path(json_file)
     if not path.is_file():
         raise FileNotFoundError(f"annotation file {json_file} does not exist" + _cure(hint))
-    data = read_json(path)
+    data = read_json(path, nan=True)
     if not isinstance(data, dict):
         raise DataError(f"{json_file} is no COCO file: it holds a {type(data).__name__}, expected an object")
     for key in ("images", "categories"):

@@ -57,7 +57,7 @@ def test_sentences_that_cannot_be_used(tmp_path):
     with pytest.raises(ValueError, match="holds no sentence"):
         read_sentences([], str(tmp_path / "empty.txt"))
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(ValueError, match="is not UTF-8"):
+    with pytest.raises(ValueError, match="is no UTF-8 text"):
         read_sentences([], str(tmp_path / "odd.txt"))
     args = build_parser().parse_args(
         ["--config-file", "c", "--input", "a", "--output", "o", "--text", "the car", "a bus", "MODEL.WEIGHTS", "w"]
