@@ -33,6 +33,7 @@ logger = logging.getLogger("d2road.eval_kitti")
 
 
 CLASSES = ("car", "pedestrian", "cyclist")  # unless --classes names others
+KITTI_TYPES = (*CLASSES, "van", "truck", "tram", "person_sitting", "misc", "dontcare")
 
 
 def build_parser() -> ArgumentParser:
@@ -55,13 +56,14 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         FileNotFoundError, ValueError: input that cannot be evaluated.
     """
     from d2road.evaluation.metrics.kitti_objects import read_labels_folder, read_predictions_folder
-    from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
+    from d2road.evaluation.metrics.kitti_protocol import check_types, evaluate_kitti
 
     frames = frames_to_evaluate(args.gt, args.pred, args.split)
     truth = read_labels_folder(args.gt, frames)
     predictions = read_predictions_folder(args.pred, frames, args.missing_as_empty)
     classes = chosen_classes(args.classes, truth, predictions)
     extra = parse_overlaps(args.iou, classes)
+    check_types(truth, predictions, classes, KITTI_TYPES)
     results = evaluate_kitti(truth, predictions, classes, extra_overlaps=extra)
     counts = f"{len(frames)} frames, {len(truth)} labels, {len(predictions)} predictions"
     return results, f"{counts}\n{format_table(results)}"

@@ -43,7 +43,7 @@ def read_rope_folders(
         ValueError: no frames, or a file with wrong content; names file and line.
     """
     frames = read_split(Path(split)) if split else _frames_of(Path(gt))
-    truth = merge_types(read_labels_folder(Path(gt), frames, allow_2d_only=True), Path(gt), frames)
+    truth = merge_types(read_labels_folder(Path(gt), frames), Path(gt), frames)
     predictions = read_predictions_folder(Path(pred), frames, missing_as_empty)
     predictions = merge_types(predictions, Path(pred), frames)
     if not split:

@@ -89,8 +89,13 @@ def read_text(path: str | os.PathLike, what: str = "file", largest: int | None =
 
 def text_lines(path: str | os.PathLike, what: str = "file", largest: int | None = LARGEST_TEXT) -> list[str]:
     """The lines of a text file, see `read_text`, without their ends."""
+    return split_lines(read_text(path, what, largest))
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text without their ends, which are those of any system."""
     # Not splitlines, which also splits at form feeds and Unicode's separators, within a value.
-    lines = re.split(r"\r\n|\n|\r", read_text(path, what, largest))
+    lines = re.split(r"\r\n|\n|\r", text)
     return lines[:-1] if lines[-1] == "" else lines
 
 

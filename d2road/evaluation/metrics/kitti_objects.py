@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from d2road.utils.errors import DataError
-from d2road.utils.input_files import read_text
+from d2road.utils.input_files import read_text, split_lines
 
 FIELDS = ("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "h", "w", "l", "x", "y", "z", "ry", "score")
 DONT_CARE = "dontcare"
-# What KITTI's own tools write for the unknown 3D part of a detection: h w l, then x y z.
-NO_3D = (-1.0, -1.0, -1.0, -1000.0, -1000.0, -1000.0)
+# Dimensions h w l of an object with a 2D box only: KITTI's own tools write -1, others 0.
+NO_3D = (-1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,16 @@ class ObjectTable:
         return self.boxes_xyxy[:, 3] - self.boxes_xyxy[:, 1]
 
 
-def read_labels_folder(folder: Path, frames: Sequence[str], allow_2d_only: bool = False) -> ObjectTable:
+def read_labels_folder(folder: Path, frames: Sequence[str]) -> ObjectTable:
     """Labels of `frames`, from FOLDER/FRAME.txt.
 
-    Args:
-        allow_2d_only: accept objects without dimensions, as Rope3D has some.
     Raises:
         FileNotFoundError: a frame has no file.
         ValueError: a row that cannot be right; names file and line.
     """
     _require(folder, frames, "label", "every evaluated frame needs one (an empty file if it has no object)")
     texts = ((path := folder / f"{frame}.txt", read_text(path, "labels")) for frame in frames)
-    return parse_objects(texts, scored=False, allow_2d_only=allow_2d_only)
+    return parse_objects(texts, scored=False)
 
 
 def read_predictions_folder(folder: Path, frames: Sequence[str], missing_as_empty: bool = False) -> ObjectTable:
@@ -126,21 +124,21 @@ def _require(folder: Path, frames: Sequence[str], what: str, cure: str) -> None:
         )
 
 
-def parse_objects(texts: Iterable[tuple[object, str]], scored: bool, allow_2d_only: bool = False) -> ObjectTable:
+def parse_objects(texts: Iterable[tuple[object, str]], scored: bool) -> ObjectTable:
     """KITTI text of frames as columns.
+
+    Rows with a 2D box only have 0 or -1 for all of h, w, l; their x, y, z (0, -1000, ...) are not looked at.
 
     Args:
         texts: (name for messages, text) of each frame, in the order of frames.
-        scored: rows must have a score, as predictions do. Predictions without a 3D box have -1 for h, w, l and -1000
-            for x, y, z.
-        allow_2d_only: accept label rows with dimensions <= 0.
+        scored: rows must have a score, as predictions do.
     Raises:
         ValueError: too few or too many fields, something that is no finite number, a dimension <= 0.
     """
     frame, types, origins = [], [], []
     values = array("d")  # a list of numbers would take four times the memory
     for index, (name, text) in enumerate(texts):
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(split_lines(text), 1):
             words = line.split()
             if words:
                 frame.append(index)
@@ -158,7 +156,7 @@ def parse_objects(texts: Iterable[tuple[object, str]], scored: bool, allow_2d_on
         boxes3d=rows[:, [10, 11, 12, 7, 8, 9, 13]],
         scores=rows[:, 14],
     )
-    _check_values(objects, rows, origins, scored, allow_2d_only)
+    _check_values(objects, rows, origins)
     return objects
 
 
@@ -177,22 +175,20 @@ def _numbers(words: list[str], scored: bool, name: object, number: int) -> list[
     return row if scored else [*row[:14], 0.0]
 
 
-def _check_values(
-    objects: ObjectTable, rows: np.ndarray, origins: list[tuple[object, int]], scored: bool, allow_2d_only: bool
-) -> None:
+def _check_values(objects: ObjectTable, rows: np.ndarray, origins: list[tuple[object, int]]) -> None:
     finite = np.isfinite(rows)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         name, number = origins[row]
         raise DataError(f"{name} line {number}: {FIELDS[column]} is {rows[row, column]}, expected a finite number")
-    flat = ~objects.has_3d & (objects.type != DONT_CARE)
-    if scored:
-        flat &= (rows[:, 7:13] != np.array(NO_3D)).any(axis=1)
-    if flat.any() and not allow_2d_only:
-        row = int(np.flatnonzero(flat)[0])
+    dimensions = rows[:, 7:10]
+    in_2d = np.any([(dimensions == value).all(axis=1) for value in NO_3D], axis=0)
+    wrong = ~objects.has_3d & ~in_2d & (objects.type != DONT_CARE)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
         name, number = origins[row]
-        h, w, length = rows[row, 7:10]
-        cure = "; a detection without 3D box has -1 -1 -1 -1000 -1000 -1000 for h w l x y z" if scored else ""
+        h, w, length = dimensions[row]
         raise DataError(
-            f"{name} line {number}: dimensions h w l are {h:g} {w:g} {length:g}, expected positive metres{cure}"
+            f"{name} line {number}: dimensions h w l are {h:g} {w:g} {length:g}, expected positive metres; an object "
+            "without 3D box has -1 -1 -1 -1000 -1000 -1000 (or 0 0 0 0 0 0) for h w l x y z"
         )

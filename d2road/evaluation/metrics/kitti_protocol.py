@@ -8,7 +8,8 @@ Source: Geiger et al., Are we ready for autonomous driving?, CVPR 2012, and the 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from d2road.evaluation.metrics.kitti_ap import ABSENT, COUNTED, IGNORED, Pairs, interpolated_ap, precision_curve
 from d2road.evaluation.metrics.kitti_objects import DONT_CARE, ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs, covered_pairs, solid_pairs
+from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ NEIGHBORS = {"car": ("van",), "pedestrian": ("person_sitting",)}
 METRICS = ("bbox", "aos", "bev", "3d")
 FEW = 41  # with fewer objects even a perfect detector has no 41 thresholds, so its AP is below 100
 UNKNOWN_ALPHA = -10
+LISTED_TYPES = 8
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ def evaluate_kitti(
         Truths without a 3D box are ignored in bev and 3d.
     Returns:
         class -> metric ("bbox", "aos", "bev", "3d", and those at extra overlaps) -> "R40" and "R11" -> values for
-        easy, moderate and hard. NaN: no counted objects; aos where a detection's alpha is -10; bev and 3d where there
-        are detections but none has a 3D box.
+        easy, moderate and hard. NaN: no counted objects; aos where the alpha of any detection, or of a counted truth,
+        is -10; what no detection of a class that has some states: bev and 3d without 3D boxes, all of it without 2D
+        boxes.
     """
     overlaps = KittiOverlaps.of(truth, predictions)
     results = {}
@@ -75,6 +79,7 @@ def evaluate_kitti(
             extra = _evaluate_class(overlaps, name, value, neighbors.get(name, ()))
             results[name].update({f"{metric}@{value:g}": ap for metric, ap in extra.items()})
     warn_of_few(truth, classes)
+    _warn_of_unknown(truth, predictions, classes)
     return results
 
 
@@ -126,7 +131,7 @@ def _evaluate_class(overlaps: KittiOverlaps, name: str, min_overlap: float, neig
     truth, predictions = overlaps.truth, overlaps.predictions
     points: dict[str, dict[str, list[float]]] = {metric: {"R40": [], "R11": []} for metric in METRICS}
     alike = _orientation_similarity(overlaps)
-    no_boxes = len(predictions) > 0 and not predictions.has_3d.any()
+    stated = _stated_metrics(predictions, name)
     for difficulty in DIFFICULTIES:
         flags = truth_flags(truth, name, neighbors, difficulty), prediction_flags(predictions, name, difficulty)
         for metric in ("bbox", "bev", "3d"):
@@ -142,12 +147,28 @@ def _evaluate_class(overlaps: KittiOverlaps, name: str, min_overlap: float, neig
                 excused=overlaps.excused(min_overlap) if image else None,
                 similarity=alike if image else None,
             )
-            precision = None if no_boxes and not image else curve.precision
-            parts = {metric: precision, **({"aos": curve.similarity} if image else {})}
+            parts: dict[str, np.ndarray | None] = {metric: curve.precision}
+            if image:
+                no_alpha = (truth.alpha[flags[0] == COUNTED] == UNKNOWN_ALPHA).any()
+                parts["aos"] = None if no_alpha else curve.similarity
             for key, values in parts.items():
-                for recall, ap in interpolated_ap(values, curve.num_truth).items():
+                for recall, ap in interpolated_ap(values if key in stated else None, curve.num_truth).items():
                     points[key][recall].append(ap)
     return points
+
+
+def _stated_metrics(predictions: ObjectTable, name: str) -> set[str]:
+    """The metrics that the detections of a class have values for, by the published program's flags for each class.
+
+    A class without any detection is judged by those of the others: it found nothing, which is 0.
+    """
+    mine = predictions[predictions.type == name]
+    mine = mine if len(mine) else predictions
+    if not len(mine):
+        return set(METRICS)
+    if not (mine.height_px > 0).any():  # in every metric the height in the image decides what counts
+        return set()
+    return set(METRICS) if mine.has_3d.any() else {"bbox", "aos"}
 
 
 def _orientation_similarity(overlaps: KittiOverlaps) -> np.ndarray | None:
@@ -160,12 +181,80 @@ def _orientation_similarity(overlaps: KittiOverlaps) -> np.ndarray | None:
 
 
 def warn_of_few(truth: ObjectTable, classes: Sequence[str]) -> None:
-    """Say which classes have too few objects for AP values that can be compared."""
+    """Say which classes have too few objects for AP values that can be compared, and the best that can be reached."""
     few = []
     for name in (c.lower() for c in classes):
         counts = {d.name: int((truth_flags(truth, name, (), d) == COUNTED).sum()) for d in DIFFICULTIES}
-        few += [f"{name} {level} {n}" for level, n in counts.items() if n < FEW]
+        for level, n in counts.items():
+            if n < FEW:
+                # n objects give n thresholds, and the points of recall beyond them count 0.
+                best = f" (at most {100 * (n - 1) / (FEW - 1):.2f})" if n else ""
+                few.append(f"{name} {level} {n}{best}")
     if few:
         logger.warning(
-            "fewer than %d objects: even a perfect detector has an AP below 100 there (%s)", FEW, ", ".join(few)
-        )
+            "fewer than %d objects: even a perfect detector, or the labels themselves as predictions, have an AP (R40) "
+            "below 100 there (%s)", FEW, ", ".join(few),
+        )  # fmt: skip
+
+
+def _warn_of_unknown(truth: ObjectTable, predictions: ObjectTable, classes: Sequence[str]) -> None:
+    """Say how many objects lack what a measure needs, since nothing else tells a user why it is empty."""
+    names = [c.lower() for c in classes]
+    for what, objects in (("labels", truth), ("predictions", predictions)):
+        mine = objects[np.isin(objects.type, names)]
+        lacking = int((mine.height_px <= 0).sum())
+        if lacking:
+            logger.warning(
+                "%d of %d %s have no 2D box (x1 y1 x2 y2): what counts goes by the height of the box in the image, so "
+                "they count in no measure, 3D ones included; write the projected 3D box there",
+                lacking, len(mine), what,
+            )  # fmt: skip
+        unknown = int((mine.alpha == UNKNOWN_ALPHA).sum())
+        if unknown:
+            logger.warning(
+                "%d of %d %s have alpha %d (unknown): no orientation similarity (aos) can be given; alpha is "
+                "rotation_y - atan2(x, z)", unknown, len(mine), what, UNKNOWN_ALPHA,
+            )  # fmt: skip
+    mine = truth[np.isin(truth.type, names)]
+    unseen = int(((mine.occluded < 0) & (mine.truncated < 0)).sum())
+    if unseen:
+        logger.warning(
+            "%d of %d labels have occluded and truncated -1 (unknown): they count as wholly visible, so easy, moderate "
+            "and hard differ by height alone", unseen, len(mine),
+        )  # fmt: skip
+
+
+def check_types(truth: ObjectTable, predictions: ObjectTable, classes: Sequence[str], known: Iterable[str]) -> None:
+    """Compare the types of two sets of files with each other and with the evaluated classes.
+
+    Warns of predictions of types that no label has.
+
+    Args:
+        known: types that may be missing on either side, such as KITTI's own.
+    Raises:
+        DataError: of labels or predictions none is of an evaluated class, and some are of types that are not known.
+    """
+    evaluated, known = {c.lower() for c in classes}, {k.lower() for k in known}
+    counts = {
+        "labels": Counter(truth.type[truth.type != DONT_CARE].tolist()),
+        "predictions": Counter(predictions.type.tolist()),
+    }
+    held = "; ".join(f"{what} are {_listed(count)}" for what, count in counts.items() if count)
+    for what, count in counts.items():
+        if count and not evaluated & set(count) and not set(count) <= known:
+            raise DataError(
+                f"none of the {count.total()} {what} is of an evaluated class ({', '.join(classes)}): {held}. Choose "
+                "others by --classes, or rename the types in the files"
+            )
+    strange = Counter({k: n for k, n in counts["predictions"].items() if k not in {*counts["labels"], *known}})
+    strange = Counter({k: n for k, n in strange.items() if k not in evaluated or counts["labels"]})
+    if strange:
+        logger.warning(
+            "%d predictions are of types that no label has (%s) and find nothing; labels are %s",
+            strange.total(), _listed(strange), _listed(counts["labels"]) or "none",
+        )  # fmt: skip
+
+
+def _listed(counts: Counter[str]) -> str:
+    more = ["..."] if len(counts) > LISTED_TYPES else []
+    return ", ".join([f"{kind!r} ({n})" for kind, n in counts.most_common(LISTED_TYPES)] + more)
