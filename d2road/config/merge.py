@@ -2,20 +2,27 @@
 
 import ast
 import difflib
+import io
 import os
-from typing import Any
+import reprlib
+from typing import IO, Any
 
 import yaml
 from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
 
 from d2road.config.find import find_base, find_config
 from d2road.utils.aliases import CONFIG_KEYS, present_key, present_value
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, D2RoadError
+from d2road.utils.input_files import read_text
 
 # A single data set may be written without the parentheses of a tuple.
 NAME_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
 # Environment variable: "1" lets YAML files run Python code, as Detectron2 does.
 UNSAFE_YAML = "D2ROAD_UNSAFE_YAML"
+LARGEST_CONFIG = 1 << 22  # bytes
+_shown = reprlib.Repr()  # values in messages: a few lines of YAML can stand for gigabytes of text
+_shown.maxstring = _shown.maxother = 200
 
 
 class ConfigFile(CfgNode):
@@ -25,6 +32,11 @@ class ConfigFile(CfgNode):
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
         """The content of a file over that of its bases."""
         return super().load_yaml_with_base(find_base(filename), allow_unsafe)
+
+    @classmethod
+    def _open_cfg(cls, filename: str) -> IO[str]:
+        local = PathManager.get_local_path(filename) if "://" in filename else filename
+        return io.StringIO(read_text(local, "file", LARGEST_CONFIG))
 
 
 def merge_file(cfg: CfgNode, path: str) -> None:
@@ -120,7 +132,7 @@ def _load_yaml(path: str) -> dict:
         # A config is data; Detectron2's default would run Python code found in it. Only its RetinaNet files need that.
         loaded = ConfigFile.load_yaml_with_base(path, allow_unsafe=os.environ.get(UNSAFE_YAML) == "1")
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: its _BASE_ file {error.filename} does not exist") from error
+        raise FileNotFoundError(f"{path}: its _BASE_ {error}") from error
     except yaml.constructor.ConstructorError as error:
         raise ConfigError(
             f"{path}: it asks to run Python code, which is refused ({error.problem}). Write the value out, or, if you "
@@ -128,7 +140,12 @@ def _load_yaml(path: str) -> dict:
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    except (AssertionError, TypeError) as error:  # an empty file, or a base that has a value where this has a node
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deep, or its _BASE_ files name each other in a circle") from error
+    # An empty file, a base that has a value where this has a node, a date that is none.
+    except (AssertionError, TypeError, ValueError, KeyError, AttributeError) as error:
+        if isinstance(error, D2RoadError):
+            raise
         raise ConfigError(f"{path} is no config file: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} is no config file: it holds {type(loaded).__name__}, expected KEY: VALUE lines")
@@ -172,7 +189,7 @@ def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
             return [f"{key} is not a key; the nearest is {nearest_key(key, all_keys(cfg))}"]
         current = current[part]
     if isinstance(current, CfgNode):
-        return [f"{key} is a group of keys ({', '.join(list(current)[:5])}, ...), got the value {value!r}"]
+        return [f"{key} is a group of keys ({', '.join(list(current)[:5])}, ...), got the value {_shown.repr(value)}"]
     value = _decode(value)
     if isinstance(current, float) and type(value) is int:
         value = float(value)  # 1 for 1.0
@@ -181,10 +198,10 @@ def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
     value = present_value(key, value)
     try:
         cfg.merge_from_list([key, value])
-    except (ValueError, AssertionError):
+    except (ValueError, AssertionError, RecursionError, MemoryError):
         hint = "" if not isinstance(current, (tuple, list)) else ', such as "(a, b)" or "(a,)"'
         return [
-            f"{key} is {value!r} ({type(value).__name__}), expected {type(current).__name__}{hint} "
+            f"{key} is {_shown.repr(value)} ({type(value).__name__}), expected {type(current).__name__}{hint} "
             f"as in its default {current!r}"
         ]
     return []
@@ -196,5 +213,5 @@ def _decode(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two: nested too deep
         return value

@@ -18,6 +18,7 @@ from torch import nn
 from d2road.checkpoint import Checkpointer
 from d2road.config.find import find_config
 from d2road.engine.distributed import synchronize_weights
+from d2road.utils.errors import is_reported
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import atomic_write
 
@@ -35,11 +36,21 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     for name in dict.fromkeys(("d2road", system)):
         if name != "detectron2":
             setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
-    if getattr(args, "config_file", ""):  # Detectron2 copies it into the log, and opens paths alone
-        args = argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)})
+    # Detectron2 logs the traceback of every exception of a training; a user's mistake is told in a line at the end.
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_user_error)
+    if getattr(args, "config_file", ""):  # Detectron2 would copy it into the log, and reads UTF-8 and paths alone
+        path = find_config(args.config_file)
+        logger.info("Contents of %s:\n%s", path, read_text(path, "config"))
+        args = argparse.Namespace(**{**vars(args), "config_file": ""})
     with _kept_config(cfg.OUTPUT_DIR if getattr(args, "eval_only", False) else ""):
         default_setup(cfg, args)
     comm.synchronize()  # what is wrong stands behind the first process's long log of the config, not within it
+
+
+def _is_no_user_error(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is not about an error that its user can put right."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not is_reported(error)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 
 from d2road.config import make_cfg
 from d2road.config.merge import UNSAFE_YAML, merge_file
+from d2road.utils.errors import ConfigError, DataError
 
 STOCK = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 
@@ -116,3 +117,38 @@ def test_files_that_are_no_config(tmp_path, text, error, message):
         make_cfg(str(path))
     with pytest.raises(FileNotFoundError, match=r"config file .*none\.yaml does not exist"):
         make_cfg(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_in_any_encoding_with_a_mark_is_read_and_so_is_its_base(tmp_path, encoding):
+    (tmp_path / "base.yaml").write_bytes("MODEL: {WEIGHTS: Straße.pth}\n".encode(encoding))
+    (tmp_path / "c.yaml").write_bytes("_BASE_: base.yaml\nSEED: 7\n".encode(encoding))
+    cfg = make_cfg(str(tmp_path / "c.yaml"))
+    assert (cfg.MODEL.WEIGHTS, cfg.SEED) == ("Straße.pth", 7)
+
+
+def test_a_config_that_no_reader_can_take_is_refused_by_name(tmp_path):
+    path = tmp_path / "odd.yaml"
+    contents = {
+        "MODEL: {WEIGHTS: Straße}".encode("latin-1"): "no UTF-8 text",
+        b"SEED: 1\0": "zero byte",
+        b"_BASE_: odd.yaml\n": "in a circle",
+        b"a: " + b"[" * 1200 + b"]" * 1200: "nested too deep",
+        b"a: 2001-99-99\n": "is no config file",
+        b"a: &a {b: *a}\n? [1, 2]\n: x\n": r"odd\.yaml",
+        b"{[1]: 2}": r"odd\.yaml",
+    }
+    for content, said in contents.items():
+        path.write_bytes(content)
+        with pytest.raises(
+            ConfigError if "UTF" not in said and "zero" not in said else DataError, match=said
+        ) as caught:
+            make_cfg(str(path))
+        assert "odd.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "(" * 3000 + ")" * 3000, "9" * 5000])
+def test_a_value_that_cannot_be_parsed_is_refused_in_a_short_message(value):
+    with pytest.raises(ConfigError) as caught:
+        make_cfg(opts=["SOLVER.MAX_ITER", value])
+    assert len(str(caught.value)) < 1000
