@@ -3,6 +3,7 @@
 # make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images
 # make peers   environments of other programs that tests compare with, in .peers (PEERS=path for another folder); without them those tests are skipped
 # make test    ruff, import-linter, mypy and all tests
+# make fuzz    damaged files for every verb, at most 10 minutes
 # make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
 VENV ?= .venv
@@ -55,6 +56,11 @@ lint: setup
 
 test: lint
 	$(PY) -m pytest
+
+# 2,000 damaged and twisted files for every verb that reads files; the counts go to benchmarks/results/reliability/.
+SEED ?= 0
+fuzz: setup
+	OMP_NUM_THREADS=1 $(PY) -m tests.fuzz --seed $(SEED) --record
 
 # Whether everything optional can be had together with what is installed; installs nothing.
 extras: setup

@@ -32,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--verb", action="append", help="this verb alone; may be repeated")
     parser.add_argument("--record", action="store_true", help="keep the counts under benchmarks/results/reliability")
+    parser.add_argument("--table", action="store_true", help="print the recorded table; run nothing")
     args = parser.parse_args(argv)
+    if args.table:
+        print_table()
+        return 0
 
     # Loaded before the fork, so that a trial costs what the verb itself does.
     for name in (*VERBS_TO_LOAD, *MORE_TO_LOAD):
@@ -58,6 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds=time.monotonic() - start,
         )  # fmt: skip
     return int(any(trial.fault for trial in trials))
+
+
+def print_table() -> None:
+    """The recorded counts by verb, and their sums."""
+    from benchmarks.common.records import read_metrics
+    from d2road.utils.markdown import markdown_table
+    from tests.fuzz.verdict import FAULTS
+
+    rows = read_metrics("reliability", "fuzz")
+    columns = ["inputs", "whole processes", "result", "told", "refused", *FAULTS]
+    sums = {name: sum(row.get(name, 0) for row in rows.values()) for name in columns}
+    lines = [[verb, *(row.get(name, 0) for name in columns)] for verb, row in sorted({**rows, "all": sums}.items())]
+    print(markdown_table(["verb", *columns], lines))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _change_bytes(draw: Draw, content: bytes) -> tuple[bytes, str]:
 
 
 def _change_text(draw: Draw, text: str) -> tuple[bytes, str]:
-    lines = text.splitlines(keepends=True)
+    lines = text.splitlines(keepends=True) or [""]
     row = draw(st.integers(0, len(lines) - 1))
     action = draw(
         st.sampled_from(["encode", "ends", "drop line", "repeat line", "cut line", "swap lines", "join", "field"])
@@ -124,7 +124,7 @@ def _change_text(draw: Draw, text: str) -> tuple[bytes, str]:
 def _odd_field(draw: Draw, line: str) -> tuple[str, str]:
     """A line with one of its fields replaced; fields stand between commas, semicolons, quotes or white space."""
     separator = next((s for s in (",", ";", '"', ":") if s in line), None)
-    fields = line.rstrip("\n").split(separator)
+    fields = line.rstrip("\n").split(separator) or [""]
     place = draw(st.integers(0, len(fields) - 1))
     fields[place] = odd = draw(st.sampled_from(ODD_TEXT))
     return (separator or " ").join(fields) + "\n", f"{place} as {odd[:20]!r}"
