@@ -73,8 +73,10 @@ def print_table() -> None:
     rows = read_metrics("reliability", "fuzz")
     columns = ["inputs", "whole processes", "result", "told", "refused", *FAULTS]
     sums = {name: sum(row.get(name, 0) for row in rows.values()) for name in columns}
-    lines = [[verb, *(row.get(name, 0) for name in columns)] for verb, row in sorted({**rows, "all": sums}.items())]
-    print(markdown_table(["verb", *columns], lines))
+    lines = [
+        [verb, *(str(row.get(name, 0)) for name in columns)] for verb, row in sorted({**rows, "all": sums}.items())
+    ]
+    print("\n".join(markdown_table(["verb", *columns], lines)))
 
 
 if __name__ == "__main__":
