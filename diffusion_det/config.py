@@ -101,13 +101,15 @@ def finalize(cfg: CN) -> None:
     if cfg.MODEL.DiffusionDet.NUM_CLASSES == 0:
         from d2road.data import num_classes_of
 
-        cfg.MODEL.DiffusionDet.NUM_CLASSES = num_classes_of(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)
+        data = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
+        cfg.MODEL.DiffusionDet.NUM_CLASSES = len(cfg.MODEL.CLASS_NAMES) or num_classes_of(data)
     pose = cfg.MODEL.DiffusionDet.POSE
     names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if pose.ENABLED and not len(pose.DIMENSION_PRIORS) and len(names):
         from d2road.data.labels3d import mean_dimensions
 
-        pose.DIMENSION_PRIORS = mean_dimensions(names, "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS")
+        key = "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS"
+        pose.DIMENSION_PRIORS = mean_dimensions(names, key, cfg.MODEL.CLASS_NAMES)
 
 
 def check(cfg: CN) -> list[str]:
@@ -155,7 +157,8 @@ def check(cfg: CN) -> list[str]:
     if node.POSE.ENABLED:
         problems += pose_input_problems(cfg)
     data = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    return problems + class_count_problems("MODEL.DiffusionDet.NUM_CLASSES", node.NUM_CLASSES, data)
+    key, names = "MODEL.DiffusionDet.NUM_CLASSES", cfg.MODEL.CLASS_NAMES
+    return problems + class_count_problems(key, node.NUM_CLASSES, data, names)
 
 
 def pose_problems(node: CN) -> list[str]:

@@ -169,23 +169,23 @@ def add_mono3dvg_config(cfg: CN) -> None:
 
 def finalize(cfg: CN) -> None:
     """Fill classes, their sizes and the meaning of angles from the data."""
-    from d2road.data import class_names_of, num_classes_of
+    from d2road.data.class_names import class_names_of_sets
 
     if cfg.INPUT.get("COLOR_JITTER", 0.0) > 0:  # what version 0.1 called it; other systems vary saturation too
         logger.warning("INPUT.COLOR_JITTER of grounding is now INPUT.GROUNDING.LIGHT_JITTER")
         cfg.INPUT.GROUNDING.LIGHT_JITTER, cfg.INPUT.COLOR_JITTER = cfg.INPUT.COLOR_JITTER, 0.0
     node, names = cfg.MODEL.MONO3DVG, cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
+    if not len(node.CLASSES):
+        node.CLASSES = cfg.MODEL.CLASS_NAMES or (tuple(class_names_of_sets(names)) if len(names) else ())
+    cfg.MODEL.CLASS_NAMES = tuple(node.CLASSES)
     if not len(names):
         return
-    if not len(node.CLASSES):
-        num_classes_of(names)  # those of all data sets must be the same
-        node.CLASSES = tuple(class_names_of(names[0]))
     if not node.RY_FRAME:
         node.RY_FRAME = MetadataCatalog.get(names[0]).get("ry_frame") or "camera"
     if not len(node.DIMENSION_PRIORS):
         from d2road.data.labels3d import mean_dimensions
 
-        node.DIMENSION_PRIORS = mean_dimensions(names, "MODEL.MONO3DVG.DIMENSION_PRIORS")
+        node.DIMENSION_PRIORS = mean_dimensions(names, "MODEL.MONO3DVG.DIMENSION_PRIORS", node.CLASSES)
 
 
 def scan_options(ssd: CN) -> dict[str, Any]:

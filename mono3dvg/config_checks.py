@@ -114,12 +114,6 @@ def data_problems(cfg: CN) -> list[str]:
                 f"data set '{name}' has headings about the {frame}'s axis, MODEL.MONO3DVG.RY_FRAME is "
                 f"{node.RY_FRAME!r}: train and test on data of one convention"
             )
-        classes = metadata.get("thing_classes") if metadata else None
-        if classes and len(node.CLASSES) and list(classes) != list(node.CLASSES):
-            problems.append(
-                f"data set '{name}' has the classes {', '.join(classes)}, MODEL.MONO3DVG.CLASSES are "
-                f"{', '.join(node.CLASSES)}: they must be the same in the same order"
-            )
     return problems
 
 

@@ -8,6 +8,7 @@ one before it is taken.
 import logging
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,6 +17,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
+from d2road.checkpoint import stored_classes
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import CheckpointError
@@ -35,12 +37,23 @@ class Checkpointer(DetectionCheckpointer):
         save_dir: folder of the checkpoints; "" saves nothing.
         keep: number of periodic checkpoints (model_0000999.pth) to keep; two at least, so that a damaged newest one
             has a predecessor.
+        class_names: what the class indices of the model mean, written into every checkpoint and compared with those of
+            what is loaded; () if they are not known.
         checkpointables: objects with `state_dict` and `load_state_dict`, saved under their keyword. `state_dict` is
             called in every process (it may gather from all), so `save` must be too; only the first one writes.
     """
 
-    def __init__(self, model: torch.nn.Module, save_dir: str = "", *, keep: int = 3, **checkpointables: Any):
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        save_dir: str = "",
+        *,
+        keep: int = 3,
+        class_names: Sequence[str] = (),
+        **checkpointables: Any,
+    ):
         super().__init__(model, save_dir, **checkpointables)
+        self.class_names = list(class_names)
         self.keep = max(keep, 2)
         self._swept = False
 
@@ -77,6 +90,8 @@ class Checkpointer(DetectionCheckpointer):
                 leftover.unlink(missing_ok=True)
             self._swept = True
         logger.info("Saving checkpoint to %s", folder / f"{name}.pth")
+        if self.class_names:
+            data = {**data, stored_classes.ENTRY: self.class_names}
         with atomic_write(folder / f"{name}.pth") as file:
             torch.save(data, file)
 
@@ -163,7 +178,7 @@ class Checkpointer(DetectionCheckpointer):
                 in the file must be of its shape; "" - weights of other shapes are left out with a warning.
             use_ema: take the averaged weights where the file has them.
         Returns:
-            What the file holds beside these.
+            What the file holds beside these, with "class_names", [] where they are not known.
         Raises:
             FileNotFoundError: no such file.
             CheckpointError: the file is damaged, holds objects other than data, or does not fit the model.
@@ -173,6 +188,8 @@ class Checkpointer(DetectionCheckpointer):
             return {}
         logger.info("Loading from %s", path)
         checkpoint = self._load_file(path)
+        stored = checkpoint[stored_classes.ENTRY] = stored_classes.class_names_of(checkpoint, path)
+        stored_classes.check_class_names(path, stored, self.class_names, strict=bool(require))
         if use_ema and "ema" in checkpoint:
             checkpoint["model"] = averaged_weights(checkpoint)
         num_given = len(checkpoint["model"])
@@ -253,5 +270,9 @@ def export_inference_weights(source: str | Path, destination: str | Path, half: 
     weights = {name: torch.as_tensor(value) for name, value in present_state_dict(given).items()}
     if half:
         weights = {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
+    data: dict[str, Any] = {"model": weights}
+    names = stored_classes.class_names_of(loaded, source)
+    if names:
+        data[stored_classes.ENTRY] = names
     with atomic_write(destination) as file:
-        torch.save({"model": weights}, file)
+        torch.save(data, file)

@@ -89,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     setup_logger(name="d2road")
     cameras, sentences = CameraFiles(args.calib, args.denorm), read_sentences(args.text, args.text_file)
-    failed = predict_files(setup_cfg(args), args.input, args.output, args.confidence, cameras, sentences)
+    cfg = setup_cfg(args, predicts=True)
+    failed = predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences)
     return 1 if failed else 0
 
 

@@ -28,6 +28,9 @@ def add_common_config(cfg: CN) -> None:
     # Which registered mapper turns a dataset dict into a model input. "" takes the meta-architecture's own
     # (its class attribute `default_mapper`), so that a plain Detectron2 YAML needs no new key.
     set_default(cfg.INPUT, "MAPPER", "")
+    # What the class indices of the model mean: names in order. Filled from the weights, else from the training data,
+    # if empty, and kept in checkpoints; data that counts its classes otherwise is matched by name.
+    set_default(cfg.MODEL, "CLASS_NAMES", ())
 
     _add_solver(cfg)
     _add_ema(cfg)

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
+from torch import nn
 
+from d2road.checkpoint import Checkpointer
+from d2road.checkpoint.stored_classes import stored_class_names
 from d2road.config.defaults import add_common_config, resolve_device
 from d2road.config.merge import merge_file, merge_pairs, raise_problems
 from d2road.config.projects import add_all_configs
 from d2road.config.validate import dataset_problems, find_problems
+from d2road.data.class_names import class_name_problems, training_class_names
 from d2road.utils.errors import D2RoadError
 
 Finalizer = Callable[[CfgNode], None]
@@ -49,31 +53,50 @@ def make_cfg(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def setup_cfg(args: argparse.Namespace) -> CfgNode:
+def setup_cfg(args: argparse.Namespace, predicts: bool = False) -> CfgNode:
     """The frozen, complete, validated config of a command.
 
+    MODEL.CLASS_NAMES is that of the weights that the command uses or continues, where they tell it.
+
     Args:
-        args: of `default_argument_parser` or with the same `config_file` and `opts`.
+        args: of `default_argument_parser` or with the same `config_file` and `opts`; with `eval_only` or `resume`
+            these tell which weights and which data sets are used.
+        predicts: the command uses no data set at all.
     Raises:
         FileNotFoundError, ConfigError: all that is wrong with it; see `make_cfg` and `validate`.
     """
     with _console_log():
         cfg = make_cfg(args.config_file, args.opts)
         problems = dataset_problems(cfg)
+        evaluates, resumes = getattr(args, "eval_only", False), getattr(args, "resume", False)
         if not problems:  # class counts come from the data
-            problems = finalize(cfg)
+            problems = finalize(cfg, _weights_in_use(cfg, resumes, evaluates or predicts))
+        used = () if predicts else cfg.DATASETS.TEST if evaluates else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+        problems += [] if problems else class_name_problems(cfg, used)
         raise_problems(problems + find_problems(cfg), args.config_file or "the config")
         cfg.freeze()
     return cfg
 
 
-def finalize(cfg: CfgNode) -> list[str]:
-    """Run the finalizer of the meta-architecture, in place; the reason if it could not."""
+def _weights_in_use(cfg: CfgNode, resumes: bool, as_they_are: bool) -> str:
+    """The file whose class names are those of the model: none of weights that a training only starts from."""
+    last = Checkpointer(nn.Identity(), cfg.OUTPUT_DIR).resumable_files()[:1] if resumes else []
+    return str(last[0]) if last else cfg.MODEL.WEIGHTS if as_they_are else ""
+
+
+def finalize(cfg: CfgNode, weights: str = "") -> list[str]:
+    """Fill MODEL.CLASS_NAMES and run the finalizer of the meta-architecture, in place; the reason if that failed.
+
+    Args:
+        weights: a file that the model is to be used with as it is: its class names come before those of the data.
+    """
     fill = _FINALIZERS.get(cfg.MODEL.META_ARCHITECTURE)
-    if fill is None:
-        return []
     try:
-        fill(cfg)
+        if not len(cfg.MODEL.CLASS_NAMES):
+            named = stored_class_names(weights) if weights else []
+            cfg.MODEL.CLASS_NAMES = tuple(named or training_class_names(cfg))
+        if fill is not None:
+            fill(cfg)
     except (D2RoadError, FileNotFoundError) as error:
         return [str(error)]
     return []

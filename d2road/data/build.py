@@ -24,6 +24,7 @@ from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampl
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from d2road.data.class_names import renumbered
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.mapper_registry import build_mapper
 from d2road.data.samplers import TrainingBatches, aspect_ratio_groups
@@ -51,7 +52,9 @@ def build_train_loader(
     """
     micro_batch_size = images_per_micro_batch(cfg, comm.get_world_size())
     min_keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    dicts = load_dataset_dicts(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints)
+    dicts = load_dataset_dicts(
+        cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints, cfg.MODEL.CLASS_NAMES
+    )
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     batches = TrainingBatches(
@@ -86,7 +89,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None 
     Raises:
         ValueError: the data set is unknown or empty.
     """
-    dicts = load_dataset_dicts([dataset_name], filter_empty=False)
+    dicts = load_dataset_dicts([dataset_name], filter_empty=False, class_names=cfg.MODEL.CLASS_NAMES)
     generator = torch.Generator()
     generator.manual_seed(0)
     data = _NumberedMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, False))
@@ -116,12 +119,17 @@ def images_per_micro_batch(cfg: CfgNode, world_size: int) -> int:
     return total // (world_size * micro_batches)
 
 
-def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: int = 0) -> list[dict]:
+def load_dataset_dicts(
+    names: Sequence[str], filter_empty: bool, min_keypoints: int = 0, class_names: Sequence[str] = ()
+) -> list[dict]:
     """The dataset dicts of registered data sets (or of names that say where the data is), one after the other.
 
+    Args:
+        class_names: of the model, whose numbers the classes get, see `class_names.renumbered`; those of the first data
+            set if empty.
     Raises:
-        ValueError: no name, an unknown name, an empty data set, unequal class lists, a category id out of range, or
-            no image with an object although `filter_empty` asks for one.
+        ValueError: no name, an unknown name, an empty data set, a class that the model does not have, a category id out
+            of range, or no image with an object although `filter_empty` asks for one.
     """
     if not names:
         raise ConfigError("no data set is named: set DATASETS.TRAIN or DATASETS.TEST, e.g. to ('toy_roadside_train',)")
@@ -132,13 +140,16 @@ def load_dataset_dicts(names: Sequence[str], filter_empty: bool, min_keypoints: 
         if len(part) == 0:
             raise DataError(f"data set '{name}' is empty: it has no image")
         _check_categories(name, part)
-        dicts.extend(part)
+        class_names = list(class_names) or MetadataCatalog.get(names[0]).get("thing_classes") or ()
+        dicts.extend(renumbered(name, part, class_names))
     if "annotations" in dicts[0]:
-        dicts = _filter(names, dicts, filter_empty, min_keypoints)
+        dicts = _filter(names, dicts, filter_empty, min_keypoints, class_names)
     return dicts
 
 
-def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_keypoints: int) -> list[dict]:
+def _filter(
+    names: Sequence[str], dicts: list[dict], filter_empty: bool, min_keypoints: int, class_names: Sequence[str]
+) -> list[dict]:
     if filter_empty:
         kept = filter_images_with_only_crowd_annotations(dicts)
         if not kept:
@@ -149,15 +160,8 @@ def _filter(names: Sequence[str], dicts: list[dict], filter_empty: bool, min_key
         dicts = kept
     if min_keypoints > 0:
         dicts = filter_images_with_few_keypoints(dicts, min_keypoints)
-    classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
-    for name, its_classes in zip(names, classes):
-        if its_classes != classes[0]:
-            raise DataError(
-                f"data sets '{names[0]}' and '{name}' do not have the same classes, so they cannot be trained on "
-                f"together: {classes[0]} and {its_classes}"
-            )
-    if classes[0]:
-        print_instances_class_histogram(dicts, classes[0])
+    if len(class_names):
+        print_instances_class_histogram(dicts, list(class_names))
     return dicts
 
 

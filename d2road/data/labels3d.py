@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 
-from d2road.data.catalog import class_names_of
+from d2road.data.class_names import class_names_of_sets, renumbered
 from d2road.data.transforms import mirror_rows
 from d2road.structures.kitti_rows import row_of
 from d2road.utils.errors import DataError
@@ -37,21 +37,24 @@ def boxes3d_of(annotations: Sequence[Mapping[str, Any]], mirrored: bool = False)
     return torch.as_tensor(array, dtype=torch.float32), torch.tensor(known, dtype=torch.bool)
 
 
-def mean_dimensions(datasets: Sequence[str], key: str) -> tuple[tuple[float, float, float], ...]:
+def mean_dimensions(
+    datasets: Sequence[str], key: str, class_names: Sequence[str] = ()
+) -> tuple[tuple[float, float, float], ...]:
     """Mean h, w, l in m of each class over data sets with 3D boxes, crowds left out.
 
     A class without a 3D box takes the mean of all objects, with a warning that names it.
 
     Args:
-        datasets: names, with the same classes.
+        datasets: names.
         key: config key that the result is for, named in messages.
+        class_names: of the model, in whose order the result is; those of the data if empty.
     Raises:
-        DataError: no object has a 3D box.
+        DataError: no object has a 3D box, or a data set has a class that is not among the names.
     """
-    names = class_names_of(datasets[0])
+    names = list(class_names) or class_names_of_sets(datasets)
     sizes: list[list[Sequence[float]]] = [[] for _ in names]
     for dataset in datasets:
-        for record in DatasetCatalog.get(dataset):
+        for record in renumbered(dataset, DatasetCatalog.get(dataset), names):
             for a in record.get("annotations", ()):
                 if not a.get("iscrowd", 0) and has_box3d(a):
                     sizes[a["category_id"]].append(a["dimensions_hwl"])

@@ -18,7 +18,9 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 
+from d2road.checkpoint.stored_classes import stored_class_names
 from d2road.data import class_names_of
+from d2road.data.class_names import with_class_names
 from d2road.data.scene_objects import poses_as_json, predicted_objects
 from d2road.engine import Predictor
 from d2road.structures import Camera
@@ -102,6 +104,7 @@ class AnnotatingPredictor:
     """
 
     def __init__(self, cfg: CfgNode, confidence: float | None = None, sentences: Sequence[str] = ()):
+        cfg = with_class_names(cfg, stored_class_names(cfg.MODEL.WEIGHTS))
         self.predict = Predictor(cfg)
         self.annotator = annotator_class(cfg.MODEL.META_ARCHITECTURE)(self.predict, cfg, confidence, sentences)
         self.is_used = False
@@ -165,14 +168,24 @@ def annotator_class(meta_arch: str) -> type[Annotator]:
 
 
 def class_lists(cfg: CfgNode) -> tuple[list[str], dict[int, int]]:
-    """Class names, and the data set's category ids by class index; both empty where no data set tells them."""
+    """Class names of the model, and a data set's category ids by class index; both empty where nothing tells them.
+
+    Args:
+        cfg: with MODEL.CLASS_NAMES where config or weights tell them.
+    """
+    classes = list(cfg.MODEL.get("CLASS_NAMES", ()))
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         try:
             names = class_names_of(name)
         except (D2RoadError, FileNotFoundError) as error:
             logger.info("No class names from %s (%s)", name, error)
             continue
+        if classes and not set(classes) <= set(names):  # its category ids say nothing of the model's classes
+            continue
         to_contiguous = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id") or {}
-        return names, {index: category for category, index in to_contiguous.items()}
-    logger.info("DATASETS tell no class names: classes are written as numbers")
-    return [], {}
+        category_of = {names[index]: category for category, index in to_contiguous.items()}
+        classes = classes or names
+        return classes, {i: category_of[c] for i, c in enumerate(classes) if c in category_of}
+    if not classes:
+        logger.info("Neither weights nor DATASETS tell class names: classes are written as numbers")
+    return classes, {}

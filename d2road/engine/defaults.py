@@ -17,6 +17,7 @@ from torch import nn
 
 from d2road.checkpoint import Checkpointer
 from d2road.config.find import find_config
+from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
 from d2road.engine.distributed import synchronize_weights
 from d2road.utils.errors import is_reported
 from d2road.utils.input_files import read_text
@@ -65,20 +66,25 @@ def _kept_config(folder: str) -> Iterator[None]:
             file.write(found)
 
 
-def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> None:
+def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:
     """Load weights to predict with: of a training checkpoint the averages, if MODEL_EMA.ENABLED and it has them.
 
     Args:
         cfg: of the model.
         model: filled in place; without `path` all processes take the first one's initial weights.
         path: a file or an address that Detectron2 knows.
+    Returns:
+        The class names that the file tells; [] if it tells none.
     Raises:
-        FileNotFoundError, CheckpointError: there is no such file, it is damaged, or it does not fit the model.
+        FileNotFoundError, CheckpointError: there is no such file, it is damaged, or it does not fit the model or its
+            MODEL.CLASS_NAMES.
     """
     if not path:
         logger.warning("MODEL.WEIGHTS is empty: predicting with random weights")
-    Checkpointer(model).load(path, checkpointables=[], require="shapes", use_ema=cfg.MODEL_EMA.ENABLED)
+    checkpointer = Checkpointer(model, class_names=cfg.MODEL.CLASS_NAMES)
+    loaded = checkpointer.load(path, checkpointables=[], require="shapes", use_ema=cfg.MODEL_EMA.ENABLED)
     synchronize_weights(model)
+    return loaded.get("class_names", [])
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
@@ -98,5 +104,8 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
         if last is None:
             raise FileNotFoundError(f"--resume: there is no checkpoint in {cfg.OUTPUT_DIR}; name one in MODEL.WEIGHTS")
         path = str(last)
-    load_weights(cfg, model, path)
+    named = load_weights(cfg, model, path)
+    cfg = with_class_names(cfg, named)
+    if not named:
+        warn_of_unnamed_classes(cfg, path)
     return Trainer.test(cfg, model)

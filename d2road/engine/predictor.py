@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.modeling import build_model
 
 from d2road.config.setup import finalize, make_cfg
 from d2road.config.validate import dataset_problems
+from d2road.data.class_names import with_class_names
 from d2road.engine import meta_arch
 from d2road.engine.defaults import load_weights
 from d2road.structures.camera import Camera
@@ -37,7 +39,8 @@ class Predictor:
 
     Attributes:
         model: the network in eval mode.
-        metadata: of the first of DATASETS.TEST (class names), or None.
+        metadata: Detectron2's, with the class names by the model's class indices as `thing_classes` where they are
+            known: those of MODEL.CLASS_NAMES, else of the first of DATASETS.TEST. None without either.
 
     Example:
         predict = Predictor("diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth")
@@ -48,7 +51,7 @@ class Predictor:
         self, cfg: CfgNode | str | Path, weights: str | Path | None = None, batch_size: int = 1, fuse: bool = True
     ):
         if not isinstance(cfg, CfgNode):
-            cfg = read_config(cfg)
+            cfg = read_config(cfg, weights)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
@@ -56,12 +59,12 @@ class Predictor:
         self.cfg = cfg.clone()  # building a model may change it
         self.batch_size = batch_size
         self.model = build_model(self.cfg).eval()
-        load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        named = load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        self.cfg = with_class_names(self.cfg, named)
         meta_arch.require_calibration(self.model)
         if fuse:
             meta_arch.prepare_for_inference(self.model)
-        names = self.cfg.DATASETS.TEST
-        self.metadata = MetadataCatalog.get(names[0]) if len(names) else None
+        self.metadata = class_metadata(self.cfg)
         shortest = self.cfg.INPUT.MIN_SIZE_TEST
         self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
 
@@ -118,18 +121,32 @@ class Predictor:
         return prepared
 
 
-def read_config(path: str | Path) -> CfgNode:
+def read_config(path: str | Path, weights: str | Path | None = None) -> CfgNode:
     """The complete config of a YAML file. Its data sets need not be there, unless the class count comes from them.
 
+    Args:
+        weights: to predict with, instead of MODEL.WEIGHTS; the class names are theirs where they tell any.
     Raises:
         FileNotFoundError, ConfigError: no such file, unknown keys, or values that cannot be derived.
     """
     cfg = make_cfg(str(path))
     dataset_problems(cfg)  # registers data sets that are named by their place; missing ones do no harm here
-    problems = finalize(cfg)
+    problems = finalize(cfg, str(weights or cfg.MODEL.WEIGHTS))
     if problems:
         raise ConfigError(f"{path}: {'; '.join(problems)}")
     return cfg
+
+
+def class_metadata(cfg: CfgNode) -> Metadata | None:
+    """Metadata with the class names of a model, see `Predictor.metadata`."""
+    name = cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) else ""
+    metadata = MetadataCatalog.get(name) if name else None
+    classes = list(cfg.MODEL.CLASS_NAMES)
+    if not classes or (metadata is not None and metadata.get("thing_classes") == classes):
+        return metadata
+    # Not into the catalog: the data set itself may have other classes, or the same in another order.
+    frame = metadata.get("ry_frame") if metadata is not None else None
+    return Metadata(name=name, thing_classes=classes, **({"ry_frame": frame} if frame else {}))
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

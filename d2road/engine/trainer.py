@@ -21,7 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from d2road.checkpoint import Checkpointer
+from d2road.config.merge import raise_problems
 from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch
+from d2road.data.class_names import class_name_problems, training_class_names, with_class_names
 from d2road.engine import hooks, meta_arch
 from d2road.engine.distributed import distribute, synchronize_weights, threads_of_one_process, with_seed
 from d2road.engine.ema import ModelEma
@@ -52,6 +54,8 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)  # DefaultTrainer's own would build another optimizer, loader and DDP
         cfg = with_seed(DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size()))
+        cfg = with_class_names(cfg, training_class_names(cfg))
+        raise_problems(class_name_problems(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)), "DATASETS")
         images_per_micro_batch(cfg, comm.get_world_size())  # says early if it cannot be divided
         self.cfg = cfg
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -64,7 +68,8 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL_EMA.ENABLED:
             ema = cfg.MODEL_EMA
             self.ema = kept["ema"] = ModelEma(self.bare_model, ema.DECAY, ema.DEVICE, warm_up=ema.YOLOX)
-        self.checkpointer = Checkpointer(self.bare_model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_TO_KEEP, **kept)
+        keep, class_names = cfg.SOLVER.CHECKPOINTS_TO_KEEP, cfg.MODEL.CLASS_NAMES
+        self.checkpointer = Checkpointer(self.bare_model, cfg.OUTPUT_DIR, keep=keep, class_names=class_names, **kept)
         self.resume_state = ResumeState(cfg)
         self.register_hooks(self.build_hooks())
 

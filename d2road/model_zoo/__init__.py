@@ -4,6 +4,6 @@ Their address is `d2road://NAME`, such as `MODEL.WEIGHTS d2road://diffusion_det_
 path manager reads a file. What each was trained on, and how, is in the README of this folder.
 """
 
-from d2road.model_zoo.shipped_weights import PREFIX, SHIPPED, shipped_file
+from d2road.model_zoo.shipped_weights import PREFIX, SHIPPED, shipped_class_names, shipped_file
 
-__all__ = ["PREFIX", "SHIPPED", "shipped_file"]
+__all__ = ["PREFIX", "SHIPPED", "shipped_class_names", "shipped_file"]

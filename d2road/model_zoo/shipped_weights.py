@@ -19,6 +19,19 @@ SHIPPED: dict[str, str] = {
     "diffusion_det_toy.pth": "987bc82437ee149554b7f7ca55ad7674d0e76b32dd2eb18f44b8b255bbc1f579",
 }
 
+# The classes that the numbers of each mean, which the files themselves do not say.
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "diffusion_det_toy.pth": ("car", "big_vehicle", "cyclist", "pedestrian"),
+}
+
+
+def shipped_class_names(path: str) -> tuple[str, ...]:
+    """The class names of shipped weights, by their address or their file; () for other files."""
+    name = path.removeprefix(PREFIX) if path.startswith(PREFIX) else Path(path).name
+    if not path.startswith(PREFIX) and Path(path).resolve() != FOLDER / name:
+        return ()
+    return CLASS_NAMES.get(name, ())
+
 
 @lru_cache
 def shipped_file(name: str) -> Path:

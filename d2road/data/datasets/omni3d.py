@@ -78,7 +78,8 @@ TEST_RULES = Rules(truncation=1 / 3, visibility=1 / 3, min_height=0.0625)
 def register_omni3d(name: str, json_file: str, image_dir: str) -> None:
     """Register an Omni3D JSON; it is read at first use. Idempotent."""
     load = lambda: load_omni3d(json_file, image_dir, name)  # noqa: E731
-    register_lazily(name, load, evaluator_type="omni3d", ry_frame="camera")
+    # Not `json_file`: evaluators of COCO JSON would read it.
+    register_lazily(name, load, evaluator_type="omni3d", ry_frame="camera", classes_file=str(json_file))
 
 
 DATASET_FORMATS.register(DatasetFormat("omni3d:ANNOTATIONS.json:IMAGE_DIR", register_omni3d, (2, 2)), name="omni3d")

@@ -158,8 +158,8 @@ def test_bad_data_sets():
     assert len(load_dataset_dicts(["tiny_crowd"], False)) == 1
     with pytest.raises(ValueError, match="none of the 1 images of tiny_crowd has an object"):
         load_dataset_dicts(["tiny_crowd"], True)
-    add("tiny_other", [record(0)], thing_classes=["van", "car"])
-    with pytest.raises(ValueError, match="do not have the same classes"):
+    add("tiny_other", [record(0)], thing_classes=["van", "bus"])
+    with pytest.raises(ValueError, match=r"'tiny_other' has the classes \[van, bus\].* \[car, van\]: \[bus\] is not"):
         load_dataset_dicts(["tiny_crowd", "tiny_other"], False)
 
 

@@ -83,7 +83,9 @@ def test_the_best_is_what_was_evaluated(data, tmp_path):
     results = trainer.train()
     best = load(tmp_path / "model_best.pth")
     assert best["metric"] == "bbox/AP" and best["value"] == trainer.evaluation.best >= results["bbox"]["AP"]
-    assert best["iteration"] == trainer.evaluation.best_iter and set(best) == {"model", "iteration", "metric", "value"}
+    assert best["iteration"] == trainer.evaluation.best_iter and set(best) == {
+        "model", "iteration", "metric", "value", "class_names",
+    }  # fmt: skip
     cfg = tiny_cfg(data, tmp_path / "best", "MODEL.WEIGHTS", tmp_path / "model_best.pth")
     assert evaluate(cfg)["bbox"]["AP"] == best["value"]
     # The final checkpoint is evaluated by its averages.
