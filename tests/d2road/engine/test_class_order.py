@@ -125,6 +125,7 @@ def test_resuming_matches_data_in_another_order_by_name(data, trained, tmp_path)
     folder, _, _ = trained
     swapped = tuple(in_order(data, tmp_path, *TRAINED[::-1], part=part) for part in ("train", "val"))
     opts = [*("MODEL.META_ARCHITECTURE", "TinyDetector", "OUTPUT_DIR", str(folder), "MODEL.DEVICE", "cpu")]
+    opts += ["DATALOADER.NUM_WORKERS", "0"]
     opts += ["DATASETS.TRAIN", f"('{swapped[0]}',)", "DATASETS.TEST", f"('{swapped[1]}',)"]
     resumed = setup_cfg(Namespace(config_file="", opts=opts, resume=True))
     assert resumed.MODEL.CLASS_NAMES == TRAINED
