@@ -48,13 +48,15 @@ def build_train_loader(
         mapper: makes a model input from a dataset dict; that of the config if None.
         seed: of order and augmentation; if None that of the config, or a drawn one if it has none.
     Raises:
-        ValueError: the batch cannot be divided; a data set is unknown, empty or inconsistent; unknown sampler.
+        ValueError: the batch cannot be divided; a data set is unknown, empty or inconsistent, or none has an object;
+            unknown sampler.
     """
     micro_batch_size = images_per_micro_batch(cfg, comm.get_world_size())
     min_keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     dicts = load_dataset_dicts(
         cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints, cfg.MODEL.CLASS_NAMES
     )
+    _need_objects(cfg.DATASETS.TRAIN, dicts)
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     batches = TrainingBatches(
@@ -153,16 +155,28 @@ def _filter(
     if filter_empty:
         kept = filter_images_with_only_crowd_annotations(dicts)
         if not kept:
-            raise DataError(
-                f"none of the {len(dicts)} images of {', '.join(names)} has an object; with "
-                "DATALOADER.FILTER_EMPTY_ANNOTATIONS False images without objects are used"
-            )
+            raise DataError(_without_objects(names, dicts))
         dicts = kept
     if min_keypoints > 0:
         dicts = filter_images_with_few_keypoints(dicts, min_keypoints)
     if len(class_names):
         print_instances_class_histogram(dicts, list(class_names))
     return dicts
+
+
+def _need_objects(names: Sequence[str], dicts: list[dict]) -> None:
+    """Refuse annotated data from which nothing can be learned: without any object, or of crowds alone."""
+    annotated = [d["annotations"] for d in dicts if "annotations" in d]
+    if annotated and all(a.get("iscrowd", 0) for annotations in annotated for a in annotations):
+        raise DataError(_without_objects(names, dicts))
+
+
+def _without_objects(names: Sequence[str], dicts: list[dict]) -> str:
+    crowds = sum(len(d.get("annotations", ())) for d in dicts)
+    why = f"all {crowds} annotations are crowds or ignored" if crowds else "there is no annotation"
+    return (
+        f"none of the {len(dicts)} images of {', '.join(names)} has an object to train on: {why}. Is it the right file?"
+    )
 
 
 def _check_categories(name: str, dicts: list[dict]) -> None:

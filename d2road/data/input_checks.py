@@ -2,6 +2,7 @@
 
 import logging
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from contextvars import ContextVar
 import numpy as np
 from detectron2.data import detection_utils
 
-from d2road.utils.errors import DataError
+from d2road.data.box_conventions import LAYOUTS, convention_defect
+from d2road.utils.errors import DataError, raise_errors
 from d2road.utils.image_io import open_image, to_eight_bits
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,15 @@ def one_entry() -> Iterator[None]:
         if defects is None:
             raise
         defects.append(str(error))
+
+
+def raise_or_collect(defects: list[str], source: str) -> None:
+    """Raise one DataError that lists the errors of a file, or list them (see `collected_defects`) and go on without."""
+    found = _collected.get()
+    if found is None:
+        raise_errors(defects, source)
+    else:
+        found += [f"{source}: {defect}" for defect in defects]
 
 
 def read_image_checked(dataset_dict: dict, image_format: str) -> np.ndarray:
@@ -89,28 +100,32 @@ def box_defect(box_xyxy: Sequence[float], width: int, height: int) -> str:
 
 def is_finite_box(box: object) -> bool:
     """Whether this is four finite numbers."""
-    return (
-        isinstance(box, (list, tuple))
-        and len(box) == 4
-        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in box)
-    )
+    return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_finite_number, box))
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether this is a finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class DroppedBoxes:
-    """Counts the useless boxes of one data set and decides whether they are too many.
+    """Counts the useless boxes of one data set, and decides whether they are too many or of another convention.
 
     Args:
         source: file or folder, for messages.
+        layout: how the file writes a box, "xywh" or "xyxy", see `box_conventions`.
     """
 
-    def __init__(self, source: str):
-        self.source = source
+    def __init__(self, source: str, layout: str = "xyxy"):
+        self.source, self.layout = source, layout
         self.kept = 0
         self.counts: Counter[str] = Counter()
         self.examples: list[str] = []
+        self._seen = array("d")  # x1, y1, x2, y2, width, height of every box
 
     def keep(self, box_xyxy: Sequence[float], width: int, height: int, where: str) -> bool:
         """Whether a box is of use in an image of this size, which is counted; `where` tells a user which box it is."""
+        self._seen.extend((*box_xyxy, width, height))
         defect = box_defect(box_xyxy, width, height)
         if not defect:
             self.kept += 1
@@ -125,19 +140,30 @@ class DroppedBoxes:
         """Log what was dropped.
 
         Raises:
-            ValueError: more than 10 % and at least 20 boxes, or every box, are useless.
+            ValueError: more than 10 % and at least 20 boxes, or every box, are useless, or the boxes of the whole file
+                are of another convention.
         """
         dropped = sum(self.counts.values())
         total = self.kept + dropped
+        expected = f"expected {LAYOUTS[self.layout]} in pixels of the images as they are stored"
+        odd = self._convention_defect()
+        if odd:
+            with one_entry():
+                raise DataError(f"{self.source}: {odd}; {expected}")
+            return
         if not dropped:
             return
         kinds = ", ".join(f"{n} of {kind}" for kind, n in sorted(self.counts.items()))
         message = f"{self.source}: {dropped} of {total} boxes are useless ({kinds}), e.g. {'; '.join(self.examples)}"
         if dropped == total or (dropped >= MIN_FATAL and dropped > MAX_DROPPED_SHARE * total):
             with one_entry():
-                raise DataError(
-                    f"{message}. So many point to a mistake in the file: are boxes [x, y, width, height] in pixels of "
-                    "the images as they are stored?"
-                )
+                raise DataError(f"{message}. So many point to a mistake in the file: {expected}")
             return
         logger.warning("%s; they are left out", message)
+
+    def _convention_defect(self) -> str:
+        seen = np.frombuffer(self._seen, dtype=np.float64).reshape(-1, 6)
+        boxes = seen[:, :4].copy()
+        if self.layout == "xywh":
+            boxes[:, 2:] -= boxes[:, :2]
+        return convention_defect(boxes, seen[:, 4:], self.layout)

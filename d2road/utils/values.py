@@ -88,6 +88,11 @@ def named(value: Any) -> str:
     return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
 
 
+def id_order(image_id: int | str) -> tuple[bool, int | str]:
+    """Sort key of ids: numbers, then texts. JSON may mix both, which Python does not compare."""
+    return isinstance(image_id, str), image_id
+
+
 def number_option(low: float = -math.inf, high: float = math.inf) -> Callable[[str], float]:
     """Type of a command-line option that is a finite number from `low` to `high`, for argparse's `type`."""
     return _option(float, as_number, low, high)

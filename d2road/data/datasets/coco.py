@@ -1,12 +1,13 @@
 """COCO-format detection data, checked before it is believed.
 
 Structural errors (unknown category or image, NaN, duplicate ids, ...) stop with the file, the annotation and the cure.
-Boxes without area or wholly outside their image are dropped, counted and, past a limit, fatal (see `checks.py`). Boxes
-partly outside stay as they are; mappers clip them. Evaluation reads the file itself, with every box that is in it.
+Boxes without area or wholly outside their image are dropped, counted and, past a limit, fatal, as are files whose boxes
+are of another convention as a whole (see `input_checks` and `box_conventions`). Boxes partly outside stay as they are;
+mappers clip them. Evaluation takes the content of the file itself, with every box that is in it.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from detectron2.structures import BoxMode
 
 from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.input_checks import DroppedBoxes, is_finite_box
+from d2road.data.input_checks import DroppedBoxes, is_finite_box, is_finite_number, raise_or_collect
 from d2road.utils.errors import DataError, raise_errors
 from d2road.utils.input_files import read_json
+from d2road.utils.values import id_order, named
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def load_coco(json_file: str, image_dir: str, dataset_name: str = "", hint: str 
     data = read_coco_json(json_file, hint)
     if not Path(image_dir).is_dir():
         raise FileNotFoundError(f"image folder {image_dir} of {json_file} does not exist" + _cure(hint))
-    categories = _categories(data["categories"], json_file)
+    categories = checked_categories(data["categories"], json_file)
     contiguous = {c["id"]: i for i, c in enumerate(categories)}
     if dataset_name:
         _set_classes(dataset_name, [c["name"] for c in categories], contiguous, json_file)
@@ -64,7 +66,7 @@ def load_coco(json_file: str, image_dir: str, dataset_name: str = "", hint: str 
     if "annotations" in data:
         _add_annotations(records, data["annotations"], contiguous, json_file)
     logger.info("%s: %d images, %d classes", json_file, len(records), len(categories))
-    return list(records.values())
+    return [record for record in records.values() if record]
 
 
 def read_coco_json(json_file: str, hint: str = "") -> dict:
@@ -94,15 +96,25 @@ def _cure(hint: str) -> str:
     return f". To get it: {hint}" if hint else f" (looked from {Path.cwd()})"
 
 
-def _categories(categories: list[dict], source: str) -> list[dict]:
-    """Sorted by id, which makes the order of classes that of Detectron2 and pycocotools."""
-    wrong = [c for c in categories if not (isinstance(c, dict) and type(c.get("id")) is int and c.get("name"))]
-    raise_errors([f"category {c} needs an integer id and a name" for c in wrong], source)
+def checked_categories(categories: list[dict], source: str) -> list[dict]:
+    """Sorted by id, which makes the order of classes that of Detectron2 and pycocotools.
+
+    Raises:
+        DataError: an id that is no integer, a name that is no text, or one that comes twice.
+    """
+    wrong = [c for c in categories if not _is_category(c)]
+    raise_errors([f"category {c} needs an integer id and a name that is a text" for c in wrong], source)
     raise_errors(
         [f"category {key} {value!r} comes twice" for key in ("id", "name") for value in _repeated(categories, key)],
         source,
     )
     return sorted(categories, key=lambda c: c["id"])
+
+
+def _is_category(category: Any) -> bool:
+    if not isinstance(category, dict) or type(category.get("id")) is not int:
+        return False
+    return isinstance(category.get("name"), str) and bool(category["name"].strip())
 
 
 def _set_classes(dataset_name: str, classes: list[str], contiguous: dict[int, int], source: str) -> None:
@@ -124,17 +136,27 @@ def _repeated(rows: Iterable[dict], key: str) -> list:
 
 
 def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
-    """image id -> dataset dict without annotations, by rising id."""
-    defects, records = [], {}
+    """image id -> dataset dict without annotations, by rising id; what is wrong with an image leaves it out.
+
+    A left out image whose id is right stays as an empty dict, so that its annotations are not told as well.
+    """
+    defects: list[str] = []
+    records: dict[Any, dict] = {}
+    texts: dict[str, Any] = {}
     for number, image in enumerate(images):
         image_id = image.get("id") if isinstance(image, dict) else None
         if type(image_id) not in (int, str) or not isinstance(image.get("file_name"), str):
             defects.append(f"images[{number}] needs an id (integer or text) and a file_name: {image}")
-        elif any(type(image.get(side)) is not int or image[side] < 1 for side in ("width", "height")):
+            continue
+        if image_id in records:
+            defects.append(f"image id {image_id!r} comes twice")
+            continue
+        records[image_id] = {}
+        if any(type(image.get(side)) is not int or image[side] < 1 for side in ("width", "height")):
             size = f"{image.get('width')!r}x{image.get('height')!r}"
             defects.append(f"image id {image_id!r} has size {size}, expected whole positive pixels")
-        elif image_id in records:
-            defects.append(f"image id {image_id!r} comes twice")
+        elif texts.setdefault(str(image_id), image_id) != image_id:
+            defects.append(f"image ids {texts[str(image_id)]!r} and {image_id!r} are the same in files of results")
         else:
             records[image_id] = {
                 "file_name": str(Path(image_dir, image["file_name"])),
@@ -142,16 +164,16 @@ def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
                 "width": image["width"],
                 "image_id": image_id,
             }
-    raise_errors(defects, source)
-    return dict(sorted(records.items(), key=lambda item: (isinstance(item[0], str), item[0])))
+    raise_or_collect(defects, source)
+    return dict(sorted(records.items(), key=lambda item: id_order(item[0])))
 
 
 def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[int, int], source: str) -> None:
-    for record in records.values():
+    for record in filter(None, records.values()):
         record["annotations"] = []
     defects: list[str] = []
     seen: set[int | str] = set()
-    dropped = DroppedBoxes(source)
+    dropped = DroppedBoxes(source, "xywh")
     for number, annotation in enumerate(annotations):
         defect = _annotation_defect(annotation, number, records, contiguous, seen)
         if defect:
@@ -161,19 +183,23 @@ def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[in
         record = records[annotation["image_id"]]
         x, y, w, h = annotation["bbox"]
         where = f"annotation id {annotation['id']}"
-        if not dropped.keep((x, y, x + w, y + h), record["width"], record["height"], where):
+        if not record or not dropped.keep((x, y, x + w, y + h), record["width"], record["height"], where):
             continue
         record["annotations"].append(
             {
                 "bbox": [float(v) for v in (x, y, w, h)],
                 "bbox_mode": BoxMode.XYWH_ABS,
                 "category_id": contiguous[annotation["category_id"]],
-                # "ignore" is what some converted data sets say for COCO's crowds.
-                "iscrowd": int(bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))),
+                "iscrowd": is_crowd(annotation),
             }
         )
-    raise_errors(defects, source)
+    raise_or_collect(defects, source)
     dropped.finish()
+
+
+def is_crowd(annotation: Mapping[str, Any]) -> int:
+    """0 or 1 of a checked annotation; `ignore` is what some converted data sets say for COCO's crowds."""
+    return int(bool(annotation.get("iscrowd") or annotation.get("ignore")))
 
 
 def _annotation_defect(annotation: Any, number: int, records: dict, contiguous: dict, seen: set) -> str:
@@ -190,7 +216,17 @@ def _annotation_defect(annotation: Any, number: int, records: dict, contiguous: 
         return f"{name} has category_id {annotation.get('category_id')!r}, which is not in categories ({known})"
     if not is_finite_box(annotation.get("bbox")):
         return f"{name} has bbox {annotation.get('bbox')!r}, expected four finite numbers [x, y, width, height]"
+    for key in ("iscrowd", "ignore"):
+        if annotation.get(key) is not None and not _is_flag(annotation[key]):
+            return f"{name}: {key!r} is {named(annotation[key])}, expected 0 or 1"
+    area = annotation.get("area")
+    if area is not None and (not is_finite_number(area) or area < 0):
+        return f"{name}: 'area' is {named(area)}, expected a number of square pixels"
     return ""
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) and value in (0, 1)
 
 
 def _lacks(mapping: dict, key: Any) -> bool:

@@ -31,10 +31,11 @@ from detectron2.structures import BoxMode
 
 from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.datasets.coco import read_coco_json
+from d2road.data.datasets.coco import checked_categories, read_coco_json
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
 from d2road.utils.errors import DataError
+from d2road.utils.values import id_order
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
     data = read_coco_json(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"image folder {image_dir} of {json_file} does not exist (looked from {Path.cwd()})")
-    categories = sorted((c for c in data["categories"] if c["name"] not in IGNORED_NAMES), key=lambda c: c["id"])
+    categories = [c for c in checked_categories(data["categories"], path) if c["name"] not in IGNORED_NAMES]
     contiguous = {category["id"]: i for i, category in enumerate(categories)}
     if dataset_name:
         name = str(data.get("info", {}).get("name", "")) if isinstance(data.get("info"), dict) else ""
@@ -120,7 +121,7 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
             records, data["annotations"], {c["id"]: c["name"] for c in data["categories"]}, contiguous, path
         )
     logger.info("%s: %d images, %d classes", path, len(records), len(categories))
-    return [records[key] for key in sorted(records)]
+    return [records[key] for key in sorted(records, key=id_order)]
 
 
 def _image_record(image: dict, folder: Path, where: str) -> dict:

@@ -50,7 +50,9 @@ def inspect_dataset(
     columns = join_columns(frames)
     report = summarize(frames, columns, list(metadata.get("thing_classes", [])))
     # Programs read this key.
-    report = {"name": name, "pictures_opened": decode, **report, "notes": notes, "defects": defects}
+    annotated = any("annotations" in record for record in records)
+    report = {"name": name, "pictures_opened": decode, **report, "annotated": annotated, "notes": notes}
+    report["defects"] = defects
     report["problems"] = find_problems(report, tolerance)
     return report, records
 

@@ -136,14 +136,18 @@ def find_problems(report: Mapping[str, Any], tolerance: float) -> list[str]:
     """What is wrong with a data set, a line each.
 
     Args:
-        report: of `summarize`, with `defects`.
+        report: of `summarize`, with `defects`, and `annotated`: whether the images have labels at all.
         tolerance: share of 3D objects that may be odd.
     """
     problems = []
     if report["defects"]:
         problems.append(f"{len(report['defects'])} files or labels are missing or broken")
-    if not report["images"]:
+    if not report["images"] and not report["defects"]:
         problems.append("there are no frames")
+    if report["images"] and report["annotated"] and not report["objects"]:
+        crowds = report["crowds"]
+        found = f"its {crowds} labelled regions are all crowds or ignored" if crowds else "no image has a label"
+        problems.append(f"there is no object to train on: {found}")
     dimensions, projection = report.get("dimensions"), report.get("projection")
     if dimensions:
         allowed = tolerance * dimensions["objects"]

@@ -20,6 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from d2road.evaluation.metrics.oriented_iou import pairwise_oriented_iou
+from d2road.utils.values import id_order
 
 DEPTH_RANGES = {"all": [0, 1e5], "near": [0, 10], "medium": [10, 35], "far": [35, 1e5]}
 MAX_DETECTIONS = 100
@@ -34,9 +35,9 @@ def evaluate_omni3d(
     """AP of 3D boxes and, by the same rules, of 2D boxes.
 
     Args:
-        truth: objects {image (int), category (int, index of class_names), bbox (x1 y1 x2 y2), corners (8, 3) in the
-            order of structures/boxes3d.py, ignore (bool)}; corners are None where there is no 3D box, which needs
-            `ignore`.
+        truth: objects {image (number or text), category (int, index of class_names), bbox (x1 y1 x2 y2), corners
+            (8, 3) in the order of structures/boxes3d.py, ignore (bool)}; corners are None where there is no 3D box,
+            which needs `ignore`.
         predictions: the same with `score` for `ignore`, and always with corners.
         exhaustive: whether every object is labelled; else the rule of proximity applies.
     Returns:
@@ -44,8 +45,11 @@ def evaluate_omni3d(
         object counts.
     """
     ids = {"truth": _annotations(truth), "predictions": _annotations(predictions)}
-    images = sorted({a["image_id"] for rows in ids.values() for a in rows})
-    coco_truth, coco_predictions = (_coco(ids[k], images, class_names) for k in ("truth", "predictions"))
+    found = {a["image_id"] for rows in ids.values() for a in rows}
+    images = {image: number for number, image in enumerate(sorted(found, key=id_order), 1)}
+    for row in (*ids["truth"], *ids["predictions"]):  # COCO's tools sort them, and JSON may mix numbers and texts
+        row["image_id"] = images[row["image_id"]]
+    coco_truth, coco_predictions = (_coco(ids[k], list(images.values()), class_names) for k in ("truth", "predictions"))
     flat = Omni3DEval(coco_truth, coco_predictions, in_3d=False, exhaustive=exhaustive)
     solid = Omni3DEval(coco_truth, coco_predictions, in_3d=True, exhaustive=exhaustive)
     for evaluation in (flat, solid):

@@ -131,6 +131,53 @@ def test_coco_data_without_3d(tmp_path):
     assert code == 1 and "is not JSON" in report["defects"][0]
 
 
+def coco(tmp_path, name, *annotations, images=({},), **changes):
+    """(exit code, report) of COCO data of one image of 64x48 for each of `images`, which change its entry."""
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    size = {"file_name": "a.png", "width": 64, "height": 48}
+    data = {"images": [{"id": i, **size, **change} for i, change in enumerate(images)]}
+    data["annotations"] = [{"id": i, "image_id": 0, "category_id": 7, **a} for i, a in enumerate(annotations)]
+    data["categories"] = [{"id": 7, "name": "cat"}]
+    (tmp_path / f"{name}.json").write_text(json.dumps({**data, **changes}))
+    return check(None, tmp_path, name=f"coco:{tmp_path}/{name}.json:{tmp_path}")
+
+
+def test_what_is_wrong_with_labels_and_images_is_listed_at_once(tmp_path):
+    """A wrong label neither hides the others nor what is wrong with the images."""
+    box = {"bbox": [4, 4, 10, 20]}
+    labels = box, {**box, "category_id": 5}, {**box, "iscrowd": "0"}, {**box, "image_id": 3}
+    images = {}, {"file_name": "gone.png"}, {"file_name": "b.png", "width": 60}, {"width": "64"}
+    Image.new("RGB", (64, 48)).save(tmp_path / "b.png")
+    code, report = coco(tmp_path, "x", *labels, images=images)
+    text = "\n".join(report["defects"])
+    for words in ("id 1 has category_id 5", "'iscrowd' is the text '0'", "gone.png does not exist", "size '64'x48"):
+        assert words in text
+    assert "b.png is 64x48, its annotation says 60x48" in text and len(report["defects"]) == 5
+    assert code == 1 and report["objects"] == 1
+    assert report["problems"] == ["5 files or labels are missing or broken"]
+    # What follows from the first is not told.
+    code, report = coco(tmp_path, "y", categories=[{"id": 7}])
+    assert code == 1 and report["problems"] == ["1 files or labels are missing or broken"]
+
+
+def test_boxes_as_corners_are_a_problem(tmp_path):
+    corners = [{"bbox": [x, y, x + 8, y + 9]} for x in range(5, 55, 12) for y in range(5, 38, 8)]
+    code, report = coco(tmp_path, "x", *corners)
+    assert code == 1 and "as corners [x1, y1, x2, y2] they lie within" in report["defects"][0]
+    assert report["problems"] == ["1 files or labels are missing or broken"]
+
+
+def test_data_without_any_object_is_a_problem(tmp_path):
+    crowd = {"bbox": [4, 4, 9, 9], "iscrowd": 1}
+    for name, labels, said in (("x", (), "no image has a label"), ("y", (crowd,), "its 1 labelled regions are all")):
+        code, report = coco(tmp_path, name, *labels)
+        assert code == 1 and report["problems"][0].startswith(f"there is no object to train on: {said}")
+    content = json.loads((tmp_path / "x.json").read_text())
+    del content["annotations"]  # test data
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    assert check(None, tmp_path, name=f"coco:{tmp_path}/test.json:{tmp_path}")[0] == 0
+
+
 def test_data_of_images_alone_has_no_table_of_objects(tmp_path, capsys):
     for name in ("a.png", "b.png"):
         Image.new("RGB", (64, 48)).save(tmp_path / name)

@@ -163,6 +163,18 @@ def test_bad_data_sets():
         load_dataset_dicts(["tiny_crowd", "tiny_other"], False)
 
 
+@pytest.mark.parametrize(
+    ("annotations", "said"),
+    [([], "there is no annotation"), ([record(0, iscrowd=1)["annotations"][0]] * 2, "all 2 annotations are crowds")],
+)
+def test_training_data_without_any_object_is_refused_before_the_first_step(data, tmp_path, annotations, said):
+    add("tiny_nothing", [{**record(0), "annotations": annotations}], thing_classes=["car"])
+    for drops_empty in (True, False):
+        keys = ("DATASETS.TRAIN", ("tiny_nothing",), "DATALOADER.FILTER_EMPTY_ANNOTATIONS", drops_empty)
+        with pytest.raises(ValueError, match=f"none of the 1 images of tiny_nothing has an object to train on: {said}"):
+            build_train_loader(tiny_cfg(data, tmp_path, *keys))
+
+
 def test_a_mapper_that_returns_nothing_names_the_image(data, tmp_path):
     loader = build_train_loader(tiny_cfg(data, tmp_path), mapper=lambda record: None)
     with pytest.raises(ValueError, match=r"\d{3}.png: the mapper returned nothing"):

@@ -93,6 +93,17 @@ def test_ignored_objects_count_as_crowds(coco_content, save_coco):
         (1, {"id": 1}, "annotation id 1 comes twice"),
         (1, {"id": None}, r"annotations\[1\] needs an id"),
         (1, {"category_id": [1]}, "not in categories"),
+        (1, {"category_id": 2.0}, r"category_id 2\.0, which is not in categories"),
+        (1, {"category_id": "2"}, "category_id '2', which is not in categories"),
+        (1, {"category_id": True}, "category_id True, which is not in categories"),
+        (1, {"image_id": "3"}, "image_id '3', which is not in images"),
+        (1, {"bbox": [True, 2, 3, 4]}, "four finite numbers"),
+        (1, {"iscrowd": "0"}, "annotation id 2: 'iscrowd' is the text '0', expected 0 or 1"),
+        (1, {"iscrowd": 2}, "'iscrowd' is the number 2, expected 0 or 1"),
+        (1, {"ignore": "no"}, "'ignore' is the text 'no', expected 0 or 1"),
+        (1, {"area": "400"}, "'area' is the text '400', expected a number of square pixels"),
+        (1, {"area": float("nan")}, "'area' is the number nan, expected"),
+        (1, {"area": -1}, "'area' is the number -1, expected"),
     ],
 )
 def test_structural_errors_of_annotations(coco_content, save_coco, number, change, message):
@@ -120,6 +131,15 @@ def test_all_structural_errors_at_once(coco_content, save_coco):
         ("categories", [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "category id 1 comes twice"),
         ("categories", [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "category name 'a' comes twice"),
         ("categories", [{"id": 1}], "needs an integer id and a name"),
+        ("categories", [{"id": "1", "name": "a"}], "needs an integer id and a name"),
+        ("categories", [{"id": True, "name": "a"}], "needs an integer id and a name"),
+        ("categories", [{"id": 1, "name": 7}], "needs an integer id and a name that is a text"),
+        (
+            "images",
+            [{"id": i, "file_name": "a.jpg", "width": 2, "height": 2} for i in (1, "1")],
+            "1 and '1' are the same",
+        ),
+        ("images", [{"id": 1, "file_name": "a.jpg", "width": "2", "height": 2}], "has size '2'x2, expected whole"),
         ("images", [{"id": 1, "file_name": "a.jpg"}], "has size NonexNone"),
         ("images", [{"id": 1, "width": 2, "height": 2}], "needs an id .* and a file_name"),
         ("images", 2 * [{"id": 1, "file_name": "a.jpg", "width": 2, "height": 2}], "image id 1 comes twice"),
@@ -169,3 +189,24 @@ def test_too_many_useless_boxes_are_fatal(coco_content, save_coco):
     coco_content["annotations"] = bad[:1]
     with pytest.raises(ValueError, match="1 of 1 boxes are useless"):
         load_coco(*save_coco(coco_content))
+
+
+def test_flags_may_be_true_or_false_or_null(coco_content, save_coco):
+    for annotation, value in zip(coco_content["annotations"], (False, None, True)):
+        annotation.update(iscrowd=value, area=None)
+    records = load_coco(*save_coco(coco_content))
+    assert [a["iscrowd"] for r in records for a in r["annotations"]] == [0, 1, 0]
+
+
+def test_image_ids_may_be_numbers_and_texts_in_one_file(coco_content, save_coco):
+    coco_content["images"][0]["id"] = coco_content["annotations"][0]["image_id"] = "b"
+    assert [r["image_id"] for r in load_coco(*save_coco(coco_content))] == [3, "b"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_with_a_byte_order_mark(coco_content, save_coco, encoding):
+    json_file, images = save_coco(coco_content)
+    expected = load_coco(json_file, images)
+    with open(json_file, "w", encoding=encoding) as file:
+        json.dump(coco_content, file)
+    assert load_coco(json_file, images) == expected
