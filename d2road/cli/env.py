@@ -21,7 +21,7 @@ from d2road.utils.errors import report_errors
 REPO = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "torch", "torchvision", "timm", "transformers", "mamba_ssm", "cv2", "numpy", "scipy", "PIL", "pycocotools",
-    "fvcore", "iopath", "onnx", "onnxruntime", "pandas", "pyarrow", "sumo",
+    "faster_coco_eval", "fvcore", "iopath", "onnx", "onnxruntime", "pandas", "pyarrow", "sumo",
 )  # fmt: skip
 
 

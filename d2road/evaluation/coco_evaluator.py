@@ -1,119 +1,210 @@
-"""Box detection by COCO's protocol, for data of every format."""
+"""Box detection by COCO's protocol, for data of every format, and by LVIS's."""
 
-import contextlib
-import importlib.util
-import io
+import logging
 import re
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import BoxMode
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from detectron2.utils import comm
+from detectron2.utils.logger import create_small_table
 
 from d2road.data.catalog import class_names_of
+from d2road.data.datasets.coco import is_crowd, read_coco_json
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
+from d2road.evaluation.metrics.box_ap import FREQUENCIES, BoxPrecision, BoxTruth, coco_precision, lvis_precision
 from d2road.utils.errors import DataError
+from d2road.utils.markdown import markdown_table
 from d2road.utils.output_files import make_folder, write_json
+from d2road.utils.values import id_order
 
-# Metric -> the range of object areas (px^2) that it counts, as in pycocotools.
-AREA_RANGES = {
-    "AP": (0, 1e10), "AP50": (0, 1e10), "AP75": (0, 1e10),
-    "APs": (0, 32**2), "APm": (32**2, 96**2), "APl": (96**2, 1e10),
-}  # fmt: skip
+logger = logging.getLogger(__name__)
 
 
-class BoxEvaluator(COCOEvaluator):
-    """Detectron2's COCO evaluation of boxes, made whole for what it leaves open.
+class BoxEvaluator(DatasetEvaluator):
+    """COCO's AP of boxes, as Detectron2's evaluator gives it, made whole for what that leaves open.
 
     - Data that is not COCO JSON is converted on every evaluation (never from an old cache), to
       `coco_ground_truth_*.json` in `output_dir`.
-    - COCO JSON without "area" or "iscrowd" is completed.
+    - COCO JSON without "area" or "iscrowd" is completed; ids may be numbers or texts.
     - No predictions give AP 0 where there are objects, and NaN only where there are none.
 
     Predictions go to `coco_instances_results.json` in `output_dir`.
 
+    Args:
+        distributed: gather the predictions of all processes.
     Raises:
-        ValueError: (`evaluate`) the data set has no annotations; the predictions have been written by then.
+        FileNotFoundError, DataError: the data is not there or cannot be read.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
-        self.dataset_name = dataset_name
-        class_names_of(dataset_name)  # fills the metadata that the evaluation reads
-        make_folder(Path(output_dir))
-        source, json_file = dataset_name, MetadataCatalog.get(dataset_name).get("json_file")
-        if not json_file:
-            source = convert_to_coco(dataset_name, output_dir)
-        elif not Path(json_file).is_file():
-            DatasetCatalog.get(dataset_name)  # its error says how to get the data
-        super().__init__(source, tasks=("bbox",), distributed=distributed, output_dir=output_dir, use_fast_impl=False)
-        if self._do_evaluation:
-            _complete(self._coco_api)
+    results_file = "coco_instances_results.json"
 
-    def evaluate(self, img_ids: list | None = None) -> dict:
-        """`{"bbox": {"AP": ..., "AP50": ..., "AP-<class>": ...}}` in percent; {} on all but the main process."""
-        results = super().evaluate(img_ids)
-        if not self._do_evaluation:
+    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
+        self.dataset_name, self.output_dir, self.distributed = dataset_name, Path(output_dir), distributed
+        self.class_names = class_names_of(dataset_name)  # fills the metadata that the evaluation reads
+        make_folder(self.output_dir)
+        metadata = MetadataCatalog.get(dataset_name)
+        json_file = metadata.get("json_file")
+        if not json_file:
+            self.content, _ = convert_to_coco(dataset_name, output_dir)
+        else:
+            if not Path(json_file).is_file():
+                DatasetCatalog.get(dataset_name)  # its error says how to get the data
+            self.content = read_coco_json(json_file)
+        self.category_ids = sorted(category["id"] for category in self.content["categories"])
+        to_contiguous = metadata.get("thing_dataset_id_to_contiguous_id") if json_file else None
+        self.category_of = (
+            {i: c for c, i in to_contiguous.items()} if to_contiguous else dict(enumerate(self.category_ids))
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        self._predictions: list[dict[str, Any]] = []
+        self._is_used = False
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Take the predictions of a batch: `instances` of each output, with the `image_id` of its input."""
+        for record, output in zip(inputs, outputs):
+            if "instances" in output:
+                self._is_used = True
+                self._predictions += instances_to_coco_json(output["instances"].to("cpu"), record["image_id"])
+
+    def evaluate(self) -> dict:
+        """`{"bbox": {"AP": ..., "AP50": ..., "AP-<class>": ...}}` in percent; {} on all but the main process.
+
+        Raises:
+            DataError: the data set has no annotations; the predictions have been written by then.
+        """
+        gathered = [(self._predictions, self._is_used)]
+        if self.distributed:
+            comm.synchronize()
+            gathered = comm.gather(gathered[0], dst=0)
+        if not comm.is_main_process():
+            return {}
+        if not any(is_used for _, is_used in gathered):
+            logger.warning("no predictions came for data set '%s'", self.dataset_name)
+            return {}
+        found = [{**row, "category_id": self.category_of[row["category_id"]]} for rows, _ in gathered for row in rows]
+        write_json(self.output_dir / self.results_file, found, indent=None)
+        if "annotations" not in self.content:
             raise DataError(
                 f"data set '{self.dataset_name}' has no annotations, so nothing can be evaluated; the predictions are "
-                f"in {Path(self._output_dir) / 'coco_instances_results.json'}"
+                f"in {self.output_dir / self.results_file}"
             )
+        truth = self.truth()
+        if not found:
+            objects = sum(not a["iscrowd"] for a in truth.annotations)
+            logger.warning("no predictions at all for the %d objects of '%s'", objects, self.dataset_name)
+        return {"bbox": self.results(truth, found)}
+
+    def truth(self) -> BoxTruth:
+        """What predictions are compared with."""
+        images = sorted((image["id"] for image in self.content["images"]), key=id_order)
+        return BoxTruth(images, self.category_ids, [_completed(a) for a in self.content["annotations"]])
+
+    def results(self, truth: BoxTruth, found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Percent by metric, NaN where there is no object."""
+        precision = coco_precision(truth, found)
+        results = standard_metrics(precision)
+        logger.info("Evaluation results for bbox:\n%s", create_small_table(results))
+        if len(self.class_names) > 1:
+            by_class = {name: precision.mean(categories=[k]) for k, name in enumerate(self.class_names)}
+            logger.info("AP of classes:\n%s", _class_table(by_class))
+            results.update({f"AP-{name}": ap for name, ap in by_class.items()})
         return results
 
-    def _derive_coco_results(
-        self, coco_eval: COCOeval | None, iou_type: str, class_names: list[str] | None = None
-    ) -> dict[str, float]:
-        if coco_eval is not None:
-            return super()._derive_coco_results(coco_eval, iou_type, class_names)
-        objects = [a for a in self._coco_api.dataset["annotations"] if not a["iscrowd"]]
-        self._logger.warning("no predictions at all for the %d objects of '%s'", len(objects), self.dataset_name)
-        areas = np.array([a["area"] for a in objects])
-        results = {
-            m: _zero_if(bool(((areas >= low) & (areas <= high)).any())) for m, (low, high) in AREA_RANGES.items()
-        }
-        if class_names is not None and len(class_names) > 1:
-            present = {a["category_id"] for a in objects}
-            category_ids = sorted(self._coco_api.cats)
-            results.update({f"AP-{n}": _zero_if(c in present) for c, n in zip(category_ids, class_names)})
+
+class LvisEvaluator(BoxEvaluator):
+    """LVIS's AP of boxes, with those of rare, common and frequent classes.
+
+    Predictions go to `lvis_instances_results.json` in `output_dir`.
+
+    Raises:
+        DataError: as for COCO; categories without `frequency`, or images without `neg_category_ids`.
+    """
+
+    results_file = "lvis_instances_results.json"
+
+    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
+        super().__init__(dataset_name, output_dir, distributed=distributed)
+        # Before all of the inference, not after it.
+        self.lists: dict[str, dict[Any, Iterable[int]]] = {"neg_category_ids": {}, "not_exhaustive_category_ids": {}}
+        for image in self.content["images"] if "annotations" in self.content else ():
+            for key, by_image in self.lists.items():
+                if not isinstance(image.get(key), list):
+                    raise DataError(f"image id {image['id']!r} of '{dataset_name}' has no list {key}, as LVIS needs")
+                by_image[image["id"]] = image[key]
+        self.frequency = {category["id"]: category.get("frequency") for category in self.content["categories"]}
+        for key, letter in self.frequency.items():
+            if letter not in FREQUENCIES:
+                raise DataError(
+                    f"category id {key} of '{dataset_name}' has frequency {letter!r}, expected one of r, c, f"
+                )
+
+    def truth(self) -> BoxTruth:
+        """What predictions are compared with, and on which classes each image is judged."""
+        coco = super().truth()
+        return BoxTruth(coco.images, coco.categories, coco.annotations, *self.lists.values())
+
+    def results(self, truth: BoxTruth, found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Percent by metric, NaN where there is no object."""
+        precision = lvis_precision(truth, found)
+        results = standard_metrics(precision)
+        for letter in FREQUENCIES:
+            places = [k for k, category in enumerate(truth.categories) if self.frequency[category] == letter]
+            results[f"AP{letter}"] = precision.mean(categories=places)
+        logger.info("Evaluation results for bbox:\n%s", create_small_table(results))
         return results
 
 
-def _zero_if(objects_present: bool) -> float:
-    return 0.0 if objects_present else float("nan")
+def standard_metrics(precision: BoxPrecision) -> dict[str, float]:
+    """AP, AP50, AP75, and AP of small, medium and large objects."""
+    return {
+        "AP": precision.mean(),
+        "AP50": precision.mean(overlap=0.5),
+        "AP75": precision.mean(overlap=0.75),
+        "APs": precision.mean(area="small"),
+        "APm": precision.mean(area="medium"),
+        "APl": precision.mean(area="large"),
+    }
 
 
-def _complete(coco_api: COCO) -> None:
-    """Fill the keys that pycocotools needs and many files lack, and give it ids that it can use."""
-    for annotation in coco_api.dataset["annotations"]:
-        annotation["iscrowd"] = int(bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0)))
-        if annotation.get("area") is None:
-            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-    # pycocotools stores the id of a match in an array of numbers where 0 is "no match".
-    if any(type(a["id"]) is not int or a["id"] < 1 for a in coco_api.dataset["annotations"]):
-        for number, annotation in enumerate(coco_api.dataset["annotations"], 1):
-            annotation["id"] = number
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco_api.createIndex()
+def _class_table(by_class: Mapping[str, float]) -> str:
+    cells = [cell for name, ap in by_class.items() for cell in (name, f"{ap:.3f}")]
+    columns = min(3, len(by_class))
+    lines = [cells[i : i + 2 * columns] for i in range(0, len(cells), 2 * columns)]
+    return "\n".join(markdown_table(["class", "AP"] * columns, lines))
 
 
-def convert_to_coco(dataset_name: str, output_dir: str) -> str:
-    """Write a data set's boxes as COCO JSON and return the name of a metadata entry for it.
+def _completed(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """An annotation with what many files lack."""
+    bbox, area = annotation["bbox"], annotation.get("area")
+    return {
+        "image_id": annotation["image_id"],
+        "category_id": annotation["category_id"],
+        "bbox": bbox,
+        "area": bbox[2] * bbox[3] if area is None else area,
+        "iscrowd": is_crowd(annotation),
+    }
 
-    Category ids are the contiguous class indices. The entry is new each time, since the data may have changed.
+
+def convert_to_coco(dataset_name: str, output_dir: str) -> tuple[dict, Path]:
+    """A data set's boxes as the content of a COCO JSON, and the file in `output_dir` to which it is written.
+
+    Category ids are the contiguous class indices.
     """
     # The name of a data set by path is no file name.
     short = re.sub(r"\W+", "_", dataset_name)[-40:].strip("_")
     path = Path(output_dir) / f"coco_ground_truth_{short}_{zlib.crc32(dataset_name.encode()):08x}.json"
-    classes = class_names_of(dataset_name)
-    write_json(path, coco_dict(DatasetCatalog.get(dataset_name), classes), indent=None)
-    entry = f"{dataset_name}@evaluation"
-    MetadataCatalog.pop(entry, None)
-    MetadataCatalog.get(entry).set(json_file=str(path), thing_classes=classes)
-    return entry
+    content = coco_dict(DatasetCatalog.get(dataset_name), class_names_of(dataset_name))
+    write_json(path, content, indent=None)
+    return content, path
 
 
 def coco_dict(dataset_dicts: list[dict], class_names: list[str]) -> dict:
@@ -147,14 +238,6 @@ def build_coco_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Bo
 
 
 @EVALUATOR_REGISTRY.register(name="lvis")
-def build_lvis_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluator:
-    """LVIS's AP of boxes.
-
-    Raises:
-        ImportError: the package lvis is not installed.
-    """
-    if importlib.util.find_spec("lvis") is None:
-        raise ImportError(f"evaluating '{dataset_name}' needs the LVIS API: pip install lvis")
-    from detectron2.evaluation import LVISEvaluator
-
-    return LVISEvaluator(dataset_name, tasks=("bbox",), output_dir=output_dir)
+def build_lvis_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> LvisEvaluator:
+    """LVIS's AP of boxes."""
+    return LvisEvaluator(dataset_name, output_dir)

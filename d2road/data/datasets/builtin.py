@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from d2road.data.datasets import dair_files, rope3d
+from d2road.data.datasets import lvis as _lvis  # noqa: F401  only registration
 from d2road.data.datasets import omni3d as _omni3d  # noqa: F401  only registration
 from d2road.data.datasets.coco import register_coco
 from d2road.data.datasets.dair import register_dair

@@ -7,7 +7,7 @@ mappers clip them. Evaluation takes the content of the file itself, with every b
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,9 @@ def load_coco(json_file: str, image_dir: str, dataset_name: str = "", hint: str 
     contiguous = {c["id"]: i for i, c in enumerate(categories)}
     if dataset_name:
         _set_classes(dataset_name, [c["name"] for c in categories], contiguous, json_file)
-    records = _images(data["images"], image_dir, json_file)
+    records = image_records(data["images"], image_dir, json_file)
     if "annotations" in data:
-        _add_annotations(records, data["annotations"], contiguous, json_file)
+        add_annotations(records, data["annotations"], contiguous, json_file)
     logger.info("%s: %d images, %d classes", json_file, len(records), len(categories))
     return [record for record in records.values() if record]
 
@@ -135,7 +135,7 @@ def _repeated(rows: Iterable[dict], key: str) -> list:
     return repeated
 
 
-def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
+def image_records(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
     """image id -> dataset dict without annotations, by rising id; what is wrong with an image leaves it out.
 
     A left out image whose id is right stays as an empty dict, so that its annotations are not told as well.
@@ -168,7 +168,19 @@ def _images(images: list[dict], image_dir: str, source: str) -> dict[Any, dict]:
     return dict(sorted(records.items(), key=lambda item: id_order(item[0])))
 
 
-def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[int, int], source: str) -> None:
+def add_annotations(
+    records: dict, annotations: list[dict], contiguous: dict[int, int], source: str, extra: Sequence[str] = ()
+) -> None:
+    """Put the annotations of a file into the records of their images; wrong and useless ones are left out.
+
+    Args:
+        records: of `image_records`.
+        contiguous: category id -> class index.
+        source: file, for messages.
+        extra: keys that are taken over as they are, where annotations have them.
+    Raises:
+        DataError: structural errors, or too many useless boxes.
+    """
     for record in filter(None, records.values()):
         record["annotations"] = []
     defects: list[str] = []
@@ -191,6 +203,7 @@ def _add_annotations(records: dict, annotations: list[dict], contiguous: dict[in
                 "bbox_mode": BoxMode.XYWH_ABS,
                 "category_id": contiguous[annotation["category_id"]],
                 "iscrowd": is_crowd(annotation),
+                **{key: annotation[key] for key in extra if key in annotation},
             }
         )
     raise_or_collect(defects, source)

@@ -205,3 +205,24 @@ def test_missing_truth_says_how_to_get_it(tmp_path):
     register_coco("gone", str(tmp_path / "a.json"), str(tmp_path), "make it", thing_classes=["a"])
     with pytest.raises(FileNotFoundError, match=r"a\.json does not exist\. To get it: make it"):
         build_evaluator(get_cfg(), "gone", str(tmp_path))
+
+
+def test_ids_may_be_numbers_and_texts_in_one_file(two_boxes, tmp_path):
+    images = [{"id": i, "file_name": "a.jpg", "width": 100, "height": 100} for i in ("x", 2, "y")]
+    box = {"category_id": 5, "bbox": [10, 10, 40, 40]}
+    annotations = [{"id": "a", "image_id": "x", **box}, {"id": 1, "image_id": 2, **box, "category_id": 8}]
+    name, records = two_boxes(images=images, annotations=annotations)
+    assert [r["image_id"] for r in records] == [2, "x", "y"]
+    outputs = [_boxes(([10.0, 10, 50, 50], 1)), _boxes(([10.0, 10, 50, 50], 0)), _boxes()]
+    results = _evaluate(BoxEvaluator(name, str(tmp_path / "out")), records, outputs)["bbox"]
+    assert results["AP"] == results["AP-cat"] == results["AP-dog"] == pytest.approx(100)
+    written = json.loads((tmp_path / "out/coco_instances_results.json").read_text())
+    assert [r["image_id"] for r in written] == [2, "x"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_with_a_byte_order_mark_are_scored(two_boxes, tmp_path, encoding):
+    name, records = two_boxes()
+    path = Path(MetadataCatalog.get(name).json_file)
+    path.write_text(path.read_text(), encoding=encoding)
+    assert _evaluate(BoxEvaluator(name, str(tmp_path / "out")), records, PERFECT)["bbox"]["AP"] == pytest.approx(100)
