@@ -123,7 +123,9 @@ def check(cfg: CN) -> list[str]:
     def wrong(key: str, cure: str) -> None:
         problems.append(f"MODEL.DiffusionDet.{key} is {node[key]!r}: {cure}")
 
-    for key in ("NUM_CLASSES", "NUM_PROPOSALS", "NUM_HEADS", "HIDDEN_DIM", "OTA_K", "DIM_DYNAMIC", "TIMESTEPS"):
+    if node.NUM_CLASSES < 0:  # 0 is left only where the data could not tell it, which is said already
+        wrong("NUM_CLASSES", "choose the number of classes, or 0 for that of the training data")
+    for key in ("NUM_PROPOSALS", "NUM_HEADS", "HIDDEN_DIM", "OTA_K", "DIM_DYNAMIC", "TIMESTEPS"):
         if node[key] < 1:
             wrong(key, "must be at least 1")
     if node.NHEADS < 1 or node.HIDDEN_DIM % max(node.NHEADS, 1):

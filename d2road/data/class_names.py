@@ -48,7 +48,10 @@ def class_names_of_sets(names: str | Sequence[str]) -> list[str]:
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ConfigError("the classes shall come from the data, but DATASETS names none")
+        raise ConfigError(
+            "the classes shall come from weights that tell their names or from data, but MODEL.WEIGHTS is empty or tells "
+            "none, and DATASETS names none"
+        )
     first, *others = [class_names_of(name) for name in names]
     for name, classes in zip(names[1:], others):
         class_numbers(classes, first, f"data set '{name}'", f"data set '{names[0]}'")
@@ -168,7 +171,7 @@ def class_count_problems(
         datasets: registered ones; others are left to the check of names.
         class_names: of the model, MODEL.CLASS_NAMES.
     """
-    if len(class_names) == num_classes:
+    if num_classes == 0 or len(class_names) == num_classes:  # 0: the data could not tell it, which is said elsewhere
         return []
     problems = []
     for name in dict.fromkeys(datasets):

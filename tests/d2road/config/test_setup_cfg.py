@@ -61,8 +61,11 @@ def test_data_by_path_is_registered_and_gives_the_number_of_classes(tmp_path):
     with pytest.raises(ValueError, match=r"NUM_CLASSES is 3, but data set .* has 5 classes; set it to 5"):
         _setup(*opts, "MODEL.DiffusionDet.NUM_CLASSES", "3")
     absent = f"coco:{tmp_path}/none.json:{tmp_path}/images"
-    with pytest.raises(ValueError, match=r"none\.json does not exist"):
+    # What follows from it is not told.
+    with pytest.raises(ValueError, match=r"\A1 problem (.|\n)*none\.json does not exist"):
         _setup(*opts, "DATASETS.TRAIN", absent, "MODEL.DiffusionDet.NUM_CLASSES", "0")
+    with pytest.raises(ValueError, match=r"\A1 problem (.|\n)*MODEL.WEIGHTS is empty or tells none"):
+        _setup(*opts, "DATASETS.TRAIN", "()", "MODEL.DiffusionDet.NUM_CLASSES", "0")
 
 
 def test_finalizer_and_check_of_a_meta_architecture(monkeypatch):
