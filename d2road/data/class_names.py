@@ -49,8 +49,8 @@ def class_names_of_sets(names: str | Sequence[str]) -> list[str]:
     names = [names] if isinstance(names, str) else list(names)
     if not names:
         raise ConfigError(
-            "the classes shall come from weights that tell their names or from data, but MODEL.WEIGHTS is empty or tells "
-            "none, and DATASETS names none"
+            "the classes shall come from weights that tell their names or from data, but MODEL.WEIGHTS is empty or "
+            "tells none, and DATASETS names none"
         )
     first, *others = [class_names_of(name) for name in names]
     for name, classes in zip(names[1:], others):

@@ -35,13 +35,14 @@ from d2road.data.datasets.coco import checked_categories, read_coco_json
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
 from d2road.utils.errors import DataError
-from d2road.utils.values import id_order
+from d2road.utils.values import as_integer, as_number, as_object, as_text, id_order, named
 
 logger = logging.getLogger(__name__)
 
 IGNORED_NAMES = ("dontcare", "ignore", "void")
 # Sets in which not every object is labelled: detections far from any label say nothing there.
 NOT_EXHAUSTIVE = ("objectron", "sunrgbd", "sun rgb-d")
+NUMBERS = ("truncation", "visibility", "lidar_pts", "segmentation_pts", "depth_error")  # -1 where not known
 # bbox3D_cam in the order of our corners (see boxes3d.py): its 0 to 3 are the side at -width, seen from there.
 _VERTEX_OF_CORNER = [6, 7, 3, 2, 5, 4, 0, 1]
 _CORNER_TOLERANCE_M = 0.05
@@ -125,9 +126,15 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
 
 
 def _image_record(image: dict, folder: Path, where: str) -> dict:
+    as_object(image, where)
     for key in ("id", "width", "height", "file_path", "K"):
         if key not in image:
             raise DataError(f"{where} has no {key!r}; an Omni3D image has id, width, height, file_path, K")
+    if type(image["id"]) not in (int, str):
+        raise DataError(f"{where}: 'id' is {named(image['id'])}, expected a whole number or a text")
+    as_text(image["file_path"], f"{where}: 'file_path'")
+    for key in ("width", "height"):
+        as_integer(image[key], f"{where}: {key!r}", 1)
     K = _numbers(image["K"], (3, 3), f"{where}: K")
     if min(K[0, 0], K[1, 1]) <= 0:
         raise DataError(f"{where}: K has no positive focal lengths: {K.tolist()}")
@@ -146,8 +153,10 @@ def _add_annotations(records: dict, annotations: list[dict], names: dict, contig
     dropped = DroppedBoxes(path)
     notes: Counter[str] = Counter()
     for number, raw in enumerate(annotations):
-        where = f"{path} annotation id {raw.get('id', f'(number {number})')}"
+        known = raw.get("id") if isinstance(raw, dict) else None
+        where = f"{path} annotation id {f'(number {number})' if known is None else known}"
         with one_entry():
+            _check_types(raw, where)
             if raw.get("image_id") not in records:
                 raise DataError(f"{where} belongs to image_id {raw.get('image_id')!r}, which is not in images")
             if raw.get("category_id") not in names:
@@ -167,6 +176,22 @@ def _add_annotations(records: dict, annotations: list[dict], names: dict, contig
     dropped.finish()
     for note, count in notes.items():
         logger.warning("%s: %d of %d annotations %s", path, count, len(annotations), note)
+
+
+def _check_types(raw: Any, where: str) -> None:
+    """Raise DataError for values that compare or count as something else than they say."""
+    as_object(raw, where)
+    for key in ("image_id", "category_id"):
+        if type(raw.get(key)) not in (int, str):
+            raise DataError(f"{where}: {key!r} is {named(raw.get(key))}, expected a whole number or a text")
+    for key in NUMBERS:
+        if key in raw and raw[key] == raw[key]:  # NaN compares as not known
+            as_number(raw[key], f"{where}: {key!r}")
+    for key in ("valid3D", "behind_camera"):
+        if key in raw and not (isinstance(raw[key], (bool, int, float)) and raw[key] in (0, 1)):
+            raise DataError(f"{where}: {key!r} is {named(raw[key])}, expected true or false")
+    if raw.get("dimensions"):
+        _numbers(raw["dimensions"], (3,), f"{where}: dimensions")
 
 
 def _row(raw: dict, box: list[float], record: dict, kind: str, where: str, notes: Counter) -> dict:
@@ -223,7 +248,7 @@ def _box_2d(raw: dict, where: str) -> list[float] | None:
     """x1 y1 x2 y2: the projected box cut off at the image, else the whole one, else the drawn one."""
     for key in ("bbox2D_trunc", "bbox2D_proj", "bbox2D_tight"):
         box = raw.get(key)
-        if box is not None and not all(value == -1 for value in box):
+        if box is not None and not (isinstance(box, list) and all(value == -1 for value in box)):
             return _numbers(box, (4,), f"{where}: {key}").tolist()
     return None
 

@@ -133,6 +133,11 @@ def test_rules_of_training_and_evaluation(save, change, crowd, ignored):
         ({"R_cam": [[1, 0, 0], [0, 1, 0], [0, 0, -1]]}, r"annotation id 1: R_cam is no rotation"),
         ({"center_cam": [1, 2, float("nan")]}, r"annotation id 1: center_cam"),
         ({"bbox2D_proj": [1, 2, 3]}, r"annotation id 1: bbox2D_proj is \[1, 2, 3\], expected 4"),
+        ({"bbox2D_trunc": 7}, "annotation id 1: bbox2D_trunc is 7, expected 4"),
+        ({"truncation": "0.1"}, "annotation id 1: 'truncation' is the text '0.1', expected a finite number"),
+        ({"valid3D": "false"}, "annotation id 1: 'valid3D' is the text 'false', expected true or false"),
+        ({"dimensions": ["a", 1, 2]}, "annotation id 1: dimensions is "),
+        ({"category_id": 1.0}, "annotation id 1: 'category_id' is the number 1.0, expected a whole number or a text"),
     ],
 )
 def test_wrong_annotations_are_named(save, change, message):
