@@ -7,7 +7,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
+from torch import Tensor
 
+from d2road.data.class_names import class_numbers, known_class_names
 from d2road.engine.distributed import mean_over_processes
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
@@ -45,6 +47,16 @@ def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
     )
 
 
+def in_model_order(values: Tensor, data_classes: Sequence[str], model_classes: Sequence[str]) -> Tensor:
+    """Values by the class index of a data set as values by that of the model, 0 for classes that the data lacks."""
+    if not len(data_classes) or not len(model_classes):
+        return values
+    numbers = class_numbers(data_classes, model_classes, "the training data", "the model (MODEL.CLASS_NAMES)")
+    ordered = values.new_zeros(len(model_classes))
+    ordered[[numbers[i] for i in range(len(data_classes))]] = values
+    return ordered
+
+
 def build_criterion(cfg: CfgNode) -> SetCriterion:
     """Losses with the weights of the config; class frequencies (federated loss) come from the data set's metadata."""
     node = cfg.MODEL.DiffusionDet
@@ -55,7 +67,9 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
                 f"USE_FED_LOSS needs the class frequencies of {cfg.DATASETS.TRAIN[0]}, which has none in its metadata "
                 "(class_image_count); use an LVIS data set or set USE_FED_LOSS False"
             )
-        fed_weights = get_fed_loss_cls_weights(cfg.DATASETS.TRAIN[0], cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
+        name = cfg.DATASETS.TRAIN[0]
+        fed_weights = get_fed_loss_cls_weights(name, cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
+        fed_weights = in_model_order(fed_weights, known_class_names(name) or (), cfg.MODEL.CLASS_NAMES)
     return SetCriterion(
         num_classes=node.NUM_CLASSES,
         options=LossOptions(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
+from diffusion_det.build import in_model_order
 from diffusion_det.losses import LossOptions, SetCriterion, federated_classes, sigmoid_focal
 from diffusion_det.matcher import Targets
 
@@ -102,6 +103,12 @@ def test_softmax_is_weighted_cross_entropy():
         weight = torch.tensor([1, 1, 1, 0.1])
         expected = torch.nn.functional.cross_entropy(logits[stage].flatten(0, 1), wanted.flatten(), weight)
         torch.testing.assert_close(losses[name], expected)
+
+
+def test_class_frequencies_are_those_of_the_classes_of_their_name():
+    given = torch.tensor([5.0, 7.0])
+    assert in_model_order(given, ["car", "bus"], ("bus", "van", "car")).tolist() == [7, 0, 5]
+    assert in_model_order(given, ["car", "bus"], ()) is given
 
 
 def test_federated_loss_counts_present_and_drawn_classes():

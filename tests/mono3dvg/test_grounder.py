@@ -1,18 +1,21 @@
 """The grounder as a whole: losses, answers, batches of any kind, training, resuming, checkpoints, bad input."""
 
 import copy
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
-from d2road.data import build_mapper
+from d2road.data import build_mapper, register_by_name
 from d2road.engine import Predictor, Trainer, evaluate
 from d2road.structures import Camera
+from d2road.utils.errors import DataError
 from tests.factories.grounders import NODE, data_name, image_input, tiny_cfg
 
 TEXTS = ("the white car", "all pedestrians left of the bus", "the second car from the left")
@@ -209,6 +212,22 @@ def test_without_a_ground_plane(build, batch):
     assert not torch.allclose(boxes[0][:3], boxes[1][:3], rtol=1e-3)
     plain = [{**x, "camera": Camera(x["camera"].P)} for x in batch]
     assert all(torch.isfinite(v) for v in model.train()(plain).values())
+
+
+def test_training_on_data_without_any_sentence_is_refused_before_the_first_step(repo_dir, grounding_data, tmp_path):
+    cfg = tiny_cfg(repo_dir, grounding_data, tmp_path, "DATALOADER.NUM_WORKERS", 0)
+    path = Path(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).json_file)
+    content = json.loads(path.read_text())
+    content["expressions"] = []
+    (tmp_path / "silent.json").write_text(json.dumps(content))
+    name = f"grounding:{tmp_path}/silent.json:{MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).image_root}"
+    register_by_name(name)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), ()
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    with pytest.raises(DataError, match=r"silent\.json:.* has a sentence \(expressions\) to train on"):
+        trainer.train()
+    assert trainer.iter == 0 and not list(tmp_path.glob("*.pth"))
 
 
 def test_training_resuming_and_predicting(repo_dir, grounding_data, tmp_path):
