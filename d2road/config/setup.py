@@ -80,8 +80,9 @@ def setup_cfg(args: argparse.Namespace, predicts: bool = False) -> CfgNode:
 
 def _weights_in_use(cfg: CfgNode, resumes: bool, as_they_are: bool) -> str:
     """The file whose class names are those of the model: none of weights that a training only starts from."""
-    last = Checkpointer(nn.Identity(), cfg.OUTPUT_DIR).resumable_files()[:1] if resumes else []
-    return str(last[0]) if last else cfg.MODEL.WEIGHTS if as_they_are else ""
+    found = Checkpointer(nn.Identity(), cfg.OUTPUT_DIR).resumable_files() if resumes else []
+    named = next((path for path in found if stored_class_names(path)), None)  # the newest may be damaged
+    return str(named) if named else cfg.MODEL.WEIGHTS if as_they_are and not found else ""
 
 
 def finalize(cfg: CfgNode, weights: str = "") -> list[str]:
