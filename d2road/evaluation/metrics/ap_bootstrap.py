@@ -3,6 +3,8 @@
 Letters: D detections, I images.
 """
 
+import contextlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +33,7 @@ class MatchTable:
 def match_tables(
     coco_gt: COCO, detections: list[dict], iou: float, category_ids: list[int] | None = None
 ) -> list[MatchTable]:
-    """Match by COCO's rules (100 detections an image, crowd regions ignored).
+    """Match by COCO's rules (100 detections an image, crowd regions ignored); an object counts whatever its id.
 
     Args:
         detections: COCO results, as in coco_instances_results.json.
@@ -39,6 +41,7 @@ def match_tables(
     Returns:
         one MatchTable per category, images in the order of their sorted ids.
     """
+    coco_gt = _with_ids_from_one(coco_gt)
     coco_eval = COCOeval(coco_gt, coco_gt.loadRes(detections), "bbox")
     coco_eval.params.iouThrs = np.array([iou])
     coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0, 1e10]], ["all"]
@@ -62,6 +65,18 @@ def match_tables(
         take = lambda parts, order=order: np.concatenate(parts)[order] if parts else np.zeros(0, dtype=np.int64)  # noqa: E731
         tables.append(MatchTable(take(image), take(hit).astype(bool), objects))
     return tables
+
+
+def _with_ids_from_one(coco_gt: COCO) -> COCO:
+    """The same data where pycocotools does not take a match, which it stores as the id of the object, for none."""
+    annotations = coco_gt.dataset["annotations"]
+    if all(type(a["id"]) is int and a["id"] > 0 for a in annotations):
+        return coco_gt
+    numbered = COCO()
+    numbered.dataset = {**coco_gt.dataset, "annotations": [{**a, "id": i} for i, a in enumerate(annotations, 1)]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        numbered.createIndex()
+    return numbered
 
 
 def average_precision(

@@ -53,6 +53,14 @@ def test_equals_pycocotools(seed):
     assert mean_ap(match_tables(load(gt), results, 0.5)) == pytest.approx(ap50(gt, results), abs=1e-9)
 
 
+def test_an_object_counts_whatever_its_id():
+    gt, results = make_data(1)
+    from_zero = copy.deepcopy(gt)
+    for a in from_zero["annotations"]:
+        a["id"] -= 1
+    assert mean_ap(match_tables(load(from_zero), results, 0.5)) == mean_ap(match_tables(load(gt), results, 0.5))
+
+
 def test_weights_are_copies():
     gt, results = make_data(5)
     weight = np.array([0, 2, 1, 1, 3, 0, 1, 1, 0, 2, 1, 1])
