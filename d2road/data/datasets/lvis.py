@@ -57,7 +57,8 @@ def load_lvis(json_file: str, image_dir: str, dataset_name: str = "") -> list[di
     images = [_with_file_name(image) for image in data["images"]]
     records = image_records(images, image_dir, json_file)
     for image in images:
-        record = records.get(image["id"]) if isinstance(image, dict) else None
+        key = image.get("id") if isinstance(image, dict) else None
+        record = records.get(key) if type(key) in (int, str) else None
         if record:
             record.update({key: image.get(key) or [] for key in LISTS})
     if "annotations" in data:

@@ -255,9 +255,12 @@ def _box_2d(raw: dict, where: str) -> list[float] | None:
 
 def _numbers(values: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
     try:
-        array = np.array(values, dtype=np.float64)
+        array = np.array(values)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where} is {values!r}, expected {math.prod(shape)} numbers") from error
+    if array.dtype.kind not in "iuf":  # texts of numbers are none
+        raise DataError(f"{where} is {values!r}, expected {math.prod(shape)} numbers")
+    array = array.astype(np.float64)
     if array.shape != shape or not np.isfinite(array).all():
         raise DataError(f"{where} is {values!r}, expected {math.prod(shape)} finite numbers of shape {shape}")
     return array

@@ -9,6 +9,8 @@ from d2road.data.box_conventions import convention_defect
 from d2road.data.datasets.coco import load_coco
 from d2road.data.datasets.kitti import load_kitti
 from d2road.utils.errors import DataError
+from mono3dvg.data.grounding_datasets import load_grounding
+from tests.factories.grounding_files import annotation, box, grounding_content
 from tests.factories.kitti_folder import kitti_folder  # noqa: F401  a fixture
 
 
@@ -75,9 +77,9 @@ def test_real_boxes_pass_and_their_corners_do_not(shared_dir, tmp_path):
     assert sum(len(r["annotations"]) for r in load_coco(file, images)) > 300
     with open(file) as text:
         content = json.load(text)
-    for annotation in content["annotations"]:
-        x, y, w, h = annotation["bbox"]
-        annotation["bbox"] = [x, y, x + w, y + h]
+    for row in content["annotations"]:
+        x, y, w, h = row["bbox"]
+        row["bbox"] = [x, y, x + w, y + h]
     (tmp_path / "corners.json").write_text(json.dumps(content))
     with pytest.raises(
         DataError, match=r"corners\.json: \d+ of 307 boxes reach beyond .* expected \[x, y, width, height\]"
@@ -93,3 +95,13 @@ def test_label_files_in_fractions(kitti_folder):  # noqa: F811
         path.write_text("".join(" ".join(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=r"label_2: 9 of 9 boxes are below 1 pixel.* expected \[x1, y1, x2, y2\]"):
         load_kitti(str(kitti_folder))
+
+
+def test_grounding_boxes_in_fractions(tmp_path):
+    shares = [[0.1 * i, 0.2, 0.1 * i + 0.08, 0.4] for i in range(5)]
+    raw = grounding_content([annotation(i, box(0, 20), bbox=share) for i, share in enumerate(shares)], [])
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(raw))
+    (tmp_path / "0.png").touch()
+    with pytest.raises(DataError, match=r"g\.json: 5 of 5 boxes are below 1 pixel"):
+        load_grounding(str(path), str(tmp_path))
