@@ -23,8 +23,8 @@ def with_classes_of_data(
     Raises:
         DataError: the data set has a class that the model does not know.
     """
-    classes = known_class_names(dataset_name)
-    if not classes or not len(model_classes):
+    classes = known_class_names(dataset_name) if len(model_classes) else None
+    if not classes:
         return evaluator
     numbers = class_numbers(classes, model_classes, f"data set '{dataset_name}'", f"the model ({KEY})")
     if is_same_order(numbers) and len(classes) == len(model_classes):

@@ -1,6 +1,7 @@
 """Box detection by COCO's protocol, for data of every format, and by LVIS's."""
 
 import logging
+import math
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,7 +80,7 @@ class BoxEvaluator(DatasetEvaluator):
         """`{"bbox": {"AP": ..., "AP50": ..., "AP-<class>": ...}}` in percent; {} on all but the main process.
 
         Raises:
-            DataError: the data set has no annotations; the predictions have been written by then.
+            DataError: predictions are not finite; or the data set has no annotations, and they have been written.
         """
         gathered = [(self._predictions, self._is_used)]
         if self.distributed:
@@ -91,6 +92,12 @@ class BoxEvaluator(DatasetEvaluator):
             logger.warning("no predictions came for data set '%s'", self.dataset_name)
             return {}
         found = [{**row, "category_id": self.category_of[row["category_id"]]} for rows, _ in gathered for row in rows]
+        broken = sum(not (math.isfinite(row["score"]) and all(map(math.isfinite, row["bbox"]))) for row in found)
+        if broken:
+            raise DataError(
+                f"{broken} of {len(found)} predictions on '{self.dataset_name}' have scores or boxes that are not "
+                "finite: the weights are damaged, or their training diverged"
+            )
         write_json(self.output_dir / self.results_file, found, indent=None)
         if "annotations" not in self.content:
             raise DataError(

@@ -226,3 +226,9 @@ def test_files_with_a_byte_order_mark_are_scored(two_boxes, tmp_path, encoding):
     path = Path(MetadataCatalog.get(name).json_file)
     path.write_text(path.read_text(), encoding=encoding)
     assert _evaluate(BoxEvaluator(name, str(tmp_path / "out")), records, PERFECT)["bbox"]["AP"] == pytest.approx(100)
+
+
+def test_predictions_that_are_not_finite_are_an_error(two_boxes, tmp_path):
+    name, records = two_boxes()
+    with pytest.raises(ValueError, match=r"1 of 2 predictions on .* not finite"):
+        _evaluate(BoxEvaluator(name, str(tmp_path)), records, [_boxes(([math.nan, 1, 2, 3], 0)), PERFECT[1]])
