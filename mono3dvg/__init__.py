@@ -6,6 +6,5 @@ from mono3dvg.data import mapper as _mapper  # noqa: F401
 from mono3dvg.evaluation import grounding_evaluator as _evaluator  # noqa: F401
 from mono3dvg.grounder import Mono3DVG
 from mono3dvg.grounding_annotator import GroundingAnnotator as _annotator  # noqa: F401
-from mono3dvg.sentence_check import RequireSentences as _check  # noqa: F401
 
 __all__ = ["Mono3DVG", "add_mono3dvg_config"]

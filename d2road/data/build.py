@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from d2road.data.class_names import renumbered
 from d2road.data.dataset_formats import register_by_name
-from d2road.data.mapper_registry import build_mapper
+from d2road.data.mapper_registry import ChecksTrainingData, build_mapper
 from d2road.data.samplers import TrainingBatches, aspect_ratio_groups
 from d2road.utils.errors import ConfigError, DataError, picklable_errors
 from d2road.utils.rng import seeded_rng
@@ -57,6 +57,9 @@ def build_train_loader(
         cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints, cfg.MODEL.CLASS_NAMES
     )
     _need_objects(cfg.DATASETS.TRAIN, dicts)
+    mapper = mapper or build_mapper(cfg, True)
+    if isinstance(mapper, ChecksTrainingData):
+        mapper.check_training_data(", ".join(cfg.DATASETS.TRAIN), dicts)
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     batches = TrainingBatches(
@@ -73,7 +76,7 @@ def build_train_loader(
     generator = torch.Generator()
     generator.manual_seed(seed)
     return DataLoader(
-        SeededMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, True)),
+        SeededMap(DatasetFromList(dicts, copy=True), mapper),
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,

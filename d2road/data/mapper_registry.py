@@ -1,6 +1,6 @@
 """Registry of mappers, which make model inputs of dataset dicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from detectron2.config import CfgNode
@@ -21,6 +21,14 @@ class HasDefaultMapper(Protocol):
     """A meta-architecture that names the mapper which makes its inputs (see `d2road.engine.meta_arch`)."""
 
     default_mapper: str
+
+
+@runtime_checkable
+class ChecksTrainingData(Protocol):
+    """A mapper that knows what data must hold so that something can be learned from it."""
+
+    def check_training_data(self, names: str, dicts: Sequence[dict]) -> None:
+        """Raise DataError for data that teaches nothing; `names` are those of DATASETS.TRAIN. Before the first step."""
 
 
 @MAPPER_REGISTRY.register(name="DatasetMapper")

@@ -98,6 +98,14 @@ class Mono3DVGMapper:
                     entry["parts"] = torch.from_numpy(part_truths(to_form(sentence["form"]), scene)[:, order])
         return dataset_dict
 
+    def check_training_data(self, names: str, dicts: Sequence[dict]) -> None:
+        """Raise DataError for data without any sentence, in a training stage that learns from sentences."""
+        if self.with_sentences and not any(record.get("expressions") for record in dicts):
+            raise DataError(
+                f"none of the {len(dicts)} images of {names} has a sentence (expressions) to train on. Is it the right "
+                "file? Without sentences only MODEL.MONO3DVG.TRAINING_STAGE 'boxes' learns"
+            )
+
     def _draw(self, sentences: Sequence[dict]) -> list[dict]:
         """SENTENCES_PER_IMAGE of them at random, all if it is 0, none in a training stage without sentences."""
         if not self.with_sentences:
