@@ -2,13 +2,12 @@
 
 A file gets its name only once it is complete, `last_checkpoint` names it after that, and only then old ones go. On
 resuming, a file that is damaged all the same (a full disk, a copy cut short) is found out by its checksums, and the
-one before it is taken.
+one before it is taken, of the same run always.
 """
 
 import logging
 import re
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,9 +17,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
 from d2road.checkpoint import stored_classes
+from d2road.checkpoint.recovery import Admit, newest_intact
 from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
 from d2road.utils.aliases import present_state_dict
-from d2road.utils.errors import CheckpointError
+from d2road.utils.errors import CheckpointError, D2RoadError
 from d2road.utils.output_files import atomic_write, make_folder
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Checkpointer(DetectionCheckpointer):
         self.class_names = list(class_names)
         self.keep = max(keep, 2)
         self._swept = False
+        self.resumed_from: Path | None = None
 
     # --- writing ---
 
@@ -119,50 +120,70 @@ class Checkpointer(DetectionCheckpointer):
         files = [path for path in folder.iterdir() if RESUMABLE.fullmatch(path.name)]
         files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
         tag = folder / "last_checkpoint"
-        tagged = folder / Path(tag.read_text().strip()).name if tag.is_file() else None
+        tagged = folder / Path(tag.read_text(errors="replace").strip()).name if tag.is_file() else None
         if tagged is not None and tagged.is_file():
             files = [tagged] + [path for path in files if path != tagged]
         return files
 
-    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+    def resume_or_load(self, path: str, *, resume: bool = True, admit: Admit | None = None) -> dict[str, Any]:
         """Continue from the last intact checkpoint in `save_dir`; without one (or `resume`) load weights from `path`.
 
+        Args:
+            admit: see `last_intact`.
         Returns:
             What the file holds beside the model and the checkpointables.
         Raises:
             CheckpointError: there are checkpoints but all are damaged, or the checkpoint belongs to another model.
+            D2RoadError: of `admit`.
         """
-        if resume:
-            last = self.last_intact()
-            if last is not None:
-                return self.load(str(last), require="all")
-            logger.info("No checkpoint in %s to resume from: this is a new training", self.save_dir)
+        self.resumed_from = None
+        failed: dict[str, str] = {}
+        while resume:
+            last = self.last_intact(admit, failed)
+            if last is None:
+                logger.info("No checkpoint in %s to resume from: the run starts at iteration 0", self.save_dir)
+                break
+            rest = self._try_to_load(last, failed)
+            if rest is not None:
+                self.resumed_from = last
+                return rest
         return self.load(path, checkpointables=[])
 
-    def last_intact(self) -> Path | None:
+    def _try_to_load(self, path: Path, failed: dict[str, str]) -> dict[str, Any] | None:
+        """What `load` returns; None, and the reason in `failed`, if the content is not what a checkpoint holds."""
+        rest, reason = None, ""
+        try:
+            rest = self.load(str(path), require="all")
+        except (D2RoadError, torch.OutOfMemoryError):  # it does not fit the model, as the one before it would not
+            raise
+        except Exception as error:  # whatever damaged content brings about
+            reason = f"{type(error).__name__}: {error}"
+        reasons = [text for text in comm.all_gather(reason) if text]
+        if not reasons:
+            return rest
+        failed[path.name] = reasons[0]
+        logger.warning("Checkpoint %s cannot be loaded (%s); trying the one before it", path, reasons[0])
+        return None
+
+    def last_intact(self, admit: Admit | None = None, failed: Mapping[str, str] | None = None) -> Path | None:
         """The newest undamaged checkpoint to continue from, the same in all processes; None if there is none at all.
 
+        Args:
+            admit: called in the first process with the content of a file; says why it is another run's and passed
+                over, or None if it is not; raises D2RoadError, in every process, if nothing must be continued.
+            failed: why files, by name, are known to be damaged.
         Raises:
             CheckpointError: there are checkpoints but all are damaged.
         """
-        found: Path | str | None = None
+        found: Path | D2RoadError | None = None
         if comm.is_main_process():
-            broken = []
-            for path in self.resumable_files():
-                damage = find_damage(path)
-                if damage is None:
-                    found = path
-                    break
-                logger.warning("Checkpoint %s is damaged (%s); trying the one before it", path, damage)
-                broken.append(path.name)
-            if found is None and broken:
-                found = (
-                    f"no checkpoint in {self.save_dir} can be read: {', '.join(broken)} are damaged. Remove them and "
-                    "start anew without --resume, or copy an intact one there"
-                )
+            try:
+                found = newest_intact(self.resumable_files(), admit, failed or {})
+            except D2RoadError as error:
+                found = error
         found = comm.all_gather(found)[0]
-        if isinstance(found, str):
-            raise CheckpointError(found)
+        if isinstance(found, D2RoadError):
+            raise found
         return found
 
     def load(
@@ -236,16 +257,6 @@ class Checkpointer(DetectionCheckpointer):
                 f"{path} does not fit the model; use the config that it was trained with (the number of classes is "
                 "what differs most often):\n  " + "\n  ".join(lines[:10]) + more
             )
-
-
-def find_damage(path: Path) -> str | None:
-    """What is wrong with a file of `torch.save`, or None if it is complete and its checksums are right."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None if bad is None else f"wrong checksum of {bad}"
 
 
 def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

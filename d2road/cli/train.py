@@ -37,14 +37,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError("no model is named: give --config-file, such as diffusion_det/toy_roadside/demo.yaml")
     from d2road.config import setup_cfg
     from d2road.engine import Trainer, evaluate, setup
+    from d2road.engine.distributed import locked_output
 
     cfg = setup_cfg(args)
-    setup(cfg, args)
-    if args.eval_only:
-        return evaluate(cfg, resume=args.resume)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    with locked_output(cfg.OUTPUT_DIR, "evaluation" if args.eval_only else "training"):
+        setup(cfg, args)
+        if args.eval_only:
+            return evaluate(cfg, resume=args.resume)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
 
 
 @report_errors

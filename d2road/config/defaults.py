@@ -31,6 +31,8 @@ def add_common_config(cfg: CN) -> None:
     # What the class indices of the model mean: names in order. Filled from the weights, else from the training data,
     # if empty, and kept in checkpoints; data that counts its classes otherwise is matched by name.
     set_default(cfg.MODEL, "CLASS_NAMES", ())
+    # --resume goes on with other training data than the run had, which it otherwise refuses.
+    set_default(cfg.DATALOADER, "RESUME_ON_OTHER_DATA", False)
 
     _add_solver(cfg)
     _add_ema(cfg)

@@ -6,7 +6,9 @@ same batches with 0, 2 or 8 workers, and a resumed run continues with exactly th
 """
 
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -33,6 +35,7 @@ from d2road.utils.rng import seeded_rng
 
 logger = logging.getLogger(__name__)
 Mapper = Callable[[dict], Any]
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def build_train_loader(
@@ -75,7 +78,7 @@ def build_train_loader(
     # A generator of its own: the loader must not use up the numbers of the training.
     generator = torch.Generator()
     generator.manual_seed(seed)
-    return DataLoader(
+    return StoppableLoader(
         SeededMap(DatasetFromList(dicts, copy=True), mapper),
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -98,7 +101,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None 
     generator = torch.Generator()
     generator.manual_seed(0)
     data = _NumberedMap(DatasetFromList(dicts, copy=True), mapper or build_mapper(cfg, False))
-    return DataLoader(
+    return StoppableLoader(
         data,
         sampler=InferenceSampler(len(dicts)),
         batch_size=1,
@@ -260,6 +263,17 @@ class _NumberedMap(_MappedDicts):
         return self._map(index, index)
 
 
+class StoppableLoader(DataLoader):
+    """A loader whose workers outlive the signals that ask the main process to stop, from their first moment on."""
+
+    def __iter__(self) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # workers inherit it until they ignore them
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _as_list(batch: list) -> list:
     """Detection inputs stay a list: images differ in size."""
     return batch
@@ -267,5 +281,19 @@ def _as_list(batch: list) -> list:
 
 def _init_worker(worker_id: int) -> None:
     cv2.setNumThreads(0)  # the workers are the parallelism
-    # Ctrl-C reaches all processes of a terminal; the main process decides what happens then.
+    # Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; the main process decides what
+    # happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # Linux; it stays blocked, and a thread looks at who sends it
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        threading.Thread(target=_end_if_parent_terminates, args=(os.getppid(),), daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def _end_if_parent_terminates(parent: int) -> None:
+    """End this worker when the main process terminates it, as it does at its own end; others may not."""
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != parent:
+        pass
+    os._exit(0)

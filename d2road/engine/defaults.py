@@ -3,25 +3,28 @@
 import argparse
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from d2road.checkpoint import Checkpointer
 from d2road.config.find import find_config
 from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
-from d2road.engine.distributed import synchronize_weights
+from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
+from d2road.engine.run_identity import RunFolder
 from d2road.utils.errors import is_reported
 from d2road.utils.input_files import read_text
-from d2road.utils.output_files import atomic_write
+from d2road.utils.output_files import CURES, atomic_write, named_output
 
 logger = logging.getLogger(__name__)
 
@@ -29,22 +32,30 @@ logger = logging.getLogger(__name__)
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Start the logs (terminal and OUTPUT_DIR/log.txt), write OUTPUT_DIR/config.yaml, seed the random generators.
 
-    Detectron2's default_setup, which it calls, knows the loggers of Detectron2 only; those of this package and of the
-    package that defines the meta-architecture join them. An evaluation in the folder of a training leaves the
-    training's config.yaml, which belongs to its checkpoints, and writes its own config to config_eval.yaml.
+    What Detectron2's default_setup does, for the loggers of this package and of the package that defines the
+    meta-architecture too. The config.yaml of a run belongs to its checkpoints: where there is one, a training replaces
+    it only when it begins (see `Trainer.train`), and an evaluation writes its own config to config_eval.yaml.
+
+    Raises:
+        OutputError: OUTPUT_DIR cannot be written to, or another run is writing there.
     """
-    system = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.split(".")[0]
-    for name in dict.fromkeys(("d2road", system)):
-        if name != "detectron2":
-            setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    out, evaluates = cfg.OUTPUT_DIR, getattr(args, "eval_only", False)
+    with locked_output(out, "evaluation" if evaluates else "training"):
+        pass  # before anything is written
+    _start_logs(cfg)
     # Detectron2 logs the traceback of every exception of a training; a user's mistake is told in a line at the end.
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_user_error)
-    if getattr(args, "config_file", ""):  # Detectron2 would copy it into the log, and reads UTF-8 and paths alone
+    logger.info("Process %d of %d\nEnvironment:\n%s", comm.get_rank(), comm.get_world_size(), collect_env_info())
+    logger.info("Command line: %s", args)
+    if getattr(args, "config_file", ""):
         path = find_config(args.config_file)
-        logger.info("Contents of %s:\n%s", path, read_text(path, "config"))
-        args = argparse.Namespace(**{**vars(args), "config_file": ""})
-    with _kept_config(cfg.OUTPUT_DIR if getattr(args, "eval_only", False) else ""):
-        default_setup(cfg, args)
+        logger.info("Config file %s:\n%s", path, read_text(path, "config"))
+    logger.info("Running with the config:\n%s", cfg.dump())
+    if out:
+        by_first_process(lambda: _write_config(cfg, evaluates))
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
+    if not evaluates:  # where sizes of images vary, it costs more than it gains
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     comm.synchronize()  # what is wrong stands behind the first process's long log of the config, not within it
 
 
@@ -54,16 +65,39 @@ def _is_no_user_error(record: logging.LogRecord) -> bool:
     return error is None or not is_reported(error)
 
 
-@contextmanager
-def _kept_config(folder: str) -> Iterator[None]:
-    """What is written to `folder`/config.yaml meanwhile goes to config_eval.yaml, if there is a config.yaml."""
-    path = Path(folder, "config.yaml")
-    found = read_text(path) if folder and comm.is_main_process() and path.is_file() else None
-    yield
-    if found is not None:
-        os.replace(path, path.with_name("config_eval.yaml"))
-        with atomic_write(path, "w") as file:
-            file.write(found)
+def _start_logs(cfg: CfgNode) -> None:
+    system = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.split(".")[0]
+    names = dict.fromkeys(("fvcore", "detectron2", "d2road", system))
+    for name in names:
+        with named_output(Path(cfg.OUTPUT_DIR, "log.txt")):
+            log = setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=comm.get_rank(), name=name)
+        for handler in log.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream not in (sys.stdout, sys.stderr):
+                handler.handleError = partial(_end_log_file, log, handler)  # type: ignore[method-assign]
+
+
+def _end_log_file(log: logging.Logger, handler: logging.StreamHandler, record: logging.LogRecord) -> None:
+    """Where a log file cannot be written, such as on a full disk, the run goes on without."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        logging.Handler.handleError(handler, record)
+        return
+    log.removeHandler(handler)
+    stream: Any = handler.stream
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for what is in its buffer still
+    reason = f"{error.strerror}; {CURES.get(error.errno or 0, '')}".rstrip("; ")
+    print(f"warning: {stream.name} is not written any more: {reason}", file=sys.stderr, flush=True)
+
+
+def _write_config(cfg: CfgNode, evaluates: bool) -> None:
+    path = Path(cfg.OUTPUT_DIR, "config.yaml")
+    if path.is_file() and not evaluates:
+        return
+    if path.is_file():
+        path = path.with_name("config_eval.yaml")
+    with atomic_write(path, "w") as file:
+        file.write(cfg.dump())
+    logger.info("Config written to %s", path)
 
 
 def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:
@@ -88,24 +122,28 @@ def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
-    """Evaluate MODEL.WEIGHTS, or with `resume` the last checkpoint of OUTPUT_DIR, on DATASETS.TEST.
+    """Evaluate MODEL.WEIGHTS, or with `resume` the last checkpoint of the run in OUTPUT_DIR, on DATASETS.TEST.
 
     Returns:
         {task: {metric: value}}, also written to OUTPUT_DIR/results.json; empty in all processes but the first.
     Raises:
-        FileNotFoundError: `resume`, and OUTPUT_DIR has no checkpoint.
+        FileNotFoundError: `resume`, and the run in OUTPUT_DIR has no checkpoint.
+        OutputError: OUTPUT_DIR cannot be written to, or another run is writing there.
     """
     from d2road.engine.trainer import Trainer
 
-    model = Trainer.build_model(cfg)
-    path = cfg.MODEL.WEIGHTS
-    if resume:
-        last = Checkpointer(model, cfg.OUTPUT_DIR).last_intact()
-        if last is None:
-            raise FileNotFoundError(f"--resume: there is no checkpoint in {cfg.OUTPUT_DIR}; name one in MODEL.WEIGHTS")
-        path = str(last)
-    named = load_weights(cfg, model, path)
-    cfg = with_class_names(cfg, named)
-    if not named:
-        warn_of_unnamed_classes(cfg, path)
-    return Trainer.test(cfg, model)
+    with locked_output(cfg.OUTPUT_DIR, "evaluation"):
+        model = Trainer.build_model(cfg)
+        path = cfg.MODEL.WEIGHTS
+        if resume:
+            last = Checkpointer(model, cfg.OUTPUT_DIR).last_intact(RunFolder(cfg.OUTPUT_DIR).admits)
+            if last is None:
+                raise FileNotFoundError(
+                    f"--resume: there is no checkpoint of the run in {cfg.OUTPUT_DIR}; name one in MODEL.WEIGHTS"
+                )
+            path = str(last)
+        named = load_weights(cfg, model, path)
+        cfg = with_class_names(cfg, named)
+        if not named:
+            warn_of_unnamed_classes(cfg, path)
+        return Trainer.test(cfg, model)

@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import psutil
 import torch
@@ -13,7 +14,12 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from d2road.utils.errors import is_user_error
+from d2road.utils.run_lock import lock_folder
+
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Threads that torch would use in this process if it were the only one of the job; None: it is.
 _threads_alone: int | None = None
@@ -91,6 +97,38 @@ def with_seed(cfg: CfgNode, seed: int | None = None) -> CfgNode:
     cfg.SEED = int(seed)
     cfg.freeze()
     return cfg
+
+
+def by_first_process(function: Callable[[], T]) -> T:
+    """What a function returns in the first process, in every process; what its user can put right is raised in all."""
+    found: T | Exception | None = None
+    if comm.is_main_process():
+        try:
+            found = function()
+        except Exception as error:
+            if comm.get_world_size() == 1 or not is_user_error(error):
+                raise
+            found = error
+    found = comm.all_gather(found)[0]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@contextmanager
+def locked_output(folder: str, what: str) -> Iterator[None]:
+    """A job's lock on its OUTPUT_DIR, held by the first process, see `lock_folder`; "" needs none.
+
+    Raises:
+        OutputError: in all processes: another run holds it, or it cannot be written to.
+    """
+    if not folder:
+        yield
+        return
+    with ExitStack() as stack:
+        lock = lock_folder(folder, what, "choose another OUTPUT_DIR")
+        by_first_process(lambda: stack.enter_context(lock))
+        yield
 
 
 def mean_over_processes(counts: Tensor) -> Tensor:

@@ -1,21 +1,18 @@
-"""What happens between the steps of a training: averages, evaluation, checkpoints, log files, orderly stops.
+"""What happens between the steps of a training: averages, evaluation, checkpoints, log files.
 
 Their order after a step matters (see Trainer.build_hooks): averages first, then a checkpoint if one is due, the
-evaluation, the checkpoint again (it now knows the evaluation), log files, and last the wish to stop.
+evaluation, the checkpoint again (it now knows the evaluation), log files, and last the wish to stop (`stop_signal`).
 """
 
+import errno
 import json
 import logging
 import math
-import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicWriter
 from detectron2.evaluation.testing import flatten_results_dict
@@ -23,9 +20,10 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
 from d2road.engine import meta_arch
-from d2road.utils.errors import ConfigError
+from d2road.engine.stop_signal import EvaluationStopped
+from d2road.utils.errors import ConfigError, OutputError
 from d2road.utils.input_files import text_lines
-from d2road.utils.output_files import atomic_write
+from d2road.utils.output_files import CURES, atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +73,7 @@ class Evaluate(HookBase):
         self.last_iter = -1  # of the latest evaluation
         self.best: float | None = None
         self.best_iter = -1
+        self.is_unfinished = False  # the latest one was left, because the run is asked to stop
 
     def due(self, done: int) -> bool:
         """Whether there is an evaluation after `done` steps."""
@@ -101,7 +100,13 @@ class Evaluate(HookBase):
 
     def _evaluate(self) -> None:
         with self.trainer.evaluation_weights() as model:
-            results = self.trainer.test(self.trainer.cfg, model)
+            try:
+                results = self.trainer.test(self.trainer.cfg, model)
+            except EvaluationStopped:
+                left = "The evaluation after iteration %d is left unfinished; --resume makes up for it"
+                logger.warning(left, self.trainer.iter)
+                self.is_unfinished = True
+                return
             self.results, self.last_iter = plain_numbers(results), self.trainer.iter
             # What was found out on validation data is saved with the weights.
             meta_arch.take_results(model, comm.all_gather(self.results)[0])
@@ -154,16 +159,49 @@ def plain_numbers(results: Mapping[str, Any]) -> dict[str, Any]:
 class WriteMetrics(PeriodicWriter):
     """Detectron2's writers, opened only when training starts and it is known at which iteration.
 
+    What cannot be written, because the disk is full, costs no training: it is said once, and tried again with what
+    comes next. A checkpoint that cannot be written ends the run.
+
     Args:
         build: called without arguments, returns the writers.
+        folder: that they write to.
     """
 
-    def __init__(self, build: Callable[[], list[EventWriter]], period: int = 20):
+    def __init__(self, build: Callable[[], list[EventWriter]], folder: str, period: int = 20):
         super().__init__([], period)
-        self._build = build
+        self._build, self._folder = build, folder
 
     def before_train(self) -> None:
-        self._writers = self._build()
+        self._writers = [_Tolerant(writer, self._folder) for writer in self._build()]
+
+
+class _Tolerant(EventWriter):
+    """A writer whose errors are told and not raised; at the end they are."""
+
+    def __init__(self, writer: EventWriter, folder: str):
+        self.writer, self.folder = writer, folder
+        self.told = False
+
+    def write(self) -> None:
+        try:
+            self.writer.write()
+        except OSError as error:
+            if not self.told:
+                logger.warning("%s; the training goes on", self._described(error))
+            self.told = True
+
+    def close(self) -> None:
+        try:
+            self.writer.close()
+        except OSError as error:
+            text = f"{self._described(error)}. The checkpoints are whole"
+            raise OutputError(error.errno or errno.EIO, text) from error
+
+    def _described(self, error: OSError) -> str:
+        cure = CURES.get(error.errno or 0, "see the system's log")
+        kind = type(self.writer).__name__
+        reason = error.strerror or error
+        return f"the metrics of the training ({kind}) cannot be written to {self.folder}: {reason}; {cure}"
 
 
 def trim_metrics(path: Path, start_iter: int) -> None:
@@ -179,53 +217,3 @@ def trim_metrics(path: Path, start_iter: int) -> None:
             continue
     with atomic_write(path, "w") as file:
         file.writelines(kept)
-
-
-class TrainingStopped(SystemExit):
-    """The run was asked to stop, saved a checkpoint, and ends with the customary exit code 128 + signal."""
-
-
-class StopOnSignal(HookBase):
-    """On SIGINT (Ctrl-C) or SIGTERM the step in hand is finished and saved, then the run ends. A second one kills."""
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        self._received = 0
-        self._previous: dict[int, Any] = {}
-
-    def before_train(self) -> None:
-        # Python lets only the main thread handle signals.
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in self.signals}
-
-    def after_train(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
-    def _note(self, number: int, frame: Any) -> None:
-        self._received = number
-        # Straight to the file descriptor: logging is not safe inside a signal handler.
-        os.write(2, b"\nStopping after this iteration. Once more stops at once, without saving.\n")
-        for each in self._previous:
-            signal.signal(each, signal.SIG_DFL)
-
-    def after_step(self) -> None:
-        number = self._received
-        if comm.get_world_size() > 1:
-            # All processes stop after the same step, whoever was told.
-            asked = torch.tensor(float(number), device=self.trainer.device)
-            dist.all_reduce(asked, dist.ReduceOp.MAX)
-            number = int(asked.item())
-        if not number or self.trainer.iter + 1 >= self.trainer.max_iter:
-            return
-        if not self.trainer.saver.due():
-            self.trainer.save_checkpoint()
-        comm.synchronize()  # the first process to leave ends the others: not before the file is written
-        logger.warning(
-            "Stopped by %s after iteration %d. To continue: the same command with --resume",
-            signal.Signals(number).name,
-            self.trainer.iter,
-        )
-        raise TrainingStopped(128 + number)

@@ -2,10 +2,14 @@
 
 import argparse
 import logging
+import multiprocessing
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlparse
 
@@ -45,14 +49,15 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
         # The processes share the cores: a thread that waits must not keep one busy. They read it when they start.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        detectron2_launch(
-            _run_in_worker,
-            args.num_gpus,
-            args.num_machines,
-            args.machine_rank,
-            url,
-            args=(main, args, torch.get_num_threads()),
-        )
+        with _passing_on_sigterm():
+            detectron2_launch(
+                _run_in_worker,
+                args.num_gpus,
+                args.num_machines,
+                args.machine_rank,
+                url,
+                args=(main, args, torch.get_num_threads()),
+            )
     except KeyboardInterrupt:
         sys.exit(130)  # Python waits here for the processes, which save and stop
     except ProcessExitedException as error:
@@ -61,6 +66,26 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             sys.exit(error.exit_code)
         raise
     return None
+
+
+@contextmanager
+def _passing_on_sigterm() -> Iterator[None]:
+    """Wait for the processes, which save and stop, instead of dying before them; tell them, if they were not told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def tell(number: int, frame: Any) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, number)  # a repetition that is soon counts once, see StopOnSignal
+
+    before = signal.signal(signal.SIGTERM, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_in_worker(main: Callable, args: argparse.Namespace, threads_alone: int) -> None:

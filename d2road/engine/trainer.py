@@ -25,12 +25,22 @@ from d2road.config.merge import raise_problems
 from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch
 from d2road.data.class_names import class_name_problems, training_class_names, with_class_names
 from d2road.engine import hooks, meta_arch
-from d2road.engine.distributed import distribute, synchronize_weights, threads_of_one_process, with_seed
+from d2road.engine.distributed import (
+    distribute,
+    locked_output,
+    synchronize_weights,
+    threads_of_one_process,
+    with_seed,
+)
 from d2road.engine.ema import ModelEma
+from d2road.engine.resume_check import SavedRun, check_settings, compare_data
 from d2road.engine.resume_state import ResumeState
+from d2road.engine.run_identity import RunFolder, RunIdentity
 from d2road.engine.solver import build_clipper, build_optimizer
+from d2road.engine.stop_signal import StopOnSignal, stoppable
 from d2road.engine.train_step import NonFiniteLossError, TrainStep, amp_dtype, describe_non_finite_loss
 from d2road.evaluation import build_evaluator, write_results
+from d2road.utils.errors import D2RoadError
 from d2road.utils.output_files import make_folder
 from d2road.utils.rng import preserve_rng
 
@@ -68,6 +78,9 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL_EMA.ENABLED:
             ema = cfg.MODEL_EMA
             self.ema = kept["ema"] = ModelEma(self.bare_model, ema.DECAY, ema.DEVICE, warm_up=ema.YOLOX)
+        self.folder, self.run = RunFolder(cfg.OUTPUT_DIR), RunIdentity()
+        self.saved: SavedRun | None = None
+        kept["run"] = self.run
         keep, class_names = cfg.SOLVER.CHECKPOINTS_TO_KEEP, cfg.MODEL.CLASS_NAMES
         self.checkpointer = Checkpointer(self.bare_model, cfg.OUTPUT_DIR, keep=keep, class_names=class_names, **kept)
         self.resume_state = ResumeState(cfg)
@@ -136,8 +149,8 @@ class Trainer(DefaultTrainer):
             *meta_arch.training_hooks(cfg),
             self.evaluation if cfg.DATASETS.TEST else None,
             self.saver,
-            hooks.WriteMetrics(self.build_writers) if comm.is_main_process() else None,
-            hooks.StopOnSignal(),
+            hooks.WriteMetrics(self.build_writers, cfg.OUTPUT_DIR) if comm.is_main_process() else None,
+            StopOnSignal(),
         ]
 
     def build_writers(self) -> list[EventWriter]:
@@ -157,46 +170,76 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the last intact checkpoint of OUTPUT_DIR if `resume`; else start from MODEL.WEIGHTS.
 
+        Only checkpoints of the newest run in the folder are continued, see `run_identity`.
+
         Raises:
             CheckpointError, FileNotFoundError: see `Checkpointer.resume_or_load`.
+            ConfigError: settings that would have no effect on the run that is resumed, see `resume_check`.
         """
-        if not resume and self.checkpointer.has_checkpoint() and comm.is_main_process():
-            logger.warning("%s holds checkpoints of an earlier run, which this new one replaces; "
-                           "--resume would continue them", self.cfg.OUTPUT_DIR)  # fmt: skip
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume, admit=self._admit)
+        self.saved = comm.all_gather(self.saved)[0] if self.resume_state.is_resumed else None
         if self.resume_state.is_resumed:
             self.start_iter = self.iter + 1
         if self.ema and self.ema.updates == 0:  # a new training, or one that had no averages until now
             self.ema.reset(self.bare_model)
 
+    def _admit(self, checkpoint: dict[str, Any]) -> str | None:
+        """Why a checkpoint cannot be the one to go on from, see `Checkpointer.last_intact`."""
+        reason = self.folder.admits(checkpoint)
+        if reason is None and "trainer" not in checkpoint:
+            reason = "it holds weights alone; --weights starts a new run from them"
+        if reason is None:
+            self.saved = SavedRun.of(checkpoint)
+            check_settings(self.saved, self.cfg, self.bare_model, self.optimizer)
+        return reason
+
     def train(self) -> dict[str, Any]:
         """Train to SOLVER.MAX_ITER.
+
+        Outputs of an earlier run in OUTPUT_DIR go to `earlier_runs/` in it when a new one starts.
 
         Returns:
             The results of the last evaluation, {task: {metric: value}}; empty in all processes but the first.
         Raises:
             FloatingPointError: a loss became NaN or infinite. The state is in nan_<iteration>.pth.
             TrainingStopped: by SIGINT or SIGTERM, after saving.
+            ConfigError: the run that is resumed had other data.
+            OutputError: OUTPUT_DIR cannot be written to, or another run is writing there.
         """
-        if self.start_iter >= self.max_iter:
-            logger.info("This training is finished: %d of %d iterations are done", self.start_iter, self.max_iter)
-            self._finish_evaluation()
-        else:
-            # Built here, because only now it is known where in the data to start.
-            self.data_loader = self.build_train_loader(self.cfg, self.resume_state.start_batch(self.start_iter))
-            TrainerBase.train(self, self.start_iter, self.max_iter)
+        with locked_output(self.cfg.OUTPUT_DIR, "training"):
+            self._load_data()
+            if self.start_iter >= self.max_iter:
+                self._finish()
+            else:
+                self.folder.begin(self.run, self.cfg, self.saved)
+                TrainerBase.train(self, self.start_iter, self.max_iter)
         results = self.evaluation.results
         if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
             verify_results(self.cfg, results)
         return results
 
-    def _finish_evaluation(self) -> None:
-        with EventStorage(self.start_iter) as self.storage:
-            if self.cfg.DATASETS.TEST:
+    def _load_data(self) -> None:
+        """The loader, made only now that it is known where in the data to start; of the data that the run had."""
+        try:
+            self.data_loader = self.build_train_loader(self.cfg, self.resume_state.start_batch(self.start_iter))
+        except (D2RoadError, FileNotFoundError) as error:
+            if self.start_iter < self.max_iter:
+                raise
+            logger.warning("Whether DATASETS.TRAIN is still the data of this run cannot be told: %s", error)
+            return
+        self.run.data = compare_data(self.saved, self.cfg, self.data_loader)
+
+    def _finish(self) -> None:
+        logger.info("This training is finished: %d of %d iterations are done", self.start_iter, self.max_iter)
+        last = self.checkpointer.resumed_from
+        if last is not None and last.name != "model_final.pth":  # MAX_ITER is what was done, or that one is damaged
+            self.folder.begin(self.run, self.cfg, self.saved)
+            self.save_checkpoint()
+        if self.cfg.DATASETS.TEST:
+            with EventStorage(self.start_iter) as self.storage:
                 self.evaluation.catch_up()
-        path = Path(self.cfg.OUTPUT_DIR) / "results.json"
-        if comm.is_main_process() and self.evaluation.results and not path.is_file():
-            write_results(path, self.evaluation.results)
+        if comm.is_main_process() and self.evaluation.results and not (self.folder.path / "results.json").is_file():
+            write_results(self.folder.path / "results.json", self.evaluation.results)
 
     def before_train(self) -> None:
         self.resume_state.start_rng(self.start_iter)
@@ -264,12 +307,14 @@ class Trainer(DefaultTrainer):
             evaluators: one for each data set; those that fit the data sets if None.
         Returns:
             {task: {metric: value}} for one data set, {data set: {task: ...}} for several; in the first process only.
+        Raises:
+            EvaluationStopped: a training that is asked to stop while it evaluates; nothing is written.
         """
         model = model.module if isinstance(model, DistributedDataParallel) else model
         if cfg.TEST.AUG.ENABLED:
             model = meta_arch.with_test_time_augmentation(cfg, model)
         with preserve_rng(), threads_of_one_process():
-            results = super().test(cfg, model, evaluators)
+            results = super().test(cfg, model, stoppable(cfg, cls.build_evaluator, evaluators))
         if comm.is_main_process():
             write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
         return results

@@ -48,10 +48,10 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     encoding = None if "b" in mode else "utf-8"
     target = output_target(path)
     if target.exists() and not target.is_file():
-        with _named(path), open(target, mode, encoding=encoding) as stream:
+        with named_output(path), open(target, mode, encoding=encoding) as stream:
             yield stream
         return
-    with _named(path):
+    with named_output(path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:200]}.", suffix=".tmp", dir=target.parent)
     watched = _WatchedFile(descriptor)
     try:
@@ -83,7 +83,7 @@ def append_text(path: str | os.PathLike, text: str) -> None:
         OutputError: as `atomic_write`.
     """
     target = output_target(path)
-    with _named(path), open(target, "ab", buffering=0) as file:
+    with named_output(path), open(target, "ab", buffering=0) as file:
         regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         end = os.fstat(file.fileno()).st_size
         content = memoryview(text.encode("utf-8"))
@@ -198,8 +198,8 @@ def _take_mode(descriptor: int, target: Path) -> None:
 
 
 @contextmanager
-def _named(path: str | os.PathLike) -> Iterator[None]:
-    """Errors of the system inside name this output and the cure."""
+def named_output(path: str | os.PathLike) -> Iterator[None]:
+    """Errors of the system inside name this output and the cure, as OutputError."""
     try:
         yield
     except OutputError:

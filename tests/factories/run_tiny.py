@@ -1,7 +1,8 @@
 """Trains or evaluates the tiny detector as a program of its own: `run_tiny.py --data DIR --output DIR [--resume ...]`.
 
 Prints "ITER n" after each iteration. Environment variables: with CUT_SAVE=n, the checkpoint after iteration n is cut
-short by the process killing itself in the middle of writing; with SLOW=s, an iteration takes s seconds more.
+short by the process killing itself in the middle of writing; with SLOW=s, an iteration takes s seconds more; with
+SLOW_EVAL=s, each image of an evaluation, after "EVAL" is printed.
 """
 
 import os
@@ -14,7 +15,7 @@ from detectron2.engine.hooks import CallbackHook
 
 from d2road.config import default_argument_parser
 from d2road.engine import Trainer, evaluate, launch, setup
-from tests.factories.tiny_system import make_data, tiny_cfg
+from tests.factories.tiny_system import TinyDetector, make_data, tiny_cfg
 
 
 def cut_save(iteration: int) -> None:
@@ -32,8 +33,19 @@ def cut_save(iteration: int) -> None:
 
 
 def report(trainer) -> None:
-    print("ITER", trainer.iter, flush=True)
+    print(f"ITER {trainer.iter}\n", end="", flush=True)  # at once: several processes print
     time.sleep(float(os.environ.get("SLOW", "0")))
+
+
+def slow_evaluation(seconds: float) -> None:
+    detect = TinyDetector.detect
+
+    def slow(self, *args):
+        print("EVAL\n", end="", flush=True)
+        time.sleep(seconds)
+        return detect(self, *args)
+
+    TinyDetector.detect = slow
 
 
 def main(args) -> None:
@@ -43,6 +55,8 @@ def main(args) -> None:
     setup(cfg, args)
     if "CUT_SAVE" in os.environ:
         cut_save(int(os.environ["CUT_SAVE"]))
+    if "SLOW_EVAL" in os.environ:
+        slow_evaluation(float(os.environ["SLOW_EVAL"]))
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
         return

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from d2road.checkpoint import Checkpointer, export_inference_weights
-from d2road.checkpoint.checkpointer import find_damage
+from d2road.checkpoint.recovery import find_damage
 from d2road.utils.errors import CheckpointError
 
 

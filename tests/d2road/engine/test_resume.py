@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,21 +33,28 @@ def run(repo_dir: Path, *args, **extra: str) -> subprocess.CompletedProcess:
     )
 
 
-def signal_at(repo_dir: Path, marker: str, number: int, delay_s: float, *args) -> tuple[int, str]:
-    """Start a run, send it a signal some time after it printed `marker`; its exit code and output."""
+def signal_at(
+    repo_dir: Path, marker: str, number: int, delay_s: float, *args, group: bool = False, **extra: str
+) -> tuple[int, str]:
+    """Start a run, send it, or its whole process group, a signal some time after it printed `marker`.
+
+    Returns:
+        its exit code and output.
+    """
     process = subprocess.Popen(
         command(*args),
-        env=environment(repo_dir, SLOW="0.1"),
+        env=environment(repo_dir, **{"SLOW": "0.1", **extra}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.strip() == marker:
             time.sleep(delay_s)
-            process.send_signal(number)
+            os.killpg(process.pid, number) if group else process.send_signal(number)
             break
     rest, _ = process.communicate(timeout=120)
     return process.returncode, "".join(lines) + rest
@@ -83,7 +91,8 @@ def uninterrupted(repo_dir, data, tmp_path_factory) -> Path:
 
 
 def load(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
+    """A checkpoint without the identity of its run, in which two runs always differ."""
+    return {key: value for key, value in torch.load(path, weights_only=True).items() if key != "run"}
 
 
 def test_killed_three_ways_and_resumed_to_the_bit(repo_dir, data, uninterrupted, tmp_path):
@@ -117,12 +126,84 @@ def test_killed_three_ways_and_resumed_to_the_bit(repo_dir, data, uninterrupted,
     assert len(iterations) == len(set(iterations)) and max(iterations) == 23
 
 
-def test_terminated_saves_and_stops(repo_dir, data, uninterrupted, tmp_path):
-    code, log = signal_at(repo_dir, "ITER 13", signal.SIGTERM, 0.0, data, tmp_path, "DATALOADER.NUM_WORKERS", "1")
-    assert code == 128 + signal.SIGTERM, log
+def test_terminated_with_its_group_saves_and_stops(repo_dir, data, uninterrupted, tmp_path):
+    """As schedulers, containers and `timeout` do: data-loader workers get the signal too."""
+    workers = ("DATALOADER.NUM_WORKERS", "2")
+    code, log = signal_at(repo_dir, "ITER 13", signal.SIGTERM, 0.0, data, tmp_path, *workers, group=True)
+    assert code == 128 + signal.SIGTERM and "Traceback" not in log, log
     assert "Stopped by SIGTERM after iteration" in log and "--resume" in log
     stopped = load(tmp_path / (tmp_path / "last_checkpoint").read_text())
     assert 13 <= stopped["iteration"] < 23
     done = run(repo_dir, data, tmp_path, "--resume")
     assert done.returncode == 0, done.stderr
     assert_same(load(uninterrupted / "model_final.pth"), load(tmp_path / "model_final.pth"))
+
+
+def test_terminated_in_an_evaluation_leaves_it_and_makes_up_for_it(repo_dir, data, uninterrupted, tmp_path):
+    """After iteration 7, where no checkpoint is due: nobody waits until the evaluation has ended."""
+    code, log = signal_at(
+        repo_dir, "EVAL", signal.SIGTERM, 0.3, data, tmp_path, group=True, SLOW="0", SLOW_EVAL="1"
+    )  # fmt: skip
+    assert code == 128 + signal.SIGTERM and "Traceback" not in log and log.count("EVAL\n") < 4, log
+    assert load(tmp_path / "model_0000007.pth")["trainer"]["hooks"]["Evaluate"]["last_iter"] == -1
+    assert not (tmp_path / "results.json").exists()
+    done = run(repo_dir, data, tmp_path, "--resume")
+    assert done.returncode == 0 and "The evaluation after iteration 7 was not finished" in done.stdout, done.stderr
+    assert_same(load(uninterrupted / "model_final.pth"), load(tmp_path / "model_final.pth"))
+    assert_same(load(uninterrupted / "model_best.pth"), load(tmp_path / "model_best.pth"))
+
+
+def test_several_processes_leave_an_evaluation_and_save_together(repo_dir, data, tmp_path):
+    """The signal reaches the launching process alone, which passes it on."""
+    several = (data, tmp_path, "--num-gpus", "2", "--dist-url", "auto", "DATALOADER.NUM_WORKERS", "1")
+    slow = {"SLOW": "0", "SLOW_EVAL": "0.5"}
+    code, log = signal_at(repo_dir, "EVAL", signal.SIGTERM, 0.2, *several, **slow)
+    assert code == 128 + signal.SIGTERM and "Traceback" not in log, log
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000007.pth"
+    assert len(load(tmp_path / "model_0000007.pth")["trainer"]["rng"]) == 2
+
+
+def test_a_second_run_in_the_folder_is_refused_and_names_the_first(repo_dir, data, tmp_path):
+    process = subprocess.Popen(
+        command(data, tmp_path), env=environment(repo_dir, SLOW="0.5"), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert any(line.strip() == "ITER 1" for line in process.stdout)
+        before = {name: (tmp_path / name).read_bytes() for name in ("config.yaml", "run.json")}
+        for arguments in (("SOLVER.BASE_LR", "0.5"), ("--eval-only",)):
+            second = run(repo_dir, data, tmp_path, *arguments)
+            assert second.returncode != 0
+            assert f"in use by another training (process {process.pid} on {socket.gethostname()}" in second.stderr
+        assert before == {name: (tmp_path / name).read_bytes() for name in before}
+    finally:
+        process.kill()
+        process.communicate()
+    third = run(repo_dir, data, tmp_path, "--resume", "TEST.EVAL_PERIOD", "0")
+    assert third.returncode == 0, third.stderr  # the lock ended with its holder
+
+
+def test_a_disk_that_is_full_for_logs_costs_no_training(repo_dir, data, uninterrupted, tmp_path):
+    """/dev/full answers as a full disk does; the metrics that are lost make the run end with an error."""
+    for name in ("log.txt", "metrics.json"):
+        (tmp_path / name).symlink_to("/dev/full")
+    done = run(repo_dir, data, tmp_path)
+    assert f"warning: {tmp_path}/log.txt is not written any more: No space left on device" in done.stderr
+    assert "the metrics of the training (JSONWriter) cannot be written" in done.stdout
+    assert done.returncode != 0 and "OutputError: the metrics of the training" in done.stderr
+    assert "The checkpoints are whole" in done.stderr
+    assert_same(load(uninterrupted / "model_final.pth"), load(tmp_path / "model_final.pth"))
+
+
+def test_a_checkpoint_that_finds_no_space_names_it_and_keeps_the_old_ones(repo_dir, data, tmp_path):
+    first = run(repo_dir, data, tmp_path, "SOLVER.MAX_ITER", "6", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0")
+    assert first.returncode == 0, first.stderr
+    before = (tmp_path / "model_final.pth").read_bytes()
+    limit = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) - 100},) * 2)"
+    program = f"{limit}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    second = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program,
+         "--data", str(data), "--output", str(tmp_path), "--resume"],
+        env=environment(repo_dir), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert second.returncode != 0 and f"cannot write {tmp_path}/model_0000011.pth: File too large" in second.stderr
+    assert (tmp_path / "model_final.pth").read_bytes() == before and not list(tmp_path.glob(".model*"))
