@@ -86,11 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from d2road.config import setup_cfg
     from d2road.data.camera_files import CameraFiles
     from d2road.engine.file_prediction import predict_files
+    from d2road.utils.run_lock import lock_folder
 
     setup_logger(name="d2road")
     cameras, sentences = CameraFiles(args.calib, args.denorm), read_sentences(args.text, args.text_file)
     cfg = setup_cfg(args, predicts=True)
-    failed = predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences)
+    with lock_folder(args.output, "prediction", "choose another --output"):
+        failed = predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences)
     return 1 if failed else 0
 
 

@@ -70,8 +70,13 @@ def train_and_evaluate(cfg: CfgNode) -> dict[str, Any]:
     from d2road.engine import Trainer, setup
     from d2road.utils.input_files import read_json
 
-    finished = Path(cfg.OUTPUT_DIR) / "results.json"
-    if finished.is_file() and (Path(cfg.OUTPUT_DIR) / "model_final.pth").is_file():
+    folder = Path(cfg.OUTPUT_DIR)
+    finished = folder / "results.json"
+    if (
+        finished.is_file()
+        and (folder / "model_final.pth").is_file()
+        and _length_in(folder) in (None, cfg.SOLVER.MAX_ITER)
+    ):
         print(f"training and evaluation are done already: {finished}")
         return read_json(finished, "results", "Delete it and run again")
     print(
@@ -81,6 +86,15 @@ def train_and_evaluate(cfg: CfgNode) -> dict[str, Any]:
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
     return trainer.train()
+
+
+def _length_in(folder: Path) -> int | None:
+    """SOLVER.MAX_ITER of the training in a folder; None if it does not say."""
+    from d2road.engine.resume_check import flat_config
+    from d2road.utils.input_files import read_text
+
+    path = folder / "config.yaml"
+    return flat_config(read_text(path)).get("SOLVER.MAX_ITER") if path.is_file() else None
 
 
 def draw_validation_images(cfg: CfgNode, folder: Path) -> list[Path]:

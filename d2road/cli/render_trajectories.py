@@ -70,16 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from d2road.config.time_space import window_grid_of
     from d2road.traffic.readers import open_trajectories
     from d2road.traffic.time_space.window_folder import WindowFolder
+    from d2road.utils.run_lock import lock_folder
 
     cfg = config_of(args)
     grid, source = window_grid_of(cfg), open_trajectories(args.input)
     folder = WindowFolder(args.output, args.folder, args.views)
-    folder.prepare(parameters_of(args, cfg, source), args.overwrite)
     start = time.monotonic()
-    rows, rendered = folder.render_windows(source.chunks(args.chunk), grid)
-    if not rows:
-        raise ConfigError(f"{args.input}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
-    folder.finish(rows, source)
+    with lock_folder(args.output, "rendering", "choose another --output"):
+        folder.prepare(parameters_of(args, cfg, source), args.overwrite)
+        rows, rendered = folder.render_windows(source.chunks(args.chunk), grid)
+        if not rows:
+            raise ConfigError(f"{args.input}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
+        folder.finish(rows, source)
     seconds = time.monotonic() - start
     print(source.problems.report())
     speed = f"{seconds:.0f} s ({rendered / seconds:.1f}/s)"

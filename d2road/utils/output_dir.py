@@ -1,13 +1,15 @@
 """The output folder of generated data: who may write into it, so that an interrupted generation can go on."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import write_json
+from d2road.utils.run_lock import LOCK_NAME, lock_folder
 
 
 def prepare_output_dir(
@@ -42,7 +44,7 @@ def prepare_output_dir(
                 raise DataError(f"{out} holds data of other parameters ({text}): use --overwrite or another --output")
             for name in contents:
                 shutil.rmtree(out / name, ignore_errors=True)
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(inside.name != LOCK_NAME for inside in out.iterdir()):
         raise DataError(f"{out} is not empty and was not made here ({meta_name} is missing): choose another --output")
     try:
         for name in folders:
@@ -50,6 +52,21 @@ def prepare_output_dir(
         write_json(path, meta)
     except OSError as error:
         raise PermissionError(f"cannot write to {out} ({error}): choose another --output") from error
+
+
+@contextmanager
+def output_dir(out: Path, *args: Any, **options: Any) -> Iterator[None]:
+    """`prepare_output_dir`, and nobody else writes into the folder until the end of the block.
+
+    Raises:
+        DataError, PermissionError: as `prepare_output_dir`.
+        OutputError: another process writes there.
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"--output {out} is a file, expected a folder")
+    with lock_folder(out, "generation of data", "choose another --output"):
+        prepare_output_dir(out, *args, **options)
+        yield
 
 
 def _holds_files(path: Path) -> bool:

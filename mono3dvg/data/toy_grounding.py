@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import prepare_output_dir
+from d2road.utils.output_dir import output_dir
 from mono3dvg.data.labelled_sources import grounding_of, merge_classes
 from mono3dvg.language import Recipe, generate_sentences
 from mono3dvg.schema import GroundingData, write_grounding
@@ -67,12 +67,12 @@ def make_toy_grounding(
         "validation": validation,
     }  # fmt: skip
     parts = read_parts(toy, validation)
-    prepare_output_dir(out, META, meta, ["."], [], overwrite)
-    made = {}
-    for split, raw in parts.items():
-        raw["expressions"], made[split] = generate_sentences(GroundingData(raw), recipes[split])
-        write_grounding(out / f"grounding_{split}.json", raw)
-    return made
+    with output_dir(out, META, meta, ["."], [], overwrite):
+        made = {}
+        for split, raw in parts.items():
+            raw["expressions"], made[split] = generate_sentences(GroundingData(raw), recipes[split])
+            write_grounding(out / f"grounding_{split}.json", raw)
+        return made
 
 
 def read_parts(toy: Path, validation: float) -> dict[str, dict[str, Any]]:

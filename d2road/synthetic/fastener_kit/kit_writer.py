@@ -24,7 +24,7 @@ from d2road.synthetic.fastener_kit.kit_render import SIZE
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import prepare_output_dir, read_run_record
+from d2road.utils.output_dir import output_dir, read_run_record
 from d2road.utils.output_files import atomic_write, make_folder, write_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
@@ -79,19 +79,21 @@ def make_toy_loco(
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]
     folders += [f".images/{group}" for group in GROUPS]
     meta = {"version": VERSION, "seed": seed, **counts, "size": SIZE}
-    prepare_output_dir(out, META, meta, folders, (".images", CATEGORY), overwrite)
-    jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
-    todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
-    start = time.monotonic()
-    for _ in track(run_jobs(render_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
-        pass
-    seconds = time.monotonic() - start
-    records = [read_run_record(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)]
-    with atomic_write(out / CATEGORY / "images.jsonl", "w") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
-    # Last, for it says that the category is complete.
-    write_json(out / CATEGORY / "defects_config.json", defect_types())
-    return {"drawn": len(todo), "seconds": seconds, "summary": summarize(records)}
+    with output_dir(out, META, meta, folders, (".images", CATEGORY), overwrite):
+        jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
+        todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
+        start = time.monotonic()
+        for _ in track(run_jobs(render_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
+            pass
+        seconds = time.monotonic() - start
+        records = [
+            read_run_record(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)
+        ]
+        with atomic_write(out / CATEGORY / "images.jsonl", "w") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+        # Last, for it says that the category is complete.
+        write_json(out / CATEGORY / "defects_config.json", defect_types())
+        return {"drawn": len(todo), "seconds": seconds, "summary": summarize(records)}
 
 
 def _record_path(out: Path, group: str, index: int) -> Path:

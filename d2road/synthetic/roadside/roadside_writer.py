@@ -23,7 +23,7 @@ from d2road.synthetic.roadside.roadside_labels import (
 )
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import prepare_output_dir, read_run_record
+from d2road.utils.output_dir import output_dir, read_run_record
 from d2road.utils.output_files import atomic_write, write_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
@@ -62,20 +62,20 @@ def make_toy_roadside(
     meta = {"version": VERSION, "seed": seed, "train": train, "val": val, "width": WIDTH, "height": HEIGHT}
     folders = [f"{split}/{name}" for split in SPLITS.values() for name in FOLDERS]
     folders += [f".frames/{split}" for split in SPLITS.values()]
-    prepare_output_dir(
+    with output_dir(
         out, META, meta, [*folders, "annotations"], [*SPLITS.values(), ".frames", "annotations"], overwrite
-    )
-    counts = {"train": train, "val": val}
-    jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
-    todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
-    start = time.monotonic()
-    for _ in track(run_jobs(render_job, todo, workers), len(jobs), "render", already_done=len(jobs) - len(todo)):
-        pass
-    seconds = time.monotonic() - start
-    records = {split: _read_records(out, split, n) for split, n in counts.items()}
-    for split in counts:
-        _write_split(out, split, records[split])
-    return {"rendered": len(todo), "seconds": seconds, "summary": summarize(records)}
+    ):
+        counts = {"train": train, "val": val}
+        jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
+        todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
+        start = time.monotonic()
+        for _ in track(run_jobs(render_job, todo, workers), len(jobs), "render", already_done=len(jobs) - len(todo)):
+            pass
+        seconds = time.monotonic() - start
+        records = {split: _read_records(out, split, n) for split, n in counts.items()}
+        for split in counts:
+            _write_split(out, split, records[split])
+        return {"rendered": len(todo), "seconds": seconds, "summary": summarize(records)}
 
 
 def _record_path(out: Path, split: str, index: int) -> Path:

@@ -30,7 +30,7 @@ from d2road.synthetic.traffic_incidents.recordings import (
 )
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import prepare_output_dir, read_run_record
+from d2road.utils.output_dir import output_dir, read_run_record
 from d2road.utils.output_files import atomic_write, write_json
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
@@ -81,25 +81,25 @@ def make_traffic_incidents(
     folders = [f"{CATEGORIES[v]}/{folder}" for v in views for group, folder in FOLDERS.items() if counts[group]]
     folders += [RECORDS, TABLES, *([FCD] if fcd else [])]
     # Another version of SUMO drives differently.
-    prepare_output_dir(
+    with output_dir(
         out, META, {**meta, "sumo": version}, folders, (RECORDS, TABLES, FCD, *CATEGORIES.values()), overwrite
-    )
-    jobs = list(all_jobs(str(out), seed, counts, good_hours, tuple(views), fcd))
-    todo = [job for job in jobs if not job.record.is_file()]
-    start = time.monotonic()
-    for _ in track(
-        run_jobs(make_recording, todo, workers, chunk=1), len(jobs), "simulate", already_done=len(jobs) - len(todo)
     ):
-        pass
-    seconds = time.monotonic() - start
-    records = [read_run_record(job.record) for job in jobs]
-    windows = [row for record in records for row in record["windows"]]
-    write_csv(out / RECORDINGS_CSV, [record["recording"] for record in records])
-    write_csv(out / WINDOWS_CSV, windows)
-    # Last, for they say that the categories are complete.
-    for view in views:
-        write_json(out / CATEGORIES[view] / "defects_config.json", defect_types())
-    return {"made": len(todo), "seconds": seconds, "summary": summarize(windows, records)}
+        jobs = list(all_jobs(str(out), seed, counts, good_hours, tuple(views), fcd))
+        todo = [job for job in jobs if not job.record.is_file()]
+        start = time.monotonic()
+        for _ in track(
+            run_jobs(make_recording, todo, workers, chunk=1), len(jobs), "simulate", already_done=len(jobs) - len(todo)
+        ):
+            pass
+        seconds = time.monotonic() - start
+        records = [read_run_record(job.record) for job in jobs]
+        windows = [row for record in records for row in record["windows"]]
+        write_csv(out / RECORDINGS_CSV, [record["recording"] for record in records])
+        write_csv(out / WINDOWS_CSV, windows)
+        # Last, for they say that the categories are complete.
+        for view in views:
+            write_json(out / CATEGORIES[view] / "defects_config.json", defect_types())
+        return {"made": len(todo), "seconds": seconds, "summary": summarize(windows, records)}
 
 
 def _refuse(numbers: Mapping[str, float], views: Sequence[str]) -> None:

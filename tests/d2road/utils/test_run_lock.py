@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from d2road.cli.make_data import main as make_data
 from d2road.utils.run_lock import LOCK_NAME, FolderInUseError, lock_folder
 
 # Takes the lock, starts a child that outlives it, says so and waits.
@@ -27,7 +28,7 @@ with lock_folder(sys.argv[1], "training"):
 """
 
 
-def test_another_process_is_refused_and_a_kill_releases(tmp_path, repo_dir):
+def test_another_process_is_refused_and_a_kill_releases(tmp_path, repo_dir, capsys):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=repo_dir,
         start_new_session=True,
@@ -38,6 +39,8 @@ def test_another_process_is_refused_and_a_kill_releases(tmp_path, repo_dir):
             pass
         place = f"another training (process {holder.pid} on {socket.gethostname()}, since 20"
         assert place in str(caught.value) and "choose another OUTPUT_DIR" in str(caught.value)
+        assert make_data(["fastener-kit", "--output", str(tmp_path), "--train", "2"]) == 2
+        assert place in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
         holder.send_signal(signal.SIGKILL)  # its child lives on, as a data-loader worker would for a while
         holder.wait()
         with lock_folder(tmp_path):
