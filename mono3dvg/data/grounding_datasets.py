@@ -24,6 +24,7 @@ from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.builtin import datasets_root
 from d2road.data.input_checks import DroppedBoxes
+from d2road.data.label_conventions import LabelConventions
 from d2road.utils.errors import DataError
 from mono3dvg.language import build_labelled_scene
 from mono3dvg.schema import Expression, GroundingData, LabelledObject, read_grounding
@@ -73,7 +74,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
     sentences: dict[Any, list[Expression]] = {image_id: [] for image_id in data.images}
     for expression in data.expressions.values():
         sentences[expression.image_id].append(expression)
-    dropped, records = DroppedBoxes(json_file), []
+    dropped, records, conventions = DroppedBoxes(json_file), [], LabelConventions(json_file)
     for image_id, image in data.images.items():
         annotations = [
             _annotation(thing, data, contiguous, image.width, image.height)
@@ -94,7 +95,9 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
                 "scene": build_labelled_scene(data, image_id) if any(entry["form"] for entry in entries) else None,
             }
         )
+        conventions.add(records[-1], image.camera, data.ry_frame)
     dropped.finish()
+    conventions.finish()
     _need_images(records, json_file)
     if dataset_name:
         MetadataCatalog.get(dataset_name).set(

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_objects
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.dair_files import DairFrame, frames_of_split, read_boxes, read_frame_camera, read_frames
@@ -37,6 +38,7 @@ from d2road.data.datasets.dair_ground import CameraGround, ground_planes
 from d2road.data.datasets.frame_files import frame_record
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
+from d2road.data.label_conventions import LabelConventions
 from d2road.structures.boxes3d import heading_to_ry, ry_to_alpha
 
 logger = logging.getLogger(__name__)
@@ -86,12 +88,14 @@ def load_dair(root: str, split: str = "", hint: str = "") -> list[dict]:
     training = [frame for frame in training if frame.label.is_file()]
     labelled = _read_frames(chosen, split)
     planes = ground_planes(labelled, _read_frames(training, "train"))
-    dropped = DroppedBoxes(str(frames[0].label.parent))
+    dropped, conventions = DroppedBoxes(str(frames[0].label.parent)), LabelConventions(root)
     records = []
     for frame in labelled:
         with one_entry():
             records.append(_record(frame, planes[frame.key], dropped))
+            conventions.add(records[-1], read_camera(records[-1]), ry_frame="ground")
     dropped.finish()
+    conventions.finish()
     logger.info("%s %s: %d frames, %d cameras", root, split, len(records), len(planes))
     return records
 

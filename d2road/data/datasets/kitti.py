@@ -21,6 +21,7 @@ from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.frame_files import existing, frame_record, image_of, index_images, read_labels, read_split
 from d2road.data.datasets.label_types import DONT_CARE, LabelTypes, read_classes
 from d2road.data.input_checks import DroppedBoxes, one_entry
+from d2road.data.label_conventions import LabelConventions
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def load_kitti(root: str, split_file: str = "", hint: str = "", types: LabelType
     images = index_images([base / "image_2"], hint)
     frames = read_split(Path(split_file).expanduser(), hint) if split_file else sorted(images)
     labels, has_labels, has_planes = base / "label_2", (base / "label_2").is_dir(), (base / "denorm").is_dir()
-    dropped = DroppedBoxes(str(labels))
+    dropped, conventions = DroppedBoxes(str(labels)), LabelConventions(str(base))
     records = []
     for frame in frames:
         with one_entry():
@@ -88,8 +89,10 @@ def load_kitti(root: str, split_file: str = "", hint: str = "", types: LabelType
             files = {"calib_file": str(existing(base / "calib" / f"{frame}.txt"))}
             if has_planes:
                 files["denorm_file"] = str(existing(base / "denorm" / f"{frame}.txt"))
-            read_camera(files)  # a wrong file shall not stop a training halfway
+            camera = read_camera(files)  # a wrong file shall not stop a training halfway
             records.append(frame_record(frame, image, rows, types, dropped, extra=files))
+            conventions.add(records[-1], camera)
     dropped.finish()
+    conventions.finish()
     logger.info("%s: %d frames", base, len(records))
     return records

@@ -29,10 +29,12 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
+from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.coco import checked_categories, read_coco_json
 from d2road.data.input_checks import DroppedBoxes, one_entry
+from d2road.data.label_conventions import LabelConventions
 from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
 from d2road.utils.errors import DataError
 from d2road.utils.values import as_integer, as_number, as_object, as_text, id_order, named
@@ -121,6 +123,10 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
         _add_annotations(
             records, data["annotations"], {c["id"]: c["name"] for c in data["categories"]}, contiguous, path
         )
+    conventions = LabelConventions(path)
+    for record in records.values():
+        conventions.add(record, read_camera(record))
+    conventions.finish()
     logger.info("%s: %d images, %d classes", path, len(records), len(categories))
     return [records[key] for key in sorted(records, key=id_order)]
 

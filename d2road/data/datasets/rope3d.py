@@ -27,6 +27,7 @@ from d2road.data.datasets.frame_files import existing, frame_record, image_of, i
 from d2road.data.datasets.kitti import types_of
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
+from d2road.data.label_conventions import LabelConventions
 from d2road.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -102,15 +103,17 @@ def load_rope3d(
         images = index_images([top / "image_2"], hint)
         frames = sorted(images)
         logger.info("%s has no folder %s and no lists: all of its %d frames are used", top, folder, len(frames))
-    dropped = DroppedBoxes(str(base / "label_2"))
+    dropped, conventions = DroppedBoxes(str(base / "label_2")), LabelConventions(str(base))
     records = []
     for frame in frames:
         with one_entry():
             image = image_of(frame, images)
             files = {f"{kind}_file": str(existing(base / kind / f"{frame}.txt")) for kind in ("calib", "denorm")}
             rows = read_labels(existing(base / "label_2" / f"{frame}.txt"), types)
-            read_camera(files)  # a wrong file shall not stop a training halfway
+            camera = read_camera(files)  # a wrong file shall not stop a training halfway
             records.append(frame_record(frame, image, rows, types, dropped, is_crowd, files))
+            conventions.add(records[-1], camera, ry_frame="ground")
     dropped.finish()
+    conventions.finish()
     logger.info("%s %s: %d frames", top, split, len(records))
     return records
