@@ -33,7 +33,14 @@ import numpy as np
 from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_objects
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.datasets.dair_files import DairFrame, frames_of_split, read_boxes, read_frame_camera, read_frames
+from d2road.data.datasets.dair_files import (
+    DairFrame,
+    frames_of_split,
+    note_unlisted,
+    read_boxes,
+    read_frame_camera,
+    read_frames,
+)
 from d2road.data.datasets.dair_ground import CameraGround, ground_planes
 from d2road.data.datasets.frame_files import frame_record
 from d2road.data.datasets.label_types import LabelTypes
@@ -82,6 +89,7 @@ def load_dair(root: str, split: str = "", hint: str = "") -> list[dict]:
             and entry.
     """
     frames = read_frames(root, hint)
+    note_unlisted(frames)
     chosen = frames_of_split(root, split, frames)
     # Planes belong to cameras. They are fitted to the training frames where those show the camera.
     training = frames_of_split(root, "train", frames) if split in ("val", "test") else []

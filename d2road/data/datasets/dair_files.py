@@ -1,5 +1,6 @@
 """The JSON files of DAIR-V2X-I; `dair.py` draws them and says what is in them."""
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import one_entry
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
+from d2road.utils.values import as_list, as_object, field
+
+logger = logging.getLogger(__name__)
 
 SIDE = "single-infrastructure-side"
 SPLITS = ("train", "val", "test")
@@ -66,6 +70,18 @@ def read_frames(root: str, hint: str = "") -> list[DairFrame]:
     return frames
 
 
+def note_unlisted(frames: list[DairFrame]) -> None:
+    """Warn of images and labels in the folders of `frames` that belong to none of them and so are not used."""
+    for paths in ([frame.image for frame in frames], [frame.label for frame in frames]):
+        listed, suffix = {path.name for path in paths}, paths[0].suffix
+        spare = sorted({p.name for f in {path.parent for path in paths} for p in f.glob(f"*{suffix}")} - listed)
+        if spare:
+            logger.warning(
+                "%d files in %s are not in data_info.json and are not used, e.g. %s",
+                len(spare), paths[0].parent, spare[0],
+            )  # fmt: skip
+
+
 def frames_of_split(root: str, split: str, frames: list[DairFrame]) -> list[DairFrame]:
     """The frames of "train", "val" or "test", of a text file with a frame a line, or all ("").
 
@@ -96,10 +112,13 @@ def _split_json(root: str, split: str) -> tuple[Path, list[str]]:
             f"{places[0]} does not exist; it comes with the data's development kit (data/split_datas) and says which "
             "frames are train, val and test"
         )
-    names = read_json(path).get(split)
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{path} has no list {split!r} of frames")
-    return path, [str(name) for name in names]
+    names = field(as_object(read_json(path, "split file"), f"split file {path}"), split, as_list, f"split file {path}")
+    if not names or not all(isinstance(name, (str, int)) for name in names):
+        raise DataError(f"{path}: {split!r} is no list of frames, expected names such as '000000'")
+    names = [str(name) for name in names]
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: {split!r} names {next(n for n in names if names.count(n) > 1)} more than once")
+    return path, names
 
 
 def read_frame_camera(frame: DairFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

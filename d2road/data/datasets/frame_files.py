@@ -1,5 +1,7 @@
 """What data sets of one label file per image share: lists, images, label rows and their checks."""
 
+import glob
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,9 @@ FIELDS = (
     "truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length", "x", "y", "z", "rotation_y",
 )  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+SHOWN = 3  # frames named in a message
+
+logger = logging.getLogger(__name__)
 
 
 def frame_record(
@@ -126,18 +131,52 @@ def index_images(folders: list[Path], hint: str = "") -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: no folder exists, or none holds an image.
+        ValueError: two images of one frame.
     """
-    found = {
-        path.stem: path
-        for folder in folders
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            with one_entry():
+                if path.stem in found:
+                    raise DataError(f"two images of frame '{path.stem}', {found[path.stem]} and {path}: remove one")
+                found[path.stem] = path
     if not found:
         looked = " or ".join(str(f) for f in folders)
         raise FileNotFoundError(f"no images in {looked}" + (f". To get them: {hint}" if hint else ""))
     return found
+
+
+def compare_files(images: Mapping[str, Path], labels: Path, others: Sequence[Path]) -> None:
+    """Compare the images of a folder that is used as a whole with the files beside them, one a frame.
+
+    Warns of files in `others` (calibrations, ground planes, ...) that belong to neither an image nor a label. Folders
+    that do not exist are left out.
+
+    Raises:
+        ValueError: label files without an image: an image that was lost, or of a kind that is not read.
+    """
+    lost = sorted(path.stem for path in labels.glob("*.txt") if path.stem not in images)
+    if lost:
+        folder = next(iter(images.values())).parent
+        unread = next((path for stem in lost for path in sorted(folder.glob(f"{glob.escape(stem)}.*"))), None)
+        cure = (
+            f"{unread} is of a kind that is not read: convert it to {IMAGE_SUFFIXES[0]}"
+            if unread is not None
+            else "bring the images back, remove the labels, or name the frames to use by a list (kitti:ROOT:LIST.txt)"
+        )
+        with one_entry():
+            raise DataError(
+                f"{len(lost)} label files in {labels} have no image in {folder}, e.g. {', '.join(lost[:SHOWN])}; {cure}"
+            )
+    for other in others:
+        spare = sorted(p.stem for p in other.glob("*.*") if p.stem not in images and p.stem not in lost)
+        if spare:
+            logger.warning(
+                "%d files in %s have neither image nor label, e.g. %s: were images lost?",
+                len(spare), other, ", ".join(spare[:SHOWN]),
+            )  # fmt: skip
 
 
 def image_of(frame: str, images: dict[str, Path]) -> Path:

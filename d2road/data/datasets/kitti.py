@@ -18,7 +18,15 @@ from pathlib import Path
 from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_objects
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.datasets.frame_files import existing, frame_record, image_of, index_images, read_labels, read_split
+from d2road.data.datasets.frame_files import (
+    compare_files,
+    existing,
+    frame_record,
+    image_of,
+    index_images,
+    read_labels,
+    read_split,
+)
 from d2road.data.datasets.label_types import DONT_CARE, LabelTypes, read_classes
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.data.label_conventions import LabelConventions
@@ -73,13 +81,16 @@ def load_kitti(root: str, split_file: str = "", hint: str = "", types: LabelType
 
     Raises:
         FileNotFoundError: folder, split file, image, label, calibration or ground plane is missing.
-        ValueError: no frames, or a label row, calibration or ground plane that cannot be right; names file and line.
+        ValueError: no frames, two images of one, a label row, calibration or ground plane that cannot be right (names
+            file and line), labels or cameras of another convention; without a split, label files without an image.
     """
     base = Path(root).expanduser()
     base = base / "training" if (base / "training" / "image_2").is_dir() else base
     images = index_images([base / "image_2"], hint)
     frames = read_split(Path(split_file).expanduser(), hint) if split_file else sorted(images)
     labels, has_labels, has_planes = base / "label_2", (base / "label_2").is_dir(), (base / "denorm").is_dir()
+    if not split_file:
+        compare_files(images, labels, [base / "calib", base / "denorm"])
     dropped, conventions = DroppedBoxes(str(labels)), LabelConventions(str(base))
     records = []
     for frame in frames:

@@ -49,6 +49,9 @@ def write_kitti_lists(
     for path, names in zip((train, val), lists):
         _check_files(base, path, names, set(frames))
     done = _write(root, "", *lists)
+    left = len(set(frames).difference(*lists))
+    if left:
+        done.append(f"{left} of {len(frames)} images are in neither list")
     if tuple(map(len, lists)) != USUAL:
         done.append(
             f"these are not the usual {USUAL[0]} and {USUAL[1]} frames: results do not compare with published ones"

@@ -23,7 +23,15 @@ from pathlib import Path
 from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_objects
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
-from d2road.data.datasets.frame_files import existing, frame_record, image_of, index_images, read_labels, read_split
+from d2road.data.datasets.frame_files import (
+    compare_files,
+    existing,
+    frame_record,
+    image_of,
+    index_images,
+    read_labels,
+    read_split,
+)
 from d2road.data.datasets.kitti import types_of
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
@@ -90,7 +98,8 @@ def load_rope3d(
 
     Raises:
         FileNotFoundError: a folder, the list, or a frame's image, label, calibration or ground plane is missing.
-        ValueError: no frames, or a label row, calibration or ground plane that cannot be right; names file and line.
+        ValueError: no frames, two images of one, a label row, calibration or ground plane that cannot be right (names
+            file and line), labels or cameras of another convention; without a list, label files without an image.
     """
     top = Path(root).expanduser()
     folder = FOLDERS[split]
@@ -102,6 +111,7 @@ def load_rope3d(
         base = top
         images = index_images([top / "image_2"], hint)
         frames = sorted(images)
+        compare_files(images, top / "label_2", [top / "calib", top / "denorm", top / "extrinsics"])
         logger.info("%s has no folder %s and no lists: all of its %d frames are used", top, folder, len(frames))
     dropped, conventions = DroppedBoxes(str(base / "label_2")), LabelConventions(str(base))
     records = []

@@ -228,3 +228,19 @@ def test_omni3d_with_boxes_of_any_rotation(kitti_folder, tmp_path):
     code, report = check(None, tmp_path, name=f"omni3d:{tmp_path}/omni.json:{kitti_folder}/image_2")
     assert code == 0, report["problems"] + report["defects"] + report["notes"]
     assert report["projection"]["objects"] == 1 and report["projection"]["mean_iou"] > 0.999
+
+
+def test_a_removed_image_whose_label_remains_is_a_problem(kitti_folder, tmp_path):
+    (kitti_folder / "image_2" / "000001.png").unlink()
+    code, report = check(kitti_folder, tmp_path)
+    assert code == 1 and report["images"] == 3
+    assert "1 label files" in report["defects"][0] and "000001" in report["defects"][0]
+    code, report = check(None, tmp_path, name=f"rope3d:{kitti_folder}:val")
+    assert code == 1 and "1 label files" in report["defects"][0]
+
+
+def test_two_images_of_one_frame_are_a_problem(kitti_folder, tmp_path):
+    Image.new("RGB", (320, 200)).save(kitti_folder / "image_2" / "000001.jpg")
+    code, report = check(kitti_folder, tmp_path)
+    assert code == 1 and report["images"] == 4
+    assert "two images of frame '000001'" in report["defects"][0]

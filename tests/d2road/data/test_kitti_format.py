@@ -8,7 +8,7 @@ from detectron2.structures import BoxMode
 
 from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
-from d2road.data.datasets.kitti import load_kitti
+from d2road.data.datasets.kitti import TYPES, load_kitti, types_of
 
 CAR = "Car 0.00 1 1.85 10 10 30 20 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 
@@ -193,3 +193,55 @@ def test_wrong_class_lists(tmp_path, text, message):
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(ValueError, match=message):
         register_by_name(f"kitti:{tmp_path}")
+
+
+def test_label_files_without_an_image_are_told(kitti):
+    root = kitti({"000000": [CAR], "000001": [CAR]})
+    image = root / "training/image_2/000001.png"
+    image.unlink()
+    with pytest.raises(
+        ValueError, match=r"1 label files in .*label_2 have no image in .*image_2, e\.g\. 000001; bring"
+    ):
+        load_kitti(str(root))
+    (root / "val.txt").write_text("000000")
+    assert len(load_kitti(str(root), str(root / "val.txt"))) == 1  # a list says what is meant
+    image.with_suffix(".bmp").touch()
+    with pytest.raises(ValueError, match=r"000001\.bmp is of a kind that is not read: convert it to \.png"):
+        load_kitti(str(root))
+
+
+@pytest.mark.parametrize("second", ["000001.jpg", "000001.PNG"])
+def test_two_images_of_one_frame_are_an_error(kitti, write_image, second):
+    root = kitti({"000000": [CAR], "000001": [CAR]})
+    (root / "training/image_2/000001.png").rename(root / "training/image_2/000001.jpeg")
+    write_image(root / "training/image_2" / second)
+    with pytest.raises(ValueError, match=rf"two images of frame '000001'.*{second}"):
+        load_kitti(str(root))
+
+
+def test_calibrations_of_neither_image_nor_label_are_warned_of(kitti, caplog):
+    root = kitti({"000000": [CAR], "000001": [CAR]})
+    for path in ("image_2/000001.png", "label_2/000001.txt"):
+        (root / "training" / path).unlink()
+    assert len(load_kitti(str(root))) == 1
+    assert "1 files in" in caplog.text and "calib have neither image nor label, e.g. 000001" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_that_begin_with_the_mark_of_an_encoding_are_read_whole(kitti, encoding):
+    """Labels, calibrations, lists and classes, as Windows' editor and shell write them."""
+    root = kitti({"000000": [CAR, CAR.replace("Car", "van")], "000001": [CAR]})
+    (root / "classes.txt").write_text("vehicle Car van\n")
+    (root / "val.txt").write_text("000000\n000001\n")
+    types = types_of(str(root), TYPES)
+    plain = load_kitti(str(root), str(root / "val.txt"), types=types)
+    for path in root.rglob("*.txt"):
+        path.write_text(path.read_text(), encoding=encoding)
+    assert load_kitti(str(root), str(root / "val.txt"), types=types_of(str(root), TYPES)) == plain
+    assert len(plain[0]["annotations"]) == 2
+    for path in (root / "classes.txt", root / "val.txt", root / "training/label_2/000001.txt"):
+        content = path.read_bytes()
+        path.write_bytes("é".encode("latin-1") + content[2:])
+        with pytest.raises(ValueError, match=rf"{path.name} .*UTF-8"):
+            load_kitti(str(root), str(root / "val.txt"), types=types_of(str(root), TYPES))
+        path.write_bytes(content)
