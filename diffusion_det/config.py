@@ -50,7 +50,7 @@ OURS = {
     "ENSEMBLE": True,  # report the union of all steps; else the last step alone
     "NMS_THRESH": 0.5,
     "TEST_NUM_PROPOSALS": -1,  # -1: NUM_PROPOSALS
-    "TEST_SEED": 0,  # with the image id it seeds the noise of an image
+    "TEST_SEED": 0,  # with the image id, in predictions the pixels, it seeds the noise of an image
 }
 
 POSE = {

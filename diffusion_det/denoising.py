@@ -30,7 +30,7 @@ class SamplingOptions:
         num_proposals: boxes an image.
         renewal_thresh, nms_thresh: scores and overlaps; None switches box renewal or suppression off.
         ensemble: report the union of all steps, else the last alone.
-        seed: with the image id it seeds the noise of an image.
+        seed: with what identifies an image it seeds its noise, see `image_generator`.
     """
 
     sampler: str = "ddim"
@@ -54,9 +54,18 @@ class Detections:
 
 
 def image_generator(image: dict, seed: int) -> torch.Generator:
-    """Stream of noise of one image: depends on its id (or file name) and the seed, not on its neighbours."""
-    name = image.get("image_id", image.get("file_name", ""))
-    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+    """Stream of noise of one image: depends on what identifies it and on the seed, not on its neighbours.
+
+    `content_id`, of the pixels, where they come without a data set (see `Predictor`); else the id in its data set, as
+    in evaluations; else the file name.
+    """
+    return torch.Generator().manual_seed(image_seed(image, seed))
+
+
+def image_seed(image: dict, seed: int) -> int:
+    """Number that `image_generator` starts from."""
+    name = next((image[key] for key in ("content_id", "image_id", "file_name") if key in image), "")
+    return zlib.crc32(f"{seed}/{name}".encode())
 
 
 def sample_noise(

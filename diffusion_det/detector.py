@@ -12,6 +12,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
+from d2road.modeling.padding import by_padded_size
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError
@@ -22,6 +23,7 @@ from diffusion_det.denoising import (
     denoise,
     denoise_as_published,
     image_generator,
+    image_seed,
     select_objects,
 )
 from diffusion_det.head import DiffusionHead
@@ -148,19 +150,33 @@ class DiffusionDet(nn.Module):
         Args:
             batched_inputs: per image `image` (3, H, W) in 0..255 of INPUT.FORMAT; `height`, `width` of the output
                 (default: the input's); in training `instances` with gt_boxes and gt_classes; in testing optionally
-                `image_id` or `file_name`, which seed the noise. With pose also `camera`, a Camera in pixels of
-                `image`, and in training gt_boxes3d and gt_has_3d (see DiffusionDetMapper).
+                `content_id`, `image_id` or `file_name`, the first of which seeds the noise. With pose also `camera`, a
+                Camera in pixels of `image`, and in training gt_boxes3d and gt_has_3d (see DiffusionDetMapper).
         Returns:
             in training the weighted losses by name; else per image {"instances": Instances} with pred_boxes (pixels
             of the output), scores and pred_classes. With pose also pred_boxes3d (Boxes3D, camera frame, m),
             pred_depth_std_m (N,), and scores_2d (N,): `scores` is then that times the expected 3D overlap.
         """
-        images = self.preprocess(batched_inputs)
-        features = self.features(images)
-        sizes = images.image_sizes
-        whwh = torch.tensor([[w, h, w, h] for h, w in sizes], dtype=torch.float32, device=self.device)
         if self.training:
-            return self.losses(batched_inputs, features, whwh)
+            images, whwh = self.preprocess_sized(batched_inputs)
+            return self.losses(batched_inputs, self.features(images), whwh)
+        if self.compat and any("content_id" not in x for x in batched_inputs):
+            return self.detect(batched_inputs)  # the published code pads all images of a batch to one size
+        if self.compat:
+            return [self._detect_seeded(x) for x in batched_inputs]
+        return by_padded_size(self.detect, batched_inputs, self.backbone.size_divisibility)
+
+    def _detect_seeded(self, image: dict) -> dict:
+        """`detect` where noise comes from the global random state, as in the published code, seeded by the image."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(image_seed(image, self.sampling.seed))
+            return self.detect([image])[0]
+
+    def detect(self, batched_inputs: list[dict]) -> list[dict]:
+        """Objects in images that are padded to one size; arguments and result of `forward` in testing."""
+        images, whwh = self.preprocess_sized(batched_inputs)
+        features, sizes = self.features(images), images.image_sizes
         scene = None
         if self.pose is not None:
             scene = self.pose.scene(camera_list(batched_inputs, WITHOUT_CAMERA), features[-1], sizes)
@@ -171,6 +187,12 @@ class DiffusionDet(nn.Module):
             {"instances": detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))}
             for i, x in zip(instances, batched_inputs)
         ]
+
+    def preprocess_sized(self, batched_inputs: list[dict]) -> tuple[ImageList, Tensor]:
+        """`preprocess`, and width, height, width, height (B, 4) of the unpadded images."""
+        images = self.preprocess(batched_inputs)
+        whwh = [[w, h, w, h] for h, w in images.image_sizes]
+        return images, torch.tensor(whwh, dtype=torch.float32, device=self.device)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""

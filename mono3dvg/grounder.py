@@ -11,6 +11,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
+from d2road.modeling.padding import by_padded_size
 from d2road.structures import Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
@@ -141,6 +142,10 @@ class Mono3DVG(nn.Module):
         if self.training:
             targets = read_targets(batched_inputs, self.device, self.stage.sentences)
             return self.criterion(self.training_outputs(batched_inputs, targets), targets)
+        return by_padded_size(self.answer, batched_inputs, self.backbone.size_divisibility)
+
+    def answer(self, batched_inputs: list[dict]) -> list[dict]:
+        """`forward` in testing, for images that are padded to one size."""
         answers: list[dict] = [{"groundings": []} for _ in batched_inputs]
         image = self.encode_image(batched_inputs)
         for asked in expressions_in_chunks(batched_inputs, image.batch.sizes, self.inference.sentences_per_chunk):
@@ -160,9 +165,7 @@ class Mono3DVG(nn.Module):
         if self.inputs.ablate_input == "image":
             images = [torch.zeros_like(image) for image in images]
         batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
-        cameras = camera_list(batched_inputs)
-        if not self.inputs.use_given_ground:
-            cameras = [Camera(c.P) for c in cameras]
+        cameras = [c if self.inputs.use_given_ground else Camera(c.P) for c in camera_list(batched_inputs)]
         return ImageBatch(
             pixels=batch.tensor,
             colors=((batch.tensor * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1),
@@ -188,8 +191,8 @@ class Mono3DVG(nn.Module):
         batch = self.preprocess(batched_inputs)
         maps = self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last))
         maps = [maps[name] for name in self.inputs.in_features]
-        map_hw = (maps[0].shape[2], maps[0].shape[3])
-        covered = covered_cells(batch.sizes, map_hw, self.inputs.stride, self.device)
+        height, width = maps[0].shape[2:]
+        covered = covered_cells(batch.sizes, (height, width), self.inputs.stride, self.device)
         return ImageFeatures(batch, maps, self.dense_head(maps[0]), covered)
 
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:

@@ -6,7 +6,8 @@
 
 Of a detector OUTPUT/predictions.json holds COCO results ({"image_id", "category_id", "bbox": [x, y, width, height],
 "score"}) with the file name and, for videos, the frame's number. A file that cannot be read is reported, the others are
-worked off, and the exit code is 1; it is 2 where the model or the options are wrong.
+worked off, and the exit code is 1; it is 2 where the model or the options are wrong. What is found depends on the
+pixels alone: not on names, order or other inputs.
 
 Models of anomalies give heat maps, in the same colours for all images, and OUTPUT/scores.csv with a line for each:
 file, (frame,) score, threshold, verdict, teacher. An image is anomalous if its score is above the threshold that was

@@ -1,5 +1,6 @@
 """Predicting on images, from a config and weights."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -30,7 +31,7 @@ class Predictor:
     Args:
         cfg: a config, or a YAML file by its path or its name below `configs/`, see `d2road.config.find_config`.
         weights: a file or an address, instead of MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
-        batch_size: images that pass through the network together.
+        batch_size: images that pass through the network together; what is found in one does not depend on the others.
         fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
             be trained nor saved.
     Raises:
@@ -96,6 +97,8 @@ class Predictor:
         outputs: list[dict[str, Any]] = []
         for start in range(0, len(images), self.batch_size):
             inputs = [{**self.prepare(image, camera), **extra} for image in images[start : start + self.batch_size]]
+            if "image_id" in extra:  # the caller says what identifies it
+                inputs = [{key: value for key, value in entry.items() if key != "content_id"} for entry in inputs]
             with torch.no_grad():
                 outputs.extend(_to_cpu(output) for output in self.model(inputs))
         return outputs
@@ -103,11 +106,13 @@ class Predictor:
     def prepare(self, image: Image, camera: Camera | None = None) -> dict[str, Any]:
         """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order.
 
-        With a camera, in pixels of the given image, also "camera", in those of the resized one.
+        With a camera, in pixels of the given image, also "camera", in those of the resized one. "content_id" identifies
+        the pixels, so that random parts of a model give equal images equal results, whatever their files are called.
         """
         path = None if isinstance(image, np.ndarray) else str(image)
         pixels = check_image(image) if isinstance(image, np.ndarray) else read_image(image, bgr=True)
         height, width = pixels.shape[:2]
+        identity = content_id(pixels)
         if self.cfg.INPUT.FORMAT == "RGB":
             pixels = pixels[:, :, ::-1]
         if isinstance(self.model, meta_arch.ResizesImages):
@@ -115,7 +120,9 @@ class Predictor:
         else:
             resized = self.resize.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)).astype(np.float32))  # (C, H', W')
-        prepared = {"image": tensor, "height": height, "width": width, **({"file_name": path} if path else {})}
+        prepared = {"image": tensor, "height": height, "width": width, "content_id": identity}
+        if path:
+            prepared["file_name"] = path
         if camera is not None:
             prepared["camera"] = camera.resized(tensor.shape[2] / width, tensor.shape[1] / height)
         return prepared
@@ -147,6 +154,13 @@ def class_metadata(cfg: CfgNode) -> Metadata | None:
     # Not into the catalog: the data set itself may have other classes, or the same in another order.
     frame = metadata.get("ry_frame") if metadata is not None else None
     return Metadata(name=name, thing_classes=classes, **({"ry_frame": frame} if frame else {}))
+
+
+def content_id(pixels: np.ndarray) -> str:
+    """What identifies the pixels (H, W, 3) uint8 of an image, in the order of `cv2.imread`: equal ones, equal text."""
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16)
+    digest.update(repr(pixels.shape).encode())
+    return f"pixels {digest.hexdigest()}"
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

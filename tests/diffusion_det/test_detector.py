@@ -228,3 +228,35 @@ def test_cuda_agrees_with_cpu(small_model, make_input):
         gpu = model.cuda()(images)
     for a, b in zip(cpu, gpu):
         same(a, {"instances": b["instances"].to("cpu")}, atol=1e-3)
+
+
+def test_neighbours_of_other_sizes_change_nothing(small_model, make_input):
+    """Padding to a larger neighbour's size would."""
+    model = small_model().eval()
+    sizes = [(96, 128), (64, 224), (90, 120), (160, 96)]
+    images = [make_input(seed, *size) for seed, size in enumerate(sizes)]
+    with torch.no_grad():
+        alone = [model([image])[0] for image in images]
+        together, reverse = model(images), model(images[::-1])[::-1]
+    for a, b, c in zip(alone, together, reverse):
+        assert len(a["instances"]) > 0
+        same(a, b)
+        same(a, c)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_pixels_seed_the_noise_where_they_identify_an_image(small_model, make_input, compat):
+    """Not names, ids or order, and not the global random state, which the published code draws from."""
+    model = small_model(NODE + "OFFICIAL_COMPAT", compat).eval()
+    image = make_input(0)
+    here = {**image, "content_id": "a", "image_id": 3, "file_name": "x.jpg"}
+    there = {**image, "content_id": "a", "image_id": 4, "file_name": "./y.png"}
+    other = {**make_input(1), "content_id": "b"}
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        (a,), (b, _), (_, c), (d,) = model([here]), model([there, other]), model([other, there]), model([image])
+    same(a, b)
+    same(a, c)
+    if not compat:
+        assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(a["instances"].scores, d["instances"].scores[: len(a["instances"])])

@@ -165,6 +165,19 @@ def test_neither_neighbours_nor_chunks_change_an_answer(build):
     assert torch.allclose(together[1]["scores"], alone[0]["scores"], atol=1e-5)
 
 
+def test_neighbours_of_other_sizes_change_no_answer(build):
+    """Padding to a larger neighbour's size would."""
+    model = build(NODE + "DETECTION.MIN_HEAT", 0.0)
+    inputs = [image_input(TEXTS, size=size) for size in ((90, 160), (64, 224), (128, 96))]
+    with torch.no_grad():
+        together = model(inputs)
+        alone = [model([each])[0] for each in inputs]
+    for a, b in zip(together, alone, strict=True):
+        for mine, given in zip(a["groundings"], b["groundings"], strict=True):
+            assert torch.allclose(mine["scores"], given["scores"], atol=1e-5)
+            assert torch.allclose(mine["boxes"], given["boxes"], atol=1e-4)
+
+
 def test_the_image_is_encoded_once(build, monkeypatch):
     model = build()
     calls = []

@@ -122,3 +122,27 @@ def test_from_a_config_file(cfg, tmp_path, monkeypatch):
 def _with_keys(cfg: CfgNode, keys: dict) -> CfgNode:
     cfg.MODEL.update(keys)
     return cfg
+
+
+def test_equal_pixels_give_equal_results_whatever_they_are_called(repo_dir, tmp_path, monkeypatch):
+    """By absolute and relative path, copied, as PNG of itself, as array, and among others; with shipped weights."""
+    image = tmp_path / "a" / "x.jpg"
+    image.parent.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 20, 3), dtype=np.uint8)
+    cv2.imwrite(str(image), cv2.resize(pixels, (160, 96), interpolation=cv2.INTER_CUBIC))
+    decoded = cv2.imread(str(image))
+    (tmp_path / "copy.jpeg").write_bytes(image.read_bytes())
+    cv2.imwrite(str(tmp_path / "same.png"), decoded)
+    config = str(repo_dir / "configs/diffusion_det/toy_roadside/demo.yaml")
+    predict = Predictor(config, "d2road://diffusion_det_toy.pth", batch_size=2)
+    monkeypatch.chdir(image.parent)
+    turned = np.ascontiguousarray(decoded.transpose(1, 0, 2))
+    given = [image, "x.jpg", "./x.jpg", tmp_path / "copy.jpeg", tmp_path / "same.png", decoded]
+    found = [predict(each)["instances"] for each in given]
+    among = predict([turned, decoded, decoded])
+    found += [among[1]["instances"], among[2]["instances"]]
+    assert len(found[0]) > 0 and len({len(each) for each in found}) == 1
+    for each in found[1:]:
+        torch.testing.assert_close(each.scores, found[0].scores, atol=1e-5, rtol=0)
+        torch.testing.assert_close(each.pred_boxes.tensor, found[0].pred_boxes.tensor, atol=1e-2, rtol=0)
+    assert not torch.equal(predict(decoded, image_id=5)["instances"].scores[:1], found[0].scores[:1])

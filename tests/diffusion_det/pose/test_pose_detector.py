@@ -232,3 +232,10 @@ def test_inputs_are_left_alone(small_model, make_scene):
     run(small_model(*ON), images)
     np.testing.assert_array_equal(images[0]["camera"].P, before[0]["camera"].P)
     assert torch.equal(images[0]["image"], before[0]["image"])
+
+
+def test_neighbours_of_other_sizes_change_no_pose(small_model, make_scene):
+    model = small_model(*STATE)
+    images = [make_scene(0), make_scene(1, size=(64, 224)), make_scene(2, size=(160, 96))]
+    for image, found in zip(images, run(model, images), strict=True):
+        same(found, run(model, [image])[0], atol=1e-4)
