@@ -11,10 +11,12 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 
 from d2road.data.catalog import class_names_of
+from d2road.data.datasets.omni3d_sources import KEY as COVERAGE_KEY
 from d2road.evaluation.coco_evaluator import BoxEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.metrics.omni3d_protocol import evaluate_omni3d
 from d2road.structures.boxes3d import box_corners
+from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder, write_json
 
 logger = logging.getLogger(__name__)
@@ -25,12 +27,25 @@ class Omni3DEvaluator(DatasetEvaluator):
 
     Results go under "omni3d"; without 3D predictions there are none. Predictions go to
     `omni3d_instances_results.json` in `output_dir`.
+
+    Raises:
+        DataError: nothing tells whether every object of the data is labelled, which decides what counts as false.
     """
 
     def __init__(self, dataset_name: str, output_dir: str):
         self.dataset_name = dataset_name
         self.output_dir = output_dir
         self.class_names = class_names_of(dataset_name)
+        metadata = MetadataCatalog.get(dataset_name)
+        if metadata.get("sparsely_labelled") is None:
+            DatasetCatalog.get(dataset_name)  # whose reading tells
+        self.sparse_images = metadata.get("sparsely_labelled", frozenset())
+        if metadata.get("exhaustively_labelled", True) is None:
+            raise DataError(
+                f"data set '{dataset_name}' does not tell which data its images are from, so whether detections far "
+                "from any label are false is unknown: name it in the file, "
+                f'"info": {{"name": "SUNRGBD Test"}} or "info": {{"{COVERAGE_KEY}": true or false}}'
+            )
         self.reset()
 
     def reset(self) -> None:
@@ -64,9 +79,8 @@ class Omni3DEvaluator(DatasetEvaluator):
         predictions = [entry for _, entries in gathered for entry in entries]
         make_folder(Path(self.output_dir))
         write_json(Path(self.output_dir) / "omni3d_instances_results.json", predictions, indent=None)
-        exhaustive = MetadataCatalog.get(self.dataset_name).get("exhaustively_labelled", True)
         truth = omni3d_ground_truth(DatasetCatalog.get(self.dataset_name))
-        results = evaluate_omni3d(truth, predictions, self.class_names, exhaustive)
+        results = evaluate_omni3d(truth, predictions, self.class_names, sparse_images=self.sparse_images)
         logger.info("Omni3D, %s: %s", self.dataset_name, ", ".join(f"{k} {v:.2f}" for k, v in results.items()))
         return {"omni3d": results}
 

@@ -33,6 +33,8 @@ from d2road.data.camera_files import read_camera
 from d2road.data.catalog import register_lazily
 from d2road.data.dataset_formats import DATASET_FORMATS, DatasetFormat
 from d2road.data.datasets.coco import checked_categories, read_coco_json
+from d2road.data.datasets.omni3d_sources import KEY as COVERAGE_KEY
+from d2road.data.datasets.omni3d_sources import label_coverage
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.data.label_conventions import LabelConventions
 from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
@@ -42,8 +44,6 @@ from d2road.utils.values import as_integer, as_number, as_object, as_text, id_or
 logger = logging.getLogger(__name__)
 
 IGNORED_NAMES = ("dontcare", "ignore", "void")
-# Sets in which not every object is labelled: detections far from any label say nothing there.
-NOT_EXHAUSTIVE = ("objectron", "sunrgbd", "sun rgb-d")
 NUMBERS = ("truncation", "visibility", "lidar_pts", "segmentation_pts", "depth_error")  # -1 where not known
 # bbox3D_cam in the order of our corners (see boxes3d.py): its 0 to 3 are the side at -width, seen from there.
 _VERTEX_OF_CORNER = [6, 7, 3, 2, 5, 4, 0, 1]
@@ -92,8 +92,9 @@ DATASET_FORMATS.register(DatasetFormat("omni3d:ANNOTATIONS.json:IMAGE_DIR", regi
 def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[dict]:
     """Dataset dicts sorted by image id, with `camera` and 3D boxes; see `catalog.register_objects`.
 
-    With a `dataset_name` its metadata gets `thing_classes`, `thing_dataset_id_to_contiguous_id` and
-    `exhaustively_labelled`.
+    With a `dataset_name` its metadata gets `thing_classes`, `thing_dataset_id_to_contiguous_id`,
+    `exhaustively_labelled` (of all images; None where nothing tells) and `sparsely_labelled`, the ids of images of
+    which it is known not to be so (see `omni3d_sources`).
 
     Raises:
         FileNotFoundError: the file or the folder of images is not there.
@@ -106,11 +107,9 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
     categories = [c for c in checked_categories(data["categories"], path) if c["name"] not in IGNORED_NAMES]
     contiguous = {category["id"]: i for i, category in enumerate(categories)}
     if dataset_name:
-        name = str(data.get("info", {}).get("name", "")) if isinstance(data.get("info"), dict) else ""
         MetadataCatalog.get(dataset_name).set(
             thing_classes=[category["name"] for category in categories],
             thing_dataset_id_to_contiguous_id=contiguous,
-            exhaustively_labelled=not name.lower().startswith(NOT_EXHAUSTIVE),
         )
     records: dict[Any, dict] = {}
     for number, image in enumerate(data["images"]):
@@ -123,12 +122,29 @@ def load_omni3d(json_file: str, image_dir: str, dataset_name: str = "") -> list[
         _add_annotations(
             records, data["annotations"], {c["id"]: c["name"] for c in data["categories"]}, contiguous, path
         )
+    if dataset_name:
+        _set_coverage(dataset_name, data, records, path)
     conventions = LabelConventions(path)
     for record in records.values():
         conventions.add(record, read_camera(record))
     conventions.finish()
     logger.info("%s: %d images, %d classes", path, len(records), len(categories))
     return [records[key] for key in sorted(records, key=id_order)]
+
+
+def _set_coverage(dataset_name: str, data: dict, records: dict, path: str) -> None:
+    images = [image for image in data["images"] if isinstance(image, dict) and image.get("id") in records]
+    coverage = label_coverage(data.get("info"), images, path)
+    unknown = [image_id for image_id, whole in coverage.items() if whole is None]
+    if unknown:
+        logger.warning(
+            "%s: nothing tells which data set %d of %d images are from, so AP3D cannot be given: name it in the file, "
+            '"info": {"name": ..., "%s": true or false}', path, len(unknown), len(coverage), COVERAGE_KEY,
+        )  # fmt: skip
+    MetadataCatalog.get(dataset_name).set(
+        exhaustively_labelled=None if unknown else all(coverage.values()),
+        sparsely_labelled=frozenset(image_id for image_id, whole in coverage.items() if whole is False),
+    )
 
 
 def _image_record(image: dict, folder: Path, where: str) -> dict:

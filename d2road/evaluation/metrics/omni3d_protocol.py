@@ -11,7 +11,7 @@ Source: Brazil et al., Omni3D, CVPR 2023, and the protocol of its evaluation cod
 import contextlib
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,11 @@ ObjectsByKey = defaultdict[tuple[int, int], list[dict]]  # by image and category
 
 
 def evaluate_omni3d(
-    truth: Sequence[dict], predictions: Sequence[dict], class_names: Sequence[str], exhaustive: bool = True
+    truth: Sequence[dict],
+    predictions: Sequence[dict],
+    class_names: Sequence[str],
+    exhaustive: bool = True,
+    sparse_images: Collection[int | str] = (),
 ) -> dict[str, float]:
     """AP of 3D boxes and, by the same rules, of 2D boxes.
 
@@ -40,6 +44,7 @@ def evaluate_omni3d(
             which needs `ignore`.
         predictions: the same with `score` for `ignore`, and always with corners.
         exhaustive: whether every object is labelled; else the rule of proximity applies.
+        sparse_images: images of data in which not every object is labelled, where only some are.
     Returns:
         percent: AP3D, AP3D-15, AP3D-25, AP3D-50, AP3D-near, AP3D-medium, AP3D-far, AP3D-<class>, AP2D; NaN where no
         object counts.
@@ -49,9 +54,10 @@ def evaluate_omni3d(
     images = {image: number for number, image in enumerate(sorted(found, key=id_order), 1)}
     for row in (*ids["truth"], *ids["predictions"]):  # COCO's tools sort them, and JSON may mix numbers and texts
         row["image_id"] = images[row["image_id"]]
+    sparse = {number for image, number in images.items() if not exhaustive or image in sparse_images}
     coco_truth, coco_predictions = (_coco(ids[k], list(images.values()), class_names) for k in ("truth", "predictions"))
-    flat = Omni3DEval(coco_truth, coco_predictions, in_3d=False, exhaustive=exhaustive)
-    solid = Omni3DEval(coco_truth, coco_predictions, in_3d=True, exhaustive=exhaustive)
+    flat = Omni3DEval(coco_truth, coco_predictions, in_3d=False, sparse_images=sparse)
+    solid = Omni3DEval(coco_truth, coco_predictions, in_3d=True, sparse_images=sparse)
     for evaluation in (flat, solid):
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.evaluate()
@@ -66,10 +72,10 @@ def evaluate_omni3d(
 class Omni3DEval(COCOeval):
     """pycocotools' evaluation with 3D overlaps, ranges of depth instead of area, and ignored objects no crowds."""
 
-    def __init__(self, truth: COCO, predictions: COCO, *, in_3d: bool, exhaustive: bool):
+    def __init__(self, truth: COCO, predictions: COCO, *, in_3d: bool, sparse_images: Collection[int]):
         super().__init__(truth, predictions, "bbox")
         self.in_3d = in_3d
-        self.exhaustive = exhaustive
+        self.sparse_images = sparse_images
         self.params.maxDets = [1, 10, MAX_DETECTIONS]
         if in_3d:
             self.params.iouThrs = np.linspace(0.05, 0.5, 10)
@@ -83,8 +89,8 @@ class Omni3DEval(COCOeval):
         for store, coco in ((self._gts, self.cocoGt), (self._dts, self.cocoDt)):
             for row in coco.loadAnns(coco.getAnnIds(imgIds=self.params.imgIds, catIds=self.params.catIds)):
                 store[row["image_id"], row["category_id"]].append(row)
-        if not self.exhaustive:
-            for key, rows in self._dts.items():
+        for key, rows in self._dts.items():
+            if key[0] in self.sparse_images:
                 self._dts[key] = _in_proximity(rows, self._gts[key])
         self.evalImgs: list[dict] = []
         self.eval: dict[str, Any] = {}

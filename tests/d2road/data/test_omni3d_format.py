@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
 from d2road.data.datasets.omni3d import load_omni3d
+from d2road.evaluation.omni3d_evaluator import Omni3DEvaluator
 from d2road.structures.boxes3d import box_corners, project_boxes
 
 K = [[700.0, 0, 320], [0, 710, 240], [0, 0, 1]]
@@ -164,3 +165,55 @@ def test_data_that_is_not_exhaustively_labelled(save):
     register_by_name(name)
     assert [r["annotations"] for r in DatasetCatalog.get(name)] == [[], []]
     assert not MetadataCatalog.get(name).exhaustively_labelled
+
+
+OFFICIAL = {"SUNRGBD": "SUNRGBD/kv2/kinect2data/000002/image.jpg", "KITTI": "KITTI_object/training/image_2/000008.png"}
+
+
+def _from(*file_paths: str, info=None) -> dict:
+    """Content whose images have these paths, as Omni3D's files have them, and dataset ids 0, 1, ..."""
+    content = _content([])
+    content["images"] = [
+        {**content["images"][0], "id": i, "file_path": path, "dataset_id": i} for i, path in enumerate(file_paths)
+    ]
+    content.pop("info")
+    return content if info is None else {**content, "info": info}
+
+
+@pytest.mark.parametrize(
+    ("content", "whole", "sparse"),
+    [
+        (_from(OFFICIAL["SUNRGBD"]), False, {0}),
+        (_from(OFFICIAL["SUNRGBD"], info={}), False, {0}),
+        (_from(OFFICIAL["SUNRGBD"], info=[{"id": 0, "name": "SUN RGB-D Test"}]), False, {0}),
+        (_from(OFFICIAL["KITTI"]), True, set()),
+        (_from("a.jpg", info=[{"name": "Objectron Val"}]), False, {0}),
+        (_from("a.jpg", "b.jpg", info=[{"id": 1, "name": "SUNRGBD Test"}, {"id": 0, "name": "KITTI"}]), False, {1}),
+        (_from(OFFICIAL["KITTI"], OFFICIAL["SUNRGBD"]), False, {1}),
+        (_from("a.jpg", info={"name": "my yard"}), True, set()),
+        (_from("a.jpg", info={"exhaustively_labelled": False}), False, {0}),
+        (_from("a.jpg"), None, set()),
+        (_from("a.jpg", info={"name": ""}), None, set()),
+    ],
+)
+def test_which_data_an_image_is_from_decides_whether_it_is_wholly_labelled(save, content, whole, sparse):
+    name = save(content)
+    register_by_name(name)
+    DatasetCatalog.get(name)
+    metadata = MetadataCatalog.get(name)
+    assert (metadata.exhaustively_labelled, metadata.sparsely_labelled) == (whole, sparse)
+
+
+def test_the_name_of_the_file_tells_too(tmp_path):
+    (tmp_path / "Objectron_test.json").write_text(json.dumps(_from("a.jpg")))
+    name = f"omni3d:{tmp_path}/Objectron_test.json:{tmp_path}"
+    register_by_name(name)
+    DatasetCatalog.get(name)
+    assert MetadataCatalog.get(name).exhaustively_labelled is False
+
+
+def test_data_that_tells_nothing_is_not_scored(save):
+    name = save(_from("a.jpg"))
+    register_by_name(name)
+    with pytest.raises(ValueError, match=r"does not tell .*exhaustively_labelled"):
+        Omni3DEvaluator(name, "")

@@ -82,6 +82,8 @@ def test_detections_far_from_labels_where_not_all_objects_are_labelled():
     found = [{**_object(0, -20.0, 20.0), "score": 0.9}, {**truth[0], "score": 0.5}]
     assert evaluate_omni3d(truth, found, CLASSES)["AP3D"] == pytest.approx(50)
     assert evaluate_omni3d(truth, found, CLASSES, exhaustive=False)["AP3D"] == pytest.approx(100)
+    assert evaluate_omni3d(truth, found, CLASSES, sparse_images={0})["AP3D"] == pytest.approx(100)
+    assert evaluate_omni3d(truth, found, CLASSES, sparse_images={1})["AP3D"] == pytest.approx(50)
 
 
 def test_a_hundred_detections_of_an_image_and_class_count():
