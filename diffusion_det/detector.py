@@ -164,7 +164,7 @@ class DiffusionDet(nn.Module):
             return self.detect(batched_inputs)  # the published code pads all images of a batch to one size
         if self.compat:
             return [self._detect_seeded(x) for x in batched_inputs]
-        return by_padded_size(self.detect, batched_inputs, self.backbone.size_divisibility)
+        return by_padded_size(self.detect, batched_inputs, self.backbone)
 
     def _detect_seeded(self, image: dict) -> dict:
         """`detect` where noise comes from the global random state, as in the published code, seeded by the image."""

@@ -142,7 +142,7 @@ class Mono3DVG(nn.Module):
         if self.training:
             targets = read_targets(batched_inputs, self.device, self.stage.sentences)
             return self.criterion(self.training_outputs(batched_inputs, targets), targets)
-        return by_padded_size(self.answer, batched_inputs, self.backbone.size_divisibility)
+        return by_padded_size(self.answer, batched_inputs, self.backbone)
 
     def answer(self, batched_inputs: list[dict]) -> list[dict]:
         """`forward` in testing, for images that are padded to one size."""

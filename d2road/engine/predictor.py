@@ -158,7 +158,7 @@ def class_metadata(cfg: CfgNode) -> Metadata | None:
 
 def content_id(pixels: np.ndarray) -> str:
     """What identifies the pixels (H, W, 3) uint8 of an image, in the order of `cv2.imread`: equal ones, equal text."""
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16)
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr(pixels.shape).encode())
     return f"pixels {digest.hexdigest()}"
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from torch import nn
+
 T = TypeVar("T")
 
 
@@ -14,7 +16,7 @@ def padded_size(entry: Mapping[str, Any], divisibility: int) -> tuple[int, int]:
 
 
 def by_padded_size(
-    forward: Callable[[list[dict]], list[T]], batched_inputs: Sequence[dict], divisibility: int
+    forward: Callable[[list[dict]], list[T]], batched_inputs: Sequence[dict], backbone: nn.Module
 ) -> list[T]:
     """Outputs of a model for each image, images of one padded size passing through it together.
 
@@ -23,8 +25,9 @@ def by_padded_size(
 
     Args:
         forward: the model, for images of one padded size.
-        divisibility: of the backbone.
+        backbone: with Detectron2's `size_divisibility`.
     """
+    divisibility: Any = backbone.size_divisibility
     groups: dict[tuple[int, int], list[int]] = {}
     for place, entry in enumerate(batched_inputs):
         groups.setdefault(padded_size(entry, divisibility), []).append(place)

@@ -39,7 +39,7 @@ def test_a_real_model_from_the_command_line(repo_dir, tmp_path, capsys, monkeypa
     line = ["--config-file", str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), "--confidence", "0"]
     line += ["--output", str(tmp_path / "out"), "--input", str(image), "MODEL.DiffusionDet.NUM_CLASSES", "3"]
     line += ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "INPUT.MIN_SIZE_TEST", "64"]
-    line += ["MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "5"]
+    line += ["MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "50"]
     assert main(line) == 0
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert found and all(0 <= p["category_id"] < 3 and p["bbox"][2] >= 0 for p in found)
