@@ -40,7 +40,9 @@ class _SchemaChecker:
     def __init__(self, raw: Mapping[str, Any]):
         self.raw = raw
         self.found: list[str] = []
-        info = raw.get("info") or {}
+        info = {} if raw.get("info") is None else raw["info"]
+        if not isinstance(info, Mapping):
+            self.found.append(f"info: expected an object, got a {type(info).__name__}")
         self.ry_frame = info.get("rotation_y", "camera") if isinstance(info, Mapping) else "camera"
         self.known: dict[str, dict] = {name: {} for name in LISTS}
 
@@ -139,7 +141,7 @@ class _SchemaChecker:
         if not self._knows("images", image_id):
             found.append(f"image_id is {image_id!r}, which no entry of images has")
         found += _lists(entry)
-        for key in entry.get("category_ids") or ():
+        for key in entry["category_ids"] if isinstance(entry.get("category_ids"), list) else ():
             if not self._knows("categories", key):
                 found.append(f"category_ids holds {key!r}, which no entry of categories has")
         if not isinstance(targets, list):
@@ -147,7 +149,7 @@ class _SchemaChecker:
         wrong = [text for target in targets for text in self._target(target, image_id)]
         if not wrong and len(set(targets)) < len(targets):
             wrong.append(f"target_ids {targets} names an object twice")
-        return found + (wrong or self._claims(entry, targets))
+        return found + (wrong or ([] if found else self._claims(entry, targets)))
 
     def _target(self, target: Any, image_id: Any) -> list[str]:
         if not self._knows("annotations", target):
@@ -165,9 +167,8 @@ class _SchemaChecker:
         claimed = entry.get("distractors")
         if claimed is not None and not isinstance(claimed, bool):
             return [*found, _expected(entry, "distractors", "true or false")]
-        meant = {self.known["annotations"][t].get("category_id") for t in targets} or set(
-            entry.get("category_ids") or ()
-        )
+        theirs = (self.known["annotations"][t].get("category_id") for t in targets)
+        meant = {key for key in theirs if _is_id(key)} or set(entry.get("category_ids") or ())
         if claimed is None or not meant:
             return found
         others = [o for o in self._objects_of.get(entry.get("image_id"), []) if o["id"] not in targets]
@@ -182,8 +183,9 @@ class _SchemaChecker:
         """Objects by image, those to be ignored left out; asked for once all annotations are known."""
         by_image: dict[Any, list[Mapping]] = {}
         for thing in self.known["annotations"].values():
-            if not thing.get("ignore"):
-                by_image.setdefault(thing.get("image_id"), []).append(thing)
+            image_id, category_id = thing.get("image_id"), thing.get("category_id")
+            if not thing.get("ignore") and _is_id(image_id) and _is_id(category_id):  # what is not is told elsewhere
+                by_image.setdefault(image_id, []).append(thing)
         return by_image
 
     def _knows(self, name: str, key: Any) -> bool:

@@ -22,6 +22,7 @@ from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of,
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.image_io import image_size
 from d2road.utils.input_files import read_json, text_lines
+from d2road.utils.values import as_list, as_text, named
 from mono3dvg.data.labelled_sources import file_info, image_entry, object_entry
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,12 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
     things: dict[Any, dict] = {}
     expressions: list[dict] = []
     path = root / "Mono3DRefer.json"
-    for index, entry in enumerate(read_json(path)):
+    for index, entry in enumerate(as_list(read_json(path), str(path))):
         where = f"{path} record {index}"
         name = Path(str(_field(entry, "im_name", where))).stem
         if name not in images:
             continue
-        key, number = _field(entry, "instanceID", where), _field(entry, "ann_id", where)
+        key, number = (_id(entry, name, where) for name in ("instanceID", "ann_id"))
         kind = str(_field(entry, "objectName", where)).lower()
         if kind not in MONO3DREFER_CLASSES:
             raise DataError(f"{where}: objectName {kind!r}, expected one of {', '.join(MONO3DREFER_CLASSES)}")
@@ -75,7 +76,7 @@ def convert_mono3drefer(root: str | Path, split: str) -> dict[str, Any]:
             {
                 "id": f"{key}-{number}",
                 "image_id": name,
-                "text": _field(entry, "description", where),
+                "text": as_text(_field(entry, "description", where), f"{where}: 'description'"),
                 "target_ids": [key],
                 "kind": "single",
                 "legacy": {"instanceID": key, "ann_id": number},
@@ -111,15 +112,21 @@ def convert_monomulti3d(
     builder = _RopeBuilder(Path(images).expanduser(), calib, denorm, labels)
     path = Path(source).expanduser()
     for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
-        for index, entry in enumerate(flat_records(read_json(file))):
+        for index, entry in enumerate(flat_records(read_json(file), str(file))):
             builder.add(entry, f"{file} record {index}", file.stem)
     return builder.content(f"MonoMulti3D-ROPE {path.name}")
 
 
-def flat_records(raw: Any) -> list[Any]:
-    """The records of a file, nested by image or not, or its only one."""
+def flat_records(raw: Any, source: str = "the file") -> list[Any]:
+    """The records of a file, nested by image or not, or its only one.
+
+    Raises:
+        DataError: something else than a list or an object; `source` is named.
+    """
     if isinstance(raw, Mapping):
         return [raw]
+    if not isinstance(raw, list):
+        raise DataError(f"{source} is {named(raw)}, expected a list of records or one of them")
     return [record for entry in raw for record in (entry if isinstance(entry, list) else [entry])]
 
 
@@ -173,18 +180,22 @@ class _RopeBuilder:
             return
         name = Path(str(_field(entry, "image_file_name", where))).stem
         self._open(name)
-        targets = [self._object(name, parse_row(row, where)) for row in _field(entry, "label_3", where)]
-        properties = [str(text).partition(":") for text in entry.get("public_properties") or ()]
+        rows = as_list(_field(entry, "label_3", where), f"{where}: 'label_3'")
+        targets = [self._object(name, parse_row(row, where)) for row in rows]
+        told = as_list(entry.get("public_properties") or [], f"{where}: 'public_properties'")
+        properties = [str(text).partition(":") for text in told]
         legacy = {"ann_id": entry.get("ann_id"), "properties": {k.strip(): v.strip() for k, _, v in properties}}
-        self._add_expression(name, _field(entry, "public_description", where), targets, legacy)
+        text = as_text(_field(entry, "public_description", where), f"{where}: 'public_description'")
+        self._add_expression(name, text, targets, legacy)
 
     def _add_test(self, entry: Mapping, name: str, where: str) -> None:
         self._open(name)
-        rows = [parse_row(row, where) for row in entry["test_data"]]
+        rows = [parse_row(row, where) for row in as_list(entry["test_data"], f"{where}: 'test_data'")]
         things = [self._object(name, row) for row in rows]
         flags = [row["extra"][1 : 1 + FLAGS] or self._flags(name, row) for row in rows]
-        sentences = _field(entry, "public_description", where)
+        sentences = as_list(_field(entry, "public_description", where), f"{where}: 'public_description'")
         for number, text in enumerate(sentences):
+            as_text(text, f"{where}: sentence {number}")
             if any(len(f) <= number for f in flags):
                 raise DataError(f"{where}: nothing says which rows are meant: give the label files by --labels")
             meant = [thing for thing, f in zip(things, flags) if f[number] == "1"]
@@ -264,6 +275,13 @@ def _words(value: Any, where: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         raise DataError(f"{where}: row {value!r}, expected a list of fields or its text")
     return list(value)
+
+
+def _id(entry: Any, key: str, where: str) -> int | str:
+    value = _field(entry, key, where)
+    if type(value) not in (int, str):
+        raise DataError(f"{where}: {key!r} is {named(value)}, expected a whole number or a text")
+    return value
 
 
 def _field(entry: Any, key: str, where: str) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
+from d2road.utils.values import named
 from mono3dvg.schema import Expression, GroundingData, LabelledObject
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ def read_subsets(path: str | Path) -> dict[str, set]:
     expected = {name.capitalize() for name in SUBSETS[1:]}
     if not isinstance(raw, Mapping) or set(raw) != expected or not all(isinstance(v, list) for v in raw.values()):
         raise DataError(f"{path}: expected lists of instance ids named {', '.join(sorted(expected))}")
+    strange = [(name, v) for name, values in raw.items() for v in values if type(v) not in (int, str)]
+    if strange:
+        raise DataError(f"{path}: {strange[0][0]} holds {named(strange[0][1])}, expected instance ids")
     ids = {name.lower(): set(values) for name, values in raw.items()}
     if not ids["multiple"]:
         del ids["multiple"]
@@ -60,6 +64,7 @@ def subsets_by_file(ids: Mapping[str, set], expressions: Iterable[Expression]) -
     known = set().union(*ids.values())
     for expression in expressions:
         key = expression.legacy.get("instanceID")
+        key = key if type(key) in (int, str) else None
         names = {name for name, members in ids.items() if key in members}
         if key not in known:
             strangers += 1

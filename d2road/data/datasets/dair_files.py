@@ -13,7 +13,7 @@ from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import one_entry
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
-from d2road.utils.values import as_list, as_object, field
+from d2road.utils.values import as_list, as_object, as_text, field, named
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def read_frames(root: str, hint: str = "") -> list[DairFrame]:
             raise DataError(f"{path} entry {number} has no image_path: {entry}")
         frame_id = Path(entry["image_path"]).stem
         label = entry.get("label_camera_std_path") or entry.get("label_camera_path")
-        named = {
+        named_paths = {
             "image": entry["image_path"],
             "label": label or f"label/camera/{frame_id}.json",
             "intrinsic": entry.get("calib_camera_intrinsic_path", f"calib/camera_intrinsic/{frame_id}.json"),
@@ -64,7 +64,9 @@ def read_frames(root: str, hint: str = "") -> list[DairFrame]:
                 "calib_virtuallidar_to_camera_path", f"calib/virtuallidar_to_camera/{frame_id}.json"
             ),
         }
-        frames.append(DairFrame(frame_id, **{key: base / value for key, value in named.items()}))
+        for key, value in named_paths.items():
+            as_text(value, f"{path} entry {number}: path of the {key}")
+        frames.append(DairFrame(frame_id, **{key: base / value for key, value in named_paths.items()}))
     if len({frame.id for frame in frames}) < len(frames):
         raise DataError(f"{path} lists an image more than once")
     return frames
@@ -200,6 +202,8 @@ def _number(entry: dict, keys: tuple[str, ...], where: str) -> float:
         if not isinstance(value, dict) or key not in value:
             raise DataError(f"{where} has no {'.'.join(keys)}")
         value = value[key]
+    if isinstance(value, bool):
+        raise DataError(f"{where}: {'.'.join(keys)} is {named(value)}, expected a number")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
