@@ -5,7 +5,12 @@
 
 INPUT is READER:PATH?OPTIONS (docs/trajectories.md). FCD (XML or CSV) and plain CSV files may grow: with --follow the
 tool waits for more at the end of the file, and no byte is read twice. --state keeps where it is: a later run with the
-same file goes on there (and reads what the next window still needs). An interrupt (Ctrl-C, SIGTERM) ends it in order.
+same file goes on there (and reads what the next window still needs); a file that was replaced meanwhile is refused. An
+interrupt (Ctrl-C, SIGTERM) ends it in order, with everything saved.
+
+While it follows, standard error tells at once, with the time: another file under the name (rotation; it is read as
+another recording, NAME.2), a clock that goes back or leaps, rows that are dropped, and silence.
+
 The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it.
 
 A threshold comes from good traffic, once:
@@ -17,7 +22,8 @@ scores at least 10 hours and writes the lowest threshold with at most --rate fal
 
     ALARM  t 00:17:33.4  s 812 m  score 0.41 (threshold 0.18)  window 00:17:14.4-00:17:40.0, 410-922 m  a/000003.png
 
-and when it is over a second one. The exit code is 0, or 2 for input that cannot be used.
+and when it is over a second one. The exit code is 0 at the end of the file, 130 after
+Ctrl-C, 143 after SIGTERM, or 2 for input that cannot be used.
 """
 
 from __future__ import annotations
@@ -31,8 +37,10 @@ from typing import TYPE_CHECKING
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import report_errors
+from d2road.utils.values import integer_option, number_option
 
 if TYPE_CHECKING:
+    from d2road.traffic.events.stop_request import StopRequest
     from d2road.traffic.events.stream_options import StreamOptions
     from d2road.traffic.events.stream_session import StreamModel, StreamSession
 
@@ -44,12 +52,16 @@ def build_parser() -> ArgumentParser:
         "--input", required=True, metavar="INPUT", help="READER:PATH?OPTIONS, or a path whose suffix tells the reader"
     )
     parser.add_config(required=True)
-    parser.add_argument("--batch", type=int, default=4, help="windows that pass through the network together; 4")
+    parser.add_argument(
+        "--batch", type=integer_option(1), default=4, help="windows that pass through the network together; 4"
+    )
     threshold = parser.add_mutually_exclusive_group()
-    threshold.add_argument("--threshold", type=float, help="a window that scores above it alarms")
+    threshold.add_argument("--threshold", type=number_option(), help="a window that scores above it alarms")
     threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote")
     threshold.add_argument("--calibrate", type=Path, metavar="FILE", help="write a threshold from this good traffic")
-    parser.add_argument("--rate", type=float, default=1.0, help="false alarms an hour that --calibrate allows; 1")
+    parser.add_argument(
+        "--rate", type=number_option(1e-6), default=1.0, help="false alarms an hour that --calibrate allows; 1"
+    )
     parser.add_argument("--follow", action="store_true", help="wait for more at the end of the file")
     parser.add_argument("--state", type=Path, metavar="FILE", help="keep where it is, and go on there another time")
     parser.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
@@ -89,19 +101,23 @@ def load_model(options: StreamOptions) -> StreamModel:
     return StreamModel(grid, window_scorer(predict), threshold)
 
 
-def open_session(options: StreamOptions) -> StreamSession:
-    """The run, scored by the model of its config and weights."""
+def open_session(options: StreamOptions, stop: StopRequest | None = None) -> StreamSession:
+    """The run, scored by the model of its config and weights; ends where `stop` asks for it."""
     from d2road.traffic.events.stream_session import StreamSession
 
-    return StreamSession(options, lambda: load_model(options))
+    return StreamSession(options, lambda: load_model(options), stop)
 
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Score, print, write; returns the exit code."""
     args = build_parser().parse_args(argv)
+    from d2road.traffic.events.stop_request import StopRequest
+
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    return open_session(options_of(args)).run()
+    stop = StopRequest()
+    with stop.listening():  # also while the model is loaded
+        return open_session(options_of(args), stop).run()
 
 
 if __name__ == "__main__":

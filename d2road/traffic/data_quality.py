@@ -14,6 +14,7 @@ PROBLEM_KINDS = {
     "not a number": "rows dropped",
     "duplicate row": "later row of the same vehicle and instant dropped",
     "time backwards": "rows of a file in order of time dropped; of others, sorted",
+    "time leap": "rows of a single instant far from those around it dropped",
     "gap": "kept; an image shows the vehicle as missing",
     "unknown lane": "kept where their position is known, else dropped",
     "off the road": "rows dropped",
@@ -22,6 +23,8 @@ PROBLEM_KINDS = {
     "units": "kept; the unit of the column is probably another one",
     "cut off": "the file ends in the middle; complete rows kept",
 }
+# Those of rows that are left out.
+DROPPED = ("not a number", "duplicate row", "time backwards", "time leap", "unknown lane", "off the road", "no speed")
 EXAMPLES = 5
 MAX_SPEED, MAX_LENGTH, MAX_WIDTH, MAX_ACCELERATION = 100.0, 50.0, 4.0, 50.0  # m/s, m, m, m/s^2
 USUAL_LENGTH = (1.5, 12.0)  # m, of the median vehicle; a car's in feet, or its metres taken for feet, is outside

@@ -7,7 +7,9 @@ import errno
 import io
 import json
 import os
+import re
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +26,9 @@ CURES = {
     errno.EPERM: "you may not write there: choose another folder, or change its permissions",
     errno.EFBIG: "files may not be that large there: choose another folder",
 }
+# Names of files that this process has open already.
+STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+OWN_FILES = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
 
 
 @contextmanager
@@ -46,6 +51,11 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     if mode not in ("wb", "w"):
         raise ValueError(f"atomic_write: mode is {mode!r}, expected 'wb' or 'w'")
     encoding = None if "b" in mode else "utf-8"
+    own = _own_descriptor(path)
+    if own is not None:
+        with named_output(path), os.fdopen(own, mode, encoding=encoding) as stream:
+            yield stream
+        return
     target = output_target(path)
     if target.exists() and not target.is_file():
         with named_output(path), open(target, mode, encoding=encoding) as stream:
@@ -82,8 +92,8 @@ def append_text(path: str | os.PathLike, text: str) -> None:
     Raises:
         OutputError: as `atomic_write`.
     """
-    target = output_target(path)
-    with named_output(path), open(target, "ab", buffering=0) as file:
+    own = _own_descriptor(path)
+    with named_output(path), open(output_target(path) if own is None else own, "ab", buffering=0) as file:
         regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         end = os.fstat(file.fileno()).st_size
         content = memoryview(text.encode("utf-8"))
@@ -166,6 +176,44 @@ def output_target(path: str | os.PathLike) -> Path:
             errno.EACCES, f"cannot write {path}: the file is write-protected; choose another name or chmod u+w it"
         )
     return target
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """Make sure before a long computation that its output can be written; nothing stays behind.
+
+    Raises:
+        FileNotFoundError, OutputError: as `atomic_write`.
+    """
+    if _own_descriptor(path, copy=False) is not None:
+        return
+    target = output_target(path)
+    if not target.exists() or target.is_file():
+        with (
+            _named(path),
+            tempfile.NamedTemporaryFile(prefix=f".{target.name[:200]}.", suffix=".tmp", dir=target.parent),
+        ):
+            pass
+
+
+def _own_descriptor(path: str | os.PathLike, copy: bool = True) -> int | None:
+    """A copy of the open file of this process that /dev/stdout and its like name; None for other paths.
+
+    Opened by its name, a file behind it would be truncated, or replaced and what is printed later lost.
+    """
+    name = os.fspath(path)
+    number = STREAMS.get(name)
+    if number is None:
+        found = OWN_FILES.fullmatch(name)
+        if found is None:
+            return None
+        number = int(found[1])
+    if not copy:
+        return number
+    for stream in (sys.stdout, sys.stderr):  # what was printed before comes first
+        with suppress(OSError, ValueError):
+            stream.flush()
+    with named_output(path):
+        return os.dup(number)
 
 
 class _WatchedFile(io.FileIO):

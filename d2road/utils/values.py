@@ -35,6 +35,13 @@ def as_text(value: Any, source: str) -> str:
     return value
 
 
+def as_flag(value: Any, source: str) -> bool:
+    """true or false of JSON; see `as_object`."""
+    if not isinstance(value, bool):
+        raise DataError(f"{source} is {named(value)}, expected true or false")
+    return value
+
+
 def as_number(value: Any, source: str, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite number from `low` to `high`; true and false are none.
 

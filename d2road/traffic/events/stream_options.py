@@ -1,13 +1,16 @@
-"""What a run over a stream is asked for, and what an earlier run left: its state and its threshold."""
+"""What a run over a stream is asked for, and the threshold of its scores."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from d2road.utils.errors import ConfigError
+from d2road.traffic.readers.source import split_spec
+from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import read_json
+from d2road.utils.output_files import check_output, make_folder
+from d2road.utils.values import as_integer, as_number, as_object, field
+
+LEAST_RATE = 1e-6  # false alarms an hour
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class StreamOptions:
             alarms an hour.
         follow: wait for more at the end of the file.
         state: file that keeps where the stream is. scores: CSV file of all windows. pictures: folder of the alarms'.
+    Raises:
+        ConfigError: a number is not finite or out of range.
     """
 
     input: str
@@ -39,6 +44,37 @@ class StreamOptions:
     scores: Path | None = None
     pictures: Path | None = None
 
+    def __post_init__(self) -> None:
+        try:
+            as_integer(self.batch, "--batch", 1)
+            as_number(self.rate, "--rate", LEAST_RATE)
+            if self.threshold is not None:
+                as_number(self.threshold, "--threshold")
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+
+    def check_outputs(self) -> None:
+        """Make sure before a long run that its outputs can be written and are different files.
+
+        Raises:
+            ConfigError: two options name one file, or an output is the input.
+            OutputError, FileNotFoundError: the system refuses one.
+        """
+        named = {"--input": Path(split_spec(self.input)[1])}
+        for option in ("calibration", "calibrate", "state", "scores"):
+            path = getattr(self, option)
+            if path is None:
+                continue
+            other = next((name for name, one in named.items() if _same_file(path, one)), None)
+            if other is not None and not _is_stream(path):
+                raise ConfigError(f"--{option} and {other} name one file, {path}: each needs its own")
+            named[f"--{option}"] = path
+            if option != "calibration":
+                make_folder(path.parent)
+                check_output(path)
+        if self.pictures is not None:
+            check_output(make_folder(self.pictures) / "000001.png")
+
     def about(self) -> dict[str, str | list[str]]:
         """What a state or a threshold belongs to, as JSON holds it."""
         return {
@@ -47,29 +83,6 @@ class StreamOptions:
             "weights": self.weights,
             "opts": list(self.opts),
         }
-
-
-def read_state(options: StreamOptions) -> dict[str, Any]:
-    """What an earlier run left; {} without one.
-
-    Raises:
-        ConfigError: the file is damaged, or of a run with another input or other options.
-    """
-    path = options.state
-    if path is None or not path.is_file():
-        return {}
-    try:
-        state = read_json(path, "state", "Delete it to begin anew")
-        theirs = state["about"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ConfigError(f"{path} is no state of a stream ({error}); delete it to begin anew") from error
-    changed = [name for name, value in options.about().items() if theirs.get(name) != value]
-    if changed:
-        raise ConfigError(
-            f"{path} was left by a run with other {', '.join(changed)}: name another --state, or delete it to begin "
-            "anew"
-        )
-    return state
 
 
 def choose_threshold(options: StreamOptions, of_model: float | None) -> float:
@@ -93,7 +106,23 @@ def choose_threshold(options: StreamOptions, of_model: float | None) -> float:
             flush=True,
         )
         return of_model
+    cure = "Write it with --calibrate"
+    source = f"calibration {options.calibration}"
     try:
-        return float(read_json(options.calibration, "calibration", "Write it with --calibrate")["threshold"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{options.calibration} holds no threshold ({error}); write it with --calibrate") from error
+        values = as_object(read_json(options.calibration, "calibration", cure), source)
+        return field(values, "threshold", as_number, source)
+    except DataError as error:
+        text = str(error)
+        raise ConfigError(text if cure in text else f"{text}. {cure}") from error
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.absolute() == other.absolute()
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether this is a pipe or a device, which several outputs may share."""
+    return path.exists() and not path.is_file()

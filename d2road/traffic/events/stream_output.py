@@ -1,7 +1,10 @@
 """What d2road score-stream prints and writes: lines of alarms, their pictures, the scores of all windows."""
 
+import csv
 import io
-import os
+import logging
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +14,11 @@ from d2road.traffic.events.window_stream import ScoredWindow
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.traffic.time_space.window_grid import WindowGrid
-from d2road.utils.output_files import atomic_write, make_folder
+from d2road.utils.errors import DataError
+from d2road.utils.input_files import read_text
+from d2road.utils.output_files import append_text, atomic_write, make_folder
+
+logger = logging.getLogger(__name__)
 
 
 def clock(t: float) -> str:
@@ -54,34 +61,71 @@ class ScoreFile:
 
     Args:
         path: of the file; another run's is replaced unless this one goes on.
-        next_t0: s, of the first window to come; None begins anew.
+        goes_on: whether this run goes on with a recording, of whose windows those before `next_t0` (s) are kept, None:
+            none. Windows of other recordings are kept.
+    Raises:
+        DataError: the file to go on with is no such file.
+        OutputError: it cannot be written.
     """
 
     COLUMNS = (*WINDOW_COLUMNS, "direction")
 
-    def __init__(self, path: Path, next_t0: float | None):
+    def __init__(self, path: Path, goes_on: bool = False, recording: str = "", next_t0: float | None = None):
         self.path = path
         self.rows: list[tuple] = []
         make_folder(path.parent)
-        kept = pd.DataFrame(columns=list(self.COLUMNS))
-        if next_t0 is not None and path.is_file():
-            kept = pd.read_csv(path, dtype={"recording": str})
-            kept = kept[kept["t0"] < next_t0 - 1e-6]
+        kept = [",".join(self.COLUMNS)]
+        if goes_on and path.is_file():
+            end = -math.inf if next_t0 is None else next_t0 - 1e-6
+            kept += [line for line, name, t0 in self._lines() if t0 < end or (recording and name != recording)]
+        elif goes_on:
+            logger.warning("%s is not there: it begins with the windows to come, those before are not in it", path)
         with atomic_write(path, "w") as file:
-            kept.to_csv(file, index=False, lineterminator="\n")
+            file.write("\n".join([*kept, ""]))
+
+    def _lines(self) -> Iterator[tuple[str, str, float]]:
+        """Each row with its recording and t0 (s), checked; a last line without its end was cut off and is left out."""
+        cure = "Name another --scores, or delete it and the state to begin anew"
+        text = read_text(self.path, "scores", None)
+        lines = text.replace("\r\n", "\n").split("\n")[:-1]
+        if not lines or tuple(lines[0].split(",")) != self.COLUMNS:
+            found = repr(lines[0][:80]) if lines else "nothing"
+            raise DataError(
+                f"scores {self.path} begins with {found}, expected {','.join(self.COLUMNS)}: no scores of a stream. "
+                f"{cure}"
+            )
+        for number, line in enumerate(lines[1:], 2):
+            source = f"scores {self.path}, line {number}"
+            row = next(csv.reader([line]), [])
+            if len(row) != len(self.COLUMNS):
+                raise DataError(f"{source} has {len(row)} values, expected {len(self.COLUMNS)}. {cure}")
+            numbers = [_number(value) for value in row[1:]]
+            for name, value in zip(self.COLUMNS[1:], numbers):
+                if not math.isfinite(value) or (name == "direction" and value not in (-1, 1)):
+                    bad = row[self.COLUMNS.index(name)]
+                    raise DataError(f"{source}: {name} is {bad!r}, expected a finite number. {cure}")
+            yield line, row[0], numbers[0]
 
     def add(self, row: tuple) -> None:
         """A window's values of COLUMNS."""
         self.rows.append(row)
 
     def flush(self) -> None:
-        """Write what was added, to the disk."""
+        """Write what was added, to the disk.
+
+        Raises:
+            OutputError: it cannot be written; the rows are kept for another time.
+        """
         if not self.rows:
             return
         text = io.StringIO()
         pd.DataFrame(self.rows, columns=list(self.COLUMNS)).to_csv(text, index=False, header=False, lineterminator="\n")
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
+        append_text(self.path, text.getvalue())
         self.rows = []
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

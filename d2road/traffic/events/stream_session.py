@@ -1,18 +1,19 @@
 """One run over a stream: windows, alarms, files, and what is left for the next run. Scores come from a function."""
 
+import logging
 import math
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
+from d2road.traffic.data_quality import DROPPED
 from d2road.traffic.events.alarms import SECONDS_PER_HOUR, alarm_threshold
-from d2road.traffic.events.stream_options import StreamOptions, choose_threshold, read_state
+from d2road.traffic.events.stop_request import StopRequest
+from d2road.traffic.events.stream_options import StreamOptions, choose_threshold
 from d2road.traffic.events.stream_output import ScoreFile, alarm_line, over_line, write_alarm_picture
+from d2road.traffic.events.stream_state import GoodWindow, StreamState, finite_or_none, read_state
 from d2road.traffic.events.window_stream import ScoredWindow, StreamScorer, WindowScorer
 from d2road.traffic.readers import Source, open_trajectories
 from d2road.traffic.readers.fcd import Fcd
@@ -22,7 +23,7 @@ from d2road.traffic.readers.tail_reader import TailReader
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.time_space.window_grid import WindowGrid
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.output_files import make_folder, write_json
 
 # Seconds of traffic that are read before windows are scored: soon while the file grows, many at once else.
@@ -30,6 +31,10 @@ FOLLOW_CHUNK_S, CHUNK_S = 2.0, 60.0
 SAVE_EVERY_S = 10.0
 # Samples that readers take speeds and their signs from, before those of the next window.
 REREAD_S = 5.0
+# Seconds without any row after which there was no traffic to watch: they have no windows and are no hours of it.
+LONGEST_GAP_S = 3600.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,99 +52,128 @@ class StreamSession:
     Args:
         options: of the run.
         load_model: gives what scores; called once the input and the saved state are known to be good.
+        stop: asked whether somebody wants it to end; interrupts ask while it runs.
     Raises:
-        FileNotFoundError, ConfigError: the options, the saved state or what `load_model` reads cannot be used.
+        FileNotFoundError, ConfigError, DataError: the options, the input, the saved state or what `load_model` reads
+            cannot be used.
+        OutputError: an output cannot be written.
     """
 
-    def __init__(self, options: StreamOptions, load_model: Callable[[], StreamModel]):
-        self.options, self.stop, self.state = options, False, read_state(options)
-        self.source, self.file = self._open()
+    def __init__(self, options: StreamOptions, load_model: Callable[[], StreamModel], stop: StopRequest | None = None):
+        self.options, self.stop, saved = options, stop or StopRequest(), read_state(options)
+        options.check_outputs()
+        self.resumed, state = saved is not None, saved or StreamState()
+        self.source, self.tail = self._open(state)
         model = load_model()
-        self.grid = replace(model.grid, start=self.state.get("next_t0"))
+        self.grid = replace(model.grid, start=state.next_t0, longest_gap=LONGEST_GAP_S)
         self.scorer = StreamScorer(model.score, choose_threshold(options, model.threshold), options.batch)
-        if self.state:
-            self.scorer.restore(self.state["scorer"])
+        self.scorer.windows, self.scorer.raised, self.scorer.tracker.open = state.windows, state.raised, state.open
         self.pending: list[TrafficWindow] = []
-        self.next_t0: float | None = self.state.get("next_t0")
-        # Seconds of traffic: of recordings that are over, beginning and end of the present one.
-        self.over_s, self.recording = 0.0, ""
-        self.began: float | None = self.state.get("began")
-        self.seen = self.first_seen = self.state.get("seen", math.nan)
+        self.next_t0, self.recording = state.next_t0, state.recording
+        # Seconds of traffic: of recordings that are over, in all and in this run; beginning and end of the present one.
+        self.over_s, self.over_here_s = state.over_s, 0.0
+        self.began = state.began
+        self.seen = self.first_seen = math.nan if state.seen is None else state.seen
         self.saved = time.monotonic()
-        self.scores = ScoreFile(options.scores, self.next_t0) if options.scores else None
+        self.told: dict[str, int] = {}
+        self.scores: ScoreFile | None = None
+        if options.scores:
+            self.scores = ScoreFile(options.scores, self.resumed, state.recording, state.next_t0)
         # A calibration needs the scores of all good windows at its end: 24 hours are some ten thousand.
-        self.good: list[tuple] = [tuple(row) for row in self.state.get("good", [])]
+        self.good: list[GoodWindow] = list(state.good)
 
-    def _open(self) -> tuple[Source, GrowingFile | None]:
+    def _open(self, state: StreamState) -> tuple[Source, TailReader | None]:
         source = open_trajectories(self.options.input)
         if not isinstance(source, (Fcd, PlainCsv)) or source.path.suffix == ".gz":
             if self.options.follow or self.options.state:
                 raise ConfigError(f"{source.path}: --follow and --state need a file of FCD or CSV that is not packed")
             return source, None
-        offset = int(self.state.get("offset", 0))
-        file = GrowingFile(source.path, self.options.follow, offset, lambda: self.stop)
-        return TailReader(source, file), file
+        file = GrowingFile(source.path, self.options.follow, state.offset, lambda: bool(self.stop), known=state.known)
+        tail = TailReader(source, file, state.number, state.behind)
+        return tail, tail
 
     def run(self) -> int:
-        """Score to the end; returns the exit code."""
+        """Score to the end; returns the exit code, that of a signal where one has ended it."""
         start = time.monotonic()
-        chunks = self.source.chunks(FOLLOW_CHUNK_S if self.options.follow else CHUNK_S)
-        with self._signals():
+        with self.stop.listening():
             try:
-                for window in self.grid.over(self._watched(chunks)):
-                    self.pending.append(TrafficWindow.rendered(window, self.grid.renderer))
-                self._finalize()
+                self._score_all()
             except StoppedError:
                 pass
-        self._save()
-        if not self.stop:
-            self._report_over(math.inf)
-            if self.options.calibrate is not None:
-                self._write_threshold()
-        self._conclude(time.monotonic() - start)
-        return 0
+            except DataError:  # what was right before it stays
+                self._save()
+                raise
+            self._save()
+            if not self.stop:
+                self._report_over(math.inf)
+                if self.options.calibrate is not None:
+                    self._write_threshold()
+            elif self.source.problems.counts:
+                logger.warning("%s: %s", self.source.path, self.source.problems.report())
+            self._conclude(time.monotonic() - start)
+        return self.stop.exit_code
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Interrupts ask to stop; what is under way is finished first."""
-
-        def stop(*_: object) -> None:
-            self.stop = True
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _score_all(self) -> None:
+        chunks = self.source.chunks(FOLLOW_CHUNK_S if self.options.follow else CHUNK_S)
+        for window in self.grid.over(self._watched(chunks)):
+            if self.stop:
+                raise StoppedError
+            self.pending.append(TrafficWindow.rendered(window, self.grid.renderer))
+        self._finalize()
 
     def _watched(self, chunks: Iterable[Trajectories]) -> Iterator[Trajectories]:
         """Chunks; who comes for the next one has handed out all windows of those before, which are finalized then."""
         for chunk in chunks:
-            (recording,), (first, last) = chunk.recordings, chunk.span
-            if self.began is not None and self.recording and recording != self.recording:
-                self.over_s += self.seen - self.began
-                self.began = self.next_t0 = None
-            self.recording = recording
-            self.began = first if self.began is None else self.began
-            self.first_seen = first if math.isnan(self.first_seen) else self.first_seen
-            self.seen = last
+            self._note_time(chunk)
             yield chunk
             self._finalize()
+            self._tell_dropped()
             if self.stop:
                 raise StoppedError
             if time.monotonic() - self.saved > SAVE_EVERY_S:
                 self._save()
 
+    def _note_time(self, chunk: Trajectories) -> None:
+        """Take in when a chunk is, and whether another recording begins with it."""
+        (recording,), (first, last) = chunk.recordings, chunk.span
+        if self.began is not None and self.recording and recording != self.recording:
+            self.over_s += self.seen - self.began
+            self.over_here_s += self.seen - self.first_seen
+            self.began, self.next_t0, self.first_seen = None, None, first
+        elif first - self.seen > LONGEST_GAP_S and self.began is not None:
+            gap = first - self.seen
+            logger.warning("no row for %.0f s after t = %g s: no hours of traffic, no windows", gap, self.seen)
+            self.began, self.first_seen = self.began + gap, self.first_seen + gap
+        self.recording = recording
+        self.began = first if self.began is None else self.began
+        self.first_seen = first if math.isnan(self.first_seen) else self.first_seen
+        self.seen = last
+
+    def _tell_dropped(self) -> None:
+        """Say of each kind of rows that are dropped that it is there, and again whenever they have become tenfold."""
+        if not self.options.follow:  # else all is said at the end
+            return
+        for kind in DROPPED:
+            count = self.source.problems.counts.get(kind, 0)
+            if count >= self.told.get(kind, 1):
+                self.told[kind] = 10 * count
+                example = self.source.problems.examples[kind][0]
+                logger.warning("%s: %s: %d row(s) dropped until t = %g s, first %s",
+                               self.source.path, kind, count, self.seen, example)  # fmt: skip
+
     def _finalize(self) -> None:
         """Score the windows at hand."""
         pending, self.pending = self.pending, []
-        for scored in self.scorer.score_windows(pending):
-            self._report(scored)
-        if pending:
-            # The grid's next step; windows without vehicles may follow before the next one that is handed out.
-            self.next_t0 = pending[-1].t0 + self.grid.stride
-            self._report_over(self.next_t0)
+        for recording in dict.fromkeys(window.recording for window in pending):
+            windows = [window for window in pending if window.recording == recording]
+            for scored in self.scorer.score_windows(windows):
+                self._report(scored)
+            if recording == self.recording:
+                # The grid's next step; windows without vehicles may follow before the next one that is handed out.
+                self.next_t0 = windows[-1].t0 + self.grid.stride
+                self._report_over(self.next_t0)
+            else:
+                self._report_over(math.inf)
 
     def _report(self, scored: ScoredWindow) -> None:
         window = scored.window
@@ -165,22 +199,17 @@ class StreamSession:
         self.saved = time.monotonic()
         if self.scores:
             self.scores.flush()
-        if self.options.state is None or self.file is None:
+        if self.options.state is None or self.tail is None:
             return
-        offset = self.file.first
-        if self.next_t0 is not None:
-            offset = self.file.mark_before(self.next_t0 - self.grid.renderer.margin - REREAD_S)
-        state: dict[str, Any] = {
-            "about": self.options.about(),
-            "offset": offset,
-            "next_t0": self.next_t0,
-            "began": self.began,
-            "seen": self.seen,
-            "scorer": self.scorer.state(),
-            "good": self.good,
-        }
-        make_folder(self.options.state.parent)
-        write_json(self.options.state, state, indent=None)
+        needed = None if self.next_t0 is None else self.next_t0 - self.grid.renderer.margin - REREAD_S
+        offset, behind = self.tail.place_before(needed)
+        tracker = self.scorer.tracker
+        state = StreamState(
+            offset, behind, self.tail.file.mark_of_read(), self.tail.number, self.recording,
+            self.next_t0, self.began, finite_or_none(self.seen), self.over_s,
+            self.scorer.windows, self.scorer.raised, tracker.open, self.good,
+        )  # fmt: skip
+        state.write(self.options.state, self.options)
 
     def _write_threshold(self) -> None:
         path, rate = self.options.calibrate, self.options.rate
@@ -199,8 +228,8 @@ class StreamSession:
 
     def _conclude(self, wall: float) -> None:
         seconds = self._hours() * SECONDS_PER_HOUR
-        if self.state and self.began is not None:  # this run alone
-            seconds = self.seen - self.first_seen
+        if self.resumed and self.began is not None:  # this run alone
+            seconds = self.over_here_s + self.seen - self.first_seen
         times = f"{seconds / wall:.1f} times real time" if wall > 0 else ""
         print(
             f"{'stopped' if self.stop else 'end of the file'}: {self._hours():.2f} h, {self.scorer.windows} windows, "

@@ -1,6 +1,6 @@
 """Windows of a stream of traffic, scored and joined into alarms: the online part of `d2road score-stream`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,15 +99,3 @@ class StreamScorer:
     def pop_closed(self, before: float = np.inf) -> list[Alarm]:
         """Alarms that are over, since no window to come begins before this time."""
         return self.tracker.pop_closed(before)
-
-    def state(self) -> dict[str, Any]:
-        """For JSON; see `restore`."""
-        open_ = [{"alarm": vars(alarm), "parts": [vars(part) for part in parts]} for alarm, parts in self.tracker.open]
-        return {"windows": self.windows, "raised": self.raised, "open": open_}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self.windows, self.raised = int(state["windows"]), int(state["raised"])
-        self.tracker.open = [
-            (Alarm(**entry["alarm"]), [Alarm(**part) for part in entry["parts"]]) for entry in state["open"]
-        ]

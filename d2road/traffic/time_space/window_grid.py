@@ -53,8 +53,9 @@ class WindowGrid:
         lanes: to draw. None: all; with lane_layout "stacked" they must be named, so that panels stay what they are.
         keep_empty: windows without vehicles too; with s_range only.
         keep_partial: the window that the recording's end cuts off too. A recording's only window is always kept.
-        start: seconds at which windows begin, for a stream that goes on where an earlier one stopped; None: at the
-            recording's first row.
+        start: seconds at which windows of the first recording begin, for a stream that goes on where an earlier one
+            stopped; None: at its first row.
+        longest_gap: seconds; in a longer time without any row there are no windows, with keep_empty neither.
     Raises:
         ConfigError: a stride is not positive, lanes are missing, or windows would have no end.
     """
@@ -68,6 +69,7 @@ class WindowGrid:
     keep_empty: bool = False
     keep_partial: bool = False
     start: float | None = None
+    longest_gap: float = math.inf
 
     def __post_init__(self) -> None:
         for name, value in (("stride", self.stride), ("stride_s", self.step_s)):
@@ -104,7 +106,7 @@ class WindowGrid:
             if stream is None or chunk.recordings[0] != stream.recording:
                 if stream is not None:
                     yield from stream.rest()
-                stream = _Stream(self, chunk)
+                stream = _Stream(self, chunk, self.start if stream is None else None)
             else:
                 stream.add(chunk)
             yield from stream.ready()
@@ -115,12 +117,12 @@ class WindowGrid:
 class _Stream:
     """One recording: the rows that windows still need."""
 
-    def __init__(self, grid: WindowGrid, chunk: Trajectories):
+    def __init__(self, grid: WindowGrid, chunk: Trajectories, start: float | None):
         self.grid, self.recording = grid, chunk.recordings[0]
         self.held, self.count = chunk, 0
         self.waiting: list[Trajectories] = []
-        self.start, self.end = chunk.span
-        self.start = self.start if grid.start is None else grid.start
+        first, self.end = chunk.span
+        self.start, self.goes_on = (first, False) if start is None else (start, True)
         self.directions = set(chunk.directions)
 
     def add(self, chunk: Trajectories) -> None:
@@ -138,17 +140,39 @@ class _Stream:
         """Windows whose rows are all there."""
         renderer = self.grid.renderer
         while self._t0() + renderer.duration + renderer.margin <= self.end:
-            yield from self._at(self._t0())
+            if not self._skip_gap():
+                yield from self._at(self._t0())
 
     def rest(self) -> Iterator[GridWindow]:
         """The recording is at its end: windows that lie in it, and what may be cut off."""
         renderer, slack = self.grid.renderer, ON_GRID * self.grid.stride
         while (
-            (self.count == 0 and self.grid.start is None)
+            (self.count == 0 and not self.goes_on)
             or self._t0() + renderer.duration <= self.end + renderer.dt + slack
             or (self.grid.keep_partial and self._t0() + renderer.duration - self.grid.stride <= self.end)
         ):
-            yield from self._at(self._t0())
+            if not self._skip_gap():
+                yield from self._at(self._t0())
+
+    def _skip_gap(self) -> bool:
+        """Whether several windows without rows come next that are not given out; they are passed over at once."""
+        renderer, stride = self.grid.renderer, self.grid.stride
+        ahead = self._next_row() - (self._t0() + renderer.duration)
+        if not (ahead > self.grid.longest_gap if self.grid.keep_empty else ahead > 2 * stride):
+            return False
+        # One window less than there are before the row: sums of strides are not exact.
+        count = math.floor(ahead / stride) - 1
+        self.count += max(count, 0)
+        return count > 0
+
+    def _next_row(self) -> float:
+        """Seconds of the first row from the beginning of the next window on; minus infinity without any."""
+        begin = self._t0() - self.grid.renderer.dt / 2
+        for table in (self.held, *self.waiting):
+            t = table.frame["t"].to_numpy()
+            if len(t) and t[-1] >= begin:
+                return float(t[np.searchsorted(t, begin)])
+        return -math.inf
 
     def _join(self) -> None:
         """Take in the chunks that wait, and let go of rows that no window needs: once a window, not once a chunk."""

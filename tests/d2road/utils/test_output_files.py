@@ -5,13 +5,15 @@ import json
 import os
 import resource
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
 from d2road.utils.errors import D2RoadError, OutputError
-from d2road.utils.output_files import append_text, atomic_write, make_folder, write_json
+from d2road.utils.output_files import append_text, atomic_write, check_output, make_folder, write_json
 
 
 def test_the_old_file_survives_a_failure(tmp_path):
@@ -152,3 +154,25 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_a_file_where_none_can_be_made_is_named():
     with pytest.raises((OutputError, FileNotFoundError), match="/proc/self"):
         write("/proc/self/none.txt")
+
+
+def test_standard_output_that_goes_to_a_file_is_written_to_as_it_is(tmp_path):
+    # Opened by its name it would be replaced, and what is printed afterwards lost.
+    program = (
+        "from d2road.utils.output_files import append_text, atomic_write, check_output\n"
+        "print('one'); check_output('/dev/stdout')\n"
+        "with atomic_write('/dev/stdout', 'w') as file: file.write('two\\n')\n"
+        "append_text('/dev/stdout', 'three\\n'); append_text('/proc/self/fd/1', 'four\\n'); print('five')\n"
+    )
+    with open(tmp_path / "out.txt", "w") as out:
+        subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
+    assert (tmp_path / "out.txt").read_text().split() == ["one", "two", "three", "four", "five"]
+
+
+def test_an_output_is_checked_before_it_is_written_and_nothing_stays(tmp_path):
+    check_output(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        check_output(tmp_path / "none" / "a.json")
+    with pytest.raises(OutputError, match="it is a folder"):
+        check_output(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 
 from d2road.utils.errors import DataError
 from d2road.utils.values import (
+    as_flag,
     as_integer,
     as_list,
     as_number,
@@ -30,6 +31,9 @@ def test_good_values_pass():
     assert field(record, "a", as_number, "file", 0, 1) == 1
     assert field(record, "b", as_text, "file") == "x"
     assert field(record, "c", as_list, "file") == [] and field(record, "d", as_object, "file") == {}
+    assert as_flag(True, "here") is True
+    with pytest.raises(DataError, match="here is the number 1, expected true or false"):
+        as_flag(1, "here")
     with pytest.raises(DataError, match=r"file lacks 'e'; it has a, b, c, d"):
         field(record, "e", as_text, "file")
     with pytest.raises(DataError, match=r"file: 'a' is the number 1, expected a list"):

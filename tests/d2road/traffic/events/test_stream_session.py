@@ -53,7 +53,7 @@ def test_interrupted_and_resumed_equals_one_run(tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(
             "d2road.traffic.readers.growing_file.time.sleep", lambda _s: os.kill(os.getpid(), signal.SIGINT)
         )
-        assert session(tmp_path, **files).run() == 0
+        assert session(tmp_path, **files).run() == 130
         state = json.loads((tmp_path / "state.json").read_text())
         offsets.append(state["offset"])
         out = capsys.readouterr().out.splitlines()
@@ -91,9 +91,6 @@ def test_state_of_another_stream_is_refused(tmp_path):
     session(tmp_path, state=state).run()
     with pytest.raises(ValueError, match=r"left by a run with other weights"):
         session(tmp_path, state=state, weights="w.pth")
-    state.write_text("{")
-    with pytest.raises(ValueError, match="no state of a stream"):
-        session(tmp_path, state=state)
 
 
 def test_threshold_of_good_traffic(tmp_path, capsys, monkeypatch):

@@ -148,3 +148,27 @@ def test_streams_that_make_no_sense():
         list(grid.over([table(road(2), road(2, recording="q"))]))
     with pytest.raises(ValueError, match="not after 101"):
         list(grid.over([table(road(2)), table(road(2))]))
+
+
+@pytest.mark.parametrize("gap", [40.0, 1000.03, 1e7])
+def test_windows_around_a_time_without_rows_are_those_of_each_side(gap):
+    early, late = road(), road()
+    late["t"] += gap
+    grid = WindowGrid(RENDERER, stride=1.6, s_range=(0, 58))
+    windows = places(grid.over(cut(pd.concat([early, late.assign(vehicle="w" + late["vehicle"])]), 20 + gap)))
+    # The grid goes on over the gap, so the other side is that of a stream that begins on it.
+    start = 100 + 1.6 * np.floor((gap - 3.2) / 1.6)
+    there = Trajectories.from_frame(late)
+    expected = places(WindowGrid(RENDERER, stride=1.6, s_range=(0, 58), start=start).over([there]))
+    assert [w for w in windows if w[3] > 122] == [w for w in expected if w[3] > 122]
+    assert [w for w in windows if w[3] < 116] == [w for w in places(grid.over([table(early)])) if w[3] < 116]
+
+
+def test_empty_windows_are_kept_over_short_gaps_and_not_over_long_ones():
+    late = road()
+    late["t"] += 100.0
+    both = cut(pd.concat([road(), late.assign(vehicle="w" + late["vehicle"])]), 120)
+    every = {"stride": 1.6, "s_range": (0, 58), "keep_empty": True}
+    times = [[w.t0 for w in WindowGrid(RENDERER, **every, longest_gap=gap).over(both)] for gap in (np.inf, 100.0, 20.0)]
+    assert times[0] == times[1] and np.allclose(np.diff(times[0]), 1.6)
+    assert set(times[2]) < set(times[0]) and np.diff(times[2]).max() > 60
