@@ -189,7 +189,7 @@ def check_output(path: str | os.PathLike) -> None:
     target = output_target(path)
     if not target.exists() or target.is_file():
         with (
-            _named(path),
+            named_output(path),
             tempfile.NamedTemporaryFile(prefix=f".{target.name[:200]}.", suffix=".tmp", dir=target.parent),
         ):
             pass
