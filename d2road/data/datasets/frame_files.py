@@ -18,6 +18,7 @@ from d2road.utils.input_files import read_text, text_lines
 FIELDS = (
     "truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length", "x", "y", "z", "rotation_y",
 )  # fmt: skip
+UNKNOWN_ANGLE = -10
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SHOWN = 3  # frames named in a message
 
@@ -89,6 +90,11 @@ def _parse_row(words: list[str], types: LabelTypes, where: str) -> dict:
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         raise DataError(f"{where}: {', '.join(wrong)} not finite")
+    if values["rotation_y"] == UNKNOWN_ANGLE and min(values[k] for k in ("height", "width", "length")) > 0:
+        raise DataError(
+            f"{where}: rotation_y is {UNKNOWN_ANGLE:g}, which stands for unknown, beside a 3D box: give its heading, or "
+            "height width length 0 0 0 for an object with a 2D box only"
+        )
     dimensions, location = [values[k] for k in ("height", "width", "length")], [values[k] for k in ("x", "y", "z")]
     return {
         "type": words[0],

@@ -199,7 +199,8 @@ def report_text(report: Mapping[str, Any]) -> str:
     lines += _listing("missing or broken", report["defects"])
     opened = "" if report["pictures_opened"] else " (images were not opened: --quick)"
     lines += ["", *(f"PROBLEM: {text}" for text in report["problems"])]
-    lines += [f"{len(report['problems'])} problems" + opened if report["problems"] else f"no problems{opened}"]
+    count = len(report["problems"])
+    lines += [f"{count or 'no'} problem{'s' * (count != 1)}{opened}"]
     return "\n".join(lines)
 
 

@@ -99,6 +99,7 @@ def test_a_frame_without_objects_is_data(kitti):
         (CAR.replace("58.49", "far"), "line 2: could not convert"),
         (CAR.replace("1.87", "0"), r"line 2: height width length are \[1.67, 0.0, 3.69\], expected all above 0"),
         (CAR.replace("1.87", "-1.87"), "line 2: height width length"),
+        (CAR.replace("58.49 1.57", "58.49 -10"), "line 2: rotation_y is -10, which stands for unknown"),
         (CAR.replace("58.49", "-8"), r"line 2: the object lies behind the camera \(z -8 m\)"),
     ],
 )
