@@ -55,6 +55,7 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         FileNotFoundError, ValueError: input that cannot be evaluated.
     """
+    from d2road.evaluation.box_checks import check_boxes
     from d2road.evaluation.metrics.kitti_objects import read_labels_folder, read_predictions_folder
     from d2road.evaluation.metrics.kitti_protocol import check_types, evaluate_kitti
 
@@ -64,6 +65,7 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     classes = chosen_classes(args.classes, truth, predictions)
     extra = parse_overlaps(args.iou, classes)
     check_types(truth, predictions, classes, KITTI_TYPES)
+    check_boxes(truth, predictions)
     results = evaluate_kitti(truth, predictions, classes, extra_overlaps=extra)
     counts = f"{len(frames)} frames, {len(truth)} labels, {len(predictions)} predictions"
     return results, f"{counts}\n{format_table(results)}"

@@ -50,12 +50,14 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         FileNotFoundError, ValueError: input that cannot be evaluated.
     """
+    from d2road.evaluation.box_checks import check_boxes
     from d2road.evaluation.metrics.rope_score import evaluate_rope
     from d2road.evaluation.rope_files import read_rope_folders
 
     truth, predictions, cameras = read_rope_folders(
         args.gt, args.pred, args.calib, args.denorm, args.roi, args.split, args.missing_as_empty
     )
+    check_boxes(truth, predictions)
     results = evaluate_rope(truth, predictions, cameras, args.mode)
     counts = f"{len(cameras)} frames, {len(truth)} labels, {len(predictions)} predictions, mode {args.mode}"
     return results, f"{counts}\n{format_table(results)}"

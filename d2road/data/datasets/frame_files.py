@@ -92,8 +92,8 @@ def _parse_row(words: list[str], types: LabelTypes, where: str) -> dict:
         raise DataError(f"{where}: {', '.join(wrong)} not finite")
     if values["rotation_y"] == UNKNOWN_ANGLE and min(values[k] for k in ("height", "width", "length")) > 0:
         raise DataError(
-            f"{where}: rotation_y is {UNKNOWN_ANGLE:g}, which stands for unknown, beside a 3D box: give its heading, or "
-            "height width length 0 0 0 for an object with a 2D box only"
+            f"{where}: rotation_y is {UNKNOWN_ANGLE:g}, which stands for unknown, beside a 3D box: give its heading, "
+            "or height width length 0 0 0 for an object with a 2D box only"
         )
     dimensions, location = [values[k] for k in ("height", "width", "length")], [values[k] for k in ("x", "y", "z")]
     return {

@@ -169,3 +169,23 @@ def test_labels_as_their_own_predictions_are_told_the_best_that_few_objects_allo
     assert "labels themselves" in caplog.text
     for best in ("car easy 10 (at most 22.50)", "car moderate 18 (at most 42.50)", "car hard 20 (at most 47.50)"):
         assert best in caplog.text
+
+
+def in_degrees(words: list[str], column: int) -> list[str]:
+    return [*words[:column], f"{float(words[column]) * 57.29578:.2f}", *words[column + 1 :]]
+
+
+@pytest.mark.parametrize("kind", ["label_2", "pred"])
+@pytest.mark.parametrize("column", [3, 14])
+def test_angles_in_degrees_are_refused(files, capsys, kind, column):
+    edit(files / kind, lambda words, _: in_degrees(words, column) if words[0] != "DontCare" else words)
+    assert main(["--gt", str(files / "label_2"), "--pred", str(files / "pred")]) == 2
+    said = capsys.readouterr().err
+    assert ("labels" if kind == "label_2" else "predictions") + ": " in said and "radians" in said
+
+
+def test_exchanged_width_and_length_of_one_side_are_warned_of(files, caplog):
+    edit(files / "pred", lambda words, _: [*words[:9], words[10], words[9], *words[11:]])
+    run(files)
+    assert "predictions: " in caplog.text and "vehicles are wider than long" in caplog.text
+    assert "labels: " not in caplog.text
