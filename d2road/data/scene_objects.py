@@ -1,6 +1,8 @@
 """Objects to draw, as `SceneObjects`, from dataset dicts, predictions and result files."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json, text_lines
 from d2road.visualization.scene_drawing import SceneObjects, no_objects
+
+logger = logging.getLogger(__name__)
 
 ANY_TYPE = LabelTypes({"*": ("*",)})
 
@@ -93,7 +97,11 @@ Find = Callable[[Mapping[str, Any], Camera | None], SceneObjects]
 
 
 def read_predictions(
-    path: str | Path, class_names: Sequence[str], category_ids: Mapping[int, int], ry_frame: str
+    path: str | Path,
+    class_names: Sequence[str],
+    category_ids: Mapping[int, int],
+    ry_frame: str,
+    image_ids: Collection[Any] | None = None,
 ) -> Find:
     """A function (record, camera) -> predicted objects, from a COCO result file or a folder of KITTI text files.
 
@@ -103,19 +111,42 @@ def read_predictions(
         class_names: by class index; types of text rows are looked up in them, whatever their case.
         category_ids: category id of the file -> class index; empty if they are the same.
         ry_frame: of the text rows, as of the data set.
+        image_ids: of the data set, if they are to be compared.
     Raises:
         FileNotFoundError: neither a file nor a folder.
-        ValueError: something else than results; names the file.
+        ValueError: something else than results, or results of none of the images; names the file.
     """
     path = Path(path)
     if path.is_dir():
+        _compare_images(path, {file.stem for file in path.glob("*.txt")}, image_ids)
         return _text_predictions(path, class_names, ry_frame)
     if not path.is_file():
         raise FileNotFoundError(f"predictions {path}: no such file or folder (looked from {Path.cwd()})")
-    return _coco_predictions(path, category_ids)
+    return _coco_predictions(path, class_names, category_ids, image_ids)
 
 
-def _coco_predictions(path: Path, category_ids: Mapping[int, int]) -> Find:
+def _compare_images(path: Path, predicted: set[str], image_ids: Collection[Any] | None) -> None:
+    """Raises DataError where predictions are of other images than those of the data set."""
+    known = {str(image_id) for image_id in image_ids or ()}
+    if predicted and known and not predicted & known:
+        raise DataError(
+            f"predictions {path} are of none of the {len(known)} images: they are named {min(predicted)}, ..., the "
+            f"images {min(known)}, ...: of another data set?"
+        )
+
+
+def _warn_of_classes(path: Path, unknown: Counter, class_names: Sequence[str]) -> None:
+    if unknown:
+        listed = ", ".join(f"{kind!r} ({n})" for kind, n in unknown.most_common(8))
+        logger.warning(
+            "%s: %d predictions are of no class of the data: %s; its classes are %s",
+            path, unknown.total(), listed, ", ".join(class_names),
+        )  # fmt: skip
+
+
+def _coco_predictions(
+    path: Path, class_names: Sequence[str], category_ids: Mapping[int, int], image_ids: Collection[Any] | None
+) -> Find:
     try:
         rows = read_json(path, "predictions")
         by_image: dict[str, list[dict]] = {}
@@ -129,13 +160,19 @@ def _coco_predictions(path: Path, category_ids: Mapping[int, int]) -> Find:
             '{"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
         ) from error
 
+    _compare_images(path, set(by_image), image_ids)
+    of_id = category_ids or {
+        i: i for i in (range(len(class_names)) if class_names else {r["category_id"] for r in rows})
+    }
+    _warn_of_classes(path, Counter(r["category_id"] for r in rows if r["category_id"] not in of_id), class_names)
+
     def find(record: Mapping[str, Any], camera: Camera | None) -> SceneObjects:
         rows = by_image.get(str(record["image_id"]), [])
         if not rows:
             return no_objects()
         boxes = np.array([row["bbox"] for row in rows])
         boxes[:, 2:] += boxes[:, :2]
-        classes = [category_ids.get(row["category_id"], row["category_id"]) for row in rows]
+        classes = [of_id.get(row["category_id"], len(class_names)) for row in rows]
         return SceneObjects(classes, boxes, [row["score"] for row in rows])
 
     return find
@@ -145,6 +182,9 @@ def _text_predictions(folder: Path, class_names: Sequence[str], ry_frame: str) -
     if not any(folder.glob("*.txt")):
         raise DataError(f"predictions {folder}: no .txt files in this folder, expected one for each frame")
     index = {name.lower(): i for i, name in enumerate(class_names)}
+    words = (line.split()[:1] for file in sorted(folder.glob("*.txt")) for line in text_lines(file, "predictions"))
+    kinds = Counter(word[0] for word in words if word)
+    _warn_of_classes(folder, Counter({k: n for k, n in kinds.items() if k.lower() not in index}), class_names)
 
     def find(record: Mapping[str, Any], camera: Camera | None) -> SceneObjects:
         file = folder / f"{record['image_id']}.txt"

@@ -19,6 +19,7 @@ from d2road.data.class_names import with_class_names
 from d2road.engine import meta_arch
 from d2road.engine.defaults import load_weights
 from d2road.structures.camera import Camera
+from d2road.structures.principal_point import check_camera_size
 from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import read_image
 
@@ -89,7 +90,7 @@ class Predictor:
             pixels of the given image), scores and pred_classes. A list for a list.
         Raises:
             FileNotFoundError: no such image.
-            DataError: a file that is no image.
+            DataError: a file that is no image, or the camera of another resolution.
             ValueError: an array of another shape or type.
         """
         if isinstance(images, (np.ndarray, str, Path)):
@@ -124,6 +125,7 @@ class Predictor:
         if path:
             prepared["file_name"] = path
         if camera is not None:
+            check_camera_size(camera, width, height, f"camera of {path or 'the image'}")
             prepared["camera"] = camera.resized(tensor.shape[2] / width, tensor.shape[1] / height)
         return prepared
 

@@ -8,6 +8,7 @@ from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
+_warned: set[str] = set()
 
 # Twice the principal point over the image's size: 1 for a point in the middle. KITTI, nuScenes, Rope3D and DAIR lie
 # within 0.9 and 1.1; a crop moves one side or both, another resolution moves both by one factor.
@@ -54,7 +55,7 @@ def camera_size_problem(camera: Camera, width: int, height: int) -> SizeProblem 
 
 
 def check_camera_size(camera: Camera, width: int, height: int, source: str) -> None:
-    """Refuse a camera that is certainly not that of an image of this size; warn of one that may not be.
+    """Refuse a camera that is certainly not that of an image of this size; warn, once, of one that may not be.
 
     Args:
         source: what to call the camera in messages, e.g. its file.
@@ -66,4 +67,10 @@ def check_camera_size(camera: Camera, width: int, height: int, source: str) -> N
         return
     if problem.certain:
         raise DataError(f"{source}: {problem.text}")
-    logger.warning("%s: %s", source, problem.text)
+    _warn_once(problem.text, source)
+
+
+def _warn_once(text: str, source: str) -> None:
+    if text not in _warned:  # frames of a video share their camera
+        _warned.add(text)
+        logger.warning("%s: %s", source, text)

@@ -54,7 +54,8 @@ def draw_dataset(
     if predictions:
         ids = metadata.get("thing_dataset_id_to_contiguous_id") or {}
         classes = metadata.get("thing_classes", [])
-        find = read_predictions(predictions, classes, ids, metadata.get("ry_frame", "camera"))
+        image_ids = [record["image_id"] for record in records]
+        find = read_predictions(predictions, classes, ids, metadata.get("ry_frame", "camera"), image_ids)
     make_folder(folder)
     chosen = [records[i] for i in choose(len(records), count, seed)]
     paths: list[Path] = []

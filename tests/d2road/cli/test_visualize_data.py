@@ -1,6 +1,7 @@
 """Drawings of labels and predictions: as many as asked for, and with the right objects in them."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -95,3 +96,26 @@ def test_corners_by_turn_in_either_frame_and_by_rotation():
     (turned,) = corners_of([{**box, "rotation_y": 9.0, "box_rotation": frame.tolist()}], camera)
     assert turned == pytest.approx(grounded)
     assert np.isnan(corners_of([box], None)).all()
+
+
+@pytest.mark.parametrize("kind", ["text", "coco"])
+def test_predictions_of_other_images_or_classes_are_told(kitti_folder, tmp_path, row, caplog, kind):
+    ids = [f"{i:06d}" for i in range(4)]
+
+    def predictions(image_id: str, name: str, category: int) -> Path:
+        if kind == "coco":
+            entry = {"image_id": image_id, "category_id": category, "bbox": [10, 20, 30, 40], "score": 0.7}
+            (tmp_path / "results.json").write_text(json.dumps([entry]))
+            return tmp_path / "results.json"
+        folder = tmp_path / f"found_{image_id}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{image_id}.txt").write_text(row(name, 0, 15) + " 0.9\n")
+        return folder
+
+    with pytest.raises(ValueError, match="of none of the 4 images"):
+        read_predictions(predictions("7", "Cyclist", 1), CLASSES, {}, "camera", ids)
+    read_predictions(predictions("000001", "Cyclist", 1), CLASSES, {}, "camera", ids)
+    assert not caplog.records
+    find = read_predictions(predictions("000001", "Vehicle", 9), CLASSES, {}, "camera", ids)
+    assert "1 predictions are of no class of the data" in caplog.text
+    assert find({"image_id": "000001"}, None).class_ids.tolist() == [len(CLASSES)]

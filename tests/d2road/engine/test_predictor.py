@@ -13,6 +13,7 @@ from d2road.config import setup as config_setup
 from d2road.engine import Predictor
 from d2road.engine import predictor as predictor_module
 from d2road.structures import Camera
+from d2road.utils.errors import DataError
 from tests.factories.tiny_system import make_data, tiny_cfg
 
 
@@ -146,3 +147,13 @@ def test_equal_pixels_give_equal_results_whatever_they_are_called(repo_dir, tmp_
         torch.testing.assert_close(each.scores, found[0].scores, atol=1e-5, rtol=0)
         torch.testing.assert_close(each.pred_boxes.tensor, found[0].pred_boxes.tensor, atol=1e-2, rtol=0)
     assert not torch.equal(predict(decoded, image_id=5)["instances"].scores[:1], found[0].scores[:1])
+
+
+def test_the_camera_of_another_resolution_is_refused(cfg):
+    """KITTI's own camera with its image, and with the image at half its size."""
+    predictor, camera = Predictor(cfg), Camera(np.array([[721.5, 0, 609.6], [0, 721.5, 172.9], [0, 0, 1]]))
+    assert "camera" in predictor.prepare(np.zeros((375, 1242, 3), np.uint8), camera)
+    with pytest.raises(
+        DataError, match=r"image of about 1219x346\. Scale the first two rows of the projection by 0\.52"
+    ):
+        predictor.prepare(np.zeros((188, 621, 3), np.uint8), camera)
