@@ -6,7 +6,6 @@ which hardly anything is seen (occluded 3, truncated above 0.7), and those witho
 sentence is made that would speak of one.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from d2road.data.dataset_formats import register_by_name
 from d2road.data.datasets.builtin import is_hardly_seen
 from d2road.data.datasets.label_types import DONT_CARE
 from d2road.utils.errors import DataError
-from d2road.utils.input_files import text_lines
+from d2road.utils.input_files import parse_json, text_lines
 from mono3dvg.schema import VERSION
 
 CONVENTION = (
@@ -137,7 +136,7 @@ def read_attributes(path: str | Path) -> dict[str, dict[tuple, dict[str, Any]]]:
     found = {}
     for number, line in enumerate(text_lines(path, "attributes", largest=None), 1):
         try:
-            record = json.loads(line)
+            record = parse_json(line.encode(), "the line")
             found[Path(record["file_name"]).name] = {
                 tuple(thing["location"]): {key: thing[key] for key in ATTRIBUTES} for thing in record["objects"]
             }

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from d2road.cli.eval_grounding import main
-from d2road.utils.errors import D2RoadError
+from d2road.utils.errors import D2RoadError, DataError
 from mono3dvg.data.grounding_converters import convert_mono3drefer, convert_monomulti3d
+from mono3dvg.data.labelled_sources import read_attributes
 from mono3dvg.evaluation.subsets import read_subsets
 from mono3dvg.schema import read_grounding, write_grounding
 from tests.factories.grounding_files import annotation, answer, box, expression, grounding_content, write_files
@@ -125,3 +126,12 @@ def test_no_damaged_value_ends_in_a_traceback(files, tmp_path, name):
         except (D2RoadError, FileNotFoundError):
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 1200, "7", "[]", '{"file_name": 7, "objects": []}', '{"file_name": "a", "objects": [[]]}']
+)
+def test_attributes_of_another_form_name_file_and_line(tmp_path, line):
+    (tmp_path / "attributes.jsonl").write_text('{"file_name": "a.jpg", "objects": []}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"attributes\.jsonl line 2"):
+        read_attributes(tmp_path / "attributes.jsonl")
