@@ -5,6 +5,7 @@ resuming, a file that is damaged all the same (a full disk, a copy cut short) is
 one before it is taken, of the same run always.
 """
 
+import dataclasses
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
-from d2road.checkpoint import stored_classes
+from d2road.checkpoint import fit, stored_classes
 from d2road.checkpoint.recovery import Admit, newest_intact
-from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.checkpoint.weights import load_weights_file, weights_of
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import CheckpointError, D2RoadError
 from d2road.utils.output_files import atomic_write, make_folder
@@ -57,6 +58,7 @@ class Checkpointer(DetectionCheckpointer):
         self.keep = max(keep, 2)
         self._swept = False
         self.resumed_from: Path | None = None
+        self.report: fit.WeightsReport | None = None  # of the last file that was loaded
 
     # --- writing ---
 
@@ -193,13 +195,14 @@ class Checkpointer(DetectionCheckpointer):
 
         Args:
             path: a file, or an address that Detectron2 knows; "" loads nothing. `?matching_heuristics=True` behind it
-                matches names as Detectron2 does for foreign backbones.
+                matches names as Detectron2 does for foreign backbones; without, prefixes of wrappers are taken off.
             checkpointables: names of those to load; None for all that the file has.
-            require: "all" - every weight of the model must be in the file and of its shape; "shapes" - those that are
-                in the file must be of its shape; "" - weights of other shapes are left out with a warning.
+            require: "all" - every weight of the model must be in the file and of its shape; "parameters" - every
+                parameter, to predict with; "" - what is missing or of another shape stays as it is, with a warning.
             use_ema: take the averaged weights where the file has them.
         Returns:
-            What the file holds beside these, with "class_names", [] where they are not known.
+            What the file holds beside these, with "class_names", [] where they are not known; `report` says which
+            weights were taken.
         Raises:
             FileNotFoundError: no such file.
             CheckpointError: the file is damaged, holds objects other than data, or does not fit the model.
@@ -211,12 +214,12 @@ class Checkpointer(DetectionCheckpointer):
         checkpoint = self._load_file(path)
         stored = checkpoint[stored_classes.ENTRY] = stored_classes.class_names_of(checkpoint, path)
         stored_classes.check_class_names(path, stored, self.class_names, strict=bool(require))
-        if use_ema and "ema" in checkpoint:
+        if use_ema and own_averages(checkpoint):
             checkpoint["model"] = averaged_weights(checkpoint)
-        num_given = len(checkpoint["model"])
-        incompatible = self._load_model(checkpoint)
-        self._check_fit(path, incompatible, num_given, require)
-        self._log_incompatible_keys(incompatible)
+        prefix = ""
+        if not checkpoint.get("matching_heuristics"):
+            checkpoint["model"], prefix = fit.without_wrappers(checkpoint["model"], self.model.state_dict())
+        self.report = self._take(checkpoint, path, prefix, require)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in checkpoint:
                 self.checkpointables[key].load_state_dict(checkpoint.pop(key))
@@ -231,37 +234,43 @@ class Checkpointer(DetectionCheckpointer):
                 f"{filename}: unknown option {sorted(options)} behind '?', expected matching_heuristics"
             )
         loaded = load_weights_file(filename)
-        if "model" not in loaded:
-            loaded = {"model": dict(unwrap_state_dict(loaded))}
-        loaded["model"] = present_state_dict(loaded["model"])
-        if "ema" in loaded:
+        weights = present_state_dict(weights_of(loaded, filename))
+        loaded = {**loaded, "model": weights} if isinstance(loaded.get("model"), dict) else {"model": weights}
+        if own_averages(loaded):
             loaded["ema"]["weights"] = present_state_dict(loaded["ema"]["weights"])
         if heuristics:
             loaded["matching_heuristics"] = True
         return loaded
 
-    def _check_fit(self, path: str, incompatible: Any, num_given: int, require: str) -> None:
-        names = set(self.model.state_dict())
-        absent = {key for key in incompatible.missing_keys if key in names}
-        if names and absent == names:
-            raise CheckpointError(
-                f"{path}: none of its {num_given} weights has a name that the model knows (the model's first is "
-                f"'{next(iter(self.model.state_dict()))}'): it belongs to another model"
+    def _take(self, checkpoint: dict[str, Any], path: str, prefix: str, require: str) -> fit.WeightsReport:
+        """Load checkpoint["model"] and see that enough of it fits."""
+        given = set(checkpoint["model"])
+        incompatible = self._load_model(checkpoint)
+        shapes = {name: (theirs, own) for name, theirs, own in incompatible.incorrect_shapes}
+        absent = set(incompatible.missing_keys) & self.model.state_dict().keys()
+        report = fit.report_of(self.model, path, absent, incompatible.unexpected_keys, shapes, prefix)
+        if not report.taken and not shapes and not report.unexpected:  # heuristics that matched nothing
+            report = dataclasses.replace(report, unexpected=tuple(sorted(given)))
+        report.require_some()
+        if require:
+            report.require_complete(
+                "use the config that it was trained with (the number of classes is what differs most often)",
+                buffers=require == "all",
             )
-        wrong = [f"{key}: {given} in the file, {own} in the model" for key, given, own in incompatible.incorrect_shapes]
-        missing = sorted(absent - {key for key, *_ in incompatible.incorrect_shapes}) if require == "all" else []
-        if require and (wrong or missing):
-            lines = wrong + [f"{key}: not in the file" for key in missing]
-            more = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
-            raise CheckpointError(
-                f"{path} does not fit the model; use the config that it was trained with (the number of classes is "
-                "what differs most often):\n  " + "\n  ".join(lines[:10]) + more
-            )
+        report.log()
+        fit.require_finite(self.model, report.taken, path)
+        return report
+
+
+def own_averages(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint has moving averages in the form of this project; "ema" of others may be anything."""
+    averages = checkpoint.get("ema")
+    return isinstance(averages, dict) and isinstance(averages.get("weights"), dict)
 
 
 def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The model's weights in a training checkpoint, with their moving averages in place of those that have one."""
-    return {**checkpoint["model"], **checkpoint.get("ema", {}).get("weights", {})}
+    return {**checkpoint["model"], **(checkpoint["ema"]["weights"] if own_averages(checkpoint) else {})}
 
 
 def export_inference_weights(source: str | Path, destination: str | Path, half: bool = False) -> None:
@@ -277,7 +286,8 @@ def export_inference_weights(source: str | Path, destination: str | Path, half: 
         FileNotFoundError, CheckpointError: as `load_weights_file`.
     """
     loaded = load_weights_file(source)
-    given = averaged_weights(loaded) if "model" in loaded else unwrap_state_dict(loaded)
+    given = weights_of(loaded, str(source))
+    given = averaged_weights({**loaded, "model": given})
     weights = {name: torch.as_tensor(value) for name, value in present_state_dict(given).items()}
     if half:
         weights = {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}

@@ -1,7 +1,6 @@
 """Which checkpoint to go on from: the newest one that is whole and of the run that is to go on."""
 
 import logging
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,23 +49,10 @@ def newest_intact(files: Sequence[Path], admit: Admit | None, failed: Mapping[st
 
 def read_intact(path: Path) -> tuple[dict[str, Any], str | None]:
     """The content of a training checkpoint, and None; or what is wrong with it: whatever reading it brings about."""
-    damage = find_damage(path)
-    if damage is not None:
-        return {}, damage
     try:
-        content = load_weights_file(path)
+        content = load_weights_file(path)  # which compares the checksums
     except Exception as error:
         return {}, f"{type(error).__name__}: {error}"
     if not isinstance(content.get("model"), dict):
         return {}, "it holds no model"
     return content, None
-
-
-def find_damage(path: Path) -> str | None:
-    """What is wrong with a file of `torch.save`, or None if it is complete and its checksums are right."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except Exception as error:  # a flipped bit can upset the reader anywhere
-        return f"{type(error).__name__}: {error}"
-    return None if bad is None else f"wrong checksum of {bad}"

@@ -22,11 +22,13 @@ from d2road.config.find import find_config
 from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
 from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
 from d2road.engine.run_identity import RunFolder
-from d2road.utils.errors import is_reported
+from d2road.utils.errors import ConfigError, is_reported
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import CURES, atomic_write, named_output
 
 logger = logging.getLogger(__name__)
+
+RANDOM = "random"  # value of MODEL.WEIGHTS: predict with an untrained model
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -105,18 +107,26 @@ def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:
 
     Args:
         cfg: of the model.
-        model: filled in place; without `path` all processes take the first one's initial weights.
-        path: a file or an address that Detectron2 knows.
+        model: filled in place; all processes take the first one's weights.
+        path: a file or an address that Detectron2 knows; "random" keeps the initial weights.
     Returns:
         The class names that the file tells; [] if it tells none.
     Raises:
-        FileNotFoundError, CheckpointError: there is no such file, it is damaged, or it does not fit the model or its
-            MODEL.CLASS_NAMES.
+        FileNotFoundError, CheckpointError: there is no such file, it is damaged, parameters of the model are not in
+            it, or it does not fit MODEL.CLASS_NAMES.
+        ConfigError: `path` is empty.
     """
     if not path:
-        logger.warning("MODEL.WEIGHTS is empty: predicting with random weights")
-    checkpointer = Checkpointer(model, class_names=cfg.MODEL.CLASS_NAMES)
-    loaded = checkpointer.load(path, checkpointables=[], require="shapes", use_ema=cfg.MODEL_EMA.ENABLED)
+        raise ConfigError(
+            "MODEL.WEIGHTS is empty, and predicting needs trained weights: name a file with --weights ('random' takes "
+            "the model as it was initialised, for comparison)"
+        )
+    if path == RANDOM:
+        logger.warning("MODEL.WEIGHTS is random: predicting with an untrained model")
+        loaded: dict[str, Any] = {}
+    else:
+        checkpointer = Checkpointer(model, class_names=cfg.MODEL.CLASS_NAMES)
+        loaded = checkpointer.load(path, checkpointables=[], require="parameters", use_ema=cfg.MODEL_EMA.ENABLED)
     synchronize_weights(model)
     return loaded.get("class_names", [])
 

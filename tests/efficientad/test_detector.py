@@ -156,7 +156,7 @@ def test_checkpoint_of_another_network_is_refused(model, tmp_path, key, value, s
     size = ("INPUT.IMAGE_SIZE", "(256, 256)")
     other = build(f"MODEL.EFFICIENT_AD.{key}", value, *size)
     with pytest.raises(ValueError, match=f"another network.*{said}"):
-        Checkpointer(other).load(str(tmp_path / "model_final.pth"), require="shapes")
+        Checkpointer(other).load(str(tmp_path / "model_final.pth"), require="parameters")
 
 
 def test_degenerate_images():

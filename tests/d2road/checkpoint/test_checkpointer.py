@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from d2road.checkpoint import Checkpointer, export_inference_weights
-from d2road.checkpoint.recovery import find_damage
+from d2road.checkpoint.file_forms import find_damage
 from d2road.utils.errors import CheckpointError
 
 
@@ -97,13 +97,15 @@ def test_wrong_weights(tmp_path):
         net.load(path)
     torch.save({"model": model(classes=80).state_dict()}, path)
     with pytest.raises(ValueError, match=r"class_logits.weight: \(80, 8\) in the file, \(5, 8\) in the model"):
-        net.load(path, require="shapes")
+        net.load(path, require="parameters")
     net.load(path)  # to train on other classes: what fits is taken
     assert torch.equal(net.model["body"].weight, torch.load(path)["model"]["body.weight"])
     torch.save({"model": nn.ModuleDict({"body": nn.Linear(4, 8)}).state_dict()}, path)
-    net.load(path, require="shapes")
-    with pytest.raises(ValueError, match=r"class_logits\.bias: not in the file"):
-        net.load(path, require="all")
+    net.load(path)
+    assert net.report.missing == ("class_logits.weight", "class_logits.bias")
+    for require in ("parameters", "all"):
+        with pytest.raises(ValueError, match=r"(?s)2 weights are missing.*class_logits\.bias: not in the file"):
+            net.load(path, require=require)
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):

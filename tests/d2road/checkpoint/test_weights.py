@@ -184,7 +184,7 @@ def test_truncated_torch_file(tmp_path):
     whole = (tmp_path / "w.pth").read_bytes()
     for end in (0, 10, len(whole) // 2):
         (tmp_path / "w.pth").write_bytes(whole[:end])
-        with pytest.raises(ValueError, match=r"w\.pth: truncated or not a weights file"):
+        with pytest.raises(ValueError, match=r"w\.pth: damaged, truncated or not a weights file"):
             load_weights_file(tmp_path / "w.pth")
 
 
