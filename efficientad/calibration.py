@@ -9,7 +9,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import Tensor
 
-from d2road.engine.meta_arch import register_training_hooks
+from d2road.engine.meta_arch import register_training_files, register_training_hooks
 from d2road.utils.errors import DataError
 from d2road.utils.rng import preserve_rng
 from efficientad.calibration_statistics import (
@@ -21,7 +21,7 @@ from efficientad.calibration_statistics import (
     images_needed,
     maps_for_quantiles,
 )
-from efficientad.checkpoint.teacher_files import load_teacher
+from efficientad.checkpoint.teacher_files import check_teacher_path, load_teacher
 from efficientad.data.anomaly_datasets import validation_name
 from efficientad.data.image_iteration import DatasetImages, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD
@@ -235,6 +235,13 @@ class Calibration(HookBase):
             if trainer.ema and name in trainer.ema.weights:
                 trainer.ema.weights[name].copy_(value)
         model.state.forget_decoded()
+
+
+@register_training_files("EfficientAD")
+def require_teacher(cfg: CfgNode) -> None:
+    """Raise where there is no teacher; weights to start from bring their own."""
+    if not cfg.MODEL.WEIGHTS:
+        check_teacher_path(cfg.MODEL.EFFICIENT_AD.TEACHER)
 
 
 @register_training_hooks("EfficientAD")

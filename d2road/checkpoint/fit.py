@@ -195,7 +195,7 @@ def _unwrapped(state: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], st
         level.append((plain, ""))
         yield plain, INFIXES[0]
     for _ in range(DEEPEST):
-        inner = []
+        inner: list[tuple[Mapping[str, Any], str]] = []
         for outer, done in level:
             for prefix in WRAPPER_PREFIXES:
                 part = {name[len(prefix) :]: value for name, value in outer.items() if name.startswith(prefix)}

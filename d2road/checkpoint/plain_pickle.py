@@ -28,7 +28,8 @@ PLAIN_LOWER_CASE = {
     ("collections", "deque"), ("datetime", "date"), ("datetime", "datetime"), ("datetime", "time"),
     ("datetime", "timedelta"), ("datetime", "timezone"), ("functools", "partial"), ("copyreg", "_reconstructor"),
     ("copyreg", "__newobj__"), ("copy_reg", "_reconstructor"), ("builtins", "getattr"), ("__builtin__", "getattr"),
-    ("builtins", "object"), ("__builtin__", "object"), ("builtins", "slice"), ("builtins", "range"),
+    ("builtins", "object"), ("__builtin__", "object"), ("builtins", "slice"), ("__builtin__", "slice"),
+    ("builtins", "range"), ("__builtin__", "xrange"),
     ("types", "mappingproxy"), ("numpy.random._pickle", "__randomstate_ctor"),
     ("numpy.random._pickle", "__generator_ctor"), ("numpy.random._pickle", "__bit_generator_ctor"),
 }  # fmt: skip
@@ -118,13 +119,6 @@ def torch_globals() -> list:
     return admitted + list(dict.fromkeys(type(np.dtype(kind)) for kind in kinds))
 
 
-def refused_by_torch(error: pickle.UnpicklingError) -> str:
-    """The object that torch's weights-only reader stumbled upon; "" if it was something else."""
-    # "Unsupported global: GLOBAL x.y was not ...", "Trying to instantiate unsupported class x.y", ...
-    found = re.search(r"(?:GLOBAL|class|function) ([\w]+\.[\w.]*\w)", str(error))
-    return found.group(1) if found else ""
-
-
 def _dtype(*args: Any, **kwargs: Any) -> np.dtype:
     """``numpy.dtype`` without object types: an array of those holds whatever it likes."""
     dtype = np.dtype(*args, **kwargs)
@@ -145,7 +139,9 @@ def _storage(content: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise RefusedError(f"the object {refused_by_torch(error)} inside a tensor") from error
+        # "Unsupported global: GLOBAL x.y was not ...", "Trying to instantiate unsupported class x.y", ...
+        found = re.search(r"(?:GLOBAL|class|function) ([\w]+\.[\w.]*\w)", str(error))
+        raise RefusedError(f"the object {found[1] if found else 'of another kind'} inside a tensor") from error
 
 
 def _default_dict(_factory: Any = None, *items: Any) -> OrderedDict:

@@ -8,6 +8,7 @@ its weights is refused by name.
 import logging
 import pickle
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,14 @@ def _read_torch(local: Path) -> Any:
     try:
         with torch.serialization.safe_globals(plain_pickle.torch_globals()):
             return torch.load(local, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # With settings of other classes beside the weights; anything else fails here again.
-        if not plain_pickle.refused_by_torch(error):
-            raise
+    except pickle.UnpicklingError:
+        pass  # settings of other classes beside the weights; what is damaged fails again
     reader = types.SimpleNamespace(
         Unpickler=plain_pickle.DataUnpickler, load=plain_pickle.load, __name__=plain_pickle.__name__
     )
-    return torch.load(local, map_location="cpu", weights_only=False, pickle_module=reader)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch looks for the source of the classes that are not built
+        return torch.load(local, map_location="cpu", weights_only=False, pickle_module=reader)
 
 
 def _require_mapping(loaded: Any, name: str, of: str) -> dict:

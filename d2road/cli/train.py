@@ -36,10 +36,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.config_file and not args.opts:
         raise ConfigError("no model is named: give --config-file, such as diffusion_det/toy_roadside/demo.yaml")
     from d2road.config import setup_cfg
-    from d2road.engine import Trainer, evaluate, setup
+    from d2road.engine import Trainer, check_start, evaluate, setup
     from d2road.engine.distributed import locked_output
 
     cfg = setup_cfg(args)
+    check_start(cfg, args.eval_only, args.resume)
     with locked_output(cfg.OUTPUT_DIR, "evaluation" if args.eval_only else "training"):
         setup(cfg, args)
         if args.eval_only:

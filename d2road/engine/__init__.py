@@ -4,6 +4,7 @@
     Predictor       a config and weights, ready for images of any size
     setup, launch   logs and seeds; one process, several, or torchrun
     evaluate        the weights of a config on its test sets
+    check_start     files that a run starts from, missed before anything is built
     load_weights    averaged weights where there are any, checked against the model
 
 What a model may offer beyond that contract is in `d2road.engine.meta_arch`; how its results are drawn in
@@ -15,10 +16,20 @@ What a model may offer beyond that contract is in `d2road.engine.meta_arch`; how
     results = trainer.train()  # {"bbox": {"AP": ...}}
 """
 
-from d2road.engine.defaults import evaluate, load_weights, setup
+from d2road.engine.defaults import check_start, evaluate, load_weights, setup
 from d2road.engine.launch import launch
 from d2road.engine.predictor import Predictor
 from d2road.engine.trainer import Trainer
 from d2road.utils.rng import preserve_rng, seeded_rng
 
-__all__ = ["Predictor", "Trainer", "evaluate", "launch", "load_weights", "preserve_rng", "seeded_rng", "setup"]
+__all__ = [
+    "Predictor",
+    "Trainer",
+    "check_start",
+    "evaluate",
+    "launch",
+    "load_weights",
+    "preserve_rng",
+    "seeded_rng",
+    "setup",
+]

@@ -20,8 +20,10 @@ from torch import nn
 from d2road.checkpoint import Checkpointer
 from d2road.config.find import find_config
 from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
+from d2road.engine import meta_arch
 from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
 from d2road.engine.run_identity import RunFolder
+from d2road.utils.aliases import present_file
 from d2road.utils.errors import ConfigError, is_reported
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import CURES, atomic_write, named_output
@@ -102,6 +104,41 @@ def _write_config(cfg: CfgNode, evaluates: bool) -> None:
     logger.info("Config written to %s", path)
 
 
+def require_weights(path: str) -> None:
+    """Say that there are no weights to predict with before a model is built for them.
+
+    Raises:
+        ConfigError: `path` is empty.
+        FileNotFoundError: there is no such file.
+    """
+    if not path:
+        raise ConfigError(
+            "MODEL.WEIGHTS is empty, and predicting needs trained weights: name a file with --weights ('random' takes "
+            "the model as it was initialised, for comparison)"
+        )
+    file = present_file(path.partition("?")[0])
+    if path != RANDOM and "://" not in file and not Path(file).is_file():
+        raise FileNotFoundError(f"no weights file {path}: check MODEL.WEIGHTS (paths are relative to where you run)")
+
+
+def check_start(cfg: CfgNode, eval_only: bool = False, resume: bool = False) -> None:
+    """Say that a file is missing that a run starts from, before logs are opened and a model is built.
+
+    Args:
+        cfg: of the run.
+        eval_only: evaluate instead of train.
+        resume: from OUTPUT_DIR, if there is a checkpoint.
+    Raises:
+        ConfigError, FileNotFoundError: weights to evaluate, weights to start from, or what else this model needs.
+    """
+    if resume and any(Path(cfg.OUTPUT_DIR).glob("model_*.pth")):
+        return
+    if cfg.MODEL.WEIGHTS or (eval_only and not resume):
+        require_weights(cfg.MODEL.WEIGHTS)
+    if not eval_only:
+        meta_arch.check_training_files(cfg)
+
+
 def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:
     """Load weights to predict with: of a training checkpoint the averages, if MODEL_EMA.ENABLED and it has them.
 
@@ -116,11 +153,7 @@ def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:
             it, or it does not fit MODEL.CLASS_NAMES.
         ConfigError: `path` is empty.
     """
-    if not path:
-        raise ConfigError(
-            "MODEL.WEIGHTS is empty, and predicting needs trained weights: name a file with --weights ('random' takes "
-            "the model as it was initialised, for comparison)"
-        )
+    require_weights(path)
     if path == RANDOM:
         logger.warning("MODEL.WEIGHTS is random: predicting with an untrained model")
         loaded: dict[str, Any] = {}
@@ -137,11 +170,13 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     Returns:
         {task: {metric: value}}, also written to OUTPUT_DIR/results.json; empty in all processes but the first.
     Raises:
-        FileNotFoundError: `resume`, and the run in OUTPUT_DIR has no checkpoint.
+        FileNotFoundError, ConfigError: there are no weights, or `resume`, and the run in OUTPUT_DIR has no checkpoint.
         OutputError: OUTPUT_DIR cannot be written to, or another run is writing there.
     """
     from d2road.engine.trainer import Trainer
 
+    if not resume:
+        require_weights(cfg.MODEL.WEIGHTS)
     with locked_output(cfg.OUTPUT_DIR, "evaluation"):
         model = Trainer.build_model(cfg)
         path = cfg.MODEL.WEIGHTS

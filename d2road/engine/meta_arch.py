@@ -13,6 +13,7 @@ more by having the methods of the protocols below:
 
 and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
 
+    register_training_files      files that a training needs, asked for before it starts
     register_training_hooks      what happens around the steps of a training: teachers, calibration
     config.register_check        what is wrong with its keys, all at once
     config.register_finalizer    keys that follow from others or from the data, such as the number of classes
@@ -42,7 +43,9 @@ __all__ = [
     "RequiresCalibration",
     "ResizesImages",
     "TakesResults",
+    "check_training_files",
     "prepare_for_inference",
+    "register_training_files",
     "register_training_hooks",
     "require_calibration",
     "take_results",
@@ -52,6 +55,7 @@ __all__ = [
 
 TrainingHooks = Callable[[CfgNode], list[HookBase]]
 TRAINING_HOOKS = Registry("training hooks of meta-architecture")
+TRAINING_FILES = Registry("check of training files of meta-architecture")
 
 
 @runtime_checkable
@@ -108,6 +112,18 @@ def register_training_hooks(meta_arch: str) -> Callable[[TrainingHooks], Trainin
     They run after the averages are updated and before anything is evaluated or saved.
     """
     return lambda function: TRAINING_HOOKS.register(function, name=meta_arch)
+
+
+def register_training_files(meta_arch: str) -> Callable[[Callable[[CfgNode], None]], Callable[[CfgNode], None]]:
+    """Register `check(cfg)`, which raises where a new training of this META_ARCHITECTURE lacks a file."""
+    return lambda function: TRAINING_FILES.register(function, name=meta_arch)
+
+
+def check_training_files(cfg: CfgNode) -> None:
+    """Let the meta-architecture say that a file is missing that its training needs."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name in TRAINING_FILES:
+        TRAINING_FILES.get(name)(cfg)
 
 
 def training_hooks(cfg: CfgNode) -> list[HookBase]:

@@ -17,7 +17,7 @@ from d2road.config.setup import finalize, make_cfg
 from d2road.config.validate import dataset_problems
 from d2road.data.class_names import with_class_names
 from d2road.engine import meta_arch
-from d2road.engine.defaults import load_weights
+from d2road.engine.defaults import load_weights, require_weights
 from d2road.structures.camera import Camera
 from d2road.structures.principal_point import check_camera_size
 from d2road.utils.errors import ConfigError
@@ -31,7 +31,8 @@ class Predictor:
 
     Args:
         cfg: a config, or a YAML file by its path or its name below `configs/`, see `d2road.config.find_config`.
-        weights: a file or an address, instead of MODEL.WEIGHTS. Averaged weights are taken if MODEL_EMA.ENABLED.
+        weights: a file or an address, instead of MODEL.WEIGHTS; "random" for an untrained model. Averaged weights are
+            taken if MODEL_EMA.ENABLED.
         batch_size: images that pass through the network together; what is found in one does not depend on the others.
         fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
             be trained nor saved.
@@ -60,8 +61,10 @@ class Predictor:
             raise ConfigError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', expected RGB or BGR")
         self.cfg = cfg.clone()  # building a model may change it
         self.batch_size = batch_size
+        path = str(weights or self.cfg.MODEL.WEIGHTS)
+        require_weights(path)
         self.model = build_model(self.cfg).eval()
-        named = load_weights(self.cfg, self.model, str(weights or self.cfg.MODEL.WEIGHTS))
+        named = load_weights(self.cfg, self.model, path)
         self.cfg = with_class_names(self.cfg, named)
         meta_arch.require_calibration(self.model)
         if fuse:

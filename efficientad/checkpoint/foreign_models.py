@@ -1,17 +1,14 @@
 """Whole trained models of other programs, as checkpoints of this one."""
 
 import logging
-import pickle
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.checkpoint.weights import WholeModelError, load_weights_file, weights_of
 from d2road.utils.errors import CheckpointError
 from efficientad.calibration_state import describe_setting
 from efficientad.checkpoint.teacher_files import check_fit, checksum
@@ -55,7 +52,7 @@ def read_anomalib(path: str | Path) -> Parts:
     Raises:
         FileNotFoundError, ValueError: as `load_weights_file`; or a part is missing.
     """
-    state = unwrap_state_dict(load_anomalib_file(path))
+    state = weights_of(load_weights_file(path), str(path))
     if any(name.startswith("model.") for name in state):
         state = subset(state, "model.")
     absent = [part for part in ("teacher", "student", "ae") if not subset(state, f"{part}.")]
@@ -73,24 +70,6 @@ def read_anomalib(path: str | Path) -> Parts:
         if bool((quantiles[:, 1] > quantiles[:, 0]).all()):  # before its validation they are zero
             parts.quantiles = quantiles
     return parts
-
-
-def load_anomalib_file(path: str | Path) -> dict[str, Any]:
-    """A Lightning checkpoint's content; its weights alone where it holds other objects too.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, or no weights.
-    """
-    try:
-        return load_weights_file(path)
-    except ValueError as error:
-        try:
-            state = _weights_only(path)
-        except Exception:  # whatever a damaged file leads to
-            raise error from None
-        logger.info("%s: only its weights are read, not the settings of Lightning", path)
-        return {"state_dict": state}
 
 
 def read_nelson(folder: str | Path, *, unsafe: bool = False) -> Parts:
@@ -121,10 +100,8 @@ def load_nelson_file(path: Path, unsafe: bool) -> dict[str, Tensor]:
         ValueError: a whole module without `unsafe`, or neither.
     """
     try:
-        return unwrap_state_dict(load_weights_file(path))
-    except ValueError as error:
-        if "refused" not in str(error):
-            raise
+        return weights_of(load_weights_file(path), str(path))
+    except WholeModelError as error:
         if not unsafe:
             raise CheckpointError(
                 f"{path}: this is a whole pickled model, and loading it runs what is in the file. If you made it or "
@@ -174,38 +151,3 @@ def _parts(source: str, teacher: Mapping, student: Mapping, autoencoder: Mapping
         autoencoder_names(autoencoder, f"{source} (autoencoder)"),
         source,
     )
-
-
-class _Ignored:
-    """Stands in for an object that is not wanted: takes any arguments and does nothing."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
-
-    def __call__(self, *args: object, **kwargs: object) -> "_Ignored":
-        return _Ignored()
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _WeightsUnpickler(pickle.Unpickler):
-    """Builds tensors and plain containers; everything else becomes a thing that does nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "collections" and name == "OrderedDict":
-            return dict
-        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-            return super().find_class(module, name)
-        if module in ("torch", "torch.storage") and name.endswith("Storage"):
-            return super().find_class(module, name)
-        return _Ignored
-
-
-def _weights_only(path: str | Path) -> dict[str, Tensor]:
-    """The tensors under `state_dict` of a file of torch.save, without building any other object in it."""
-    stand_in = types.SimpleNamespace(
-        Unpickler=_WeightsUnpickler, load=lambda file, **_: _WeightsUnpickler(file).load(), __name__="weights"
-    )
-    loaded = torch.load(path, map_location="cpu", weights_only=False, pickle_module=stand_in)
-    return {name: value for name, value in loaded["state_dict"].items() if isinstance(value, Tensor)}

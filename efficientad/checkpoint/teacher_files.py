@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.checkpoint.weights import WholeModelError, load_weights_file, weights_of
 from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode
 from efficientad.checkpoint.weight_names import pdn_names, size_of, subset, without_prefix
@@ -38,15 +38,11 @@ def load_teacher(teacher: PDN, path: str) -> str:
         FileNotFoundError: no such file.
         ValueError: no path, not the weights of a PDN, another size or number of channels, or damaged.
     """
+    check_teacher_path(path)
     if path == RANDOM:
         return RANDOM
-    if not path:
-        raise CheckpointError(
-            f"MODEL.EFFICIENT_AD.TEACHER is empty, and training needs a teacher: {CURE}; 'random' trains against "
-            "random features (for comparison)"
-        )
     loaded = _read(path)
-    state = without_prefix(unwrap_state_dict(loaded))
+    state = without_prefix(weights_of(loaded, path))
     label = _label_inside(state)
     for prefix in PREFIXES:
         if any(name.startswith(prefix) for name in state):
@@ -61,6 +57,17 @@ def load_teacher(teacher: PDN, path: str) -> str:
     label = f"{label or Path(path).name} ({checksum(state)})"
     logger.info("Teacher: %s", label)
     return label
+
+
+def check_teacher_path(path: str) -> None:
+    """Raise CheckpointError where no teacher is named, and FileNotFoundError where it is not there."""
+    if not path:
+        raise CheckpointError(
+            f"MODEL.EFFICIENT_AD.TEACHER is empty, and training needs a teacher: {CURE}; 'random' trains against "
+            "random features (for comparison)"
+        )
+    if path != RANDOM and "://" not in path and not Path(path).is_file():
+        raise FileNotFoundError(f"MODEL.EFFICIENT_AD.TEACHER: there is no file {path}; {CURE}")
 
 
 def check_fit(teacher: PDN, state: Mapping[str, Tensor], path: str) -> None:
@@ -104,7 +111,7 @@ def _read(path: str) -> dict[str, Any]:
         raise FileNotFoundError(f"MODEL.EFFICIENT_AD.TEACHER: there is no file {path}; {CURE}") from error
     except ValueError as error:
         hint = ""
-        if "refused" in str(error):
+        if isinstance(error, WholeModelError):
             hint = (
                 ". If it is a *_final.pth of nelson1425's training, a whole pickled model, import it with "
                 "d2road convert --source nelson1425"

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from d2road.cli.predict import build_parser, main, read_sentences
 
@@ -40,12 +41,19 @@ def test_a_real_model_from_the_command_line(repo_dir, tmp_path, capsys, monkeypa
     line += ["--output", str(tmp_path / "out"), "--input", str(image), "MODEL.DiffusionDet.NUM_CLASSES", "3"]
     line += ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "INPUT.MIN_SIZE_TEST", "64"]
     line += ["MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "50"]
-    assert main(line) == 0
+    assert main([*line, "--weights", "random"]) == 0
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert found and all(0 <= p["category_id"] < 3 and p["bbox"][2] >= 0 for p in found)
     assert (tmp_path / "out" / "a.png").is_file()
     assert main([*line, "MODEL.WEIGHTS", str(tmp_path / "none.pth")]) == 2
     assert "none.pth" in capsys.readouterr().err
+
+    # Never from an untrained model by accident: neither without weights nor with those of another model.
+    assert main([*line, "--weights", ""]) == 2
+    assert "MODEL.WEIGHTS is empty" in capsys.readouterr().err
+    torch.save({"model": {"foo": torch.ones(1)}}, tmp_path / "other.pth")
+    assert main([*line, "--weights", str(tmp_path / "other.pth")]) == 2
+    assert "belongs to another model" in capsys.readouterr().err
 
 
 def test_sentences_that_cannot_be_used(tmp_path):

@@ -112,9 +112,9 @@ def test_training_mode_is_refused():
 def test_predictor_fuses_unless_told(repo_dir):
     cfg = make_cfg(str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), SMALL)
     torch.manual_seed(0)
-    plain = Predictor(cfg, fuse=False)
+    plain = Predictor(cfg, "random", fuse=False)
     torch.manual_seed(0)
-    fused = Predictor(cfg)
+    fused = Predictor(cfg, "random")
     assert count_norms(plain.model) > 40 and count_norms(fused.model) == 0
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     expected, ours = plain(image)["instances"], fused(image)["instances"]

@@ -171,5 +171,5 @@ def test_nothing_inside_an_anomalib_file_is_run(tmp_path):
             return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
 
     torch.save({"state_dict": anomalib_state(conv_model()), "hyper_parameters": Evil()}, tmp_path / "model.ckpt")
-    assert main(["--source", "anomalib", str(tmp_path / "model.ckpt"), str(tmp_path / "o.pth"), *SMALL]) == 0
+    assert main(["--source", "anomalib", str(tmp_path / "model.ckpt"), str(tmp_path / "o.pth"), *SMALL]) == 2
     assert not (tmp_path / "ran").exists()
