@@ -19,7 +19,7 @@ from detectron2.utils import comm
 
 from d2road.checkpoint import fit, stored_classes
 from d2road.checkpoint.recovery import Admit, newest_intact
-from d2road.checkpoint.weights import load_weights_file, weights_of
+from d2road.checkpoint.weights import RANDOM, load_weights_file, weights_of
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import CheckpointError, D2RoadError
 from d2road.utils.output_files import atomic_write, make_folder
@@ -194,8 +194,9 @@ class Checkpointer(DetectionCheckpointer):
         """Load a file into the model, and its other parts into the checkpointables.
 
         Args:
-            path: a file, or an address that Detectron2 knows; "" loads nothing. `?matching_heuristics=True` behind it
-                matches names as Detectron2 does for foreign backbones; without, prefixes of wrappers are taken off.
+            path: a file, or an address that Detectron2 knows; "" or "random" loads nothing. Prefixes of wrappers are
+                taken off its names; with `?matching_heuristics=True` behind it they are matched as Detectron2 does for
+                foreign backbones.
             checkpointables: names of those to load; None for all that the file has.
             require: "all" - every weight of the model must be in the file and of its shape; "parameters" - every
                 parameter, to predict with; "" - what is missing or of another shape stays as it is, with a warning.
@@ -207,7 +208,7 @@ class Checkpointer(DetectionCheckpointer):
             FileNotFoundError: no such file.
             CheckpointError: the file is damaged, holds objects other than data, or does not fit the model.
         """
-        if not path:
+        if path in ("", RANDOM):
             logger.info("No weights file is given: the model starts as it was initialised")
             return {}
         logger.info("Loading from %s", path)

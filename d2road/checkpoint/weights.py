@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 # Where published files put a state dict, tried in this order.
 WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict", "net", "network", "weights")
 DETECTRON2_PREFIX = "detectron2://"
+LONGEST_REASON = 200  # letters of what a reader says of a damaged file
+RANDOM = "random"  # in place of a path: the model as it was initialised
 
 
 class WholeModelError(CheckpointError):
@@ -136,8 +138,9 @@ def _refusal(name: str, what: str) -> WholeModelError:
 
 
 def _truncated(name: str, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split())[:LONGEST_REASON]
     return CheckpointError(
-        f"{name}: damaged, truncated or not a weights file ({type(error).__name__}: {error}); fetch or save it anew"
+        f"{name}: damaged, truncated or not a weights file ({type(error).__name__}: {reason}); fetch or save it anew"
     )
 
 

@@ -18,6 +18,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from d2road.checkpoint import Checkpointer
+from d2road.checkpoint.weights import RANDOM
 from d2road.config.find import find_config
 from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
 from d2road.engine import meta_arch
@@ -29,8 +30,6 @@ from d2road.utils.input_files import read_text
 from d2road.utils.output_files import CURES, atomic_write, named_output
 
 logger = logging.getLogger(__name__)
-
-RANDOM = "random"  # value of MODEL.WEIGHTS: predict with an untrained model
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
