@@ -1,6 +1,7 @@
 # make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
 # make demo    toy data, a small DiffusionDet, its evaluation and drawings in output/demo (d2road quickstart)
-# make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images
+# make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images; it goes on where it
+#              was, so other images need a folder of their own: OPTS="OUTPUT_DIR output/other"
 # make peers   environments of other programs that tests compare with, in .peers (PEERS=path for another folder); without them those tests are skipped
 # make test    ruff, import-linter, mypy and all tests
 # make fuzz    damaged files for every verb, at most 10 minutes
@@ -30,7 +31,7 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic \
-	bench-mono3dvg-toy bench-mono3dvg-kitti
+	bench-mono3dvg-toy bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
 
@@ -169,6 +170,11 @@ bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
 bench-mono3dvg-kitti: setup
 	$(say_allocator)
 	$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+
+# Runs killed, terminated, starved of space and disturbed, checkpoints damaged, streams replaced: docs/reliability.md.
+bench-faults: setup
+	$(PY) -m benchmarks.reliability.faults
+	$(PY) -m benchmarks.reliability.faults --table
 
 clean:
 	rm -rf output build dist *.egg-info

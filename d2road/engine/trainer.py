@@ -74,13 +74,12 @@ class Trainer(DefaultTrainer):
         self._trainer = self.build_step(cfg, self.bare_model)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
         self.ema = None
-        kept: dict[str, Any] = {"trainer": weakref.proxy(self)}
+        self.folder, self.run = RunFolder(cfg.OUTPUT_DIR), RunIdentity()
+        kept: dict[str, Any] = {"trainer": weakref.proxy(self), "run": self.run}
         if cfg.MODEL_EMA.ENABLED:
             ema = cfg.MODEL_EMA
             self.ema = kept["ema"] = ModelEma(self.bare_model, ema.DECAY, ema.DEVICE, warm_up=ema.YOLOX)
-        self.folder, self.run = RunFolder(cfg.OUTPUT_DIR), RunIdentity()
         self.saved: SavedRun | None = None
-        kept["run"] = self.run
         keep, class_names = cfg.SOLVER.CHECKPOINTS_TO_KEEP, cfg.MODEL.CLASS_NAMES
         self.checkpointer = Checkpointer(self.bare_model, cfg.OUTPUT_DIR, keep=keep, class_names=class_names, **kept)
         self.resume_state = ResumeState(cfg)
@@ -231,6 +230,7 @@ class Trainer(DefaultTrainer):
 
     def _finish(self) -> None:
         logger.info("This training is finished: %d of %d iterations are done", self.start_iter, self.max_iter)
+        self.resume_state.start_rng(self.start_iter)  # for the checkpoint, from which a longer run may go on
         last = self.checkpointer.resumed_from
         if last is not None and last.name != "model_final.pth":  # MAX_ITER is what was done, or that one is damaged
             self.folder.begin(self.run, self.cfg, self.saved)

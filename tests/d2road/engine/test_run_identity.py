@@ -170,6 +170,23 @@ def test_the_length_that_is_done_ends_the_run_properly(data, finished, tmp_path)
     assert "MAX_ITER: 2" in (out / "config.yaml").read_text()
 
 
+def test_an_evaluation_made_up_for_leaves_the_checkpoint_of_a_run_without_faults(data, finished, tmp_path):
+    """To the bit, with the random states, from which a longer run goes on."""
+    out = tmp_path / "out"
+    cut = trainer_for(data, out)
+    cut.test = lambda cfg, model: start_and_kill(None)  # something that fails
+    with pytest.raises(AttributeError):
+        cut.train()
+    trainer_for(data, out, resume=True).train()
+    one, other = (load(folder / "model_final.pth") for folder in (finished, out))
+    assert str(one["trainer"]["hooks"]) == str(other["trainer"]["hooks"])  # NaN among them
+    assert one["trainer"]["data"] == other["trainer"]["data"]
+    for kind in ("python", "numpy"):
+        for a, b in zip(one["trainer"]["rng"][0][kind], other["trainer"]["rng"][0][kind], strict=True):
+            assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    assert torch.equal(one["trainer"]["rng"][0]["torch"], other["trainer"]["rng"][0]["torch"])
+
+
 def test_other_data_is_refused_unless_it_is_asked_for(data, finished, tmp_path, caplog):
     """By content: other images under the same names; the same ones elsewhere are the same data."""
     out = copy_of(finished, tmp_path / "out")
