@@ -63,18 +63,22 @@ def damaged_checkpoints(program: Program, folder: Path, count: int, rng: random.
     newest = place / "model_0000002.pth"
     whole = newest.read_bytes()
     true = load_weights_file(newest)
-    logging.getLogger("d2road").setLevel(logging.ERROR)  # each damage is told
-    for number, content in enumerate(faults(whole, count, rng)):
-        counts["damages"] += 1
-        newest.write_bytes(content)
-        _resume(place, counts, failures, number)
-        try:
-            counts["loaded_right" if same(load_weights_file(newest), true) else "loaded_wrong"] += 1
-        except D2RoadError:
-            counts["refused"] += 1
-        except Exception as error:
-            counts["load_tracebacks"] += 1
-            failures.append(f"damage {number}: loading ends with {type(error).__name__}: {error}")
+    log, level = logging.getLogger("d2road"), logging.getLogger("d2road").level
+    log.setLevel(logging.ERROR)  # each damage is told
+    try:
+        for number, content in enumerate(faults(whole, count, rng)):
+            counts["damages"] += 1
+            newest.write_bytes(content)
+            _resume(place, counts, failures, number)
+            try:
+                counts["loaded_right" if same(load_weights_file(newest), true) else "loaded_wrong"] += 1
+            except D2RoadError:
+                counts["refused"] += 1
+            except Exception as error:
+                counts["load_tracebacks"] += 1
+                failures.append(f"damage {number}: loading ends with {type(error).__name__}: {error}")
+    finally:
+        log.setLevel(level)
     shutil.rmtree(place)
     for key in ("resumed_wrong", "resume_failed", "loaded_wrong", "load_tracebacks"):
         counts.setdefault(key, 0)
