@@ -112,7 +112,7 @@ def _measure_maps(
         (raw,) = model.raw_maps(model.preprocess([entry]))
         tile = tile_size(raw.boxes)
         for part, found in enumerate(values):
-            found.update(maps_for_quantiles(raw.tiles[:, part : part + 1], model.compat, model.networks.border, tile))
+            found.update(maps_for_quantiles(raw.tiles[:, part : part + 1], model.compat, tile))
         kept.append((raw, output_size(entry, raw.size)))
     pairs: list[tuple[float, float]] = []
     for name, found in zip(MAP_NAMES, values):

@@ -14,12 +14,17 @@ EXPORT = "d2road export --precision int8 --config-file CONFIG --weights IN OUT.p
 
 
 def describe_setting(
-    compat: str, tile: tuple[int, int] | None = None, puad: bool = False, precision: str = "fp32"
+    compat: str,
+    tile: tuple[int, int] | None = None,
+    puad: bool = False,
+    precision: str = "fp32",
+    padding: bool = False,
 ) -> str:
     """What map quantiles depend on beside the weights, as checkpoints say it."""
     tiling = f"tiles of {tile[0]} x {tile[1]}" if tile else "whole images"
     parts = [f"COMPAT {compat}", tiling, *(["PUAD"] if puad else []), *([precision] if precision != "fp32" else [])]
-    return ", ".join(parts)
+    # Told from quantiles of earlier versions, which took maps of padded layers without a border.
+    return ", ".join([*parts, *(["a border around padded maps"] if padding and compat == "anomalib" else [])])
 
 
 class CalibrationState(ModelState):

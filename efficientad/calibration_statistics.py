@@ -6,7 +6,8 @@ Letters: B images, C channels, h x w cells.
 COMPAT names the order of border, enlargement and quantiles:
 
     nelson1425   quantiles of the maps as they are; then zeros around the normalised map, then enlargement
-    anomalib     zeros around the maps, enlargement to the input's size; quantiles of that
+    anomalib     4 cells of zeros around the maps, be the layers padded or not, enlargement to the input's size;
+                 quantiles of that
     paper        enlargement to the input's size without a border; quantiles of that
 """
 
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2road.utils.errors import ConfigError, DataError
+from efficientad.modeling.pdn import BORDER
 
 COMPATS = ("nelson1425", "anomalib", "paper")
 METHODS = ("auto", "exact", "histogram")
@@ -232,17 +234,16 @@ def images_needed(false_positive_rate: float) -> int:
     return max(1, math.ceil(round(1 / false_positive_rate - 1, 9)))
 
 
-def maps_for_quantiles(maps: Tensor, compat: str, border: int, input_size: tuple[int, int]) -> Tensor:
+def maps_for_quantiles(maps: Tensor, compat: str, input_size: tuple[int, int]) -> Tensor:
     """Maps (B, 1, h, w) in the form whose values the quantiles are taken of, see the table above.
 
     Args:
-        border: cells that a map lacks on each side of the image.
         input_size: height and width of the network input in pixels.
     """
     if compat == "nelson1425":
         return maps
     if compat == "anomalib":
-        maps = F.pad(maps, (border,) * 4)
+        maps = F.pad(maps, (BORDER,) * 4)
     return resize_maps(maps, input_size)
 
 

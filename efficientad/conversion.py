@@ -74,7 +74,7 @@ def convert_model(
         parts = read_anomalib(path)
     elif source == "nelson1425":
         parts = read_nelson(path, unsafe=unsafe_pickle)
-    cfg = config_of_model(config_file, published_keys(source, parts, config_file) + list(opts))
+    cfg = config_of_model(config_file, published_keys(parts, config_file) + list(opts))
     model = build_model(cfg)
     if parts is not None:
         fill(model, parts)
@@ -131,12 +131,14 @@ def check_output(out: Path) -> None:
         raise ConfigError(f"OUT is {out}: expected a file name that ends with .pth")
 
 
-def published_keys(source: str, parts: Parts | None, config_file: str) -> list[Any]:
+def published_keys(parts: Parts | None, config_file: str) -> list[Any]:
     """Keys of the published model that another program trained; none for an own model, or with a config."""
     if parts is None or config_file:
         return []
     node = "MODEL.EFFICIENT_AD."
-    return [node + "AUTOENCODER", "conv", node + "BOTTLENECK", 64, node + "COMPAT", source, node + "SIZE", parts.size]
+    keys = [node + "AUTOENCODER", "conv", node + "BOTTLENECK", 64, node + "COMPAT", parts.compat]
+    keys += [node + "SIZE", parts.size, node + "OUT_CHANNELS", parts.channels, node + "PADDING", parts.padding]
+    return keys if parts.image_size is None else [*keys, "INPUT.IMAGE_SIZE", parts.image_size]
 
 
 def config_of_model(config_file: str, opts: Sequence[Any]) -> CfgNode:

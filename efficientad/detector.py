@@ -71,7 +71,7 @@ class EfficientAD(nn.Module):
         self.compat, self.tiling, self.image_size, self.puad = compat, tiling, image_size, puad
         self.inference = RawMapInference(tiling, precision, with_means=puad is not None)
         num_ranges = len(range_names(networks.teacher.size)) if precision == "int8" else 0
-        setting = describe_setting(compat, tiling.tile, puad is not None, precision)
+        setting = describe_setting(compat, tiling.tile, puad is not None, precision, networks.teacher.padding)
         self.state = CalibrationState(architecture, setting, num_ranges)
         self._warned = False
         self.register_load_state_dict_pre_hook(rename_stored_weights)

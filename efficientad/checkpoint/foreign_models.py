@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from d2road.checkpoint.fit import without_wrappers
 from d2road.checkpoint.weights import WholeModelError, load_weights_file, weights_of
 from d2road.utils.errors import CheckpointError
 from efficientad.calibration_state import describe_setting
+from efficientad.checkpoint.anomalib_settings import read_settings
 from efficientad.checkpoint.teacher_files import check_fit, checksum
 from efficientad.checkpoint.weight_names import autoencoder_names, pdn_names, size_of, subset
 from efficientad.detector import EfficientAD
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 SOURCES = ("nelson1425", "anomalib", "own")
 NELSON_FILES = {part: (f"{part}_final.pth", f"{part}_tmp.pth") for part in ("teacher", "student", "autoencoder")}
+# Names that tell the model of anomalib whatever is around it.
+ANOMALIB_WEIGHTS = ("teacher.conv1.weight", "student.conv1.weight", "ae.encoder.enconv1.weight")
 ANOMALIB_QUANTILES = (("qa_st", "qb_st"), ("qa_ae", "qb_ae"))
 
 
@@ -30,7 +34,11 @@ class Parts:
         teacher, student, autoencoder: their weights.
         source: what to call it in messages.
         statistics: mean and deviation (C,) of the teacher's channels, or None.
-        quantiles: (2, 2), lower and higher one of both maps, or None; those of COMPAT anomalib.
+        quantiles: (2, 2), lower and higher one of both maps, or None.
+        compat: order of border, enlargement and quantiles that maps of this model have.
+        padding: whether its layers are padded.
+        image_size: height and width that images are resized to, (0, 0) for their own, or None.
+        threshold: image score above which the other program calls an image anomalous, or None.
     """
 
     teacher: dict[str, Tensor]
@@ -39,11 +47,20 @@ class Parts:
     source: str
     statistics: tuple[Tensor, Tensor] | None = None
     quantiles: Tensor | None = None
+    compat: str = "nelson1425"
+    padding: bool = False
+    image_size: tuple[int, int] | None = None
+    threshold: float | None = None
 
     @property
     def size(self) -> str:
         """Of teacher and student: "small" or "medium"."""
         return size_of(self.teacher)[0]
+
+    @property
+    def channels(self) -> int:
+        """Of the teacher's features."""
+        return size_of(self.teacher)[1]
 
 
 def read_anomalib(path: str | Path) -> Parts:
@@ -52,9 +69,9 @@ def read_anomalib(path: str | Path) -> Parts:
     Raises:
         FileNotFoundError, ValueError: as `load_weights_file`; or a part is missing.
     """
-    state = weights_of(load_weights_file(path), str(path))
-    if any(name.startswith("model.") for name in state):
-        state = subset(state, "model.")
+    loaded = load_weights_file(path)
+    everything = weights_of(loaded, str(path))
+    state, _ = without_wrappers(everything, ANOMALIB_WEIGHTS)
     absent = [part for part in ("teacher", "student", "ae") if not subset(state, f"{part}.")]
     if absent:
         raise CheckpointError(
@@ -63,12 +80,17 @@ def read_anomalib(path: str | Path) -> Parts:
         )
     parts = _parts(str(path), *(subset(state, f"{part}.") for part in ("teacher", "student", "ae")))
     if "mean_std.mean" in state and "mean_std.std" in state:
-        parts.statistics = state["mean_std.mean"].flatten(), state["mean_std.std"].flatten()
+        mean, std = state["mean_std.mean"].flatten(), state["mean_std.std"].flatten()
+        if bool(mean.any() or std.any()):  # before its training they are zero
+            parts.statistics = mean, std
     names = [[f"quantiles.{name}" for name in pair] for pair in ANOMALIB_QUANTILES]
     if all(name in state for pair in names for name in pair):
         quantiles = torch.tensor([[float(state[name]) for name in pair] for pair in names])
         if bool((quantiles[:, 1] > quantiles[:, 0]).all()):  # before its validation they are zero
             parts.quantiles = quantiles
+    settings = read_settings(loaded, everything, str(path))
+    parts.compat, parts.padding = settings.compat, settings.padding
+    parts.image_size, parts.threshold = settings.image_size, settings.threshold
     return parts
 
 
@@ -117,13 +139,23 @@ def load_nelson_file(path: Path, unsafe: bool) -> dict[str, Tensor]:
 def fill(model: EfficientAD, parts: Parts) -> None:
     """Fill a detector, with the statistics that there are, and name the teacher.
 
-    Anomalib's quantiles make it a calibrated one for COMPAT anomalib, without a decision threshold: anomalib takes
-    that from labelled test images.
+    Anomalib's quantiles make it a calibrated one, with the decision threshold that anomalib has found on its labelled
+    test images, if it did.
 
     Raises:
-        ValueError: the detector has another autoencoder than the published one, or another size.
+        ValueError: the detector has another autoencoder than the published one, another size or other padding.
     """
     networks, source = model.networks, parts.source
+    if networks.teacher.padding != parts.padding:
+        raise CheckpointError(
+            f"{source}: its layers are {'' if parts.padding else 'not '}padded, the config says PADDING "
+            f"{networks.teacher.padding}: set MODEL.EFFICIENT_AD.PADDING {parts.padding}"
+        )
+    if parts.image_size is not None and tuple(model.image_size) != parts.image_size:
+        logger.warning(
+            "%s was trained on images of %d x %d (0 x 0: their own size), INPUT.IMAGE_SIZE is %s: maps will differ",
+            source, *parts.image_size, tuple(model.image_size),
+        )  # fmt: skip
     if networks.autoencoder.kind != "conv":
         raise CheckpointError(
             f"models of other programs have the published autoencoder, the config says {networks.autoencoder.kind}: "
@@ -141,7 +173,9 @@ def fill(model: EfficientAD, parts: Parts) -> None:
         networks.teacher_mean.copy_(parts.statistics[0])
         networks.teacher_std.copy_(parts.statistics[1])
     if parts.quantiles is not None:
-        model.state.set_map_quantiles(parts.quantiles, float("inf"), setting=describe_setting("anomalib"))
+        threshold = float("inf") if parts.threshold is None else parts.threshold
+        setting = describe_setting(parts.compat, padding=parts.padding)
+        model.state.set_map_quantiles(parts.quantiles, threshold, setting=setting)
 
 
 def _parts(source: str, teacher: Mapping, student: Mapping, autoencoder: Mapping) -> Parts:

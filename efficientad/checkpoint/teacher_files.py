@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2road.checkpoint.fit import without_wrappers
 from d2road.checkpoint.weights import WholeModelError, load_weights_file, weights_of
 from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode
-from efficientad.checkpoint.weight_names import pdn_names, size_of, subset, without_prefix
+from efficientad.checkpoint.weight_names import pdn_forms, pdn_names, size_of, subset, without_prefix
 from efficientad.modeling.pdn import PDN
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def load_teacher(teacher: PDN, path: str) -> str:
             state = subset(state, prefix)
             break
     try:
+        state, _ = without_wrappers(state, [*(forms := pdn_forms(teacher.size)), *forms.values()])
         state = pdn_names({name: torch.as_tensor(value) for name, value in state.items()}, path)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{error}. {CURE[0].upper()}{CURE[1:]}") from error

@@ -19,6 +19,15 @@ NELSON_AUTOENCODER = {
 }
 
 
+def pdn_forms(size: str) -> dict[str, str]:
+    """The names of a PDN's weights: ours, which are anomalib's, to those of nelson1425."""
+    return {
+        f"conv{number}.{leaf}": f"{index}.{leaf}"
+        for number, index in enumerate(NELSON_INDICES[size], 1)
+        for leaf in ("weight", "bias")
+    }
+
+
 def pdn_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """A PDN's weights under our names, from nelson1425's or anomalib's.
 
@@ -30,12 +39,12 @@ def pdn_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """
     names = set(state)
     for size in LAYERS:
-        ours = {f"conv{n}.{leaf}" for n in range(1, len(LAYERS[size]) + 1) for leaf in ("weight", "bias")}
-        if names == ours:
+        forms = pdn_forms(size)
+        if names == set(forms):
             return dict(state)
-        numbers = {str(index): f"conv{n}" for n, index in enumerate(NELSON_INDICES[size], 1)}
-        if names == {f"{index}.{leaf}" for index in numbers for leaf in ("weight", "bias")}:
-            return {_renumbered(name, numbers): value for name, value in state.items()}
+        if names == set(forms.values()):
+            back = {theirs: ours for ours, theirs in forms.items()}
+            return {back[name]: value for name, value in state.items()}
     raise CheckpointError(
         f"{source}: not the weights of a PDN: expected conv1 to conv4 or conv6 (anomalib), or 0, 3, 6, 8, ... "
         f"(nelson1425), found {', '.join(sorted(names)[:6]) or 'nothing'}{', ...' * (len(names) > 6)}"

@@ -35,7 +35,7 @@ def combined_map(raw: RawMaps, quantiles: Tensor, compat: str, border: int, outp
         compat: order of border, enlargement and quantiles, see `calibration_statistics`.
     """
     tile = tile_size(raw.boxes)
-    values = maps_for_quantiles(raw.tiles, compat, border, tile)
+    values = maps_for_quantiles(raw.tiles, compat, tile)
     combined = finish_map(normalised(values, quantiles).mean(1, keepdim=True), compat, border)
     if len(raw.boxes) > 1:
         combined = _merged(resize_maps(combined, tile), raw, border)[None]

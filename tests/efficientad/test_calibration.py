@@ -137,7 +137,7 @@ def test_normalised_quantiles_are_0_and_a_tenth():
 
 def test_orders_of_border_and_enlargement():
     raw = torch.rand(2, 1, 24, 24) + 1
-    values = {compat: maps_for_quantiles(raw, compat, 4, (128, 128)) for compat in COMPATS}
+    values = {compat: maps_for_quantiles(raw, compat, (128, 128)) for compat in COMPATS}
     assert torch.equal(values["nelson1425"], raw)
     assert torch.equal(values["paper"], resize_maps(raw, (128, 128)))
     padded = torch.zeros(2, 1, 32, 32)
