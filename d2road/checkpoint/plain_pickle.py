@@ -2,7 +2,8 @@
 
 A pickle is a program: loading one with Python's own unpickler runs it. Here nothing is ever imported by a name that a
 file holds. Classes of settings beside weights (argparse.Namespace, enums, paths, config nodes, transforms) become
-stand-ins that keep their name, arguments and state; a call of a function is refused by name.
+stand-ins that keep their name, arguments and state, and so do functions that would make them (of data frames, random
+states). Files that ask for what acts on the machine are refused by name.
 """
 
 import importlib
@@ -18,21 +19,13 @@ import torch
 _NUMPY = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
 multiarray, numeric = (importlib.import_module(f"{_NUMPY}.{part}") for part in ("multiarray", "numeric"))
 
-# Modules whose classes act on the machine: settings have no use for them.
+# What acts on the machine or the interpreter. It would not run either: settings have no use for it, so a file that asks
+# for it is no file of settings.
 ACTING_MODULES = {
-    "os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "importlib", "runpy", "pty", "code", "codeop",
-    "ctypes", "multiprocessing", "threading", "webbrowser", "pickle", "marshal", "tempfile", "urllib", "http",
+    "os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "importlib", "runpy", "pty", "code", "codeop", "io",
+    "_io", "ctypes", "threading", "webbrowser", "marshal", "tempfile", "urllib", "http", "pip", "pdb", "timeit",
 }  # fmt: skip
-# Classes and constructors with small letters that settings are made of; others with small letters are functions.
-PLAIN_LOWER_CASE = {
-    ("collections", "deque"), ("datetime", "date"), ("datetime", "datetime"), ("datetime", "time"),
-    ("datetime", "timedelta"), ("datetime", "timezone"), ("functools", "partial"), ("copyreg", "_reconstructor"),
-    ("copyreg", "__newobj__"), ("copy_reg", "_reconstructor"), ("builtins", "getattr"), ("__builtin__", "getattr"),
-    ("builtins", "object"), ("__builtin__", "object"), ("builtins", "slice"), ("__builtin__", "slice"),
-    ("builtins", "range"), ("__builtin__", "xrange"),
-    ("types", "mappingproxy"), ("numpy.random._pickle", "__randomstate_ctor"),
-    ("numpy.random._pickle", "__generator_ctor"), ("numpy.random._pickle", "__bit_generator_ctor"),
-}  # fmt: skip
+ACTING_BUILTINS = {"eval", "exec", "compile", "open", "input", "breakpoint", "__import__", "execfile", "apply", "file"}
 
 
 class RefusedError(pickle.UnpicklingError):
@@ -50,11 +43,11 @@ class StandIn:
     """
 
     origin = ""
-    called = True  # whether the pickle may call it
+    arguments: tuple
+    state: Any
+    items: list
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
-        if not cls.called:
-            raise RefusedError(f"the object {cls.origin}")
         made = super().__new__(cls)
         made.__dict__.update(arguments=args, state={}, items=[])
         return made
@@ -89,13 +82,12 @@ def stand_in(module: str, name: str) -> type[StandIn]:
     """A class of stand-ins for `module.name`, which is not imported.
 
     Raises:
-        RefusedError: a class that acts on the machine.
+        RefusedError: something that acts on the machine.
     """
-    leaf = name.rpartition(".")[2]
-    is_class = leaf.lstrip("_")[:1].isupper() or (module, name) in PLAIN_LOWER_CASE
-    if module.partition(".")[0] in ACTING_MODULES:
+    acts = name in ACTING_BUILTINS and module in ("builtins", "__builtin__")
+    if acts or module.partition(".")[0] in ACTING_MODULES:
         raise RefusedError(f"the object {module}.{name}")
-    return type(leaf, (StandIn,), {"origin": f"{module}.{name}", "called": is_class})
+    return type(name.rpartition(".")[2], (StandIn,), {"origin": f"{module}.{name}"})
 
 
 def find_stand_in(value: Any, depth: int = 3) -> str:
