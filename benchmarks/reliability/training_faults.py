@@ -102,7 +102,7 @@ def two_runs(program: Program, folder: Path, count: int, rng: random.Random, fai
             words += line
             if STARTED in line:
                 break
-        arguments = [("SOLVER.BASE_LR", "0.1"), ("--resume",), ("--eval-only",)][number % 3]
+        arguments = [("SOLVER.BASE_LR", "0.1"), ("--resume",), ("--eval-only", "--weights=random")][number % 3]
         code, said = program.run(output, *arguments)
         refused = code == 2 and f"in use by another training (process {process.pid} on" in said
         first, words = program.finish(process, words)

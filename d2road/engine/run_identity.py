@@ -30,7 +30,7 @@ RECORD = "run.json"
 EARLIER = "earlier_runs"
 # What a training leaves in its folder, apart from log.txt, which goes on.
 OUTPUTS = (
-    "model_*.pth", "nan_*.pth", "last_checkpoint", "results.json", "metrics.json", "config.yaml", RECORD,
+    "model_*.pth", "nan_*.pth", "last_checkpoint", "results.json", "metrics.json", "config.yaml",
     "events.out.tfevents.*", "inference",
 )  # fmt: skip
 
@@ -126,39 +126,49 @@ class RunFolder:
 
         def write() -> None:
             make_folder(self.path)
-            if not resumed:
-                self.set_earlier_run_aside(keep=cfg.MODEL.WEIGHTS)
-                trim_metrics(self.path / "metrics.json", 0)
+            found = [] if resumed else self._earlier_files(keep=cfg.MODEL.WEIGHTS)
+            aside = self._copy_earlier_record(found) if found else None
             before = self._record_or_nothing()
             kept = before.get("id") == run.id and before.get("continues_unidentified", False)
             record = {"id": run.id, "started": run.started, "data": run.data}
             write_json(self.path / RECORD, {**record, "continues_unidentified": unidentified or kept})
+            # From here on the files of an earlier run are another's, also if this process is killed among them.
+            if aside is not None:
+                self._move_earlier_files(found, aside)
+            if not resumed:
+                trim_metrics(self.path / "metrics.json", 0)
             with atomic_write(self.path / "config.yaml", "w") as file:
                 file.write(run.config)
 
         by_first_process(write)
 
-    def set_earlier_run_aside(self, keep: str | os.PathLike = "") -> None:
-        """Move the outputs of an earlier run that has checkpoints to a folder of its own in `earlier_runs/`.
-
-        So nothing of it is taken for the new run's, and nothing is lost. Without a checkpoint there is nothing to keep.
+    def _earlier_files(self, keep: str | os.PathLike) -> list[Path]:
+        """What an earlier run left, apart from its record; nothing where it has no checkpoint.
 
         Args:
             keep: weights that the new run starts from, which stay where its config says.
         """
         found = [path for pattern in OUTPUTS for path in sorted(self.path.glob(pattern))]
-        if not any(path.suffix == ".pth" for path in found):
-            return
+        found = [path for path in found if not _same_file(path, keep)]
+        return found if any(path.suffix == ".pth" for path in found) else []
+
+    def _copy_earlier_record(self, found: list[Path]) -> Path:
+        """Make the folder in `earlier_runs/` that the outputs of an earlier run go to, with its record."""
         record = self._record_or_nothing()
-        times = [path.stat().st_mtime for path in found if path.suffix == ".pth"]
-        when = record.get("started", "")[:19] or datetime.fromtimestamp(max(times)).isoformat(timespec="seconds")
+        newest = max(path.stat().st_mtime for path in found if path.suffix == ".pth")
+        when = record.get("started", "")[:19] or datetime.fromtimestamp(newest).isoformat(timespec="seconds")
         name = "".join(c for c in when if c.isalnum()) + (f"-{record['id'][:8]}" if record else "")
         target, number = self.path / EARLIER / name, 1
         while target.exists():
             number += 1
             target = self.path / EARLIER / f"{name}_{number}"
-        moved = [path for path in found if not _same_file(path, keep)]
         make_folder(target)
+        if record:
+            write_json(target / RECORD, record)
+        return target
+
+    def _move_earlier_files(self, moved: list[Path], target: Path) -> None:
+        """Move the outputs of an earlier run, so that nothing of it is taken for the new run's, and nothing is lost."""
         for path in moved:
             shutil.move(path, target / path.name)
         logger.warning(

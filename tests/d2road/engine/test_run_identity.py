@@ -86,6 +86,23 @@ def test_resuming_never_returns_an_earlier_run_of_the_folder(data, finished, tmp
     assert trainer_for(data, kept, "SOLVER.MAX_ITER", 6, resume=True).start_iter == 4
 
 
+def test_killed_while_an_earlier_run_is_set_aside(data, finished, tmp_path, monkeypatch, caplog):
+    """Some of its files are moved, others not: neither is this run's."""
+    out = copy_of(finished, tmp_path / "out")
+    moves = []
+
+    def move(source, target):
+        if len(moves) == 2:
+            raise Killed
+        moves.append(shutil.copy(source, target) and Path(source).unlink())
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("d2road.engine.run_identity.shutil.move", move)
+        trainer_for(data, out).train()
+    assert list(out.glob("model_*.pth"))
+    assert trainer_for(data, out, resume=True).start_iter == 0 and "passed over" in caplog.text
+
+
 def test_checkpoints_of_other_runs_in_the_folder_are_passed_over(data, finished, tmp_path, caplog):
     """Such as copied there, or left by a version that did not set them aside."""
     out = tmp_path / "out"
