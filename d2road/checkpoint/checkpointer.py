@@ -19,6 +19,7 @@ from detectron2.utils import comm
 
 from d2road.checkpoint import fit, stored_classes
 from d2road.checkpoint.recovery import Admit, newest_intact
+from d2road.checkpoint.resnet_origin import warn_of_other_kind
 from d2road.checkpoint.weights import RANDOM, load_weights_file, weights_of
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import CheckpointError, D2RoadError
@@ -218,7 +219,9 @@ class Checkpointer(DetectionCheckpointer):
         if use_ema and own_averages(checkpoint):
             checkpoint["model"] = averaged_weights(checkpoint)
         prefix = ""
-        if not checkpoint.get("matching_heuristics"):
+        if checkpoint.get("matching_heuristics"):
+            warn_of_other_kind(self.model, str(checkpoint.get("__author__", "")), path)
+        else:
             checkpoint["model"], prefix = fit.without_wrappers(checkpoint["model"], self.model.state_dict())
         self.report = self._take(checkpoint, path, prefix, require)
         for key in self.checkpointables if checkpointables is None else checkpointables:

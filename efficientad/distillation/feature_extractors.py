@@ -6,7 +6,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.checkpoint.fit import require_finite, without_wrappers
+from d2road.checkpoint.weights import load_weights_file, weights_of
 from d2road.modeling.backbone.packaged_weights import PACKAGED
 from d2road.modeling.backbone.timm_backbone import TimmBackbone
 from d2road.utils.errors import CheckpointError
@@ -81,13 +82,14 @@ class _WideResNet(nn.Module):
     def __init__(self, path: str):
         super().__init__()
         net = torchvision.models.wide_resnet101_2(weights=None)
-        state = unwrap_state_dict(load_weights_file(path))
+        state, _ = without_wrappers(weights_of(load_weights_file(path), path), net.state_dict())
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(
                 f"{path}: not the weights of torchvision's wide_resnet101_2; {WIDE_RESNET_CURE}"
             ) from error
+        require_finite(net, state, path)
         self.first = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1)
         self.layer2, self.layer3 = net.layer2, net.layer3
 

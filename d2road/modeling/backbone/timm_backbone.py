@@ -18,6 +18,7 @@ from torch import nn
 
 from d2road.modeling.backbone.fixed_norms import FixedNormBackbone
 from d2road.modeling.backbone.timm_weights import load_timm_weights
+from d2road.modeling.backbone.weights_origin import check_pixels
 from d2road.utils.errors import ConfigError
 
 # What lets a model of fixed size take any size, by family; none is the rule.
@@ -166,7 +167,8 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: str = "") -> FPN:
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """``MODEL.BACKBONE.NAME build_timm_backbone``: features of ``MODEL.TIMM``, named by stride."""
-    timm_cfg = cfg.MODEL.TIMM
+    timm_cfg, pixels = cfg.MODEL.TIMM, (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT)
+    check_pixels(timm_cfg.NAME, timm_cfg.WEIGHTS, *pixels, "MODEL.TIMM.WEIGHTS")
     return TimmBackbone(
         name=timm_cfg.NAME,
         weights=timm_cfg.WEIGHTS,

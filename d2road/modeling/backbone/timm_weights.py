@@ -1,20 +1,23 @@
 """Start weights of a timm feature extractor: packaged, downloaded by timm, or from a file."""
 
 import logging
+from typing import Any
 
 import timm
 import torch
 from timm.models import adapt_input_conv
 from torch import nn
 
-from d2road.checkpoint.weights import load_weights_file, unwrap_state_dict
+from d2road.checkpoint.fit import require_finite, without_wrappers
+from d2road.checkpoint.weights import load_weights_file, weights_of
 from d2road.modeling.backbone.packaged_weights import load_packaged_weights
+from d2road.modeling.backbone.weights_origin import check_architecture
 from d2road.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-# What a state dict may carry in front of timm's names: our own detectors, bare backbones, DataParallel, CenterNet.
-PREFIXES = ("backbone.bottom_up.net.", "backbone.net.", "backbone.bottom_up.", "backbone.", "net.", "module.", "base.")
+# What detectors have in front of timm's names: our own ones, bare backbones, CenterNet.
+PREFIXES = ("backbone.bottom_up.net.", "backbone.net.", "backbone.bottom_up.", "backbone.", "net.", "base.")
 
 
 def load_timm_weights(
@@ -38,7 +41,9 @@ def load_timm_weights(
     elif weights == "timm":
         state = _download(name, key)
     else:
-        state = _strip(unwrap_state_dict(load_weights_file(weights)))
+        loaded = load_weights_file(weights)
+        state = _strip(weights_of(loaded, weights), net)
+        check_architecture(name, weights, loaded, state, key)
     source = {"package": f"package weights of {name}", "timm": f"timm's weights of {name}"}.get(weights, weights)
     _load(net, name, state, f"{key} {source}", in_channels)
 
@@ -55,11 +60,13 @@ def _download(name: str, key: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _strip(state: dict) -> dict:
-    """``state`` without a prefix, where all (or, of a detector, some) names carry it."""
+def _strip(state: dict[str, Any], net: nn.Module) -> dict[str, Any]:
+    """``state`` without the prefixes of detectors and wrappers in front of timm's names."""
+    wanted = {form for key in net.state_dict() for form in _stored_names(key)}
+    state, _ = without_wrappers(state, [f"{prefix}{name}" for name in wanted for prefix in ("", *PREFIXES)])
     for prefix in PREFIXES:
         inner = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        if inner:
+        if wanted & inner.keys() and len(wanted & inner.keys()) > len(wanted & state.keys()):
             return inner
     return state
 
@@ -88,6 +95,7 @@ def _load(net: nn.Module, name: str, state: dict, source: str, in_channels: int)
             "Choose by MODEL.BACKBONE.NAME or MODEL.TIMM.NAME the model that it was saved from"
         )
     net.load_state_dict(found, strict=False)
+    require_finite(net, found, source)
     logger.info("Loaded %s: %d tensors; unused: %s", source, len(found), _some(list(state)))
 
 

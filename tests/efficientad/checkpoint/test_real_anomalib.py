@@ -52,7 +52,7 @@ def test_a_config_that_contradicts_the_flags_is_refused(tmp_path, capsys):
     assert "its layers are padded, the config says PADDING False" in capsys.readouterr().err
 
 
-# --- settings of other versions: an environment holds one anomalib alone; in these forms 2.1 and 1.x pickled them -------
+# --- settings of other versions: an environment holds one anomalib alone; in these forms 2.1 and 1.x pickled them -----
 
 
 def built(name, **state):
