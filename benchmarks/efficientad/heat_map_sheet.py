@@ -13,7 +13,7 @@ from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import read_image, write_image
 from d2road.visualization import draw_heatmap, draw_mask_outline
 from efficientad.evaluation.image_scores import GOOD
-from efficientad.evaluation.map_files import read_mask
+from efficientad.evaluation.mask_files import read_marked
 
 
 def choose(kinds: Sequence[str], scores: Sequence[float]) -> dict[str, int]:
@@ -55,7 +55,7 @@ def write_heat_maps(cfg: CfgNode, model: nn.Module, kinds: Sequence[str], scores
     for what, result in found.items():
         entry = entries[chosen[what]]
         image, outlined = (read_image(entry["file_name"]) for _ in range(2))
-        masks = [read_mask(path) != 0 for path in entry["mask_files"]]
+        masks = [read_marked(path)[0] for path in entry["mask_files"]]
         if masks:
             draw_mask_outline(outlined, np.any(masks, axis=0))
         threshold = result.get("anomaly_threshold")

@@ -9,6 +9,7 @@ import numpy as np
 
 from d2road.utils.errors import DataError
 from efficientad.evaluation.image_scores import GOOD, ImageScores
+from efficientad.evaluation.mask_files import report_masks
 from efficientad.evaluation.ranking_metrics import Ranking, auroc, curve_area, f1_above, f1_max
 from efficientad.evaluation.spro import MAX_FPRS
 from efficientad.evaluation.weighted_scores import WeightedScores, pool
@@ -31,9 +32,10 @@ def evaluate(images: Sequence[ImageScores], spro: bool = False, threshold: float
          "f1_max": of images, "pixel_f1_max"}, and with a threshold "good_threshold", "f1_at_good_threshold" and
         "pixel_f1_at_good_threshold".
     Raises:
-        ValueError: no images, a name twice, or masks of some anomalous images only.
+        DataError: no images, a name twice, masks of some anomalous images only, or inverted ones.
     """
     pixels = check_images(images)
+    report_masks([mask for image in images for mask in image.masks])
     kinds = anomaly_kinds(images)
     scores = {kind: np.array([i.score for i in images if i.kind == kind]) for kind in (GOOD, *kinds)}
     by_type = {kind: auroc(scores[GOOD], scores[kind]) for kind in kinds}

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from d2road.utils.errors import DataError
+from efficientad.evaluation.mask_files import MaskFacts
 from efficientad.evaluation.spro import Defect, defect_scores
 from efficientad.evaluation.weighted_scores import BINS, NO_SCORES, WeightedScores, pool, summarize
 
@@ -21,7 +22,8 @@ class ImageScores:
 
     name: unique; kind: "good" or the type of anomaly; score: of the image, the maximum of its map.
     negatives, positives: pixels outside and inside the mask; regions: positives weighted 1 / area of their connected
-    region; defects: weighted as `spro.defect_scores`. has_pixels is False for an anomalous image without a mask.
+    region; defects: weighted as `spro.defect_scores`. has_pixels is False for an anomalous image without a mask. masks: what is odd about those that
+    do not tell types of defects.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ImageScores:
     defects: WeightedScores = NO_SCORES
     region_count: int = 0
     defect_count: int = 0
+    masks: tuple[MaskFacts, ...] = ()
 
     @property
     def anomalous(self) -> bool:

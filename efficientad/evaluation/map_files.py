@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from d2road.utils.errors import DataError
-from d2road.utils.image_io import open_image
 from d2road.utils.output_files import atomic_write, make_folder
 from efficientad.evaluation.image_scores import ImageScores, check_map, score_image, size_text
+from efficientad.evaluation.mask_files import MaskFacts, read_marked, read_mask
 from efficientad.evaluation.spro import DefectType, make_defect
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy")
@@ -59,19 +60,6 @@ def write_map(path: str | os.PathLike, anomaly_map: np.ndarray) -> None:
             file.write(cv2.imencode(".tiff", anomaly_map, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """A mask (H, W), unsigned integers as stored, 0 outside; of colours the largest channel counts, alpha does not.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or not an image.
-    """
-    image = open_image(path)
-    if image.mode in ("P", "PA", "LA", "RGBA", "CMYK"):
-        image = image.convert("L" if image.mode == "LA" else "RGB")
-    mask = np.asarray(image)
-    return mask if mask.ndim == 2 else mask.max(axis=2)
-
-
 def score_file(
     name: str,
     kind: str,
@@ -92,14 +80,20 @@ def score_file(
         FileNotFoundError, ValueError: as `read_mask` and `score_image`; the message names the file.
     """
     source = source or name
-    read = [read_mask(path) for path in masks]
-    ignored = [read_mask(path) for path in (ignore,) if path]
-    for path, mask in zip((*masks, ignore), read + ignored):
+    read = [_marked_of(path, typed=types is not None) for path in masks]
+    ignored = [read_marked(path)[0] for path in (ignore,) if path]
+    for path, mask in zip((*masks, ignore), [values for values, _ in read] + ignored):
         if mask.shape != anomaly_map.shape:
             raise DataError(
                 f"{source} is {size_text(anomaly_map)}, but mask {path} is {size_text(mask)} (width x height): maps "
                 "are judged at the size of the image, so resize the map to it"
             )
-    defects = [] if types is None else [make_defect(mask, types, str(path)) for path, mask in zip(masks, read)]
-    union = np.any([m != 0 for m in read], axis=0) if read else None
-    return score_image(name, kind, anomaly_map, union, defects, score, exact, *ignored)
+    defects = [] if types is None else [make_defect(mask, types, str(path)) for path, (mask, _) in zip(masks, read)]
+    union = np.any([mask != 0 for mask, _ in read], axis=0) if read else None
+    scores = score_image(name, kind, anomaly_map, union, defects, score, exact, *ignored)
+    return replace(scores, masks=tuple(facts for _, facts in read if facts is not None))
+
+
+def _marked_of(path: str | os.PathLike, typed: bool) -> tuple[np.ndarray, MaskFacts | None]:
+    """A mask not 0 inside defects: with the values that tell their types, or else with what is odd about it."""
+    return (read_mask(path), None) if typed else read_marked(path)

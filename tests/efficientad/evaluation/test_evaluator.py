@@ -18,7 +18,8 @@ from d2road.evaluation import build_evaluator
 from efficientad.config import add_efficientad_config
 from efficientad.data.dataset_layouts import mvtec_ad, mvtec_loco
 from efficientad.evaluation.evaluator import AnomalyEvaluator, flat_metrics
-from efficientad.evaluation.map_files import read_map, read_mask, write_map
+from efficientad.evaluation.map_files import read_map, write_map
+from efficientad.evaluation.mask_files import read_mask
 from tests.factories.anomaly_maps import read_all, write_category
 
 

@@ -13,7 +13,8 @@ from efficientad.data.dataset_layouts import mvtec_ad
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.evaluator import AnomalyEvaluator
 from efficientad.evaluation.image_scores import score_image
-from efficientad.evaluation.map_files import read_map, read_mask
+from efficientad.evaluation.map_files import read_map
+from efficientad.evaluation.mask_files import read_mask
 from tests.factories.anomaly_maps import read_all, write_category
 
 
