@@ -85,7 +85,8 @@ DISTILL = {
 TEST_ANOMALY = {
     # Keep every pixel of the maps; else some thousand weighted scores of each, right to about 1e-5.
     "EXACT": False,
-    # .tiff | .npy: also write the maps, to anomaly_maps in the folder of the results, for `d2road eval-anomaly`.
+    # .tiff | .npy: also write the maps, to anomaly_maps in the folder of the results, for `d2road eval-anomaly`;
+    # mvtec_ad_2: in the form that MVTec's benchmark server takes.
     "SAVE_MAPS": "",
     # Draws for the bootstrap confidence intervals over images; 0 is none.
     "BOOTSTRAP": 1000,
@@ -169,8 +170,8 @@ def check(cfg: CN) -> list[str]:
     if node.ATTENTION_HEADS < 1 or node.ATTENTION_DIM < 1 or node.ATTENTION_DIM % max(node.ATTENTION_HEADS, 1):
         wrong(name + "ATTENTION_HEADS", node.ATTENTION_HEADS, f"must divide ATTENTION_DIM = {node.ATTENTION_DIM}")
     test = cfg.TEST.ANOMALY
-    if test.SAVE_MAPS not in ("", ".tiff", ".tif", ".npy"):
-        wrong("TEST.ANOMALY.SAVE_MAPS", test.SAVE_MAPS, "choose .tiff or .npy, or '' to write no maps")
+    if test.SAVE_MAPS not in ("", ".tiff", ".tif", ".npy", "mvtec_ad_2"):
+        wrong("TEST.ANOMALY.SAVE_MAPS", test.SAVE_MAPS, "choose .tiff, .npy or mvtec_ad_2, or '' to write no maps")
     if test.BOOTSTRAP < 0 or test.BOOTSTRAP == 1:
         wrong("TEST.ANOMALY.BOOTSTRAP", test.BOOTSTRAP, "choose 1000 draws, or 0 for no intervals")
     if not 0 <= node.DROPOUT < 1:

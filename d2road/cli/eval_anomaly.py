@@ -3,8 +3,8 @@
     d2road eval-anomaly --data mvtec_loco/pushpins --maps maps/pushpins [--json FILE] \\
         [--exact | --streaming] [--bootstrap 1000] [--good-maps DIR | --threshold T] [--workers 2]
 
---data is the folder of one category: of MVTec AD, of MVTec LOCO, of VisA as released, or an own one with good, bad and
-masks. --maps has the map of test/KIND/NAME.png as test/KIND/NAME.tiff (or .tif, .npy), likewise for every layout, at
+--data is the folder of one category: of MVTec AD, MVTec AD 2, MVTec LOCO, VisA as released, or an own one with good, bad
+and masks. --maps has the map of test/KIND/NAME.png as test/KIND/NAME.tiff (or .tif, .npy), likewise for every layout, at
 the size of the image. Writes fractions, null where there is nothing to measure:
 
     {"image_auroc": pooled, "image_auroc_by_type": {"KIND": ...}, "pixel_auroc": ..., "aupro": up to a false-positive

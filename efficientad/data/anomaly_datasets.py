@@ -1,15 +1,16 @@
 """Data sets for anomaly detection by name and by path; training sets hold good images alone.
 
-    mvtec_ad/CATEGORY   mvtec_loco/CATEGORY   visa/CATEGORY   toy_loco/CATEGORY   traffic_incidents/CATEGORY
-                                                                                      below DETECTRON2_DATASETS
-    mvtec:ROOT/CATEGORY   loco:ROOT/CATEGORY   visa:ROOT:CATEGORY   folder:ROOT       anywhere
+    mvtec_ad/CATEGORY   mvtec_ad_2/CATEGORY   mvtec_loco/CATEGORY   visa/CATEGORY   toy_loco/CATEGORY
+    traffic_incidents/CATEGORY                                                        below DETECTRON2_DATASETS
+    mvtec:ROOT/CATEGORY   mvtec_ad_2:ROOT/CATEGORY   loco:ROOT/CATEGORY   visa:ROOT:CATEGORY   folder:ROOT    anywhere
 
 name the training set; /test or /validation (:test, :validation by path) at the end name the others. Where the data has
-no validation part, a tenth of the training images is held out of training for it, the same ones each time.
+no validation part, a tenth of the training images is held out of training for it, the same ones each time. The parts
+of MVTec AD 2 without labels are named test_private and test_private_mixed.
 
 Dataset dicts have file_name, height, width, image_id, split, category, root (folder of the category), label (0 good, 1
-anomalous), defect ("good" or its kind), mask_files (none for good images and data without masks, one for MVTec AD
-and VisA, one a defect for LOCO) and ignore_file, or None: where pixels count neither way.
+anomalous, -1 unknown), defect ("good", its kind or "unlabelled"), mask_files (none for good images and data without
+masks, one for MVTec AD and VisA, one a defect for LOCO) and ignore_file, or None: where pixels count neither way.
 """
 
 import logging
@@ -29,6 +30,7 @@ from d2road.utils.image_io import image_size
 from d2road.utils.registry import unknown_name
 from efficientad.data.dataset_layouts import (
     GOOD,
+    UNLABELLED,
     VISA_TABLE,
     Entry,
     Layout,
@@ -37,6 +39,7 @@ from efficientad.data.dataset_layouts import (
     mvtec_ad,
     mvtec_loco,
 )
+from efficientad.data.mvtec_ad_2 import MVTEC_AD_2, PRIVATE_SPLITS, MvtecAd2Folder, public_root, refuse_released
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +95,8 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
     """
     if split == "test":
         entries = layout.test()
+    elif split in PRIVATE_SPLITS and isinstance(layout, MvtecAd2Folder):
+        entries = layout.private(split)
     else:
         good, validation = layout.good(), layout.validation()
         if validation is None:
@@ -112,7 +117,7 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
                 "split": split,
                 "category": category,
                 "root": str(layout.root),
-                "label": int(entry.defect != GOOD),
+                "label": -1 if entry.defect == UNLABELLED else int(entry.defect != GOOD),
                 "defect": entry.defect,
                 "mask_files": [str(mask) for mask in entry.masks],
                 "ignore_file": str(entry.ignore) if entry.ignore else None,
@@ -134,10 +139,11 @@ def _register(
     split: str,
     open_layout: Callable[[], Layout],
     hint: str,
+    splits: Sequence[str] = SPLITS,
     **metadata: str,
 ) -> None:
-    if split not in SPLITS:
-        raise DataError(f"data set name {name!r} asks for {split!r}; choose one of {', '.join(SPLITS)}, or none: train")
+    if split not in splits:
+        raise DataError(f"data set name {name!r} asks for {split!r}; choose one of {', '.join(splits)}, or none: train")
 
     def load() -> list[dict]:
         if hint and not root.exists():
@@ -159,7 +165,7 @@ def split_name(name: str, split: str) -> str:
     """The name of another split of the same data, e.g. "mvtec_ad/screw" -> "mvtec_ad/screw/test"."""
     separator = ":" if ":" in name else "/"
     base, _, last = name.rpartition(separator)
-    stem = base if last in SPLITS else name
+    stem = base if last in (*SPLITS, *PRIVATE_SPLITS) else name
     return stem if split == "train" else f"{stem}{separator}{split}"
 
 
@@ -185,8 +191,19 @@ def register_mvtec(
 ) -> None:
     """Register one category's folder in the layout of MVTec AD or MVTec LOCO. Idempotent."""
     folder = Path(root).expanduser()
-    make = mvtec_loco if loco else mvtec_ad
-    _register(name, folder, folder.name, split, lambda: make(folder), hint, **metadata)
+
+    def open_layout() -> Layout:
+        if public_root(folder) is not None:
+            raise DataError(f"{folder} has the layout of MVTec AD 2: name it mvtec_ad_2:{public_root(folder)}")
+        return mvtec_loco(folder) if loco else mvtec_ad(folder)
+
+    _register(name, folder, folder.name, split, open_layout, hint, **metadata)
+
+
+def register_mvtec_ad_2(name: str, root: str, split: str = "train", *, hint: str = "") -> None:
+    """Register a category of MVTec AD 2, by its folder. Idempotent."""
+    folder = Path(root).expanduser()
+    _register(name, folder, folder.name, split, lambda: MvtecAd2Folder(folder), hint, (*SPLITS, *PRIVATE_SPLITS))
 
 
 def register_visa(name: str, root: str, category: str, split: str = "train", *, hint: str = "") -> None:
@@ -198,8 +215,12 @@ def register_visa(name: str, root: str, category: str, split: str = "train", *, 
 def register_folder(name: str, root: str, split: str = "train") -> None:
     """Register own images, ROOT/good and ROOT/bad (see `dataset_layouts.PlainFolder`). Idempotent."""
     folder = Path(root).expanduser()
-    divide = partial(held_out, share=TEST_SHARE)
-    _register(name, folder, folder.name, split, lambda: PlainFolder(folder, divide), "")
+
+    def open_layout() -> PlainFolder:
+        refuse_released(folder)
+        return PlainFolder(folder, partial(held_out, share=TEST_SHARE))
+
+    _register(name, folder, folder.name, split, open_layout, "")
 
 
 def _register_member(name: str, category: str, split: str = "train", *, family: str) -> None:
@@ -211,6 +232,9 @@ def _register_member(name: str, category: str, split: str = "train", *, family: 
     hint = MAKE_HINTS.get(family, RELEASE_HINT).format(root=datasets_root())
     if family == "visa":
         register_visa(name, str(root), category, split, hint=hint)
+        return
+    if family == "mvtec_ad_2":
+        register_mvtec_ad_2(name, str(root / category), split, hint=hint)
         return
     metadata = {"meta_csv": str(root / TRAFFIC_META)} if family == "traffic_incidents" else {}
     loco = family in ("mvtec_loco", "toy_loco")
@@ -226,6 +250,7 @@ def _categories_there(root: Path) -> list[str]:
 
 FAMILIES = {
     "mvtec_ad": MVTEC_AD,
+    "mvtec_ad_2": MVTEC_AD_2,
     "mvtec_loco": MVTEC_LOCO,
     "visa": VISA,
     "toy_loco": TOY_LOCO,
@@ -239,6 +264,7 @@ for _family in FAMILIES:
     )
 for _kind, _syntax, _make, _arguments in (
     ("mvtec", "mvtec:ROOT/CATEGORY", register_mvtec, (1, 2)),
+    ("mvtec_ad_2", "mvtec_ad_2:ROOT/CATEGORY", register_mvtec_ad_2, (1, 2)),
     ("loco", "loco:ROOT/CATEGORY", partial(register_mvtec, loco=True), (1, 2)),
     ("visa", "visa:ROOT:CATEGORY", register_visa, (2, 3)),
     ("folder", "folder:ROOT", register_folder, (1, 2)),

@@ -5,6 +5,7 @@ none, and `test()` entries. Images come sorted by name, masks are checked to be 
 """
 
 import csv
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from d2road.utils.errors import DataError
 from d2road.utils.input_files import open_text
 from d2road.utils.registry import unknown_name
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GOOD = "good"
+UNLABELLED = "unlabelled"  # images of which nobody tells whether they are good
 IGNORE = "ignore"
 VISA_TABLE = "split_csv/1cls.csv"
 VISA_COLUMNS = ("object", "split", "label", "image", "mask")
@@ -25,7 +29,7 @@ FOLDER_PARTS = {
     "bad": ("bad", "abnormal"),
     "good_test": ("good_test", "normal_test"),
     "validation": ("good_validation", "normal_validation"),
-    "masks": ("masks", "mask"),
+    "masks": ("masks", "mask", "ground_truth"),
 }
 
 
@@ -56,12 +60,19 @@ def image_files(folder: Path, what: str = "") -> list[Path]:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no image in it.
+        DataError: no image in it, or something named as one that is no file.
     """
     what = f" ({what})" if what else ""
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder}{what} does not exist{_existing(folder)}")
-    found = sorted(p for p in folder.iterdir() if is_image_file(p))
+    named = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    odd = [path for path in named if not path.is_file()]
+    if odd:
+        raise DataError(
+            f"{odd[0]} is named as an image but is no file ({len(odd)} such in {folder}): a folder, a pipe, or a link "
+            "to what is not there; repair or remove it"
+        )
+    found = [path for path in named if is_image_file(path)]
     if not found:
         others = sorted({p.suffix or p.name for p in folder.iterdir()})[:5]
         raise DataError(
@@ -230,7 +241,12 @@ class PlainFolder:
         folder = self.part("good")
         if folder is None and self.root.is_dir() and any(map(is_image_file, self.root.iterdir())):
             folder = self.root
-        return image_files(folder or self.root / GOOD, "good images to train on")
+        found = image_files(folder or self.root / GOOD, "good images to train on")
+        if folder is not None and folder != self.root:
+            deeper = sum(is_image_file(path) for path in folder.glob("*/*"))
+            if deeper:
+                logger.warning("%d images in folders inside %s are left out: move them up", deeper, folder)
+        return found
 
     def good(self) -> list[Path]:
         if self.part("good_test") or not self.part("bad"):

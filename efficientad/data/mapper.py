@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import open_rgb
+from d2road.utils.input_files import walk_files
 from efficientad.data.dataset_layouts import is_image_file
 
 JITTERS = {
@@ -103,7 +104,7 @@ def find_images(folder: str | os.PathLike) -> list[Path]:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"folder of penalty images {root} does not exist; '' trains without them")
-    found = sorted(path for path in root.rglob("*") if is_image_file(path))
+    found = [path for path in walk_files(root) if is_image_file(path)]
     if not found:
         raise DataError(f"folder of penalty images {root} holds no image; '' trains without them")
     return found

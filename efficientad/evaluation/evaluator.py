@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -14,15 +15,17 @@ from detectron2.utils import comm
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
 from d2road.utils.errors import DataError
+from efficientad.data.dataset_layouts import UNLABELLED
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.bootstrap_intervals import bootstrap
 from efficientad.evaluation.image_scores import ImageScores, check_map, size_text
-from efficientad.evaluation.map_files import MAP_SUFFIXES, score_file, write_map
+from efficientad.evaluation.map_files import MAP_SUFFIXES, score_file, write_map, write_upload
 from efficientad.evaluation.spro import CONFIG_FILE, read_defects_config
 
 logger = logging.getLogger(__name__)
 
 MAP_FOLDER = "anomaly_maps"
+UPLOAD = "mvtec_ad_2"  # instead of a suffix of maps
 # Bounds of intervals beside these metrics; the others are in anomaly.json.
 HEADLINES = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "pixel_f1_max")
 
@@ -44,7 +47,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         output_dir: None writes nothing.
         exact: keep every pixel; else some thousand weighted scores of every map.
         save_maps: ".tiff" or ".npy" writes output_dir/anomaly_maps/<path of the image below the category's folder>,
-            which d2road eval-anomaly reads.
+            which d2road eval-anomaly reads; "mvtec_ad_2" writes what MVTec's server takes, see `write_upload`.
         draws: of the bootstrap; 0 leaves the intervals out.
         distributed: gather what the processes measured.
         meta_csv: table of the events in windows of traffic, see `window_events`; None for other images.
@@ -63,8 +66,8 @@ class AnomalyEvaluator(DatasetEvaluator):
         distributed: bool = True,
         meta_csv: str | None = None,
     ):
-        if save_maps and save_maps not in MAP_SUFFIXES:
-            raise DataError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, or '' for none")
+        if save_maps and save_maps not in (*MAP_SUFFIXES, UPLOAD):
+            raise DataError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, {UPLOAD}, or '' for none")
         self.category_root = Path(category_root) if category_root else None
         self.output_dir = Path(output_dir) if output_dir else None
         self.exact, self.save_maps, self.draws, self.distributed = exact, save_maps, draws, distributed
@@ -75,6 +78,7 @@ class AnomalyEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._images: list[ImageScores] = []
+        self._unlabelled = 0
         self._threshold: float | None = None
         self._teacher = ""
         self._score_is_of_map = True
@@ -102,21 +106,24 @@ class AnomalyEvaluator(DatasetEvaluator):
                 self._threshold = float(output["anomaly_threshold"])
             self._teacher = output.get("teacher", self._teacher)
             self._score_is_of_map &= "map_score" not in output
+            self._save(entry, name, anomaly_map, output)
+            if entry["defect"] == UNLABELLED:
+                self._unlabelled += 1
+                continue
+            masks, ignore = entry["mask_files"], entry.get("ignore_file")
             self._images.append(
-                score_file(
-                    name,
-                    entry["defect"],
-                    anomaly_map,
-                    entry["mask_files"],
-                    self.types,
-                    self.exact,
-                    score,
-                    source,
-                    entry.get("ignore_file"),
-                )
+                score_file(name, entry["defect"], anomaly_map, masks, self.types, self.exact, score, source, ignore)
             )
-            if self.save_maps and self.output_dir:
-                write_map(self.output_dir / MAP_FOLDER / (name + self.save_maps), anomaly_map)
+
+    def _save(self, entry: Mapping, name: str, anomaly_map: np.ndarray, output: Mapping) -> None:
+        """Write the map of an image, if asked for."""
+        if not self.save_maps or not self.output_dir:
+            return
+        if self.save_maps == UPLOAD:
+            threshold = None if "map_score" in output else self._threshold  # else it is no value of the map
+            write_upload(self.output_dir, entry.get("category") or "category", name, anomaly_map, threshold)
+        else:
+            write_map(self.output_dir / MAP_FOLDER / (name + self.save_maps), anomaly_map)
 
     def _name(self, entry: Mapping) -> str:
         """Path of the image below the category's folder, without suffix."""
@@ -141,6 +148,9 @@ class AnomalyEvaluator(DatasetEvaluator):
             images = [image for part, _, _ in gathered for image in part]
             threshold = next((value for _, value, _ in gathered if value is not None), None)
             teacher = next((name for _, _, name in gathered if name), "")
+        if not images and self._unlabelled:
+            logger.info("No image of this data has a label: maps are written if TEST.ANOMALY.SAVE_MAPS says so")
+            return {}
         results = evaluate(images, self.types is not None, threshold)
         if not self._score_is_of_map and threshold is not None:
             results["pixel_f1_at_good_threshold"] = float("nan")  # the threshold is no value of the map

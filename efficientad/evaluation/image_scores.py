@@ -22,8 +22,8 @@ class ImageScores:
 
     name: unique; kind: "good" or the type of anomaly; score: of the image, the maximum of its map.
     negatives, positives: pixels outside and inside the mask; regions: positives weighted 1 / area of their connected
-    region; defects: weighted as `spro.defect_scores`. has_pixels is False for an anomalous image without a mask. masks: what is odd about those that
-    do not tell types of defects.
+    region; defects: weighted as `spro.defect_scores`. has_pixels is False for an anomalous image without a mask. masks:
+    what is odd about those that do not tell types of defects.
     """
 
     name: str

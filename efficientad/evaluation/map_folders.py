@@ -24,8 +24,9 @@ from efficientad.data.dataset_layouts import (
     mvtec_ad,
     mvtec_loco,
 )
+from efficientad.data.mvtec_ad_2 import PUBLIC, MvtecAd2Folder, public_root, refuse_released
 from efficientad.evaluation.image_scores import GOOD, ImageScores, size_text
-from efficientad.evaluation.map_files import MAP_SUFFIXES, read_map, score_file
+from efficientad.evaluation.map_files import MAP_SUFFIXES, UPLOADED, read_map, score_file
 from efficientad.evaluation.spro import CONFIG_FILE, DefectType, read_defects_config
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def score_folders(
     layout = open_layout(data)
     entries = layout.test()
     names = [entry.path.relative_to(layout.root).with_suffix("").as_posix() for entry in entries]
-    files = find_maps(names, maps, data.resolve().name)
+    files = find_maps(names, maps, layout.root.resolve().name)
     types = defect_types(data, entries)
     if exact is None:
         exact = sum(math.prod(image_size(entry.path)) for entry in entries) <= EXACT_PIXELS
@@ -66,6 +67,9 @@ def open_layout(data: Path) -> Layout:
     Raises:
         FileNotFoundError: no such folder, or one without test images.
     """
+    category = public_root(data)
+    if category is not None:
+        return MvtecAd2Folder(category)
     if (data / "test").is_dir():
         masks = list((data / "ground_truth").glob("*/*"))
         folders = any(path.is_dir() for path in masks) if masks else (data / CONFIG_FILE).is_file()
@@ -73,8 +77,9 @@ def open_layout(data: Path) -> Layout:
     if (data.parent / VISA_TABLE).is_file():
         return VisaTable(data.parent, data.name)
     if any((data / name).is_dir() for name in FOLDER_PARTS["bad"]):
+        refuse_released(data)
         return PlainFolder(data, partial(held_out, share=TEST_SHARE))
-    categories = sorted(path.parent.name for path in data.glob("*/test"))
+    categories = sorted({path.parent.name for name in ("test", PUBLIC) for path in data.glob(f"*/{name}")})
     cure = f"; it holds categories, name one of {', '.join(categories[:20])}" if categories else ""
     raise FileNotFoundError(f"--data {data}: expected one category's folder, with a folder test or bad in it{cure}")
 
@@ -82,13 +87,16 @@ def open_layout(data: Path) -> Layout:
 def find_maps(names: Sequence[str], folder: Path, category: str) -> list[Path]:
     """The map of every image, in the folder, in its folder CATEGORY, or beside it if it is itself called test.
 
+    Of an upload to MVTec's server they are in anomaly_images/CATEGORY.
+
     Raises:
         FileNotFoundError: no such folder, or an image without a map.
         ValueError: two maps of one image.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"--maps {folder} is not a folder")
-    candidates = [folder, folder / category, *([folder.parent] if folder.name == "test" else [])]
+    candidates = [folder, folder / category, folder / UPLOADED / category]
+    candidates += [folder.parent] if folder.name in ("test", PUBLIC) else []
     parents = {Path(name).parent for name in names}
     root = next((path for path in candidates if any((path / p).is_dir() for p in parents)), folder)
     found = [[path for path in (root / f"{name}{s}" for s in MAP_SUFFIXES) if path.is_file()] for name in names]

@@ -95,8 +95,8 @@ def marked_pixels(values: np.ndarray, lossy: bool, name: str) -> tuple[np.ndarra
     else:
         return values >= 0.5 * highest, int(counts[(found != 0) & (found != highest)].sum())
     raise DataError(
-        f"mask {name} is no mask of one defect: its values are {_listed(found, counts)}; {cause}. Store it without loss "
-        "(PNG) with 0 outside and 255 inside"
+        f"mask {name} is no mask of one defect: its values are {_listed(found, counts)}; {cause}. Store it without "
+        "loss (PNG) with 0 outside and 255 inside"
     )
 
 
