@@ -1,0 +1,50 @@
+"""What a run starts from is missed before anything is opened, built or written."""
+
+import pytest
+
+from d2road.cli.train import main
+from d2road.config import make_cfg
+from d2road.engine import check_start
+from d2road.utils.errors import CheckpointError, ConfigError
+from tests.factories.anomaly_models import write_category
+
+OWN = "efficientad/own_images.yaml"
+
+
+def test_evaluation_without_weights_is_refused(tmp_path):
+    cfg = make_cfg("diffusion_det/Base-Small.yaml", ["OUTPUT_DIR", str(tmp_path)])
+    with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS is empty.*'random'"):
+        check_start(cfg, eval_only=True)
+    check_start(cfg)  # trains from initial weights
+    check_start(cfg, eval_only=True, resume=True)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "none.pth")
+    for eval_only in (True, False):
+        with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+            check_start(cfg, eval_only)
+    cfg.MODEL.WEIGHTS = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"  # fetched when it is loaded
+    check_start(cfg)
+
+
+def test_a_training_without_a_teacher_is_refused_unless_it_goes_on(tmp_path):
+    cfg = make_cfg(OWN, ["OUTPUT_DIR", str(tmp_path), "MODEL.EFFICIENT_AD.TEACHER", ""])
+    with pytest.raises(CheckpointError, match="TEACHER is empty"):
+        check_start(cfg)
+    cfg.MODEL.EFFICIENT_AD.TEACHER = str(tmp_path / "gone.pth")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.pth; take teacher_small\.pth"):
+        check_start(cfg)
+    (tmp_path / "model_0000009.pth").touch()
+    check_start(cfg, resume=True)
+    cfg.MODEL.EFFICIENT_AD.TEACHER = "random"
+    check_start(cfg)
+
+
+@pytest.mark.parametrize("what", [["--eval-only"], ["MODEL.EFFICIENT_AD.TEACHER", "gone.pth"]])
+def test_the_command_says_so_in_a_line_and_writes_nothing(tmp_path, capsys, what):
+    good = write_category(tmp_path / "data", 2, 1) / "train"
+    pairs = ["OUTPUT_DIR", str(tmp_path / "out"), "DATASETS.TRAIN", f"('images:{good}',)", "DATASETS.TEST", "()"]
+    flags = [part for part in what if part.startswith("--")]
+    keys = [part for part in what if not part.startswith("--")]
+    assert main(["--config-file", OWN, *flags, "MODEL.DEVICE", "cpu", *pairs, *keys]) == 2
+    printed = capsys.readouterr()
+    assert len(printed.err.strip().splitlines()) == 1 and len(printed.out.splitlines()) < 5
+    assert not (tmp_path / "out").exists()
