@@ -17,9 +17,10 @@ from torch.nn.utils.rnn import pad_sequence
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
+from mono3dvg.text.sentence_checks import UnknownWords, check_sentence
 from mono3dvg.text.text_features import TextFeatures
 from mono3dvg.text.text_filter import TextFilter
-from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unknown_id, unpack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
-# No sentence is longer; a text that is was put in by mistake. Scripts without spaces count by characters.
-MAX_WORDS, MAX_CHARACTERS = 1000, 10_000
 BYTES_PER_TOKEN = 32  # of a compressed tokenizer, with room to spare
 FINGERPRINT = 32
 _FIGURES = re.compile(r"\d+(?:\.\d+)?")
@@ -79,6 +78,7 @@ class TextEncoder(nn.Module):
         self.encoder: PreTrainedModel
         self.tokenizer_sha256: Tensor
         self.tokenizer_packed: Tensor
+        self.unknown = UnknownWords(source)
         self.pinned = False  # the tokenizer was given: a checkpoint with another one is refused
         self.register_buffer("tokenizer_sha256", torch.zeros(FINGERPRINT, dtype=torch.uint8))
         if source == SCRATCH:
@@ -126,6 +126,7 @@ class TextEncoder(nn.Module):
         tokenizer.no_padding()
         tokenizer.enable_truncation(self.max_tokens)
         self.tokenizer, self.pinned = tokenizer, pinned
+        self.unknown.token = unknown_id(tokenizer)
         digest = bytearray.fromhex(fingerprint(tokenizer))
         self.tokenizer_sha256.copy_(torch.frombuffer(digest, dtype=torch.uint8))
         if self.source == SCRATCH:
@@ -219,26 +220,13 @@ class TextEncoder(nn.Module):
         for encoding, text, place in zip(encodings, texts, places):
             if not _words(encoding):
                 raise DataError(f"{place}: the tokenizer finds no word in {text!r}")
+            self.unknown.check([encoding.ids[i] for i in _words(encoding)], text, place)
             if encoding.overflowing:
                 end = encoding.offsets[_words(encoding)[-1]][1]
                 logger.warning(
                     "%s has more than %d tokens: what follows %r is cut off", place, self.max_tokens, text[:end][-40:]
                 )
         return encodings
-
-
-def check_sentence(text: str, place: str) -> None:
-    """Raise ValueError, with its place, for what is no sentence: not text, empty, or beyond any length."""
-    if not isinstance(text, str):
-        raise DataError(f"{place}: expected text, got {type(text).__name__}")
-    if not text.strip():
-        raise DataError(f"{place} is empty: expected words that say what to find")
-    words = len(text.split())
-    if words > MAX_WORDS or len(text) > MAX_CHARACTERS:
-        raise DataError(
-            f"{place} has {words} words and {len(text)} characters, expected {MAX_WORDS} and {MAX_CHARACTERS} at most: "
-            f"shorten it; it begins {text[:40]!r}"
-        )
 
 
 def _words(encoding: Encoding) -> list[int]:

@@ -5,6 +5,7 @@ tensor, a checkpoint needs no file beside it.
 """
 
 import hashlib
+import json
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
+from d2road.utils.input_files import read_text
 
 try:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -61,12 +63,21 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         FileNotFoundError: no such file.
         ValueError: it is none.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f"there is no tokenizer {path}: training writes one beside the checkpoint")
+    text = read_text(path, "tokenizer")
     try:
-        return Tokenizer.from_file(str(path))
+        return Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path} is no file of the tokenizers library: {error}") from error
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id that words get which a tokenizer does not know; None where it spells them out, as bytes do."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if isinstance(model.get("unk_id"), int):  # of unigrams
+        return model["unk_id"]
+    return tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else None
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
