@@ -28,7 +28,7 @@ from efficientad.detector import EfficientAD
 from efficientad.inference.image_batches import output_size
 from efficientad.inference.quantization import Observer
 from efficientad.inference.raw_maps import RawMaps
-from efficientad.inference.tiling import cut, tile_size
+from efficientad.inference.tiling import cut_in_batches, tile_size
 from efficientad.modeling.puad import FEW, Puad
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,8 @@ def _measure_ranges(model: EfficientAD, ranges: Tensor, batches: Iterable[list[d
     observer = Observer(model.networks, float(limits.min()), float(limits.max()))
     for entry in images_of(batches, "ranges for 8 bits"):
         image = model.preprocess_image(entry)
-        observer.update(cut(image, model.tiling.boxes(image)))
+        for tiles in cut_in_batches(image, model.tiling.boxes(image)):
+            observer.update(tiles)
     parts = torch.stack([part.to(model.device) for part in comm.all_gather(observer.ranges)])
     ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from efficientad.inference.quantization import prepare_networks
-from efficientad.inference.tiling import Boxes, Tiling, cut
+from efficientad.inference.tiling import Boxes, Tiling, cut_in_batches
 from efficientad.modeling.networks import Networks, difference_maps
 from efficientad.modeling.puad import channel_means
 
@@ -66,21 +66,27 @@ class RawMapInference:
         self.prepared = None
 
     def __call__(self, networks: Networks, ranges: Tensor | None, images: Tensor) -> Iterator[RawMaps]:
-        """Raw maps of each normalised image (B, 3, H, W), whole images in one go and others tile by tile."""
+        """Raw maps of each normalised image (B, 3, H, W), whole images in one go, others a few tiles at a time."""
         if self.precision != "fp32" and self.prepared is None:
             self.prepare(networks, ranges)
-        boxes, (height, width) = self.tiling.boxes(images[0]), images.shape[-2:]
-        whole = len(boxes) == 1
-        for piece in [images] if whole else [cut(image, boxes) for image in images]:
-            maps, means = self._of(networks, piece.contiguous(memory_format=torch.channels_last))
-            if not whole:
-                yield RawMaps(maps, boxes, (height, width), None if means is None else means.mean(0))
-                continue
-            for i in range(len(piece)):
-                yield RawMaps(maps[i : i + 1], boxes, (height, width), None if means is None else means[i])
+        boxes, size = self.tiling.boxes(images[0]), (images.shape[-2], images.shape[-1])
+        if len(boxes) == 1:
+            maps, means = self._of(networks, images)
+            for i in range(len(images)):
+                yield RawMaps(maps[i : i + 1], boxes, size, None if means is None else means[i])
+            return
+        for image in images:
+            parts = [self._of(networks, tiles) for tiles in cut_in_batches(image, boxes)]
+            means = torch.cat([mean for _, mean in parts if mean is not None]).mean(0) if self._gives_means else None
+            yield RawMaps(torch.cat([maps for maps, _ in parts]), boxes, size, means)
+
+    @property
+    def _gives_means(self) -> bool:
+        return self.with_means and self.prepared is None
 
     def _of(self, networks: Networks, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        images = images.contiguous(memory_format=torch.channels_last)
         if self.prepared is not None:
             return self.prepared.raw_maps(images), None
         features = networks.features(images)
-        return difference_maps(features), channel_means(features.student) if self.with_means else None
+        return difference_maps(features), channel_means(features.student) if self._gives_means else None
