@@ -4,8 +4,9 @@ import random
 
 import torch
 
+from benchmarks.common.records import read_record
 from benchmarks.reliability.checkpoint_faults import damaged_checkpoints, faults
-from benchmarks.reliability.faults import CASES, broken_promises
+from benchmarks.reliability.faults import BENCH, CASES, broken_promises, table
 from benchmarks.reliability.training_program import Program, same, same_checkpoints
 
 
@@ -16,6 +17,14 @@ def test_promises_that_are_broken_are_told():
     assert broken_promises("two_runs", {"pairs": 1, "refused": 1}) == ["two_runs: first_equal is 0, promised is 1"]
     assert broken_promises("streams", {"silent": 1, "failed": 0}) == ["streams: silent is 1, promised is 0"]
     assert len(CASES) == 6
+
+
+def test_the_page_shows_the_records(repo_dir, monkeypatch):
+    monkeypatch.chdir(repo_dir)
+    assert table() in (repo_dir / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for name in CASES:
+        record = read_record(BENCH, name)
+        assert record is not None and broken_promises(name, record["metrics"]) == []
 
 
 def test_checkpoints_are_compared_to_the_bit_without_their_run(tmp_path):
