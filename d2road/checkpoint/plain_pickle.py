@@ -179,9 +179,10 @@ for _module in ("builtins", "__builtin__"):  # Python 3, Python 2
         _ADMITTED[_module, _kind.__name__] = _kind
 
 
-class DataUnpickler(pickle.Unpickler):
+class DataUnpickler(pickle._Unpickler):
     """Unpickler for numpy arrays, tensors, plain containers, numbers and strings; other classes become stand-ins.
 
+    The one in Python: that in C takes a damaged number of a memo for the size of a table, and all memory with it.
     Text of Python 2 is read as latin1, as Detectron2 does: the published Caffe2 files are such.
     """
 

@@ -5,8 +5,10 @@ import collections
 import datetime
 import enum
 import functools
+import io
 import os
 import pathlib
+import tracemalloc
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +21,7 @@ from omegaconf import OmegaConf
 from timm.utils import CheckpointSaver
 from torch import nn
 
+from d2road.checkpoint import plain_pickle
 from d2road.checkpoint.plain_pickle import StandIn
 from d2road.checkpoint.weights import WholeModelError, load_weights_file, unwrap_state_dict
 from d2road.modeling.backbone.timm_backbone import TimmBackbone
@@ -153,3 +156,13 @@ def test_a_whole_model_in_place_of_its_weights_is_refused_by_name(tmp_path, key)
         WholeModelError, match=r"refused, because it holds the object torch\.nn\.modules\.linear\.Linear"
     ):
         load_weights_file(tmp_path / "w.pth")
+
+
+def test_a_damaged_number_of_the_memo_takes_no_memory():
+    content = b"\x80\x02}r" + (1 << 24).to_bytes(4, "little") + b"."  # a dict that is to be remembered as number 2**24
+    tracemalloc.start()
+    try:
+        assert plain_pickle.load(io.BytesIO(content)) == {}
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
