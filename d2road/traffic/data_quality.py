@@ -12,6 +12,8 @@ from d2road.utils.errors import DataError
 # What is done about each kind of problem.
 PROBLEM_KINDS = {
     "not a number": "rows dropped",
+    "ragged row": "rows with too few or too many fields dropped",
+    "persons and containers": "left out; vehicles alone are read",
     "duplicate row": "later row of the same vehicle and instant dropped",
     "time backwards": "rows of a file in order of time dropped; of others, sorted",
     "time leap": "rows of a single instant far from those around it dropped",
@@ -24,7 +26,10 @@ PROBLEM_KINDS = {
     "cut off": "the file ends in the middle; complete rows kept",
 }
 # Those of rows that are left out.
-DROPPED = ("not a number", "duplicate row", "time backwards", "time leap", "unknown lane", "off the road", "no speed")
+DROPPED = (
+    *("not a number", "ragged row", "persons and containers", "duplicate row", "time backwards", "time leap"),
+    *("unknown lane", "off the road", "no speed"),
+)
 EXAMPLES = 5
 MAX_SPEED, MAX_LENGTH, MAX_WIDTH, MAX_ACCELERATION = 100.0, 50.0, 4.0, 50.0  # m/s, m, m, m/s^2
 USUAL_LENGTH = (1.5, 12.0)  # m, of the median vehicle; a car's in feet, or its metres taken for feet, is outside

@@ -1,13 +1,13 @@
-"""Floating-car data of SUMO: XML, or CSV as SUMO writes it from 1.24 on and its xml2csv does; .gz of both.
+"""Floating-car data of SUMO: XML, Parquet, and CSV as SUMO writes it from 1.24 on and its xml2csv does.
 
 `pos` is metres of the front from the start of its lane, so a road of several edges needs to know where they begin. FCD
-has no lengths and no sign of speed: lengths come from the type, signs from the change of s. Persons are left out.
+has no lengths and no sign of speed: lengths come from the type, signs from the change of s. Persons and containers are
+left out. What a file is comes from its content, not from its name; XML and CSV may be packed with gzip.
 """
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from d2road.traffic.readers.axis import RoadAxis
-from d2road.traffic.readers.blocks import csv_blocks, guess_separator
+from d2road.traffic.readers.fcd_tables import FcdTable, lanes_of_edges
 from d2road.traffic.readers.fcd_xml import TEXTS, FcdParser
 from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source, length_of_class
 from d2road.traffic.readers.sumo_net import route_offsets
+from d2road.traffic.readers.table_text import kind_of, open_plain
 from d2road.utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 BYTES_AT_ONCE = 1 << 20
 ROWS_AT_ONCE = 1 << 16
-# Of CSV: columns that a file need not have, and how SUMO's xml2csv begins their names.
-CSV_OPTIONAL = ("acceleration", "type")
-CSV_PREFIXES = ("timestep_", "vehicle_")
 
 
 @READERS.register(name="fcd")
@@ -76,51 +74,59 @@ class Fcd(Source):
     @property
     def attributes(self) -> tuple[str, ...]:
         """What is read of a vehicle."""
-        return ("id", "type", "lane", "speed", *(("x", "y") if self.axis else ("pos",)), "acceleration")
+        return ("id", "type", "lane", "edge", "speed", *(("x", "y") if self.axis else ("pos",)), "acceleration")
 
     def parts(self) -> Iterator[Part]:
         """The file."""
         yield Part(self.path, self.recording or self.path.name.split(".")[0], self._blocks, ordered=True)
 
     def _blocks(self) -> Iterator[pd.DataFrame]:
-        if ".csv" in self.path.suffixes:
-            numbers = [name for name in ("time", *self.attributes) if name not in TEXTS]
-            blocks = csv_blocks(
-                self.path,
-                numbers,
-                [name for name in self.attributes if name in TEXTS],
-                CSV_OPTIONAL,
-                guess_separator(self.path),
-                strip=CSV_PREFIXES,
-            )
-            # Timesteps without vehicles, and persons, are rows without an id.
-            blocks = (block[block["id"].notna().to_numpy()] for block in blocks)
-        else:
-            blocks = self._xml()
-        for block in blocks:
+        kind = kind_of(self.path)
+        for block in self._xml() if kind == "xml" else self.table_file(kind == "parquet").blocks(self.problems):
             yield self.to_table(block)
+
+    def table_file(self, parquet: bool = False, header: tuple[Sequence[str], str] | None = None) -> FcdTable:
+        """The file as a table, of Parquet or else of CSV; `header`: names of its columns and its separator, if known.
+
+        Raises:
+            OSError, DataError: it is none of FCD.
+        """
+        numbers = [name for name in self.attributes if name not in TEXTS]
+        names = [name for name in self.attributes if name in TEXTS]
+        return FcdTable(self.path, parquet, numbers, names, self.axis is None, header)
 
     def _xml(self) -> Iterator[pd.DataFrame]:
         parser = FcdParser(self.attributes, str(self.path))
-        with gzip.open(self.path) if self.path.suffix == ".gz" else open(self.path, "rb") as file:
-            while data := file.read(BYTES_AT_ONCE):
-                parser.feed(data)
-                if len(parser) >= ROWS_AT_ONCE:
-                    yield parser.take()
-        yield parser.take()
+        problem = ""
+        with open_plain(self.path) as file:
+            try:
+                while data := file.read1(BYTES_AT_ONCE):
+                    parser.feed(data)
+                    if len(parser) >= ROWS_AT_ONCE:
+                        yield parser.take(self.problems)
+            except EOFError as error:
+                problem = f"{self.path} is packed, and ends in the middle: {error}"
+        yield parser.take(self.problems)
         try:
             parser.close()
         except ValueError as error:
-            if not self.partial:
-                raise DataError(f"{error}; partial=1 takes what is complete") from error
-            self.problems.add("cut off", self.path.name, [0], str(error))
+            problem = problem or str(error)
+        if problem and not self.partial:
+            raise DataError(f"{problem}; partial=1 takes what is complete")
+        if problem:
+            self.problems.add("cut off", self.path.name, [0], problem)
 
     def to_table(self, block: pd.DataFrame) -> pd.DataFrame:
         """Columns of the table, of FCD's; rows that are not on the road are counted and left out.
 
         Args:
-            block: row, time and `attributes`, as FcdParser.take gives them.
+            block: row, time and `attributes` of vehicles, as FcdParser.take and FcdTable.vehicles give them.
         """
+        block, bare = lanes_of_edges(block)
+        if bare.any():
+            self.by_segment = True
+            rows = block["row"].to_numpy()[bare]
+            self.problems.add("unknown lane", self.path.name, rows, "an edge and no lane, as of a mesoscopic run")
         lane = block["lane"].astype("category")
         places = [self._place(str(name)) for name in lane.cat.categories]
         at = np.array([place[0] for place in places] + [np.nan])[lane.cat.codes]

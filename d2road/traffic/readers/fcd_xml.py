@@ -5,17 +5,21 @@
         <vehicle id="car.0" x="12.9" y="-1.6" angle="90.0" type="car" speed="27.8" pos="12.9" lane="main_0" .../>
 """
 
+import math
 import xml.parsers.expat
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from d2road.traffic.data_quality import QualityReport
+from d2road.traffic.readers.blocks import seconds_of
 from d2road.utils.errors import DataError
 
 # Names of the attributes that are text; the others are numbers.
-TEXTS = ("id", "type", "lane")
+TEXTS = ("id", "type", "lane", "edge")
 
 
 class FcdParser:
@@ -28,6 +32,7 @@ class FcdParser:
 
     def __init__(self, attributes: Sequence[str], name: str = "FCD"):
         self.attributes, self.name = tuple(attributes), name
+        self._others: list[int] = []
         self.problem = ""
         self._expat = xml.parsers.expat.ParserCreate()
         self._expat.buffer_text = True
@@ -70,8 +75,16 @@ class FcdParser:
     def __len__(self) -> int:
         return self._complete
 
-    def take(self) -> pd.DataFrame:
-        """The vehicles of complete timesteps since the last call: time in s, the attributes, and row, their line."""
+    def take(self, problems: QualityReport | None = None) -> pd.DataFrame:
+        """The vehicles of complete timesteps since the last call: time in s, the attributes, and row, their line.
+
+        Args:
+            problems: persons and containers are counted there.
+        """
+        others, self._others = self._others, []
+        if problems is not None:
+            problems.rows += len(others)
+            problems.add("persons and containers", Path(self.name).name, others, "no vehicle")
         count, times, rows, columns = self._complete, self._times, self._rows, self._columns
         self._clear()
         self._times, self._rows = times[count:], rows[count:]
@@ -87,14 +100,15 @@ class FcdParser:
             self._times.append(self._time)
             self._rows.append(self._expat.CurrentLineNumber)
             for column, key in zip(self._columns, self.attributes):
-                column.append(attributes.get(key))
+                column.append(attributes.get(key) or None)
         elif name == "timestep":
             self.steps += 1
-            try:
-                self._time = float(attributes["time"])
-            except (KeyError, ValueError) as error:
-                raise _NotFcdError("a timestep without a time") from error
-        elif not self.steps and name not in ("fcd-export", "person", "container"):
+            self._time = seconds_of(attributes.get("time", ""))
+            if math.isnan(self._time):
+                raise _NotFcdError("a timestep without a time")
+        elif name in ("person", "container"):
+            self._others.append(self._expat.CurrentLineNumber)
+        elif not self.steps and name != "fcd-export":
             raise _NotFcdError(f"<{name}> is no part of FCD; expected <fcd-export> with <timestep>s")
 
     def _end_element(self, name: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.readers.blocks import csv_blocks, read_rows
+from d2road.traffic.readers.blocks import Wanted, checked_ids, csv_blocks, guess_separator, number_in, read_rows
 from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.utils.errors import DataError
 
@@ -44,6 +44,18 @@ def recordings_in(path: Path, ending: str = "_tracks.csv") -> list[Path]:
     return [path]
 
 
+def frame_rate_in(row: dict[str, str], file: Path) -> float:
+    """Frames a second of a recording's meta data.
+
+    Raises:
+        DataError: it is not positive.
+    """
+    rate = number_in(row, "frameRate", file)
+    if rate <= 0:
+        raise DataError(f"{file}: frameRate is {rate:g}, expected more than 0 frames a second")
+    return rate
+
+
 @READERS.register(name="highd")
 class HighD(Source):
     """A highD recording (NN_tracks.csv) or a folder of them.
@@ -65,16 +77,16 @@ class HighD(Source):
             yield Part(tracks, self.recording or name, partial(self._blocks, tracks, name))
 
     def _blocks(self, tracks: Path, name: str) -> Iterator[pd.DataFrame]:
-        meta = read_rows(
-            tracks.with_name(f"{name}_recordingMeta.csv"), ("frameRate", "upperLaneMarkings", "lowerLaneMarkings")
-        )
-        rate = float(meta[0]["frameRate"])
+        file = tracks.with_name(f"{name}_recordingMeta.csv")
+        meta = read_rows(file, ("frameRate", "upperLaneMarkings", "lowerLaneMarkings"))
+        rate = frame_rate_in(meta[0], file)
         known = _lanes(meta[0]["upperLaneMarkings"], meta[0]["lowerLaneMarkings"])
-        vehicles = read_rows(tracks.with_name(f"{name}_tracksMeta.csv"), ("id", "class", "drivingDirection"))
-        forward = {int(v["id"]): int(v["drivingDirection"]) == 2 for v in vehicles}
-        classes = {int(v["id"]): v["class"].lower() for v in vehicles}
-        for block in csv_blocks(tracks, NUMBERS):
-            ids = block["id"]
+        file = tracks.with_name(f"{name}_tracksMeta.csv")
+        vehicles = read_rows(file, ("id", "class", "drivingDirection"))
+        forward = {number_in(v, "id", file): number_in(v, "drivingDirection", file) == 2 for v in vehicles}
+        classes = {number_in(v, "id", file): v["class"].strip().lower() for v in vehicles}
+        for block in csv_blocks(tracks, Wanted(NUMBERS), guess_separator(tracks), problems=self.problems):
+            ids = checked_ids(block["id"], str(tracks))
             onward = ids.map(forward)
             bad = onward.isna().to_numpy()
             self.problems.add(
@@ -103,7 +115,7 @@ class HighD(Source):
                     "cls": ids.map(classes),
                     "t": block["frame"] / rate,
                     "s": np.where(onward, block["x"] + block["width"], self.road_length - block["x"]),
-                    "lane": np.nan_to_num(lane).astype(int),
+                    "lane": np.where(np.isfinite(lane), lane, 0).astype(int),
                     "direction": sign,
                     "speed": sign * block["xVelocity"],
                     "acceleration": sign * block["xAcceleration"],

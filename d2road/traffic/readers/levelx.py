@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from d2road.traffic.readers.axis import Road
-from d2road.traffic.readers.blocks import csv_blocks, read_header, read_rows
-from d2road.traffic.readers.highd import recordings_in
+from d2road.traffic.readers.blocks import Wanted, checked_ids, csv_blocks, guess_separator, number_in, read_rows
+from d2road.traffic.readers.highd import frame_rate_in, recordings_in
 from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.utils.errors import DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 NUMBERS = ("trackId", "frame", "xCenter", "yCenter", "width", "length", "xVelocity", "yVelocity")
 ACCELERATIONS = ("xAcceleration", "yAcceleration")
+OPTIONAL = ("laneletId", "recordingId", *ACCELERATIONS)
+WANTED = Wanted((*NUMBERS, *ACCELERATIONS, "recordingId"), ("laneletId",), OPTIONAL)
 
 
 @READERS.register(name="ind")
@@ -67,17 +70,26 @@ class LevelX(Source):
             yield Part(tracks, self.recording or name, partial(self._blocks, tracks, name))
 
     def _blocks(self, tracks: Path, name: str) -> Iterator[pd.DataFrame]:
-        rate = float(read_rows(tracks.with_name(f"{name}_recordingMeta.csv"), ("frameRate",))[0]["frameRate"])
-        vehicles = read_rows(tracks.with_name(f"{name}_tracksMeta.csv"), ("trackId", "class"))
-        classes = {int(v["trackId"]): v["class"].lower() for v in vehicles}
-        lanelets = "laneletId" in read_header(tracks)
-        for block in csv_blocks(tracks, (*NUMBERS, *ACCELERATIONS), ("laneletId",), ("laneletId", *ACCELERATIONS)):
-            cls = block["trackId"].map(classes).fillna("unknown")
+        file = tracks.with_name(f"{name}_recordingMeta.csv")
+        rate = frame_rate_in(read_rows(file, ("frameRate",))[0], file)
+        file = tracks.with_name(f"{name}_tracksMeta.csv")
+        vehicles = read_rows(file, ("trackId", "class"))
+        classes = {number_in(v, "trackId", file): v["class"].strip().lower() for v in vehicles}
+        recordings: set[float] = set()
+        for block in csv_blocks(tracks, WANTED, guess_separator(tracks), problems=self.problems):
+            if "recordingId" in block:
+                recordings |= set(block.pop("recordingId").dropna().unique())
+                if len(recordings) > 1:
+                    raise DataError(
+                        f"{tracks} holds the recordings {', '.join(f'{r:g}' for r in sorted(recordings))}, each with a "
+                        "vehicle 0: expected a file for each"
+                    )
+            cls = checked_ids(block["trackId"], str(tracks)).map(classes).fillna("unknown")
             taken = cls.isin(self.classes) if self.classes else cls != "pedestrian"
             self.problems.rows += int((~taken).sum())
-            yield self._placed(block[taken.to_numpy()], cls[taken], rate, tracks.name, lanelets)
+            yield self._placed(block[taken.to_numpy()], cls[taken], rate, tracks.name)
 
-    def _placed(self, block: pd.DataFrame, cls: pd.Series, rate: float, file: str, lanelets: bool) -> pd.DataFrame:
+    def _placed(self, block: pd.DataFrame, cls: pd.Series, rate: float, file: str) -> pd.DataFrame:
         place = self.road.place(block[["xCenter", "yCenter"]].to_numpy())
         frame = pd.DataFrame(
             {
@@ -93,7 +105,7 @@ class LevelX(Source):
                 "width": block["width"],
             }
         )
-        if lanelets and not len(self.road.lane_edges):
+        if "laneletId" in block and not len(self.road.lane_edges):
             # At a change of lanelets exiD lists several.
             frame["lane"] = _first_of_lists(block["laneletId"])
         if ACCELERATIONS[0] in block and ACCELERATIONS[1] in block:

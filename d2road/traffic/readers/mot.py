@@ -7,6 +7,7 @@ box meets the ground, the middle of its lower side, is taken for the vehicle's m
 from __future__ import annotations
 
 import configparser
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from d2road.traffic.readers.axis import Road, read_homography, to_ground
-from d2road.traffic.readers.blocks import csv_blocks, open_text
+from d2road.traffic.readers.blocks import Wanted, checked_ids, csv_blocks, first_line_of
 from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import read_text
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -65,9 +67,17 @@ class Mot(Source):
 
     def _frame_rate(self) -> float:
         for folder in list(self.path.resolve().parents)[:2]:
-            parser = configparser.ConfigParser()
-            if parser.read(folder / "seqinfo.ini"):
-                return parser.getfloat("Sequence", "frameRate")
+            file, parser = folder / "seqinfo.ini", configparser.ConfigParser()
+            if not file.is_file():
+                continue
+            try:
+                parser.read_string(read_text(file))
+                rate = parser.getfloat("Sequence", "frameRate")
+            except (configparser.Error, ValueError) as error:
+                raise DataError(f"{file} does not tell frameRate in [Sequence]: {error}; give frame_rate=") from error
+            if not 0 < rate < math.inf:
+                raise DataError(f"{file}: frameRate is {rate:g}, expected more than 0; give frame_rate=")
+            return rate
         raise DataError(f"no seqinfo.ini above {self.path} tells the frame rate: give frame_rate=")
 
     def parts(self) -> Iterator[Part]:
@@ -75,13 +85,12 @@ class Mot(Source):
         yield Part(self.path, self.recording or self.path.stem, self._blocks)
 
     def _blocks(self) -> Iterator[pd.DataFrame]:
-        with open_text(self.path) as file:
-            count = file.readline().count(",") + 1
+        count = first_line_of(self.path, ",").count(",") + 1
         if count < 6:
             raise DataError(f"{self.path} has {count} columns, expected frame, id, left, top, width, height, ...")
         numbers = COLUMNS[:7] if count > 6 else COLUMNS[:6]
         header = [*COLUMNS, *(f"column_{i}" for i in range(len(COLUMNS), count))][:count]
-        for block in csv_blocks(self.path, numbers, header=header):
+        for block in csv_blocks(self.path, Wanted(numbers), header=header, problems=self.problems):
             if count > 6:  # ground truth marks boxes that do not count by 0
                 ignored = block["confidence"].to_numpy() == 0
                 self.problems.rows += int(ignored.sum())
@@ -96,7 +105,7 @@ class Mot(Source):
         frame = pd.DataFrame(
             {
                 "row": block["row"],
-                "vehicle": block["id"],
+                "vehicle": checked_ids(block["id"], str(self.path)),
                 "t": (block["frame"] - 1) / self.frame_rate,
                 "s": place.s + self.length / 2,
                 "lane": place.lane,

@@ -1,18 +1,21 @@
-"""Any CSV file, by a map of its columns; and the table itself as Parquet."""
+"""Any table in CSV or Parquet, by a map of its columns; and the trajectory table itself as Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from d2road.traffic.readers.blocks import csv_blocks, guess_separator, parquet_blocks, read_header
+from d2road.traffic.data_quality import QualityReport
+from d2road.traffic.readers.blocks import Wanted, csv_blocks, guess_separator, read_header, shown
+from d2road.traffic.readers.parquet_blocks import parquet_blocks, parquet_columns, parquet_table
 from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.traffic.readers.table_text import kind_of
 from d2road.traffic.table import COLUMNS, NAMES
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -33,16 +36,17 @@ UNITS = {
 UNITS |= {"length": UNITS["s"], "width": UNITS["s"]}
 
 
-@READERS.register(name="csv")
-class PlainCsv(Source):
-    """A CSV file (.csv, .csv.gz) whose columns have the table's names, or are mapped to them.
+class PlainTable(Source):
+    """A table in CSV (packed with gzip or not) or Parquet whose columns have the table's names, or are mapped to them.
 
     Args:
         columns: "t=time, s=pos": the file's column for a column of the table. vehicle, t and s are needed; speed comes
-            from s where it is missing, and the class, lane, direction and length have defaults.
+            from s where it is missing, and the class, lane, direction and length have defaults. What is named here must
+            be there.
         units: "t=ms, s=ft, speed=km/h": where they are not the table's.
         frame_rate: frames a second, where t is the number of a frame; 0 is a time.
-        separator: "" guesses among comma, semicolon and tab.
+        separator: of CSV; "" guesses among comma, semicolon and tab.
+        decimal: of CSV: the sign between whole numbers and fractions, "." or ",".
         ordered: rows are in order of time; lets a file larger than memory be read as it goes.
         direction: of rows of a file without such a column.
     """
@@ -55,12 +59,14 @@ class PlainCsv(Source):
         units: str = "",
         frame_rate: float = 0.0,
         separator: str = "",
+        decimal: str = ".",
         ordered: bool = False,
         direction: int = 1,
         **common: Unpack[SourceOptions],
     ):
         super().__init__(path, **common)
-        self.columns = {name: name for name in COLUMNS} | pairs_of("columns", columns, COLUMNS)
+        self.mapped = pairs_of("columns", columns, COLUMNS)
+        self.columns = {name: name for name in COLUMNS} | self.mapped
         if len(set(self.columns.values())) < len(self.columns):
             raise ConfigError(f"columns is {columns!r}: a column of the file serves twice")
         self.scales = {}
@@ -70,29 +76,50 @@ class PlainCsv(Source):
             self.scales[name] = UNITS[name][unit]
         if frame_rate:
             self.scales["t"] = 1 / frame_rate
-        self.separator, self.ordered, self.direction = separator, ordered, direction
+        if decimal not in (".", ",") or decimal == separator:
+            raise ConfigError(f"decimal is {decimal!r}, expected '.' or ',', and not the separator")
+        self.separator, self.decimal, self.ordered, self.direction = separator, decimal, ordered, direction
 
     def parts(self) -> Iterator[Part]:
         """The file; where it has a column of recordings, one for each."""
-        separator = self.separator or guess_separator(self.path)
+        parquet = kind_of(self.path) == "parquet"
+        have = parquet_columns(self.path) if parquet else read_header(self.path, self.file_separator())
+        self._refuse_fcd(have)
         column = self.columns["recording"]
         names = [""]
-        if column in read_header(self.path, separator):
-            blocks = csv_blocks(self.path, (), (column,), (), separator)
+        if column in have:
+            blocks = self._read(Wanted((), (column,)), parquet)
             names = sorted({str(name) for block in blocks for name in block[column].dropna().unique()})
         for name in names:
             recording = self.recording or name or self.path.name.split(".")[0]
-            yield Part(self.path, recording, partial(self._blocks, name, separator), self.ordered)
+            yield Part(self.path, recording, partial(self._rows_of, name, parquet), self.ordered)
 
-    def _blocks(self, recording: str, separator: str) -> Iterator[pd.DataFrame]:
-        for block in csv_blocks(self.path, *self.file_columns(), separator):
+    def _rows_of(self, recording: str, parquet: bool) -> Iterator[pd.DataFrame]:
+        for block in self._read(self.wanted(), parquet, self.problems if not recording else None):
             block = self.to_table(block)
             yield block[(block["recording"] == recording).to_numpy()] if recording else block
 
-    def file_columns(self) -> tuple[list[str], list[str], list[str]]:
+    def _read(self, wanted: Wanted, parquet: bool, problems: QualityReport | None = None) -> Iterator[pd.DataFrame]:
+        if parquet:
+            return parquet_table(self.path, wanted)
+        return csv_blocks(self.path, wanted, self.file_separator(), problems=problems)
+
+    def _refuse_fcd(self, have: Sequence[str]) -> None:
+        if not self.mapped and "timestep_time" in have:
+            raise DataError(
+                f"{self.path} is floating-car data of SUMO, with the columns {shown(have)}: read it as fcd:{self.path}"
+            )
+
+    def file_separator(self) -> str:
+        """The separator of a CSV file, as given or guessed."""
+        return self.separator or guess_separator(self.path)
+
+    def wanted(self) -> Wanted:
         """The file's columns: numbers, names, and those of both that may be missing."""
         numbers, names = ([self.columns[n] for n in group] for group in (NUMBERS, NAMES))
-        return numbers, names, [column for name, column in self.columns.items() if name not in NEEDED]
+        needed = {*NEEDED, *self.mapped}
+        optional = [column for name, column in self.columns.items() if name not in needed]
+        return Wanted(numbers, names, optional, decimal=self.decimal)
 
     def to_table(self, block: pd.DataFrame) -> pd.DataFrame:
         """Columns of the table, in its units, of the file's."""
@@ -101,17 +128,25 @@ class PlainCsv(Source):
         return block if "direction" in block else block.assign(direction=self.direction)
 
 
+@READERS.register(name="csv")
+class PlainCsv(PlainTable):
+    """A table in CSV, or in Parquet; see PlainTable."""
+
+
 @READERS.register(name="parquet")
-class ParquetTable(Source):
-    """A table that Trajectories.to_parquet wrote; its recordings and their rows are in order."""
+class ParquetTable(PlainTable):
+    """A table that Trajectories.to_parquet wrote, whose recordings and their rows are in order; or any in Parquet."""
 
     def parts(self) -> Iterator[Part]:
         """One for each recording."""
+        if self.mapped or self.scales or not set(COLUMNS) <= set(parquet_columns(self.path)):
+            yield from super().parts()
+            return
         names = sorted({str(n) for b in parquet_blocks(self.path, ("recording",)) for n in b["recording"].unique()})
         for name in names:
-            yield Part(self.path, self.recording or name, partial(self._blocks, name), ordered=True)
+            yield Part(self.path, self.recording or name, partial(self._stored, name), ordered=True)
 
-    def _blocks(self, recording: str) -> Iterator[pd.DataFrame]:
+    def _stored(self, recording: str) -> Iterator[pd.DataFrame]:
         for block in parquet_blocks(self.path, COLUMNS):
             yield block[(block["recording"].astype(str) == recording).to_numpy()].drop(columns="recording")
 

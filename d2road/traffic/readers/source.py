@@ -91,6 +91,8 @@ class Source:
         self.recording, self.start, self.end = recording, start, end
         self.limit, self.smooth, self.memory_rows = limit, smooth, memory_rows
         self.problems = QualityReport()
+        # Whether s is the start of a segment of the road, so that its changes tell no speeds.
+        self.by_segment = False
 
     def parts(self) -> Iterator[Part]:
         """The recordings, in the order in which they are read."""
@@ -137,7 +139,8 @@ class Source:
         for chunk in with_neighbours(pieces, self._with_kinematics, margin):
             gaps.add(chunk)
             chunk = self._complete(chunk, part)
-            units.add(chunk, chunk["rate"].to_numpy())
+            rate = chunk["rate"].to_numpy()
+            units.add(chunk, np.full(len(rate), np.nan) if self.by_segment else rate)
             if problems.rows > 10000:
                 problems.raise_above(self.limit)
             if len(chunk):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from d2road.traffic.readers.blocks import csv_blocks
-from d2road.traffic.readers.fcd import CSV_OPTIONAL, CSV_PREFIXES, Fcd
-from d2road.traffic.readers.fcd_xml import TEXTS, FcdParser
+from d2road.traffic.readers.blocks import Wanted, csv_blocks
+from d2road.traffic.readers.fcd import Fcd
+from d2road.traffic.readers.fcd_tables import FcdTable
+from d2road.traffic.readers.fcd_xml import FcdParser
 from d2road.traffic.readers.growing_file import GrowingFile
 from d2road.traffic.readers.plain import PlainCsv
 from d2road.traffic.readers.source import Part, Source
@@ -140,16 +141,17 @@ class TailReader(Source):
                     raise DataError(f"{self.path}: a timestep's time is {found[1]!r}, expected seconds") from error
             parser.feed(data)
             if len(parser):
-                yield source.to_table(parser.take())
+                yield source.to_table(parser.take(self.problems))
         if len(parser):
-            yield source.to_table(parser.take())
+            yield source.to_table(parser.take(self.problems))
 
     def _fcd_csv(self, source: Fcd) -> Iterator[pd.DataFrame]:
-        numbers = [name for name in ("time", *source.attributes) if name not in TEXTS]
-        names = [name for name in source.attributes if name in TEXTS]
+        table: FcdTable | None = None
         for lines in self._lines(""):
-            for block in lines.blocks(numbers, names, CSV_OPTIONAL, CSV_PREFIXES):
-                block = block[block["id"].notna().to_numpy()]
+            # Its columns are known only now: the file may have been empty at first.
+            table = table or source.table_file(header=(lines.header.names, lines.header.separator))
+            for block in lines.blocks(table.wanted, self):
+                block = table.vehicles(block, self.problems)
                 if len(block):
                     self._mark(block["time"].iloc[0], lines.offset)
                     yield source.to_table(block)
@@ -157,7 +159,7 @@ class TailReader(Source):
     def _plain_csv(self, source: PlainCsv) -> Iterator[pd.DataFrame]:
         recordings: set[str] = set()
         for lines in self._lines(source.separator):
-            for block in lines.blocks(*source.file_columns()):
+            for block in lines.blocks(source.wanted(), self):
                 block = source.to_table(block)
                 if "recording" in block:
                     recordings |= {str(name) for name in block["recording"].dropna().unique()}
@@ -195,8 +197,8 @@ class TailReader(Source):
             return
         if header is None:
             _header(rest, separator, self.path)
-        elif rest.strip():  # a last line without its end is complete where the file no longer grows
-            yield _Lines(rest + b"\n", self.file.offset - len(rest), line, header, self.path)
+        elif rest.strip():  # left out, and counted, as at the end of a complete file
+            yield _Lines(rest, self.file.offset - len(rest), line, header, self.path)
 
 
 @dataclass(frozen=True)
@@ -229,13 +231,7 @@ class _Lines:
     header: _Header
     path: Path
 
-    def blocks(
-        self, numbers: Sequence[str], names: Sequence[str], optional: Sequence[str], strip: Sequence[str] = ()
-    ) -> Iterator[pd.DataFrame]:
+    def blocks(self, wanted: Wanted, source: Source) -> Iterator[pd.DataFrame]:
         """Columns of the lines, see `csv_blocks`."""
         content, header = io.BytesIO(self.data), self.header
-        try:
-            for block in csv_blocks(content, numbers, names, optional, header.separator, header.names, strip):
-                yield block.assign(row=block["row"] + self.line - 1)
-        except DataError as error:
-            raise DataError(str(error).replace(str(content), str(self.path))) from error
+        return csv_blocks(content, wanted, header.separator, header.names, source.problems, str(self.path), self.line)

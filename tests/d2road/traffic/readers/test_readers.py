@@ -281,7 +281,7 @@ def test_parquet_of_the_table_itself(tmp_path):
     ("spec", "message"),
     [
         ("hihgd:x", "trajectory reader 'hihgd' does not exist; did you mean 'highd'"),
-        ("csv:{f}?colums=t=a", "no option 'colums'; it has columns, direction"),
+        ("csv:{f}?colums=t=a", "no option 'colums'; it has columns, decimal, direction"),
         ("csv:{f}?columns=time=a", "column 'time' does not exist"),
         ("csv:{f}?columns=t", "expected NAME=VALUE"),
         ("csv:{f}?columns=t=s", "a column of the file serves twice"),

@@ -237,7 +237,7 @@ def test_a_file_in_another_encoding_or_form_is_named(tmp_path, monkeypatch):
     content = sumo_fcd(seconds=20)
     for wrong, text in (
         (content.decode().encode("utf-16"), r"a\.csv is in UTF-16: a file that grows is read in UTF-8"),
-        (content.replace(b"f.1;", "f.\xe9;".encode("latin1")), r"a\.csv cannot be read as a table"),
+        (content.replace(b"f.1;", "f.\xe9;".encode("latin1")), r"a\.csv is no UTF-8 text"),
         (content.replace(b"vehicle_pos", b"p"), r"a\.csv lacks the columns pos"),
         (b"\0" * 5000, r"a\.csv begins with zero bytes"),
     ):
