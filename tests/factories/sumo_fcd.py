@@ -16,6 +16,8 @@ DEMAND = (
     '<routes><vType id="car"/><route id="r" edges="in main out"/><flow id="f" type="car" route="r" begin="{begin}" '
     'end="9999" vehsPerHour="1500" departLane="random" departSpeed="max"/></routes>'
 )
+PERSON = '<person id="{name}" depart="{{}}"><walk edges="in main" arrivalPos="50"/></person>'
+CONTAINER = '<container id="c0" depart="{}"><tranship edges="in" arrivalPos="90" speed="2"/></container>'
 
 
 @functools.cache
@@ -23,13 +25,38 @@ def sumo_fcd(suffix: str = "csv", seconds: int = 150, seed: int = 1, begin: int 
     """What SUMO writes to `--fcd-output traffic.SUFFIX`, 10 Hz; the first car departs at `begin` (s)."""
     with tempfile.TemporaryDirectory(prefix="sumo-") as name:
         folder = Path(name)
-        (folder / "n.nod.xml").write_text(f"<nodes>{NODES}</nodes>")
-        (folder / "n.edg.xml").write_text(f"<edges>{ROADS}</edges>")
+        _network(folder)
         (folder / "n.rou.xml").write_text(DEMAND.format(begin=begin))
-        run_program("netconvert", ["-n", "n.nod.xml", "-e", "n.edg.xml", "-o", "n.net.xml"], folder)
         words = ["-n", "n.net.xml", "-r", "n.rou.xml", "--step-length", "0.1", "-e", str(seconds), "--seed", str(seed)]
         run_program("sumo", [*words, "--no-step-log", "--fcd-output", f"traffic.{suffix}"], folder)
         return (folder / f"traffic.{suffix}").read_bytes()
+
+
+@functools.cache
+def sumo_mixed(suffix: str, person_first: bool = True, words: tuple[str, ...] = ()) -> bytes:
+    """What SUMO writes to `--fcd-output traffic.SUFFIX` of 12 cars, 3 pedestrians and a container on a road of 1.2 km.
+
+    The first object is a pedestrian or a car; without `words`, further options, 40 s at 10 Hz, with accelerations.
+    """
+    moving = [(4 * i + 5 * (not person_first), PERSON.format(name=f"p{i}")) for i in range(3)]
+    moving += [(2.5 * i + person_first, f'<vehicle id="v{i}" type="car" route="r" depart="{{}}"/>') for i in range(12)]
+    moving.append((3, CONTAINER))
+    demand = "".join(text.replace("{}", str(depart)) for depart, text in sorted(moving))
+    words = words or ("--step-length", "0.1", "-e", "40", "--fcd-output.acceleration")
+    with tempfile.TemporaryDirectory(prefix="sumo-") as name:
+        folder = Path(name)
+        _network(folder)
+        routes = f'<routes><vType id="car"/><route id="r" edges="in main out"/>{demand}</routes>'
+        (folder / "n.rou.xml").write_text(routes)
+        files = ["-n", "n.net.xml", "-r", "n.rou.xml", "--fcd-output", f"traffic.{suffix}"]
+        run_program("sumo", [*files, "--no-step-log", *words], folder)
+        return (folder / f"traffic.{suffix}").read_bytes()
+
+
+def _network(folder: Path) -> None:
+    (folder / "n.nod.xml").write_text(f"<nodes>{NODES}</nodes>")
+    (folder / "n.edg.xml").write_text(f"<edges>{ROADS}</edges>")
+    run_program("netconvert", ["-n", "n.nod.xml", "-e", "n.edg.xml", "-o", "n.net.xml"], folder)
 
 
 def split_at(content: bytes, t: float) -> tuple[bytes, bytes]:

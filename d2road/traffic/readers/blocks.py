@@ -1,20 +1,20 @@
 """Blocks of rows of CSV and Parquet files, with the line each row comes from."""
 
 import csv
+import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
 
 from d2road.traffic.data_quality import QualityReport
-from d2road.traffic.readers.table_text import PARQUET, TableText, open_plain, split_names
+from d2road.traffic.readers.table_text import PARQUET, PlainFile, TableText, open_plain, records, split_names
 from d2road.utils.errors import DataError
-from d2road.utils.input_files import errors_of_text, open_text
+from d2road.utils.input_files import LARGEST_TEXT, decode_text, errors_of_text, open_input, unpacked
 
 BLOCK_ROWS = 1 << 18
 NAMES_SHOWN = 40
@@ -71,7 +71,7 @@ class Wanted:
 
 
 def csv_blocks(
-    path: Path | IO[bytes],
+    path: Path | io.BytesIO,
     wanted: Wanted,
     separator: str = ",",
     header: Sequence[str] | None = None,
@@ -95,7 +95,7 @@ def csv_blocks(
     with ExitStack() as stack:
         if isinstance(path, Path):
             name = str(path)
-            file: IO[bytes] = stack.enter_context(open_plain(path))
+            file: PlainFile = stack.enter_context(open_plain(path))
         else:
             file = path
         stack.enter_context(errors_of_text(name))
@@ -277,19 +277,20 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; it belongs to the data beside it")
-    with open_text(path) as file:
-        reader = csv.DictReader(file)
-        have = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = have
-        missing = [name for name in required if name not in have]
-        if missing:
-            raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {shown(have) or 'none'}")
-        rows = []
-        for row in reader:
-            empty = [name for name in required if not (row[name] or "").strip()]
-            if empty:
-                raise DataError(f"{path}, line {reader.line_num}: {', '.join(empty)} is missing; cut off?")
-            rows.append(row)
+    with errors_of_text(path), open_input(path, largest=LARGEST_TEXT) as packed, unpacked(packed) as file:
+        text = decode_text(file.read(LARGEST_TEXT), f"file {path}")
+    lines = records(csv.reader(io.StringIO(text, newline="")), str(path))
+    have = [name.strip() for name in next(lines, [])]
+    missing = [name for name in required if name not in have]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {shown(have) or 'none'}")
+    rows = []
+    for number, fields in enumerate((fields for fields in lines if fields), 1):
+        row = dict(zip(have, fields))
+        empty = [name for name in required if not row.get(name, "").strip()]
+        if empty:
+            raise DataError(f"{path}, line {number + 1}: {', '.join(empty)} is missing; cut off?")
+        rows.append(row)
     if not rows:
         raise DataError(f"{path} has a line of names and no row")
     return rows

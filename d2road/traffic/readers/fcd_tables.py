@@ -99,7 +99,7 @@ class FcdTable:
         if not others.any():
             return block
         problems.rows += int(others.sum())
-        problems.add("persons and containers", self.path.name, block["row"].to_numpy()[others], "no vehicle")
+        problems.add("persons and containers", self.path.name, block["row"].to_numpy()[others], "a person or container")
         return block[~others]
 
     def _no_vehicles(self, block: pd.DataFrame) -> np.ndarray:

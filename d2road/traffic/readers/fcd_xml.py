@@ -84,7 +84,7 @@ class FcdParser:
         others, self._others = self._others, []
         if problems is not None:
             problems.rows += len(others)
-            problems.add("persons and containers", Path(self.name).name, others, "no vehicle")
+            problems.add("persons and containers", Path(self.name).name, others, "a person or container")
         count, times, rows, columns = self._complete, self._times, self._rows, self._columns
         self._clear()
         self._times, self._rows = times[count:], rows[count:]

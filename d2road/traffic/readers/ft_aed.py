@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from d2road.traffic.readers.table_text import TableText, open_plain, split_names
 from d2road.utils.errors import DataError
 
 STEP_S = 30.0
@@ -87,11 +88,14 @@ def read_ft_aed(path: str | Path, speed_unit: float = MPH) -> list[LaneSensors]:
         raise FileNotFoundError(f"{path} does not exist: get nashville_freeway_anomaly.csv from the authors of FT-AED")
     lanes = [f"lane{n}_{what}" for what in ("speed", "occ", "volume") for n in range(1, LANES + 1)]
     names = ["day", "unix_time", "milemarker", *lanes, *LABELS]
-    have = list(pd.read_csv(path, nrows=0).columns)
+    with open_plain(path) as file:
+        have = split_names(TableText(file, str(path), ",").first_line(), ",")
     missing = [name for name in names if name not in have]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(have)}")
-    frame = pd.read_csv(path, usecols=names, dtype=dict.fromkeys(lanes, np.float32))
+    with open_plain(path) as file:
+        text = TableText(file, str(path), ",")
+        frame = pd.read_csv(text, usecols=names, dtype=dict.fromkeys(lanes, np.float32))
     if not len(frame):
         raise DataError(f"{path} has no rows")
     twice = frame.duplicated(["unix_time", "milemarker"])

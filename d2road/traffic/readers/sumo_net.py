@@ -1,11 +1,12 @@
 """Where the edges of a SUMO network begin along a road of several."""
 
-import gzip
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2road.traffic.readers.table_text import kind_of
 from d2road.utils.errors import DataError
+from d2road.utils.input_files import errors_of_text, open_input, unpacked
 
 
 def route_offsets(net: str | Path, edges: Sequence[str]) -> dict[str, float]:
@@ -42,14 +43,14 @@ def route_offsets(net: str | Path, edges: Sequence[str]) -> dict[str, float]:
 
 
 def _read(net: Path) -> tuple[dict[str, float], dict[str, float], dict[tuple[str, str], str]]:
-    if not net.is_file():
-        raise FileNotFoundError(f"{net} does not exist: expected SUMO's network, .net.xml")
     lengths: dict[str, float] = {}
     internal: dict[str, float] = {}
     via: dict[tuple[str, str], str] = {}
     edge, inside = "", False
+    if kind_of(net) != "xml":
+        raise DataError(f"{net} is no XML: expected SUMO's network, .net.xml")
     try:
-        with gzip.open(net) if net.suffix == ".gz" else open(net, "rb") as file:
+        with errors_of_text(net), open_input(net, "SUMO's network") as packed, unpacked(packed) as file:
             for event, element in ElementTree.iterparse(file, ("start", "end")):
                 if event == "start" and element.tag == "edge":
                     edge, inside = element.get("id", ""), element.get("function") == "internal"

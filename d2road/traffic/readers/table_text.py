@@ -5,16 +5,16 @@ What is packed, what is no text and what ends in the middle of a line is known h
 
 import codecs
 import csv
+import gzip
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from d2road.utils.errors import DataError
-from d2road.utils.input_files import encoding_of, errors_of_text, open_input, unpacked
+from d2road.utils.input_files import GZIP_MARK, encoding_of, errors_of_text, open_input
 
 BYTES_AT_ONCE = 1 << 18
 LONGEST_LINE = 1 << 24  # bytes; what has more without an end of a line is no table
@@ -30,17 +30,25 @@ PACKED = {
     b"\x89HDF": "an HDF5 file: write it as CSV or Parquet",
 }
 PARQUET = b"PAR1"
+# The bytes of a text table, unpacked.
+PlainFile = io.BufferedReader | gzip.GzipFile | io.BytesIO
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[io.BufferedReader]:
+def open_plain(path: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     """A file's bytes, unpacked if it is one of gzip by its content; files that are packed otherwise are refused.
 
     Raises:
         OSError, DataError: as `open_input`; packed otherwise, or damaged.
     """
-    with errors_of_text(path), open_input(path) as file, unpacked(file) as plain:
-        assert isinstance(plain, io.BufferedReader)
+    with ExitStack() as stack:
+        stack.enter_context(errors_of_text(path))
+        file = stack.enter_context(open_input(path))
+        assert isinstance(file, io.BufferedReader)
+        plain: io.BufferedReader | gzip.GzipFile = file
+        if file.peek(len(GZIP_MARK)).startswith(GZIP_MARK):
+            # Not within another buffer, which loses what was unpacked before an end in the middle.
+            plain = stack.enter_context(gzip.GzipFile(fileobj=file))
         start = plain.peek(8)
         for mark, what in PACKED.items():
             if start.startswith(mark):
@@ -84,14 +92,14 @@ class TableText(io.TextIOBase):
         DataError: a zero byte, or a line that has no end.
     """
 
-    def __init__(self, file: IO[bytes], name: str, separator: str):
+    def __init__(self, file: PlainFile, name: str, separator: str):
         self.name, self.separator = name, separator
         self.columns = self.row = self.last = 0
         self.left_out: list[int] = []
         self.ragged: list[tuple[int, int]] = []
         self.cut_off = ""
-        self._file: io.BufferedReader | io.BytesIO = file  # type: ignore[assignment]  # `open_plain` gives such files
-        head = file.getvalue()[:4] if isinstance(file, io.BytesIO) else self._file.peek(4)  # type: ignore[union-attr]  # no BytesIO here
+        self._file = file
+        head = file.getvalue() if isinstance(file, io.BytesIO) else file.peek(4)
         self._decoder = codecs.getincrementaldecoder(encoding_of(head[:4]))()
         self._rest = ""
         self.done = False
@@ -195,8 +203,8 @@ class TableText(io.TextIOBase):
         """As `_checked`, of lines with quotations, which may hold separators and ends of lines."""
         lines = text.split("\n")[:-1]
         reader = csv.reader(iter([f"{line}\n" for line in lines]), delimiter=self.separator)
-        records, start = [], 0
-        for fields in _records(reader, self.name):
+        kept, start = [], 0
+        for fields in records(reader, self.name):
             record = "\n".join(lines[start : reader.line_num])
             start = reader.line_num
             self._passed(1, bool(record.strip()))
@@ -204,8 +212,8 @@ class TableText(io.TextIOBase):
             if len(fields) != self.columns and not extra:
                 record = ""
                 self._leave_out(self.row, len(fields))
-            records.append(record)
-        return "\n".join([*records, ""])
+            kept.append(record)
+        return "\n".join([*kept, ""])
 
     def _passed(self, lines: int, last: int) -> None:
         """Count lines; `last`: how many from the last one that is not blank, 0 where all are blank."""
@@ -240,7 +248,8 @@ def _fields_of_lines(text: str, separator: str) -> np.ndarray:
     return np.diff(np.searchsorted(np.flatnonzero(codes == ord(separator)), ends), prepend=0) + 1
 
 
-def _records(reader: Iterator[list[str]], source: str) -> Iterator[list[str]]:
+def records(reader: Iterator[list[str]], source: str) -> Iterator[list[str]]:
+    """What a reader of the csv module gives; its errors name the source."""
     try:
         yield from reader
     except csv.Error as error:
@@ -251,7 +260,7 @@ def split_names(line: str, separator: str) -> list[str]:
     """Names in the first line of a table; a separator behind the last one is none."""
     if separator == BLANKS:
         return line.split()
-    names = [name.strip() for name in next(_records(csv.reader([line], delimiter=separator), "a line of names"), [])]
+    names = [name.strip() for name in next(records(csv.reader([line], delimiter=separator), "a line of names"), [])]
     while names and not names[-1]:
         names.pop()
     return names
