@@ -95,6 +95,6 @@ def test_installed_elsewhere_it_trains_from_an_empty_folder(installed: Path, rep
     assert (tmp_path / "run" / "results.md").is_file() and (tmp_path / "run" / "train" / "model_final.pth").is_file()
     assert len(list((tmp_path / "run" / "pictures").glob("*.jpg"))) == 3
     log = (tmp_path / "run" / "train" / "log.txt").read_text()
-    assert f"config_file={installed}/d2road/configs/" in log and str(repo_dir / "configs") not in log
+    assert f"Config file {installed}/d2road/configs/" in log and str(repo_dir / "configs") not in log
     script = installed / "bin" / "d2road"
     assert run(str(script), "--version") == f"d2road {__version__}\n"

@@ -20,6 +20,7 @@ from pathlib import Path
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.output_files import make_folder
+from d2road.utils.values import integer_option, number_option
 
 
 def build_parser() -> ArgumentParser:
@@ -28,15 +29,22 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("name", metavar="NAME|PATH", help="registered name, or format:path (docs/custom_data.md)")
     parser.add_argument("--quick", action="store_true", help="only see whether images are there, do not open them")
     parser.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads (default: %(default)s)"
+        "--workers", type=integer_option(1), default=min(4, os.cpu_count() or 1), help="threads (default: %(default)s)"
     )
     parser.add_argument("--sheet", default="", metavar="FILE", help="write a contact sheet of labelled images")
     parser.add_argument(
-        "--sheet-images", "--sheet-pictures", type=int, default=12, help="images on it (default: %(default)s)"
+        "--sheet-images",
+        "--sheet-pictures",
+        type=integer_option(1),
+        default=12,
+        help="images on it (default: %(default)s)",
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write the report as JSON")
     parser.add_argument(
-        "--tolerance", type=float, default=0.01, help="share of objects that may be odd (default: %(default)s)"
+        "--tolerance",
+        type=number_option(0, 1),
+        default=0.01,
+        help="share of objects that may be odd (default: %(default)s)",
     )
     return parser
 

@@ -27,6 +27,7 @@ from typing import Any
 from d2road.cli._eval_common import evaluation_parser, run_evaluation
 from d2road.utils.arguments import ArgumentParser
 from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.values import integer_option, number_option
 
 
 def build_parser() -> ArgumentParser:
@@ -37,17 +38,24 @@ def build_parser() -> ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--exact", action="store_true", help="keep every pixel: about 30 bytes of memory a pixel")
     mode.add_argument("--streaming", action="store_true", help="keep some thousand points of every map")
-    parser.add_argument("--bootstrap", type=int, default=0, metavar="DRAWS", help="add 95 %% intervals over images")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--bootstrap", type=integer_option(0), default=0, metavar="DRAWS", help="add 95 %% intervals over images"
+    )
+    parser.add_argument("--seed", type=integer_option(0), default=0, help="of the draws")
     good = parser.add_mutually_exclusive_group()
     good.add_argument(
-        "--threshold", type=float, help="a map with a value above it is called anomalous, a pixel as well"
+        "--threshold", type=number_option(), help="a map with a value above it is called anomalous, a pixel as well"
     )
     good.add_argument("--good-maps", type=Path, metavar="DIR", help="maps of good validation images, for the threshold")
     parser.add_argument(
-        "--fpr", type=float, default=0.01, help="share of good images that may be above the threshold; 0.01"
+        "--fpr",
+        type=number_option(0, 1),
+        default=0.01,
+        help="share of good images that may be above the threshold; 0.01",
     )
-    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="threads that read maps")
+    parser.add_argument(
+        "--workers", type=integer_option(1), default=min(os.cpu_count() or 1, 8), help="threads that read maps"
+    )
     return parser
 
 

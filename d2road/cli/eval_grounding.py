@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from d2road.cli._eval_common import evaluation_parser, run_evaluation
 from d2road.utils.arguments import ArgumentParser
 from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.values import number_option
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
     from mono3dvg.evaluation.prediction_files import Predictions
@@ -52,7 +53,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--gt", type=Path, required=True, metavar="FILE", help="grounding data")
     parser.add_argument("--pred", type=Path, required=True, metavar="FILE", help="answers")
     threshold = parser.add_mutually_exclusive_group()
-    threshold.add_argument("--score-threshold", type=float, metavar="T", help="boxes from this score on are the answer")
+    threshold.add_argument(
+        "--score-threshold", type=number_option(), metavar="T", help="boxes from this score on are the answer"
+    )
     threshold.add_argument(
         "--choose-threshold", action="store_true", help="take the threshold of the best mean F1@0.25 on this data"
     )

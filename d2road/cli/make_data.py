@@ -21,6 +21,7 @@ from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import report_errors
+from d2road.utils.values import integer_option, number_option
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,20 @@ def _add_output(parser: argparse.ArgumentParser, text: str = "folder to make", m
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="decides everything (default 0)")
+    parser.add_argument("--seed", type=integer_option(0), default=0, help="decides everything (default 0)")
 
 
 def _add_counts(parser: argparse.ArgumentParser, *counts: tuple[str, int, str]) -> None:
     for name, count, text in counts:
-        parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"{text} (default {count})")
+        parser.add_argument(
+            f"--{name}", type=integer_option(0), default=count, metavar="N", help=f"{text} (default {count})"
+        )
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument(
+        "--workers", type=integer_option(1), default=os.cpu_count() or 1, help="processes (default: one a core)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace data of other parameters")
 
 
@@ -111,11 +116,17 @@ def _add_traffic_incidents(parser: argparse.ArgumentParser) -> None:
         ("incidents", 200, "windows with incidents to test; the eight kinds take turns"),
     )
     parser.add_argument(
-        "--good-hours", type=float, default=0.0, metavar="H", help="good traffic as tables alone, besides (default 0)"
+        "--good-hours",
+        type=number_option(0),
+        default=0.0,
+        metavar="H",
+        help="good traffic as tables alone, besides (default 0)",
     )
     parser.add_argument("--views", nargs="+", default=list(VIEWS), choices=VIEWS, help="images to draw")
     parser.add_argument("--no-fcd", dest="fcd", action="store_false", help="do not keep SUMO's own files")
-    parser.add_argument("--day-hours", type=float, default=24.0, metavar="H", help="hours of --day (default 24)")
+    parser.add_argument(
+        "--day-hours", type=number_option(0), default=24.0, metavar="H", help="hours of --day (default 24)"
+    )
     _add_running(parser)
 
 
@@ -141,12 +152,19 @@ def _add_toy_grounding(parser: argparse.ArgumentParser) -> None:
         "--toy", default="datasets/toy_roadside", metavar="DIR", help="the toy roadside data (%(default)s)"
     )
     _add_seed(parser)
-    parser.add_argument("--per-image", type=int, default=8, help="sentences a view (default 8); twice as many to train")
+    parser.add_argument(
+        "--per-image", type=integer_option(1), default=8, help="sentences a view (default 8); twice as many to train"
+    )
     parser.add_argument("--languages", nargs="+", default=["en"], help="en, zh or both, drawn for each sentence")
     parser.add_argument(
-        "--held-out", type=float, default=0.3, help="share of val and test sentences in words never trained on (0.3)"
+        "--held-out",
+        type=number_option(0, 1),
+        default=0.3,
+        help="share of val and test sentences in words never trained on (0.3)",
     )
-    parser.add_argument("--validation", type=float, default=0.3, help="share of the toy validation views for val (0.3)")
+    parser.add_argument(
+        "--validation", type=number_option(0, 1), default=0.3, help="share of the toy validation views for val (0.3)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace data of other parameters")
 
 
@@ -168,10 +186,15 @@ def _add_grounding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", default="", metavar="DIR", help="folder above the images; ROOT by itself")
     parser.add_argument("--attributes", default="", metavar="FILE", help="attributes_*.jsonl of the toy roadside data")
     _add_seed(parser)
-    parser.add_argument("--per-image", type=int, default=8, help="sentences an image, if so many fit (default 8)")
+    parser.add_argument(
+        "--per-image", type=integer_option(1), default=8, help="sentences an image, if so many fit (default 8)"
+    )
     parser.add_argument("--languages", nargs="+", default=["en"], help="en, zh or both, drawn for each sentence")
     parser.add_argument(
-        "--held-out", type=float, default=0.0, help="share of sentences in held-out paraphrases (default 0)"
+        "--held-out",
+        type=number_option(0, 1),
+        default=0.0,
+        help="share of sentences in held-out paraphrases (default 0)",
     )
     parser.add_argument("--units", nargs="+", default=["m"], choices=["m", "cm", "ft"], help="of distances, drawn")
 
@@ -195,8 +218,12 @@ def _add_kitti_lists(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default="datasets/kitti_object", help="holds training/image_2, label_2, calib")
     parser.add_argument("--train", type=Path, metavar="FILE", help="given list of training frames, one a line")
     parser.add_argument("--val", type=Path, metavar="FILE", help="given list of validation frames")
-    parser.add_argument("--random-seed", type=int, metavar="SEED", help="divide at random with this seed instead")
-    parser.add_argument("--val-share", type=float, default=0.5, help="share of validation frames if at random (0.5)")
+    parser.add_argument(
+        "--random-seed", type=integer_option(0), metavar="SEED", help="divide at random with this seed instead"
+    )
+    parser.add_argument(
+        "--val-share", type=number_option(0, 1), default=0.5, help="share of validation frames if at random (0.5)"
+    )
 
 
 def _make_kitti_lists(args: argparse.Namespace) -> None:

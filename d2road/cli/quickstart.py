@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, DataError, report_errors
+from d2road.utils.values import integer_option
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
     from detectron2.config import CfgNode
@@ -34,9 +35,14 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("output/demo"), metavar="DIR", help="(default: %(default)s)"
     )
-    parser.add_argument("--iterations", type=int, metavar="N", help="training steps (default: the config's)")
     parser.add_argument(
-        "--images", type=int, metavar="N", help="train on N images and validate on half as many, rendered into OUTPUT"
+        "--iterations", type=integer_option(1), metavar="N", help="training steps (default: the config's)"
+    )
+    parser.add_argument(
+        "--images",
+        type=integer_option(1),
+        metavar="N",
+        help="train on N images and validate on half as many, rendered into OUTPUT",
     )
     parser.add_argument("--device", default="", help="cuda, cuda:1, mps or cpu (default: what this machine has)")
     return parser

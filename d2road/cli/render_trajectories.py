@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.values import integer_option, number_option
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -35,8 +36,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--output", "--out", required=True, type=Path, metavar="DIR", help="folder to make")
     parser.add_argument("--folder", default="train/good", help="of the images in it (default train/good)")
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML with the node TIME_SPACE")
-    parser.add_argument("--chunk", type=float, default=60.0, help="seconds that are read at once (default 60)")
-    parser.add_argument("--views", type=int, default=0, help="draw the first so many with axes too, into views")
+    parser.add_argument(
+        "--chunk", type=number_option(1e-3), default=60.0, help="seconds that are read at once (default 60)"
+    )
+    parser.add_argument(
+        "--views", type=integer_option(0), default=0, help="draw the first so many with axes too, into views"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace images of other parameters")
     parser.add_pairs("TIME_SPACE.KEY VALUE")
     return parser

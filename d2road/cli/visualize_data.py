@@ -16,6 +16,7 @@ from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import report_errors
+from d2road.utils.values import integer_option, number_option
 
 
 def build_parser() -> ArgumentParser:
@@ -25,12 +26,18 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--output", "--out", required=True, type=Path, metavar="DIR", help="folder for the drawings and sheet.jpg"
     )
-    parser.add_argument("--num", type=int, default=12, help="frames to draw, 0 for all (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="take them by chance; without it they are taken evenly")
+    parser.add_argument(
+        "--num", type=integer_option(0), default=12, help="frames to draw, 0 for all (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=integer_option(0), default=None, help="take them by chance; without it they are taken evenly"
+    )
     parser.add_argument(
         "--predictions", default="", metavar="FILE|DIR", help="coco_instances_results.json or KITTI text folder"
     )
-    parser.add_argument("--min-score", type=float, default=0.3, help="lowest score to draw (default: %(default)s)")
+    parser.add_argument(
+        "--min-score", type=number_option(), default=0.3, help="lowest score to draw (default: %(default)s)"
+    )
     parser.add_argument("--boxes2d", action="store_true", help="draw 2D boxes of objects in 3D too")
     parser.add_argument("--no-bev", action="store_true", help="without the view from above")
     return parser

@@ -1,5 +1,6 @@
 """Every wrong or contradictory key of a config at once, each with its cure."""
 
+import math
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
@@ -50,9 +51,29 @@ def dataset_problems(cfg: CfgNode) -> list[str]:
 
 def find_problems(cfg: CfgNode) -> list[str]:
     """All problems apart from those with data set names."""
-    problems = _names(cfg) + _evaluators(cfg) + _solver(cfg) + _ema_and_best(cfg) + _sizes(cfg) + _test_aug(cfg)
+    problems = (
+        _not_finite(cfg)
+        + _names(cfg)
+        + _evaluators(cfg)
+        + _solver(cfg)
+        + _ema_and_best(cfg)
+        + _sizes(cfg)
+        + _test_aug(cfg)
+    )
     check = _CHECKS.get(cfg.MODEL.META_ARCHITECTURE)
     return problems + (check(cfg) if check else [])
+
+
+def _not_finite(cfg: CfgNode, prefix: str = "") -> list[str]:
+    problems = []
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            problems += _not_finite(value, f"{prefix}{key}.")
+            continue
+        numbers = value if isinstance(value, (tuple, list)) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            problems.append(f"{prefix}{key} is {value}, expected finite numbers")
+    return problems
 
 
 def _names(cfg: CfgNode) -> list[str]:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2road.utils.values import integer_option
+
 # First parts of config keys, by which KEY VALUE pairs are told from values of options and names of files.
 KEY_ROOTS = {
     "CUDNN_BENCHMARK", "DATALOADER", "DATASETS", "FLOAT32_PRECISION", "GLOBAL", "INPUT", "MODEL", "MODEL_EMA",
@@ -130,9 +132,15 @@ def add_training_options(parser: ArgumentParser, eval_only: bool = True) -> None
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder of the run")
     if eval_only:
         parser.add_argument("--eval-only", action="store_true", help="evaluate instead of training")
-    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines (default: 1)")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="RANK", help="number of this machine, from 0 on")
+    parser.add_argument(
+        "--num-gpus", type=integer_option(0), default=1, metavar="N", help="processes on this machine (default: 1)"
+    )
+    parser.add_argument(
+        "--num-machines", type=integer_option(1), default=1, metavar="N", help="number of machines (default: 1)"
+    )
+    parser.add_argument(
+        "--machine-rank", type=integer_option(0), default=0, metavar="RANK", help="number of this machine, from 0 on"
+    )
     # The port depends on the user alone, so that a process which was left behind is found: its port is in use.
     port = 2**15 + 2**14 + hash(os.getuid() if hasattr(os, "getuid") else 1) % 2**14
     parser.add_argument(

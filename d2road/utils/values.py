@@ -2,10 +2,9 @@
 
 import argparse
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import numpy as np
 
 from d2road.utils.errors import DataError
 
@@ -49,7 +48,7 @@ def as_number(value: Any, source: str, low: float = -math.inf, high: float = mat
         DataError: another type, NaN, infinite, or out of range.
     """
     # An integer of hundreds of digits has no float.
-    good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not good or (isinstance(value, int) and abs(value) >= 2**63) or not math.isfinite(value):
         raise DataError(f"{source} is {named(value)}, expected a finite number")
     if not low <= value <= high:

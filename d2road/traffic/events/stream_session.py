@@ -60,7 +60,8 @@ class StreamSession:
     """
 
     def __init__(self, options: StreamOptions, load_model: Callable[[], StreamModel], stop: StopRequest | None = None):
-        self.options, self.stop, saved = options, stop or StopRequest(), read_state(options)
+        self.options, saved = options, read_state(options)
+        self.stop = StopRequest() if stop is None else stop  # one that nobody asked yet is False
         options.check_outputs()
         self.resumed, state = saved is not None, saved or StreamState()
         self.source, self.tail = self._open(state)

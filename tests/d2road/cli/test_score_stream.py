@@ -1,6 +1,8 @@
 """The command line of score-stream; runs over a stream are tested with `d2road.traffic.events.stream_session`."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,31 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert score_stream.main(words) == 0
     out = capsys.readouterr().out
     assert "threshold 50 is the model's own" in out and out.count("ALARM") == out.count("OVER") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_in_order_also_while_the_model_is_loaded(tmp_path, monkeypatch, number, code):
+    write_fcd(tmp_path / "a.xml", 60)
+    words = ["--input", f"fcd:{tmp_path / 'a.xml'}", "--config-file", "x", "--follow", "--state"]
+
+    def kill(*_):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # as `timeout` does: to the process and to its group
+        return StreamModel(GRID, magenta, 50.0)
+
+    monkeypatch.setattr(score_stream, "load_model", kill)
+    assert score_stream.main([*words, str(tmp_path / "early.json")]) == code
+    assert json.loads((tmp_path / "early.json").read_text())["next_t0"] is None
+    monkeypatch.setattr(score_stream, "load_model", lambda options: StreamModel(GRID, magenta, 50.0))
+    monkeypatch.setattr("d2road.traffic.readers.growing_file.time.sleep", kill)
+    assert score_stream.main([*words, str(tmp_path / "late.json")]) == code
+    assert json.loads((tmp_path / "late.json").read_text())["next_t0"] > 10
+
+
+@pytest.mark.parametrize(
+    "words", [("--threshold", "nan"), ("--threshold", "inf"), ("--batch", "-1"), ("--batch", "1.5"), ("--rate", "0")]
+)
+def test_numbers_are_finite_and_in_range(words, capsys):
+    with pytest.raises(SystemExit) as error:
+        options(*words)
+    assert error.value.code == 2 and words[0] in capsys.readouterr().err

@@ -183,7 +183,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 def test_the_command_line_reports_errors_in_a_line(repo_dir, tmp_path):
     command = [sys.executable, "datasets/make_toy_roadside.py", "--out", str(tmp_path / "a"), "--train", "-4"]
     done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True)
-    assert done.returncode == 2 and "--train is -4" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2
+        and "--train: '-4' is -4, expected 0 or more" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_cameras_are_as_stated_and_differ_between_splits():

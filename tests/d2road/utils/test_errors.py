@@ -54,7 +54,7 @@ def test_errors_of_a_user(action, capsys):
     "action",
     [
         lambda: np.zeros(3) + np.zeros(2),  # ValueError in C
-        lambda: torch.distributions.Normal(0.0, -1.0),  # ValueError that torch raises
+        lambda: torch.optim.SGD([torch.zeros(1)], lr=-1.0),  # ValueError that torch raises
         lambda: int("a"),
         in_words(ValueError),
         in_words(KeyError),

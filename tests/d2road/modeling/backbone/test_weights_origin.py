@@ -70,6 +70,7 @@ def test_where_the_file_does_not_tell_it_is_a_guess_that_is_told(tmp_path, tenso
 
 
 def test_families_without_a_twin_are_loaded_without_a_word(tmp_path, caplog):
+    caplog.set_level(logging.WARNING, logger="d2road")
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t"}))
     TimmBackbone(name="resnet10t", weights=str(tmp_path / "w.safetensors"))
