@@ -34,6 +34,7 @@ TABLES = {
     "fcd": ("fcd:{path}", "a.csv"),
     "fcd_xml": ("fcd:{path}", "a.xml"),
     "fcd_parquet": ("fcd:{path}", "a.parquet"),
+    "commonroad": ("commonroad:{path}?axis=0 0, 9 0", "a.xml"),
     "csv": ("csv:{path}", "a.csv"),
     "parquet": ("parquet:{path}", "a.parquet"),
     "ngsim": ("ngsim:{path}", "a.csv"),
