@@ -19,7 +19,7 @@ from d2road.traffic.readers import Source, open_trajectories
 from d2road.traffic.readers.fcd import Fcd
 from d2road.traffic.readers.growing_file import GrowingFile, StoppedError
 from d2road.traffic.readers.plain import PlainCsv
-from d2road.traffic.readers.tail_reader import TailReader
+from d2road.traffic.readers.tail_reader import TailReader, can_grow
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.time_space.window_grid import WindowGrid
@@ -85,9 +85,9 @@ class StreamSession:
 
     def _open(self, state: StreamState) -> tuple[Source, TailReader | None]:
         source = open_trajectories(self.options.input)
-        if not isinstance(source, (Fcd, PlainCsv)) or source.path.suffix == ".gz":
+        if not isinstance(source, (Fcd, PlainCsv)) or not can_grow(source.path):
             if self.options.follow or self.options.state:
-                raise ConfigError(f"{source.path}: --follow and --state need a file of FCD or CSV that is not packed")
+                raise ConfigError(f"{source.path}: --follow and --state need a file of FCD or CSV in text, not packed")
             return source, None
         file = GrowingFile(source.path, self.options.follow, state.offset, lambda: bool(self.stop), known=state.known)
         tail = TailReader(source, file, state.number, state.behind)

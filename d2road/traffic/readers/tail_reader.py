@@ -1,5 +1,6 @@
 """Tail reader: trajectories of a file that is still written, with the checks and corrections of a complete one."""
 
+import codecs
 import csv
 import io
 import logging
@@ -19,13 +20,24 @@ from d2road.traffic.readers.growing_file import GrowingFile
 from d2road.traffic.readers.plain import PlainCsv
 from d2road.traffic.readers.source import Part, Source
 from d2road.traffic.readers.stream_clock import StreamClock
+from d2road.traffic.readers.table_text import PARQUET
 from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.input_files import decode_text, encoding_of, open_input
+from d2road.utils.input_files import GZIP_MARK, decode_text, encoding_of, open_input
 
 logger = logging.getLogger(__name__)
 
 DECLARATION = re.compile(rb"\s*<\?xml\s[^>]*\?>")
 TIMESTEP = re.compile(rb'<timestep\s[^>]*?time="([^"]+)"')
+
+
+def can_grow(path: Path) -> bool:
+    """Whether a file can be read while it is written: text that is not packed, or nothing yet.
+
+    Raises:
+        OSError, DataError: as `open_input`.
+    """
+    with open_input(path, "trajectories") as file:
+        return not file.read(len(PARQUET)).startswith((GZIP_MARK, PARQUET))
 
 
 class TailReader(Source):
@@ -124,7 +136,13 @@ class TailReader(Source):
     def _blocks(self) -> Iterator[pd.DataFrame]:
         if isinstance(self.source, PlainCsv):
             return self._plain_csv(self.source)
-        return self._fcd_csv(self.source) if ".csv" in self.path.suffixes else self._fcd_xml(self.source)
+        return self._fcd_csv(self.source) if self._holds_csv() else self._fcd_xml(self.source)
+
+    def _holds_csv(self) -> bool:
+        """By the first bytes; by the name where there are none yet."""
+        with open_input(self.path, "trajectories") as file:
+            start = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
+        return not start.startswith(b"<") if start else ".csv" in self.path.suffixes
 
     def _fcd_xml(self, source: Fcd) -> Iterator[pd.DataFrame]:
         parser = FcdParser(source.attributes, str(self.path))

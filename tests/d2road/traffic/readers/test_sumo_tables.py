@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d2road.traffic.readers import open_trajectories
+from d2road.traffic.readers.growing_file import GrowingFile
+from d2road.traffic.readers.tail_reader import TailReader, can_grow
 from d2road.utils.errors import DataError
 from tests.factories.sumo_fcd import EDGES, sumo_fcd, sumo_mixed
 
@@ -82,6 +84,33 @@ def test_mesoscopic_vehicles_are_on_the_edge_that_takes_the_place_of_a_lane(tmp_
     starts = {float(part.split(":")[-1]) for part in EDGES.split(",")}
     v0 = found[found["vehicle"] == "v0"]
     assert np.isclose(v0["s"].to_numpy()[:, None], sorted(starts), atol=0.01).any(0).sum() >= 3
+
+
+@pytest.mark.parametrize("person_first", [True, False], ids=["person_first", "car_first"])
+@pytest.mark.parametrize(
+    ("suffix", "name"), [("csv", "a.csv"), ("xml", "a.xml"), ("csv", "fcd.out"), ("xml", "fcd.out")]
+)
+def test_a_growing_file_with_persons_gives_what_the_whole_file_does(tmp_path, suffix, name, person_first):
+    expected, whole = read(tmp_path, sumo_mixed(suffix, person_first), suffix)
+    path = tmp_path / name
+    path.write_bytes(sumo_mixed(suffix, person_first))
+    tail = TailReader(open_trajectories(f"fcd:{path}?edges={EDGES}"), GrowingFile(path))
+    found = tail.table().frame
+    found["vehicle"] = found["vehicle"].astype(str)
+    assert_rows_equal(found.sort_values(["vehicle", "t"]).reset_index(drop=True), expected)
+    assert tail.problems.counts == whole.problems.counts
+
+
+def test_parquet_and_packed_files_do_not_grow_whatever_their_names_are(tmp_path):
+    path = tmp_path / "a.csv"
+    for content, grows in (
+        (b"", True),
+        (sumo_mixed("csv"), True),
+        (sumo_mixed("csv.gz"), False),
+        (sumo_mixed("parquet"), False),
+    ):
+        path.write_bytes(content)
+        assert can_grow(path) == grows
 
 
 @pytest.mark.parametrize("columns", [1, 4, 8, 11.5])
