@@ -114,16 +114,27 @@ class FcdTable:
         return bare & block["edge"].notna().to_numpy() if self.has_edges else bare
 
     def _has_lanes(self, block: pd.DataFrame) -> bool:
-        """Whether the vehicles of a file have lanes, by its first objects, none of which has."""
+        """Whether the vehicles of a file have lanes, where no object of a block has."""
+        if self.first in OBJECTS[1:] and "type" not in block:
+            return True
+        if self.first == OBJECTS[0] and self.has_lane_column and self._first_object("lane") is None:
+            return False  # it is a vehicle
         if self.first in OBJECTS[1:]:
-            if "type" not in block:
-                return True
-            self.no_vehicles.add(str(block["type"].iloc[0]))
-        elif self.first and self.has_lane_column:
-            return False  # the first object is a vehicle
-        lanes = Wanted((), ("lane",), ("lane",), self.wanted.strip, literal=True)
-        blocks = parquet_table(self.path, lanes) if self.parquet else csv_blocks(self.path, lanes, self.separator)
-        return any("lane" in rows and rows["lane"].notna().any() for rows in blocks)
+            self.no_vehicles.add(str(self._first_object("type")))
+        return any("lane" in rows and rows["lane"].notna().any() for rows in self._column("lane"))
+
+    def _first_object(self, name: str) -> str | None:
+        """Text that the first object of the file has; a block may be from its middle."""
+        for rows in self._column(name):
+            there = rows[rows["id"].notna().to_numpy()]
+            if len(there):
+                value = there[name].iloc[0] if name in there else None
+                return None if pd.isna(value) else str(value)
+        return None
+
+    def _column(self, name: str) -> Iterator[pd.DataFrame]:
+        wanted = Wanted((), ("id", name), (name,), self.wanted.strip, literal=True)
+        return parquet_table(self.path, wanted) if self.parquet else csv_blocks(self.path, wanted, self.separator)
 
 
 def lanes_of_edges(block: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:

@@ -98,6 +98,7 @@ class TailReader(Source):
             clock = self.clock = StreamClock(self.path.name, self.problems, self.file.follow or skipped)
             self._places.clear()
             for block in self._blocks():
+                self.by_segment = self.source.by_segment
                 clock.place = self._places[0] if self._places else self.file.first
                 for piece in clock.take(block):
                     if piece is None:

@@ -101,6 +101,19 @@ def test_a_growing_file_with_persons_gives_what_the_whole_file_does(tmp_path, su
     assert tail.problems.counts == whole.problems.counts
 
 
+@pytest.mark.parametrize("person_first", [True, False], ids=["person_first", "car_first"])
+def test_a_mesoscopic_file_that_is_read_from_its_middle_has_the_same_vehicles(tmp_path, person_first):
+    content = sumo_mixed("csv", person_first, MESO)
+    expected, _ = read(tmp_path, content, "csv")
+    path = tmp_path / "traffic.csv"
+    lines = content.splitlines(keepends=True)
+    middle = next(i for i, line in enumerate(lines) if line.startswith(b"20.00;v"))
+    file = GrowingFile(path, offset=len(b"".join(lines[:middle])))
+    found = TailReader(open_trajectories(f"fcd:{path}?edges={EDGES}"), file).table().frame
+    expected = expected[expected["t"] >= 20]
+    assert sorted(zip(found["vehicle"], found["t"])) == sorted(zip(expected["vehicle"], expected["t"]))
+
+
 def test_parquet_and_packed_files_do_not_grow_whatever_their_names_are(tmp_path):
     path = tmp_path / "a.csv"
     for content, grows in (
