@@ -51,7 +51,7 @@ def _add_counts(parser: argparse.ArgumentParser, *counts: tuple[str, int, str]) 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", type=integer_option(1), default=os.cpu_count() or 1, help="processes (default: one a core)"
+        "--workers", type=integer_option(0), default=os.cpu_count() or 1, help="processes (default: one a core)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace data of other parameters")
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from d2road.cli.eval_grounding import main
+from tests.factories.exit_code import exit_code
 from tests.factories.grounding_files import annotation, answer, box, expression, grounding_content, write_files
 
 KEYS = ["acc", "mean_f1", "micro", "n_acc", "t_acc", "recall_by_distance"]
@@ -118,11 +119,11 @@ def test_wrong_files_and_thresholds(tmp_path, capsys):
     gt, pred = write_files(tmp_path, _small(), GOOD, None)
     for arguments, message in (
         ([], "has no score_threshold: give one by --score-threshold"),
-        (["--score-threshold", "nan"], "--score-threshold is nan, expected a finite number"),
+        (["--score-threshold", "nan"], "--score-threshold: 'nan' is the number nan, expected a finite number"),
         (["--score-threshold", "0.5", "--subsets", str(gt)], "expected lists of instance ids named Easy, Far"),
         (["--score-threshold", "0.5", "--subsets", "nowhere.json"], "file of subsets nowhere.json does not exist"),
     ):
-        assert main(["--gt", str(gt), "--pred", str(pred), *arguments]) == 2
+        assert exit_code(main, ["--gt", str(gt), "--pred", str(pred), *arguments]) == 2
         assert message in capsys.readouterr().err
     pred.write_text("{")
     assert main(["--gt", str(gt), "--pred", str(pred)]) == 2

@@ -6,6 +6,7 @@ import pytest
 
 from d2road.cli import quickstart
 from d2road.config import make_cfg
+from tests.factories.exit_code import exit_code
 
 
 @pytest.fixture
@@ -64,5 +65,5 @@ def test_a_finished_training_is_not_repeated(tmp_path, capsys):
 
 @pytest.mark.parametrize("option", ["--images", "--iterations"])
 def test_wrong_numbers(option, capsys):
-    assert quickstart.main([option, "0"]) == 2
-    assert f"{option} is 0, expected 1 or more" in capsys.readouterr().err
+    assert exit_code(quickstart.main, [option, "0"]) == 2
+    assert f"{option}: '0' is 0, expected 1 or more" in capsys.readouterr().err
