@@ -17,11 +17,12 @@ PROBLEM_KINDS = {
     "duplicate row": "later row of the same vehicle and instant dropped",
     "time backwards": "rows of a file in order of time dropped; of others, sorted",
     "time leap": "rows of a single instant far from those around it dropped",
-    "gap": "kept; an image shows the vehicle as missing",
+    "gap": "missing for a time, or further on than it can have driven: kept; nothing is drawn in between",
     "unknown lane": "kept where their position is known, else dropped",
     "off the road": "rows dropped",
     "no speed": "single samples without neighbours to take a speed from, dropped",
-    "assumed length": "length taken from the class",
+    "assumed length": "no length there: the usual one of the class is taken",
+    "sign": "kept; speed rises in the direction in which s does: give speeds a sign, or rows a direction",
     "units": "kept; the unit of the column is probably another one",
     "cut off": "the file ends in the middle; complete rows kept",
 }
@@ -31,12 +32,6 @@ DROPPED = (
     *("unknown lane", "off the road", "no speed"),
 )
 EXAMPLES = 5
-MAX_SPEED, MAX_LENGTH, MAX_WIDTH, MAX_ACCELERATION = 100.0, 50.0, 4.0, 50.0  # m/s, m, m, m/s^2
-USUAL_LENGTH = (1.5, 12.0)  # m, of the median vehicle; a car's in feet, or its metres taken for feet, is outside
-# Of speed against change of position. Feet for metres is 3.28, km/h for m/s 3.6, mph 2.24.
-MAX_RATIO = 1.6
-# So many rows say what a source's usual values are.
-SAMPLE = 20000
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,20 @@ class QualityReport:
         rows: all rows that were read.
         wrong: rows that were dropped or are of a wrong unit: if they are too many, the source is not what it is
             taken for.
+        kept: rows of the table.
+        left_out: names of what was left out (edges, classes), and how many rows of each, by what they are.
+        hints: what else there is to say.
     """
 
     rows: int = 0
     wrong: int = 0
+    kept: int = 0
     counts: Counter = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
+    left_out: dict[str, Counter] = field(default_factory=dict)
+    hints: dict[str, str] = field(default_factory=dict)
+    positions: np.ndarray | None = None  # (2, 2) lowest and highest x and y
+    times: np.ndarray | None = None  # (2,) first and last of those left out
 
     def add(
         self,
@@ -100,7 +103,37 @@ class QualityReport:
         for kind, count in self.counts.most_common():
             lines.append(f"{kind}: {count} ({PROBLEM_KINDS[kind]})")
             lines += [f"    {example}" for example in self.examples[kind]]
-        return "\n".join(lines)
+        lines += [f"{what} left out: {_listed(names)}" for what, names in self.left_out.items()]
+        return "\n".join([*lines, *self.hints.values()])
+
+    def leave_out(self, what: str, names: Sequence[str] | np.ndarray) -> None:
+        """Count rows that are left out by the edge, class, ... that they are of; names: one for each row."""
+        self.left_out.setdefault(what, Counter()).update(map(str, names))
+
+    def note_positions(self, points: np.ndarray) -> None:
+        """Take points (N, 2) into the range of positions, for messages."""
+        points = points[np.isfinite(points).all(1)]
+        if len(points):
+            both = np.stack([points.min(0), points.max(0)])
+            held = both if self.positions is None else self.positions
+            self.positions = np.stack([np.minimum(both[0], held[0]), np.maximum(both[1], held[1])])
+
+    def note_times(self, t: np.ndarray) -> None:
+        """Take instants that are left out into the range that is told, should none be left."""
+        if len(t):
+            held = (t.min(), t.max()) if self.times is None else self.times
+            self.times = np.array([min(t.min(), held[0]), max(t.max(), held[1])])
+
+    def reasons(self) -> str:
+        """Why no row may be left: what the file has, and where."""
+        parts = [f"The file has the {what} {_listed(names)}." for what, names in self.left_out.items()]
+        if self.positions is not None:
+            (x0, y0), (x1, y1) = self.positions
+            parts.append(f"Its positions are x {x0:.10g} to {x1:.10g}, y {y0:.10g} to {y1:.10g}.")
+            parts += [self.hints["axis"]] if "axis" in self.hints else []
+        if self.times is not None:
+            parts.append(f"t is {self.times[0]:g} to {self.times[1]:g} s: none of it is between start and end.")
+        return " ".join(parts)
 
     def as_dict(self) -> dict:
         """For JSON: {"rows": ..., "wrong": ..., "kinds": {kind: {"count": ..., "examples": [...]}}}."""
@@ -118,6 +151,12 @@ class QualityReport:
                 f"{self.wrong} of {self.rows} rows are wrong, more than the share of {limit:g} that `limit` allows; "
                 f"check reader, columns and units.\n{self.report()}"
             )
+
+
+def _listed(names: Counter, most: int = 20) -> str:
+    """Names and how many rows of each, the most frequent first."""
+    text = ", ".join(f"{name} ({count} rows)" for name, count in names.most_common(most))
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def drop_not_numbers(frame: pd.DataFrame, names: Sequence[str], file: str, problems: QualityReport) -> pd.DataFrame:
@@ -147,107 +186,3 @@ def drop_duplicates(frame: pd.DataFrame, file: str, problems: QualityReport) -> 
 
     problems.add("duplicate row", file, again["row"].to_numpy(), text, wrong=True)
     return frame[~bad]
-
-
-class UnitCheck:
-    """Values that no vehicle has; and, once enough rows are known, whether speeds fit the changes of position."""
-
-    def __init__(self, file: str, problems: QualityReport):
-        self.file, self.problems = file, problems
-        self.speeds: list[np.ndarray] = []
-        self.rates: list[np.ndarray] = []
-        self.lengths: list[np.ndarray] = []
-        self.rows = 0
-        self.first_row = 1
-        self.checked = False
-
-    def add(self, frame: pd.DataFrame, rate: np.ndarray) -> None:
-        """Check rows; `rate` is the change of s in m/s, NaN where unknown."""
-        beyond = np.zeros(len(frame), dtype=bool)
-        what = np.full(len(frame), "", dtype=object)
-        for name, most, unit in (
-            ("speed", MAX_SPEED, "m/s"),
-            ("length", MAX_LENGTH, "m"),
-            ("width", MAX_WIDTH, "m"),
-            ("acceleration", MAX_ACCELERATION, "m/s^2"),
-        ):
-            values = np.abs(frame[name].to_numpy(dtype=float))
-            over = values > most
-            what[over & ~beyond] = [f"{name} is {v:g} {unit}, above {most:g}" for v in values[over & ~beyond]]
-            beyond |= over
-        what = what[beyond]
-        self.problems.add("units", self.file, frame["row"].to_numpy()[beyond], lambda i: what[i], wrong=True)
-        if self.checked or not len(frame):
-            return
-        if not self.rows:
-            self.first_row = int(frame["row"].iloc[0])
-        # Rows that are counted already say nothing of the others.
-        self.rows += int((~beyond).sum())
-        known = np.isfinite(rate) & ~beyond
-        self.speeds.append(np.abs(frame["speed"].to_numpy(dtype=float)[known]))
-        self.rates.append(np.abs(rate[known]))
-        self.lengths.append(frame["length"].to_numpy(dtype=float)[~beyond])
-        if self.rows >= SAMPLE:
-            self.check_medians()
-
-    def check_medians(self) -> None:
-        """Judge the first rows by their medians: lengths, and speeds against changes of position; once."""
-        if self.checked or not self.rows:
-            return
-        self.checked = True
-        length = float(np.median(np.concatenate(self.lengths)))
-        if not USUAL_LENGTH[0] <= length <= USUAL_LENGTH[1]:
-            text = f"the median length is {length:.3g} m, expected {USUAL_LENGTH[0]:g} to {USUAL_LENGTH[1]:g}"
-            self._all_wrong(text)
-            return
-        speeds, rates = np.concatenate(self.speeds), np.concatenate(self.rates)
-        moving = (speeds > 1) & (rates > 1)
-        if moving.sum() < 20:
-            return
-        ratio = float(np.median(speeds[moving] / rates[moving]))
-        if not 1 / MAX_RATIO < ratio < MAX_RATIO:
-            text = (
-                f"speed is {ratio:.2f} times the change of s per second, the median of {int(moving.sum())} rows from "
-                "here on: one of them is in other units, or t is"
-            )
-            self._all_wrong(text)
-
-    def _all_wrong(self, text: str) -> None:
-        self.problems.add("units", self.file, [self.first_row], text, wrong=True, count=self.rows)
-
-
-class GapCheck:
-    """Vehicles that are missing for longer than usual between two of their rows; frames come in order of time."""
-
-    def __init__(self, file: str, problems: QualityReport):
-        self.file, self.problems = file, problems
-        self.interval: float | None = None
-        self.last: dict[str, float] = {}
-
-    def add(self, frame: pd.DataFrame) -> None:
-        """Check rows that are sorted by t."""
-        vehicle = frame["vehicle"].astype("category")
-        codes, names = vehicle.cat.codes.to_numpy(), vehicle.cat.categories
-        order = np.argsort(codes, kind="stable")
-        t, row, codes = frame["t"].to_numpy()[order], frame["row"].to_numpy()[order], codes[order]
-        if not len(t):
-            return
-        begins = np.append(True, codes[1:] != codes[:-1])
-        step = np.diff(t, prepend=t[0])
-        first = np.flatnonzero(begins)
-        step[first] = t[first] - np.array([self.last.get(names[c], np.nan) for c in codes[first]])
-        if self.interval is None and (~begins).any():
-            self.interval = float(np.median(step[~begins]))
-        ends = np.append(first[1:], len(t)) - 1
-        now = float(t.max())
-        # Vehicles that left long ago are forgotten: a name that comes back is another vehicle.
-        self.last = {v: at for v, at in self.last.items() if at > now - 300}
-        self.last.update({names[codes[e]]: float(t[e]) for e in ends})
-        if self.interval is None:
-            return
-        gap = np.flatnonzero(step > 1.5 * self.interval)
-
-        def text(i: int) -> str:
-            return f"vehicle {names[codes[gap[i]]]} is missing for the {step[gap[i]]:.3g} s before"
-
-        self.problems.add("gap", self.file, row[gap], text)

@@ -120,7 +120,9 @@ def _drive(folder: Path, words: Sequence[str]) -> None:
 
 def read_observed(path: Path, drivers: Sequence[Driver], scenario: Scenario) -> Trajectories:
     """The table of a file of FCD, of what is observed, with the drivers' lengths and widths; the margin is lane 3."""
-    source = open_trajectories(f"fcd:{path}", edges=FCD_EDGES, recording="true")
+    lengths = ", ".join(f"{driver.name}:{driver.length:g}" for driver in drivers)
+    # Over TraCI vehicles move backwards with their bodies as the lane leads.
+    source = open_trajectories(f"fcd:{path}", edges=FCD_EDGES, recording="true", lengths=lengths, body="lane")
     frame = source.table().frame
     low, high = scenario.observed
     s = frame["s"].to_numpy()

@@ -8,6 +8,9 @@ import numpy as np
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import read_json
 
+SHORTEST_M = 1.0  # of a road; what is shorter is in other units
+# Cosine between heading and axis; less is across the road: on another one, or not on this one yet.
+ACROSS = 0.5
 PLACED_AT_ONCE = 1 << 14  # points, against all segments of an axis
 
 
@@ -55,6 +58,11 @@ class RoadAxis:
             points, stations = rows[:, :2], rows[:, 2] if rows.shape[1] == 3 else None
         if stations is None:
             stations = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
+            if 0 < stations[-1] < SHORTEST_M:
+                raise ConfigError(
+                    f"axis is {text!r}: it is {stations[-1]:.3g} m long, expected metres. Degrees of longitude and "
+                    'latitude need the metres at each point besides: "lon lat s, lon lat s"'
+                )
         return cls(points, np.asarray(stations, dtype=float))
 
     @property
@@ -153,6 +161,22 @@ class Road:
         if two_way not in ("", "right", "left"):
             raise ConfigError(f"two_way is {two_way!r}, expected 'right', 'left' or '' for a one-way road")
         return cls(RoadAxis.of(axis), edges, half_width, two_way)
+
+    @property
+    def in_degrees(self) -> bool:
+        """Whether the axis is in degrees of longitude and latitude, with metres at its points."""
+        return bool(np.abs(self.axis.points).max() <= 180 and self.unit_m > 1000)
+
+    @property
+    def unit_m(self) -> float:
+        """Metres of a unit of the axis, over all of it."""
+        return self.axis.length / float(np.linalg.norm(np.diff(self.axis.points, axis=0), axis=1).sum())
+
+    def describe(self) -> str:
+        """Where the road is, for messages."""
+        (x0, y0), (x1, y1) = self.axis.points[0], self.axis.points[-1]
+        width = f"{self.half_width:.4g} to either side" if not len(self.lane_edges) else "the lanes of lane_edges"
+        return f"The axis leads from ({x0:.10g}, {y0:.10g}) to ({x1:.10g}, {y1:.10g}), with {width}."
 
     def place(self, xy: np.ndarray) -> Places:
         """Where points (N, 2), in the units of the axis, are on the road."""

@@ -1,25 +1,31 @@
 """Floating-car data of SUMO: XML, Parquet, and CSV as SUMO writes it from 1.24 on and its xml2csv does.
 
 `pos` is metres of the front from the start of its lane, so a road of several edges needs to know where they begin. FCD
-has no lengths and no sign of speed: lengths come from the type, signs from the change of s. Persons and containers are
-left out. What a file is comes from its content, not from its name; XML and CSV may be packed with gzip.
+has no lengths and no sign of speed: lengths come from the type, signs from the change of s, or along an axis from the
+heading. `pos` is that of the front, also of a vehicle that overtakes in the lane of oncoming traffic: its body is then
+on the other side. Persons and containers are left out. What a file is comes from its content, not from its name; XML
+and CSV may be packed with gzip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.readers.axis import RoadAxis
+from d2road.traffic.readers.axis import Road
+from d2road.traffic.readers.fcd_axis import FcdAxis
 from d2road.traffic.readers.fcd_tables import FcdTable, lanes_of_edges
 from d2road.traffic.readers.fcd_xml import TEXTS, FcdParser
-from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source, length_of_class
+from d2road.traffic.readers.junctions import JunctionOffsets
+from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.traffic.readers.sumo_net import route_offsets
 from d2road.traffic.readers.table_text import kind_of, open_plain
+from d2road.traffic.vehicle_lengths import CAR_LENGTH, length_of_class
 from d2road.utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -41,8 +47,14 @@ class Fcd(Source):
             others are not on the road. "" is for a road of a single edge.
         net, route: instead of edges: SUMO's network and "EDGE EDGE ..." in the direction of travel.
         axis: instead of edges: take s from x and y, by an axis as RoadAxis.of takes it.
+        half_width: with axis; metres to either side of it, what is further off is on another road and left out.
+        two_way: with axis; "heading" counts each vehicle to the direction that it faces, "right" and "left" by the side
+            of the axis as axis.Road has it, so that wrong-way drivers are seen; "" is a one-way road.
+        lane_edges: with axis, as axis.Road has them; without, the lane is SUMO's.
         lane: "index" takes the lane's number on its edge (0 is the right one), "id" its whole id.
-        lengths: "TYPE:METRES, ..."; for other types, SUMO's or the usual length of what their name holds.
+        lengths: "TYPE:METRES, ..."; for other types, SUMO's default of the class that their name holds.
+        body: "motion" has the body behind the front as the vehicle moves; "lane" as the lane leads, where a simulation
+            moves vehicles backwards without turning them.
         partial: take a file that ends in the middle, as one that is still written.
     """
 
@@ -54,8 +66,12 @@ class Fcd(Source):
         net: str = "",
         route: str = "",
         axis: str = "",
+        half_width: float = 20.0,
+        two_way: str = "heading",
+        lane_edges: str = "",
         lane: str = "index",
         lengths: str = "",
+        body: str = "motion",
         partial: bool = False,
         **common: Unpack[SourceOptions],
     ):
@@ -64,17 +80,21 @@ class Fcd(Source):
             raise ConfigError("say where edges are by one of: edges, net with route, axis")
         if lane not in ("index", "id"):
             raise ConfigError(f"lane is {lane!r}, expected 'index' or 'id'")
+        if body not in ("motion", "lane"):
+            raise ConfigError(f"body is {body!r}, expected 'motion' or 'lane'")
         self.edges = {edge: (at, 1) for edge, at in route_offsets(net, route.split()).items()} if net else {}
         self.edges |= _edges_of(edges)
         self.single = not (edges or net or axis)
-        self.axis = RoadAxis.of(axis) if axis else None
-        self.lane, self.partial = lane, partial
+        self.junctions = JunctionOffsets(self.edges) if edges else None
+        self.axis = _axis_of(axis, lane_edges, half_width, two_way) if axis else None
+        self.lane, self.body, self.partial = lane, body, partial
         self.lengths = {name: numbers[0] for name, numbers in _listed("lengths", lengths, (1,)).items()}
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """What is read of a vehicle."""
-        return ("id", "type", "lane", "edge", "speed", *(("x", "y") if self.axis else ("pos",)), "acceleration")
+        place = ("x", "y", "angle") if self.axis else ("pos",)
+        return ("id", "type", "lane", "edge", "speed", *place, "acceleration")
 
     def parts(self) -> Iterator[Part]:
         """The file."""
@@ -130,41 +150,63 @@ class Fcd(Source):
         lane = block["lane"].astype("category")
         places = [self._place(str(name)) for name in lane.cat.categories]
         at = np.array([place[0] for place in places] + [np.nan])[lane.cat.codes]
+        cls = block["type"].astype("category") if "type" in block else pd.Categorical(["vehicle"] * len(block))
+        cls = pd.Series(cls, index=block.index)
+        names = [str(name) for name in cls.cat.categories]
+        given = np.array([*(self._given_length(name) for name in names), np.nan])[cls.cat.codes]
+        length = np.array([*map(length_of_class, names), CAR_LENGTH])[cls.cat.codes]
+        length = np.where(np.isnan(given), length, given)
+        if "acceleration" in block and not block["acceleration"].notna().all():
+            block = block.drop(columns="acceleration")
         if self.axis is not None:
-            s, direction = self.axis.place(block[["x", "y"]].to_numpy())[0], 1
+            self.axis.check_units(block, str(self.path))
+            columns, off = self.axis.columns(block, length)
         else:
             s = block["pos"].to_numpy() + at
             direction = np.array([place[1] for place in places] + [1])[lane.cat.codes]
-        cls = block["type"].astype("category") if "type" in block else pd.Categorical(["vehicle"] * len(block))
-        cls = pd.Series(cls, index=block.index)
-        lengths = [self._length(str(name)) for name in cls.cat.categories]
+            columns, off = {"s": s, "direction": direction, "unsigned_speed": block["speed"]}, np.isnan(at)
+            if self.body == "motion":
+                columns["turned_s"] = s + length
+        if "acceleration" in block and len(block):
+            columns = {"acceleration": block["acceleration"], **columns}
         frame = pd.DataFrame(
             {
                 "row": block["row"],
                 "vehicle": block["id"],
                 "cls": cls,
                 "t": block["time"],
-                "s": s,
                 "lane": pd.Categorical.from_codes(*_merged(lane.cat.codes.to_numpy(), [p[2] for p in places])),
-                "direction": direction,
-                "unsigned_speed": block["speed"],
-                "length": np.array([*lengths, CAR_LENGTH])[cls.cat.codes],
+                "length": given,
+                **columns,
             }
         )
-        if "acceleration" in block and block["acceleration"].notna().all() and len(block):
-            frame["acceleration"] = block["acceleration"]
         if self.axis is not None:
-            return self.on_road(frame, np.isnan(s), self.path.name)
-        off = np.isnan(at)
-        if off.any():
-            names = lane.to_numpy()[off]
-            self.problems.rows += int(off.sum())
-            self.problems.add(
-                "unknown lane",
-                self.path.name,
-                frame["row"].to_numpy()[off],
-                lambda i: f"lane {names[i]} is on no edge whose place is known",
-            )
+            return self.on_road(frame, off, self.path.name, block[["x", "y"]].to_numpy(dtype=float), self.axis.road)
+        return self._on_edges(frame, off, block, lane)
+
+    def _on_edges(self, frame: pd.DataFrame, off: np.ndarray, block: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
+        """The rows on edges whose place is known; the others are counted."""
+        if not off.any():
+            return frame
+        names = lane.to_numpy()[off]
+        self.problems.rows += int(off.sum())
+        self.problems.add(
+            "unknown lane",
+            self.path.name,
+            frame["row"].to_numpy()[off],
+            lambda i: f"lane {names[i]} is on no edge whose place is known",
+        )
+        edges = lane.map({name: str(name).rpartition("_")[0] for name in lane.cat.categories}).to_numpy()
+        self.problems.leave_out("edges", edges[off])
+        if self.junctions is not None:
+            vehicle = block["id"].astype("category").cat.codes.to_numpy()
+            t, pos, speed = (block[name].to_numpy(dtype=float) for name in ("time", "pos", "speed"))
+            self.junctions.add(vehicle, t, edges, pos, speed)
+            if self.junctions.found:
+                self.problems.hints["junctions"] = (
+                    "rows inside junctions are left out, which leaves a hole at each; these edges close them: "
+                    + self.junctions.option()
+                )
         return frame[~off]
 
     def _place(self, lane: str) -> tuple[float, int, str]:
@@ -182,9 +224,19 @@ class Fcd(Source):
             self.edges[edge] = (0.0, 1)
         return (*self.edges.get(edge, (np.nan, 1)), name)
 
-    def _length(self, name: str) -> float:
-        # SUMO's own type of passenger cars.
-        return self.lengths.get(name, 5.0 if name == "DEFAULT_VEHTYPE" else length_of_class(name))
+    def _given_length(self, name: str) -> float:
+        """Of a type; one that was changed over TraCI is called TYPE@VEHICLE."""
+        return self.lengths.get(name, self.lengths.get(name.partition("@")[0], np.nan))
+
+
+def _axis_of(axis: str, lane_edges: str, half_width: float, two_way: str) -> FcdAxis:
+    by_heading = two_way == "heading"
+    if two_way not in ("heading", "right", "left", ""):
+        raise ConfigError(f"two_way is {two_way!r}, expected 'heading', 'right', 'left' or '' for a one-way road")
+    road = Road.of(axis, lane_edges, half_width, "" if by_heading else two_way)
+    if road.in_degrees:
+        road = replace(road, half_width=half_width / road.unit_m)
+    return FcdAxis(road, by_heading)
 
 
 def _merged(codes: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:

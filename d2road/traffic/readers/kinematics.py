@@ -5,9 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pandas as pd
 
+from d2road.traffic.continuity import are_steps, are_steps_of_positions, is_reachable
 from d2road.traffic.readers.ordering import join
 
 POLYNOMIAL = 2
+STANDING = 0.1  # m/s; a change of s says nothing of the way that a slower vehicle faces
+# So many instants around a chunk at least: in files of a few rows a minute the margin alone holds none.
+INSTANTS = 3
 
 
 def with_neighbours(
@@ -41,64 +45,107 @@ def _apply(
     t = here["t"].to_numpy()
     parts, lead = [], 0
     if before is not None:
-        past = before[before["t"].to_numpy() >= t[0] - margin]
+        past = _last(before, t[0] - margin)
         parts, lead = [past], len(past)
     parts.append(here)
     if after is not None:
-        parts.append(after[after["t"].to_numpy() <= t[-1] + margin])
+        parts.append(_first(after, t[-1] + margin))
     done = function(join([part for part in parts if len(part)]))
     return done.iloc[lead : lead + len(here)]
 
 
 def _recent(before: pd.DataFrame | None, here: pd.DataFrame, margin: float) -> pd.DataFrame:
     start = here["t"].to_numpy()[-1] - margin
-    if before is None or here["t"].to_numpy()[0] <= start:
+    if before is None or (here["t"].to_numpy()[0] <= start and here["t"].nunique() >= INSTANTS):
         return here
-    return join([before[before["t"].to_numpy() >= start], here])
+    return join([_last(before, start), here])
+
+
+def _last(frame: pd.DataFrame, start: float) -> pd.DataFrame:
+    """The rows from an instant on, and those of the last INSTANTS instants."""
+    t = frame["t"].to_numpy()
+    instants = t[np.append(t[1:] != t[:-1], True)][-INSTANTS:]
+    return frame[t >= min(start, instants[0])]
+
+
+def _first(frame: pd.DataFrame, end: float) -> pd.DataFrame:
+    """The rows up to an instant, and those of the first INSTANTS instants."""
+    t = frame["t"].to_numpy()
+    instants = t[np.append(True, t[1:] != t[:-1])][:INSTANTS]
+    return frame[t <= max(end, instants[-1])]
 
 
 def add_kinematics(frame: pd.DataFrame, smooth: float, columns: set[str]) -> pd.DataFrame:
     """Fill in speed and acceleration that are not there, and smooth.
 
     Args:
-        frame: rows sorted by t, with vehicle, t, s and what there is of speed and acceleration, which must be along
-            the nominal direction, or speed without a sign, as the column "unsigned_speed".
+        frame: rows sorted by t, with vehicle, t, s and what there is of direction, lane, speed and acceleration, which
+            must be along the nominal direction; or speed without a sign, as the column "unsigned_speed", and then an
+            acceleration along the motion.
         smooth: seconds of a Savitzky-Golay filter of order 2 over s of each vehicle, whose derivatives replace speed
             and acceleration; 0 is none.
         columns: which of speed, acceleration and unsigned_speed are there.
     Returns:
         The frame with speed and acceleration (NaN where a sample stands alone) and the change of s as "rate" (m/s).
+        With unsigned_speed, speed and acceleration are along the motion, and "facing" is 1 where s rises, -1 where it
+        falls and 0 where it does not tell.
     """
     codes = frame["vehicle"].astype("category").cat.codes.to_numpy()
     order = np.argsort(codes, kind="stable")
-    codes, t, s = codes[order], frame["t"].to_numpy()[order], frame["s"].to_numpy(dtype=float)[order]
-    linked = _linked(codes, t)
-    values = {"s": s, "rate": _gradient(s, t, linked)}
+    given = {
+        name: frame[name].to_numpy(dtype=float)[order]
+        for name in ("t", "s", "speed", "unsigned_speed", "acceleration")
+        if name in columns or name in ("t", "s")
+    }
+    t, s = given["t"], given["s"]
+    near = _near(codes[order], t, frame["direction"].to_numpy()[order] if "direction" in frame else None)
+    linked = near & _are_steps(given, near)
+    # Units are judged by all changes: where they are wrong, no step looks possible.
+    values = {"s": s, "rate": _gradient(s, t, near)}
     if smooth > 0:
         values |= _smoothed(s, t, linked, smooth)
-    elif "speed" in columns:
-        values["speed"] = frame["speed"].to_numpy(dtype=float)[order]
-    elif "unsigned_speed" in columns:
-        speed = frame["unsigned_speed"].to_numpy(dtype=float)[order]
-        values["speed"] = np.where(values["rate"] < -0.5 * speed, -speed, speed)
     else:
-        values["speed"] = values["rate"]
-    if smooth <= 0:
-        if "acceleration" in columns:
-            values["acceleration"] = frame["acceleration"].to_numpy(dtype=float)[order]
-        else:
-            values["acceleration"] = _gradient(values["speed"], t, linked)
+        rate = _gradient(s, t, linked)
+        values["speed"] = given.get("speed", given.get("unsigned_speed", rate))
+        values["acceleration"] = given.get("acceleration", _gradient(values["speed"], t, linked))
+    if "unsigned_speed" in columns:
+        # Lanes of different lengths: a change of lane moves s either way.
+        lane = frame["lane"].astype("category").cat.codes.to_numpy()[order] if "lane" in frame else None
+        values |= _facing(values, t, linked if lane is None else linked & (lane[1:] == lane[:-1]), smooth)
     back = np.argsort(order)
     return frame.assign(**{name: value[back] for name, value in values.items()})
 
 
-def _linked(codes: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Whether row i and i + 1 are neighbours of one vehicle, not torn apart by a gap."""
+def _facing(values: dict[str, np.ndarray], t: np.ndarray, linked: np.ndarray, smooth: float) -> dict[str, np.ndarray]:
+    """Whether s rises, and speed and acceleration along the motion."""
+    if smooth > 0:
+        facing = np.where(np.abs(values["speed"]) > STANDING, np.sign(values["speed"]), 0)
+        sign = np.where(facing < 0, -1.0, 1.0)
+        return {"facing": facing, "speed": sign * values["speed"], "acceleration": sign * values["acceleration"]}
+    rate, speed = _gradient(values["s"], t, linked), values["speed"]
+    facing = np.where(rate > 0.5 * speed, 1.0, np.where(rate < -0.5 * speed, -1.0, 0.0))
+    return {"facing": np.where(speed > STANDING, facing, 0.0)}
+
+
+def _near(codes: np.ndarray, t: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
+    """Whether row i and i + 1 are neighbours of one vehicle in one direction, not torn apart by a gap in time."""
     same, step = codes[1:] == codes[:-1], np.diff(t)
     if not same.any():
         return same
     # Three times: over a sample or two that are missing a slope is still a slope.
-    return same & (step <= 3.5 * np.median(step[same])) & (step > 0)
+    near = same & (step <= 3.5 * np.median(step[same])) & (step > 0)
+    return near if direction is None else near & (direction[1:] == direction[:-1])
+
+
+def _are_steps(given: dict[str, np.ndarray], near: np.ndarray) -> np.ndarray:
+    """Whether a vehicle can have come from row i to i + 1, by its speeds or else by its steps before and after."""
+    t, s = given["t"], given["s"]
+    if "speed" in given:
+        return are_steps(t, s, given["speed"])
+    if "unsigned_speed" in given:
+        fastest = np.maximum(given["unsigned_speed"][:-1], given["unsigned_speed"][1:])
+        return is_reachable(np.diff(t), np.diff(s), -fastest, fastest)
+    return are_steps_of_positions(t, s, near)
 
 
 def _gradient(values: np.ndarray, t: np.ndarray, linked: np.ndarray) -> np.ndarray:

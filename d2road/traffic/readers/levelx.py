@@ -7,6 +7,7 @@ al. 2022 (exiD). xCenter, yCenter are metres, `width` and `length` the vehicle's
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.readers.axis import Road
+from d2road.traffic.readers.axis import ACROSS, Road
 from d2road.traffic.readers.blocks import Wanted, checked_ids, csv_blocks, guess_separator, number_in, read_rows
 from d2road.traffic.readers.highd import frame_rate_in, recordings_in
 from d2road.traffic.readers.source import READERS, Part, Source
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 NUMBERS = ("trackId", "frame", "xCenter", "yCenter", "width", "length", "xVelocity", "yVelocity")
 ACCELERATIONS = ("xAcceleration", "yAcceleration")
-OPTIONAL = ("laneletId", "recordingId", *ACCELERATIONS)
-WANTED = Wanted((*NUMBERS, *ACCELERATIONS, "recordingId"), ("laneletId",), OPTIONAL)
+OPTIONAL = ("heading", "laneletId", "recordingId", *ACCELERATIONS)
+WANTED = Wanted((*NUMBERS, *ACCELERATIONS, "heading", "recordingId"), ("laneletId",), OPTIONAL)
 
 
 @READERS.register(name="ind")
@@ -87,6 +88,7 @@ class LevelX(Source):
             cls = checked_ids(block["trackId"], str(tracks)).map(classes).fillna("unknown")
             taken = cls.isin(self.classes) if self.classes else cls != "pedestrian"
             self.problems.rows += int((~taken).sum())
+            self.problems.leave_out("classes", cls[~taken])
             yield self._placed(block[taken.to_numpy()], cls[taken], rate, tracks.name)
 
     def _placed(self, block: pd.DataFrame, cls: pd.Series, rate: float, file: str) -> pd.DataFrame:
@@ -110,7 +112,13 @@ class LevelX(Source):
             frame["lane"] = _first_of_lists(block["laneletId"])
         if ACCELERATIONS[0] in block and ACCELERATIONS[1] in block:
             frame["acceleration"] = (block[list(ACCELERATIONS)].to_numpy() * place.along).sum(1)
-        return self.on_road(frame, place.off & np.isfinite(block["xCenter"].to_numpy()), file)
+        points = block[["xCenter", "yCenter"]].to_numpy()
+        if "heading" in block:
+            # Counter-clockwise from +x. Who faces across the axis is on another road, or not on this one yet.
+            heading = np.radians(block["heading"].to_numpy())
+            cosine = np.cos(heading) * place.along[:, 0] + np.sin(heading) * place.along[:, 1]
+            place = replace(place, off=place.off | (np.abs(cosine) < ACROSS))
+        return self.on_road(frame, place.off & np.isfinite(points).all(1), file, points, self.road)
 
 
 def _first_of_lists(column: pd.Series) -> pd.Series:

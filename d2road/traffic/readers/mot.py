@@ -17,7 +17,7 @@ import pandas as pd
 
 from d2road.traffic.readers.axis import Road, read_homography, to_ground
 from d2road.traffic.readers.blocks import Wanted, checked_ids, csv_blocks, first_line_of
-from d2road.traffic.readers.source import CAR_LENGTH, READERS, Part, Source
+from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_text
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from d2road.traffic.readers.source import CommonOptions
 
 
+USUAL_LENGTH = 4.5  # m, of a car in a camera's view
+GROUND_HALF_WIDTH = 20.0  # m
 COLUMNS = ("frame", "id", "left", "top", "width", "height", "confidence", "class", "visibility", "z")
 
 
@@ -40,8 +42,9 @@ class Mot(Source):
         homography: JSON file of the 3x3 matrix from pixels to metres on the ground.
         frame_rate: frames a second; 0 reads it from seqinfo.ini above the file.
         lane_edges, two_way: as axis.Road has them, in the units of the axis.
-        half_width: of the road without lane_edges, to either side of the axis; 0 is without limit.
-        length: metres of a vehicle.
+        half_width: of the road without lane_edges, to either side of the axis; 0 is 20 m on the ground, with a
+            homography, and without limit in pixels.
+        length: metres of a vehicle; 0 assumes 4.5.
         smooth: seconds.
     """
 
@@ -55,15 +58,15 @@ class Mot(Source):
         lane_edges: str = "",
         half_width: float = 0.0,
         two_way: str = "",
-        length: float = CAR_LENGTH,
+        length: float = 0.0,
         smooth: float = 1.0,
         **common: Unpack[CommonOptions],
     ):
         super().__init__(path, smooth=smooth, **common)
-        self.road = Road.of(axis, lane_edges, half_width or np.inf, two_way)
+        self.road = Road.of(axis, lane_edges, half_width or (GROUND_HALF_WIDTH if homography else np.inf), two_way)
         self.homography = read_homography(homography) if homography else None
         self.frame_rate = frame_rate or self._frame_rate()
-        self.length = length
+        self.length, self.assumed = length or USUAL_LENGTH, not length
 
     def _frame_rate(self) -> float:
         for folder in list(self.path.resolve().parents)[:2]:
@@ -98,6 +101,12 @@ class Mot(Source):
             yield self._placed(block)
 
     def _placed(self, block: pd.DataFrame) -> pd.DataFrame:
+        if self.assumed:
+            told = "assumed length" in self.problems.counts
+            rows = [] if told else block["row"].to_numpy()[:1]
+            self.problems.add(
+                "assumed length", self.path.name, rows, f"{USUAL_LENGTH:g} m; length= says better", count=len(block)
+            )
         points = np.column_stack([block["left"] + block["width"] / 2, block["top"] + block["height"]])
         if self.homography is not None:
             points = to_ground(points, self.homography)
@@ -113,4 +122,5 @@ class Mot(Source):
                 "length": self.length,
             }
         )
-        return self.on_road(frame, place.off & np.isfinite(points).all(1), self.path.name)
+        off = place.off & np.isfinite(points).all(1)
+        return self.on_road(frame, off, self.path.name, points, self.road)

@@ -11,10 +11,14 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.data_quality import GapCheck, QualityReport, UnitCheck, drop_duplicates, drop_not_numbers
+from d2road.traffic.data_quality import QualityReport, drop_duplicates, drop_not_numbers
+from d2road.traffic.quality_checks import GapCheck, UnitCheck
+from d2road.traffic.readers.axis import Road
+from d2road.traffic.readers.facing import Facing
 from d2road.traffic.readers.kinematics import add_kinematics, with_neighbours
 from d2road.traffic.readers.ordering import chunks_of_ordered, in_order
 from d2road.traffic.table import Trajectories, concat
+from d2road.traffic.vehicle_lengths import length_of_class
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.registry import Registry
 
@@ -22,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 READERS = Registry("trajectory reader")
 SUFFIXES = {".xml": "fcd", ".parquet": "parquet", ".csv": "csv"}
-# Metres, where a source does not tell. The first entry whose name is in the class serves.
-LENGTHS = {"truck": 12.0, "trailer": 16.5, "bus": 12.0, "van": 5.5, "motor": 2.2, "bicycle": 1.8, "bike": 1.8}
-CAR_LENGTH = 4.5
 UNKNOWN = "unknown"
 
 
@@ -50,7 +51,8 @@ class Part:
 
     Attributes:
         blocks: gives frames with "row" (line of the file), "vehicle", "t", "s" and what there is of the table's other
-            columns; "unsigned_speed" for a speed without direction.
+            columns; "unsigned_speed" for a speed without direction, which takes that of the change of s, and with it
+            an acceleration along the motion; "turned_s" and "turned_direction" as facing.Facing takes them.
         ordered: t never falls from row to row.
     """
 
@@ -93,6 +95,7 @@ class Source:
         self.problems = QualityReport()
         # Whether s is the start of a segment of the road, so that its changes tell no speeds.
         self.by_segment = False
+        self.resumed = False  # rows before the first one were read earlier: there may be no more
 
     def parts(self) -> Iterator[Part]:
         """The recordings, in the order in which they are read."""
@@ -104,7 +107,7 @@ class Source:
         Memory is that of some chunks. `problems` is complete, and logged, at the end.
 
         Raises:
-            ValueError: too many rows are wrong, or a file is not what its reader reads.
+            ValueError: too many rows are wrong, none is left, or a file is not what its reader reads.
         """
         if not seconds > 0:
             raise ValueError(f"chunks of {seconds} s: expected more than 0")
@@ -114,6 +117,8 @@ class Source:
             self.problems.raise_above(self.limit)
         if not self.problems.rows:
             raise DataError(f"{self.path} holds no rows of trajectories")
+        if not self.problems.kept and not self.resumed:
+            raise DataError(f"{self.path}: no row is left. {self.problems.reasons()}\n{self.problems.report()}")
         level = logging.WARNING if self.problems.counts else logging.INFO
         logger.log(level, "%s: %s", self.path, self.problems.report())
 
@@ -121,9 +126,12 @@ class Source:
         """All of it in memory."""
         return concat(list(self.chunks()))
 
-    def on_road(self, frame: pd.DataFrame, off: np.ndarray, file: str) -> pd.DataFrame:
-        """The rows of a block that are on the road; the others, (len,) bool, are counted."""
+    def on_road(self, frame: pd.DataFrame, off: np.ndarray, file: str, points: np.ndarray, road: Road) -> pd.DataFrame:
+        """The rows of a block that are on the road; the others, (len,) bool, are counted. points: (len, 2), x and y."""
         self.problems.rows += int(off.sum())
+        if off.any():
+            self.problems.note_positions(points)
+            self.problems.hints["axis"] = road.describe()
         self.problems.add("off the road", file, frame["row"].to_numpy()[off], "beside the road or beyond its axis")
         return frame[~off]
 
@@ -136,14 +144,16 @@ class Source:
         pieces = (drop_duplicates(chunk, name, problems) for chunk in chunks_of_ordered(blocks, seconds))
         # Half of the filter, and some samples for differences of differences.
         margin = self.smooth / 2 + 2.0
+        facing = Facing()
         for chunk in with_neighbours(pieces, self._with_kinematics, margin):
+            chunk = facing.turned(self._complete(chunk, part))
             gaps.add(chunk)
-            chunk = self._complete(chunk, part)
             rate = chunk["rate"].to_numpy()
             units.add(chunk, np.full(len(rate), np.nan) if self.by_segment else rate)
             if problems.rows > 10000:
                 problems.raise_above(self.limit)
             if len(chunk):
+                problems.kept += len(chunk)
                 yield Trajectories.from_frame(chunk)
         units.check_medians()
 
@@ -166,7 +176,9 @@ class Source:
                 self._count_late(name, block, _falls(block, last_of), wrong=False)
             t = block["t"].to_numpy()
             if self.start > -np.inf or self.end < np.inf:
-                block = block[(t >= self.start) & (t < self.end)]
+                keep = (t >= self.start) & (t < self.end)
+                self.problems.note_times(t[~keep])
+                block = block[keep]
                 if part.ordered and len(t) and t[0] >= self.end:
                     return
             if len(block):
@@ -210,22 +222,28 @@ class Source:
             rows = frame["row"].to_numpy()[alone]
             self.problems.add("no speed", part.file.name, rows, "a single sample of its vehicle")
             frame = frame[~alone]
-        length = frame["length"].to_numpy(dtype=float)
-        unknown = ~(length > 0)
-        if unknown.any():
-            classes = frame["cls"].astype("category")
-            usual = np.array([length_of_class(str(c)) for c in classes.cat.categories])
-            rows = frame["row"].to_numpy()[unknown]
-            self.problems.add("assumed length", part.file.name, rows, "no length")
-            frame = frame.assign(length=np.where(unknown, usual[classes.cat.codes.to_numpy()], length))
+        frame = self._with_lengths(frame, part.file.name)
         # Sources write 0 for what they have not measured.
         width = frame["width"].to_numpy(dtype=float)
         return frame.assign(width=np.where(width > 0, width, np.nan)).reset_index(drop=True)
 
-
-def length_of_class(name: str) -> float:
-    """Usual length in metres of a vehicle of this class."""
-    return next((length for word, length in LENGTHS.items() if word in name.lower()), CAR_LENGTH)
+    def _with_lengths(self, frame: pd.DataFrame, file: str) -> pd.DataFrame:
+        """A length for every row; "assumed" says which are the class's."""
+        length = frame["length"].to_numpy(dtype=float)
+        unknown = ~(length > 0)
+        if not unknown.any():
+            return frame.assign(assumed=False)
+        cls = frame["cls"].astype("category")
+        codes, names = cls.cat.codes.to_numpy(), [str(name) for name in cls.cat.categories]
+        usual = np.array([length_of_class(name) for name in names])
+        # Of each class once, not of row after row.
+        told = {example.text for example in self.problems.examples.get("assumed length", ())}
+        first = [int(np.flatnonzero(unknown & (codes == code))[0]) for code in np.unique(codes[unknown])]
+        texts = [f"{names[codes[i]]}: {usual[codes[i]]:g} m" for i in first]
+        new = [k for k in range(len(first)) if texts[k] not in told]
+        rows = frame["row"].to_numpy()[[first[k] for k in new]]
+        self.problems.add("assumed length", file, rows, lambda i: texts[new[i]], count=int(unknown.sum()))
+        return frame.assign(length=np.where(unknown, usual[codes], length), assumed=unknown)
 
 
 def _falls(block: pd.DataFrame, last_of: dict[str, float]) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d2road.traffic.continuity import are_steps
 from d2road.traffic.table import Trajectories
 
 # Of a column: times such as 0.1 * 3 are not quite on the grid that they were meant for.
@@ -30,8 +31,9 @@ def rasterize(table: Trajectories, t0: float, columns: int, dt: float, max_gap: 
     """Rasterize the vehicles of one recording at the instants t0 + i dt, i = 0 .. columns - 1.
 
     Between two samples of a vehicle, position, speed and acceleration are interpolated linearly, unless the samples
-    are further apart than `max_gap`: then the vehicle is missing there. Before and after its samples a vehicle stays
-    for half a column, so that a single sample off the grid is seen too. Lane and length are those of the sample before.
+    are further apart than `max_gap`, of different directions, or further apart along the road than a vehicle can
+    have driven (continuity.py): then it is missing there. Before and after its samples a vehicle stays for half a
+    column, so that a single sample off the grid is seen too. Lane and length are those of the sample before.
 
     Args:
         table: of one recording; samples up to max_gap before and after the columns count.
@@ -49,6 +51,9 @@ def rasterize(table: Trajectories, t0: float, columns: int, dt: float, max_gap: 
     if max_gap is None:
         max_gap = 1.5 * max(dt, float(np.median(step[same])) if same.any() else 0.0)
     linked = same & (step <= max_gap + ON_GRID * dt)
+    direction = frame["direction"].to_numpy()[order]
+    linked &= direction[1:] == direction[:-1]
+    linked &= are_steps(t, frame["s"].to_numpy()[order], frame["speed"].to_numpy()[order])
 
     # A sample speaks for the columns [first, last): up to the next one it is linked with, else for half a column.
     first = np.ceil(position - ON_GRID)
