@@ -38,6 +38,8 @@ def stored_class_names(path: str | Path) -> list[str]:
         return list(shipped_class_names(name))
     try:
         local = PathManager.get_local_path(name)
+        if not Path(local).is_file():  # nothing, or a pipe, which would be waited for
+            return []
         with zipfile.ZipFile(local) as archive:
             if any(Path(entry).name == "constants.pkl" for entry in archive.namelist()):  # TorchScript: a program
                 return []

@@ -78,7 +78,8 @@ LEARN = "--device cpu"
 VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("train", "detector", "--config-file {d}/config.yaml --output {o} " + LEARN, files.detector_files,
               ("config.yaml", "weights.pth", *COCO)),
-    VerbInput("train", "anomalies", "--config-file {d}/config.yaml --output {o} MODEL.WEIGHTS ''",
+    VerbInput("train", "anomalies", "--config-file {d}/config.yaml --output {o} MODEL.WEIGHTS '' "
+              "MODEL.META_ARCHITECTURE EfficientAD SOLVER.MAX_ITER 1",  # of a config that is cut off, too
               files.anomaly_model_files, ("config.yaml", "tiles/train/good/000.png")),
     VerbInput("eval", "detector", f"{MODEL} --output {{o}} --json {{o}}/results.json", files.detector_files,
               ("config.yaml", "weights.pth", *COCO)),

@@ -83,7 +83,8 @@ class Campaign:
         else:
             outcome = run_forked(prepared.argv, folder, log)
         outputs = [path for path in folder.rglob("*") if path not in before and path.is_file()]
-        fault = find_fault(outcome, [path.name for path in files], outputs, self.inputs[number].code)
+        known = [*(path.name for path in prepared.files), *(str(path.parent) for path in files)]
+        fault = find_fault(outcome, known, outputs, self.inputs[number].code)
         return _trial(self.inputs[number], "; ".join(changes), whole, outcome, fault)
 
     def folder(self, number: int) -> Path:

@@ -38,7 +38,7 @@ def verb(action):
         (lambda: time.sleep(30), "hang"),
         (lambda: 1 / 0, "traceback"),
         (lambda: os._exit(3), "exit code"),
-        (lambda: os.kill(os.getpid(), 11), "exit code"),
+        (lambda: os.kill(os.getpid(), 9), "exit code"),
         (lambda: print("error: file a.json is odd") or 2, ""),
         (lambda: print("error: it is odd") or 2, "nameless refusal"),
         (lambda: print("error: file a.json is odd") or 0, "exit code"),

@@ -12,12 +12,13 @@ IMAGES = {".png", ".jpg", ".jpeg"}
 FAULTS = ("traceback", "hang", "nameless refusal", "partial output", "exit code")
 
 
-def find_fault(outcome: Outcome, changed: Iterable[str], outputs: Iterable[Path], code: int = 0) -> str:
+def find_fault(outcome: Outcome, known: Iterable[str], outputs: Iterable[Path], code: int = 0) -> str:
     """The kind of a fault, one of FAULTS, or "".
 
     Args:
         outcome: of the run.
-        changed: names of the files that were changed; a refusal must name one of them (or the folder above it).
+        known: names of the files that the run reads, and the folders of those that were changed; a refusal must name
+            one of them.
         outputs: files that the run has written.
         code: exit code with the files as they were; where that is a refusal, it need not name them.
     """
@@ -28,7 +29,7 @@ def find_fault(outcome: Outcome, changed: Iterable[str], outputs: Iterable[Path]
     if outcome.code not in (0, 1, 2):
         return "exit code"
     refused = outcome.code == 2
-    if refused and code != 2 and not any(name in outcome.said for name in changed):
+    if refused and code != 2 and not any(name in outcome.said for name in known):
         return "nameless refusal"
     if not refused and any(line.startswith("error:") for line in outcome.said.splitlines()) and outcome.code == 0:
         return "exit code"

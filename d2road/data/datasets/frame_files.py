@@ -192,7 +192,8 @@ def image_of(frame: str, images: dict[str, Path]) -> Path:
         FileNotFoundError: there is none.
     """
     if frame not in images:
-        raise FileNotFoundError(f"no image of frame '{frame}', which the split or the labels name")
+        place = f" in {next(iter(images.values())).parent}" if images else ""
+        raise FileNotFoundError(f"no image of frame '{frame}'{place}, which the split or the labels name")
     return images[frame]
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.readers.axis import Road
+from d2road.traffic.readers.axis import ACROSS, Road
 from d2road.traffic.readers.source import READERS, Part, Source
 from d2road.traffic.readers.table_text import kind_of, open_plain
 from d2road.utils.errors import DataError
@@ -121,7 +121,9 @@ class CommonRoad(Source):
             values = rows[column].to_numpy() * along
             if np.isfinite(values).all():
                 frame[name] = values
-        return self.on_road(frame, place.off & np.isfinite(rows["x"].to_numpy()), self.path.name)
+        points = rows[["x", "y"]].to_numpy()
+        off = (place.off | (np.abs(along) < ACROSS)) & np.isfinite(points).all(1)
+        return self.on_road(frame, off, self.path.name, points, self.road)
 
 
 @dataclass

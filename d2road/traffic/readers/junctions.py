@@ -33,7 +33,8 @@ class JunctionOffsets:
             before = self.edges.get(str(edge[start - 1]))
             if before is None:
                 continue
-            s, i, begins = before[0] + pos[start - 1], int(start), {}
+            s, i = before[0] + pos[start - 1], int(start)
+            begins: dict[str, float] = {}
             while i < len(t) and inner[i] and vehicle[i] == vehicle[start] and t[i] - t[i - 1] < LONGEST_STEP_S:
                 s += speed[i] * (t[i] - t[i - 1])
                 begins.setdefault(str(edge[i]), s - pos[i])

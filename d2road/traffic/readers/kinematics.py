@@ -10,6 +10,7 @@ from d2road.traffic.readers.ordering import join
 
 POLYNOMIAL = 2
 STANDING = 0.1  # m/s; a change of s says nothing of the way that a slower vehicle faces
+LIKE_SPEED = 0.2  # of the speed; a change of s that differs less is the vehicle's motion
 # So many instants around a chunk at least: in files of a few rows a minute the margin alone holds none.
 INSTANTS = 3
 
@@ -109,21 +110,26 @@ def add_kinematics(frame: pd.DataFrame, smooth: float, columns: set[str]) -> pd.
         values["speed"] = given.get("speed", given.get("unsigned_speed", rate))
         values["acceleration"] = given.get("acceleration", _gradient(values["speed"], t, linked))
     if "unsigned_speed" in columns:
-        # Lanes of different lengths: a change of lane moves s either way.
         lane = frame["lane"].astype("category").cat.codes.to_numpy()[order] if "lane" in frame else None
-        values |= _facing(values, t, linked if lane is None else linked & (lane[1:] == lane[:-1]), smooth)
+        in_lane = linked if lane is None else linked & (lane[1:] == lane[:-1])
+        values |= _facing(values, t, linked, in_lane, smooth)
     back = np.argsort(order)
     return frame.assign(**{name: value[back] for name, value in values.items()})
 
 
-def _facing(values: dict[str, np.ndarray], t: np.ndarray, linked: np.ndarray, smooth: float) -> dict[str, np.ndarray]:
+def _facing(
+    values: dict[str, np.ndarray], t: np.ndarray, linked: np.ndarray, in_lane: np.ndarray, smooth: float
+) -> dict[str, np.ndarray]:
     """Whether s rises, and speed and acceleration along the motion."""
     if smooth > 0:
         facing = np.where(np.abs(values["speed"]) > STANDING, np.sign(values["speed"]), 0)
         sign = np.where(facing < 0, -1.0, 1.0)
         return {"facing": facing, "speed": sign * values["speed"], "acceleration": sign * values["acceleration"]}
-    rate, speed = _gradient(values["s"], t, linked), values["speed"]
+    rate, speed = _gradient(values["s"], t, in_lane), values["speed"]
     facing = np.where(rate > 0.5 * speed, 1.0, np.where(rate < -0.5 * speed, -1.0, 0.0))
+    # Lanes of different lengths: a change of lane moves s either way, so that only an exact change of s tells.
+    rate = np.where(np.isnan(rate), _gradient(values["s"], t, linked), np.nan)
+    facing = np.where(np.abs(np.abs(rate) - speed) < LIKE_SPEED * speed, np.sign(rate), facing)
     return {"facing": np.where(speed > STANDING, facing, 0.0)}
 
 

@@ -66,6 +66,7 @@ class TailReader(Source):
             memory_rows=source.memory_rows,
         )
         self.source, self.file, self.number, self.behind = source, file, number, behind
+        self.resumed = file.offset > 0 or file.follow  # then it is no error that no row is on the road
         self.clock = StreamClock(self.path.name, self.problems, file.follow)
         # Where the last blocks began: a timestep that is complete with one began in it or the one before, so that
         # there is one more before it.
