@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2road.data.class_names import class_numbers, known_class_names
 from d2road.engine.distributed import mean_over_processes
+from d2road.engine.meta_arch import register_camera_need
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, DiffusionHead, StageOptions
@@ -140,3 +141,9 @@ def build_pose(cfg: CfgNode, coarsest_stride: int) -> PoseEstimator:
         state_embedding=StateEmbedding(node.HIDDEN_DIM) if pose.IN_STATE else None,
         state_scale=pose.STATE_SCALE,
     )
+
+
+@register_camera_need("DiffusionDet")
+def needs_camera(cfg: CfgNode) -> bool:
+    """Whether images need a camera: for poses."""
+    return bool(cfg.MODEL.DiffusionDet.POSE.ENABLED)

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from torch import nn
 
+from d2road.engine.meta_arch import register_camera_need
 from d2road.utils.errors import ConfigError
 from mono3dvg.config import scan_options
 from mono3dvg.detection.dense_head import DenseHead, ReferHead
@@ -117,3 +118,9 @@ def _relation(node: CfgNode) -> nn.Module:
         numbers=relation.NUMBERS,
         dropout=relation.DROPOUT,
     )
+
+
+@register_camera_need("Mono3DVG")
+def needs_camera(cfg: CfgNode) -> bool:
+    """Whether images need a camera: for 3D boxes, which it always finds."""
+    return True

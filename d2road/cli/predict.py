@@ -69,7 +69,7 @@ def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
         raise ConfigError(f"--text: sentence {empty[0]} of {len(texts)} is empty")
     if not file:
         return list(texts)
-    if not Path(file).is_file():
+    if not Path(file).exists():
         raise FileNotFoundError(f"--text-file {file} does not exist (looked from {Path.cwd()})")
     lines = [line.strip() for line in text_lines(file, "--text-file")]
     if not any(lines):
@@ -90,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from d2road.utils.run_lock import lock_folder
 
     setup_logger(name="d2road")
+    for option, path in (("--calib", args.calib), ("--denorm", args.denorm)):
+        if path and not Path(path).exists():
+            raise FileNotFoundError(f"{option} {path} does not exist (looked from {Path.cwd()})")
     cameras, sentences = CameraFiles(args.calib, args.denorm), read_sentences(args.text, args.text_file)
     cfg = setup_cfg(args, predicts=True)
     with lock_folder(args.output, "prediction", "choose another --output"):

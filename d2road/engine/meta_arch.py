@@ -15,6 +15,7 @@ and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before t
 
     register_training_files      files that a training needs, asked for before it starts
     register_training_hooks      what happens around the steps of a training: teachers, calibration
+    register_camera_need         whether its images need a camera, asked for before anything is loaded
     config.register_check        what is wrong with its keys, all at once
     config.register_finalizer    keys that follow from others or from the data, such as the number of classes
     annotators.ANNOTATORS        what `d2road predict` draws and writes of outputs other than `instances`
@@ -44,7 +45,9 @@ __all__ = [
     "ResizesImages",
     "TakesResults",
     "check_training_files",
+    "needs_camera",
     "prepare_for_inference",
+    "register_camera_need",
     "register_training_files",
     "register_training_hooks",
     "require_calibration",
@@ -55,6 +58,7 @@ __all__ = [
 
 TrainingHooks = Callable[[CfgNode], list[HookBase]]
 TRAINING_HOOKS = Registry("training hooks of meta-architecture")
+CAMERA_NEEDS = Registry("need of a camera of meta-architecture")
 TRAINING_FILES = Registry("check of training files of meta-architecture")
 
 
@@ -124,6 +128,17 @@ def check_training_files(cfg: CfgNode) -> None:
     name = cfg.MODEL.META_ARCHITECTURE
     if name in TRAINING_FILES:
         TRAINING_FILES.get(name)(cfg)
+
+
+def register_camera_need(meta_arch: str) -> Callable[[Callable[[CfgNode], bool]], Callable[[CfgNode], bool]]:
+    """Register `needs(cfg)`: whether a model of this META_ARCHITECTURE cannot predict without a camera."""
+    return lambda function: CAMERA_NEEDS.register(function, name=meta_arch)
+
+
+def needs_camera(cfg: CfgNode) -> bool:
+    """Whether the model of a config cannot predict on an image without its camera."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    return name in CAMERA_NEEDS and CAMERA_NEEDS.get(name)(cfg)
 
 
 def training_hooks(cfg: CfgNode) -> list[HookBase]:

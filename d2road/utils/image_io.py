@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import open_input
@@ -17,6 +17,7 @@ from d2road.utils.output_files import atomic_write
 T = TypeVar("T")
 JPEG_QUALITY = 90
 SIXTEEN_BIT = 65535
+MOVING = ("GIF", "PNG", "WEBP")
 LARGEST_IMAGE = 1 << 27  # pixels; decoded, three times as many bytes
 
 
@@ -48,6 +49,15 @@ def image_size(path: str | os.PathLike, entry: str = "") -> tuple[int, int]:
     return _read(path, entry, _turned_size)
 
 
+def frame_count(path: str | os.PathLike) -> int:
+    """Frames of an image that moves (GIF, PNG, WebP); 1 of every other, with pages or previews beside it or not.
+
+    Raises:
+        FileNotFoundError, DataError: as `open_image`.
+    """
+    return _read(path, "", lambda image: getattr(image, "n_frames", 1) if image.format in MOVING else 1)
+
+
 def _turned_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) as its EXIF orientation says."""
     try:
@@ -68,7 +78,7 @@ def _read(path: str | os.PathLike, entry: str, action: Callable[[Image.Image], T
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     name = f"image {path}" + (f" ({entry})" if entry else "")
     cure = ": check the image folder and the file names in the annotations" if entry else ""
-    if not Path(path).expanduser().exists():
+    if not os.path.lexists(Path(path).expanduser()):
         raise FileNotFoundError(f"{name} does not exist{cure}")
     with open_input(path, "image") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounded below
@@ -81,6 +91,8 @@ def _read(path: str | os.PathLike, entry: str, action: Callable[[Image.Image], T
             raise DataError(
                 f"{name} is too large ({error}): at most {LARGEST_IMAGE} pixels are read; cut or shrink it"
             ) from error
+        except UnidentifiedImageError as error:
+            raise DataError(f"{name} cannot be read as an image: no known format. Fetch or export it again") from error
         except Exception as error:  # whatever Pillow's decoders raise for a file that is broken
             raise DataError(f"{name} cannot be read as an image: {error}. Fetch or export it again") from error
 

@@ -1,6 +1,8 @@
 """Prediction on files: inputs of every kind, a data set's classes, files that cannot be read."""
 
 import json
+import os
+import re
 
 import cv2
 import numpy as np
@@ -9,12 +11,14 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from d2road.cli.predict import read_sentences
+from d2road.config import make_cfg
 from d2road.data.camera_files import CameraFiles
 from d2road.engine import annotators
 from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class
-from d2road.engine.file_prediction import predict_files
+from d2road.engine.file_prediction import predict_files, require_camera
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.errors import ConfigError
 from d2road.visualization import class_color
@@ -139,6 +143,84 @@ def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
     ]
     for words in reported:
         assert words in caplog.text
+
+
+def huge_png(path):
+    """A PNG that says to have 20000 x 20000 pixels, and holds none."""
+    import struct
+    import zlib
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+
+
+def test_whatever_is_in_a_folder_the_images_in_it_are_annotated_and_the_rest_is_named(cfg, tmp_path, caplog):
+    folder = tmp_path / "in"
+    draw_image(folder / "a.png")
+    draw_image(folder / "z.jpg")
+    huge_png(folder / "huge.png")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "folder.jpg").mkdir()
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    (folder / "nowhere.png").symlink_to(folder / "none.png")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes((folder / "z.jpg").read_bytes()[:200])
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(folder / "moves.gif", save_all=True, append_images=frames[1:])
+    with open(folder / "sparse.png", "wb") as file:
+        file.truncate(1 << 40)
+    assert predict_files(cfg, [str(folder)], tmp_path / "out") == 10
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"a.png", "z.jpg", "predictions.json"}
+    assert not [p for p in (tmp_path / "out").iterdir() if p.stem not in ("a", "z", "predictions")]
+    reasons = {
+        "huge.png": "20000x20000|exceeds",
+        "pipe.png": "named pipe",
+        "pipe.mp4": "named pipe",
+        "folder.jpg": "is a folder",
+        "loop.png": "loop of links",
+        "nowhere.png": "does not exist",
+        "moves.gif": "holds 2 frames",
+        "cut.jpg": "cannot be read",
+    }
+    for name, reason in reasons.items():
+        assert re.search(rf"{name}: .*({reason})", caplog.text), name
+
+
+def test_a_pattern_of_any_depth_ends_in_a_loop_of_links(cfg, tmp_path):
+    draw_image(tmp_path / "in" / "deep" / "a.png")
+    (tmp_path / "in" / "deep" / "back").symlink_to(tmp_path / "in")
+    assert predict_files(cfg, [str(tmp_path / "in" / "**" / "*.png")], tmp_path / "out") == 0
+    assert len(predictions(tmp_path / "out")) == 1
+
+
+def test_a_video_that_is_cut_off_is_annotated_as_far_as_it_goes_and_told(cfg, tmp_path, caplog):
+    whole = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 12, SIZE[::-1])
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        writer.write(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8))
+    writer.release()
+    (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert predict_files(cfg, [str(tmp_path / "cut.avi")], tmp_path / "out") == 1
+    assert re.search(r"only \d+ of 40 frames can be decoded|no frame can be decoded", caplog.text)
+
+
+def test_models_that_need_a_camera_ask_for_it_before_they_are_loaded():
+    cfg = make_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "Mono3DVG"
+    with pytest.raises(ConfigError, match=r"--calib is missing: Mono3DVG .* give --calib FILE"):
+        require_camera(cfg, False)
+    require_camera(cfg, True)
+    cfg.MODEL.META_ARCHITECTURE = "DiffusionDet"
+    cfg.MODEL.DiffusionDet.POSE.ENABLED = False
+    require_camera(cfg, False)
+    cfg.MODEL.DiffusionDet.POSE.ENABLED = True
+    with pytest.raises(ConfigError, match="--calib is missing"):
+        require_camera(cfg, False)
 
 
 def test_models_with_3d_get_the_camera_and_bring_the_view_from_above(cfg, tmp_path, monkeypatch):

@@ -1,0 +1,121 @@
+"""Which files a prediction is about: images and videos by file, folder and pattern, and where their copies go."""
+
+import fnmatch
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from d2road.utils.errors import ConfigError
+from d2road.utils.input_files import walk_files
+
+logger = logging.getLogger(__name__)
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"}
+VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+SHOWN = 5  # kinds of files that are left out
+
+
+def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Files that inputs (files, folders, patterns) name, each once, and what is wrong with the others.
+
+    What is named as an image or a video but cannot be read as a file is among them: reading tells what it is.
+    """
+    found: list[Path] = []
+    problems = []
+    for text in inputs:
+        path = Path(text)
+        try:
+            if path.is_dir():
+                files = _in_folder(path)
+                if not files:
+                    problems.append(f"{text}: no images or videos in this folder")
+            else:
+                files = [path] if path.is_file() else _fitting(text)
+                if not files:
+                    problems.append(f"{text}: no such file, and no file fits it as a pattern")
+        except OSError as error:  # a folder that may not be read
+            problems.append(f"{text}: {error.strerror or error}")
+            continue
+        found.extend(files)
+    return list(dict.fromkeys(found)), problems
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Images and videos right inside; others are counted in the log."""
+    files, others = [], Counter[str]()
+    for path in sorted(folder.iterdir()):
+        if is_named_as_input(path):
+            files.append(path)
+        elif path.is_file() and not path.name.startswith("."):
+            others[path.suffix or path.name] += 1
+    if others and files:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(SHOWN))
+        logger.info("%s: %d files are no images or videos and are left out (%s)", folder, others.total(), kinds)
+    return files
+
+
+def is_named_as_input(path: Path) -> bool:
+    """Whether a name is that of an image or a video."""
+    return path.suffix.lower() in IMAGES | VIDEOS
+
+
+def _fitting(pattern: str) -> list[Path]:
+    """Files that fit a pattern, sorted; `**` is any number of folders, each of them looked into once."""
+    if "**" not in pattern:
+        return sorted(path for path in map(Path, glob(pattern)) if path.is_file() or is_named_as_input(path))
+    parts = Path(pattern).parts
+    fixed = next(number for number, part in enumerate(parts) if has_magic(part))
+    root = Path(*parts[:fixed])
+    if not root.is_dir():
+        return []
+    fits = re.compile(_expression(parts[fixed:]))
+    found = [path for path in walk_files(root) if fits.fullmatch(path.relative_to(root).as_posix())]
+    return [path for path in found if path.is_file() or is_named_as_input(path)]
+
+
+def _expression(parts: Sequence[str]) -> str:
+    """A regular expression for a path whose parts fit a pattern; as in a shell, hidden names fit hidden patterns."""
+    visible = r"(?!\.)"
+    text = ""
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        if part == "**":
+            text += rf"(?:{visible}[^/]+/)*" + (rf"{visible}[^/]+" if last else "")
+            continue
+        inside = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z").replace(".*", "[^/]*")
+        inside = re.sub(r"(?<!\\)\.(?!\*)", "[^/]", inside)
+        text += ("" if part.startswith(".") else visible) + f"(?:{inside})" + ("" if last else "/")
+    return text
+
+
+def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Where each annotated copy goes: the same stem, numbered where several have it.
+
+    Raises:
+        ConfigError: a copy would replace one of the inputs.
+    """
+    taken: set[str] = set()
+    targets = []
+    for file in files:
+        kind = file.suffix.lower()
+        suffix = ".mp4" if kind in VIDEOS else kind if kind in (".jpg", ".jpeg", ".png") else ".png"
+        stem, number = file.stem, 1
+        while f"{stem}{suffix}" in taken:
+            number += 1
+            stem = f"{file.stem}_{number}"
+        taken.add(f"{stem}{suffix}")
+        targets.append(folder / f"{stem}{suffix}")
+    overwritten = {_resolved(f) for f in files} & {_resolved(t) for t in targets}
+    if overwritten:
+        raise ConfigError(f"--output {folder} holds the inputs, which would be replaced; name another folder")
+    return targets
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return path.absolute()
