@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2road.cli._eval_common import add_label_folders, evaluation_parser, run_evaluation
 from d2road.utils.arguments import ArgumentParser
-from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.errors import ConfigError, DataError, report_errors
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
     from d2road.evaluation.metrics.kitti_objects import ObjectTable
@@ -64,8 +64,11 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     predictions = read_predictions_folder(args.pred, frames, args.missing_as_empty)
     classes = chosen_classes(args.classes, truth, predictions)
     extra = parse_overlaps(args.iou, classes)
-    check_types(truth, predictions, classes, KITTI_TYPES)
-    check_boxes(truth, predictions)
+    try:
+        check_types(truth, predictions, classes, KITTI_TYPES)
+        check_boxes(truth, predictions)
+    except DataError as error:
+        raise DataError(f"labels {args.gt}, predictions {args.pred}: {error}") from error
     results = evaluate_kitti(truth, predictions, classes, extra_overlaps=extra)
     counts = f"{len(frames)} frames, {len(truth)} labels, {len(predictions)} predictions"
     return results, f"{counts}\n{format_table(results)}"

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode as CN
 
+from d2road.utils.errors import ConfigError
+
 logger = logging.getLogger(__name__)
 
 
@@ -141,7 +143,15 @@ def _add_backbones(cfg: CN) -> None:
 
 
 def resolve_device(wanted: str) -> str:
-    """The device to use: ``wanted`` where this machine has it, else the CPU with a word in the log."""
+    """The device to use: ``wanted`` where this machine has it, else the CPU with a word in the log.
+
+    Raises:
+        ConfigError: no such kind of device.
+    """
+    try:
+        torch.device(wanted)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"MODEL.DEVICE is {wanted!r}, expected cuda, cuda:1, mps or cpu") from error
     kind = wanted.split(":")[0]
     if kind == "cuda" and not torch.cuda.is_available():
         logger.info("MODEL.DEVICE: %s is not available here; using cpu", wanted)

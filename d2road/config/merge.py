@@ -3,6 +3,7 @@
 import ast
 import difflib
 import io
+import numbers
 import os
 import reprlib
 from typing import IO, Any
@@ -15,6 +16,7 @@ from d2road.config.find import find_base, find_config
 from d2road.utils.aliases import CONFIG_KEYS, present_key, present_value
 from d2road.utils.errors import ConfigError, D2RoadError
 from d2road.utils.input_files import read_text
+from d2road.utils.values import named
 
 # A single data set may be written without the parentheses of a tuple.
 NAME_LISTS = ("DATASETS.TRAIN", "DATASETS.TEST")
@@ -196,6 +198,9 @@ def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
     if isinstance(value, str) and key in NAME_LISTS:
         value = (value,)
     value = present_value(key, value)
+    odd = _odd_elements(current, value)
+    if odd:
+        return [f"{key} is {_shown.repr(value)}, which holds {odd}, expected elements as in its default {current!r}"]
     try:
         cfg.merge_from_list([key, value])
     except (ValueError, AssertionError, RecursionError, MemoryError):
@@ -205,6 +210,17 @@ def _merge_path(cfg: CfgNode, key: str, value: Any) -> list[str]:
             f"as in its default {current!r}"
         ]
     return []
+
+
+def _odd_elements(default: Any, value: Any) -> str:
+    """An element of a list that is no number among numbers, no text among texts; "" where there is none."""
+    if not (isinstance(default, (tuple, list)) and default and isinstance(value, (tuple, list))):
+        return ""
+    for kind in (str, numbers.Real):
+        if all(isinstance(element, kind) and not isinstance(element, bool) for element in default):
+            odd = [e for e in value if not isinstance(e, kind) or isinstance(e, bool)]
+            return named(odd[0]) if odd else ""
+    return ""
 
 
 def _decode(value: Any) -> Any:

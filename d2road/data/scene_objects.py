@@ -12,10 +12,12 @@ from detectron2.structures import BoxMode, Instances
 from d2road.data.camera_files import read_camera
 from d2road.data.datasets.frame_files import read_labels
 from d2road.data.datasets.label_types import LabelTypes
+from d2road.data.input_checks import is_finite_box
 from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json, text_lines
+from d2road.utils.values import as_integer, as_list, as_number, as_object, field, named
 from d2road.visualization.scene_drawing import SceneObjects, no_objects
 
 logger = logging.getLogger(__name__)
@@ -147,18 +149,26 @@ def _warn_of_classes(path: Path, unknown: Counter, class_names: Sequence[str]) -
 def _coco_predictions(
     path: Path, class_names: Sequence[str], category_ids: Mapping[int, int], image_ids: Collection[Any] | None
 ) -> Find:
+    rows = read_json(path, "predictions")
+    by_image: dict[str, list[dict]] = {}
     try:
-        rows = read_json(path, "predictions")
-        by_image: dict[str, list[dict]] = {}
-        for row in rows:
-            row["bbox"], row["score"] = [float(v) for v in row["bbox"]], float(row["score"])
-            row["category_id"] = int(row["category_id"])
-            by_image.setdefault(str(row["image_id"]), []).append(row)
-    except (ValueError, KeyError, TypeError) as error:
+        for number, row in enumerate(as_list(rows, "it")):
+            where = f"prediction {number}"
+            box = field(as_object(row, where), "bbox", as_list, where)
+            if not is_finite_box(box):
+                raise DataError(f"{where}: 'bbox' is not four finite numbers")
+            score = field(row, "score", as_number, where)
+            category = field(row, "category_id", as_integer, where)
+            if not isinstance(row.get("image_id"), (int, str)):
+                raise DataError(f"{where}: 'image_id' is {named(row.get('image_id'))}, expected a number or a text")
+            entry = {"bbox": [float(v) for v in box], "score": score, "category_id": category}
+            by_image.setdefault(str(row["image_id"]), []).append(entry)
+    except DataError as error:
         raise DataError(
-            f"{path} holds no COCO results ({type(error).__name__}: {error}); expected a list of "
+            f"{path} holds no COCO results: {error}; expected a list of "
             '{"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
         ) from error
+    rows = [row for found in by_image.values() for row in found]
 
     _compare_images(path, set(by_image), image_ids)
     of_id = category_ids or {

@@ -1,6 +1,7 @@
 """The one lookup of shipped weights: the handler of `d2road://` in Detectron2's path manager."""
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +29,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 def shipped_class_names(path: str) -> tuple[str, ...]:
     """The class names of shipped weights, by their address or their file; () for other files."""
     name = path.removeprefix(PREFIX) if path.startswith(PREFIX) else Path(path).name
-    if not path.startswith(PREFIX) and Path(path).resolve() != FOLDER / name:
+    if not path.startswith(PREFIX) and Path(os.path.realpath(path)) != FOLDER / name:
         return ()
     return CLASS_NAMES.get(name, ())
 

@@ -130,15 +130,15 @@ def encoding_of(head: bytes) -> str:
 
 
 @contextmanager
-def open_text(path: str | os.PathLike, what: str = "file") -> Iterator[IO[str]]:
-    """A text file of any size to read line by line, unpacked if it is one of gzip, whatever its name; see `read_text`.
+def open_text(path: str | os.PathLike, what: str = "file", largest: int | None = LARGEST_TEXT) -> Iterator[IO[str]]:
+    """A text file to read line by line, unpacked if it is one of gzip, whatever its name; see `read_text`.
 
     Line ends stay as they are, as the `csv` module wants them.
 
     Raises:
         OSError, DataError: as `read_text`; the packed data is damaged or cut off.
     """
-    with errors_of_text(path, what), open_input(path, what) as file, unpacked(file) as plain:
+    with errors_of_text(path, what), open_input(path, what, largest) as file, unpacked(file) as plain:
         text = io.TextIOWrapper(plain, encoding=encoding_of(_peek(plain)), newline="")
         yield text
         text.detach()

@@ -6,6 +6,7 @@ which hardly anything is seen (occluded 3, truncated above 0.7), and those witho
 sentence is made that would speak of one.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def image_entry(record: Mapping[str, Any], image_dir: str | Path) -> dict[str, A
         DataError: the image does not lie below `image_dir`, or the camera is wrong.
     """
     camera = read_camera(record)
-    path, root = Path(record["file_name"]).resolve(), Path(image_dir).expanduser().resolve()
+    # Not Path.resolve, which raises for a loop of links.
+    path, root = (Path(os.path.realpath(p)) for p in (record["file_name"], Path(image_dir).expanduser()))
     if not path.is_relative_to(root):
         raise DataError(f"image {path} does not lie below the folder of images {root}")
     return {

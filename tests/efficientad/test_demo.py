@@ -1,6 +1,7 @@
 """The demo with a model of anomalies: heat maps and a line of scores for each image, of every kind of image."""
 
 import csv
+import re
 from pathlib import Path
 
 import cv2
@@ -105,7 +106,7 @@ def test_bad_images_are_told_and_the_others_go_on(options, tmp_path, caplog):
     assert demo.main(["--output", str(tmp_path / "out"), "--input", str(tmp_path), *options]) == 1
     (row,) = table(tmp_path / "out")
     assert Path(row["file"]).name == "black.png" and np.isfinite(float(row["score"]))
-    assert "nan.tiff: cannot be read as an image: image" in caplog.text and "NaN or infinite" in caplog.text
+    assert re.search(r"nan\.tiff: has \d+ pixel\(s\) that are NaN or infinite", caplog.text)
 
 
 def test_large_images_in_tiles_and_frames_of_videos(tmp_path):

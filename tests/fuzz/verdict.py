@@ -42,7 +42,9 @@ def is_partial(path: Path) -> bool:
         return True
     try:
         if path.suffix == ".json":
-            json.loads(path.read_bytes(), parse_constant=_no_constant)
+            text = path.read_text("utf-8")
+            for part in text.splitlines() if path.name == "metrics.json" else [text]:  # a value a line
+                json.loads(part, parse_constant=_no_constant)
         elif path.suffix in IMAGES:
             with Image.open(path) as image:
                 image.load()

@@ -152,3 +152,19 @@ def test_a_value_that_cannot_be_parsed_is_refused_in_a_short_message(value):
     with pytest.raises(ConfigError) as caught:
         make_cfg(opts=["SOLVER.MAX_ITER", value])
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (["SOLVER.STEPS", ({"a": 1}, 2)], r"SOLVER.STEPS is .* holds an object"),
+        (["MODEL.PIXEL_MEAN", "(1, 'x', 2)"], r"MODEL.PIXEL_MEAN is .* holds the text 'x'"),
+        (["MODEL.PIXEL_STD", "[1, None, 2]"], r"MODEL.PIXEL_STD is .* holds null"),
+        (["MODEL.RPN.IN_FEATURES", "['p2', 3]"], r"IN_FEATURES is .* holds the number 3"),
+        (["MODEL.DEVICE", "''"], r"MODEL.DEVICE is '', expected cuda"),
+        (["MODEL.DEVICE", "gpu"], r"MODEL.DEVICE is 'gpu', expected cuda"),
+    ],
+)
+def test_elements_and_devices_of_another_kind_are_refused(pairs, said):
+    with pytest.raises(ConfigError, match=said):
+        make_cfg(opts=pairs)
