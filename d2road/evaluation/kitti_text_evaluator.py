@@ -24,7 +24,7 @@ from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
 from d2road.structures import Camera
 from d2road.structures.kitti_rows import format_kitti_row, row_of
 from d2road.utils.errors import DataError
-from d2road.utils.output_files import make_folder
+from d2road.utils.output_files import make_folder, write_small
 
 SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no box
 
@@ -96,7 +96,7 @@ class KittiTextEvaluator(DatasetEvaluator):
                 f"image ids of the data set give equal file names in {folder}; use letters, digits, - and _"
             )
         for image_id, path in files.items():
-            path.write_text(texts[image_id], encoding="utf-8")
+            write_small(path, texts[image_id])
         return files
 
 

@@ -1,6 +1,6 @@
 """Writing files so that a reader, or a run killed half-way, never meets half a file, and nothing else is lost.
 
-All outputs go through `atomic_write`, `append_text`, `write_json` and `make_folder`.
+All outputs go through `atomic_write`, `append_text`, `write_small`, `write_json` and `make_folder`.
 """
 
 import errno
@@ -32,7 +32,7 @@ OWN_FILES = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | os.PathLike, mode: str = "wb", sync: bool = True) -> Iterator[IO]:
     """Open a file that takes its name only once it is complete.
 
     The content goes to a temporary file in the same folder (so that the final rename stays on one file system), is
@@ -43,6 +43,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     Args:
         path: the final name; its folder must exist.
         mode: "wb", or "w" for UTF-8 text.
+        sync: wait until the disk has it, so that it outlives a machine that stops, not only a process.
     Raises:
         FileNotFoundError: the folder is not there.
         OutputError: the system refuses, the disk is full, the file is write-protected or no file that can be written.
@@ -70,7 +71,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         try:
             yield file
             file.flush()
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
             _take_mode(descriptor, target)
         finally:
             # What could not be written is in the buffer still; closing must not try again and hide the first error.
@@ -107,6 +109,16 @@ def append_text(path: str | os.PathLike, text: str) -> None:
                 with suppress(OSError):  # no half line stays
                     os.ftruncate(file.fileno(), end)
             raise
+
+
+def write_small(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write one of many small files that can be made again, whole or not at all, without waiting for the disk.
+
+    Raises:
+        FileNotFoundError, OutputError: as `atomic_write`.
+    """
+    with atomic_write(path, "w" if isinstance(content, str) else "wb", sync=False) as file:
+        file.write(content)
 
 
 def write_json(path: str | os.PathLike, obj: Any, indent: int | None = 2) -> None:

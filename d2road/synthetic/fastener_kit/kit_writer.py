@@ -25,7 +25,7 @@ from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from d2road.utils.errors import ConfigError
 from d2road.utils.output_dir import output_dir, read_run_record
-from d2road.utils.output_files import atomic_write, make_folder, write_json
+from d2road.utils.output_files import atomic_write, make_folder, write_json, write_small
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -134,7 +134,7 @@ def render_job(job: tuple[str, str, int, int]) -> None:
 def _write_png(path: Path, image: np.ndarray) -> None:
     ok, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
     assert ok, "an 8-bit image can always be encoded"
-    path.write_bytes(encoded.tobytes())
+    write_small(path, encoded.tobytes())
 
 
 def summarize(records: list[dict[str, Any]]) -> str:

@@ -5,7 +5,6 @@ last and atomically; a later run with the same parameters renders only what has 
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from d2road.synthetic.roadside.roadside_labels import (
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
 from d2road.utils.errors import ConfigError
 from d2road.utils.output_dir import output_dir, read_run_record
-from d2road.utils.output_files import atomic_write, write_json
+from d2road.utils.output_files import atomic_write, write_json, write_small
 from d2road.utils.parallel import run_jobs
 from d2road.utils.progress import track
 
@@ -95,16 +94,13 @@ def render_job(job: tuple[str, str, int, int]) -> None:
     record = frame_record(frame, f"{folder}/image_2/{stem}.jpg")
     ok, encoded = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert ok, "an 8-bit colour image can always be encoded"
-    (out / folder / "image_2" / f"{stem}.jpg").write_bytes(encoded.tobytes())
+    write_small(out / folder / "image_2" / f"{stem}.jpg", encoded.tobytes())
     rows = "".join(label_row(entry) + "\n" for entry in record["objects"])
-    (out / folder / "label_2" / f"{stem}.txt").write_text(rows)
+    write_small(out / folder / "label_2" / f"{stem}.txt", rows)
     for name, text in calibration_files(frame.view).items():
-        (out / folder / name / f"{stem}.{'yaml' if name == 'extrinsics' else 'txt'}").write_text(text)
+        write_small(out / folder / name / f"{stem}.{'yaml' if name == 'extrinsics' else 'txt'}", text)
     # Last, and by renaming: a record says that everything before it is complete.
-    path = _record_path(out, split, index)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(record))
-    os.replace(temporary, path)
+    write_small(_record_path(out, split, index), json.dumps(record))
 
 
 def _read_records(out: Path, split: str, count: int) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from d2road.synthetic.traffic_incidents.sumo import run_program
 from d2road.utils.errors import DataError
+from d2road.utils.output_files import write_small
 
 EDGES = {"up": (0.0, 400.0), "merge": (400.0, 760.0), "main": (760.0, 1450.0), "tail": (1450.0, 1900.0)}
 ROUTE = tuple(EDGES)
@@ -58,7 +59,7 @@ def write_network(folder: Path, speed_limit: float, lane_changes: bool = True) -
     }
     words = []
     for option, (name, text) in parts.items():
-        (folder / name).write_text(text)
+        write_small(folder / name, text)
         words += [f"--{option}", name]
     # Without lanes inside of junctions every metre of the road belongs to one of the edges.
     flags = ["--no-internal-links", "--no-turnarounds", "--offset.disable-normalization", "--no-warnings"]

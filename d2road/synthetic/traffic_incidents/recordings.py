@@ -24,7 +24,7 @@ from d2road.synthetic.traffic_incidents.simulate import (
     simulate_incident,
 )
 from d2road.traffic.table import Trajectories
-from d2road.utils.output_files import atomic_write, make_folder, write_json
+from d2road.utils.output_files import atomic_write, make_folder, write_json, write_small
 
 RECORDS, TABLES, FCD = ".recordings", "recordings", "fcd"
 # Parts of the data set; their order is part of the seed.
@@ -215,4 +215,4 @@ def _write_png(path: Path, image: np.ndarray) -> None:
     make_folder(path.parent)
     ok, encoded = cv2.imencode(".png", np.ascontiguousarray(image))
     assert ok, "an 8-bit image can always be encoded"
-    path.write_bytes(encoded.tobytes())
+    write_small(path, encoded.tobytes())

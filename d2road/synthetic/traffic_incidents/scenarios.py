@@ -18,6 +18,7 @@ import numpy as np
 
 from d2road.synthetic.traffic_incidents.drivers import Driver, pick_driver, sample_drivers
 from d2road.synthetic.traffic_incidents.network import EDGES, LANES, OBSERVED_M, ROUTE, SHOULDER, TUNNEL_M, edge_at
+from d2road.utils.output_files import write_small
 
 DEMAND_FILE, SIGNS_FILE = "demand.rou.xml", "signs.add.xml"
 # Share of trucks and vans by lane; trucks may not use the left one.
@@ -155,13 +156,13 @@ def write_demand(folder: Path, demand: Demand) -> list[str]:
     lines += [f'  <route id="from_{name}" edges="{" ".join(ROUTE[i:])}"/>' for i, name in enumerate(ROUTE)]
     lines.append(f'  <route id="from_ramp" edges="ramp {" ".join(ROUTE[1:])}"/>')
     lines += [_vehicle(number, start) for number, start in enumerate(demand.starts)]
-    (folder / DEMAND_FILE).write_text("\n".join(["<routes>", *lines, "</routes>", ""]))
+    write_small(folder / DEMAND_FILE, "\n".join(["<routes>", *lines, "</routes>", ""]))
     words = ["--route-files", DEMAND_FILE]
     if demand.signs:
         lanes = " ".join(f"tail_{lane}" for lane in LANES)
         steps = "".join(f'<step time="{time:g}" speed="{speed:.2f}"/>' for time, speed in demand.signs)
         text = f'<additional><variableSpeedSign id="ahead" lanes="{lanes}">{steps}</variableSpeedSign></additional>\n'
-        (folder / SIGNS_FILE).write_text(text)
+        write_small(folder / SIGNS_FILE, text)
         words += ["--additional-files", SIGNS_FILE]
     return words
 

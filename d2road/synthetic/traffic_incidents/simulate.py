@@ -20,6 +20,7 @@ from d2road.synthetic.traffic_incidents.network import FCD_EDGES, LANES, MARGIN,
 from d2road.synthetic.traffic_incidents.scenarios import Demand, Scenario, sample_demand, write_demand
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.table import Trajectories
+from d2road.utils.output_files import write_small
 
 BEFORE_S = 40.0  # of good traffic, more than an image
 AFTER_S = 40.0
@@ -97,7 +98,7 @@ def _prepare(folder: Path, scenario: Scenario, rng: np.random.Generator, end: fl
 
 def write_edges(path: Path) -> None:
     """Write the list of edges that FCD is recorded of."""
-    path.write_text("".join(f"edge:{name}\n" for name in OBSERVED_EDGES))
+    write_small(path, "".join(f"edge:{name}\n" for name in OBSERVED_EDGES))
 
 
 def fcd_words(name: str, begin: float, quiet: bool = True) -> list[str]:

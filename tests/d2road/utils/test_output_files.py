@@ -3,17 +3,16 @@
 import errno
 import json
 import os
-import resource
 import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
-import torch
 
 from d2road.utils.errors import D2RoadError, OutputError
-from d2road.utils.output_files import append_text, atomic_write, check_output, make_folder, write_json
+from d2road.utils.output_files import append_text, atomic_write, check_output, make_folder, write_json, write_small
 
 
 def test_the_old_file_survives_a_failure(tmp_path):
@@ -32,6 +31,15 @@ def test_json_round_trips_and_leaves_no_other_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", object())
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("content", ["new", b"new"])
+def test_a_small_file_is_whole_or_not_there(tmp_path, content):
+    write_small(tmp_path / "a.txt", content)
+    assert (tmp_path / "a.txt").read_text() == "new"
+    with pytest.raises(TypeError):
+        write_small(tmp_path / "a.txt", 3)
+    assert (tmp_path / "a.txt").read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_wrong_mode_and_missing_folder_are_named(tmp_path):
@@ -114,30 +122,43 @@ def test_a_device_without_space_is_named_with_the_cure():
         append_text("/dev/full", "x\n")
 
 
-@pytest.fixture
-def small_files():
-    """No file may grow beyond 64 kB, as on a full disk."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, old[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+def on_a_full_disk(program: str, path: Path) -> str:
+    """What a process prints in which no file may grow beyond 64 kB, as on a full disk.
+
+    A process of its own: the limit would hold for the log of the tests as well.
+    """
+    head = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+    imports = "import sys\nfrom d2road.utils.output_files import append_text, atomic_write\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", imports + head + program, str(path)], capture_output=True, text=True
+    )
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("count", [20_000, 5_000_000], ids=["small", "large"])
-def test_where_the_system_stops_a_library_in_the_middle_the_old_file_stays(tmp_path, small_files, count):
+def test_where_the_system_stops_a_library_in_the_middle_the_old_file_stays(tmp_path, count):
     path = tmp_path / "model.pth"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match=r"cannot write .*model\.pth: File too large"), atomic_write(path) as file:
-        torch.save({"model": {"weight": torch.rand(count)}}, file)
+    program = f"""
+import torch
+with atomic_write(sys.argv[1]) as file:
+    torch.save({{"model": {{"weight": torch.rand({count})}}}}, file)
+"""
+    assert f"OutputError: cannot write {path}: File too large" in on_a_full_disk(program, path)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["model.pth"]
 
 
-def test_text_that_does_not_fit_leaves_no_half_line(tmp_path, small_files):
+def test_text_that_does_not_fit_leaves_no_half_line(tmp_path):
     path = tmp_path / "log.csv"
-    append_text(path, "first\n")
-    with pytest.raises(OutputError, match=r"log.csv"):
-        append_text(path, "x" * 100_000)
-    append_text(path, "second\n")
+    program = """
+append_text(sys.argv[1], "first\\n")
+try:
+    append_text(sys.argv[1], "x" * 100_000)
+except OSError as error:
+    print("refused", error)
+append_text(sys.argv[1], "second\\n")
+"""
+    assert f"cannot write {path}" in on_a_full_disk(program, path)
     assert path.read_text() == "first\nsecond\n"
 
 
