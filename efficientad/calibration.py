@@ -18,10 +18,10 @@ from efficientad.calibration_statistics import (
     Quantiles,
     check_quantiles,
     decision_threshold,
-    images_needed,
     maps_for_quantiles,
 )
 from efficientad.checkpoint.teacher_files import check_teacher_path, load_teacher
+from efficientad.conformal import images_needed
 from efficientad.data.anomaly_datasets import validation_name
 from efficientad.data.image_iteration import DatasetImages, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2road.utils.errors import ConfigError, DataError
+from efficientad.conformal import split_threshold
 from efficientad.modeling.pdn import BORDER
 
 COMPATS = ("nelson1425", "anomalib", "paper")
@@ -209,29 +210,14 @@ def check_quantiles(start: float, end: float, name: str) -> None:
 
 
 def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> float:
-    """A score that good images exceed with at most the given probability.
+    """A score that good images exceed with at most the given probability, see `conformal.split_threshold`.
 
-    What scores above it, not at it, is to be called anomalous. It is the ceil((1 - rate) * (n + 1))-th smallest of n
-    scores of good images: the conformal bound, which holds for the next good image whatever the distribution. With
-    fewer than `images_needed(rate)` no score can promise that; then it is the largest one, which the next good
-    image exceeds with a probability of 1 / (n + 1).
+    That is no longer exact of a detector whose maps these very images normalise: docs/anomaly_thresholds.md.
 
     Raises:
-        ValueError: no score, or a rate out of range.
+        ValueError: no score, one that is not finite, or a rate out of range.
     """
-    if not len(scores):
-        raise DataError("decision threshold: there is no score of a good image")
-    if not 0 < false_positive_rate < 1:
-        raise ConfigError(f"false-positive rate is {false_positive_rate}, expected between 0 and 1")
-    ordered = sorted(float(score) for score in scores)
-    # Rounded before the ceiling: 0.95 * 20 is 19.000000000000004 in some orders of multiplication.
-    rank = math.ceil(round((1 - false_positive_rate) * (len(ordered) + 1), 9))
-    return ordered[min(rank, len(ordered)) - 1]
-
-
-def images_needed(false_positive_rate: float) -> int:
-    """How many good images a threshold for this rate takes: 99 for 0.01."""
-    return max(1, math.ceil(round(1 / false_positive_rate - 1, 9)))
+    return split_threshold(scores, false_positive_rate, randomly_drawn=True).value
 
 
 def maps_for_quantiles(maps: Tensor, compat: str, input_size: tuple[int, int]) -> Tensor:
