@@ -7,6 +7,7 @@ from efficientad import calibration as _calibration  # noqa: F401  only registra
 from efficientad.config import add_efficientad_config
 from efficientad.data import anomaly_datasets as _datasets  # noqa: F401  only registration
 from efficientad.data import mapper as _mapper  # noqa: F401
+from efficientad.data import pasted_datasets as _pasted  # noqa: F401
 from efficientad.detector import EfficientAD
 from efficientad.distillation.distill import TeacherDistillation
 from efficientad.evaluation import evaluator as _evaluator  # noqa: F401
