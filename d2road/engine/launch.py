@@ -1,6 +1,7 @@
 """Starting a program in one process or several: Detectron2's own way, or under torchrun; on GPUs or on a CPU."""
 
 import argparse
+import gc
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,9 @@ from urllib.parse import urlparse
 
 import torch
 import torch.distributed as dist
+
+# Here, before there is a process group: loaded later, as DDP does, its default arguments keep the group for ever.
+import torch.distributed.nn.functional
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
@@ -91,8 +95,7 @@ def _passing_on_sigterm() -> Iterator[None]:
 def _run_in_worker(main: Callable, args: argparse.Namespace, threads_alone: int) -> None:
     share_cores(comm.get_local_size(), threads_alone)
     _run_in_job(main, args)
-    comm.synchronize()
-    dist.destroy_process_group()
+    _leave_job()
 
 
 def _run_under_torchrun(main: Callable, args: argparse.Namespace) -> Any:
@@ -108,9 +111,20 @@ def _run_under_torchrun(main: Callable, args: argparse.Namespace) -> Any:
     comm.synchronize()
     share_cores(local_size, threads_under_torchrun())
     result = _run_in_job(main, args)
-    comm.synchronize()
-    dist.destroy_process_group()
+    _leave_job()
     return result
+
+
+def _leave_job() -> None:
+    """Wait for the others and end the threads of the process groups.
+
+    They end with the last reference to their group. A process that exits while they run can be aborted on its way out.
+    """
+    comm.synchronize()
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def _run_in_job(main: Callable, args: argparse.Namespace) -> Any:

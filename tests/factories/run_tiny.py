@@ -1,8 +1,8 @@
 """Trains or evaluates the tiny detector as a program of its own: `run_tiny.py --data DIR --output DIR [--resume ...]`.
 
-Prints "ITER n" after each iteration. Environment variables: with CUT_SAVE=n, the checkpoint after iteration n is cut
-short by the process killing itself in the middle of writing; with SLOW=s, an iteration takes s seconds more; with
-SLOW_EVAL=s, each image of an evaluation, after "EVAL" is printed.
+Prints "ITER n" after each iteration, and "THREADS [...]" at the end. Environment variables: with CUT_SAVE=n, the
+checkpoint after iteration n is cut short by the process killing itself in the middle of writing; with SLOW=s, an
+iteration takes s seconds more; with SLOW_EVAL=s, each image of an evaluation, after "EVAL" is printed.
 """
 
 import os
@@ -48,6 +48,11 @@ def slow_evaluation(seconds: float) -> None:
     TinyDetector.detect = slow
 
 
+def threads() -> list[str]:
+    """Names of the threads of this process, of libraries too."""
+    return sorted(Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir())
+
+
 def main(args) -> None:
     torch.set_num_threads(1)
     cfg = tiny_cfg(make_data(args.data), args.output, *args.opts)
@@ -70,3 +75,4 @@ if __name__ == "__main__":
     parser = default_argument_parser()
     parser.add_argument("--data", type=Path)
     launch(main, parser.parse_args())
+    print(f"THREADS {threads()}\n", end="", flush=True)
