@@ -60,7 +60,7 @@ def _moved_piece(canvas: Canvas, size_wh: tuple[float, float], degrees: float, r
     """The image with a rectangle of itself, its colours a little off, turned and laid somewhere else."""
     (from_x, from_y), to = canvas.place(rng), canvas.place(rng)
     matrix = cv2.getRotationMatrix2D((from_x, from_y), degrees, 1.0)
-    matrix[:, 2] += (to[0] - from_x, to[1] - from_y)
+    matrix[:, 2] += np.array([to[0] - from_x, to[1] - from_y])
     size = (canvas.shape[1], canvas.shape[0])
     piece = cv2.warpAffine(canvas.image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     inside = rectangle(canvas.shape, to, size_wh, degrees)
@@ -112,7 +112,7 @@ def texture(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
 
 def found_texture(images: Sequence[np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) float32: an image, enlarged, turned or mirrored, moved, its channels scaled."""
-    image = np.rot90(images[rng.integers(len(images))], rng.integers(4))
+    image = np.rot90(images[int(rng.integers(len(images)))], int(rng.integers(4)))
     image = image[:, ::-1] if rng.random() < 0.5 else image
     scale = rng.uniform(1.0, 2.5)
     size = (int(np.ceil(shape[1] * scale)), int(np.ceil(shape[0] * scale)))
