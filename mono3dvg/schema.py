@@ -25,7 +25,10 @@ Id = int | str
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and its camera; `ground_plane` is a, b, c, d (a x + b y + c z + d = 0 in the camera frame) or None."""
+    """An image and its camera; `ground_plane` is a, b, c, d (a x + b y + c z + d = 0 in the camera frame) or None.
+
+    `thumbnail` is that of `d2road.utils.thumbnails`, "" where the file does not tell.
+    """
 
     id: Id
     file_name: str
@@ -33,6 +36,7 @@ class LabelledImage:
     height: int
     P: tuple
     ground_plane: tuple | None = None
+    thumbnail: str = ""
 
     @cached_property
     def camera(self) -> Camera:
@@ -183,6 +187,7 @@ def _image(entry: Mapping[str, Any]) -> LabelledImage:
         entry["height"],
         tuple(map(tuple, entry["P"])),
         None if plane is None else tuple(plane),
+        entry.get("thumbnail") or "",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from d2road.structures import Camera
+from d2road.utils.thumbnails import DIGITS, is_thumbnail
 
 LISTS = ("images", "categories", "annotations", "expressions")
 RY_FRAMES = ("camera", "ground")
@@ -86,6 +87,8 @@ class _SchemaChecker:
             value = entry.get(key)
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
                 found.append(_expected(entry, key, "pixels of the image"))
+        if entry.get("thumbnail") is not None and not is_thumbnail(entry["thumbnail"]):
+            found.append(_expected(entry, "thumbnail", f"{DIGITS} hexadecimal digits, see d2road.utils.thumbnails.py"))
         if entry.get("P") is None:
             return [*found, "no intrinsics: P is missing, expected the 3x4 projection matrix of its camera"]
         plane = entry.get("ground_plane")

@@ -1,8 +1,8 @@
 """3D grounding scored from two files: the data with its sentences, and the answers. No model is needed.
 
-    d2road eval-grounding --gt FILE --pred FILE [--score-threshold T] [--subsets IDFILE] [--json FILE]
+    d2road eval-grounding --gt FILE|NAME --pred FILE [--score-threshold T] [--subsets IDFILE] [--json FILE]
 
---gt is of the schema of docs/grounding_data.md, --pred holds
+--gt is of the schema of docs/grounding_data.md, or the name of a data set of it (toy_grounding_written); --pred holds
 
     {"score_threshold": T,
      "predictions": [{"expression_id": ..., "boxes": [[x, y, z, h, w, l, ry], ...], "scores": [...]}, ...]}
@@ -19,8 +19,8 @@ null where there is nothing to measure:
      "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
      "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {...}, ...}}
 
-and further exact, by_category, by_tag, score_threshold, counts (mono3dvg/evaluation/grounding_protocol.py says what
-they are).
+and further exact, by_category, by_tag, by_kind, by_style, score_threshold, counts
+(mono3dvg/evaluation/grounding_protocol.py says what they are).
 The exit code is 0, or 2 for input that cannot be evaluated.
 """
 
@@ -50,7 +50,7 @@ SHOWN = 5  # of the sentences without an answer
 def build_parser() -> ArgumentParser:
     """The command line."""
     parser = evaluation_parser("eval-grounding", __doc__)
-    parser.add_argument("--gt", type=Path, required=True, metavar="FILE", help="grounding data")
+    parser.add_argument("--gt", required=True, metavar="FILE|NAME", help="grounding data")
     parser.add_argument("--pred", type=Path, required=True, metavar="FILE", help="answers")
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument(
@@ -74,13 +74,28 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mono3dvg.evaluation.subsets import read_subsets
     from mono3dvg.schema import read_grounding
 
-    data = read_grounding(args.gt)
+    data = read_grounding(grounding_file(args.gt))
     predictions = read_predictions(args.pred, data.expressions)
     report_missing(data, predictions)
     threshold = threshold_of(args, data, predictions)
     subset_ids = read_subsets(args.subsets) if args.subsets else None
     results = evaluate_grounding(data, predictions.answers, threshold, subset_ids)
     return results, format_table(results)
+
+
+def grounding_file(name: str) -> Path:
+    """The file that --gt says, by its path or as the name of a data set; what is no name is taken for a path."""
+    path = Path(name).expanduser()
+    if path.exists() or path.suffix:
+        return path
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from d2road.config import make_cfg
+
+    make_cfg()  # every system registers its data sets
+    if name in DatasetCatalog.list() and MetadataCatalog.get(name).get("evaluator_type") == "grounding":
+        return Path(MetadataCatalog.get(name).json_file)
+    return path
 
 
 def report_missing(data: GroundingData, predictions: Predictions) -> None:
@@ -137,13 +152,24 @@ def format_table(results: Mapping[str, Any]) -> str:
     lines += ["", f"{'micro':<12}" + "".join(f"{head:>10}" for head in ("precision", "recall", "f1"))]
     for overlap, row in results["micro"].items():
         lines.append(f"@{overlap:<11}" + "".join(_cell(value, 10) for value in row.values()))
-    lines += ["", f"N-acc {_cell(results['n_acc'], 0)}   T-acc {_cell(results['t_acc'], 0)}"]
+    lines += ["", f"N-acc {_cell(results['n_acc'], 0)}   T-acc {_cell(results['t_acc'], 0)}", *_apart(results)]
     for title in ("recall_by_distance", "by_category", "by_tag"):
         lines += ["", f"{title.replace('_', ' '):<28}{'@0.25':>8}{'@0.5':>8}"]
         for name, row in results[title].items():
             count = row.get("targets", row.get("expressions"))
             lines.append(f"{name:<28}{_cell(row['0.25'], 8)}{_cell(row['0.5'], 8)}{count:>8}")
     return "\n".join(lines)
+
+
+def _apart(results: Mapping[str, Any]) -> list[str]:
+    """Lines by number of targets, and by style of writing and number of targets."""
+    rows = {"": results, **{f"{style}, ": part for style, part in results["by_style"].items()}}
+    lines = ["", f"{'by number of targets':<28}{'@0.25':>8}{'@0.5':>8}{'exact':>8}"]
+    for style, part in rows.items():
+        for kind, row in part["by_kind"].items():
+            cells = (row["0.25"], row["0.5"], row["exact"]["0.25"])
+            lines.append(f"{style + kind:<28}" + "".join(_cell(v, 8) for v in cells) + f"{row['expressions']:>8}")
+    return lines
 
 
 def _cell(value: float, width: int) -> str:

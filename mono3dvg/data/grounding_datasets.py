@@ -1,6 +1,7 @@
 """Grounding data sets by name and by path: `grounding:FILE.json:IMAGE_DIR`.
 
     toy_grounding_train, toy_grounding_val, toy_grounding_test        below DETECTRON2_DATASETS, see datasets/README.md
+    toy_grounding_written     sentences that no generator wrote, in this package, over images of toy_roadside
     mono3drefer_train, mono3drefer_val, mono3drefer_test
 
 A dataset dict is one image with all of its sentences, so that a model sees the image once:
@@ -26,6 +27,7 @@ from d2road.data.datasets.builtin import datasets_root
 from d2road.data.input_checks import DroppedBoxes
 from d2road.data.label_conventions import LabelConventions
 from d2road.utils.errors import DataError
+from d2road.utils.thumbnails import TOLERANCE, thumbnail_distance, thumbnail_of
 from mono3dvg.language import build_labelled_scene
 from mono3dvg.schema import Expression, GroundingData, LabelledObject, read_grounding
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 TOY_HINT = "d2road make-data toy-grounding --output {root}/toy_grounding --toy {root}/toy_roadside"
+WRITTEN = Path(__file__).parent / "toy_grounding_written.json"
+WRITTEN_HINT = "d2road make-data toy-roadside --output {root}/toy_roadside --seed 0 --train 1000 --val 500"
 MONO3DREFER_HINT = "get Mono3DRefer from its authors and convert it as datasets/README.md shows"
 MAX_NAMED = 3  # missing images listed in a message
 
@@ -41,7 +45,7 @@ def register_grounding(name: str, json_file: str, image_dir: str, hint: str = ""
     """Register grounding data; it is read at first use. Idempotent.
 
     Args:
-        hint: how to get the data, for the message when it is missing.
+        hint: how to get the data, for the messages when it is missing or its images are others.
     """
     json_file, image_dir = str(Path(json_file).expanduser()), str(Path(image_dir).expanduser())
     register_lazily(
@@ -64,7 +68,8 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
 
     Raises:
         FileNotFoundError: the file or an image is not there.
-        DataError: the file is not of the schema; see `schema.read_grounding`.
+        DataError: the file is not of the schema, see `schema.read_grounding`; or an image is not the one whose
+            thumbnail the file has.
     """
     if not Path(json_file).is_file():
         cure = f". To get it: {hint}" if hint else f" (looked from {Path.cwd()})"
@@ -98,7 +103,8 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
         conventions.add(records[-1], image.camera, data.ry_frame)
     dropped.finish()
     conventions.finish()
-    _need_images(records, json_file)
+    _need_images(records, json_file, hint)
+    _need_same_images(data, image_dir, json_file, hint)
     if dataset_name:
         MetadataCatalog.get(dataset_name).set(
             thing_classes=list(data.categories.values()),
@@ -153,17 +159,36 @@ def _expression(expression: Expression, places: dict, contiguous: dict) -> dict:
     }
 
 
-def _need_images(records: list[dict], json_file: str) -> None:
+def _need_images(records: list[dict], json_file: str, hint: str) -> None:
     missing = [record["file_name"] for record in records if not Path(record["file_name"]).is_file()]
     if missing:
+        cure = f". To get them: {hint}" if hint else ""
         raise FileNotFoundError(
             f"{len(missing)} of {len(records)} images of {json_file} do not exist: {', '.join(missing[:MAX_NAMED])}; "
-            "is the folder of images the right one?"
+            f"is the folder of images the right one?{cure}"
+        )
+
+
+def _need_same_images(data: GroundingData, image_dir: str, json_file: str, hint: str) -> None:
+    """Sentences that were written for images mean nothing over others."""
+    others = []
+    for image in data.images.values():
+        path = Path(image_dir, image.file_name)
+        if image.thumbnail and thumbnail_distance(image.thumbnail, thumbnail_of(path)) > TOLERANCE:
+            others.append(str(path))
+    if others:
+        cure = f". To get them: {hint}" if hint else ""
+        raise DataError(
+            f"{len(others)} of {len(data.images)} images are not those that the sentences of {json_file} were written "
+            f"for, as their thumbnails show: {', '.join(others[:MAX_NAMED])}; expected the images of "
+            f"{data.info.get('source', 'the same data')}{cure}"
         )
 
 
 def register_builtin(root: Path) -> None:
     """Register the data sets that this module lists below `root`. Idempotent; reads nothing."""
+    written_hint = WRITTEN_HINT.format(root=root)
+    register_grounding("toy_grounding_written", str(WRITTEN), str(root / "toy_roadside"), written_hint)
     for split in SPLITS:
         toy = root / "toy_grounding" / f"grounding_{split}.json"
         register_grounding(f"toy_grounding_{split}", str(toy), str(root / "toy_roadside"), TOY_HINT.format(root=root))

@@ -8,11 +8,13 @@ Used by the evaluator and d2road eval-grounding.
                  "0.5": {...}},
      "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
      "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {"0.25": ..., "0.5": ..., "targets": n}, ...},
-     "exact": {"0.25": ..., "0.5": ...}, "by_category": {...}, "by_tag": {...},
+     "exact": {"0.25": ..., "0.5": ...}, "by_category": {...}, "by_tag": {...}, "by_kind": {...}, "by_style": {...},
      "score_threshold": T, "counts": {...}}
 
 Percentages, NaN (null in the file) where there is nothing to measure. acc is of single-target sentences and takes the
-best box whatever its score; all else takes the boxes from the threshold on and true (rotated) overlaps.
+best box whatever its score; all else takes the boxes from the threshold on and true (rotated) overlaps. by_kind is mean
+F1 and exact of the sentences with no, one and several targets; by_style the same of each style of writing (tags
+"style:NAME"), with n_acc and t_acc.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +32,8 @@ from mono3dvg.language.predicates import PEOPLE, VEHICLES
 from mono3dvg.schema import Expression, GroundingData
 
 GROUPS = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
+KINDS = ("zero", "single", "multi")
+STYLE = "style:"  # tags that begin so name the style in which a sentence is written
 DISTANCE_EDGES_M = (0.0, 15.0, 35.0, 60.0)
 
 
@@ -51,6 +55,12 @@ class Scored:
 
     def mean_f1(self) -> dict[str, float]:
         return {f"{t:g}": metrics.mean_f1(self.matched, self.num_boxes, t) for t in metrics.ACC_OVERLAPS}
+
+    def exact(self) -> dict[str, float]:
+        return {f"{t:g}": metrics.exact_share(self.matched, self.num_boxes, t) for t in metrics.ACC_OVERLAPS}
+
+    def empty_accuracy(self) -> tuple[float, float]:
+        return metrics.empty_accuracy([len(m) for m in self.matched], self.num_boxes)
 
 
 def evaluate_grounding(
@@ -77,7 +87,7 @@ def evaluate_grounding(
     matched = [metrics.matched_overlaps(table[k]) for table, k in zip(tables, kept)]
     scored = Scored(expressions, matched, [int(k.sum()) for k in kept])
     distances = [np.array([distance_m(data.objects[i]) for i in e.target_ids]) for e in expressions]
-    n_acc, t_acc = metrics.empty_accuracy([len(e.target_ids) for e in expressions], scored.num_boxes)
+    n_acc, t_acc = scored.empty_accuracy()
     return {
         "acc": _accuracies(data, expressions, given, tables, subset_ids),
         "mean_f1": _f1_by_group(scored),
@@ -85,9 +95,11 @@ def evaluate_grounding(
         "n_acc": n_acc,
         "t_acc": t_acc,
         "recall_by_distance": metrics.recall_by_distance(matched, distances, DISTANCE_EDGES_M),
-        "exact": {f"{t:g}": metrics.exact_share(matched, scored.num_boxes, t) for t in metrics.ACC_OVERLAPS},
+        "exact": scored.exact(),
         "by_category": _by_category(data, scored),
         "by_tag": _by_tag(scored),
+        "by_kind": _by_kind(scored),
+        "by_style": _by_style(scored),
         "score_threshold": score_threshold,
         "counts": _counts(scored, answers),
     }
@@ -157,6 +169,33 @@ def _by_tag(scored: Scored) -> dict[str, dict[str, float]]:
     for tag in sorted({tag for e in scored.expressions for tag in e.tags}):
         part = scored.only([tag in e.tags for e in scored.expressions])
         found[tag] = {**part.mean_f1(), "expressions": len(part.expressions)}
+    return found
+
+
+def _by_kind(scored: Scored) -> dict[str, dict[str, Any]]:
+    """Mean F1 and exact share of the sentences with no, one and several targets; left out where there are none."""
+    parts = {kind: scored.only([e.kind == kind for e in scored.expressions]) for kind in KINDS}
+    return {
+        kind: {**part.mean_f1(), "exact": part.exact(), "expressions": len(part.expressions)}
+        for kind, part in parts.items()
+        if part.expressions
+    }
+
+
+def _by_style(scored: Scored) -> dict[str, dict[str, Any]]:
+    """The measures of each style of writing; {} where no tag names one."""
+    found = {}
+    for tag in sorted({tag for e in scored.expressions for tag in e.tags if tag.startswith(STYLE)}):
+        part = scored.only([tag in e.tags for e in scored.expressions])
+        n_acc, t_acc = part.empty_accuracy()
+        found[tag.removeprefix(STYLE)] = {
+            **part.mean_f1(),
+            "exact": part.exact(),
+            "n_acc": n_acc,
+            "t_acc": t_acc,
+            "by_kind": _by_kind(part),
+            "expressions": len(part.expressions),
+        }
     return found
 
 

@@ -59,6 +59,9 @@ WRONG = {
     "images[0] (id 0): P or ground_plane is wrong": lambda r: r["images"][0].update(P=[[0] * 4] * 3),
     "the camera lies 2 m below its ground_plane": lambda r: r["images"][0].update(ground_plane=[0, -1, 0, -2]),
     "width is 0, expected pixels": lambda r: r["images"][0].update(width=0),
+    "images[0] (id 0): thumbnail is 'f00', expected 288 hexadecimal digits": lambda r: r["images"][0].update(
+        thumbnail="f00"
+    ),
     "file_name is missing": lambda r: r["images"][0].pop("file_name"),
     "annotations[1] (id 1): duplicate id": lambda r: r["annotations"][1].update(id=1),
     "annotations[0] (id 1): image_id is 5, which no entry of images has": lambda r: r["annotations"][0].update(

@@ -103,10 +103,10 @@ def _data() -> GroundingData:
     things = [annotation(1, box(0, 10)), *(annotation(i, box(4 * i, 40), 1) for i in (2, 3))]
     things.append(annotation(4, box(0, 70, hwl=[3, 2.5, 9]), 1, 1, occlusion=2))
     sentences = [
-        expression("st_wo_d", [1]),
+        expression("st_wo_d", [1], tags=["style:phrase"]),
         expression("st_w_d", [2], 1),
-        expression("mt", [2, 3], 1),
-        expression("zt_w_d", [], 1, distractors=True, category_ids=[0]),
+        expression("mt", [2, 3], 1, tags=["style:question", "color"]),
+        expression("zt_w_d", [], 1, distractors=True, category_ids=[0], tags=["style:question"]),
         expression("zt_wo_d", [], 1, distractors=False, category_ids=[2]),
         expression("truck", [4], 1),
     ]
@@ -154,6 +154,16 @@ def test_worked_example():
     assert results["acc"]["rotated"]["overall"]["0.25"] == pytest.approx(200 / 3)
     assert results["acc"]["rotated"]["far"]["0.25"] == pytest.approx(50)
     assert results["counts"]["missing"] == 1
+    # Three single targets with F1 1 (alone in its image), 2/3 (a box too many) and 0 (left out); exact: the first.
+    kinds = results["by_kind"]
+    assert {name: row["0.25"] for name, row in kinds.items()} == pytest.approx(
+        {"zero": 50, "single": 100 * (1 + 2 / 3 + 0) / 3, "multi": 200 / 3}
+    )
+    assert kinds["single"]["exact"]["0.25"] == pytest.approx(100 / 3) and kinds["multi"]["exact"]["0.25"] == 0
+    assert list(results["by_style"]) == ["phrase", "question"]
+    question = results["by_style"]["question"]
+    assert (question["expressions"], question["n_acc"], question["t_acc"]) == (2, 0, 100)
+    assert question["0.5"] == pytest.approx(100 / 3) and list(question["by_kind"]) == ["zero", "multi"]
     # From 0.75 on the wrong boxes are gone; the top-1 does not mind a threshold that nothing reaches.
     assert evaluate_grounding(data, answers, 0.75)["n_acc"] == 100
     strict = evaluate_grounding(data, answers, 2.0)
