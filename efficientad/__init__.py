@@ -6,6 +6,7 @@ Batzner et al., EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Le
 from efficientad import calibration as _calibration  # noqa: F401  only registration
 from efficientad.config import add_efficientad_config
 from efficientad.data import anomaly_datasets as _datasets  # noqa: F401  only registration
+from efficientad.data import btad_real_iad as _more_datasets  # noqa: F401
 from efficientad.data import mapper as _mapper  # noqa: F401
 from efficientad.data import pasted_datasets as _pasted  # noqa: F401
 from efficientad.detector import EfficientAD

@@ -1,7 +1,7 @@
 """Data sets for anomaly detection by name and by path; training sets hold good images alone.
 
     mvtec_ad/CATEGORY   mvtec_ad_2/CATEGORY   mvtec_loco/CATEGORY   visa/CATEGORY   toy_loco/CATEGORY
-    traffic_incidents/CATEGORY                                                        below DETECTRON2_DATASETS
+    traffic_incidents/CATEGORY   btad/CATEGORY   real_iad/CATEGORY                    below DETECTRON2_DATASETS
     mvtec:ROOT/CATEGORY   mvtec_ad_2:ROOT/CATEGORY   loco:ROOT/CATEGORY   visa:ROOT:CATEGORY   folder:ROOT    anywhere
 
 name the training set; /test or /validation (:test, :validation by path) at the end name the others. Where the data has
@@ -132,7 +132,7 @@ def load_split(layout: Layout, split: str, category: str) -> list[dict]:
     return dicts
 
 
-def _register(
+def register_layout(
     name: str,
     root: Path,
     category: str,
@@ -197,19 +197,19 @@ def register_mvtec(
             raise DataError(f"{folder} has the layout of MVTec AD 2: name it mvtec_ad_2:{public_root(folder)}")
         return mvtec_loco(folder) if loco else mvtec_ad(folder)
 
-    _register(name, folder, folder.name, split, open_layout, hint, **metadata)
+    register_layout(name, folder, folder.name, split, open_layout, hint, **metadata)
 
 
 def register_mvtec_ad_2(name: str, root: str, split: str = "train", *, hint: str = "") -> None:
     """Register a category of MVTec AD 2, by its folder. Idempotent."""
     folder = Path(root).expanduser()
-    _register(name, folder, folder.name, split, lambda: MvtecAd2Folder(folder), hint, (*SPLITS, *PRIVATE_SPLITS))
+    register_layout(name, folder, folder.name, split, lambda: MvtecAd2Folder(folder), hint, (*SPLITS, *PRIVATE_SPLITS))
 
 
 def register_visa(name: str, root: str, category: str, split: str = "train", *, hint: str = "") -> None:
     """Register a category of VisA as released. Idempotent."""
     folder = Path(root).expanduser()
-    _register(name, folder / category, category, split, lambda: VisaTable(folder, category), hint)
+    register_layout(name, folder / category, category, split, lambda: VisaTable(folder, category), hint)
 
 
 def register_folder(name: str, root: str, split: str = "train") -> None:
@@ -220,7 +220,7 @@ def register_folder(name: str, root: str, split: str = "train") -> None:
         refuse_released(folder)
         return PlainFolder(folder, partial(held_out, share=TEST_SHARE))
 
-    _register(name, folder, folder.name, split, open_layout, "")
+    register_layout(name, folder, folder.name, split, open_layout, "")
 
 
 def _register_member(name: str, category: str, split: str = "train", *, family: str) -> None:

@@ -82,19 +82,13 @@ def released_as(folder: Path) -> str:
             release = "MVTec LOCO" if loco else "MVTec AD"
             return f"{release}: name it {'loco' if loco else 'mvtec'}:{place}"
         if (place / "train" / "ok").is_dir() and (place / "test").is_dir():
-            return (
-                f"BTAD: make a folder of links, good to {place}/train/ok, good_test to test/ok, bad to test/ko, "
-                "masks to ground_truth/ko, and name it folder:ROOT"
-            )
+            return f"BTAD: name it btad:{place}"
     for above in (root, *root.parents[:4]):
         if (above / VISA_TABLE).is_file():
             category_name = root.relative_to(above).parts[:1] or ("CATEGORY",)
             return f"VisA: name it visa:{above}:{category_name[0]}"
     if (root / "OK").is_dir() and (root / "NG").is_dir():
-        return (
-            "Real-IAD: put the images of OK into good, those of NG into bad (a folder for each kind), their masks into "
-            "masks, and name it folder:ROOT"
-        )
+        return f"Real-IAD: name it real_iad:{root.parent.parent}:{root.name}, where realiad_jsons is too"
     return ""
 
 
