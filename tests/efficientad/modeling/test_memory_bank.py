@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from efficientad.modeling import memory_bank
+from efficientad.modeling import nearest_neighbours
 from efficientad.modeling.memory_bank import MemoryBank
 
 
@@ -13,7 +13,7 @@ def test_distances_are_those_of_scikit_learn(monkeypatch):
     bank, features = torch.randn(300, 24, generator=generator), torch.randn(101, 24, generator=generator)
     features[3] = bank[7] + 1e-4  # a small distance between long vectors
     features[4] = bank[8]
-    monkeypatch.setattr(memory_bank, "CHUNK", 300 * 7)  # several chunks, the last one not full
+    monkeypatch.setattr(nearest_neighbours, "ROWS", 7)  # several blocks, the last one not full
     expected = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(bank.double().numpy())
     distance = expected.kneighbors(features.double().numpy())[0][:, 0]
     found = MemoryBank(bank).distances(features)
