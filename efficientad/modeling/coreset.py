@@ -3,8 +3,8 @@
 Letters: N vectors of C channels, a pool of P candidates.
 
 Source: farthest-point greedy of Gonzalez, Theor. Comput. Sci. 1985, whose covering radius is at most twice the smallest
-possible one, as in Algorithm 1 of Roth et al., PatchCore, CVPR 2022. Differs: no random projection before, and an order of
-computation that is many times as fast, see `FarthestPoints`.
+possible one, as in Algorithm 1 of Roth et al., PatchCore, CVPR 2022. Differs: no random projection before, and an order
+of computation that is many times as fast, see `FarthestPoints`.
 """
 
 import math
@@ -72,8 +72,8 @@ class FarthestPoints:
     with the others at once, by lower bounds first. Vectors whose distance is too small to be chosen soon wait, and are
     compared with what they missed when their turn comes, if it does.
 
-    Distances are those of vectors rounded to integers times a power of 2, about 2^-21 of the largest number, so that sums
-    of products are exact in float64 and no order of computation changes a choice.
+    Distances are those of vectors rounded to integers times a power of 2, about 2^-21 of the largest number: sums of
+    products are exact in float64, and no order of computation changes a choice.
 
     Args:
         vectors: (N, C) float32, finite.

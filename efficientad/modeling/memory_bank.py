@@ -67,7 +67,7 @@ class MemoryBank:
         return bank
 
     def state(self) -> dict[str, Tensor]:
-        """All that makes the bank: "vectors" (M, C), or "codes" (M, C), "scales" and "offsets" (C,); "images" (M,) if given."""
+        """All that makes the bank: "vectors" (M, C), or those of `quantize`; "images" (M,) if they are known."""
         return dict(self._state)
 
     @classmethod
@@ -178,7 +178,7 @@ class MemoryBank:
 
 
 def quantize(vectors: Tensor) -> dict[str, Tensor]:
-    """Codes of vectors (M, C) in 8 bits: "codes" (M, C), "scales" (C,), "offsets" (C,); codes * scales + offsets decode.
+    """Vectors (M, C) in 8 bits, codes * scales + offsets: "codes" int8 (M, C), "scales" (C,), "offsets" (C,).
 
     The largest and smallest number of each channel are codes 127 and -127; the error is half a scale at most.
     """
