@@ -30,7 +30,7 @@ endef
 
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
-	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic \
+	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-mono3dvg-toy bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
@@ -151,6 +151,11 @@ bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 	$(if $(INSPECT),$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --inspect $(INSPECT) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
 	$(if $(FT_AED),for variant in $(FT_AED_VARIANTS); do $(FAST) $(PY) -m benchmarks.traffic.ft_aed_benchmark --data $(FT_AED) --variant $$variant \
 		--seed $(firstword $(SEEDS)) $(AD_OPTIONS) || exit 1; done)
+
+# Rules alone: 106 hours and 200 incidents are simulated, some two hours of a core; interrupted, it goes on.
+RULES_HOURS ?= 50
+bench-traffic-rules: setup
+	$(PY) -m benchmarks.traffic.rules_benchmark --hours $(RULES_HOURS)
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding

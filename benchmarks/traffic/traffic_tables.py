@@ -28,14 +28,14 @@ from benchmarks.traffic.event_records import RATE, RELATIVE, read_events_record,
 from d2road.traffic.baselines import BASELINES
 
 BENCH = "efficientad_traffic"
-LINEAR, RULES = "linear_attention", "rules"
+LINEAR, RULES, RULES_V2 = "linear_attention", "rules", "rules_v2"
 AIM = 0.95  # image AUROC
 NAMES = {"image_auroc": "image AUROC", "aupro": "AU-PRO"}
 RECALL = "event recall"
 VIEWS = {"overlay": "lanes over each other", "stacked": "a panel for each lane"}
-VEHICLE_BASED = (RULES, "isolation_forest")  # are given vehicles and not images, so views do not matter
+VEHICLE_BASED = (RULES, RULES_V2, "isolation_forest")  # are given vehicles and not images, so views do not matter
 # Rules learn nothing but their thresholds.
-LEARNED_BASELINES = [name for name in BASELINES if name != RULES]
+LEARNED_BASELINES = [name for name in BASELINES if name not in (RULES, RULES_V2)]
 INTERVALS = (
     "Intervals: 95 %, bootstrap over test windows and over events (1000 draws); of false alarms the exact one of a "
     "Poisson count. In brackets: lowest and highest seed. Thresholds come from good streams alone, for "
@@ -47,6 +47,7 @@ def label(variant: str) -> str:
     """A variant in words."""
     name, plus, own = variant.partition("+")
     words = {"conv": "convolution", "pca": "principal components of images", RULES: "kinematic rules"}
+    words |= {RULES_V2: "kinematic rules, second version"}
     words |= {"patch_pca": "principal components of patches", "isolation_forest": "IsolationForest on vehicles"}
     return words.get(name, name.replace("_", " ")) + (f" ({own})" if plus else "")
 

@@ -1,5 +1,12 @@
 """Score traffic as it is recorded: reads a growing file of trajectories and prints alarms.
 
+Without any model, by rules that are fitted on a file of good traffic:
+
+    d2road score-stream --method rules --good "fcd:good.xml?edges=main:0" --input "fcd:traffic.xml?edges=main:0" \\
+        --follow --state stream.json --pictures alarms
+
+By an anomaly detector:
+
     d2road score-stream --input "fcd:traffic.xml?edges=main:0" --config-file CONFIG --weights MODEL.pth \\
         --calibration threshold.json --follow --state stream.json --pictures alarms
 
@@ -11,19 +18,25 @@ interrupt (Ctrl-C, SIGTERM) ends it in order, with everything saved.
 While it follows, standard error tells at once, with the time: another file under the name (rotation; it is read as
 another recording, NAME.2), a clock that goes back or leaps, rows that are dropped, and silence.
 
-The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it.
+The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it, also
+without a config.
 
 A threshold comes from good traffic, once:
 
     d2road score-stream --input INPUT --config-file CONFIG --weights MODEL.pth \\
         --calibrate threshold.json --rate 1
+    d2road score-stream --method rules --good GOOD --input MORE_GOOD --calibrate rules.json --rate 1
+    d2road score-stream --method rules --calibration rules.json --input INPUT --follow
 
-scores at least 10 hours and writes the lowest threshold with at most --rate false alarms an hour. Each alarm is a line
+scores at least 10 hours and writes the lowest threshold with at most --rate false alarms an hour; that of rules holds
+the rules too, so that nothing is fitted again. Without --calibration and --threshold rules are fitted on the first
+60 % of --good, and the rest gives the threshold: counted where that are 10 hours, else extrapolated, a first guess.
+Each alarm is a line
 
     ALARM  t 00:17:33.4  s 812 m  score 0.41 (threshold 0.18)  window 00:17:14.4-00:17:40.0, 410-922 m  a/000003.png
 
-and when it is over a second one. The exit code is 0 at the end of the file, 130 after
-Ctrl-C, 143 after SIGTERM, or 2 for input that cannot be used.
+and when it is over a second one; rules name the vehicle and what it does. The exit code is 0 at the end of the file,
+130 after Ctrl-C, 143 after SIGTERM, or 2 for input that cannot be used.
 """
 
 from __future__ import annotations
@@ -36,7 +49,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
-from d2road.utils.errors import report_errors
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import integer_option, number_option
 
 if TYPE_CHECKING:
@@ -51,7 +64,13 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--input", required=True, metavar="INPUT", help="READER:PATH?OPTIONS, or a path whose suffix tells the reader"
     )
-    parser.add_config(required=True)
+    parser.add_argument(
+        "--method", choices=("model", "rules"), help="what scores; rules where --good is given, else model"
+    )
+    parser.add_argument(
+        "--good", action="append", default=[], metavar="INPUT", help="good traffic for rules; may be given repeatedly"
+    )
+    parser.add_config()
     parser.add_argument(
         "--batch", type=integer_option(1), default=4, help="windows that pass through the network together; 4"
     )
@@ -70,39 +89,53 @@ def build_parser() -> ArgumentParser:
 
 
 def options_of(args: argparse.Namespace) -> StreamOptions:
-    """The run that a command line asks for."""
-    from d2road.traffic.events.stream_options import StreamOptions
+    """The run that a command line asks for.
 
+    Raises:
+        ConfigError: options do not go together.
+    """
+    from d2road.traffic.events.stream_options import MODEL, RULES, StreamOptions
+
+    method = args.method or (RULES if args.good else MODEL)
+    if method == MODEL and not args.config_file:
+        raise ConfigError("--method model needs --config-file; rules need neither: --method rules --good INPUT")
     opts = list(args.opts)
     if args.weights:  # the parser appends them as a key; a saved state and a threshold name them by themselves
         place = max(i for i in range(len(opts) - 1) if opts[i : i + 2] == ["MODEL.WEIGHTS", args.weights])
         del opts[place : place + 2]
-    values = {name: value for name, value in vars(args).items() if name not in ("opts", "device")}
-    return StreamOptions(**values, opts=tuple(opts))
+    taken = ("opts", "device", "method", "good")
+    values = {name: value for name, value in vars(args).items() if name not in taken}
+    return StreamOptions(**values, method=method, good=tuple(args.good), opts=tuple(opts))
 
 
 def load_model(options: StreamOptions) -> StreamModel:
-    """An anomaly detector as what scores windows, with the grid of its config.
+    """What scores windows, with the grid of the config: an anomaly detector, or rules.
 
     Raises:
-        FileNotFoundError, D2RoadError: the config or the weights cannot be used.
+        FileNotFoundError, D2RoadError: the config, the weights or the good traffic cannot be used.
     """
     from d2road.config import make_cfg
     from d2road.config.time_space import window_grid_of
-    from d2road.engine import Predictor
-    from d2road.engine.meta_arch import HasAnomalyThreshold
+    from d2road.traffic.events.stream_options import RULES
     from d2road.traffic.events.stream_session import StreamModel
     from d2road.traffic.events.window_stream import window_scorer
 
     cfg = make_cfg(options.config_file, options.opts)
     grid = window_grid_of(cfg)
+    if options.method == RULES:
+        from d2road.traffic.events.rules_stream import load_rules
+
+        return load_rules(options, grid)
+    from d2road.engine import Predictor
+    from d2road.engine.meta_arch import HasAnomalyThreshold
+
     predict = Predictor(cfg, options.weights or None, options.batch)
     threshold = predict.model.anomaly_threshold() if isinstance(predict.model, HasAnomalyThreshold) else None
     return StreamModel(grid, window_scorer(predict), threshold)
 
 
 def open_session(options: StreamOptions, stop: StopRequest | None = None) -> StreamSession:
-    """The run, scored by the model of its config and weights; ends where `stop` asks for it."""
+    """The run, scored by the model of its config and weights or by rules; ends where `stop` asks for it."""
     from d2road.traffic.events.stream_session import StreamSession
 
     return StreamSession(options, lambda: load_model(options), stop)

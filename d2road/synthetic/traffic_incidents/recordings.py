@@ -3,6 +3,8 @@
 import gzip
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,21 +94,39 @@ def make_recording(job: Job) -> None:
         FileNotFoundError: SUMO is not installed.
         RuntimeError: SUMO fails, or in no traffic that was drawn the incident is possible.
     """
+    with observed_recording(job) as observed:
+        rows = [_write_window(job, observed, number, cut) for number, cut in enumerate(observed.cuts)]
+        recording = _write_tables(job, observed)
+    write_json(job.record, {"recording": recording, "windows": rows}, indent=None)
+
+
+@contextmanager
+def observed_recording(job: Job, twin: bool = True) -> Iterator[Observed]:
+    """One recording as the sensor has it, with nothing written; SUMO's own files are there inside of the context.
+
+    Args:
+        twin: drive the traffic of an incident without it too, for what it causes; what is seen is the same either way.
+    Raises:
+        FileNotFoundError, RuntimeError: as `make_recording`.
+    """
     scenario, reason = SCENARIOS[job.scenario], ""
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng(np.random.SeedSequence([job.seed, GROUPS.index(job.group), job.index, attempt]))
         with tempfile.TemporaryDirectory(prefix="traffic_incidents.") as folder:
             try:
-                make = _observe_incident if job.kind else _observe_good
-                observed = make(job, scenario, rng, folder)
+                observed = _observe(job, scenario, rng, folder, twin)
             except NotPossibleError as error:
                 reason = str(error)
                 continue
-            rows = [_write_window(job, observed, number, cut) for number, cut in enumerate(observed.cuts)]
-            recording = _write_tables(job, observed)
-        write_json(job.record, {"recording": recording, "windows": rows}, indent=None)
+            yield observed
         return
     raise RuntimeError(f"{job.name}: {ATTEMPTS} times the traffic of {job.scenario} did not allow it, last: {reason}")
+
+
+def _observe(job: Job, scenario: Scenario, rng: np.random.Generator, folder: str, twin: bool) -> Observed:
+    if job.kind:
+        return _observe_incident(job, scenario, rng, folder, twin)
+    return _observe_good(job, scenario, rng, folder)
 
 
 def _observe_good(job: Job, scenario: Scenario, rng: np.random.Generator, folder: str) -> Observed:
@@ -118,7 +138,7 @@ def _observe_good(job: Job, scenario: Scenario, rng: np.random.Generator, folder
     return Observed(recording, seen, None, cuts)
 
 
-def _observe_incident(job: Job, scenario: Scenario, rng: np.random.Generator, folder: str) -> Observed:
+def _observe_incident(job: Job, scenario: Scenario, rng: np.random.Generator, folder: str, twin: bool) -> Observed:
     if INCIDENT_KINDS[job.kind].act is None:
         recording = simulate_good(Path(folder), scenario, rng, LOST_TRACK_S)
         seconds = INCIDENT_KINDS[job.kind].levels[SEVERITIES.index(job.severity)]
@@ -126,7 +146,7 @@ def _observe_incident(job: Job, scenario: Scenario, rng: np.random.Generator, fo
         seen, incident = lose_track(observe(recording.table, rng), rng, seconds, start, end)
         incident = replace(incident, severity=job.severity, level=seconds)
     else:
-        recording = simulate_incident(Path(folder), scenario, rng, job.kind, job.severity)
+        recording = simulate_incident(Path(folder), scenario, rng, job.kind, job.severity, twin)
         seen = observe(recording.table, rng)
         assert recording.incident is not None, "simulate_incident lets one happen"
         incident = windows.visible_incident(recording.table, recording.incident, scenario)

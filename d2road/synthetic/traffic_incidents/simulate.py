@@ -34,7 +34,7 @@ class SimulatedRecording:
     """What was simulated: true positions, without noise.
 
     table: what was observed. incident: None in good traffic. without: the same traffic without the incident, None in
-    good traffic. start, end: s. collisions: how many SUMO counted. fcd: its file.
+    good traffic and where nobody asked for it. start, end: s. collisions: how many SUMO counted. fcd: its file.
     """
 
     scenario: Scenario
@@ -62,10 +62,12 @@ def simulate_good(folder: Path, scenario: Scenario, rng: np.random.Generator, se
 
 
 def simulate_incident(
-    folder: Path, scenario: Scenario, rng: np.random.Generator, kind: str, severity: str
+    folder: Path, scenario: Scenario, rng: np.random.Generator, kind: str, severity: str, twin: bool = True
 ) -> SimulatedRecording:
     """Good traffic in which something happens after a while.
 
+    Args:
+        twin: drive the same traffic without the incident too; False leaves `without` None.
     Raises:
         NotPossibleError: the traffic that was drawn does not allow it.
         FileNotFoundError, RuntimeError: as `simulate_good`.
@@ -82,8 +84,10 @@ def simulate_incident(
     table = read_observed(folder / FCD_FILE, demand.drivers, scenario)
     actual = folder / f"actual_{FCD_FILE}"
     shutil.move(folder / FCD_FILE, actual)
-    _drive(folder, [*words, "--end", f"{road.time:g}"])
-    without = read_observed(folder / FCD_FILE, demand.drivers, scenario)
+    without = None
+    if twin:
+        _drive(folder, [*words, "--end", f"{road.time:g}"])
+        without = read_observed(folder / FCD_FILE, demand.drivers, scenario)
     return SimulatedRecording(scenario, table, scenario.warm_up, road.time, collisions, actual, incident, without)
 
 

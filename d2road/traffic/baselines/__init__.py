@@ -5,13 +5,25 @@ All are fitted on windows of good traffic alone and give a score for a window, s
 
 from d2road.traffic.baselines.baseline import Baseline, MappingBaseline
 from d2road.traffic.baselines.forest import VehicleForest
+from d2road.traffic.baselines.lasting_rules import LastingRules
 from d2road.traffic.baselines.pca import ImagePca, PatchPca
 from d2road.traffic.baselines.rules import KinematicRules
 
-__all__ = ["BASELINES", "Baseline", "ImagePca", "KinematicRules", "MappingBaseline", "PatchPca", "VehicleForest"]
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "ImagePca",
+    "KinematicRules",
+    "LastingRules",
+    "MappingBaseline",
+    "PatchPca",
+    "VehicleForest",
+]
 
+# "rules" is the first version, by which records name it; `d2road score-stream --method rules` is the second.
 BASELINES: dict[str, type[Baseline]] = {
     "rules": KinematicRules,
+    "rules_v2": LastingRules,
     "isolation_forest": VehicleForest,
     "pca": ImagePca,
     "patch_pca": PatchPca,

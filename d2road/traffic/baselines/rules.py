@@ -73,7 +73,7 @@ class KinematicRules:
         """
         if len(windows) < FEWEST:
             raise DataError(f"rules are set on {len(windows)} good windows; expected at least {FEWEST}")
-        table = self._worst(windows)
+        table = self.worst(windows)
         self.tails = {name: Tail.fit(table[:, i], SHORTEST_TAIL[name]) for i, name in enumerate(FEATURES)}
         return self
 
@@ -84,7 +84,7 @@ class KinematicRules:
     def by_rule(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """Scores of every rule of FEATURES: (N, len(FEATURES))."""
         tails = require_fit(self, self.tails)
-        table = self._worst(windows)
+        table = self.worst(windows)
         return np.stack([tails[name].rarity(table[:, i]) for i, name in enumerate(FEATURES)], axis=1)
 
     def reasons(self, windows: Sequence[TrafficWindow]) -> list[str]:
@@ -92,7 +92,7 @@ class KinematicRules:
         return [FEATURES[i] for i in self.by_rule(windows).argmax(axis=1)]
 
     @staticmethod
-    def _worst(windows: Sequence[TrafficWindow]) -> np.ndarray:
+    def worst(windows: Sequence[TrafficWindow]) -> np.ndarray:
         """Highest feature of each window's vehicles; the lowest possible for an empty road."""
         rows = [compute_vehicle_features(window).to_numpy() for window in windows]
         empty = np.zeros(len(FEATURES))

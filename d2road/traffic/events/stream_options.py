@@ -1,16 +1,22 @@
 """What a run over a stream is asked for, and the threshold of its scores."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from d2road.traffic.readers.source import split_spec
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import check_output, make_folder
-from d2road.utils.values import as_integer, as_number, as_object, field
+from d2road.utils.values import as_integer, as_number, as_object, as_text, field
 
 LEAST_RATE = 1e-6  # false alarms an hour
+MODEL, RULES = METHODS = ("model", "rules")
+MODELS_THRESHOLD = (
+    "threshold {:.4g} is the model's own, for single images; --calibrate sets one for a rate of false alarms"
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class StreamOptions:
 
     Attributes:
         input: SPEC of the trajectories, see `open_trajectories`.
+        method: what scores: "model", by config_file and weights, or "rules", fitted on `good` or of the calibration.
+        good: SPECs of good traffic for rules.
         config_file, weights, opts: what the scores come from; they belong to a state and a threshold, no more.
         batch: windows that are scored together.
         threshold: of the scores, or None.
@@ -27,10 +35,12 @@ class StreamOptions:
         follow: wait for more at the end of the file.
         state: file that keeps where the stream is. scores: CSV file of all windows. pictures: folder of the alarms'.
     Raises:
-        ConfigError: a number is not finite or out of range.
+        ConfigError: a number is not finite or out of range, or options do not go together.
     """
 
     input: str
+    method: str = MODEL
+    good: tuple[str, ...] = ()
     config_file: str = ""
     weights: str = ""
     opts: tuple[str, ...] = ()
@@ -52,6 +62,22 @@ class StreamOptions:
                 as_number(self.threshold, "--threshold")
         except DataError as error:
             raise ConfigError(str(error)) from error
+        self._check_method()
+
+    def _check_method(self) -> None:
+        if self.method == MODEL:
+            if self.good:
+                raise ConfigError("--good is what rules are fitted on: give --method rules, or leave it away")
+            return
+        if self.weights:
+            raise ConfigError("--method rules has no weights: leave --weights away, or give --method model")
+        if not self.good and self.calibration is None:
+            raise ConfigError(
+                "--method rules needs good traffic to be fitted on, --good INPUT, or a --calibration that holds the "
+                "rules: --calibrate writes one"
+            )
+        if self.good and self.calibration is not None:
+            raise ConfigError(f"the calibration {self.calibration} holds its rules already: leave --good away")
 
     def check_outputs(self) -> None:
         """Make sure before a long run that its outputs can be written and are different files.
@@ -77,7 +103,9 @@ class StreamOptions:
 
     def about(self) -> dict[str, str | list[str]]:
         """What a state or a threshold belongs to, as JSON holds it."""
+        rules: dict[str, str | list[str]] = {"method": self.method, "good": list(self.good)}
         return {
+            **(rules if self.method == RULES else {}),  # files of earlier versions know no method
             "input": self.input,
             "config_file": self.config_file,
             "weights": self.weights,
@@ -85,13 +113,14 @@ class StreamOptions:
         }
 
 
-def choose_threshold(options: StreamOptions, of_model: float | None) -> float:
+def choose_threshold(options: StreamOptions, of_model: float | None, note: str = MODELS_THRESHOLD) -> float:
     """The threshold that the options ask for; infinite where one is to be found.
 
     Args:
         of_model: the model's own, None without one.
+        note: printed where that one is taken, with its place in braces.
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the calibration is of another method.
     """
     if options.calibrate is not None:
         return math.inf
@@ -100,17 +129,28 @@ def choose_threshold(options: StreamOptions, of_model: float | None) -> float:
     if options.calibration is None:
         if of_model is None or not math.isfinite(of_model):
             raise ConfigError("the model has no threshold of its own: give --threshold or --calibration")
-        print(
-            f"threshold {of_model:.4g} is the model's own, for single images; --calibrate sets one for a rate of "
-            "false alarms",
-            flush=True,
-        )
+        print(note.format(of_model), flush=True)
         return of_model
+    return read_calibration(options.calibration, options.method, "threshold", as_number)
+
+
+def read_calibration(path: Path, method: str, name: str, check: Callable[..., Any]) -> Any:
+    """A value of a calibration, checked.
+
+    Args:
+        method: that the calibration has to be of.
+        name, check: of the value, see `d2road.utils.values.field`.
+    Raises:
+        FileNotFoundError, ConfigError: the file is no calibration, or one of another method.
+    """
     cure = "Write it with --calibrate"
-    source = f"calibration {options.calibration}"
+    source = f"calibration {path}"
     try:
-        values = as_object(read_json(options.calibration, "calibration", cure), source)
-        return field(values, "threshold", as_number, source)
+        values = as_object(read_json(path, "calibration", cure), source)
+        theirs = field(values, "method", as_text, source) if "method" in values else MODEL
+        if theirs != method:
+            raise ConfigError(f"{source} is of --method {theirs}, this run of --method {method}: give the same")
+        return field(values, name, check, source)
     except DataError as error:
         text = str(error)
         raise ConfigError(text if cure in text else f"{text}. {cure}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.events.alarms import WINDOW_COLUMNS, Alarm
 from d2road.traffic.events.window_stream import ScoredWindow
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
@@ -28,12 +29,19 @@ def clock(t: float) -> str:
     return f"{sign}{tenths // 36000:02d}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
-def alarm_line(scored: ScoredWindow, renderer: TimeSpaceRenderer, threshold: float, picture: Path | None) -> str:
-    """The line of an alarm that begins: when and where the map is highest."""
-    window, (t, s) = scored.window, scored.place(renderer)
+def alarm_line(
+    scored: ScoredWindow,
+    renderer: TimeSpaceRenderer,
+    threshold: float,
+    picture: Path | None,
+    why: Explanation | None = None,
+) -> str:
+    """The line of an alarm that begins: when and where the map is highest, or where the vehicle is that it names."""
+    window, (t, s) = scored.window, (why.t, why.s) if why else scored.place(renderer)
+    more = "".join(f"  {one}" for one in (why, picture) if one)
     return (
         f"ALARM  t {clock(t)}  s {s:.0f} m  score {scored.score:.3g} (threshold {threshold:.3g})  window "
-        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m" + (f"  {picture}" if picture else "")
+        f"{clock(window.t0)}-{clock(window.t1)}, {window.s0:g}-{window.s1:g} m{more}"
     )
 
 
@@ -45,13 +53,18 @@ def over_line(alarm: Alarm) -> str:
     )
 
 
-def write_alarm_picture(path: Path, scored: ScoredWindow, grid: WindowGrid, threshold: float) -> None:
-    """The window with axes, its map over it, and a line around what is above the threshold."""
-    window = scored.window
-    title = f"{window.recording}: score {scored.score:.3g}, threshold {threshold:.3g}"
-    figure = plot_time_space(
-        window.require_image(), grid.renderer, window.t0, window.s0, grid.lanes, scored.heat, threshold, title=title
-    )
+def write_alarm_picture(
+    path: Path, scored: ScoredWindow, grid: WindowGrid, threshold: float, why: Explanation | None = None
+) -> None:
+    """The window with axes, its map over it and a line around what is above the threshold, or a ring at a vehicle."""
+    window, renderer = scored.window, grid.renderer
+    image = window.image
+    if image is None:
+        image = renderer.render(window.table, window.t0, window.s0, window.direction, grid.lanes)
+    title = f"{window.recording}: score {scored.score:.3g}, threshold {threshold:.3g}" + (f"\n{why}" if why else "")
+    figure = plot_time_space(image, renderer, window.t0, window.s0, grid.lanes, scored.heat, threshold, title=title)
+    if why and renderer.lane_layout == "overlay":
+        figure.axes[0].plot(why.t, why.s, "o", markersize=24, markerfacecolor="none", markeredgecolor="tab:red")
     make_folder(path.parent)
     save_figure(figure, path)
 

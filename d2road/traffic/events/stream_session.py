@@ -3,15 +3,17 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
+from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.data_quality import DROPPED
 from d2road.traffic.events.alarms import SECONDS_PER_HOUR, alarm_threshold
 from d2road.traffic.events.stop_request import StopRequest
-from d2road.traffic.events.stream_options import StreamOptions, choose_threshold
+from d2road.traffic.events.stream_options import MODELS_THRESHOLD, StreamOptions, choose_threshold
 from d2road.traffic.events.stream_output import ScoreFile, alarm_line, over_line, write_alarm_picture
 from d2road.traffic.events.stream_state import GoodWindow, StreamState, finite_or_none, read_state
 from d2road.traffic.events.window_stream import ScoredWindow, StreamScorer, WindowScorer
@@ -39,11 +41,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StreamModel:
-    """What scores a stream: a grid of windows, a function of windows, and a threshold of its own or None."""
+    """What scores a stream.
+
+    grid: of windows; score: of them; threshold: its own, or None; note: what that is, printed where it is taken;
+    images: whether windows are drawn before they are scored; explain: why a window alarms; digest: tells what was
+    fitted apart; fitted: what a calibration keeps beside the threshold.
+    """
 
     grid: WindowGrid
     score: WindowScorer
     threshold: float | None = None
+    note: str = MODELS_THRESHOLD
+    images: bool = True
+    explain: Callable[[TrafficWindow], Explanation | None] | None = None
+    digest: str = ""
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StreamSession:
@@ -65,9 +77,11 @@ class StreamSession:
         options.check_outputs()
         self.resumed, state = saved is not None, saved or StreamState()
         self.source, self.tail = self._open(state)
-        model = load_model()
+        self.model = model = load_model()
+        state.check_scorer(model.digest, options.state)
         self.grid = replace(model.grid, start=state.next_t0, longest_gap=LONGEST_GAP_S)
-        self.scorer = StreamScorer(model.score, choose_threshold(options, model.threshold), options.batch)
+        threshold = choose_threshold(options, model.threshold, model.note)
+        self.scorer = StreamScorer(model.score, threshold, options.batch)
         self.scorer.windows, self.scorer.raised, self.scorer.tracker.open = state.windows, state.raised, state.open
         self.pending: list[TrafficWindow] = []
         self.next_t0, self.recording = state.next_t0, state.recording
@@ -119,7 +133,8 @@ class StreamSession:
         for window in self.grid.over(self._watched(chunks)):
             if self.stop:
                 raise StoppedError
-            self.pending.append(TrafficWindow.rendered(window, self.grid.renderer))
+            made = TrafficWindow.rendered if self.model.images else TrafficWindow.unrendered
+            self.pending.append(made(window, self.grid.renderer))
         self._finalize()
 
     def _watched(self, chunks: Iterable[Trajectories]) -> Iterator[Trajectories]:
@@ -185,11 +200,11 @@ class StreamSession:
             self.scores.add(row)
         if not scored.begins:
             return
-        path = None
+        path, why = None, self.model.explain(window) if self.model.explain else None
         if self.options.pictures is not None:
             path = self.options.pictures / f"{self.scorer.raised:06d}.png"
-            write_alarm_picture(path, scored, self.grid, self.scorer.threshold)
-        print(alarm_line(scored, self.grid.renderer, self.scorer.threshold, path), flush=True)
+            write_alarm_picture(path, scored, self.grid, self.scorer.threshold, why)
+        print(alarm_line(scored, self.grid.renderer, self.scorer.threshold, path, why), flush=True)
 
     def _report_over(self, before: float) -> None:
         for alarm in self.scorer.pop_closed(before):
@@ -208,7 +223,7 @@ class StreamSession:
         state = StreamState(
             offset, behind, self.tail.file.mark_of_read(), self.tail.number, self.recording,
             self.next_t0, self.began, finite_or_none(self.seen), self.over_s,
-            self.scorer.windows, self.scorer.raised, tracker.open, self.good,
+            self.scorer.windows, self.scorer.raised, tracker.open, self.good, self.model.digest,
         )  # fmt: skip
         state.write(self.options.state, self.options)
 
@@ -220,7 +235,7 @@ class StreamSession:
         threshold, alarms = alarm_threshold(windows, hours, rate)
         found = {"rate": rate, "hours": hours, "false_alarms": alarms, "windows": len(windows)}
         make_folder(path.parent)
-        write_json(path, {"threshold": threshold, **found, **self.options.about()})
+        write_json(path, {"threshold": threshold, **found, **self.options.about(), **self.model.fitted})
         print(f"threshold {threshold:.6g}: {alarms} alarm(s) in {hours:.2f} h of good traffic -> {path}")
 
     def _hours(self) -> float:

@@ -32,7 +32,7 @@ class StreamState:
         began, seen: s, beginning and end of what was seen of the recording; None before its first row.
         over_s: s, of the recordings before.
         windows, raised: scored windows and alarms. open: alarms that are not over, with their last windows.
-        good: windows for a threshold.
+        good: windows for a threshold. digest: of what was fitted, "" for a model.
     """
 
     offset: int = 0
@@ -48,6 +48,19 @@ class StreamState:
     raised: int = 0
     open: list[tuple[Alarm, list[Alarm]]] = field(default_factory=list)
     good: list[GoodWindow] = field(default_factory=list)
+    digest: str = ""
+
+    def check_scorer(self, digest: str, path: Path | None) -> None:
+        """Make sure that a stream which goes on is scored by the rules that scored it before.
+
+        Raises:
+            ConfigError: it was scored by others.
+        """
+        if self.began is not None and digest != self.digest:
+            raise ConfigError(
+                f"{path} was left by a run with other rules: the good traffic was another one. Name another --state, "
+                "or delete it to begin anew"
+            )
 
     def write(self, path: Path, options: StreamOptions) -> None:
         """Write it as JSON, with what it belongs to."""
@@ -109,6 +122,7 @@ def _checked(values: Mapping[str, Any], source: str) -> StreamState:
         number=value_of(values, "number", as_integer, source, 1),
         recording=value_of(values, "recording", as_text, source),
         over_s=value_of(values, "over_s", as_number, source, 0),
+        digest=value_of(values, "digest", as_text, source) if "digest" in values else "",
     )
 
 

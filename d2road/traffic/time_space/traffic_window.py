@@ -27,8 +27,15 @@ class TrafficWindow:
     direction: int = 1
 
     @classmethod
+    def unrendered(cls, window: GridWindow, renderer: TimeSpaceRenderer) -> "TrafficWindow":
+        """One window of a grid without an image; of its vehicles those of the grid's lanes, where it names some."""
+        table = window.table if window.lanes is None else window.table.select(lanes=window.lanes)
+        end, top = window.t0 + renderer.duration, window.s0 + renderer.stretch
+        return cls(window.recording, window.t0, end, window.s0, top, table, None, window.direction)
+
+    @classmethod
     def rendered(cls, window: GridWindow, renderer: TimeSpaceRenderer) -> "TrafficWindow":
-        """A window of a grid with its image."""
+        """One window of a grid with its image."""
         return cls(
             window.recording,
             window.t0,

@@ -1,0 +1,212 @@
+"""Event recall of rules at a rate of false alarms: thresholds, realised rates, curves, paired differences, a table.
+
+Letters: N windows, E events, R draws.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.common.markdown import table, write_page
+from benchmarks.common.records import RESULTS, write_record
+from benchmarks.traffic.rules_windows import Piece, complete_hours, read_events, read_windows
+from d2road.evaluation.results import plain
+from d2road.traffic.baselines.lasting_features import LASTING_FEATURES
+from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules
+from d2road.traffic.baselines.rules import SHORTEST_TAIL, Tail
+from d2road.traffic.baselines.vehicle_features import FEATURES
+from d2road.traffic.events.alarms import alarm_threshold, check_windows, merge_alarms, rate_interval
+from d2road.traffic.events.event_metrics import check_events, find_events, recalls
+from d2road.traffic.events.relative_scores import RelativeScores
+from d2road.utils.bootstrap import draw_weights, map_arrays, percentile_interval
+from d2road.utils.errors import DataError
+
+BENCH = "traffic_rules"
+FIRST, FIRST_RELATIVE, SECOND = VARIANTS = ("rules", "rules, relative to density", "rules_v2")
+RATE = 1.0  # false alarms an hour
+CURVE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+DRAWS, DRAW_SEED = 1000, 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Windows of one variant with scores: of the hours for thresholds and for rates, and of the incidents."""
+
+    threshold: pd.DataFrame
+    rate: pd.DataFrame
+    incidents: pd.DataFrame
+
+    @property
+    def good(self) -> pd.DataFrame:
+        """All good hours that nothing was fitted on."""
+        return pd.concat([self.threshold, self.rate], ignore_index=True)
+
+
+def first_version(fit: pd.DataFrame, windows: pd.DataFrame, relative: bool) -> np.ndarray:
+    """Scores (N,) of the first version fitted on good windows, relative to those of the same density or as they are."""
+    tails = {name: Tail.fit(fit[f"v1_{name}"].to_numpy(), SHORTEST_TAIL[name]) for name in FEATURES}
+
+    def scores(frame: pd.DataFrame) -> np.ndarray:
+        return np.stack([tail.rarity(frame[f"v1_{name}"].to_numpy()) for name, tail in tails.items()]).max(axis=0)
+
+    if not relative:
+        return scores(windows)
+    return RelativeScores(fit["density"].to_numpy(), scores(fit))(windows["density"].to_numpy(), scores(windows))
+
+
+def second_version(fit: pd.DataFrame, windows: pd.DataFrame) -> np.ndarray:
+    """Scores (N,) of the second version fitted on good windows."""
+
+    def described(frame: pd.DataFrame) -> DescribedWindows:
+        columns = [f"v2_{name}" for name in LASTING_FEATURES]
+        return DescribedWindows(frame[columns].to_numpy(), frame["v2_density"].to_numpy())
+
+    return LastingRules().fit_described(described(fit)).scores_described(described(windows))
+
+
+def score(fit: pd.DataFrame, windows: pd.DataFrame) -> dict[str, Scored]:
+    """The windows of all parts by every variant."""
+    columns = {
+        FIRST: first_version(fit, windows, relative=False),
+        FIRST_RELATIVE: first_version(fit, windows, relative=True),
+        SECOND: second_version(fit, windows),
+    }
+    found = {}
+    for name, values in columns.items():
+        parts = [windows.assign(score=values)[windows["part"] == part] for part in ("threshold", "rate", "incidents")]
+        found[name] = Scored(*(part.reset_index(drop=True) for part in parts))
+    return found
+
+
+def realised(windows: pd.DataFrame, hours: float, threshold: float) -> dict[str, object]:
+    """Alarms of good hours at a threshold, and their rate with its exact interval."""
+    count = len(merge_alarms(check_windows(windows), threshold)[0])
+    return {
+        "alarms": count,
+        "hours": hours,
+        "rate": count / hours,
+        "interval": rate_interval(count, hours),
+    }
+
+
+def at_threshold(scored: Scored, events: pd.DataFrame, threshold: float) -> dict[str, object]:
+    """Recall of events with bootstrap intervals, each kind by itself, and what explains nothing in their recordings."""
+    found = find_events(scored.incidents, events, threshold)
+    weights = draw_weights([str(kind) for kind in found["kind"]], DRAWS, DRAW_SEED)
+    result = map_arrays(recalls(found, np.ones((1, len(found)))), lambda one: float(one[0]))
+    return {
+        **result,
+        "median_delay_s": float(found["delay"].median()),
+        "intervals": map_arrays(recalls(found, weights), percentile_interval),
+    }
+
+
+def difference(a: Scored, b: Scored, events: pd.DataFrame, thresholds: tuple[float, float]) -> dict[str, object]:
+    """Recall of `b` less that of `a` on the same events, drawn alike."""
+    hits = [find_events(one.incidents, events, at)["found"].to_numpy(float) for one, at in zip((a, b), thresholds)]
+    weights = draw_weights([str(kind) for kind in events["kind"]], DRAWS, DRAW_SEED)
+    draws = weights @ (hits[1] - hits[0]) / weights.sum(axis=1)
+    return {"recall": float(hits[1].mean() - hits[0].mean()), "interval": percentile_interval(draws)}
+
+
+def evaluate(pieces: Sequence[Piece]) -> tuple[dict[str, object], dict[str, object]]:
+    """Metrics of what is there, and what they are of.
+
+    Raises:
+        DataError: not one hour of each part is complete, or there is no incident.
+    """
+    hours = {part: list(complete_hours(list(pieces), part)) for part in ("fit", "threshold", "rate")}
+    incidents = [piece for piece in pieces if piece.part == "incidents"]
+    events = read_events(incidents)
+    counts = {part: len(found) for part, found in hours.items()}
+    if not (all(counts.values()) and len(events)):
+        raise DataError(f"hours {counts}, {len(events)} incidents: at least one of each is needed for a result")
+    events = check_events(events)
+    windows = read_windows([piece for part in hours.values() for hour in part for piece in hour] + incidents)
+    scored = score(windows[windows["part"] == "fit"], windows[windows["part"] != "fit"].reset_index(drop=True))
+    metrics: dict[str, dict[str, object]] = {}
+    equal: dict[str, float] = {}
+    together = float(counts["threshold"] + counts["rate"])
+    for name, one in scored.items():
+        threshold, _ = alarm_threshold(one.threshold, counts["threshold"], RATE, least_hours=0.0)
+        equal[name], _ = alarm_threshold(one.good, together, RATE, least_hours=0.0)
+        curve = {f"{rate:g}": alarm_threshold(one.good, together, rate, least_hours=0.0)[0] for rate in CURVE}
+        metrics[name] = {
+            "threshold": threshold,
+            "realised": realised(one.rate, counts["rate"], threshold),
+            "calibrated": at_threshold(one, events, threshold),
+            "at_equal_rates": at_threshold(one, events, equal[name]),
+            "curve": {
+                rate: float(find_events(one.incidents, events, at)["found"].mean()) for rate, at in curve.items()
+            },
+        }
+    for name in (FIRST, FIRST_RELATIVE):
+        pair = (equal[name], equal[SECOND])
+        metrics[SECOND][f"less {name}"] = difference(scored[name], scored[SECOND], events, pair)
+    return metrics, {"hours": counts, "events": len(events), "windows": len(windows)}
+
+
+def write_results(pieces: Sequence[Piece], seed: int, command: str) -> str:
+    """Write the record and the table; returns the record's name."""
+    start, name = time.perf_counter(), f"seed{seed}"
+    metrics, about = evaluate(pieces)
+    record = write_record(
+        BENCH, name, metrics=plain(metrics, "metrics"), command=command, config="", seed=seed,
+        seconds=time.perf_counter() - start, **about,
+    )  # fmt: skip
+    write_table(RESULTS / BENCH / "table.md", record)
+    return name
+
+
+def write_table(path: Path, record: Mapping) -> None:
+    """The record as a page."""
+    metrics, hours = record["metrics"], record["hours"]
+    kinds = sorted(metrics[SECOND]["at_equal_rates"]["recall_by_kind"])
+    about = (
+        f"`{record['command']}`; {record['machine']}. Fitted on {hours['fit']} h of another seed; thresholds from "
+        f"{hours['threshold']} h, {record['events']} events. Rate: what {hours['rate']} other hours then had."
+    )
+    calibrated = [
+        [name, _span(one["calibrated"], "recall"), f"{one['realised']['rate']:.2f} "
+         f"({_range(one['realised']['interval'])})", f"{one['calibrated']['median_delay_s']:.1f}"]
+        for name, one in metrics.items()
+    ]  # fmt: skip
+    equal = [
+        [
+            name,
+            _span(one["at_equal_rates"], "recall"),
+            *(_span(one["at_equal_rates"], "recall_by_kind", k) for k in kinds),
+        ]
+        for name, one in metrics.items()
+    ]
+    curve = [[name, *(f"{value:.2f}" for value in one["curve"].values())] for name, one in metrics.items()]
+    pairs = [
+        [f"{SECOND} {key}", f"{value['recall']:+.3f} ({_range(value['interval'], '+.3f')})"]
+        for key, value in metrics[SECOND].items()
+        if key.startswith("less ")
+    ]
+    whole = hours["threshold"] + hours["rate"]
+    write_page(path, [
+        ["# Rules: events in simulated hours", "", about],
+        table(f"Threshold for {RATE:g} false alarm an hour", "", ["", "event recall", "false alarms/h", "delay (s)"],
+              calibrated),
+        table(f"At {RATE:g} false alarm an hour, realised on all {whole} h", "", ["", "all", *kinds], equal),
+        table("Recall against realised false alarms an hour", "", ["", *metrics[SECOND]["curve"]], curve),
+        table("Differences at equal realised rates", "95 %, drawn over events, each kind by itself.", ["", "recall"],
+              pairs),
+    ])  # fmt: skip
+
+
+def _span(metrics: Mapping, name: str, kind: str = "") -> str:
+    value, interval = metrics[name], metrics["intervals"][name]
+    if kind:
+        value, interval = value[kind], interval[kind]
+    return f"{value:.2f} ({_range(interval)})"
+
+
+def _range(interval: Sequence[float], form: str = ".2f") -> str:
+    return " to ".join(f"{one:{form}}" for one in interval)

@@ -1,0 +1,145 @@
+"""What the rules look at in simulated hours and incidents: simulated, described and forgotten, a file a recording.
+
+A recording is the one that `d2road make-data traffic-incidents` makes of the same seed, whose images and tables are not
+made here. What is kept of it, the highest features of each window, is a thousandth of its table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.traffic.traffic_streams import StreamRecording, grid_of, vehicle_density
+from d2road.synthetic.traffic_incidents.incident_windows import density_and_speed
+from d2road.synthetic.traffic_incidents.incident_writer import all_jobs
+from d2road.synthetic.traffic_incidents.recordings import Job, incident_columns, observed_recording
+from d2road.traffic.baselines.lasting_features import LASTING_FEATURES
+from d2road.traffic.baselines.lasting_rules import DescribedWindows, describe_windows
+from d2road.traffic.baselines.rules import KinematicRules
+from d2road.traffic.baselines.vehicle_features import FEATURES
+from d2road.traffic.table import Trajectories
+from d2road.traffic.time_space.render import TimeSpaceRenderer
+from d2road.traffic.time_space.traffic_window import TrafficWindow
+from d2road.utils.input_files import read_json
+from d2road.utils.output_files import atomic_write, make_folder, write_json
+
+FOLDER = Path("output/bench/traffic_rules")
+PIECES_AN_HOUR = 4  # of 15 minutes, one of each scenario
+EVENT_FIELDS = ("kind", "severity", "onset", "end", "s_low", "s_high")
+RENDERER = TimeSpaceRenderer()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One recording of a seed; `job` says how it is made, `part` what it is for: fit, threshold, rate or incidents."""
+
+    job: Job
+    part: str
+
+    @property
+    def path(self) -> Path:
+        """Of its windows; the event, if there is one, is beside it."""
+        return FOLDER / f"seed{self.job.seed}" / f"{self.job.name}.csv"
+
+    @property
+    def event_path(self) -> Path:
+        """Of its event."""
+        return self.path.with_suffix(".json")
+
+
+def list_pieces(seed: int, fit_seed: int, fit_hours: int, hours: int, incidents: int) -> list[Piece]:
+    """All recordings in the order in which they are made: whenever it ends, parts stand in the same relation.
+
+    Args:
+        seed: of the test. fit_seed, fit_hours: of the good traffic that rules are fitted on.
+        hours: for thresholds, and as many for rates, in turn.
+        incidents: as many recordings.
+    """
+    fit = [Piece(job, "fit") for job in _jobs(fit_seed, 0, fit_hours)]
+    jobs = _jobs(seed, incidents, 2 * hours)
+    events = [Piece(job, "incidents") for job in jobs if job.kind]
+    good = [job for job in jobs if not job.kind]
+    pieces, done = fit, 0
+    for hour in range(2 * hours):
+        first = hour * PIECES_AN_HOUR
+        part = ("threshold", "rate")[hour % 2]
+        pieces += [Piece(job, part) for job in good[first : first + PIECES_AN_HOUR]]
+        due = -(-len(events) * (hour + 1) // (2 * hours))
+        pieces += events[done:due]
+        done = due
+    return pieces
+
+
+def _jobs(seed: int, incidents: int, hours: int) -> list[Job]:
+    counts = {"train": 0, "validation": 0, "good": 0, "incidents": incidents}
+    return list(all_jobs("", seed, counts, hours, (), fcd=False))
+
+
+def make_piece(piece: Piece) -> None:
+    """Simulate and describe a recording; its windows are written last.
+
+    Raises:
+        FileNotFoundError, RuntimeError: SUMO is not installed, or fails.
+    """
+    with observed_recording(piece.job, twin=False) as observed:
+        recording = observed.recording
+        event = None
+        if observed.incident is not None:
+            columns = incident_columns(recording.table, observed.incident)
+            density = density_and_speed(recording.table, observed.cuts[0])[0]
+            event = {**{name: columns[name] for name in EVENT_FIELDS}, "density": density}
+        frame = describe_recording(piece.job, observed.seen, recording.scenario.observed)
+    write_piece(piece, frame, event)
+
+
+def write_piece(piece: Piece, frame: pd.DataFrame, event: dict | None) -> None:
+    """Keep what is known of a recording."""
+    make_folder(piece.path.parent)
+    if event is not None:
+        write_json(piece.event_path, event)
+    with atomic_write(piece.path, "w") as file:
+        frame.to_csv(file, index=False, float_format="%.5g", lineterminator="\n")
+
+
+def describe_recording(job: Job, table: Trajectories, observed: tuple[float, float]) -> pd.DataFrame:
+    """A row a window: where it is, its density, and the highest features of both versions of the rules."""
+    recording = StreamRecording(job.name, "", job.scenario, 0.0, observed, Path())
+    rows, old, windows = [], [], []
+    named = Trajectories.from_frame(table.frame.assign(recording=job.name))
+    for one in grid_of(recording, RENDERER).over([named]):
+        window = TrafficWindow.unrendered(one, RENDERER)
+        rows.append((job.name, job.scenario, window.t0, window.t1, window.s0, window.s1, vehicle_density(window)))
+        old.append(KinematicRules.worst([window])[0])
+        windows.append(describe_windows([window]))
+    described = DescribedWindows.joined(windows)
+    frame = pd.DataFrame(rows, columns=["recording", "scenario", "t0", "t1", "s0", "s1", "density"])
+    first = pd.DataFrame(np.stack(old), columns=[f"v1_{name}" for name in FEATURES])
+    second = pd.DataFrame(described.features, columns=[f"v2_{name}" for name in LASTING_FEATURES])
+    return pd.concat([frame, first, second, pd.Series(described.density, name="v2_density")], axis=1)
+
+
+def read_windows(pieces: list[Piece]) -> pd.DataFrame:
+    """The windows of recordings that are there, with "group": recordings of two seeds may have one name."""
+    frames = [pd.read_csv(piece.path).assign(part=piece.part) for piece in pieces if piece.path.is_file()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_events(pieces: list[Piece]) -> pd.DataFrame:
+    """The incidents of recordings that are there, as `event_metrics.check_events` wants them."""
+    rows = [
+        {"recording": piece.job.name, **read_json(piece.event_path, "event", "Delete it and the windows beside it")}
+        for piece in pieces
+        if piece.part == "incidents" and piece.path.is_file()
+    ]
+    return pd.DataFrame(rows)
+
+
+def complete_hours(pieces: list[Piece], part: str) -> Iterator[list[Piece]]:
+    """The hours of a part of which every recording is there, so that scenarios have equal shares."""
+    own = [piece for piece in pieces if piece.part == part]
+    for first in range(0, len(own), PIECES_AN_HOUR):
+        hour = own[first : first + PIECES_AN_HOUR]
+        if all(piece.path.is_file() for piece in hour):
+            yield hour

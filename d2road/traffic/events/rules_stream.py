@@ -1,0 +1,150 @@
+"""Rules as what scores a stream: fitted on good traffic, with a threshold from a part that they have not seen."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules, describe_windows
+from d2road.traffic.events.alarms import LEAST_HOURS, WINDOW_COLUMNS, alarm_threshold, covered_hours
+from d2road.traffic.events.stream_options import RULES, StreamOptions, read_calibration
+from d2road.traffic.events.stream_session import StreamModel
+from d2road.traffic.readers import open_trajectories
+from d2road.traffic.time_space.traffic_window import TrafficWindow
+from d2road.traffic.time_space.window_grid import WindowGrid
+from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.values import as_object
+
+FIT_SHARE = 0.6  # of the good windows, the first ones; the rest gives the threshold
+LEAST_WINDOWS = 20  # that a threshold is extrapolated from
+# Of those windows, the share that a tail is fitted to.
+TAIL = 0.1
+PRINT_S = 10.0
+
+
+@dataclass(frozen=True)
+class GoodTraffic:
+    """Windows of good traffic in the order of the stream: places (WINDOW_COLUMNS without the score), described."""
+
+    places: pd.DataFrame
+    described: DescribedWindows
+
+    def split(self, share: float = FIT_SHARE) -> tuple["GoodTraffic", "GoodTraffic"]:
+        """The windows before and after an instant, each whole on its side; those that lie across it are left out."""
+        count = round(share * len(self.places))
+        if not 0 < count < len(self.places):
+            return self, self.part(np.zeros(len(self.places), dtype=bool))
+        border = self.places.iloc[count]
+        order = pd.factorize(self.places["recording"])[0]
+        here = order == order[count]
+        t0, t1 = (self.places[name].to_numpy(float) for name in ("t0", "t1"))
+        before = (order < order[count]) | (here & (t1 <= border["t0"]))
+        after = (order > order[count]) | (here & (t0 >= border["t0"]))
+        return self.part(before), self.part(after)
+
+    def part(self, keep: np.ndarray) -> "GoodTraffic":
+        """Those at which a boolean array is set."""
+        return GoodTraffic(self.places[keep].reset_index(drop=True), self.described.part(keep))
+
+
+def load_rules(options: StreamOptions, grid: WindowGrid) -> StreamModel:
+    """Rules of a calibration, or fitted on good traffic, as what scores a stream.
+
+    Args:
+        options: with method "rules". grid: of the windows, of the good traffic too.
+    Raises:
+        FileNotFoundError, ConfigError, DataError: the grid, the good traffic or the calibration cannot be used.
+    """
+    if grid.renderer.lane_layout == "per_lane":
+        raise ConfigError("rules look at all lanes together: set TIME_SPACE.LANE_LAYOUT to overlay or stacked")
+    if options.calibration is not None:
+        values = read_calibration(options.calibration, RULES, "rules", as_object)
+        rules = LastingRules.from_json(values, f"calibration {options.calibration}: 'rules'")
+        return stream_model(rules, grid)
+    good = read_good(options.good, grid)
+    fit, held_out = good.split()
+    rules = LastingRules().fit_described(fit.described)
+    print(f"rules fitted on {len(fit.places)} windows, {covered_hours(fit.places):.2f} h of good traffic", flush=True)
+    if options.calibrate is not None or options.threshold is not None:
+        return stream_model(rules, grid)
+    threshold, note = threshold_of(rules, held_out, options.rate)
+    return stream_model(rules, grid, threshold, note)
+
+
+def stream_model(rules: LastingRules, grid: WindowGrid, threshold: float | None = None, note: str = "") -> StreamModel:
+    """Fitted rules as what scores a stream."""
+
+    def score(windows: Sequence[TrafficWindow]) -> list[tuple[float, None]]:
+        return [(float(one), None) for one in rules.scores(windows)]
+
+    return StreamModel(
+        grid, score, threshold, note, images=False, explain=rules.explain, digest=rules.digest(),
+        fitted={"rules": rules.to_json()},
+    )  # fmt: skip
+
+
+def read_good(specs: Sequence[str], grid: WindowGrid) -> GoodTraffic:
+    """Good traffic as described windows; what a window holds is not kept.
+
+    Raises:
+        FileNotFoundError, ConfigError, DataError: a source cannot be read, or no window has a vehicle.
+    """
+    rows: list[tuple] = []
+    parts: list[DescribedWindows] = []
+    for number, spec in enumerate(specs, 1):
+        for window in _windows_of(spec, grid):
+            parts.append(describe_windows([window]))
+            # Recordings of two files may have one name.
+            rows.append((f"{number}/{window.recording}/{window.direction}", window.t0, window.t1, window.s0, window.s1))
+    if not rows:
+        raise DataError(
+            f"--good {', '.join(specs)}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES"
+        )
+    places = pd.DataFrame(rows, columns=list(WINDOW_COLUMNS[:-1]))
+    # Carriageways take turns in a stream; each is one by itself here.
+    order = places.assign(number=pd.factorize(places["recording"])[0]).sort_values(["number", "t0", "s0"]).index
+    return GoodTraffic(places.loc[order].reset_index(drop=True), DescribedWindows.joined(parts).part(order.to_numpy()))
+
+
+def _windows_of(spec: str, grid: WindowGrid) -> Iterator[TrafficWindow]:
+    start = last = time.monotonic()
+    source = open_trajectories(spec)
+    for count, window in enumerate(grid.over(source.chunks()), 1):
+        yield TrafficWindow.unrendered(window, grid.renderer)
+        if time.monotonic() - last >= PRINT_S:
+            last = time.monotonic()
+            print(f"{spec}: {count} windows of good traffic, {count / (last - start):.0f}/s", flush=True)
+
+
+def threshold_of(rules: LastingRules, held_out: GoodTraffic, rate: float) -> tuple[float, str]:
+    """The threshold for a rate of false alarms an hour, from good traffic that the rules were not fitted on.
+
+    From LEAST_HOURS on it is counted (`alarm_threshold`); from less it is extrapolated: the scores above the highest
+    TAIL are taken to fall exponentially, and every window above the threshold to be an alarm of its own.
+
+    Returns:
+        the threshold; what it is, in words with its place in braces.
+    Raises:
+        DataError: fewer than LEAST_WINDOWS windows.
+    """
+    count, hours = len(held_out.places), covered_hours(held_out.places) if len(held_out.places) else 0.0
+    if count < LEAST_WINDOWS:
+        raise DataError(
+            f"after fitting, {count} windows of good traffic are left for a threshold, expected {LEAST_WINDOWS} or "
+            "more: give more of it, or a --threshold"
+        )
+    scores = rules.scores_described(held_out.described)
+    if hours >= LEAST_HOURS:
+        threshold, alarms = alarm_threshold(held_out.places.assign(score=scores), hours, rate)
+        return threshold, f"threshold {{:.4g}}: {alarms} alarm(s) in {hours:.2f} h of good traffic that was held out"
+    start = float(np.quantile(scores, 1 - TAIL))
+    above = scores[scores > start] - start
+    length = float(above.mean()) if len(above) else 0.0
+    threshold = start + length * math.log(max(TAIL * count / hours / rate, 1.0))
+    return threshold, (
+        f"threshold {{:.4g}}: extrapolated from {hours:.2f} h of good traffic to {rate:g} false alarm(s) an hour, a "
+        f"first guess; --calibrate counts them on {LEAST_HOURS:g} h or more"
+    )

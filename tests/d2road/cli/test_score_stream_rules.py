@@ -1,0 +1,134 @@
+"""score-stream without any model: rules from a file of good traffic to alarms that name a vehicle."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from d2road.cli import score_stream
+from d2road.traffic.events import rules_stream
+from d2road.traffic.events.alarms import alarm_threshold
+from d2road.utils.errors import DataError
+from tests.factories.stream_fcd import write_fcd
+
+GRID = ["TIME_SPACE.S_RANGE", "(0, 512)", "TIME_SPACE.STRIDE", "1.0"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Traffic in which a vehicle x stands from 60 to 90 s, and the same without it."""
+    text = write_fcd(tmp_path / "live.xml")
+    good = "\n".join(line for line in text.splitlines() if 'id="x"' not in line)
+    for name in ("good.xml", "more.xml"):
+        (tmp_path / name).write_text(good + "\n")
+    return tmp_path
+
+
+def run(files, *words, grid=GRID) -> int:
+    return score_stream.main([str(word).format(d=files) for word in (*words, *grid)])
+
+
+RULES = ("--method", "rules", "--good", "fcd:{d}/good.xml")
+LIVE = ("--input", "fcd:{d}/live.xml")
+
+
+def test_first_alarm_from_a_file_of_good_traffic(files, capsys):
+    assert run(files, *RULES, *LIVE, "--pictures", files / "alarms", "--scores", files / "s.csv") == 0
+    out = capsys.readouterr().out
+    assert "rules fitted on" in out and "extrapolated from 0.02 h of good traffic to 1 false alarm(s) an hour" in out
+    (alarm,) = (line for line in out.splitlines() if line.startswith("ALARM"))
+    assert " x " in alarm and " s 300 m " in alarm and alarm.endswith("000001.png")
+    assert len(list((files / "alarms").iterdir())) == 1
+    scores = pd.read_csv(files / "s.csv")
+    alarming = scores[scores["score"] > scores["score"].median()]
+    assert alarming["t0"].min() > 60 - 25.6 and alarming["t1"].max() < 90 + 26.6
+    assert run(files, *RULES, "--input", "fcd:{d}/more.xml") == 0
+    assert "ALARM" not in capsys.readouterr().out
+
+
+def test_a_calibration_holds_the_rules(files, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "d2road.traffic.events.stream_session.alarm_threshold",
+            lambda windows, hours, rate: alarm_threshold(windows, hours, rate, least_hours=0),
+        )
+        assert run(files, *RULES, "--input", "fcd:{d}/more.xml", "--calibrate", files / "rules.json") == 0
+    kept = json.loads((files / "rules.json").read_text())
+    assert kept["method"] == "rules" and kept["good"] == [f"fcd:{files}/good.xml"] and kept["rules"]["version"] == 2
+    # Nothing is fitted again.
+    monkeypatch.setattr(rules_stream, "read_good", None)
+    capsys.readouterr()
+    assert run(files, "--method", "rules", *LIVE, "--calibration", files / "rules.json") == 0
+    assert capsys.readouterr().out.count("ALARM") == 1
+    assert run(files, "--config-file", "x.yaml", *LIVE, "--calibration", files / "rules.json") == 2
+    del kept["rules"]
+    (files / "rules.json").write_text(json.dumps(kept))
+    assert run(files, "--method", "rules", *LIVE, "--calibration", files / "rules.json") == 2
+    assert "lacks 'rules'" in capsys.readouterr().err
+
+
+def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys):
+    whole = (files / "live.xml").read_text()
+    (files / "live.xml").write_text(whole[: len(whole) // 3])
+    words = (*RULES, *LIVE, "--threshold", "5", "--state", files / "state.json", "--scores", files / "parts.csv")
+    assert run(files, *words) == 0
+    (files / "live.xml").write_text(whole)
+    state = (files / "state.json").read_text()
+    assert run(files, *words) == 0
+    assert capsys.readouterr().out.count("ALARM") == 1
+    assert run(files, *RULES, *LIVE, "--threshold", "5", "--scores", files / "whole.csv") == 0
+    pd.testing.assert_frame_equal(pd.read_csv(files / "parts.csv"), pd.read_csv(files / "whole.csv"))
+    (files / "state.json").write_text(state)
+    (files / "good.xml").write_text((files / "good.xml").read_text().replace('speed="25"', 'speed="26"'))
+    capsys.readouterr()
+    assert run(files, *words) == 2
+    assert "left by a run with other rules" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (LIVE, "--method model needs --config-file"),
+        (("--method", "rules", *LIVE), "needs good traffic to be fitted on, --good INPUT"),
+        ((*RULES, *LIVE, "--weights", "w.pth"), "--method rules has no weights"),
+        ((*RULES, *LIVE, "--calibration", "c.json"), "holds its rules already: leave --good away"),
+        (("--method", "model", "--config-file", "x", "--good", "g", *LIVE), "--good is what rules are fitted on"),
+        (("--good", "fcd:{d}/none.xml", *LIVE), "none.xml does not exist"),
+        ((*RULES, *LIVE, "TIME_SPACE.LANE_LAYOUT", "per_lane"), "set TIME_SPACE.LANE_LAYOUT to overlay or stacked"),
+        ((*RULES, *LIVE, "TIME_SPACE.LANES", "('7',)"), "no window holds a vehicle"),
+    ],
+)
+def test_user_errors_tell_the_cure(files, capsys, words, text):
+    assert run(files, *words) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_too_little_good_traffic_is_refused(files, capsys):
+    assert run(files, *RULES, *LIVE, grid=GRID[:2]) == 2
+    assert "good windows with vehicles; expected at least 40" in capsys.readouterr().err
+
+
+def test_ten_held_out_hours_count_their_alarms(files, monkeypatch):
+    """The threshold is the one of `alarm_threshold` on the windows that the rules have not seen."""
+    from d2road.config import make_cfg
+    from d2road.config.time_space import window_grid_of
+
+    grid = window_grid_of(make_cfg("", GRID))
+    good = rules_stream.read_good([f"fcd:{files}/good.xml", f"fcd:{files}/live.xml"], grid)
+    fit, held_out = good.split()
+    assert fit.places["t1"].max() <= 150 and not set(fit.places["recording"]) - {"1/good/1", "2/live/1"}
+    border = held_out.places.iloc[0]
+    same = fit.places[fit.places["recording"] == border["recording"]]
+    assert (same["t1"] <= border["t0"]).all()
+    rules = rules_stream.LastingRules().fit_described(fit.described)
+    few = held_out.part(np.arange(len(held_out.places)) < 19)
+    with pytest.raises(DataError, match=r"19 windows of good traffic are left for a threshold, expected 20 or more"):
+        rules_stream.threshold_of(rules, few, rate=1.0)
+    monkeypatch.setattr(rules_stream, "LEAST_HOURS", 0.01)
+    monkeypatch.setattr(
+        rules_stream, "alarm_threshold", lambda w, hours, rate: alarm_threshold(w, hours, rate, least_hours=0)
+    )
+    threshold, note = rules_stream.threshold_of(rules, held_out, rate=1.0)
+    scores = rules.scores_described(held_out.described)
+    assert threshold == scores.max() > 3 and "0 alarm(s) in 0.0" in note.format(threshold)
