@@ -1,7 +1,7 @@
 """Data sets of pasted defects: keys and thresholds chosen where nothing defective is there, or may be looked at.
 
     pasted:NAME   pasted:NAME:validation   pasted:NAME:test        NAME: any training set for anomaly detection
-    pasted:NAME?seed=1&held_out=0.3&copies=2&size=0.03-0.12&contrast=20-80        the same with options
+    pasted:NAME?seed=1&images=99&held_out=0.3&copies=2&size=0.03-0.12&contrast=20-80    the same with options
 
 Of the training images of NAME a share is held out; what stays is the training set, and NAME's own validation images the
 validation set. The test set are the images that were held out, as they are and `copies` times with a defect each (see
@@ -42,11 +42,12 @@ TEXTURES = 8  # images that textures of an image's defects come from
 class PastedOptions:
     """How defects are pasted.
 
-    seed: decides which images are held out and what is pasted; held_out: share of the training images; copies:
-    defective ones of each; size, contrast: see `Difficulty`.
+    seed: decides which images are held out and what is pasted; images: training images of the source that are used at
+    most, 0 for all; held_out: share of them; copies: defective ones of each; size, contrast: see `Difficulty`.
     """
 
     seed: int = 0
+    images: int = 0
     held_out: float = 1 / 3
     copies: int = 2
     size: tuple[float, float] = Difficulty.size
@@ -96,6 +97,7 @@ def _number(text: str) -> float | str:
 
 OPTIONS = {
     "seed": _whole(0, 2**31),
+    "images": _whole(0, 10**9),
     "held_out": lambda text, source: as_number(_number(text), source, 0.01, 0.9),
     "copies": _whole(1, 100),
     "size": _pair(0.005, 0.5),
@@ -137,12 +139,12 @@ def divide(entries: Sequence[dict], options: PastedOptions) -> tuple[list[dict],
     Raises:
         DataError: fewer than two.
     """
-    if len(entries) < 2:
-        raise DataError(f"there is {len(entries)} training image: at least 2 are needed to hold one out")
-    count = min(max(round(options.held_out * len(entries)), 1), len(entries) - 1)
-    order = np.random.default_rng([options.seed, 0]).permutation(len(entries))
-    held_out = set(order[:count].tolist())
-    return [e for i, e in enumerate(entries) if i not in held_out], [entries[i] for i in sorted(held_out)]
+    used = min(options.images or len(entries), len(entries))
+    if used < 2:
+        raise DataError(f"there is {used} training image: at least 2 are needed to hold one out")
+    count = min(max(round(options.held_out * used), 1), used - 1)
+    order = np.random.default_rng([options.seed, 0]).permutation(len(entries))[:used].tolist()
+    return [entries[i] for i in sorted(order[count:])], [entries[i] for i in sorted(order[:count])]
 
 
 def load_pasted(source: str, split: str, options: PastedOptions) -> list[dict]:

@@ -75,6 +75,13 @@ def test_the_same_name_gives_the_same_images_again_and_another_seed_others(tiles
     assert not {d["root"] for d in other if d["label"]} & {d["root"] for d in first if d["label"]}
 
 
+def test_of_many_images_some_can_be_left_out(tiles):
+    name = f"pasted:mvtec:{tiles}?images=9&copies=1"
+    train, test = get(name), get(f"{name}:test")
+    assert len(train) == 6 and [d["label"] for d in test] == [0] * 3 + [1] * 3
+    assert not {d["file_name"] for d in train} & {d["file_name"] for d in test}
+
+
 def test_the_evaluator_measures_pixels_of_pasted_defects(tiles):
     evaluator = AnomalyEvaluator(draws=0, distributed=False)
     for entry in get(f"pasted:mvtec:{tiles}:test"):
@@ -87,8 +94,8 @@ def test_the_evaluator_measures_pixels_of_pasted_defects(tiles):
 
 def test_options_of_a_name():
     assert parse_options("", "x") == PastedOptions()
-    assert parse_options("seed=3&held_out=0.25&copies=1&size=0.1-0.2&contrast=5-9", "x") == PastedOptions(
-        3, 0.25, 1, (0.1, 0.2), (5, 9)
+    assert parse_options("seed=3&images=9&held_out=0.25&copies=1&size=0.1-0.2&contrast=5-9", "x") == PastedOptions(
+        3, 9, 0.25, 1, (0.1, 0.2), (5, 9)
     )
     for query, message in {
         "sede=1": "did you mean 'seed'",
