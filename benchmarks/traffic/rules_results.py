@@ -172,7 +172,7 @@ def write_table(path: Path, record: Mapping) -> None:
     )
     calibrated = [
         [name, _span(one["calibrated"], "recall"), f"{one['realised']['rate']:.2f} "
-         f"({_range(one['realised']['interval'])})", f"{one['calibrated']['median_delay_s']:.1f}"]
+         f"({_range(one['realised']['interval'])})", _seconds(one["calibrated"]["median_delay_s"])]
         for name, one in metrics.items()
     ]  # fmt: skip
     equal = [
@@ -206,6 +206,10 @@ def _span(metrics: Mapping, name: str, kind: str = "") -> str:
     if kind:
         value, interval = value[kind], interval[kind]
     return f"{value:.2f} ({_range(interval)})"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _range(interval: Sequence[float], form: str = ".2f") -> str:

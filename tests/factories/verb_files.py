@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules
 from tests.factories.grounding_files import annotation, answer, box, expression, grounding_content
 from tests.factories.stream_fcd import write_fcd
 
@@ -144,6 +145,12 @@ def visa_files(root: Path) -> None:
     write_text(root / "split_csv" / "1cls.csv", *rows)
 
 
+def fitted_rules() -> LastingRules:
+    """Rules of made-up good windows."""
+    rng = np.random.default_rng(0)
+    return LastingRules().fit_described(DescribedWindows(rng.uniform(0, 3, (40, 10)), rng.uniform(5, 50, 40)))
+
+
 def traffic_files(root: Path) -> None:
     """Trajectories: SUMO's FCD as XML and CSV, a plain CSV, NGSIM's text, highD's three tables, MOT with its road."""
     write_fcd(root / "fcd.xml", 40)
@@ -169,6 +176,8 @@ def traffic_files(root: Path) -> None:
         "1,25,8.5;12.5;16,21;25;29,-1",
     )
     write_text(root / "axis.txt", "0 0", "600 0")
+    rules = {"threshold": 1e9, "method": "rules", "rules": fitted_rules().to_json()}
+    (root / "rules.json").write_text(json.dumps(rules))
 
 
 def detector_files(root: Path) -> None:

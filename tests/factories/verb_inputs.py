@@ -73,6 +73,8 @@ TIME_SPACE = "TIME_SPACE.SIZE (128,128) TIME_SPACE.DS 4.0 TIME_SPACE.DT 0.2 TIME
 KITTI_FRAME = ("training/image_2/000000.png", "training/label_2/000000.txt", "training/calib/000000.txt")
 COCO = ("annotations.json", "images/0.png")
 STREAM = f"--input fcd:{{d}}/fcd.xml {MODEL} {TIME_SPACE}"
+# Windows of 3.2 s, so that half a minute holds enough of them.
+BY_RULES = "--method rules --input fcd:{d}/fcd.xml TIME_SPACE.SIZE (128,32) TIME_SPACE.DS 4.0 TIME_SPACE.STRIDE 0.3"
 LEARN = "--device cpu"
 
 VERB_INPUTS: tuple[VerbInput, ...] = (
@@ -154,4 +156,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("score-stream", "state", f"{STREAM} --threshold 1 --state {{d}}/state.json --scores {{d}}/scores.csv",
               files.anomaly_model_files, ("state.json", "scores.csv"),
               first=f"{STREAM} --threshold 1 --state {{d}}/state.json --scores {{d}}/scores.csv"),
+    VerbInput("score-stream", "rules", f"{BY_RULES} --good fcd:{{d}}/fcd.xml --scores {{o}}.csv", files.traffic_files,
+              ("fcd.xml",)),
+    VerbInput("score-stream", "rules-calibration", f"{BY_RULES} --calibration {{d}}/rules.json", files.traffic_files,
+              ("fcd.xml", "rules.json")),
 )  # fmt: skip

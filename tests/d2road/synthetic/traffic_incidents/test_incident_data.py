@@ -34,7 +34,7 @@ def without_sumo(monkeypatch):
     def good(folder, scenario, generator, seconds):
         return recording(folder, replace(SCENARIOS["free"], name=scenario.name), seconds)
 
-    def incident(folder, scenario, generator, kind, severity):
+    def incident(folder, scenario, generator, kind, severity, twin=True):
         if generator.random() < 0.3:
             raise NotPossibleError("bad luck")
         made = recording_with_stop(folder, severity)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from d2road.synthetic.traffic_incidents import incident_windows as windows
@@ -115,6 +116,23 @@ def test_a_stopped_vehicle_stands_and_a_queue_forms(tmp_path):
     rows = culprit(recording, incident)
     assert (rows["speed"] < 0.05).sum() >= 110 and rows["lane"].nunique() == 1
     assert_others_react(recording, incident)
+
+
+def test_without_its_twin_a_recording_is_the_same(tmp_path, monkeypatch):
+    for name, value in {"BEFORE_S": BEFORE_S, "AFTER_S": AFTER_S, "LONGEST_S": 100.0}.items():
+        monkeypatch.setattr(simulate, name, value)
+    found = []
+    for twin in (True, False):
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            try:
+                found.append(simulate.simulate_incident(tmp_path, short("free"), rng, "slow_vehicle", "mild", twin))
+                break
+            except NotPossibleError:
+                continue
+    one, other = found
+    pd.testing.assert_frame_equal(one.table.frame, other.table.frame)
+    assert one.incident == other.incident and one.without is not None and other.without is None
 
 
 def test_a_slow_vehicle_is_slow(tmp_path):
