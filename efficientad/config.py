@@ -21,7 +21,8 @@ MODEL = {
     "PADDING": False,
     # Order of border, upsampling and quantiles: nelson1425 | anomalib | paper; see calibration_statistics.py.
     "COMPAT": "nelson1425",
-    # conv (published, from 256 pixels up) | softmax_attention | linear_attention | gated_linear_attention
+    # conv (published, from 256 pixels up) | softmax_attention | linear_attention | gated_linear_attention |
+    # relu_linear_attention (with the Mix-FFN of SANA)
     "AUTOENCODER": "linear_attention",
     # Numbers that describe an image inside the autoencoder; 0 or null: no bottleneck, maps all the way.
     "BOTTLENECK": 64,

@@ -10,14 +10,18 @@ once for all queries:
     KV = mean_j phi(k_j) v_j^T,   Z = mean_j phi(k_j)
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.layers.mix_ffn import MixFFN
 from d2road.utils.errors import ConfigError
 
 EPS = 1e-6
-KINDS = ("softmax", "linear", "gated_linear")
+KINDS = ("softmax", "linear", "gated_linear", "relu_linear")
+FeatureMap = Callable[[Tensor], Tensor]
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
@@ -30,7 +34,19 @@ def elu_plus_one(x: Tensor) -> Tensor:
     return torch.where(x > 0, x + 1, x.clamp(max=0).exp())
 
 
-def linear_attention(q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None = None, eps: float = EPS) -> Tensor:
+def relu_features(x: Tensor) -> Tensor:
+    """The feature map max(x, 0), in float32: cheap, and exactly zero for pairs that have nothing in common."""
+    return x.float().relu()
+
+
+def linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weight: Tensor | None = None,
+    eps: float = EPS,
+    features: FeatureMap = elu_plus_one,
+) -> Tensor:
     """Normalised linear attention, every token on every token.
 
     Computed in float32 whatever the inputs or an autocast around it are: sums over thousands of tokens overflow 16-bit
@@ -41,12 +57,13 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None = No
         v: (B, M, N, E).
         weight: (B, M, N, 1), non-negative: how much each token has to say; None is 1.
         eps: added to the denominator, which is zero where all features of a query vanish.
+        features: phi, non-negative, in float32.
     Returns:
         (B, M, N, E) in the type of `v`.
     Source: Katharopoulos et al., Transformers are RNNs, ICML 2020, Eq. 4 to 7. Differs: means, token weights.
     """
     with torch.autocast(q.device.type, enabled=False):
-        q_features, k_features = elu_plus_one(q), elu_plus_one(k)
+        q_features, k_features = features(q), features(k)
         if weight is not None:
             k_features = k_features * weight.float()
         k_features = k_features / k.shape[-2]
@@ -57,10 +74,15 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None = No
 
 
 def linear_attention_by_pairs(
-    q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None = None, eps: float = EPS
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weight: Tensor | None = None,
+    eps: float = EPS,
+    features: FeatureMap = elu_plus_one,
 ) -> Tensor:
     """The same as `linear_attention` by the N x N table of all pairs: the definition, for comparison."""
-    pairs = elu_plus_one(q) @ elu_plus_one(k).transpose(-1, -2)  # (B, M, N, N)
+    pairs = features(q) @ features(k).transpose(-1, -2)  # (B, M, N, N)
     if weight is not None:
         pairs = pairs * weight.float().transpose(-1, -2)
     pairs = pairs / (pairs.sum(-1, keepdim=True) + eps * k.shape[-2])
@@ -74,8 +96,8 @@ class TokenAttention(nn.Module):
         dim: channels of a token.
         heads: must divide `dim`.
         kind: "softmax"; "linear"; "gated_linear": linear, where each token weighs by a sigmoid what it gives to the
-            others and by a SiLU what it takes from them. (The gate of language models is a decay along the text, which
-            tokens of an image, having no order, cannot have.)
+            others and by a SiLU what it takes from them (the gate of language models is a decay along the text, which
+            tokens of an image, having no order, cannot have); "relu_linear": linear, with ReLU as its feature map.
         eps: see `linear_attention`.
     Raises:
         ConfigError: unknown kind, or heads that do not divide `dim`.
@@ -106,7 +128,8 @@ class TokenAttention(nn.Module):
             weight = (
                 self.give(x).float().sigmoid().transpose(1, 2).unsqueeze(-1) if self.kind == "gated_linear" else None
             )
-            mixed = linear_attention(q, k, v, weight, self.eps)
+            features = relu_features if self.kind == "relu_linear" else elu_plus_one
+            mixed = linear_attention(q, k, v, weight, self.eps, features)
         mixed = mixed.transpose(1, 2).reshape(batch, count, dim)
         if self.kind == "gated_linear":
             mixed = mixed * F.silu(self.take(x))
@@ -116,20 +139,36 @@ class TokenAttention(nn.Module):
 class AttentionBlock(nn.Module):
     """Pre-norm transformer block: attention, then two linear layers, each added to its input.
 
+    The block of "relu_linear" is that of SANA: a Mix-FFN in place of the linear layers, without which ReLU attention
+    has no sense of place.
+
     Args:
         dim, heads, kind: see `TokenAttention`.
         mlp_ratio: width of the hidden layer in units of `dim`.
         dropout: on what is added.
+    Source: Xie et al., SANA, ICLR 2025 ("relu_linear").
     """
 
     def __init__(self, dim: int, heads: int = 4, kind: str = "linear", mlp_ratio: int = 2, dropout: float = 0.0):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = TokenAttention(dim, heads, kind)
-        self.mlp = nn.Sequential(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
+        if kind == "relu_linear":
+            self.mix_ffn = MixFFN(dim, mlp_ratio)
+        else:
+            self.mlp = nn.Sequential(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, N, dim) to tokens (B, N, dim)."""
+    def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Tokens (B, N, dim) to tokens (B, N, dim); `grid` (h, w) is where they lie, which a Mix-FFN asks for.
+
+        Raises:
+            ValueError: no grid where there is a Mix-FFN.
+        """
         x = x + self.dropout(self.attention(self.norm1(x)))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        tokens = self.norm2(x)
+        if self.attention.kind != "relu_linear":
+            return x + self.dropout(self.mlp(tokens))
+        if grid is None:
+            raise ValueError("a block of relu_linear attention needs the grid (h, w) of its tokens")
+        return x + self.dropout(self.mix_ffn(tokens, grid))

@@ -97,7 +97,7 @@ class AttentionAutoencoder(nn.Module):
         out_channels: C.
         bottleneck: numbers that describe an image of any size, or None for no bottleneck.
         dropout: in the decoder.
-        attention: "softmax", "linear" or "gated_linear", see `d2road.layers.linear_attention`.
+        attention: "softmax", "linear", "gated_linear" or "relu_linear", see `d2road.layers.linear_attention`.
         dim, heads: D and attention heads.
     """
 
@@ -122,16 +122,16 @@ class AttentionAutoencoder(nn.Module):
         )
         # Tokens learn from their surroundings where they are.
         self.place = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.fine = nn.Sequential(block(), block())
+        self.fine = nn.ModuleList([block(), block()])
         if bottleneck:
             self.to_coarse = nn.Conv2d(dim, dim, 4, 2, 1)
-            self.coarse = nn.Sequential(block())
+            self.coarse = nn.ModuleList([block()])
             self.to_summary = nn.Conv2d(dim, dim, 4, 2, 1)
             self.squeeze = nn.Linear(dim * 8 * 8, bottleneck)
             self.unfold = nn.Linear(bottleneck, dim * SEED_SIDE**2)
             self.positions = Positions(dim)
-            self.decode_coarse = nn.Sequential(block(dropout=dropout))
-            self.decode_fine = nn.Sequential(block(dropout=dropout), block(dropout=dropout))
+            self.decode_coarse = nn.ModuleList([block(dropout=dropout)])
+            self.decode_fine = nn.ModuleList([block(dropout=dropout), block(dropout=dropout)])
         self.smooth = nn.Conv2d(dim, dim, 3, padding=1)
         self.out = nn.Conv2d(dim, out_channels, 3, padding=1)
         self.dropout = nn.Dropout(dropout)
@@ -196,10 +196,12 @@ class Positions(nn.Module):
         return self.mix(waves).permute(2, 0, 1)[None]
 
 
-def _on_tokens(blocks: nn.Module, x: Tensor) -> Tensor:
-    """Apply blocks of tokens to a map (B, D, h, w)."""
+def _on_tokens(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """Apply blocks of tokens, one after another, to a map (B, D, h, w)."""
     batch, dim, height, width = x.shape
-    tokens = blocks(x.flatten(2).transpose(1, 2))  # (B, N, D)
+    tokens = x.flatten(2).transpose(1, 2)  # (B, N, D)
+    for block in blocks:
+        tokens = block(tokens, (height, width))
     return tokens.transpose(1, 2).reshape(batch, dim, height, width)
 
 
@@ -225,7 +227,7 @@ class AutoencoderKind:
 AUTOENCODERS = Registry("autoencoder")
 AUTOENCODERS.__doc__ = "Autoencoders by name, the values of MODEL.EFFICIENT_AD.AUTOENCODER: `AutoencoderKind`."
 AUTOENCODERS.register(AutoencoderKind(ConvAutoencoder, ConvAutoencoder.min_size), name="conv")
-for _attention in ("softmax", "linear", "gated_linear"):
+for _attention in ("softmax", "linear", "gated_linear", "relu_linear"):
     AUTOENCODERS.register(
         AutoencoderKind(
             partial(AttentionAutoencoder, attention=_attention), AttentionAutoencoder.min_size, has_attention=True

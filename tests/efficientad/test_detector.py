@@ -106,7 +106,7 @@ def test_training_losses_of_a_batch(sizes):
     assert set(model(batch)) == names - {"loss_penalty"}
 
 
-@pytest.mark.parametrize("kind", ["conv", "softmax_attention", "gated_linear_attention"])
+@pytest.mark.parametrize("kind", ["conv", "softmax_attention", "gated_linear_attention", "relu_linear_attention"])
 @pytest.mark.parametrize("bottleneck", [0, 256])
 @pytest.mark.parametrize("padding", [False, True])
 def test_every_kind_trains_and_detects(kind, bottleneck, padding):

@@ -12,6 +12,7 @@ from d2road.layers.linear_attention import (
     elu_plus_one,
     linear_attention,
     linear_attention_by_pairs,
+    relu_features,
 )
 from tests.oracles.linear_attention import looped_linear_attention
 
@@ -40,7 +41,8 @@ def test_equals_the_explicit_table_at_any_shape(tokens, dim, scale, weighted, se
 @pytest.mark.parametrize("kind", KINDS)
 def test_permuted_tokens_give_permuted_results(kind):
     torch.manual_seed(0)
-    layer = AttentionBlock(16, heads=4, kind=kind)
+    # A Mix-FFN mixes neighbours; without it there is no order.
+    layer = TokenAttention(16, heads=4, kind=kind) if kind == "relu_linear" else AttentionBlock(16, heads=4, kind=kind)
     x, order = torch.randn(2, 29, 16), torch.randperm(29)
     assert torch.allclose(layer(x)[:, order], layer(x[:, order]), atol=1e-5)
 
@@ -72,6 +74,48 @@ def test_layer_is_finite_under_autocast(dtype):
         out = layer(x)
     out.float().mean().backward()
     assert torch.isfinite(out).all() and torch.isfinite(x.grad).all()
+
+
+def test_relu_attention_equals_the_explicit_table_and_is_zero_where_nothing_is_in_common():
+    q, k, v = random_qkv()
+    expected = linear_attention_by_pairs(q, k, v, features=relu_features)
+    assert torch.allclose(linear_attention(q, k, v, features=relu_features), expected, atol=1e-5, rtol=1e-4)
+    silent = linear_attention(-q.abs(), k, v, features=relu_features)
+    assert (silent == 0).all()
+
+
+def test_a_relu_linear_block_is_that_of_diffusers_sana():
+    from diffusers.models.attention_processor import Attention, SanaLinearAttnProcessor2_0
+    from diffusers.models.transformers.sana_transformer import GLUMBConv
+
+    torch.manual_seed(0)
+    dim, heads, grid = 16, 4, (5, 7)
+    block = AttentionBlock(dim, heads, "relu_linear", mlp_ratio=2)
+    block.attention.eps = 1e-15  # theirs; small sums show it
+    theirs = Attention(dim, heads=heads, dim_head=dim // heads, bias=True, processor=SanaLinearAttnProcessor2_0())
+    for number, name in enumerate(("to_q", "to_k", "to_v")):
+        part = slice(number * dim, (number + 1) * dim)
+        getattr(theirs, name).weight.data = block.attention.qkv.weight.data[part]
+        getattr(theirs, name).bias.data = block.attention.qkv.bias.data[part]
+    theirs.to_out[0].load_state_dict(block.attention.out.state_dict())
+    feed_forward = GLUMBConv(dim, dim, expand_ratio=2, residual_connection=False)
+    names = {"widen": "conv_inverted", "depthwise": "conv_depth", "narrow": "conv_point"}
+    state = block.mix_ffn.state_dict()
+    feed_forward.load_state_dict({names[k.split(".")[0]] + "." + k.split(".")[1]: v for k, v in state.items()})
+
+    x = torch.randn(2, grid[0] * grid[1], dim)
+    between = x + theirs(block.norm1(x))
+    image = block.norm2(between).transpose(1, 2).reshape(2, dim, *grid)
+    expected = between + feed_forward(image).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(block(x, grid), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mix_ffn_asks_for_the_grid_of_its_tokens():
+    block = AttentionBlock(16, heads=4, kind="relu_linear")
+    with pytest.raises(ValueError, match="needs the grid"):
+        block(torch.randn(1, 12, 16))
+    with pytest.raises(ValueError, match="12 tokens are no grid of 3 x 5"):
+        block(torch.randn(1, 12, 16), (3, 5))
 
 
 def test_many_tokens_in_half_precision_do_not_overflow():
