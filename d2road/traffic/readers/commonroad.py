@@ -13,56 +13,28 @@ import xml.parsers.expat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.readers.axis import ACROSS, Road
-from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.traffic.readers.axis import ACROSS
+from d2road.traffic.readers.axis_source import AxisSource
+from d2road.traffic.readers.source import READERS, Part
 from d2road.traffic.readers.table_text import kind_of, open_plain
 from d2road.utils.errors import DataError
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from d2road.traffic.readers.source import SourceOptions
-
 
 BYTES_AT_ONCE = 1 << 20
 VERSIONS = ("2018b", "2020a")
 # Elements of obstacles: those of 2020a move by their name, those of 2018b by their role.
 OBSTACLES = ("dynamicObstacle", "obstacle")
-NO_VEHICLES = ("pedestrian",)
 
 
 @READERS.register(name="commonroad")
-class CommonRoad(Source):
-    """A scenario's obstacles that move, along an axis of the road; those whose role is to stand are not among them.
+class CommonRoad(AxisSource):
+    """A scenario's obstacles that move; those whose role is to stand are not among them.
 
-    s is where the vehicle ends in the direction of the axis; speeds are along the axis.
-
-    Args:
-        axis: as RoadAxis.of takes it, in the scenario's metres.
-        half_width: metres to either side of the axis; what is further off is on another road and left out.
-        lane_edges, two_way: as axis.Road has them. Without lane edges the lane is 1.
-        classes: "car, truck": those to take; "" takes all but pedestrians.
+    Options are those of `AxisSource`, in the scenario's metres. Without lane edges the lane is 1.
     """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        axis: str = "",
-        half_width: float = 20.0,
-        lane_edges: str = "",
-        two_way: str = "",
-        classes: str = "",
-        **common: Unpack[SourceOptions],
-    ):
-        super().__init__(path, **common)
-        self.road = Road.of(axis, lane_edges, half_width, two_way)
-        self.classes = {name.strip().lower() for name in classes.split(",") if name.strip()}
 
     def parts(self) -> Iterator[Part]:
         """The file."""
@@ -108,7 +80,7 @@ class CommonRoad(Source):
         )
 
     def _placed(self, rows: pd.DataFrame) -> pd.DataFrame:
-        taken = rows["cls"].isin(self.classes) if self.classes else ~rows["cls"].isin(NO_VEHICLES)
+        taken = self.taken(rows["cls"])
         self.problems.rows += int((~taken).sum())
         rows = rows[taken]
         place = self.road.place(rows[["x", "y"]].to_numpy())

@@ -10,22 +10,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.readers.axis import ACROSS, Road
+from d2road.traffic.readers.axis import ACROSS
+from d2road.traffic.readers.axis_source import AxisSource
 from d2road.traffic.readers.blocks import Wanted, checked_ids, csv_blocks, guess_separator, number_in, read_rows
 from d2road.traffic.readers.highd import frame_rate_in, recordings_in
-from d2road.traffic.readers.source import READERS, Part, Source
+from d2road.traffic.readers.source import READERS, Part
 from d2road.utils.errors import DataError
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from d2road.traffic.readers.source import SourceOptions
-
 
 NUMBERS = ("trackId", "frame", "xCenter", "yCenter", "width", "length", "xVelocity", "yVelocity")
 ACCELERATIONS = ("xAcceleration", "yAcceleration")
@@ -36,33 +30,11 @@ WANTED = Wanted((*NUMBERS, *ACCELERATIONS, "heading", "recordingId"), ("laneletI
 @READERS.register(name="ind")
 @READERS.register(name="round")
 @READERS.register(name="exid")
-class LevelX(Source):
-    """A recording (NN_tracks.csv) or a folder of them, along an axis of the road.
+class LevelX(AxisSource):
+    """A recording (NN_tracks.csv) or a folder of them.
 
-    s is where the vehicle ends in the direction of the axis; speeds are along the axis.
-
-    Args:
-        axis: as RoadAxis.of takes it, in the data's metres.
-        half_width: metres to either side of the axis; what is further off is on another road and left out.
-        lane_edges, two_way: as axis.Road has them. Without lane edges the lane is laneletId where there is one (exiD),
-            else 1.
-        classes: "car, truck": those to take; "" takes all but pedestrians.
+    Options are those of `AxisSource`. Without lane edges the lane is laneletId where there is one (exiD), else 1.
     """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        axis: str = "",
-        half_width: float = 20.0,
-        lane_edges: str = "",
-        two_way: str = "",
-        classes: str = "",
-        **common: Unpack[SourceOptions],
-    ):
-        super().__init__(path, **common)
-        self.road = Road.of(axis, lane_edges, half_width, two_way)
-        self.classes = {name.strip().lower() for name in classes.split(",") if name.strip()}
 
     def parts(self) -> Iterator[Part]:
         """One for each recording."""
@@ -86,7 +58,7 @@ class LevelX(Source):
                         "vehicle 0: expected a file for each"
                     )
             cls = checked_ids(block["trackId"], str(tracks)).map(classes).fillna("unknown")
-            taken = cls.isin(self.classes) if self.classes else cls != "pedestrian"
+            taken = self.taken(cls)
             self.problems.rows += int((~taken).sum())
             self.problems.leave_out("classes", cls[~taken])
             yield self._placed(block[taken.to_numpy()], cls[taken], rate, tracks.name)
