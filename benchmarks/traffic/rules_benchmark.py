@@ -2,11 +2,12 @@
 
 python -m benchmarks.traffic.rules_benchmark                      50 hours for thresholds, 50 for rates, 200 incidents
 python -m benchmarks.traffic.rules_benchmark --hours 5 --incidents 80 --minutes 50    what fits; a later run goes on
+python -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 2 --hours 2 --incidents 48    the validation data
 python -m benchmarks.traffic.rules_benchmark --table              the record and the table of what is there
 
-Rules are fitted on good hours of the validation seed, on which their features were chosen too. An hour is 15 minutes of
-each scenario of datasets/make_traffic_incidents.py; it is simulated, described (output/bench/traffic_rules/, a file a
-recording) and forgotten. The record is benchmarks/results/traffic_rules/.
+Rules are fitted on good hours of the validation seed, 1000, on which their features were chosen too. An hour is 15
+minutes of each scenario of datasets/make_traffic_incidents.py; it is simulated, described (output/bench/traffic_rules/,
+a file a recording) and forgotten. The record is benchmarks/results/traffic_rules/.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def make_pieces(pieces: Sequence[Piece], minutes: float) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=integer_option(0), default=0, help="of the test; 0")
+    parser.add_argument("--seed", type=integer_option(0), default=0, help="of the test; 0. 1000: validation")
     parser.add_argument("--fit-hours", type=integer_option(1), default=6, help="of good traffic to fit on; 6")
     parser.add_argument("--hours", type=integer_option(1), default=50, help="for thresholds, and again for rates; 50")
     parser.add_argument("--incidents", type=integer_option(8), default=200, help="200")

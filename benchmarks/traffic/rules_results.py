@@ -158,7 +158,7 @@ def write_results(pieces: Sequence[Piece], seed: int, command: str) -> str:
         BENCH, name, metrics=plain(metrics, "metrics"), command=command, config="", seed=seed,
         seconds=time.perf_counter() - start, **about,
     )  # fmt: skip
-    write_table(RESULTS / BENCH / "table.md", record)
+    write_table(RESULTS / BENCH / f"{name}.md", record)
     return name
 
 
@@ -167,7 +167,7 @@ def write_table(path: Path, record: Mapping) -> None:
     metrics, hours = record["metrics"], record["hours"]
     kinds = sorted(metrics[SECOND]["at_equal_rates"]["recall_by_kind"])
     about = (
-        f"`{record['command']}`; {record['machine']}. Fitted on {hours['fit']} h of another seed; thresholds from "
+        f"`{record['command']}`; {record['machine']}. Fitted on {hours['fit']} h, thresholds from "
         f"{hours['threshold']} h, {record['events']} events. Rate: what {hours['rate']} other hours then had."
     )
     calibrated = [

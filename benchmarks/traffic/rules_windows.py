@@ -53,14 +53,16 @@ def list_pieces(seed: int, fit_seed: int, fit_hours: int, hours: int, incidents:
     """All recordings in the order in which they are made: whenever it ends, parts stand in the same relation.
 
     Args:
-        seed: of the test. fit_seed, fit_hours: of the good traffic that rules are fitted on.
+        seed: of the test. fit_seed, fit_hours: of the good traffic that rules are fitted on; where it is the test's
+            own seed, the other hours come behind these.
         hours: for thresholds, and as many for rates, in turn.
         incidents: as many recordings.
     """
     fit = [Piece(job, "fit") for job in _jobs(fit_seed, 0, fit_hours)]
-    jobs = _jobs(seed, incidents, 2 * hours)
+    before = fit_hours if seed == fit_seed else 0
+    jobs = _jobs(seed, incidents, before + 2 * hours)
     events = [Piece(job, "incidents") for job in jobs if job.kind]
-    good = [job for job in jobs if not job.kind]
+    good = [job for job in jobs if not job.kind][before * PIECES_AN_HOUR :]
     pieces, done = fit, 0
     for hour in range(2 * hours):
         first = hour * PIECES_AN_HOUR

@@ -109,35 +109,46 @@ def options_of(args: argparse.Namespace) -> StreamOptions:
 
 
 def load_model(options: StreamOptions) -> StreamModel:
-    """What scores windows, with the grid of the config: an anomaly detector, or rules.
+    """An anomaly detector as what scores windows, with the grid of its config.
 
     Raises:
-        FileNotFoundError, D2RoadError: the config, the weights or the good traffic cannot be used.
+        FileNotFoundError, D2RoadError: the config or the weights cannot be used.
     """
     from d2road.config import make_cfg
     from d2road.config.time_space import window_grid_of
-    from d2road.traffic.events.stream_options import RULES
+    from d2road.engine import Predictor
+    from d2road.engine.meta_arch import HasAnomalyThreshold
     from d2road.traffic.events.stream_session import StreamModel
     from d2road.traffic.events.window_stream import window_scorer
 
     cfg = make_cfg(options.config_file, options.opts)
     grid = window_grid_of(cfg)
-    if options.method == RULES:
-        from d2road.traffic.events.rules_stream import load_rules
-
-        return load_rules(options, grid)
-    from d2road.engine import Predictor
-    from d2road.engine.meta_arch import HasAnomalyThreshold
-
     predict = Predictor(cfg, options.weights or None, options.batch)
     threshold = predict.model.anomaly_threshold() if isinstance(predict.model, HasAnomalyThreshold) else None
     return StreamModel(grid, window_scorer(predict), threshold)
 
 
+def fit_rules(options: StreamOptions, stop: StopRequest | None = None) -> StreamModel:
+    """Rules as what scores windows, fitted or of a calibration, with the grid of the config's TIME_SPACE.
+
+    Raises:
+        FileNotFoundError, D2RoadError: the config, the good traffic or the calibration cannot be used.
+        StoppedError: `stop` asks for the end before they are fitted.
+    """
+    from d2road.config import make_cfg
+    from d2road.config.time_space import window_grid_of
+    from d2road.traffic.events.rules_stream import load_rules
+
+    return load_rules(options, window_grid_of(make_cfg(options.config_file, options.opts)), stop)
+
+
 def open_session(options: StreamOptions, stop: StopRequest | None = None) -> StreamSession:
     """The run, scored by the model of its config and weights or by rules; ends where `stop` asks for it."""
+    from d2road.traffic.events.stream_options import RULES
     from d2road.traffic.events.stream_session import StreamSession
 
+    if options.method == RULES:
+        return StreamSession(options, lambda: fit_rules(options, stop), stop)
     return StreamSession(options, lambda: load_model(options), stop)
 
 
@@ -146,11 +157,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score, print, write; returns the exit code."""
     args = build_parser().parse_args(argv)
     from d2road.traffic.events.stop_request import StopRequest
+    from d2road.traffic.readers.growing_file import StoppedError
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     stop = StopRequest()
     with stop.listening():  # also while the model is loaded
-        return open_session(options_of(args), stop).run()
+        try:
+            return open_session(options_of(args), stop).run()
+        except StoppedError:  # while rules were fitted: there is nothing to save
+            return stop.exit_code
 
 
 if __name__ == "__main__":

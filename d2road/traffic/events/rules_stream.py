@@ -10,9 +10,11 @@ import pandas as pd
 
 from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules, describe_windows
 from d2road.traffic.events.alarms import LEAST_HOURS, WINDOW_COLUMNS, alarm_threshold, covered_hours
+from d2road.traffic.events.stop_request import StopRequest
 from d2road.traffic.events.stream_options import RULES, StreamOptions, read_calibration
 from d2road.traffic.events.stream_session import StreamModel
 from d2road.traffic.readers import open_trajectories
+from d2road.traffic.readers.growing_file import StoppedError
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError, DataError
@@ -50,13 +52,14 @@ class GoodTraffic:
         return GoodTraffic(self.places[keep].reset_index(drop=True), self.described.part(keep))
 
 
-def load_rules(options: StreamOptions, grid: WindowGrid) -> StreamModel:
+def load_rules(options: StreamOptions, grid: WindowGrid, stop: StopRequest | None = None) -> StreamModel:
     """Rules of a calibration, or fitted on good traffic, as what scores a stream.
 
     Args:
-        options: with method "rules". grid: of the windows, of the good traffic too.
+        options: with method "rules". grid: of the windows, of the good traffic too. stop: asked while it reads.
     Raises:
         FileNotFoundError, ConfigError, DataError: the grid, the good traffic or the calibration cannot be used.
+        StoppedError: `stop` asks for the end.
     """
     if grid.renderer.lane_layout == "per_lane":
         raise ConfigError("rules look at all lanes together: set TIME_SPACE.LANE_LAYOUT to overlay or stacked")
@@ -64,7 +67,7 @@ def load_rules(options: StreamOptions, grid: WindowGrid) -> StreamModel:
         values = read_calibration(options.calibration, RULES, "rules", as_object)
         rules = LastingRules.from_json(values, f"calibration {options.calibration}: 'rules'")
         return stream_model(rules, grid)
-    good = read_good(options.good, grid)
+    good = read_good(options.good, grid, stop)
     fit, held_out = good.split()
     rules = LastingRules().fit_described(fit.described)
     print(f"rules fitted on {len(fit.places)} windows, {covered_hours(fit.places):.2f} h of good traffic", flush=True)
@@ -86,16 +89,19 @@ def stream_model(rules: LastingRules, grid: WindowGrid, threshold: float | None 
     )  # fmt: skip
 
 
-def read_good(specs: Sequence[str], grid: WindowGrid) -> GoodTraffic:
+def read_good(specs: Sequence[str], grid: WindowGrid, stop: StopRequest | None = None) -> GoodTraffic:
     """Good traffic as described windows; what a window holds is not kept.
 
     Raises:
+        StoppedError: `stop` asks for the end.
         FileNotFoundError, ConfigError, DataError: a source cannot be read, or no window has a vehicle.
     """
     rows: list[tuple] = []
     parts: list[DescribedWindows] = []
     for number, spec in enumerate(specs, 1):
         for window in _windows_of(spec, grid):
+            if stop:
+                raise StoppedError
             parts.append(describe_windows([window]))
             # Recordings of two files may have one name.
             rows.append((f"{number}/{window.recording}/{window.direction}", window.t0, window.t1, window.s0, window.s1))

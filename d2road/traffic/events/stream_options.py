@@ -78,6 +78,11 @@ class StreamOptions:
             )
         if self.good and self.calibration is not None:
             raise ConfigError(f"the calibration {self.calibration} holds its rules already: leave --good away")
+        if self.calibrate is not None and self.input in self.good:
+            raise ConfigError(
+                f"--calibrate would count the alarms of {self.input}, which the rules are fitted on: give other good "
+                "traffic as --input, or leave --calibrate away; a part of --good is held out for a threshold"
+            )
 
     def check_outputs(self) -> None:
         """Make sure before a long run that its outputs can be written and are different files.

@@ -40,6 +40,13 @@ def test_parts_share_no_recording_and_do_not_depend_on_their_sizes():
     assert {piece.job.scenario for piece in large[8:12]} == {"free", "dense", "stop_and_go", "tunnel"}
 
 
+def test_validation_hours_share_no_recording_with_those_fitted_on():
+    pieces = list_pieces(1000, 1000, 2, 1, 8)
+    found = [names(pieces, part) for part in ("fit", "threshold", "rate")]
+    numbers = [[f"hours_{i:03d}" for i in part] for part in (range(8), range(8, 12), range(12, 16))]
+    assert [[name for _, name in part] for part in found] == numbers
+
+
 def test_wherever_it_ends_there_are_incidents_for_the_hours():
     parts = [piece.part for piece in list_pieces(0, 1000, 1, 5, 200)]
     for count in (40, 100, 200):
@@ -102,7 +109,7 @@ def test_figures_of_made_up_windows(place, monkeypatch):
     assert less["recall"] == pytest.approx(1 - old["at_equal_rates"]["recall"]) and less["interval"][0] > 0.5
     curve = list(old["curve"].values())
     assert curve == sorted(curve) and new["realised"]["hours"] == 2
-    page = (place / "benchmarks/results/traffic_rules/table.md").read_text()
+    page = (place / "benchmarks/results/traffic_rules/seed0.md").read_text()
     assert "Thresholds" in page.title() and "| rules_v2 less rules |" in page and "| tailgating" in page
 
 

@@ -1,6 +1,8 @@
 """score-stream without any model: rules from a file of good traffic to alarms that name a vehicle."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -92,6 +94,7 @@ def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys):
         (LIVE, "--method model needs --config-file"),
         (("--method", "rules", *LIVE), "needs good traffic to be fitted on, --good INPUT"),
         ((*RULES, *LIVE, "--weights", "w.pth"), "--method rules has no weights"),
+        ((*RULES, "--input", RULES[-1], "--calibrate", "{d}/c.json"), "which the rules are fitted on"),
         ((*RULES, *LIVE, "--calibration", "c.json"), "holds its rules already: leave --good away"),
         (("--method", "model", "--config-file", "x", "--good", "g", *LIVE), "--good is what rules are fitted on"),
         (("--good", "fcd:{d}/none.xml", *LIVE), "none.xml does not exist"),
@@ -102,6 +105,18 @@ def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys):
 def test_user_errors_tell_the_cure(files, capsys, words, text):
     assert run(files, *words) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_signal_ends_it_while_rules_are_fitted(files, monkeypatch):
+    describe = rules_stream.describe_windows
+
+    def kill(windows):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return describe(windows)
+
+    monkeypatch.setattr(rules_stream, "describe_windows", kill)
+    assert run(files, *RULES, *LIVE, "--state", files / "state.json") == 143
+    assert not (files / "state.json").exists()
 
 
 def test_too_little_good_traffic_is_refused(files, capsys):
