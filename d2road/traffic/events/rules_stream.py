@@ -24,15 +24,21 @@ FIT_SHARE = 0.6  # of the good windows, the first ones; the rest gives the thres
 LEAST_WINDOWS = 20  # that a threshold is extrapolated from
 # Of those windows, the share that a tail is fitted to.
 TAIL = 0.1
+PLACE_COLUMNS = (*WINDOW_COLUMNS[:-1], "direction")
 PRINT_S = 10.0
 
 
 @dataclass(frozen=True)
 class GoodTraffic:
-    """Windows of good traffic in the order of the stream: places (WINDOW_COLUMNS without the score), described."""
+    """Windows of good traffic in the order of the stream: their places (PLACE_COLUMNS), and described."""
 
     places: pd.DataFrame
     described: DescribedWindows
+
+    @property
+    def hours(self) -> float:
+        """By the clock, as a stream counts them: once for both carriageways."""
+        return covered_hours(self.places.drop(columns="direction")) if len(self.places) else 0.0
 
     def split(self, share: float = FIT_SHARE) -> tuple["GoodTraffic", "GoodTraffic"]:
         """The windows before and after an instant, each whole on its side; those that lie across it are left out."""
@@ -70,7 +76,7 @@ def load_rules(options: StreamOptions, grid: WindowGrid, stop: StopRequest | Non
     good = read_good(options.good, grid, stop)
     fit, held_out = good.split()
     rules = LastingRules().fit_described(fit.described)
-    print(f"rules fitted on {len(fit.places)} windows, {covered_hours(fit.places):.2f} h of good traffic", flush=True)
+    print(f"rules fitted on {len(fit.places)} windows, {fit.hours:.2f} h of good traffic", flush=True)
     if options.calibrate is not None or options.threshold is not None:
         return stream_model(rules, grid)
     threshold, note = threshold_of(rules, held_out, options.rate)
@@ -104,15 +110,13 @@ def read_good(specs: Sequence[str], grid: WindowGrid, stop: StopRequest | None =
                 raise StoppedError
             parts.append(describe_windows([window]))
             # Recordings of two files may have one name.
-            rows.append((f"{number}/{window.recording}/{window.direction}", window.t0, window.t1, window.s0, window.s1))
+            name = f"{number}/{window.recording}"
+            rows.append((name, window.t0, window.t1, window.s0, window.s1, window.direction))
     if not rows:
         raise DataError(
             f"--good {', '.join(specs)}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES"
         )
-    places = pd.DataFrame(rows, columns=list(WINDOW_COLUMNS[:-1]))
-    # Carriageways take turns in a stream; each is one by itself here.
-    order = places.assign(number=pd.factorize(places["recording"])[0]).sort_values(["number", "t0", "s0"]).index
-    return GoodTraffic(places.loc[order].reset_index(drop=True), DescribedWindows.joined(parts).part(order.to_numpy()))
+    return GoodTraffic(pd.DataFrame(rows, columns=list(PLACE_COLUMNS)), DescribedWindows.joined(parts))
 
 
 def _windows_of(spec: str, grid: WindowGrid) -> Iterator[TrafficWindow]:
@@ -136,7 +140,7 @@ def threshold_of(rules: LastingRules, held_out: GoodTraffic, rate: float) -> tup
     Raises:
         DataError: fewer than LEAST_WINDOWS windows.
     """
-    count, hours = len(held_out.places), covered_hours(held_out.places) if len(held_out.places) else 0.0
+    count, hours = len(held_out.places), held_out.hours
     if count < LEAST_WINDOWS:
         raise DataError(
             f"after fitting, {count} windows of good traffic are left for a threshold, expected {LEAST_WINDOWS} or "

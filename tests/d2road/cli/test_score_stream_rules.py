@@ -107,6 +107,14 @@ def test_user_errors_tell_the_cure(files, capsys, words, text):
     assert text in capsys.readouterr().err
 
 
+def test_hours_are_those_of_the_clock_whatever_the_carriageways(files):
+    from d2road.traffic.baselines.lasting_rules import DescribedWindows
+
+    both = pd.DataFrame({"recording": "a", "t0": 0.0, "t1": 7200.0, "s0": 0.0, "s1": 512.0, "direction": [1, -1]})
+    good = rules_stream.GoodTraffic(both, DescribedWindows(np.zeros((2, 10)), np.ones(2)))
+    assert good.hours == 2.0 and good.part(np.zeros(2, dtype=bool)).hours == 0.0
+
+
 def test_a_signal_ends_it_while_rules_are_fitted(files, monkeypatch):
     describe = rules_stream.describe_windows
 
@@ -130,12 +138,11 @@ def test_ten_held_out_hours_count_their_alarms(files, monkeypatch):
     from d2road.config.time_space import window_grid_of
 
     grid = window_grid_of(make_cfg("", GRID))
-    good = rules_stream.read_good([f"fcd:{files}/good.xml", f"fcd:{files}/live.xml"], grid)
-    fit, held_out = good.split()
-    assert fit.places["t1"].max() <= 150 and not set(fit.places["recording"]) - {"1/good/1", "2/live/1"}
-    border = held_out.places.iloc[0]
-    same = fit.places[fit.places["recording"] == border["recording"]]
-    assert (same["t1"] <= border["t0"]).all()
+    specs = [f"fcd:{files}/good.xml", f"fcd:{files}/more.xml"]
+    fit, held_out = rules_stream.read_good(specs[:1], grid).split()
+    assert fit.places["t1"].max() <= held_out.places["t0"].min() and len(fit.places) >= 40
+    fit, held_out = rules_stream.read_good(specs, grid).split()
+    assert set(fit.places["recording"]) == {"1/good"} and set(held_out.places["recording"]) == {"2/more"}
     rules = rules_stream.LastingRules().fit_described(fit.described)
     few = held_out.part(np.arange(len(held_out.places)) < 19)
     with pytest.raises(DataError, match=r"19 windows of good traffic are left for a threshold, expected 20 or more"):
@@ -146,4 +153,4 @@ def test_ten_held_out_hours_count_their_alarms(files, monkeypatch):
     )
     threshold, note = rules_stream.threshold_of(rules, held_out, rate=1.0)
     scores = rules.scores_described(held_out.described)
-    assert threshold == scores.max() > 3 and "0 alarm(s) in 0.0" in note.format(threshold)
+    assert threshold == scores.max() and "0 alarm(s) in 0.0" in note.format(threshold)
