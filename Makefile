@@ -31,7 +31,7 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-mono3dvg-toy bench-mono3dvg-kitti bench-faults
+	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
 
@@ -171,6 +171,9 @@ bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
 	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
 		$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_toy --variant $$variant --seed $$seed || exit 1; \
 	done; done
+
+bench-mono3dvg-written: setup $(TOY_GROUNDING_DONE)
+	$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.written_sentences
 
 bench-mono3dvg-kitti: setup
 	$(say_allocator)

@@ -1,1 +1,1 @@
-"""Benchmarks of 3D visual grounding: the toy benchmark and an overfit check on KITTI."""
+"""Benchmarks of 3D visual grounding: the toy benchmark, written sentences, and an overfit check on KITTI."""
