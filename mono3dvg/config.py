@@ -169,7 +169,7 @@ def add_mono3dvg_config(cfg: CN) -> None:
 
 def finalize(cfg: CN) -> None:
     """Fill classes, their sizes and the meaning of angles from the data."""
-    from d2road.data.class_names import class_names_of_sets
+    from d2road.data.class_names import class_names_of_sets, known_class_names
 
     if cfg.INPUT.get("COLOR_JITTER", 0.0) > 0:  # what version 0.1 called it; other systems vary saturation too
         logger.warning("INPUT.COLOR_JITTER of grounding is now INPUT.GROUNDING.LIGHT_JITTER")
@@ -181,6 +181,7 @@ def finalize(cfg: CN) -> None:
     if not len(names):
         return
     if not node.RY_FRAME:
+        known_class_names(names[0])  # data is read at first use, and tells its axis then
         node.RY_FRAME = MetadataCatalog.get(names[0]).get("ry_frame") or "camera"
     if not len(node.DIMENSION_PRIORS):
         from d2road.data.labels3d import mean_dimensions

@@ -17,7 +17,7 @@ from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
 from d2road.evaluation import build_evaluator
 from d2road.synthetic.roadside import make_toy_roadside
-from mono3dvg.config import check
+from mono3dvg.config import check, finalize
 from mono3dvg.data.grounding_datasets import load_grounding
 from mono3dvg.data.labelled_sources import grounding_of
 from mono3dvg.data.toy_grounding import make_toy_grounding
@@ -90,6 +90,16 @@ def test_dataset_dicts(toy):
         "attributes",
     } <= set(thing)
     assert metadata.thing_classes[thing["category_id"]] == thing["type"]
+
+
+def test_headings_are_those_of_the_data_where_weights_name_the_classes(toy):
+    folder, _ = toy
+    name = f"grounding:{folder}/toy_grounding/grounding_test.json:{folder}/toy_roadside"
+    register_by_name(name)
+    cfg = make_cfg()
+    cfg.DATASETS.TRAIN, cfg.MODEL.CLASS_NAMES = (name,), ("bus", "car", "cyclist", "pedestrian", "truck", "van")
+    finalize(cfg)
+    assert cfg.MODEL.MONO3DVG.RY_FRAME == "ground"
 
 
 def _small(folder) -> str:
