@@ -18,6 +18,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
 from d2road.checkpoint import fit, stored_classes
+from d2road.checkpoint.model_state import take_sizes
 from d2road.checkpoint.recovery import Admit, newest_intact
 from d2road.checkpoint.resnet_origin import warn_of_other_kind
 from d2road.checkpoint.weights import RANDOM, load_weights_file, weights_of
@@ -249,6 +250,7 @@ class Checkpointer(DetectionCheckpointer):
     def _take(self, checkpoint: dict[str, Any], path: str, prefix: str, require: str) -> fit.WeightsReport:
         """Load checkpoint["model"] and see that enough of it fits."""
         given = set(checkpoint["model"])
+        take_sizes(self.model, checkpoint["model"])
         incompatible = self._load_model(checkpoint)
         shapes = {name: (theirs, own) for name, theirs, own in incompatible.incorrect_shapes}
         absent = set(incompatible.missing_keys) & self.model.state_dict().keys()

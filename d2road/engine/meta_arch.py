@@ -10,6 +10,7 @@ more by having the methods of the protocols below:
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
     HasAnomalyThreshold          the score above which an image is anomalous
+    FitsWithoutGradients         its training is one step, in which it is fitted to all of its data
 
 and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
 
@@ -37,6 +38,7 @@ from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
 
 __all__ = [
+    "FitsWithoutGradients",
     "FoldsForInference",
     "HasAnomalyThreshold",
     "HasDefaultMapper",
@@ -108,6 +110,18 @@ class HasAnomalyThreshold(Protocol):
 
     def anomaly_threshold(self) -> float | None:
         """The score above which an image is anomalous; None where none was set."""
+
+
+@runtime_checkable
+class FitsWithoutGradients(Protocol):
+    """A model without a gradient step, such as a memory bank: SOLVER.MAX_ITER is 1, and that step is its fit."""
+
+    def fit(self, cfg: CfgNode) -> dict[str, float]:
+        """Fit the model, in eval mode, to DATASETS.TRAIN by SEED; called in every process, equal in all afterwards.
+
+        Returns:
+            numbers by name for the metrics of the run.
+        """
 
 
 def register_training_hooks(meta_arch: str) -> Callable[[TrainingHooks], TrainingHooks]:

@@ -33,6 +33,7 @@ from d2road.engine.distributed import (
     with_seed,
 )
 from d2road.engine.ema import ModelEma
+from d2road.engine.fit_step import FitStep
 from d2road.engine.resume_check import SavedRun, check_settings, compare_data
 from d2road.engine.resume_state import ResumeState
 from d2road.engine.run_identity import RunFolder, RunIdentity
@@ -67,12 +68,11 @@ class Trainer(DefaultTrainer):
         cfg = with_class_names(cfg, training_class_names(cfg))
         raise_problems(class_name_problems(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)), "DATASETS")
         images_per_micro_batch(cfg, comm.get_world_size())  # says early if it cannot be divided
-        self.cfg = cfg
-        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg, self.max_iter = cfg, cfg.SOLVER.MAX_ITER
         self.bare_model = self.build_model(cfg)
         self.device = next(self.bare_model.parameters()).device
         self._trainer = self.build_step(cfg, self.bare_model)
-        self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
+        self.scheduler = None if isinstance(self._trainer, FitStep) else self.build_lr_scheduler(cfg, self.optimizer)
         self.ema = None
         self.folder, self.run = RunFolder(cfg.OUTPUT_DIR), RunIdentity()
         kept: dict[str, Any] = {"trainer": weakref.proxy(self), "run": self.run}
@@ -98,13 +98,14 @@ class Trainer(DefaultTrainer):
         model = build_model(cfg)
         synchronize_weights(model)
         logger.info("Model:\n%s", model)
-        total = sum(p.numel() for p in model.parameters())
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        logger.info("%.2f million parameters, %.2f million of them train", total / 1e6, trained / 1e6)
+        counts = torch.tensor([(p.numel(), p.numel() * p.requires_grad) for p in model.parameters()]).sum(0) / 1e6
+        logger.info("%.2f million parameters, %.2f million of them train", *counts.tolist())
         return model
 
-    def build_step(self, cfg: CfgNode, model: nn.Module) -> TrainStep:
-        """The optimizer step: distribution, precision, accumulation and clipping."""
+    def build_step(self, cfg: CfgNode, model: nn.Module) -> TrainStep | FitStep:
+        """The optimizer step: distribution, precision, accumulation and clipping; or the fit of a model without one."""
+        if isinstance(model, meta_arch.FitsWithoutGradients):
+            return FitStep(cfg, model)
         dtype = amp_dtype(cfg, self.device)
         return TrainStep(
             distribute(model),
@@ -131,7 +132,7 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         folder = Path(cfg.OUTPUT_DIR) / "inference"
         if len(cfg.DATASETS.TEST) > 1:
-            # A name may be a path; one folder for each set, so that none overwrites another's predictions.
+            # One folder for each set, so that none overwrites another's predictions; a name may be a path.
             folder /= "".join(c if c.isalnum() or c in "-_." else "_" for c in dataset_name)
         return build_evaluator(cfg, dataset_name, str(folder))
 
@@ -143,7 +144,7 @@ class Trainer(DefaultTrainer):
         self.evaluation = hooks.Evaluate(cfg.TEST.EVAL_PERIOD, cfg.TEST.BEST_METRIC, cfg.TEST.BEST_MODE)
         return [
             detectron2_hooks.IterationTimer(),
-            detectron2_hooks.LRScheduler(),
+            detectron2_hooks.LRScheduler() if self.scheduler else None,
             hooks.EmaUpdate() if self.ema else None,
             *meta_arch.training_hooks(cfg),
             self.evaluation if cfg.DATASETS.TEST else None,
@@ -273,8 +274,7 @@ class Trainer(DefaultTrainer):
 
     def save_checkpoint(self) -> None:
         """Save the state after the present iteration; every process must call it."""
-        final = self.iter + 1 >= self.max_iter
-        name = "model_final" if final else f"model_{self.iter:07d}"
+        name = "model_final" if self.iter + 1 >= self.max_iter else f"model_{self.iter:07d}"
         self.checkpointer.save(name, iteration=self.iter)
 
     def state_dict(self) -> dict:
