@@ -1,6 +1,8 @@
-"""EfficientAD: anomaly detection by a student and an autoencoder that fail to follow a teacher.
+"""EfficientAD and PatchCore: anomaly detection on images of good products, over the same data, metrics and heat maps.
 
-Batzner et al., EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies, WACV 2024.
+EfficientAD, by a student and an autoencoder that fail to follow a teacher: Batzner et al., EfficientAD: Accurate Visual
+Anomaly Detection at Millisecond-Level Latencies, WACV 2024. PatchCore, by nearest neighbours among pretrained features:
+Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022; its package is `patchcore`.
 """
 
 from efficientad import calibration as _calibration  # noqa: F401  only registration
@@ -13,5 +15,6 @@ from efficientad.detector import EfficientAD
 from efficientad.distillation.distill import TeacherDistillation
 from efficientad.evaluation import evaluator as _evaluator  # noqa: F401
 from efficientad.inference import heatmap_annotator as _annotator  # noqa: F401
+from efficientad.patchcore.patchcore_detector import PatchCore
 
-__all__ = ["EfficientAD", "TeacherDistillation", "add_efficientad_config"]
+__all__ = ["EfficientAD", "PatchCore", "TeacherDistillation", "add_efficientad_config"]

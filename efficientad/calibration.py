@@ -22,8 +22,7 @@ from efficientad.calibration_statistics import (
 )
 from efficientad.checkpoint.teacher_files import check_teacher_path, load_teacher
 from efficientad.conformal import images_needed
-from efficientad.data.anomaly_datasets import validation_name
-from efficientad.data.image_iteration import DatasetImages, gathered, images_of, rows_of_all
+from efficientad.data.image_iteration import DatasetImages, calibration_names, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD
 from efficientad.inference.image_batches import output_size
 from efficientad.inference.quantization import Observer
@@ -262,11 +261,6 @@ def calibrate(cfg: CfgNode, model: EfficientAD) -> None:
         method=node.CALIBRATION.METHOD,
         training=DatasetImages(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
     )
-
-
-def calibration_names(cfg: CfgNode) -> list[str]:
-    """The data sets of good images that maps are calibrated on."""
-    return list(cfg.DATASETS.CALIBRATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
 
 
 def check_calibration_images(cfg: CfgNode, model: EfficientAD) -> None:

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode as CN
 from d2road.config import add_common_config, register_check
 from d2road.config.defaults import set_default
 from d2road.config.time_space import add_time_space_config
+from efficientad.patchcore.patchcore_config import add_patchcore_config
 
 META_ARCHITECTURE = "EfficientAD"
 
@@ -72,8 +73,9 @@ PUAD = {
 }
 
 DISTILL = {
-    # Network whose features the teacher learns: efficientnet_lite0 (weights of the installed package) |
-    # wide_resnet101 (FEATURE_WEIGHTS names the file of torchvision, IMAGENET1K_V1).
+    # Network whose features of strides 8 and 16 the teacher learns: efficientnet_lite0 (weights of the installed
+    # package) | wide_resnet101 (FEATURE_WEIGHTS names the file of torchvision, IMAGENET1K_V1), and others: see
+    # modeling/feature_extractors.py.
     "FEATURES": "efficientnet_lite0",
     "FEATURE_WEIGHTS": "",
     # Images at most that mean and deviation of its features are measured on: more change them little.
@@ -111,7 +113,7 @@ DATASETS = {
 
 
 def add_efficientad_config(cfg: CN) -> None:
-    """Add the keys of EfficientAD and the common ones to a Detectron2 config, in place; idempotent."""
+    """Add the keys of EfficientAD and PatchCore and the common ones to a Detectron2 config, in place; idempotent."""
     add_common_config(cfg)
     set_default(cfg.MODEL, "EFFICIENT_AD", CN())
     set_default(cfg.TEST, "ANOMALY", CN())
@@ -130,6 +132,7 @@ def add_efficientad_config(cfg: CN) -> None:
     for node, keys in [*nodes, *((model[name], keys) for name, keys in inner.items())]:
         for key, value in keys.items():
             set_default(node, key, value)
+    add_patchcore_config(cfg)
     add_time_space_config(cfg)
 
 

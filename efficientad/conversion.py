@@ -19,9 +19,12 @@ from d2road.utils.errors import CheckpointError, ConfigError
 from d2road.utils.output_files import atomic_write, make_folder
 from efficientad.calibration import calibrate, measure_maps, measure_teacher
 from efficientad.checkpoint.foreign_models import Parts, fill, read_anomalib, read_nelson
+from efficientad.data.image_iteration import images_of
 from efficientad.data.mapper import find_images
 from efficientad.detector import EfficientAD
 from efficientad.inference.onnx_graph import require_onnx
+from efficientad.modeling.memory_bank import PRECISIONS as BANK_PRECISIONS
+from efficientad.patchcore.patchcore_detector import PatchCore
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,11 @@ def convert_model(
     elif source == "nelson1425":
         parts = read_nelson(path, unsafe=unsafe_pickle)
     cfg = config_of_model(config_file, published_keys(parts, config_file) + list(opts))
+    if EfficientAD.__name__ != cfg.MODEL.META_ARCHITECTURE:
+        raise ConfigError(
+            f"--source {source} makes an EfficientAD, MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; a "
+            "PatchCore is calibrated anew by d2road export --calibrate-on"
+        )
     model = build_model(cfg)
     if parts is not None:
         fill(model, parts)
@@ -91,12 +99,12 @@ def convert_model(
 
 def export_model(
     out: Path, precision: str, config_file: str, opts: Sequence[Any] = (), calibrate_on: Path | None = None
-) -> EfficientAD:
+) -> EfficientAD | PatchCore:
     """Make a trained model predict in lower precision: load, measure and write.
 
     Args:
         out: the .pth to write.
-        precision: of the precision, as the key of the config has it.
+        precision: of the networks of EfficientAD or of the bank of PatchCore, as the key of the config has it.
         config_file: the config.yaml beside the checkpoint.
         opts: KEY, VALUE, KEY, VALUE, ... of the config; MODEL.WEIGHTS names the checkpoint.
         calibrate_on: folder of good images, searched in depth; None for those that the config calibrates on.
@@ -105,12 +113,15 @@ def export_model(
         ImportError: int8 without onnx and onnxruntime.
     """
     check_output(out)
+    kind = make_cfg(config_file, opts).MODEL.META_ARCHITECTURE
+    if kind not in (EfficientAD.__name__, PatchCore.__name__):
+        raise ConfigError(f"MODEL.META_ARCHITECTURE is {kind}: export is for EfficientAD and PatchCore")
+    if kind == PatchCore.__name__:
+        return export_bank(out, precision, config_of_model(config_file, opts), calibrate_on)
     if precision == "int8":
         require_onnx()
     cfg = config_of_model(config_file, [*opts, PRECISION_KEY, precision])
-    weights = cfg.MODEL.WEIGHTS
-    if not weights:
-        raise ConfigError("there are no weights: name a checkpoint with --weights, the config's MODEL.WEIGHTS is empty")
+    weights = weights_to_export(cfg)
     model = build_model(cfg).eval()
     load_weights(cfg, model, weights)
     if not model.state.teacher_name:
@@ -123,6 +134,46 @@ def export_model(
         calibrate(cfg, model)
     write_model(model, cfg, out)
     return model
+
+
+def export_bank(out: Path, precision: str, cfg: CfgNode, calibrate_on: Path | None = None) -> PatchCore:
+    """The same of a PatchCore: its bank in another precision, or its thresholds anew.
+
+    Args:
+        cfg: of the model as it is.
+    """
+    node, weights = cfg.MODEL.PATCHCORE, weights_to_export(cfg)
+    if precision not in BANK_PRECISIONS:
+        raise ConfigError(f"--precision {precision}: the bank of a PatchCore is in {' or '.join(BANK_PRECISIONS)}")
+    if node.PRECISION == "int8" and precision == "fp32":
+        raise ConfigError(f"{weights}: a bank in int8 has lost its float32 vectors; take the model that it was made of")
+    model = build_model(cfg).eval()
+    load_weights(cfg, model, weights)
+    if precision != node.PRECISION:
+        node.PRECISION = precision
+        lower = build_model(cfg).eval()
+        lower.extractor.load_state_dict(model.extractor.state_dict())
+        state = model.state
+        lower.state.set_bank(state.bank.vectors, state.images, state.text("features"), float(state.covering_radius))
+        model = lower
+    if calibrate_on is not None:
+        files = MappedImages(build_mapper(cfg, False), find_images(calibrate_on))
+        model.calibrate_on(cfg, images_of(files, "scores of good images"))
+    else:
+        model.calibrate(cfg)
+    write_model(model, cfg, out)
+    return model
+
+
+def weights_to_export(cfg: CfgNode) -> str:
+    """The checkpoint that a config names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("there are no weights: name a checkpoint with --weights, the config's MODEL.WEIGHTS is empty")
+    return cfg.MODEL.WEIGHTS
 
 
 def check_output(out: Path) -> None:
@@ -152,7 +203,7 @@ def config_of_model(config_file: str, opts: Sequence[Any]) -> CfgNode:
     return cfg
 
 
-def write_model(model: EfficientAD, cfg: CfgNode, path: Path) -> None:
+def write_model(model: EfficientAD | PatchCore, cfg: CfgNode, path: Path) -> None:
     """Write weights and calibration to a `.pth`, and the config that belongs to them beside it."""
     make_folder(path.parent)
     with atomic_write(path) as file:

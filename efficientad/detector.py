@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from PIL import Image
 from torch import Tensor, nn
 
 from d2road.utils.aliases import rename_stored_weights
@@ -16,7 +15,7 @@ from d2road.utils.errors import DataError
 from efficientad.calibration_state import CalibrationState, describe_setting
 from efficientad.config import architecture_of, bottleneck_of
 from efficientad.inference.anomaly_maps import NormalisedMaps, combined_map, part_maps
-from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, stack
+from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, resize_rgb, stack
 from efficientad.inference.quantization import range_names
 from efficientad.inference.raw_maps import RawMapInference, RawMaps
 from efficientad.inference.tiling import Tiling
@@ -241,10 +240,7 @@ class EfficientAD(nn.Module):
 
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
-        height, width = self.image_size
-        if not height or not width:
-            return rgb
-        return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
+        return resize_rgb(rgb, self.image_size)
 
 
 def _unfold(module: EfficientAD, _: object) -> None:

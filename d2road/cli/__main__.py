@@ -21,7 +21,7 @@ VERBS = {
     "eval-grounding": ("judge prediction files", "3D grounding: accuracy, F1, N-acc, T-acc"),
     "eval-anomaly": ("judge prediction files", "anomaly maps: AUROC, AU-PRO, sPRO, F1"),
     "convert": ("convert & export", "import models of other programs and published grounding data"),
-    "export": ("convert & export", "make a trained EfficientAD predict in bfloat16 or 8 bits"),
+    "export": ("convert & export", "make a trained anomaly detector predict in bfloat16 or 8 bits"),
     "render-trajectories": ("traffic", "draw trajectories as time-space images to train on or to score"),
     "score-stream": ("traffic", "score traffic as it is recorded, and print alarms"),
     "quickstart": ("help", "toy data, a short training, its evaluation and drawings: what `make demo` runs"),

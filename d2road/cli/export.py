@@ -1,13 +1,14 @@
-"""Make a trained EfficientAD predict in lower precision: bfloat16, or 8 bits by onnxruntime.
+"""Make a trained anomaly detector predict in lower precision, or calibrate it anew.
 
     d2road export --precision int8 --config-file output/x/config.yaml --weights output/x/model_final.pth OUT.pth
     d2road eval --config-file OUT.yaml
     d2road predict --config-file OUT.yaml --input IMAGES --output FOLDER
 
-Measures what 8 bits need to know, and the maps' quantiles and the threshold in the new precision, on the good images
-that the config calibrates on (or --calibrate-on). OUT.pth is what MODEL.WEIGHTS takes; beside it OUT.yaml is the config
-that belongs to it. The weights stay as they were trained: fp32 brings the old model back. The exit code is 0, or 2
-for input that cannot be exported.
+Of EfficientAD the networks, to bfloat16, or 8 bits by onnxruntime: measures what 8 bits need to know, and the maps'
+quantiles and the threshold in the new precision. The weights stay as they were trained: fp32 brings the old model back.
+Of PatchCore the memory bank, to 8 bits, a quarter of its size, which is not undone; --precision as it is calibrates
+anew alone. The good images are those that the config calibrates on, or --calibrate-on. OUT.pth is what MODEL.WEIGHTS
+takes; beside it OUT.yaml is the config that belongs to it. The exit code is 0, or 2 for input that cannot be exported.
 """
 
 import logging
@@ -33,7 +34,7 @@ def build_parser() -> ArgumentParser:
         type=partial(present_value, PRECISION_KEY),
         choices=PRECISIONS,
         default="int8",
-        help="of the networks (default: int8)",
+        help="of the networks, or of the memory bank (default: int8)",
     )
     parser.add_argument("--calibrate-on", type=Path, metavar="DIR", help="folder of good images, searched in depth")
     parser.add_config(required=True)

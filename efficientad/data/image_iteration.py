@@ -10,9 +10,11 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from d2road.data.build import build_test_loader
 from d2road.utils.progress import track
+from efficientad.data.anomaly_datasets import validation_name
 
 logger = logging.getLogger(__name__)
 Entry = dict[str, Any]  # a mapped image: what a model takes
@@ -46,9 +48,32 @@ class DatasetImages:
         """Batches, of one image each."""
         return sum(self.counts)
 
+    @property
+    def total(self) -> int:
+        """Images of all processes, without a limit."""
+        return sum(map(_images_in, self.loaders))
+
+    def numbers(self) -> Iterator[int]:
+        """The place of each image among those of all data sets together, whatever the number of processes."""
+        first = 0
+        for loader, count in zip(self.loaders, self.counts):
+            yield from (first + index for index in islice(loader.sampler, count))
+            first += _images_in(loader)
+
     def __iter__(self) -> Iterator[list[Entry]]:
         for loader, count in zip(self.loaders, self.counts):
             yield from islice(loader, count)
+
+
+def _images_in(loader: DataLoader) -> int:
+    """Images of the data set of a loader, of all processes."""
+    data: Any = loader.dataset
+    return len(data)
+
+
+def calibration_names(cfg: CfgNode) -> list[str]:
+    """The data sets of good images that a model is calibrated on."""
+    return list(cfg.DATASETS.CALIBRATION) or [validation_name(name) for name in cfg.DATASETS.TRAIN]
 
 
 def images_of(batches: Iterable[list[Entry]], label: str) -> Iterator[Entry]:

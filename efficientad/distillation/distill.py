@@ -26,8 +26,8 @@ from d2road.utils.text_tensors import encode
 from efficientad.calibration_statistics import Moments
 from efficientad.data.dataset_layouts import is_image_file
 from efficientad.data.image_iteration import DatasetImages, gathered, images_of
-from efficientad.distillation.feature_extractors import FEATURE_EXTRACTORS, FeatureExtractor, build_extractor
 from efficientad.distillation.patch_features import describe_patches
+from efficientad.modeling.feature_extractors import FeatureExtractor, build_extractor, extractor_problems
 from efficientad.modeling.pdn import LAYERS, PDN
 
 logger = logging.getLogger(__name__)
@@ -198,9 +198,7 @@ def check(cfg: CfgNode) -> list[str]:
             f"INPUT.IMAGE_SIZE is {tuple(size)}: the pretrained network wants multiples of 16 from 64 up, published is "
             "(512, 512); the teacher learns at half of it"
         )
-    if distill.FEATURES not in FEATURE_EXTRACTORS:
-        known = " or ".join(FEATURE_EXTRACTORS.names())
-        problems.append(f"MODEL.EFFICIENT_AD.DISTILL.FEATURES is {distill.FEATURES!r}: choose {known}")
+    problems += [f"MODEL.EFFICIENT_AD.DISTILL.{problem}" for problem in extractor_problems(distill.FEATURES)]
     if not 0 <= distill.GRAYSCALE <= 1:
         problems.append(f"MODEL.EFFICIENT_AD.DISTILL.GRAYSCALE is {distill.GRAYSCALE}: choose a share from 0 to 1")
     if distill.STATISTICS_IMAGES < 1:

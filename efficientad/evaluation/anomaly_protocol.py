@@ -3,6 +3,7 @@
 Letters: I images, K thresholds, R draws.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,19 +19,26 @@ AUPRO_LIMIT = 0.3
 MEAN = "mean"
 
 
-def evaluate(images: Sequence[ImageScores], spro: bool = False, threshold: float | None = None) -> dict:
+def evaluate(
+    images: Sequence[ImageScores],
+    spro: bool = False,
+    threshold: float | None = None,
+    map_threshold: float | None = None,
+) -> dict:
     """All metrics, as fractions; NaN where the data has nothing to measure.
 
     Args:
         images: of the test set, in any order, names unique.
         spro: whether the images carry defects.
-        threshold: from good images that are not in the test; a score above it calls an image, a pixel, anomalous.
+        threshold: from good images that are not in the test; a score above it calls an image anomalous.
+        map_threshold: likewise; a value of a map above it calls a pixel anomalous. None is `threshold`, NaN that there
+            is none.
     Returns:
         {"image_auroc": pooled, "image_auroc_by_type": {kind: against the good images, ("mean" with spro)},
          "pixel_auroc", "aupro": to a false-positive rate of 0.3,
          "auspro": {kind: {"0.01": ..., ...}, "mean": {...}}, or None without spro,
          "f1_max": of images, "pixel_f1_max"}, and with a threshold "good_threshold", "f1_at_good_threshold" and
-        "pixel_f1_at_good_threshold".
+        "pixel_f1_at_good_threshold", NaN where there is no threshold of maps.
     Raises:
         DataError: no images, a name twice, masks of some anomalous images only, or inverted ones.
     """
@@ -56,7 +64,8 @@ def evaluate(images: Sequence[ImageScores], spro: bool = False, threshold: float
         results["f1_at_good_threshold"] = f1_above(good, bad, threshold)
         results["pixel_f1_at_good_threshold"] = float("nan")
     if pixels:
-        results.update(pixel_metrics(images, threshold))
+        of_map = threshold if map_threshold is None else map_threshold
+        results.update(pixel_metrics(images, None if of_map is None or math.isnan(of_map) else of_map))
     return results
 
 

@@ -80,6 +80,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         self._images: list[ImageScores] = []
         self._unlabelled = 0
         self._threshold: float | None = None
+        self._map_threshold: float | None = None
         self._teacher = ""
         self._score_is_of_map = True
 
@@ -90,7 +91,8 @@ class AnomalyEvaluator(DatasetEvaluator):
             inputs: dataset dicts with file_name, defect ("good" or its kind) and mask_files; with "ignore_file" the
                 pixels that are not 0 in it count in no metric of pixels, unless they are in a mask.
             outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score,
-                "map_score" where the score is more than the maximum of the map, and "teacher", where it comes from.
+                "map_score" where the score is another than the maximum of the map, then also "map_threshold", of the
+                values of the map, and "teacher", where it comes from.
         Raises:
             ValueError: a map is not finite, or not of the size of the image and its masks.
         """
@@ -104,6 +106,8 @@ class AnomalyEvaluator(DatasetEvaluator):
             score = float(output["anomaly_score"]) if "anomaly_score" in output else None
             if "anomaly_threshold" in output and math.isfinite(output["anomaly_threshold"]):
                 self._threshold = float(output["anomaly_threshold"])
+            if "map_threshold" in output and math.isfinite(output["map_threshold"]):
+                self._map_threshold = float(output["map_threshold"])
             self._teacher = output.get("teacher", self._teacher)
             self._score_is_of_map &= "map_score" not in output
             self._save(entry, name, anomaly_map, output)
@@ -120,7 +124,8 @@ class AnomalyEvaluator(DatasetEvaluator):
         if not self.save_maps or not self.output_dir:
             return
         if self.save_maps == UPLOAD:
-            threshold = None if "map_score" in output else self._threshold  # else it is no value of the map
+            # That of the score is a value of the map only where the score is one.
+            threshold = self._map_threshold if "map_score" in output else self._threshold
             write_upload(self.output_dir, entry.get("category") or "category", name, anomaly_map, threshold)
         else:
             write_map(self.output_dir / MAP_FOLDER / (name + self.save_maps), anomaly_map)
@@ -140,20 +145,20 @@ class AnomalyEvaluator(DatasetEvaluator):
             ValueError: no image, or some anomalous images have masks and others none.
         """
         images, threshold, teacher = self._images, self._threshold, self._teacher
+        of_map = self._threshold if self._score_is_of_map else self._map_threshold or math.nan
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather((images, threshold, teacher), dst=0)
+            gathered = comm.gather((images, threshold, teacher, of_map), dst=0)
             if not comm.is_main_process():
                 return {}
-            images = [image for part, _, _ in gathered for image in part]
-            threshold = next((value for _, value, _ in gathered if value is not None), None)
-            teacher = next((name for _, _, name in gathered if name), "")
+            images = [image for part, *_ in gathered for image in part]
+            threshold = next((part[1] for part in gathered if part[1] is not None), None)
+            teacher = next((part[2] for part in gathered if part[2]), "")
+            of_map = next((part[3] for part in gathered if part[3] is not None), None)
         if not images and self._unlabelled:
             logger.info("No image of this data has a label: maps are written if TEST.ANOMALY.SAVE_MAPS says so")
             return {}
-        results = evaluate(images, self.types is not None, threshold)
-        if not self._score_is_of_map and threshold is not None:
-            results["pixel_f1_at_good_threshold"] = float("nan")  # the threshold is no value of the map
+        results = evaluate(images, self.types is not None, threshold, of_map)
         if self.draws:
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
         if self.meta_csv and threshold is not None:

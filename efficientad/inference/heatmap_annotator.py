@@ -16,13 +16,14 @@ from d2road.visualization import draw_heatmap
 
 logger = logging.getLogger(__name__)
 
-# Colours of anomaly maps begin at 0, which nine in ten values on good images are below. They end at twice the
-# threshold, or without one here: good images hardly exceed 0.1.
+# Colours of anomaly maps begin at what nine in ten values on good images are below: 0, or what the model says. They end
+# as far above the threshold as they begin below it, or without one here: good images hardly exceed 0.1.
 NO_THRESHOLD_END = 0.5
 SCORE_COLUMNS = ("file", "frame", "score", "threshold", "verdict", "teacher")
 
 
 @ANNOTATORS.register(name="EfficientAD")
+@ANNOTATORS.register(name="PatchCore")
 class HeatMapAnnotator(Annotator):
     """Anomaly maps over the images, and FOLDER/scores.csv with a line for each."""
 
@@ -43,10 +44,13 @@ class HeatMapAnnotator(Annotator):
         if "frame" not in origin:
             logger.info("%s: score %.4g%s", origin.get("file_name", ""), score, verdict and f", {verdict}")
         # Where the score is more than the maximum of the map, its threshold says nothing of pixels.
-        of_map = threshold if "map_score" not in output else None
-        end = 2 * of_map if of_map is not None and of_map > 0 else NO_THRESHOLD_END
+        of_map = float(output["map_threshold"]) if "map_threshold" in output else threshold
+        if "map_score" in output and "map_threshold" not in output:
+            of_map = None
+        start = float(output.get("map_start", 0.0))
+        end = 2 * of_map - start if of_map is not None and of_map > start else start + NO_THRESHOLD_END
         heat = output["anomaly_map"].numpy()
-        return draw_heatmap(image_rgb, heat, score, (0.0, end), of_map, alarm=verdict == "anomalous")
+        return draw_heatmap(image_rgb, heat, score, (start, end), of_map, alarm=verdict == "anomalous")
 
     def write(self, folder: Path) -> str:
         columns = [c for c in SCORE_COLUMNS if c != "frame" or any(row["frame"] != "" for row in self.rows)]

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from d2road.utils.errors import DataError
@@ -45,3 +47,11 @@ def normalise_image(entry: Mapping[str, Any], key: str, mean: Tensor, std: Tenso
     if image.is_floating_point() and image.device.type == "cpu" and not bool(torch.isfinite(image).all()):
         raise DataError(f"{name_of(entry)}: {key} has pixels that are NaN or infinite; repair or leave out the image")
     return (image.to(mean.device).float() - mean) / std
+
+
+def resize_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 in RGB order at `size` (height, width), with antialiasing as the mapper; as it is for (0, 0)."""
+    height, width = size
+    if not height or not width:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))

@@ -230,6 +230,24 @@ def anomaly_model_files(root: Path) -> None:
     (root / "calibration.json").write_text(json.dumps({"threshold": 1e9, "rate": 1.0}))
 
 
+def bank_model_files(root: Path) -> None:
+    """config.yaml and weights.pth of a fitted PatchCore, with a category."""
+    from detectron2.modeling import build_model
+
+    from tests.factories.bank_models import bank_cfg
+
+    anomaly_files(root)
+    data = f"mvtec:{root}/tiles"
+    pairs = ("DATASETS.TRAIN", (data,), "DATASETS.TEST", (f"{data}:test",), "OUTPUT_DIR", f"{root}/run")
+    cfg = bank_cfg(*pairs, "MODEL.WEIGHTS", f"{root}/weights.pth", "TEST.ANOMALY.BOOTSTRAP", 0)
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    model.fit(cfg)
+    torch.save({"model": model.state_dict()}, root / "weights.pth")
+    (root / "config.yaml").write_text(cfg.dump())
+    write_image(root / "image.png", size=(SIDE, SIDE))
+
+
 def anomalib_files(root: Path) -> None:
     """A checkpoint in the form of anomalib's EfficientAD, published width; the real program is not installed."""
     from tests.factories.anomaly_models import build

@@ -83,10 +83,14 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("train", "anomalies", "--config-file {d}/config.yaml --output {o} MODEL.WEIGHTS '' "
               "MODEL.META_ARCHITECTURE EfficientAD SOLVER.MAX_ITER 1",  # of a config that is cut off, too
               files.anomaly_model_files, ("config.yaml", "tiles/train/good/000.png")),
+    VerbInput("train", "bank", "--config-file {d}/config.yaml --output {o} MODEL.WEIGHTS '' "
+              "MODEL.META_ARCHITECTURE PatchCore SOLVER.MAX_ITER 1",
+              files.bank_model_files, ("config.yaml", "tiles/train/good/000.png")),
     VerbInput("eval", "detector", f"{MODEL} --output {{o}} --json {{o}}/results.json", files.detector_files,
               ("config.yaml", "weights.pth", *COCO)),
     VerbInput("eval", "anomalies", f"{MODEL} --output {{o}}", files.anomaly_model_files,
               ("config.yaml", "weights.pth", "tiles/test/blot/000.png", "tiles/ground_truth/blot/000_mask.png")),
+    VerbInput("eval", "bank", f"{MODEL} --output {{o}}", files.bank_model_files, ("config.yaml", "weights.pth")),
     VerbInput("predict", "detector", f"{MODEL} --input {{d}}/image.png {{d}}/images/0.png --output {{o}}",
               files.detector_files, ("config.yaml", "weights.pth", "image.png")),
     VerbInput("predict", "camera", f"{MODEL} --input {{d}}/image.png --output {{o}} --calib {{d}}/calib.txt "
@@ -94,6 +98,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("predict", "video", f"{MODEL} --input {{d}}/clip.avi --output {{o}}", files.detector_files,
               ("clip.avi",)),
     VerbInput("predict", "anomalies", f"{MODEL} --input {{d}}/image.png --output {{o}}", files.anomaly_model_files,
+              ("config.yaml", "weights.pth", "image.png")),
+    VerbInput("predict", "bank", f"{MODEL} --input {{d}}/image.png --output {{o}}", files.bank_model_files,
               ("config.yaml", "weights.pth", "image.png")),
     VerbInput("predict", "sentences", f"{MODEL} --input {{d}}/image.png --output {{o}} --text-file {{d}}/calib.txt",
               files.detector_files, ("calib.txt",), code=2),  # a detector answers none
@@ -139,6 +145,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
               ("train.json", "calib/a_obstacle.txt", "denorm/a_obstacle.txt", "labels/a_obstacle.txt")),
     VerbInput("export", "bf16", f"--precision bf16 {MODEL} --calibrate-on {{d}}/tiles/train/good {{o}}.pth",
               files.anomaly_model_files, ("config.yaml", "weights.pth", "tiles/train/good/000.png")),
+    VerbInput("export", "bank", f"--precision int8 {MODEL} {{o}}.pth", files.bank_model_files,
+              ("config.yaml", "weights.pth", "tiles/train/good/000.png")),
     VerbInput("render-trajectories", "xml", f"--input fcd:{{d}}/fcd.xml --output {{o}} {TIME_SPACE}",
               files.traffic_files, ("fcd.xml",)),
     VerbInput("render-trajectories", "csv", f"--input csv:{{d}}/cars.csv --output {{o}} {TIME_SPACE}",

@@ -82,11 +82,22 @@ class TimmBackbone(FixedNormBackbone):
         return dict(zip(self._out_features, features, strict=True))
 
 
-def _probe(name: str, in_channels: int) -> tuple[dict, dict[str, dict]]:
+def timm_levels(name: str, key: str = "MODEL.TIMM.NAME") -> dict[str, int]:
+    """Names of the features of timm's model ``name``, fine to coarse, with their channels.
+
+    Args:
+        key: of the config, for messages.
+    Raises:
+        ConfigError: unknown name (the nearest ones are named), or no features.
+    """
+    return {layer: info["num_chs"] for layer, info in _probe(name, 3, key)[1].items()}
+
+
+def _probe(name: str, in_channels: int, key: str = "MODEL.TIMM.NAME") -> tuple[dict, dict[str, dict]]:
     """Constructor options of model ``name`` and its features by stride, without allocating weights."""
     if name not in timm.list_models():
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ConfigError(f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}; nearest: {near}")
+        raise ConfigError(f"{key}: timm {timm.__version__} has no model {name!r}; nearest: {near}")
     for options in ANY_SIZE:
         try:
             with torch.device("meta"):
@@ -96,10 +107,10 @@ def _probe(name: str, in_channels: int) -> tuple[dict, dict[str, dict]]:
         except TypeError:  # an option that this family does not know
             continue
         except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
-            raise ConfigError(f"MODEL.TIMM.NAME: {name} offers no features (features_only): {error}") from error
+            raise ConfigError(f"{key}: {name} offers no features (features_only): {error}") from error
         # Plain transformers repeat one stride: the deepest of equal stride counts.
         return options, {f"s{info['reduction']}": info for info in infos}
-    raise ConfigError(f"MODEL.TIMM.NAME: {name} offers no features (features_only)")
+    raise ConfigError(f"{key}: {name} offers no features (features_only)")
 
 
 def _choose(name: str, levels: dict[str, dict], wanted: list[str] | tuple[str, ...]) -> list[str]:

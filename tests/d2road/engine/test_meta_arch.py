@@ -18,15 +18,17 @@ from d2road.data.mapper_registry import MAPPER_REGISTRY, mapper_name
 from d2road.engine import load_weights, meta_arch
 from d2road.structures import Camera
 from d2road.utils.errors import CheckpointError, ConfigError
+from efficientad.conformal import split_threshold
 from tests.factories.anomaly_models import narrow_networks
+from tests.factories.bank_models import bank_cfg
 from tests.factories.tiny_system import make_data, tiny_cfg
 
 STORED = Path(__file__).resolve().parents[2] / "stored" / "v0_1"
 CAMERA = Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
 PROTOCOLS = (
-    meta_arch.FoldsForInference, meta_arch.HasAnomalyThreshold, meta_arch.HasDefaultMapper,
-    meta_arch.OffersTestTimeAugmentation, meta_arch.RequiresCalibration, meta_arch.ResizesImages,
-    meta_arch.TakesResults,
+    meta_arch.FitsWithoutGradients, meta_arch.FoldsForInference, meta_arch.HasAnomalyThreshold,
+    meta_arch.HasDefaultMapper, meta_arch.OffersTestTimeAugmentation, meta_arch.RequiresCalibration,
+    meta_arch.ResizesImages, meta_arch.TakesResults,
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
@@ -34,6 +36,9 @@ OFFERS = {
     "Mono3DVG": {"HasDefaultMapper", "TakesResults"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
+    },
+    "PatchCore": {
+        "HasDefaultMapper", "FitsWithoutGradients", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
     },
     "TeacherDistillation": {"HasDefaultMapper"},
     "TinyDetector": set(),
@@ -46,6 +51,7 @@ def systems(tmp_path_factory) -> dict[str, tuple[CfgNode, nn.Module]]:
     """A small model of each system with its config."""
     cfgs = {name: make_cfg(str(STORED / folder / "config.yaml.txt")) for name, folder in FOLDERS.items()}
     cfgs["TeacherDistillation"] = make_cfg("efficientad/teacher_small_lite0.yaml", ["MODEL.DEVICE", "cpu"])
+    cfgs["PatchCore"] = bank_cfg()
     root = tmp_path_factory.mktemp("tiny")
     cfgs["TinyDetector"] = tiny_cfg(make_data(root / "data"), root / "output")
     made = {}
@@ -101,17 +107,21 @@ def test_constants_of_the_pixels_are_not_saved(systems, name):
     assert not [key for key in model.state_dict() if key.startswith("pixel_")]
 
 
-@pytest.mark.parametrize("name", [*FOLDERS, "TinyDetector"])
+@pytest.mark.parametrize("name", [*FOLDERS, "PatchCore", "TinyDetector"])
 def test_a_batch_may_hold_images_of_different_sizes(systems, name):
     _, model = systems[name]
     torch.manual_seed(3)
     batch = [model_input(136, 160), model_input(128, 192)]
-    if name == "EfficientAD":
+    if name in ("EfficientAD", "PatchCore"):
         for part in parts_of(model):
             if isinstance(part, meta_arch.RequiresCalibration):
-                with pytest.raises(CheckpointError, match="not calibrated"):
+                with pytest.raises(CheckpointError, match=r"not calibrated|no memory bank yet"):
                     part.require_calibration()
-        model.state.set_map_quantiles(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), 0.5)
+        if name == "PatchCore":
+            model.state.set_bank(torch.rand(20, 152), torch.zeros(20), "random")
+            model.state.set_thresholds(0.5, 0.5, 0.0, split_threshold([0.5], 0.5, True).guarantee)
+        else:
+            model.state.set_map_quantiles(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), 0.5)
         meta_arch.require_calibration(model)
         assert model.anomaly_threshold() == 0.5
     with torch.no_grad():

@@ -12,8 +12,8 @@ from d2road.config import make_cfg, validate
 from d2road.data import register_by_name
 from d2road.engine import Trainer
 from efficientad.checkpoint.teacher_files import load_teacher
-from efficientad.distillation.feature_extractors import build_extractor
 from efficientad.distillation.patch_features import describe_patches
+from efficientad.modeling.feature_extractors import build_extractor
 from efficientad.modeling.pdn import PDN
 from tests.factories.anomaly_models import SIDE, entries, narrow_networks, small_cfg, write_category
 
@@ -72,7 +72,7 @@ def test_wrong_feature_networks(tmp_path):
         build_extractor("wide_resnet101")
     with pytest.raises(FileNotFoundError, match="no weights file"):
         build_extractor("wide_resnet101", str(tmp_path / "gone.pth"))
-    with pytest.raises(ValueError, match=r"'resnet18' does not exist.*efficientnet_lite0, wide_resnet101"):
+    with pytest.raises(ValueError, match=r"'resnet18' does not exist.*efficientnet_lite2, wide_resnet101"):
         build_extractor("resnet18")
     for key, value in (("INPUT.IMAGE_SIZE", (100, 128)), ("MODEL.EFFICIENT_AD.DISTILL.FEATURES", "x")):
         with pytest.raises(ValueError, match=key):

@@ -1,0 +1,176 @@
+"""State of a PatchCore model: its memory bank, its thresholds, and what they belong to and promise."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from d2road.checkpoint.model_state import ModelState
+from d2road.utils.errors import CheckpointError
+from efficientad.conformal import Guarantee, guarantee_from_json
+from efficientad.modeling.memory_bank import MemoryBank
+
+TRAIN = "d2road train --config-file CONFIG"
+# On good images of the user's choice; in the other precision.
+RECALIBRATE = "d2road export --precision {precision} --config-file CONFIG --weights IN --calibrate-on FOLDER OUT.pth"
+EXPORT = "d2road export --precision {precision} --config-file CONFIG --weights IN OUT.pth"
+# Names and empty values of the tensors of a bank, see `MemoryBank.state`.
+BUFFERS: dict[str, dict[str, Tensor]] = {
+    "fp32": {"vectors": torch.zeros(0, 0)},
+    "int8": {"codes": torch.zeros(0, 0, dtype=torch.int8), "scales": torch.zeros(0), "offsets": torch.zeros(0)},
+}
+IMAGES = {"images": torch.zeros(0, dtype=torch.int64)}
+GUARANTEE_LENGTH = 512
+
+
+def describe_setting(image_size: tuple[int, int], neighbours: int, blur: float) -> str:
+    """What scores and maps depend on beside the bank and its extractor, as checkpoints say it."""
+    size = f"{image_size[0]} x {image_size[1]} pixels" if all(image_size) else "their own size"
+    return f"images of {size}, {neighbours} neighbours, a blur of {blur:g} pixels"
+
+
+class BankState(ModelState):
+    """Buffers that are saved in every checkpoint. Letters: M vectors of C channels.
+
+    vectors (M, C) in fp32, or codes (M, C), scales and offsets (C,) in int8: of the bank; images (M,): number of the
+    training image that each vector comes from; covering_radius: largest distance of a vector of the training images to
+    the bank, infinite where it was not measured; threshold: score that good images rarely exceed; map_threshold:
+    likewise of the values of a map; map_start: value that nine in ten of those of good images are below. As text
+    features: what the extractor is; calibrated_for: the setting of the thresholds; promise: their guarantee as JSON;
+    architecture: what a vector means. M is 0, and the first three texts are empty, until the model is fitted.
+
+    Args:
+        architecture: by key of the config. A state dict of another one is refused.
+        setting: see `describe_setting`.
+        precision: of the bank, fp32 or int8.
+    """
+
+    images: Tensor
+    covering_radius: Tensor
+    threshold: Tensor
+    map_threshold: Tensor
+    map_start: Tensor
+
+    def __init__(self, architecture: Mapping[str, object], setting: str, precision: str = "fp32"):
+        super().__init__()
+        self.setting, self.precision = setting, precision
+        for name, empty in (BUFFERS[precision] | IMAGES).items():
+            self.register_sized_by_data(name, empty.clone())
+        for name in ("covering_radius", "threshold", "map_threshold", "map_start"):
+            self.register_buffer(name, torch.tensor(math.inf))
+        self.register_text("features", "")
+        self.register_text("calibrated_for", "")
+        self.register_text("promise", "", GUARANTEE_LENGTH)
+        described = {**architecture, "PRECISION": precision}
+        self.register_text("architecture", ";".join(f"{key}={value}" for key, value in described.items()))
+        self._bank: MemoryBank | None = None
+        self._has_threshold: bool | None = None
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The memory bank.
+
+        Raises:
+            CheckpointError: there is none, or a damaged one.
+        """
+        if self._bank is None:
+            if not len(self.images):
+                raise CheckpointError(f"this model has no memory bank yet: fit it with {TRAIN}")
+            tensors = {name: self.get_buffer(name) for name in BUFFERS[self.precision] | IMAGES}
+            *rows, images = (tensors[name] for name in ("vectors", "codes", "images") if name in tensors)
+            sizes = {value.shape[-1] for name, value in tensors.items() if name != "images"}
+            finite = all(bool(torch.isfinite(value).all()) for value in tensors.values())
+            if len(rows[0]) != len(images) or len(sizes) > 1 or not finite:
+                shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
+                raise CheckpointError(f"the memory bank is damaged ({shapes}): take another file, or fit a new bank")
+            self._bank = MemoryBank.from_state(tensors)
+        return self._bank
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether there is a decision threshold."""
+        if self._has_threshold is None:
+            self._has_threshold = bool(torch.isfinite(self.threshold))
+        return self._has_threshold
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """What the threshold promises; None before the model is calibrated."""
+        text = self.text("promise")
+        return guarantee_from_json(text, "the guarantee in the checkpoint") if text else None
+
+    def vectors_of(self, image: int) -> Tensor:
+        """The vectors (m, C) of the bank that come from a training image."""
+        own = self.images == image
+        if self.precision == "fp32":
+            return self.get_buffer("vectors")[own]
+        return self.get_buffer("codes")[own] * self.get_buffer("scales") + self.get_buffer("offsets")
+
+    def set_bank(self, vectors: Tensor, images: Tensor, features: str, covering_radius: float = math.inf) -> None:
+        """Take over a bank; thresholds of the one before are void.
+
+        Args:
+            vectors: (M, C).
+            images: (M,), numbers of training images.
+            features: what to call the extractor.
+            covering_radius: infinite where it was not measured.
+        """
+        device = self.threshold.device
+        for name, value in MemoryBank(vectors.to(device), self.precision, images.to(device)).state().items():
+            setattr(self, name, value.clone())
+        self.covering_radius.fill_(covering_radius)
+        self.set_thresholds(math.inf, math.inf, math.inf, None)
+        self.set_text("features", features)
+
+    def set_thresholds(
+        self, threshold: float, map_threshold: float, map_start: float, guarantee: Guarantee | None
+    ) -> None:
+        """Take over what was calibrated under the present setting; a guarantee of None voids it all."""
+        self.threshold.fill_(threshold)
+        self.map_threshold.fill_(map_threshold)
+        self.map_start.fill_(map_start)
+        self.forget_decoded()
+        self.set_text("promise", guarantee.to_json() if guarantee else "")
+        self.set_text("calibrated_for", self.setting if guarantee else "")
+
+    def require_calibration(self) -> None:
+        """Raise CheckpointError, with the cure, unless there is a bank that is calibrated for the present setting."""
+        assert self.bank is not None  # raises where there is none
+        found, cure = self.text("calibrated_for"), RECALIBRATE.format(precision=self.precision)
+        if not found:
+            raise CheckpointError(f"this model is not calibrated, so that its scores have no threshold: {cure}")
+        if found != self.setting:
+            raise CheckpointError(
+                f"this model is calibrated for {found}, the config says {self.setting}. Set the config back, or "
+                f"calibrate anew: {cure}"
+            )
+
+    def check_stored(self, stored: Mapping[str, str]) -> None:
+        """Raise CheckpointError for a bank of other features, or in another precision."""
+        own, theirs = self.text("architecture"), stored.get("architecture", "")
+        (what, _, ours), (what_theirs, _, precision) = (text.rpartition(";PRECISION=") for text in (own, theirs))
+        if theirs and what_theirs != what:
+            raise CheckpointError(
+                f"this checkpoint holds a memory bank of {_words(what_theirs)}, the config says {_words(what)}: "
+                "features of different networks do not compare. Set MODEL.PATCHCORE as it was, or fit a new bank "
+                "without MODEL.WEIGHTS"
+            )
+        if theirs and precision != ours:
+            raise CheckpointError(
+                f"this checkpoint holds a memory bank in {precision}, MODEL.PATCHCORE.PRECISION is {ours}: set it to "
+                f"{precision}, or change the bank: {EXPORT.format(precision=ours)}"
+            )
+
+    def forget_decoded(self) -> None:
+        """To be called when the buffers were written to directly."""
+        super().forget_decoded()
+        self._bank = self._has_threshold = None
+
+    def _apply(self, fn, recurse: bool = True) -> nn.Module:  # type: ignore[no-untyped-def]  # as torch has it
+        self._bank = None  # it is on the device of before
+        return super()._apply(fn, recurse)
+
+
+def _words(architecture: str) -> str:
+    return architecture.replace(";", ", ").replace("=", " ")
