@@ -145,6 +145,8 @@ class BankState(ModelState):
                 f"this model is calibrated for {found}, the config says {self.setting}. Set the config back, or "
                 f"calibrate anew: {cure}"
             )
+        if not all(bool(torch.isfinite(value)) for value in (self.threshold, self.map_threshold, self.map_start)):
+            raise CheckpointError(f"the thresholds of this model are NaN or infinite: take another file, or {cure}")
 
     def check_stored(self, stored: Mapping[str, str]) -> None:
         """Raise CheckpointError for a bank of other features, or in another precision."""

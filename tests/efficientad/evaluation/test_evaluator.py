@@ -89,6 +89,11 @@ def test_threshold_of_the_model_gives_f1_at_it(tmp_path):
         outputs["map_score"] = outputs["anomaly_score"]
     combined = _run(AnomalyEvaluator(str(data), draws=0), pairs)["anomaly"]
     assert math.isnan(combined.pop("pixel_f1_at_good_threshold")) and results.items() >= combined.items()
+    for _, outputs in pairs:  # unless the model has a threshold of maps apart
+        outputs["anomaly_threshold"], outputs["map_threshold"] = torch.tensor(5.0), torch.tensor(3.0)
+    apart = _run(AnomalyEvaluator(str(data), draws=0), pairs)["anomaly"]
+    assert apart["good_threshold"] == 5
+    assert apart["pixel_f1_at_good_threshold"] == results["pixel_f1_at_good_threshold"]
 
 
 def test_the_teacher_is_named_beside_the_results(tmp_path, caplog):

@@ -79,6 +79,13 @@ def test_a_damaged_bank_is_refused(damage):
         loaded.require_calibration()
 
 
+def test_a_damaged_threshold_is_refused():
+    loaded = state()
+    loaded.load_state_dict({**filled().state_dict(), "threshold": torch.tensor(float("nan"))})
+    with pytest.raises(CheckpointError, match="thresholds of this model are NaN"):
+        loaded.require_calibration()
+
+
 def test_without_a_bank_the_cure_is_told():
     with pytest.raises(CheckpointError, match="no memory bank yet: fit it with d2road train"):
         state().require_calibration()

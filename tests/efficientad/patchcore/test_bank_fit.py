@@ -1,0 +1,58 @@
+"""Vectors of a bank: drawn alike from every image by its number, whoever holds it, and the coreset among them."""
+
+import pytest
+import torch
+
+from d2road.utils.errors import DataError
+from efficientad.modeling.coreset import covering_radius, select_coreset
+from efficientad.patchcore.bank_fit import fit_bank, gather_vectors
+
+
+class SomeImages:
+    """As `DatasetImages`: the images of one of several processes."""
+
+    def __init__(self, numbers: list[int], total: int):
+        self.own, self.total = numbers, total
+
+    def numbers(self):
+        return iter(self.own)
+
+    def __len__(self):
+        return len(self.own)
+
+    def __iter__(self):
+        return iter([[{"image": torch.full((1,), float(number))}] for number in self.own])
+
+
+def vectors_of(entry: dict) -> torch.Tensor:
+    """20 vectors of an image, which tell the image and the place."""
+    return torch.stack([entry["image"].expand(20), torch.arange(20.0)], 1)
+
+
+def test_each_image_gives_as_many_vectors_whichever_process_holds_it():
+    alone = gather_vectors(SomeImages([0, 1, 2, 3], 4), vectors_of, candidates=20, seed=1)
+    parts = [gather_vectors(SomeImages(numbers, 4), vectors_of, candidates=20, seed=1) for numbers in ([0, 1], [2, 3])]
+    assert {number: len(found) for number, found in alone.items()} == dict.fromkeys(range(4), 5)
+    together = parts[0] | parts[1]
+    assert all(torch.equal(alone[number], together[number]) for number in alone)
+    places = [tuple(found[:, 1].tolist()) for found in alone.values()]
+    assert len(set(places)) > 1  # not the same places of every image
+    other = gather_vectors(SomeImages([0], 4), vectors_of, candidates=20, seed=2)
+    assert not torch.equal(other[0], alone[0])
+
+
+@pytest.mark.parametrize("coreset", ["greedy", "approximate", "random"])
+def test_a_bank_is_the_coreset_of_all_vectors_and_knows_their_images(coreset):
+    options = {"candidates": 80, "coreset": coreset, "seed": 3}
+    whole = fit_bank(SomeImages([0, 1, 2, 3], 4), vectors_of, size=80, **options)
+    assert len(whole.vectors) == 80 and whole.covering_radius == 0
+    found = fit_bank(SomeImages([0, 1, 2, 3], 4), vectors_of, size=12, with_radius=True, **options)
+    chosen = select_coreset(whole.vectors, 12, coreset, 3)
+    assert torch.equal(found.vectors, whole.vectors[chosen])
+    assert found.images.tolist() == found.vectors[:, 0].tolist()
+    assert found.covering_radius == covering_radius(whole.vectors, chosen) > 0
+
+
+def test_no_image_is_said():
+    with pytest.raises(DataError, match=r"no good image; name some in DATASETS\.TRAIN"):
+        fit_bank(SomeImages([], 0), vectors_of, size=5, candidates=9, coreset="random", seed=0)
