@@ -31,6 +31,7 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
+	bench-patchcore-selection \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
@@ -124,10 +125,20 @@ bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
 		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 
+# PatchCore with its frozen keys, plain baselines and EfficientAD on any released data set, DATA=folder or name.
+MVTEC_VARIANTS ?= patchcore memory_bank padim pca linear_attention
+
 bench-efficientad-mvtec: setup
 	$(say_allocator)
-	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) --seed $$seed $(AD_OPTIONS) \
-		|| exit 1; done
+	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) \
+		--variant $(MVTEC_VARIANTS) --seed $$seed $(AD_OPTIONS) || exit 1; done
+
+# Keys of PatchCore by defects pasted on good training images: SELECTION="NAME NAME" of training sets.
+SELECTION ?= toy_loco/fastener_kit?held_out=0.25
+
+bench-patchcore-selection: setup $(TOY_LOCO_DONE)
+	$(say_allocator)
+	$(FAST) $(PY) -m benchmarks.efficientad.patchcore_selection --data $(foreach name,$(SELECTION),"$(name)") --seed 0
 
 # The motorway of SUMO; INSPECT=folder of NGSIM I-80 adds real traffic without labels, FT_AED=file the crashes of FT-AED.
 TRAFFIC := datasets/traffic_incidents

@@ -30,6 +30,7 @@ from benchmarks.efficientad.training_curves import draw_curves, points
 
 SCREW, LOCO, MVTEC = "efficientad_screw", "efficientad_loco", "efficientad_mvtec"
 LINEAR, CONV, BASELINE = "linear_attention", "conv", "memory_bank"
+PATCHCORE = "patchcore"
 AIM = 0.80  # image AUROC on screws
 NAMES = {
     "image_auroc": "image AUROC",
@@ -42,7 +43,25 @@ NAMES = {
     "image_auroc_by_type/logical_anomalies": "image AUROC, logical",
     "image_auroc_by_type/structural_anomalies": "image AUROC, structural",
 }
+MVTEC_METRICS = {
+    "image_auroc": "image AUROC",
+    "image_auroc_by_type/logical_anomalies": "image AUROC, logical",
+    "image_auroc_by_type/structural_anomalies": "image AUROC, structural",
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AU-PRO",
+    "auspro/mean/0.05": "sPRO at 0.05",
+    "f1_max": "F1",
+    "f1_at_good_threshold": "F1, threshold of good images",
+    "pixel_f1_max": "pixel F1",
+}
 LOCO_METRICS = [name for name in NAMES if "/" in name]
+SAID = {
+    BASELINE: "memory bank, no training",
+    CONV: "convolution",
+    PATCHCORE: "PatchCore",
+    "padim": "PaDiM",
+    "pca": "PCA",
+}
 INTERVALS = (
     "Intervals: 95 %, bootstrap over the test images (1000 draws); for means over seeds every draw also takes seeds, "
     "with replacement, which with so few of them says little of other trainings. In brackets: lowest and highest seed."
@@ -53,7 +72,7 @@ def label(variant: str) -> str:
     """A variant in words: "linear attention, bottleneck 64"."""
     variant, plus, own = variant.partition("+")
     name, _, bottleneck = variant.partition("-")
-    words = {BASELINE: "memory bank, no training", CONV: "convolution"}.get(name, name.replace("_", " "))
+    words = SAID.get(name, name.replace("_", " "))
     words += {"": "", "0": ", no bottleneck"}.get(bottleneck, f", bottleneck {bottleneck}")
     return words + (f" (own keys, {own})" if plus else "")
 
@@ -224,18 +243,40 @@ def loco_words(variants: dict[str, list[Entry]], found: dict[str, list[Compariso
 def write_mvtec_tables() -> Path:
     """Write benchmarks/results/efficientad_mvtec/table.md, with the mean over categories, and return its path."""
     entries = load_entries(MVTEC)
-    keys = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "f1_at_good_threshold", "pixel_f1_max")
-    head = ["category", "image AUROC", "pixel AUROC", "AU-PRO", "F1", "F1, threshold of good images", "pixel F1"]
-    sections = [["# EfficientAD by category"] if entries else ["No record yet."]]
+    sections = [
+        ["# PatchCore, EfficientAD and baselines by category", "", INTERVALS] if entries else ["No record yet."]
+    ]
+    sections.append(mvtec_differences(entries))
     runs: dict[tuple, list[Entry]] = {}
     for entry in entries:
         runs.setdefault((entry.teacher, entry.steps, entry.variant, entry.seed), []).append(entry)
     for (teacher, steps, variant, seed), members in runs.items():
+        keys = {key: name for key, name in MVTEC_METRICS.items() if any(key in e.metrics for e in members)}
         rows = [[e.category, *(with_interval(e.metrics, key) for key in keys)] for e in members]
         rows.append([f"**mean of {len(members)}**", *(mean_of_categories(members, key) for key in keys)])
-        title = f"{label(variant)}, seed {seed}, {steps} steps, {teacher.replace('_', ' ')}"
-        sections.append(table(title, f"Intervals: 95 %, bootstrap. Last category: {describe(members)}", head, rows))
+        title = f"{label(variant)}, seed {seed}, {teacher.replace('_', ' ')}" + (f", {steps} steps" if steps else "")
+        ready = [f"{e.record['seconds_to_calibrated']:.0f}" for e in members if "seconds_to_calibrated" in e.record]
+        note = f"Intervals: 95 %, bootstrap. Last category: {describe(members)}"
+        note += f" Seconds to a calibrated model: {', '.join(ready)}." if ready else ""
+        sections.append(table(title, note, ["category", *keys.values()], rows))
     return write_page(results_page(MVTEC), sections)
+
+
+def mvtec_differences(entries: Sequence[Entry]) -> list[str]:
+    """PatchCore less every other variant on the same category, seed and images."""
+    rows = []
+    for first in [entry for entry in entries if entry.variant == PATCHCORE]:
+        for second in entries:
+            of_both = [(entry.record["data"], entry.seed) for entry in (first, second)]
+            if second is first or of_both[0] != of_both[1]:
+                continue
+            for metric in ("image_auroc", "aupro"):
+                found = compare([first], [second], metric)
+                if found:
+                    row = [first.category, f"{label(PATCHCORE)} - {label(second.variant)}", NAMES[metric], found.cell()]
+                    rows.append([*row, found.verdict])
+    head = ["category", "difference", "", "", "PatchCore is"]
+    return table("Differences", "Paired: the same images for both.", head, rows)
 
 
 def mean_of_categories(entries: Sequence[Entry], key: str) -> str:

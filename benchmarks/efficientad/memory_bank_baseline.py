@@ -89,16 +89,18 @@ def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> MemoryBankDetect
     return detector
 
 
-def evaluate_baseline(run: Run) -> None:
+def evaluate_baseline(run: Run, category: str = "") -> None:
     """Evaluate the baseline with a run's teacher, data and seed, unless there is a record."""
-    folder = run_name(run.teacher, run.variant, run.cfg.SEED, 0)
-    recorded = (folder, run_name(run.teacher, FIRST_NAME, run.cfg.SEED, 0))
+    folder = run_name(run.teacher, run.variant, run.cfg.SEED, 0, category)
+    recorded = (folder, run_name(run.teacher, FIRST_NAME, run.cfg.SEED, 0, category))
     if any(read_record(run.bench, f"{name}/{FINAL}") is not None for name in recorded):
         return
     start = time.perf_counter()
     detector = build_baseline(run.cfg)
+    ready = time.perf_counter() - start
     images, threshold, spro = run_test(run.cfg, detector)
     record_test(
         run, FINAL, images, threshold, spro, start, folder, steps=0, bank=len(detector.bank),
+        seconds_to_calibrated=round(ready, 1),
         note="distance to the nearest of `bank` feature vectors, drawn at random from the training images",
     )  # fmt: skip

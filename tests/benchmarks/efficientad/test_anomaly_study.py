@@ -12,9 +12,11 @@ from benchmarks.common import records
 from benchmarks.efficientad import anomaly_loco as loco
 from benchmarks.efficientad import anomaly_mvtec as mvtec
 from benchmarks.efficientad import anomaly_screw as screw
+from benchmarks.efficientad import feature_runs
 from benchmarks.efficientad.anomaly_runs import find_teacher, relative
 from benchmarks.efficientad.bootstrap_draws import read_draws
 from benchmarks.efficientad.heat_map_sheet import choose
+from benchmarks.efficientad.released_data import find_categories
 from efficientad.modeling.pdn import PDN
 from tests.factories.anomaly_models import narrow_networks, write_category
 
@@ -160,12 +162,13 @@ def test_loco_crosses_attention_and_bottleneck(here):
 
 def test_every_category_once(here, capsys):
     arguments = ["--data", "mvtec", "--config-file", "linear_attention.yaml", "--seed", "1", "--steps", "2"]
-    arguments += ["--teacher", "teacher.pth"]
+    arguments += ["--teacher", "teacher.pth", "--variant", "linear_attention"]
     mvtec.main([*arguments, "--category", "tiles"])
-    assert "category 1/1: tiles, image_auroc" in capsys.readouterr().out
+    assert "category 1/1: tiles, linear_attention: image_auroc" in capsys.readouterr().out
     mvtec.main(arguments)
     said = capsys.readouterr().out
-    assert "category 1/2: screw, image_auroc" in said and "category 2/2: tiles, done already" in said
+    assert "category 1/2: screw, linear_attention: image_auroc" in said
+    assert "category 2/2: tiles, linear_attention: done already" in said
     logs = [path.read_text() for path in sorted(here.glob("output/bench/efficientad_mvtec/*/*/*/log.txt"))]
     assert len(logs) == 2 and all(log.count("teacher statistics") for log in logs)
     assert "mvtec/screw" not in logs[1]  # each has its own
@@ -176,6 +179,51 @@ def test_every_category_once(here, capsys):
         mvtec.main([*arguments, "--category", "bolt"])
     with pytest.raises(FileNotFoundError, match="no category"):
         mvtec.main(["--data", "kits/fastener_kit", "--seed", "1"])
+
+
+def test_patchcore_and_plain_baselines_by_one_command(here, repo_dir, monkeypatch, capsys):
+    monkeypatch.setattr(feature_runs, "PATCHCORE_CONFIG", str(repo_dir / "configs/efficientad/Base-PatchCore.yaml"))
+    arguments = ["--data", "mvtec", "--category", "tiles", "--variant", "patchcore", "padim", "pca", "--seed", "2"]
+    keys = ["MODEL.DEVICE", "cpu", "INPUT.IMAGE_SIZE", "(64, 64)", "MODEL.PATCHCORE.BANK_SIZE", "100"]
+    mvtec.main([*arguments, *keys, "DATALOADER.NUM_WORKERS", "0"])
+    said = capsys.readouterr().out
+    assert all(f"category 1/1: tiles, {variant}: image_auroc" in said for variant in ("patchcore", "padim", "pca"))
+    found = {}
+    for path in records.RESULTS.glob("efficientad_mvtec/teacher_efficientnet_lite0/*_seed2/tiles/final.json"):
+        found[path.parent.parent.name.partition("+")[0]] = json.loads(path.read_text())
+        draws = read_draws(path.with_suffix(".npz"))
+        assert len(draws.names) == 4
+    assert set(found) == {"patchcore", "padim", "pca"}
+    for record in found.values():
+        assert record["steps"] == 0 and record["seconds_to_calibrated"] <= record["seconds"] + 0.1
+        assert "good_threshold" in record["metrics"] and "aupro" in record["metrics"]["intervals"]
+    assert found["patchcore"]["fitted"]["bank_vectors"] <= 100
+    page = (records.RESULTS / "efficientad_mvtec/table.md").read_text()
+    assert "PatchCore (own keys" in page and "Seconds to a calibrated model" in page
+    mvtec.main([*arguments, *keys, "DATALOADER.NUM_WORKERS", "0"])
+    assert capsys.readouterr().out.count("done already") == 3
+
+
+def test_released_data_sets_are_told_by_their_folders(tmp_path, monkeypatch):
+    for folder in ("ad/wood/train/good", "ad/notes", "two/can/train/good", "two/can/test_public", "btad/01/train/ok"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("loco/pins/train/good/000.png", "loco/pins/defects_config.json", "visa/split_csv/1cls.csv"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "visa/candle/Data").mkdir(parents=True)
+    (tmp_path / "real/realiad_jsons/realiad_jsons").mkdir(parents=True)
+    (tmp_path / "real/realiad_jsons/realiad_jsons/pcb.json").touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_categories("ad") == {"wood": "mvtec:ad/wood"}
+    assert find_categories("two") == {"can": "mvtec_ad_2:two/can"}
+    assert find_categories("loco") == {"pins": "loco:loco/pins"}
+    assert find_categories("visa") == {"candle": "visa:visa:candle"}
+    assert find_categories("btad") == {"01": "btad:btad/01"}
+    assert find_categories("real") == {"pcb": "real_iad:real:pcb"}
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "ad").rename(tmp_path / "datasets/mvtec_ad")
+    monkeypatch.setenv("DETECTRON2_DATASETS", "datasets")
+    assert find_categories("mvtec_ad") == {"wood": "mvtec:datasets/mvtec_ad/wood"}
 
 
 def test_bad_arguments(here):
