@@ -28,8 +28,8 @@ PATCHCORE = {
     # Vectors of the bank at most; scoring takes time in proportion.
     "BANK_SIZE": 30000,
     # Vectors of the training images at most that the bank is chosen from, as many of each image: memory and the time
-    # of the choice stay bounded.
-    "CANDIDATES": 200000,
+    # of the choice stay bounded, some minutes on two cores.
+    "CANDIDATES": 100000,
     # greedy (k-centre, as published) | approximate (nearly the same covering radius, in less time) | random
     "CORESET": "approximate",
     # fp32 | int8: of the bank. A model is calibrated for one; d2road export makes it one for the other.
