@@ -173,6 +173,20 @@ class WriteMetrics(PeriodicWriter):
 
     def before_train(self) -> None:
         self._writers = [_Tolerant(writer, self._folder) for writer in self._build()]
+        self._written: int | None = None
+
+    def after_step(self) -> None:
+        super().after_step()
+        if (self.trainer.iter + 1) % self._period == 0 or self.trainer.iter == self.trainer.max_iter - 1:
+            self._written = self.trainer.iter
+
+    def after_train(self) -> None:
+        # Of a run that ends right after an iteration was written; Detectron2's printer divides by the iterations since.
+        written_already = self.trainer.storage.iter == self._written
+        for writer in self._writers:
+            if not written_already:
+                writer.write()
+            writer.close()
 
 
 class _Tolerant(EventWriter):

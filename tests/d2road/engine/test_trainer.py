@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
+from detectron2.engine.hooks import CallbackHook
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils.env import seed_all_rng
 
@@ -147,6 +148,20 @@ def test_a_failing_evaluation_costs_no_training(data, tmp_path, monkeypatch):
     # Once more: nothing is left to do, not even the evaluation.
     monkeypatch.setattr(Trainer, "test", classmethod(fail))
     assert trainer_for(data, tmp_path, *short(3), resume=True).train()["bbox"]["AP"] > 0
+
+
+def test_a_run_that_ends_in_its_first_steps_says_why(data, tmp_path):
+    # The printer has no mean time yet, and divides by the iterations since it last wrote: none.
+    trainer = trainer_for(data, tmp_path, *short(2))
+
+    def end(trainer) -> None:
+        if trainer.iter == 1:
+            raise KeyboardInterrupt("the reason")
+
+    trainer.register_hooks([CallbackHook(after_step=end)])
+    with pytest.raises(KeyboardInterrupt, match="the reason"):
+        trainer.train()
+    assert [json.loads(line)["iteration"] for line in (tmp_path / "metrics.json").read_text().splitlines()] == [1]
 
 
 def test_averages_start_from_loaded_weights(data, tmp_path):
