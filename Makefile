@@ -125,7 +125,7 @@ bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
 		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 
-# PatchCore with its frozen keys, plain baselines and EfficientAD on any released data set, DATA=folder or name.
+# PatchCore with the keys of its config, plain baselines and EfficientAD on any released data set, DATA=folder or name.
 MVTEC_VARIANTS ?= patchcore memory_bank padim pca linear_attention
 
 bench-efficientad-mvtec: setup

@@ -5,10 +5,11 @@ python -m benchmarks.efficientad.anomaly_mvtec --data FOLDER --seed 1 --variant 
 python -m benchmarks.efficientad.anomaly_mvtec --table
 
 FOLDER is above the categories of MVTec AD, MVTec AD 2, MVTec LOCO, VisA, BTAD or Real-IAD, or the name of one of these
-below DETECTRON2_DATASETS. patchcore takes its keys, frozen, from configs/efficientad/Base-PatchCore.yaml, padim and pca
-the same features; memory_bank are nearest neighbours among the features of EfficientAD's teacher; other variants are
-autoencoders of EfficientAD, trained by --config-file with the data swapped. Categories that have a record are left out,
-an interrupted one goes on where it was. Records go to benchmarks/results/efficientad_mvtec/.
+below DETECTRON2_DATASETS. patchcore takes its keys, the same for all data, from
+configs/efficientad/Base-PatchCore.yaml, padim and pca the same features; memory_bank are nearest neighbours among the
+features of EfficientAD's teacher; other variants are autoencoders of EfficientAD, trained by --config-file with the
+data swapped. Categories that have a record are left out, an interrupted one goes on where it was. Records go to
+benchmarks/results/efficientad_mvtec/.
 """
 
 import argparse

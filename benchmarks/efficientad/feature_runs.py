@@ -16,9 +16,9 @@ from efficientad.modeling.feature_extractors import build_extractor
 
 PATCHCORE = "patchcore"
 FEATURE_VARIANTS = (PATCHCORE, *FEATURE_MODELS)
-PATCHCORE_CONFIG = "configs/efficientad/Base-PatchCore.yaml"  # its keys are chosen by patchcore_selection
+PATCHCORE_CONFIG = "configs/efficientad/Base-PatchCore.yaml"  # the same keys for all data
 NOTES = {
-    PATCHCORE: "PatchCore with the keys of its config, chosen on pasted defects",
+    PATCHCORE: "PatchCore with the keys of its config, the same for all data",
     "padim": "Gaussian of the same features at each place; score is the largest value of the smoothed map",
     "pca": "residual of the same features after a PCA; score is the largest value of the smoothed map",
 }
