@@ -18,12 +18,14 @@ from torch import Tensor
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.progress import track
 from efficientad.modeling.memory_bank import MemoryBank
-from efficientad.modeling.nearest_neighbours import GROUP, PAIRS, PrincipalCoordinates
+from efficientad.modeling.nearest_neighbours import GROUP, PAIRS, PrincipalCoordinates, near_pairs, smallest_of_groups
 
 METHODS = ("greedy", "approximate", "random")
 POOL = 1024  # P
 CENTERS = 1024  # chosen vectors that others are compared with at once
 ROWS = 512  # others at once: their bounds stay in the processor's cache
+# Share of the variance in the directions that bound distances, and largest cosine that is assumed for the rest.
+EXACT, APPROXIMATE = (0.93, 1.0), (0.8, 0.85)
 HUGE = torch.finfo(torch.float32).max / 2  # no distance yet
 ASLEEP = 0.93  # radius below which vectors wait, of the one before
 
@@ -54,7 +56,7 @@ def select_coreset(vectors: Tensor, size: int, method: str = "greedy", seed: int
     if method == "random":
         return torch.randperm(len(vectors), generator=generator)[:size].to(vectors.device)
     first = int(torch.randint(len(vectors), (1,), generator=generator))
-    points = FarthestPoints(vectors.float(), first)
+    points = FarthestPoints(vectors.float(), first, *(EXACT if method == "greedy" else APPROXIMATE))
     chosen = list(track(points.choose(size), size, "coreset"))
     return torch.tensor(chosen, device=vectors.device)
 
@@ -78,16 +80,20 @@ class FarthestPoints:
     Args:
         vectors: (N, C) float32, finite.
         first: position of the first choice.
+        energy: share of the variance in the directions that bound distances.
+        cosine: largest one that is assumed between what two vectors have beside these directions. Below 1 the bounds
+            are tighter, and some distances that would become smaller stay as they were.
     """
 
-    def __init__(self, vectors: Tensor, first: int):
+    def __init__(self, vectors: Tensor, first: int, energy: float, cosine: float):
         count, channels = vectors.shape
         bits = math.floor((53 - math.log2(4 * channels)) / 2)
         largest = float(vectors.abs().max())
         self.step = 2.0 ** (math.ceil(math.log2(largest)) - bits) if largest else 1.0
         self.grid = (vectors / self.step).round_()  # (N, C) integers
-        coordinates = PrincipalCoordinates.fit(self.grid)
+        coordinates = PrincipalCoordinates.fit(self.grid, energy)
         self.coordinates, self.squares = coordinates.of(self.grid)  # (N, p + 1), (N,)
+        self.coordinates[:, -1] *= math.sqrt(cosine)
         self.tolerance = (channels + 8) * 2.0**-23
         self.slack = coordinates.rounding(float(self.squares.max()))
         self.chosen = torch.tensor([first], device=vectors.device)
@@ -156,14 +162,13 @@ class FarthestPoints:
         squares = F.pad(self.squares[centers], (0, padding), value=math.inf)
         pairs = []
         for part in rows.split(ROWS):
-            bounds = torch.addmm(squares, self.coordinates[part], products).unflatten(1, (-1, GROUP))  # (N, B / G, G)
+            bounds = torch.addmm(squares, self.coordinates.index_select(0, part), products)  # (N, B)
             limit = self.squared[part].clamp(max=HUGE).float() - self.squares[part] + self.slack
-            near, groups = (bounds.amin(2) <= limit[:, None]).nonzero(as_tuple=True)
-            found, places = (bounds[near, groups] <= limit[near, None]).nonzero(as_tuple=True)
-            pairs.append(torch.stack([part[near[found]], centers[groups[found] * GROUP + places]]))
+            near, places = near_pairs(bounds, smallest_of_groups(bounds), limit)
+            pairs.append(torch.stack([part.index_select(0, near), centers.index_select(0, places)]))
         for row, center in torch.cat(pairs, 1).split(PAIRS, dim=1):
-            difference = self.grid[row] - self.grid[center]
+            difference = self.grid.index_select(0, row).sub_(self.grid.index_select(0, center))
             # float32 is near enough to tell most that cannot be; the others are exact integers in float64.
             nearer = difference.square().sum(1) <= self.squared[row].float() * (1 + self.tolerance)
-            exact = difference[nearer].double().square().sum(1)
+            exact = difference[nearer].double().square_().sum(1)
             self.squared.scatter_reduce_(0, row[nearer], exact, "amin")

@@ -54,9 +54,7 @@ class MemoryBank:
         self.precision = "int8" if "codes" in state else "fp32"
         self.images = self._state.get("images")
         if self.images is not None and self.images.shape != (len(self),):
-            raise ValueError(
-                f"{len(self)} vectors are of {tuple(self.images.shape)} images: expected a number for each"
-            )
+            raise ValueError(f"{len(self)} vectors are of {tuple(self.images.shape)} images: expected one for each")
         self._search = NeighbourSearch(self.vectors, self._lookup)
 
     @classmethod
@@ -102,12 +100,14 @@ class MemoryBank:
     @property
     def vectors(self) -> Tensor:
         """(M, C) float32; of an int8 bank the decoded ones."""
-        return self._lookup(slice(None))
-
-    def _lookup(self, positions: Tensor | slice) -> Tensor:
         if "vectors" in self._state:
-            return self._state["vectors"][positions]
-        return self._state["codes"][positions] * self._state["scales"] + self._state["offsets"]
+            return self._state["vectors"]
+        return self._state["codes"] * self._state["scales"] + self._state["offsets"]
+
+    def _lookup(self, positions: Tensor) -> Tensor:
+        if "vectors" in self._state:
+            return self._state["vectors"].index_select(0, positions)
+        return self._state["codes"].index_select(0, positions) * self._state["scales"] + self._state["offsets"]
 
     @property
     def rounding(self) -> float:

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ENERGY = 0.9  # share of the variance in the principal directions that are used
+ENERGY = 0.92  # share of the variance in the principal directions that are used
 GROUP = 32  # vectors whose smallest bound is looked at first
-ROWS = 128  # queries at once: their bounds stay in the processor's cache
+ROWS = 256  # queries at once
 SAMPLE = 2**16  # vectors that the principal directions are taken from, at most
-PAIRS = 2**15  # pairs whose vectors are gathered at once
+PAIRS = 2**12  # pairs whose vectors are gathered at once
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class NeighbourSearch:
         squares = self.squares
         if excluded is not None:
             squares = squares.masked_fill(F.pad(excluded, (0, len(squares) - self.count)), math.inf)
-        parts = [self._nearest(part, k, squares) for part in queries.split(ROWS)]
+        parts = [self._nearest(part, k, squares) for part in queries.split(ROWS) if len(part)]
         if not parts:
             return queries.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long, device=queries.device)
         distances, positions = zip(*parts)
@@ -102,13 +102,11 @@ class NeighbourSearch:
 
     def _nearest(self, queries: Tensor, k: int, squares: Tensor) -> tuple[Tensor, Tensor]:
         z, own = self.coordinates.of(queries)
-        bounds = torch.addmm(squares, z, self.products).unflatten(1, (-1, GROUP))  # (N, M / G, G), less |query|^2
-        smallest = bounds.amin(2)  # (N, M / G)
+        bounds = torch.addmm(squares, z, self.products)  # (N, M), less |query|^2
+        smallest = smallest_of_groups(bounds)
         limit = self._limit(queries, bounds, smallest, k)
         limit = limit - own + self.coordinates.rounding(max(self.largest, float(own.max())))
-        rows, groups = (smallest <= limit[:, None]).nonzero(as_tuple=True)
-        pairs, places = (bounds[rows, groups] <= limit[rows, None]).nonzero(as_tuple=True)
-        rows, positions = rows[pairs], groups[pairs] * GROUP + places
+        rows, positions = near_pairs(bounds, smallest, limit)
         return _smallest_of_pairs(self._squared(queries, rows, positions), rows, positions, len(queries), k)
 
     def _limit(self, queries: Tensor, bounds: Tensor, smallest: Tensor, k: int) -> Tensor:
@@ -116,18 +114,36 @@ class NeighbourSearch:
         if smallest.shape[1] >= k:
             groups = smallest.topk(k, dim=1, largest=False).indices if k > 1 else smallest.argmin(1, keepdim=True)
             rows = torch.arange(len(queries), device=queries.device)[:, None].expand_as(groups)
-            positions = groups * GROUP + bounds[rows, groups].argmin(2)
-            if bool(torch.isfinite(bounds.flatten(1).gather(1, positions)).all()):
+            positions = groups * GROUP + bounds.unflatten(1, (-1, GROUP))[rows, groups].argmin(2)
+            if bool(torch.isfinite(bounds.gather(1, positions)).all()):
                 return self._squared(queries, rows.flatten(), positions.flatten()).view(-1, k).amax(1)
         return torch.full((len(queries),), torch.finfo(torch.float32).max, device=queries.device)
 
     def _squared(self, queries: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         """(P,) squared distances of pairs, by differences."""
         parts = [
-            (queries[some] - self.lookup(others)).square().sum(1)
+            (queries.index_select(0, some) - self.lookup(others)).square_().sum(1)
             for some, others in zip(rows.split(PAIRS), positions.split(PAIRS))
         ]
         return torch.cat(parts)
+
+
+def smallest_of_groups(bounds: Tensor) -> Tensor:
+    """(N, M / GROUP) of bounds (N, M)."""
+    return bounds.unflatten(1, (-1, GROUP)).amin(2)
+
+
+def near_pairs(bounds: Tensor, smallest: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns (P,) of bounds (N, M) that are not above a limit (N,) for each row.
+
+    Args:
+        smallest: of each group of bounds, see `smallest_of_groups`: most groups have none.
+    """
+    groups = bounds.unflatten(1, (-1, GROUP))
+    some = (smallest <= limit[:, None]).flatten().nonzero()[:, 0]
+    rows = some // groups.shape[1]
+    inside, places = (groups.flatten(0, 1).index_select(0, some) <= limit[rows, None]).nonzero(as_tuple=True)
+    return rows.index_select(0, inside), (some % groups.shape[1]).index_select(0, inside) * GROUP + places
 
 
 def _smallest_of_pairs(squared: Tensor, rows: Tensor, positions: Tensor, count: int, k: int) -> tuple[Tensor, Tensor]:

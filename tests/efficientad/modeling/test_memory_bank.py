@@ -61,3 +61,92 @@ def test_wrong_features():
         MemoryBank(torch.zeros(2, 3)).distances(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="more than 1"):
         MemoryBank.from_maps([torch.zeros(1, 2, 2)] * 2, 1, 5)
+
+
+def some_vectors(count=500, channels=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, channels, generator=generator) * torch.linspace(3, 0.2, channels) + 5
+
+
+@pytest.mark.parametrize("k", [1, 4, 60])
+def test_neighbours_are_those_of_scikit_learn(k):
+    vectors, features = some_vectors(), some_vectors(40, seed=1)
+    expected, positions = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(vectors.double()).kneighbors(features)
+    found, where = MemoryBank(vectors).nearest(features, k)
+    assert where.tolist() == positions.tolist()
+    assert found.numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_equal_vectors_are_neighbours_in_order():
+    distances, positions = MemoryBank(torch.ones(70, 3)).nearest(torch.ones(2, 3), 70)
+    assert torch.equal(positions, torch.arange(70).expand(2, 70)) and not distances.any()
+
+
+def test_every_vector_of_the_bank_is_at_distance_0_from_itself():
+    vectors = 1000 + some_vectors()  # products would lose such small differences
+    vectors[1] = vectors[0] + 1e-3
+    distances, positions = MemoryBank(vectors).nearest(vectors, 1)
+    assert not distances.any() and torch.equal(positions[:, 0], torch.arange(len(vectors)))
+
+
+def test_no_features_have_no_distances():
+    assert MemoryBank(some_vectors()).distances(torch.zeros(0, 12)).shape == (0,)
+
+
+def test_without_an_image_is_as_if_it_had_never_been_there():
+    vectors, features = some_vectors(), some_vectors(50, seed=1)
+    images = torch.arange(len(vectors)) % 7
+    bank, other = MemoryBank(vectors, images=images), MemoryBank(vectors[images != 3])
+    assert torch.equal(bank.distances(features, without_image=3), other.distances(features))
+    distances = other.distances(features)
+    assert bank.image_score(features, distances, 9, without_image=3) == other.image_score(features, distances, 9)
+    own = vectors[images == 3]
+    assert not bank.distances(own).any() and bool((bank.distances(own, without_image=3) > 0).all())
+
+
+def test_image_score_is_the_published_one():
+    vectors, features = some_vectors().double(), some_vectors(50, seed=1).double()
+    bank = MemoryBank(vectors)
+    table = torch.cdist(features, vectors)
+    worst = int(table.amin(1).argmax())
+    nearest = int(table[worst].argmin())
+    around = torch.cdist(vectors[nearest][None], vectors)[0].argsort()[:9]
+    expected = table[worst, nearest] * (1 - table[worst, nearest].exp() / table[worst, around].exp().sum())
+    score = bank.image_score(features.float(), bank.distances(features.float()))
+    assert float(score) == pytest.approx(float(expected), rel=1e-5)
+    assert bank.image_score(features.float(), bank.distances(features.float()), 1) == bank.distances(features).max()
+
+
+def test_int8_keeps_distances_within_what_it_says():
+    vectors, features = some_vectors(), some_vectors(200, seed=1)
+    exact, bank = MemoryBank(vectors), MemoryBank(vectors, "int8")
+    assert exact.rounding == 0 and 0 < bank.rounding < 0.1
+    error = (bank.distances(features) - exact.distances(features)).abs().max()
+    assert 0 < error <= bank.rounding
+    assert bank.distances(bank.vectors).max() == 0
+    assert bank.state()["codes"].dtype == torch.int8 and bank.state()["codes"].unique().numel() > 200
+    constant = MemoryBank(torch.full((3, 2), 7.5), "int8")  # a channel without any range
+    assert torch.equal(constant.vectors, torch.full((3, 2), 7.5))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bank_is_what_its_tensors_say(precision):
+    vectors, features = some_vectors(), some_vectors(50, seed=1)
+    bank = MemoryBank(vectors, precision, images=torch.arange(len(vectors)) // 100)
+    again = MemoryBank.from_state(bank.state())
+    assert again.precision == precision and len(again) == len(vectors)
+    assert torch.equal(again.distances(features, 2), bank.distances(features, 2))
+
+
+def test_questions_that_a_bank_cannot_answer():
+    vectors = some_vectors()
+    with pytest.raises(ValueError, match="choose fp32 or int8"):
+        MemoryBank(vectors, "int4")
+    with pytest.raises(ValueError, match="expected one for each"):
+        MemoryBank(vectors, images=torch.zeros(3))
+    with pytest.raises(ValueError, match="does not know which images"):
+        MemoryBank(vectors).distances(vectors, without_image=0)
+    with pytest.raises(ValueError, match="1 nearest neighbours among 0"):
+        MemoryBank(vectors, images=torch.zeros(500)).distances(vectors, without_image=0)
+    with pytest.raises(ValueError, match="501 nearest neighbours among 500"):
+        MemoryBank(vectors).nearest(vectors, 501)
