@@ -31,7 +31,7 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-patchcore-selection \
+	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
@@ -139,6 +139,14 @@ SELECTION ?= toy_loco/fastener_kit?held_out=0.25
 bench-patchcore-selection: setup $(TOY_LOCO_DONE)
 	$(say_allocator)
 	$(FAST) $(PY) -m benchmarks.efficientad.patchcore_selection --data $(foreach name,$(SELECTION),"$(name)") --seed 0
+
+# Coreset and scoring of PatchCore; against anomalib where `make peers` has been run. DATA=folder of images, else random ones.
+PEERS ?= .peers
+PEER_PY = $(or $(wildcard $(PEERS)/anomalib/bin/python),$(PY))
+
+bench-patchcore-speed: setup
+	PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(PEER_PY) -W ignore -m benchmarks.speed.speed_patchcore --clock cpu $(if $(DATA),--data $(DATA)) \
+		$(if $(RECORD),--record $(RECORD))
 
 # The motorway of SUMO; INSPECT=folder of NGSIM I-80 adds real traffic without labels, FT_AED=file the crashes of FT-AED.
 TRAFFIC := datasets/traffic_incidents

@@ -25,7 +25,7 @@ POOL = 1024  # P
 CENTERS = 1024  # chosen vectors that others are compared with at once
 ROWS = 512  # others at once: their bounds stay in the processor's cache
 # Share of the variance in the directions that bound distances, and largest cosine that is assumed for the rest.
-EXACT, APPROXIMATE = (0.93, 1.0), (0.8, 0.85)
+EXACT, APPROXIMATE = (0.93, 1.0), (0.9, 0.8)
 HUGE = torch.finfo(torch.float32).max / 2  # no distance yet
 ASLEEP = 0.93  # radius below which vectors wait, of the one before
 

@@ -23,6 +23,7 @@ ENERGY = 0.92  # share of the variance in the principal directions that are used
 GROUP = 32  # vectors whose smallest bound is looked at first
 ROWS = 256  # queries at once
 SAMPLE = 2**16  # vectors that the principal directions are taken from, at most
+FEW = 0.01  # share of pairs up to which looking at each costs less than a product of all channels
 PAIRS = 2**12  # pairs whose vectors are gathered at once
 
 
@@ -39,7 +40,7 @@ class PrincipalCoordinates:
     directions: Tensor
 
     @classmethod
-    def fit(cls, vectors: Tensor, energy: float = ENERGY) -> "PrincipalCoordinates":
+    def fit(cls, vectors: Tensor, energy: float) -> "PrincipalCoordinates":
         """The principal directions of vectors (M, C) that hold a share of their variance."""
         mean = vectors.mean(0)
         centred = (vectors[:: -(-len(vectors) // SAMPLE)] - mean).double()
@@ -73,7 +74,10 @@ class NeighbourSearch:
     def __init__(self, vectors: Tensor, lookup: Callable[[Tensor], Tensor]):
         self.lookup = lookup
         self.count, self.channels = vectors.shape
-        self.coordinates = PrincipalCoordinates.fit(vectors)
+        self._prepare(vectors, ENERGY)
+
+    def _prepare(self, vectors: Tensor, energy: float) -> None:
+        self.energy, self.coordinates = energy, PrincipalCoordinates.fit(vectors, energy)
         z, squares = self.coordinates.of(vectors)
         padding = -len(vectors) % GROUP
         self.products = F.pad(z, (0, 0, 0, padding)).mul_(-2).T.contiguous()  # (p + 1, M)
@@ -107,6 +111,8 @@ class NeighbourSearch:
         limit = self._limit(queries, bounds, smallest, k)
         limit = limit - own + self.coordinates.rounding(max(self.largest, float(own.max())))
         rows, positions = near_pairs(bounds, smallest, limit)
+        if len(rows) > FEW * bounds.numel() and self.energy < 1:  # bounds in so few directions tell little: take all
+            self._prepare(self.lookup(torch.arange(self.count, device=queries.device)), energy=1.0)
         return _smallest_of_pairs(self._squared(queries, rows, positions), rows, positions, len(queries), k)
 
     def _limit(self, queries: Tensor, bounds: Tensor, smallest: Tensor, k: int) -> Tensor:

@@ -77,6 +77,19 @@ def test_neighbours_are_those_of_scikit_learn(k):
     assert found.numpy() == pytest.approx(expected, abs=1e-5)
 
 
+def test_directions_that_tell_little_give_way_to_all(monkeypatch):
+    vectors, features = some_vectors(), some_vectors(300, seed=1)
+    table = torch.cdist(features.double(), vectors.double())
+    monkeypatch.setattr(nearest_neighbours, "ENERGY", 0.3)
+    monkeypatch.setattr(nearest_neighbours, "ROWS", 100)
+    search = nearest_neighbours.NeighbourSearch(vectors, lambda positions: vectors[positions])
+    few = len(search.products)
+    distances, positions = search.nearest(features, 2)
+    assert few < 6 and len(search.products) == 13
+    assert positions.tolist() == table.argsort(1)[:, :2].tolist()
+    assert distances.numpy() == pytest.approx(table.sort(1).values[:, :2].numpy(), abs=1e-5)
+
+
 def test_equal_vectors_are_neighbours_in_order():
     distances, positions = MemoryBank(torch.ones(70, 3)).nearest(torch.ones(2, 3), 70)
     assert torch.equal(positions, torch.arange(70).expand(2, 70)) and not distances.any()
