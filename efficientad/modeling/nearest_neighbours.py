@@ -21,7 +21,7 @@ from torch import Tensor
 
 ENERGY = 0.92  # share of the variance in the principal directions that are used
 GROUP = 32  # vectors whose smallest bound is looked at first
-ROWS = 256  # queries at once
+ROWS = 128  # queries at once
 SAMPLE = 2**16  # vectors that the principal directions are taken from, at most
 FEW = 0.01  # share of pairs up to which looking at each costs less than a product of all channels
 PAIRS = 2**12  # pairs whose vectors are gathered at once
@@ -98,15 +98,16 @@ class NeighbourSearch:
         squares = self.squares
         if excluded is not None:
             squares = squares.masked_fill(F.pad(excluded, (0, len(squares) - self.count)), math.inf)
-        parts = [self._nearest(part, k, squares) for part in queries.split(ROWS) if len(part)]
+        memory = queries.new_empty(min(ROWS, len(queries)), len(squares))  # once: fresh pages cost as much as products
+        parts = [self._nearest(part, k, squares, memory[: len(part)]) for part in queries.split(ROWS) if len(part)]
         if not parts:
             return queries.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long, device=queries.device)
         distances, positions = zip(*parts)
         return torch.cat(distances), torch.cat(positions)
 
-    def _nearest(self, queries: Tensor, k: int, squares: Tensor) -> tuple[Tensor, Tensor]:
+    def _nearest(self, queries: Tensor, k: int, squares: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         z, own = self.coordinates.of(queries)
-        bounds = torch.addmm(squares, z, self.products)  # (N, M), less |query|^2
+        bounds = torch.addmm(squares, z, self.products, out=memory)  # (N, M), less |query|^2
         smallest = smallest_of_groups(bounds)
         limit = self._limit(queries, bounds, smallest, k)
         limit = limit - own + self.coordinates.rounding(max(self.largest, float(own.max())))
