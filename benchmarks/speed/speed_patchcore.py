@@ -28,8 +28,8 @@ from benchmarks.speed.efficientad_candidates import ANOMALIB_MISSING, random_ima
 from benchmarks.speed.timing import alternate, compare
 from d2road.utils.errors import DataError, report_errors
 from d2road.utils.progress import track
-from efficientad.distillation.feature_extractors import build_extractor
 from efficientad.modeling.coreset import METHODS, covering_radius, select_coreset
+from efficientad.modeling.feature_extractors import build_extractor
 from efficientad.modeling.memory_bank import MemoryBank
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
