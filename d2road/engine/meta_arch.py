@@ -10,6 +10,7 @@ more by having the methods of the protocols below:
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
     HasAnomalyThreshold          the score above which an image is anomalous
+    AcceptsGoodImages            `d2road accept`: good images added after the training, with an audit trail
     FitsWithoutGradients         its training is one step, in which it is fitted to all of its data
 
 and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
@@ -24,7 +25,7 @@ and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before t
 The engine looks for them here and nowhere else; `Trainer` and `Predictor` work with a model that offers none.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,6 +39,7 @@ from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
 
 __all__ = [
+    "AcceptsGoodImages",
     "FitsWithoutGradients",
     "FoldsForInference",
     "HasAnomalyThreshold",
@@ -110,6 +112,32 @@ class HasAnomalyThreshold(Protocol):
 
     def anomaly_threshold(self) -> float | None:
         """The score above which an image is anomalous; None where none was set."""
+
+
+@runtime_checkable
+class AcceptsGoodImages(Protocol):
+    """An anomaly detector that takes in single good images after its training, such as one with a memory bank.
+
+    Whatever changes what it knows voids the guarantee of its threshold, which only `recalibrate` gives anew.
+    """
+
+    def accept_image(self, model_input: Mapping[str, Any], image_id: int) -> int:
+        """Take in an image under an id of 1 or more; returns the number of vectors that came."""
+
+    def remove_image(self, image_id: int) -> int:
+        """Take back the image of an id; returns the number of vectors that went."""
+
+    def recalibrate(self, cfg: CfgNode, images: Iterable[Mapping[str, Any]]) -> None:
+        """Set the threshold by model inputs of good images that were drawn at random and are not in the model."""
+
+    def anomaly_guarantee(self) -> str:
+        """What the threshold promises, in words; it begins with "without guarantee" where that is nothing."""
+
+    def audit_trail(self) -> str:
+        """JSON lines of what was accepted, see `d2road.engine.audit_trail`; "" for nothing."""
+
+    def set_audit_trail(self, text: str) -> None:
+        """Replace them; they are saved with the weights."""
 
 
 @runtime_checkable
