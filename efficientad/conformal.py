@@ -176,7 +176,10 @@ def leave_one_out_threshold(
 
     A bank that keeps a part of the features within a distance r of all others adds at most r to any such score, by the
     triangle inequality. The threshold raised by r so keeps the promise, if each given score is that against the vectors
-    of the bank that are not the image's own. Features drawn from every image by itself need no r.
+    of the bank that are not the image's own. Features chosen from every image by itself need no r.
+
+    A score that is never above such a one keeps the promise of that one's threshold: PatchCore's reweighted score is
+    the largest distance times a factor below 1.
 
     Args:
         scores: (n,) of the images of the bank.
