@@ -32,6 +32,7 @@ SPLIT = "split"
 LEAVE_ONE_OUT = "leave-one-out"
 JACKKNIFE_PLUS = "jackknife+"
 METHODS = (SPLIT, LEAVE_ONE_OUT, JACKKNIFE_PLUS)
+NO_GUARANTEE = "without guarantee"  # how `Guarantee.text` begins where nothing is promised
 NOT_RANDOM = "the good images to calibrate with are not said to be drawn at random"
 NOT_MONOTONE = "leave-one-out scores promise nothing where a further image may raise a score"
 
@@ -67,10 +68,10 @@ class Guarantee:
     def text(self) -> str:
         """In words for those who use the threshold."""
         if self.guaranteed_rate is None:
-            return f"without guarantee: {self.reason}"
+            return f"{NO_GUARANTEE}: {self.reason}"
         text = (
             f"a good image exceeds it with a probability of at most {self.guaranteed_rate:.3g} "
-            f"({self.method}, {self.n} good images)"
+            f"({self.method}, {self.n} good images drawn at random)"
         )
         if self.guaranteed_rate > self.wanted_rate and self.method != JACKKNIFE_PLUS:
             text += f"; {self.wanted_rate:.3g} takes {images_needed(self.wanted_rate)}"

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
 from d2road.utils.errors import DataError
+from efficientad.conformal import NO_GUARANTEE
 from efficientad.data.dataset_layouts import UNLABELLED
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.bootstrap_intervals import bootstrap
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MAP_FOLDER = "anomaly_maps"
 UPLOAD = "mvtec_ad_2"  # instead of a suffix of maps
+# What a model says of itself: key of anomaly.json -> key of its outputs.
+TOLD = {"teacher": "teacher", "guarantee": "anomaly_guarantee"}
 # Bounds of intervals beside these metrics; the others are in anomaly.json.
 HEADLINES = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "pixel_f1_max")
 
@@ -40,7 +43,7 @@ class AnomalyEvaluator(DatasetEvaluator):
     "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events "event_recall",
     "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good images) is NaN.
     output_dir/anomaly.json has the same nested as d2road eval-anomaly writes it, with all intervals, and the
-    "teacher" of the model, without which results do not compare.
+    "teacher" of the model, without which results do not compare, and what its threshold promises, "guarantee".
 
     Args:
         category_root: folder with defects_config.json, which sPRO needs; None or one without that file leaves sPRO out.
@@ -81,7 +84,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         self._unlabelled = 0
         self._threshold: float | None = None
         self._map_threshold: float | None = None
-        self._teacher = ""
+        self._told: dict[str, str] = {}
         self._score_is_of_map = True
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -92,7 +95,7 @@ class AnomalyEvaluator(DatasetEvaluator):
                 pixels that are not 0 in it count in no metric of pixels, unless they are in a mask.
             outputs: "anomaly_map" (height, width), "anomaly_score"; optionally "anomaly_threshold", of the score,
                 "map_score" where the score is another than the maximum of the map, then also "map_threshold", of the
-                values of the map, and "teacher", where it comes from.
+                values of the map; "teacher", where it comes from; "anomaly_guarantee", what its threshold promises.
         Raises:
             ValueError: a map is not finite, or not of the size of the image and its masks.
         """
@@ -108,7 +111,7 @@ class AnomalyEvaluator(DatasetEvaluator):
                 self._threshold = float(output["anomaly_threshold"])
             if "map_threshold" in output and math.isfinite(output["map_threshold"]):
                 self._map_threshold = float(output["map_threshold"])
-            self._teacher = output.get("teacher", self._teacher)
+            self._told |= {key: output[name] for key, name in TOLD.items() if output.get(name)}
             self._score_is_of_map &= "map_score" not in output
             self._save(entry, name, anomaly_map, output)
             if entry["defect"] == UNLABELLED:
@@ -144,16 +147,16 @@ class AnomalyEvaluator(DatasetEvaluator):
         Raises:
             ValueError: no image, or some anomalous images have masks and others none.
         """
-        images, threshold, teacher = self._images, self._threshold, self._teacher
+        images, threshold, told = self._images, self._threshold, self._told
         of_map = self._threshold if self._score_is_of_map else self._map_threshold or math.nan
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather((images, threshold, teacher, of_map), dst=0)
+            gathered = comm.gather((images, threshold, told, of_map), dst=0)
             if not comm.is_main_process():
                 return {}
             images = [image for part, *_ in gathered for image in part]
             threshold = next((part[1] for part in gathered if part[1] is not None), None)
-            teacher = next((part[2] for part in gathered if part[2]), "")
+            told = next((part[2] for part in gathered if part[2]), {})
             of_map = next((part[3] for part in gathered if part[3] is not None), None)
         if not images and self._unlabelled:
             logger.info("No image of this data has a label: maps are written if TEST.ANOMALY.SAVE_MAPS says so")
@@ -163,10 +166,13 @@ class AnomalyEvaluator(DatasetEvaluator):
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
         if self.meta_csv and threshold is not None:
             results["events"] = self._events(self.meta_csv, images, threshold)
-        if teacher:
-            logger.info("Anomaly results of a model with the teacher %s", teacher)
+        if "teacher" in told:
+            logger.info("Anomaly results of a model with the teacher %s", told["teacher"])
+        if "guarantee" in told:
+            level = logging.WARNING if told["guarantee"].startswith(NO_GUARANTEE) else logging.INFO
+            logger.log(level, "Threshold %s: %s", threshold, told["guarantee"])
         if self.output_dir:
-            write_results(self.output_dir / "anomaly.json", {"teacher": teacher, **results} if teacher else results)
+            write_results(self.output_dir / "anomaly.json", {**told, **results})
         return {"anomaly": flat_metrics(results)}
 
     def _events(self, meta_csv: str, images: Sequence[ImageScores], threshold: float) -> dict:

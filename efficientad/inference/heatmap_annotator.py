@@ -13,13 +13,15 @@ from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext
 from d2road.utils.output_files import atomic_write
 from d2road.visualization import draw_heatmap
+from efficientad.conformal import NO_GUARANTEE
 
 logger = logging.getLogger(__name__)
 
 # Colours of anomaly maps begin at what nine in ten values on good images are below: 0, or what the model says. They end
 # as far above the threshold as they begin below it, or without one here: good images hardly exceed 0.1.
 NO_THRESHOLD_END = 0.5
-SCORE_COLUMNS = ("file", "frame", "score", "threshold", "verdict", "teacher")
+SCORE_COLUMNS = ("file", "frame", "score", "threshold", "verdict", "teacher", "guarantee")
+OPTIONAL_COLUMNS = ("frame", "guarantee")  # left out where no image has any
 
 
 @ANNOTATORS.register(name="EfficientAD")
@@ -39,7 +41,7 @@ class HeatMapAnnotator(Annotator):
         row = {"score": score, "threshold": "" if threshold is None else threshold, "verdict": verdict}
         self.rows.append(
             {"file": origin.get("file_name", ""), "frame": origin.get("frame", ""), **row}
-            | {"teacher": output.get("teacher", "")}
+            | {"teacher": output.get("teacher", ""), "guarantee": output.get("anomaly_guarantee", "")}
         )
         if "frame" not in origin:
             logger.info("%s: score %.4g%s", origin.get("file_name", ""), score, verdict and f", {verdict}")
@@ -53,10 +55,12 @@ class HeatMapAnnotator(Annotator):
         return draw_heatmap(image_rgb, heat, score, (start, end), of_map, alarm=verdict == "anomalous")
 
     def write(self, folder: Path) -> str:
-        columns = [c for c in SCORE_COLUMNS if c != "frame" or any(row["frame"] != "" for row in self.rows)]
+        columns = [c for c in SCORE_COLUMNS if c not in OPTIONAL_COLUMNS or any(row[c] != "" for row in self.rows)]
         with atomic_write(folder / "scores.csv", "w") as file:
             table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
         alarms = sum(row["verdict"] == "anomalous" for row in self.rows)
+        for text in dict.fromkeys(row["guarantee"] for row in self.rows if row["guarantee"]):
+            logger.log(logging.WARNING if text.startswith(NO_GUARANTEE) else logging.INFO, "Threshold: %s", text)
         return f"{len(self.rows)} scores in {folder / 'scores.csv'}, {alarms} of them above the threshold"

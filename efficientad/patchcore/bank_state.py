@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from d2road.checkpoint.model_state import ModelState
 from d2road.utils.errors import CheckpointError
+from d2road.utils.text_tensors import decode, encode
 from efficientad.conformal import Guarantee, guarantee_from_json
 from efficientad.modeling.memory_bank import MemoryBank
 
@@ -34,11 +35,12 @@ class BankState(ModelState):
     """Buffers that are saved in every checkpoint. Letters: M vectors of C channels.
 
     vectors (M, C) in fp32, or codes (M, C), scales and offsets (C,) in int8: of the bank; images (M,): number of the
-    training image that each vector comes from; covering_radius: largest distance of a vector of the training images to
-    the bank, infinite where it was not measured; threshold: score that good images rarely exceed; map_threshold:
-    likewise of the values of a map; map_start: value that nine in ten of those of good images are below. As text
-    features: what the extractor is; calibrated_for: the setting of the thresholds; promise: their guarantee as JSON;
-    architecture: what a vector means. M is 0, and the first three texts are empty, until the model is fitted.
+    training image that each vector comes from, of an accepted image its id with a minus; covering_radius: largest
+    distance of a vector of the training images to the bank, infinite where it was not measured; threshold: score that
+    good images rarely exceed; map_threshold: likewise of the values of a map; map_start: value that nine in ten of
+    those of good images are below; audit: the audit trail. As text features: what the extractor is; calibrated_for: the
+    setting of the thresholds; promise: their guarantee as JSON; architecture: what a vector means. M is 0, and the
+    first three texts are empty, until the model is fitted.
 
     Args:
         architecture: by key of the config. A state dict of another one is refused.
@@ -47,6 +49,7 @@ class BankState(ModelState):
     """
 
     images: Tensor
+    audit: Tensor
     covering_radius: Tensor
     threshold: Tensor
     map_threshold: Tensor
@@ -62,6 +65,7 @@ class BankState(ModelState):
         self.register_text("features", "")
         self.register_text("calibrated_for", "")
         self.register_text("promise", "", GUARANTEE_LENGTH)
+        self.register_sized_by_data("audit", torch.zeros(0, dtype=torch.uint8))
         described = {**architecture, "PRECISION": precision}
         self.register_text("architecture", ";".join(f"{key}={value}" for key, value in described.items()))
         self._bank: MemoryBank | None = None
@@ -117,8 +121,8 @@ class BankState(ModelState):
             covering_radius: infinite where it was not measured.
         """
         device = self.threshold.device
-        for name, value in MemoryBank(vectors.to(device), self.precision, images.to(device)).state().items():
-            setattr(self, name, value.clone())
+        self._take_bank(MemoryBank(vectors.to(device), self.precision, images.to(device)))
+        self.set_audit_trail("")
         self.covering_radius.fill_(covering_radius)
         self.set_thresholds(math.inf, math.inf, math.inf, None)
         self.set_text("features", features)
@@ -133,6 +137,45 @@ class BankState(ModelState):
         self.forget_decoded()
         self.set_text("promise", guarantee.to_json() if guarantee else "")
         self.set_text("calibrated_for", self.setting if guarantee else "")
+
+    @property
+    def audit_trail(self) -> str:
+        """JSON lines of what was accepted, see `d2road.engine.audit_trail`; "" for nothing."""
+        return decode(self.audit)
+
+    def set_audit_trail(self, text: str) -> None:
+        """Replace the lines."""
+        self.audit = encode(text, len(text.encode("utf-8"))).to(self.threshold.device)
+
+    @property
+    def has_accepted_images(self) -> bool:
+        """Whether the bank holds vectors of images that were accepted after the training."""
+        return bool((self.images < 0).any())
+
+    def add_image(self, vectors: Tensor, image_id: int) -> None:
+        """Add the vectors (m, C) of an accepted image; thresholds stay, without guarantee."""
+        numbers = torch.full((len(vectors),), -image_id, device=self.images.device)
+        rows = torch.cat([self.bank.vectors, vectors.to(self.threshold.device, torch.float32)])
+        self._take_bank(MemoryBank(rows, self.precision, torch.cat([self.images, numbers])))
+        self._void_guarantee("good images were accepted since the threshold was set")
+
+    def remove_image(self, image_id: int) -> int:
+        """Take back the vectors of an accepted image; returns their number. Thresholds stay, without guarantee."""
+        kept = self.images != -image_id
+        tensors = self.bank.state()
+        rows = {name: value[kept] for name, value in tensors.items() if name in ("vectors", "codes", "images")}
+        self._take_bank(MemoryBank.from_state(tensors | rows))
+        self._void_guarantee("an accepted image was removed since the threshold was set")
+        return int((~kept).sum())
+
+    def _take_bank(self, bank: MemoryBank) -> None:
+        for name, value in bank.state().items():
+            setattr(self, name, value.clone())
+        self._bank = None
+
+    def _void_guarantee(self, reason: str) -> None:
+        if self.guarantee is not None:
+            self.set_text("promise", self.guarantee.void(reason).to_json())
 
     def require_calibration(self) -> None:
         """Raise CheckpointError, with the cure, unless there is a bank that is calibrated for the present setting."""

@@ -36,6 +36,11 @@ from efficientad.patchcore.patchcore_config import architecture_of
 
 logger = logging.getLogger(__name__)
 
+# Of thresholds by the images of a config, where the bank holds images that were accepted by such a threshold.
+KNOWN_BEFORE = (
+    "images were accepted by a threshold of these same images; draw new ones for d2road accept --calibrate-on"
+)
+
 
 @META_ARCH_REGISTRY.register()
 class PatchCore(nn.Module):
@@ -105,7 +110,8 @@ class PatchCore(nn.Module):
             per image {"anomaly_map": (height, width) float32, smoothed distances to the bank; "anomaly_score": the
             largest distance, weighted by the neighbourhood in the bank; "anomaly_threshold": score that good images
             rarely exceed; "map_score": maximum of the map, "map_threshold": what that of good images rarely exceeds,
-            "map_start": what nine in ten values of maps of good images are below; "teacher": what gives the features}.
+            "map_start": what nine in ten values of maps of good images are below; "anomaly_guarantee": what the
+            threshold promises, in words; "teacher": what gives the features}.
         Raises:
             CheckpointError: no bank, or one that is not calibrated for these settings.
             DataError: pixels that are not finite, or not three channels.
@@ -171,11 +177,16 @@ class PatchCore(nn.Module):
             result["anomaly_threshold"] = self.state.threshold.clone()
             result["map_threshold"] = self.state.map_threshold.clone()
             result["map_start"] = self.state.map_start.clone()
+            result["anomaly_guarantee"] = self.anomaly_guarantee()
         return result
 
     def anomaly_threshold(self) -> float | None:
         """The score above which an image is anomalous; None where none was set."""
         return float(self.state.threshold) if self.state.has_threshold else None
+
+    def anomaly_guarantee(self) -> str:
+        """What the threshold promises, in words; "" before the model is calibrated."""
+        return self.state.guarantee.text if self.state.guarantee is not None else ""
 
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
@@ -252,8 +263,12 @@ class PatchCore(nn.Module):
         found = score_good_images(zip(images, count()), self._assess)
         return self._set_thresholds(found, split_threshold(found.scores, node.FALSE_POSITIVE_RATE, node.RANDOM_SAMPLE))
 
-    def _set_thresholds(self, found: GoodScores, threshold: Threshold) -> dict[str, float]:
+    def _set_thresholds(
+        self, found: GoodScores, threshold: Threshold, after_acceptance: bool = False
+    ) -> dict[str, float]:
         value, guarantee = with_rounding(threshold.value), threshold.guarantee
+        if self.state.has_accepted_images and not after_acceptance:
+            guarantee = guarantee.void(KNOWN_BEFORE)
         of_map = split_threshold(found.maxima, guarantee.wanted_rate, guarantee.randomly_drawn)
         self.state.set_thresholds(value, with_rounding(of_map.value), found.map_start, guarantee)
         log_threshold(value, guarantee)
@@ -268,6 +283,32 @@ class PatchCore(nn.Module):
         embedding = self.embed(self.preprocess([entry]))[0]
         require_origin(self.state.vectors_of(number), cells(embedding), self.state.bank.rounding, name_of(entry))
         return self.compare(embedding, entry, without_image=number)
+
+    # --- good images that are accepted after the training, see d2road.engine.meta_arch ---
+
+    def accept_image(self, model_input: Mapping[str, Any], image_id: int) -> int:
+        """Add all vectors of an image to the bank; returns their number."""
+        vectors = self.vectors_of(dict(model_input))
+        self.state.add_image(vectors, image_id)
+        return len(vectors)
+
+    def remove_image(self, image_id: int) -> int:
+        """Take back the vectors of an accepted image; returns their number."""
+        return self.state.remove_image(image_id)
+
+    def recalibrate(self, cfg: CfgNode, images: Iterable[Mapping[str, Any]]) -> None:
+        """Set the thresholds by good images that were drawn at random and are not in the bank."""
+        found = score_good_images(zip(map(dict, images), count()), self._assess)
+        rate = cfg.MODEL.PATCHCORE.CALIBRATION.FALSE_POSITIVE_RATE
+        self._set_thresholds(found, split_threshold(found.scores, rate, randomly_drawn=True), after_acceptance=True)
+
+    def audit_trail(self) -> str:
+        """JSON lines of what was accepted."""
+        return self.state.audit_trail
+
+    def set_audit_trail(self, text: str) -> None:
+        """Replace them."""
+        self.state.set_audit_trail(text)
 
 
 @register_training_files("PatchCore")

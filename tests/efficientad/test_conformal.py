@@ -213,7 +213,8 @@ def test_too_few_images_say_what_they_promise_and_what_it_takes():
     guarantee = split_threshold(range(24), 0.01, True).guarantee
     assert guarantee.guaranteed_rate == 1 / 25
     assert guarantee.text == (
-        "a good image exceeds it with a probability of at most 0.04 (split, 24 good images); 0.01 takes 99"
+        "a good image exceeds it with a probability of at most 0.04 (split, 24 good images drawn at random); "
+        "0.01 takes 99"
     )
 
 
