@@ -27,10 +27,12 @@ class Assessment:
 
     Attributes:
         score: (), of the image.
+        distance: (), the largest distance of its features, before the score weighs it.
         anomaly_map: (height, width).
     """
 
     score: Tensor
+    distance: Tensor
     anomaly_map: Tensor
 
 
@@ -39,12 +41,13 @@ class GoodScores:
     """Of good images, in no order.
 
     Attributes:
-        scores: (I,) of the images.
+        scores, distances: (I,) of the images.
         maxima: (I,) of their maps.
         map_start: the quantile MAP_START of the values of their maps.
     """
 
     scores: list[float]
+    distances: list[float]
     maxima: list[float]
     map_start: float
 
@@ -62,11 +65,10 @@ def score_good_images(numbered: Iterable[tuple[Entry, int]], assess: Callable[[E
     for entry, number in numbered:
         found = assess(entry, number)
         values.update(found.anomaly_map)
-        rows.append(torch.stack([found.score.float().cpu(), found.anomaly_map.max().float().cpu()]))
-    table = rows_of_all(torch.stack(rows) if rows else torch.zeros(0, 2))  # (I, 2)
+        rows.append(torch.stack([found.score, found.distance, found.anomaly_map.max()]).float().cpu())
+    table = rows_of_all(torch.stack(rows) if rows else torch.zeros(0, 3))  # (I, 3)
     (map_start,) = gathered(values).result([MAP_START])
-    scores, maxima = table.T.tolist()
-    return GoodScores(scores, maxima, map_start)
+    return GoodScores(*table.T.tolist(), map_start)
 
 
 def with_rounding(threshold: float) -> float:

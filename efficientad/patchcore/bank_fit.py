@@ -5,7 +5,7 @@ Letters: N vectors of C channels of all images, M of the bank.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,14 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from d2road.engine.distributed import by_first_process
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.progress import track
 from efficientad.data.image_iteration import DatasetImages, Entry, images_of
-from efficientad.modeling.coreset import covering_radius, select_coreset
+from efficientad.modeling.coreset import select_coreset
 
 logger = logging.getLogger(__name__)
+
+WITHIN_IMAGES = "within_images"
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class BankVectors:
     Attributes:
         vectors: (M, C).
         images: (M,), the number of the image of each.
-        covering_radius: largest distance of one of the N vectors to the nearest of these; infinite if not measured.
+        by_image: whether those of an image were chosen without a look at the other images, or are all.
     """
 
     vectors: Tensor
     images: Tensor
-    covering_radius: float = math.inf
+    by_image: bool = False
 
 
 def fit_bank(
@@ -43,7 +46,6 @@ def fit_bank(
     candidates: int,
     coreset: str,
     seed: int,
-    with_radius: bool = False,
 ) -> BankVectors:
     """The vectors of a bank, the same in every process and for any number of them.
 
@@ -52,11 +54,10 @@ def fit_bank(
         vectors_of: the vectors (h * w, C) of an image.
         size: M at most.
         candidates: N at most, as many of each image.
-        coreset: how M of N are chosen, see `select_coreset`.
+        coreset: how M of N are chosen, see `select_coreset`, or `WITHIN_IMAGES`.
         seed: of what is drawn.
-        with_radius: measure the covering radius.
     Raises:
-        DataError: no image.
+        DataError: no image. ConfigError: fewer vectors than images, where they are chosen within images.
     """
     own = gather_vectors(images, vectors_of, candidates, seed)
     parts = comm.gather(own, dst=0)
@@ -69,13 +70,41 @@ def fit_bank(
         vectors = torch.cat([part for _, part in ordered])
         if len(numbers) <= size:
             logger.info("The bank holds all %d vectors of %d images", len(numbers), len(ordered))
-            return BankVectors(vectors, numbers, 0.0)
+            return BankVectors(vectors, numbers, True)
         logger.info("Choosing %d of %d vectors of %d images (%s)", size, len(numbers), len(ordered), coreset)
-        chosen = select_coreset(vectors, size, coreset, seed)
-        radius = covering_radius(vectors, chosen) if with_radius else math.inf
-        return BankVectors(vectors[chosen], numbers[chosen], radius)
+        if coreset == WITHIN_IMAGES:
+            chosen = choose_within_images([len(part) for _, part in ordered], vectors, size, seed)
+        else:
+            chosen = select_coreset(vectors, size, coreset, seed)
+        return BankVectors(vectors[chosen], numbers[chosen], coreset == WITHIN_IMAGES)
 
     return by_first_process(choose)
+
+
+def choose_within_images(counts: Sequence[int], vectors: Tensor, size: int, seed: int) -> Tensor:
+    """Positions of the vectors of a greedy coreset of each image by itself, as many of each.
+
+    Which vectors an image gives does not depend on the others, so that the scores of images without their own vectors
+    promise as much as those of held-out images, see `efficientad.conformal.leave_one_out_threshold`.
+
+    Args:
+        counts: of the vectors of each image.
+        vectors: (N, C), those of an image in a row.
+        size: M at most.
+    Raises:
+        ConfigError: there are more images.
+    """
+    share = size // len(counts)
+    if share < 1:
+        raise ConfigError(
+            f"MODEL.PATCHCORE.BANK_SIZE is {size}, there are {len(counts)} images, and each gives one vector at least: "
+            "set it higher, or MODEL.PATCHCORE.CORESET greedy"
+        )
+    chosen, first = [], 0
+    for count in track(counts, label="coresets of images"):
+        chosen.append(first + select_coreset(vectors[first : first + count], min(share, count), "greedy", seed))
+        first += count
+    return torch.cat(chosen)
 
 
 def gather_vectors(

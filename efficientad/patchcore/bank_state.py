@@ -35,12 +35,12 @@ class BankState(ModelState):
     """Buffers that are saved in every checkpoint. Letters: M vectors of C channels.
 
     vectors (M, C) in fp32, or codes (M, C), scales and offsets (C,) in int8: of the bank; images (M,): number of the
-    training image that each vector comes from, of an accepted image its id with a minus; covering_radius: largest
-    distance of a vector of the training images to the bank, infinite where it was not measured; threshold: score that
-    good images rarely exceed; map_threshold: likewise of the values of a map; map_start: value that nine in ten of
-    those of good images are below; audit: the audit trail. As text features: what the extractor is; calibrated_for: the
-    setting of the thresholds; promise: their guarantee as JSON; architecture: what a vector means. M is 0, and the
-    first three texts are empty, until the model is fitted.
+    training image that each vector comes from, of an accepted image its id with a minus; by_image: whether the vectors
+    of an image were chosen without a look at the others, or are all; threshold: score that good images rarely exceed;
+    map_threshold: likewise of the values of a map; map_start: value that nine in ten of those of good images are below;
+    audit: the audit trail. As text features: what the extractor is; calibrated_for: the setting of the thresholds;
+    promise: their guarantee as JSON; architecture: what a vector means. M is 0, and the first three texts are empty,
+    until the model is fitted.
 
     Args:
         architecture: by key of the config. A state dict of another one is refused.
@@ -50,7 +50,7 @@ class BankState(ModelState):
 
     images: Tensor
     audit: Tensor
-    covering_radius: Tensor
+    by_image: Tensor
     threshold: Tensor
     map_threshold: Tensor
     map_start: Tensor
@@ -60,7 +60,8 @@ class BankState(ModelState):
         self.setting, self.precision = setting, precision
         for name, empty in (BUFFERS[precision] | IMAGES).items():
             self.register_sized_by_data(name, empty.clone())
-        for name in ("covering_radius", "threshold", "map_threshold", "map_start"):
+        self.register_buffer("by_image", torch.tensor(False))
+        for name in ("threshold", "map_threshold", "map_start"):
             self.register_buffer(name, torch.tensor(math.inf))
         self.register_text("features", "")
         self.register_text("calibrated_for", "")
@@ -111,19 +112,19 @@ class BankState(ModelState):
             return self.get_buffer("vectors")[own]
         return self.get_buffer("codes")[own] * self.get_buffer("scales") + self.get_buffer("offsets")
 
-    def set_bank(self, vectors: Tensor, images: Tensor, features: str, covering_radius: float = math.inf) -> None:
+    def set_bank(self, vectors: Tensor, images: Tensor, features: str, by_image: bool = False) -> None:
         """Take over a bank; thresholds of the one before are void.
 
         Args:
             vectors: (M, C).
             images: (M,), numbers of training images.
             features: what to call the extractor.
-            covering_radius: infinite where it was not measured.
+            by_image: see the class.
         """
         device = self.threshold.device
         self._take_bank(MemoryBank(vectors.to(device), self.precision, images.to(device)))
         self.set_audit_trail("")
-        self.covering_radius.fill_(covering_radius)
+        self.by_image.fill_(by_image)
         self.set_thresholds(math.inf, math.inf, math.inf, None)
         self.set_text("features", features)
 
@@ -146,6 +147,11 @@ class BankState(ModelState):
     def set_audit_trail(self, text: str) -> None:
         """Replace the lines."""
         self.audit = encode(text, len(text.encode("utf-8"))).to(self.threshold.device)
+
+    @property
+    def is_by_image(self) -> bool:
+        """`by_image` as a bool."""
+        return bool(self.by_image)
 
     @property
     def has_accepted_images(self) -> bool:

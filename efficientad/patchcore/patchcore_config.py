@@ -10,7 +10,7 @@ from d2road.config.defaults import set_default
 from d2road.engine.fit_step import fit_problems
 
 META_ARCHITECTURE = "PatchCore"
-CORESETS = ("greedy", "approximate", "random")
+CORESETS = ("greedy", "approximate", "random", "within_images")
 PRECISIONS = ("fp32", "int8")
 METHODS = ("held_out", "leave_one_out")
 
@@ -30,7 +30,9 @@ PATCHCORE = {
     # Vectors of the training images at most that the bank is chosen from, as many of each image: memory and the time
     # of the choice stay bounded, some minutes on two cores.
     "CANDIDATES": 100000,
-    # greedy (k-centre, as published) | approximate (nearly the same covering radius, in less time) | random
+    # greedy (k-centre, as published) | approximate (nearly the same covering radius, in less time) | random |
+    # within_images (greedy for each image by itself, as many vectors of each, which is fast; the threshold of
+    # leave_one_out then has a guarantee)
     "CORESET": "approximate",
     # fp32 | int8: of the bank. A model is calibrated for one; d2road export makes it one for the other.
     "PRECISION": "fp32",
@@ -44,8 +46,8 @@ PATCHCORE = {
 CALIBRATION = {
     # held_out: scores of good images that are not in the bank, DATASETS.CALIBRATION or the validation part of each of
     # DATASETS.TRAIN: their threshold has a guarantee. leave_one_out: of each training image against the bank without
-    # its own vectors: many scores of few images, whose threshold promises nothing unless REWEIGHT_NEIGHBOURS is 1. See
-    # docs/anomaly_thresholds.md.
+    # its own vectors: as many scores as images. With CORESET within_images, or a bank of all vectors, their threshold
+    # has the same guarantee; else it promises nothing. See docs/anomaly_thresholds.md.
     "METHOD": "held_out",
     # The decision threshold: share of good images that may be called anomalous.
     "FALSE_POSITIVE_RATE": 0.01,

@@ -1,7 +1,6 @@
 """PatchCore as a meta-architecture: good images in, a memory bank; images in, anomaly maps out."""
 
 import logging
-import math
 import time
 from collections.abc import Iterable, Mapping
 from itertools import count
@@ -153,7 +152,7 @@ class PatchCore(nn.Module):
         vectors, bank = cells(embedding), self.state.bank
         distances = bank.distances(vectors, without_image)  # (h * w,)
         score = bank.image_score(vectors, distances, self.neighbours, without_image)
-        return Assessment(score, self.anomaly_map(distances.view(embedding.shape[-2:]), entry))
+        return Assessment(score, distances.max(), self.anomaly_map(distances.view(embedding.shape[-2:]), entry))
 
     def anomaly_map(self, distances: Tensor, entry: Mapping[str, Any]) -> Tensor:
         """The map (height, width) of an image: distances (h, w) enlarged to the network input and smoothed."""
@@ -215,16 +214,10 @@ class PatchCore(nn.Module):
             candidates=node.CANDIDATES,
             coreset=node.CORESET,
             seed=cfg.SEED,
-            with_radius=self._is_monotone and node.CALIBRATION.METHOD == "leave_one_out",
         )
-        self.state.set_bank(found.vectors, found.images, features, found.covering_radius)
+        self.state.set_bank(found.vectors, found.images, features, found.by_image)
         logger.info("Memory bank of %d vectors after %.1f s", len(found.images), time.perf_counter() - start)
         return {"bank_vectors": float(len(found.images)), **self.calibrate(cfg)}
-
-    @property
-    def _is_monotone(self) -> bool:
-        """Whether no further vector in the bank can raise a score."""
-        return self.neighbours == 1
 
     @torch.no_grad()
     def vectors_of(self, entry: Entry) -> Tensor:
@@ -244,18 +237,17 @@ class PatchCore(nn.Module):
         images = DatasetImages(cfg, cfg.DATASETS.TRAIN)
         numbered = zip(images_of(images, "scores without an image's own vectors"), images.numbers())
         found = score_good_images(numbered, self._assess_without_own)
-        radius = float(self.state.covering_radius) + self.state.bank.rounding
-        monotone = self._is_monotone and math.isfinite(radius)
-        return self._set_thresholds(
-            found,
-            leave_one_out_threshold(
-                found.scores,
-                node.FALSE_POSITIVE_RATE,
-                node.RANDOM_SAMPLE,
-                monotone=monotone,
-                covering_radius=radius if monotone else 0.0,
-            ),
+        # No score is above its largest distance, which no further image raises where each gives its vectors by itself.
+        # So the threshold of these keeps the promise for the scores, of int8 up to the rounding of both.
+        promises = self.state.is_by_image
+        threshold = leave_one_out_threshold(
+            found.distances if promises else found.scores,
+            node.FALSE_POSITIVE_RATE,
+            node.RANDOM_SAMPLE,
+            monotone=promises,
+            covering_radius=2 * self.state.bank.rounding if promises else 0.0,
         )
+        return self._set_thresholds(found, threshold)
 
     def calibrate_on(self, cfg: CfgNode, images: Iterable[Entry]) -> dict[str, float]:
         """Measure the thresholds on good images that are not in the bank; returns as `calibrate`."""

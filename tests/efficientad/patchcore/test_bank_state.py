@@ -19,7 +19,7 @@ def state(precision: str = "fp32", setting: str = "images of their own size", **
 def filled(precision: str = "fp32") -> BankState:
     generator = torch.Generator().manual_seed(1)
     made = state(precision)
-    made.set_bank(torch.rand(30, 6, generator=generator), torch.arange(30) // 10, "a network", 0.25)
+    made.set_bank(torch.rand(30, 6, generator=generator), torch.arange(30) // 10, "a network", by_image=True)
     made.set_thresholds(3.0, 2.0, 1.0, GUARANTEE)
     return made
 
@@ -32,7 +32,7 @@ def test_bank_thresholds_and_guarantee_travel_with_the_weights(precision):
     queries = torch.rand(7, 6)
     assert torch.equal(loaded.bank.distances(queries), made.bank.distances(queries))
     assert torch.equal(loaded.bank.distances(queries, 1), made.bank.distances(queries, 1))
-    assert (loaded.threshold, loaded.map_threshold, loaded.map_start, loaded.covering_radius) == (3.0, 2.0, 1.0, 0.25)
+    assert (loaded.threshold, loaded.map_threshold, loaded.map_start, loaded.is_by_image) == (3.0, 2.0, 1.0, True)
     assert loaded.guarantee == GUARANTEE and loaded.text("features") == "a network"
 
 
