@@ -71,10 +71,9 @@ def accepted(fitted_files, tmp_path_factory) -> Path:
 
 
 def test_an_accepted_image_is_good_and_the_source_stays(fitted_files, accepted, tmp_path):
-    before = (fitted_files / "weights.pth").read_bytes()
-    (row,) = scores_of(
-        fitted_files / "config.yaml", fitted_files / "weights.pth", tmp_path / "a", fitted_files / "alarm.png"
-    )
+    weights, alarm = fitted_files / "weights.pth", fitted_files / "alarm.png"
+    before = weights.read_bytes()
+    (row,) = scores_of(fitted_files / "config.yaml", weights, tmp_path / "a", alarm)
     assert row["verdict"] == "anomalous" and row["guarantee"].startswith("a good image exceeds it")
     (row,) = scores_of(accepted.with_suffix(".yaml"), accepted, tmp_path / "b", alarm)
     assert row["verdict"] == "good" and float(row["score"]) < 1e-3
