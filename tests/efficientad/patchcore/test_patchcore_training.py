@@ -166,7 +166,7 @@ def test_heat_maps_and_verdicts_are_written(run, names, tmp_path):
     line = ["predict", "--config-file", str(out / "config.yaml"), "--weights", str(out / "model_final.pth")]
     assert main([*line, "--input", images, "--output", str(tmp_path), "MODEL.DEVICE", "cpu"]) == 0
     rows = (tmp_path / "scores.csv").read_text().splitlines()
-    assert rows[0] == "file,score,threshold,verdict,teacher" and len(rows) == 4
+    assert rows[0] == "file,score,threshold,verdict,teacher,guarantee" and len(rows) == 4
     assert all(",anomalous,EfficientNet-Lite0" in row for row in rows[1:])
     drawn = cv2.imread(str(tmp_path / "000.png"))
     mask = cv2.imread(images.replace("/test/", "/ground_truth/") + "/000_mask.png", cv2.IMREAD_GRAYSCALE) > 0
