@@ -130,14 +130,18 @@ def _record(value: object, source: str) -> AuditRecord:
     if record.get("action") not in ACTIONS:
         raise DataError(f"{source}: 'action' is {record.get('action')!r}, expected one of {', '.join(ACTIONS)}")
     texts = {name: field(record, name, as_text, source) for name in ("time_utc", "by", "reason", "file_name", "sha256")}
-    numbers = {}
-    for name in ("score_before", "score_after", "threshold_before", "threshold_after"):
-        numbers[name] = None if record.get(name) is None else as_number(record[name], f"{source}: {name!r}")
+
+    def number(name: str) -> float | None:
+        return None if record.get(name) is None else as_number(record[name], f"{source}: {name!r}")
+
     return AuditRecord(
+        **texts,
         action=record["action"],
         id=field(record, "id", as_integer, source, 0),
         vectors=field(record, "vectors", as_integer, source),
+        score_before=number("score_before"),
+        score_after=number("score_after"),
+        threshold_before=number("threshold_before"),
+        threshold_after=number("threshold_after"),
         guarantee=field(record, "guarantee", as_text, source),
-        **texts,
-        **numbers,
     )

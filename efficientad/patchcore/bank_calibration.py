@@ -68,7 +68,8 @@ def score_good_images(numbered: Iterable[tuple[Entry, int]], assess: Callable[[E
         rows.append(torch.stack([found.score, found.distance, found.anomaly_map.max()]).float().cpu())
     table = rows_of_all(torch.stack(rows) if rows else torch.zeros(0, 3))  # (I, 3)
     (map_start,) = gathered(values).result([MAP_START])
-    return GoodScores(*table.T.tolist(), map_start)
+    scores, distances, maxima = table.T.tolist()
+    return GoodScores(scores, distances, maxima, map_start)
 
 
 def with_rounding(threshold: float) -> float:

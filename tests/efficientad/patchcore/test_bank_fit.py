@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from d2road.utils.errors import DataError
-from efficientad.modeling.coreset import covering_radius, select_coreset
+from efficientad.modeling.coreset import select_coreset
 from efficientad.patchcore.bank_fit import fit_bank, gather_vectors
 
 
@@ -45,12 +45,19 @@ def test_each_image_gives_as_many_vectors_whichever_process_holds_it():
 def test_a_bank_is_the_coreset_of_all_vectors_and_knows_their_images(coreset):
     options = {"candidates": 80, "coreset": coreset, "seed": 3}
     whole = fit_bank(SomeImages([0, 1, 2, 3], 4), vectors_of, size=80, **options)
-    assert len(whole.vectors) == 80 and whole.covering_radius == 0
-    found = fit_bank(SomeImages([0, 1, 2, 3], 4), vectors_of, size=12, with_radius=True, **options)
+    assert len(whole.vectors) == 80 and whole.by_image
+    found = fit_bank(SomeImages([0, 1, 2, 3], 4), vectors_of, size=12, **options)
     chosen = select_coreset(whole.vectors, 12, coreset, 3)
     assert torch.equal(found.vectors, whole.vectors[chosen])
     assert found.images.tolist() == found.vectors[:, 0].tolist()
-    assert found.covering_radius == covering_radius(whole.vectors, chosen) > 0
+    assert not found.by_image
+
+
+def test_a_bank_chosen_within_images_has_the_coreset_of_each():
+    found = fit_bank(SomeImages([0, 1, 2, 3], 4), vectors_of, size=14, candidates=80, coreset="within_images", seed=3)
+    own = torch.cat([torch.zeros(20, 1), torch.arange(20.0)[:, None]], 1)
+    assert found.by_image and found.images.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert torch.equal(found.vectors[:3], own[select_coreset(own, 3, "greedy", 3)])
 
 
 def test_no_image_is_said():
