@@ -154,7 +154,7 @@ def export_bank(out: Path, precision: str, cfg: CfgNode, calibrate_on: Path | No
         lower = build_model(cfg).eval()
         lower.extractor.load_state_dict(model.extractor.state_dict())
         state = model.state
-        lower.state.set_bank(state.bank.vectors, state.images, state.text("features"), state.is_by_image)
+        lower.state.set_bank(state.bank.vectors, state.images, state.text("features"), state.is_by_image, state.digests)
         model = lower
     if calibrate_on is not None:
         files = MappedImages(build_mapper(cfg, False), find_images(calibrate_on))

@@ -5,8 +5,9 @@ Letters: N vectors of C channels of all images, M of the bank.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import torch
 from detectron2.utils import comm
@@ -16,11 +17,13 @@ from d2road.engine.distributed import by_first_process
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.progress import track
 from efficientad.data.image_iteration import DatasetImages, Entry, images_of
+from efficientad.inference.image_batches import name_of
 from efficientad.modeling.coreset import select_coreset
 
 logger = logging.getLogger(__name__)
 
 WITHIN_IMAGES = "within_images"
+DIGEST_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,13 @@ class BankVectors:
     Attributes:
         vectors: (M, C).
         images: (M,), the number of the image of each.
+        digests: (I, DIGEST_BYTES) uint8, of the pixels of the images, see `image_digest`.
         by_image: whether those of an image were chosen without a look at the other images, or are all.
     """
 
     vectors: Tensor
     images: Tensor
+    digests: Tensor
     by_image: bool = False
 
 
@@ -63,20 +68,23 @@ def fit_bank(
     parts = comm.gather(own, dst=0)
 
     def choose() -> BankVectors:
-        ordered = sorted((number, vectors) for part in parts for number, vectors in part.items())
+        ordered = sorted(
+            ((number, found) for part in parts for number, found in part.items()), key=lambda pair: pair[0]
+        )
         if not ordered:
             raise DataError("memory bank: there is no good image; name some in DATASETS.TRAIN")
-        numbers = torch.cat([torch.full((len(vectors),), number) for number, vectors in ordered])
-        vectors = torch.cat([part for _, part in ordered])
+        numbers = torch.cat([torch.full((len(found.vectors),), number) for number, found in ordered])
+        vectors = torch.cat([found.vectors for _, found in ordered])
+        digests = torch.stack([found.digest for _, found in ordered])
         if len(numbers) <= size:
             logger.info("The bank holds all %d vectors of %d images", len(numbers), len(ordered))
-            return BankVectors(vectors, numbers, True)
+            return BankVectors(vectors, numbers, digests, True)
         logger.info("Choosing %d of %d vectors of %d images (%s)", size, len(numbers), len(ordered), coreset)
         if coreset == WITHIN_IMAGES:
-            chosen = choose_within_images([len(part) for _, part in ordered], vectors, size, seed)
+            chosen = choose_within_images([len(found.vectors) for _, found in ordered], vectors, size, seed)
         else:
             chosen = select_coreset(vectors, size, coreset, seed)
-        return BankVectors(vectors[chosen], numbers[chosen], coreset == WITHIN_IMAGES)
+        return BankVectors(vectors[chosen], numbers[chosen], digests, coreset == WITHIN_IMAGES)
 
     return by_first_process(choose)
 
@@ -107,10 +115,41 @@ def choose_within_images(counts: Sequence[int], vectors: Tensor, size: int, seed
     return torch.cat(chosen)
 
 
+@dataclass(frozen=True)
+class ImageVectors:
+    """Vectors (n, C) of an image, and the digest of its pixels."""
+
+    vectors: Tensor
+    digest: Tensor
+
+
+def image_digest(entry: Entry) -> Tensor:
+    """(DIGEST_BYTES,) uint8 of the pixels of a model input: equal for equal images, whatever their files."""
+    image = entry["image"].cpu().contiguous()
+    content = f"{tuple(image.shape)} {image.dtype}".encode() + image.numpy().tobytes()
+    return torch.tensor(list(blake2b(content, digest_size=DIGEST_BYTES).digest()), dtype=torch.uint8)
+
+
+def without_images_of(digests: Tensor, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Pass on model inputs that are not among the images with these digests.
+
+    Raises:
+        DataError: one of them is: scored against its own vectors it would lower the threshold.
+    """
+    known = set(map(tuple, digests.tolist()))
+    for entry in entries:
+        if tuple(image_digest(entry).tolist()) in known:
+            raise DataError(
+                f"{name_of(entry)}: the memory bank was made of this image, or of one with the same pixels, so that it "
+                "cannot tell how high other good images score. Calibrate on images that are not in the bank"
+            )
+        yield entry
+
+
 def gather_vectors(
     images: DatasetImages, vectors_of: Callable[[Entry], Tensor], candidates: int, seed: int
-) -> dict[int, Tensor]:
-    """Vectors (n, C) of the images of this process by their numbers, on the CPU.
+) -> dict[int, ImageVectors]:
+    """Vectors of the images of this process by their numbers, on the CPU.
 
     Args:
         candidates: of all images of all processes together at most, drawn from each by `seed` and its number.
@@ -122,5 +161,5 @@ def gather_vectors(
         if len(vectors) > most:
             generator = torch.Generator().manual_seed(seed + 1_000_003 * (number + 1))
             vectors = vectors[torch.randperm(len(vectors), generator=generator)[:most].sort().values]
-        found[number] = vectors.clone()
+        found[number] = ImageVectors(vectors.clone(), image_digest(entry))
     return found

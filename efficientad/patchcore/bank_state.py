@@ -22,6 +22,7 @@ BUFFERS: dict[str, dict[str, Tensor]] = {
     "int8": {"codes": torch.zeros(0, 0, dtype=torch.int8), "scales": torch.zeros(0), "offsets": torch.zeros(0)},
 }
 IMAGES = {"images": torch.zeros(0, dtype=torch.int64)}
+NO_DIGESTS = torch.zeros(0, 8, dtype=torch.uint8)
 GUARANTEE_LENGTH = 512
 
 
@@ -35,7 +36,8 @@ class BankState(ModelState):
     """Buffers that are saved in every checkpoint. Letters: M vectors of C channels.
 
     vectors (M, C) in fp32, or codes (M, C), scales and offsets (C,) in int8: of the bank; images (M,): number of the
-    training image that each vector comes from, of an accepted image its id with a minus; by_image: whether the vectors
+    training image that each vector comes from, of an accepted image its id with a minus; digests (I, 8): of the pixels
+    of the training images, see `bank_fit.image_digest`; by_image: whether the vectors
     of an image were chosen without a look at the others, or are all; threshold: score that good images rarely exceed;
     map_threshold: likewise of the values of a map; map_start: value that nine in ten of those of good images are below;
     audit: the audit trail. As text features: what the extractor is; calibrated_for: the setting of the thresholds;
@@ -49,6 +51,7 @@ class BankState(ModelState):
     """
 
     images: Tensor
+    digests: Tensor
     audit: Tensor
     by_image: Tensor
     threshold: Tensor
@@ -60,6 +63,7 @@ class BankState(ModelState):
         self.setting, self.precision = setting, precision
         for name, empty in (BUFFERS[precision] | IMAGES).items():
             self.register_sized_by_data(name, empty.clone())
+        self.register_sized_by_data("digests", NO_DIGESTS.clone())
         self.register_buffer("by_image", torch.tensor(False))
         for name in ("threshold", "map_threshold", "map_start"):
             self.register_buffer(name, torch.tensor(math.inf))
@@ -112,19 +116,27 @@ class BankState(ModelState):
             return self.get_buffer("vectors")[own]
         return self.get_buffer("codes")[own] * self.get_buffer("scales") + self.get_buffer("offsets")
 
-    def set_bank(self, vectors: Tensor, images: Tensor, features: str, by_image: bool = False) -> None:
+    def set_bank(
+        self,
+        vectors: Tensor,
+        images: Tensor,
+        features: str,
+        by_image: bool = False,
+        digests: Tensor = NO_DIGESTS,
+    ) -> None:
         """Take over a bank; thresholds of the one before are void.
 
         Args:
             vectors: (M, C).
             images: (M,), numbers of training images.
             features: what to call the extractor.
-            by_image: see the class.
+            by_image, digests: see the class.
         """
         device = self.threshold.device
         self._take_bank(MemoryBank(vectors.to(device), self.precision, images.to(device)))
         self.set_audit_trail("")
         self.by_image.fill_(by_image)
+        self.digests = digests.to(device)
         self.set_thresholds(math.inf, math.inf, math.inf, None)
         self.set_text("features", features)
 

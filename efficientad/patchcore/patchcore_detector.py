@@ -29,7 +29,7 @@ from efficientad.patchcore.bank_calibration import (
     score_good_images,
     with_rounding,
 )
-from efficientad.patchcore.bank_fit import fit_bank
+from efficientad.patchcore.bank_fit import fit_bank, without_images_of
 from efficientad.patchcore.bank_state import BankState, describe_setting
 from efficientad.patchcore.patchcore_config import architecture_of
 
@@ -215,7 +215,7 @@ class PatchCore(nn.Module):
             coreset=node.CORESET,
             seed=cfg.SEED,
         )
-        self.state.set_bank(found.vectors, found.images, features, found.by_image)
+        self.state.set_bank(found.vectors, found.images, features, found.by_image, found.digests)
         logger.info("Memory bank of %d vectors after %.1f s", len(found.images), time.perf_counter() - start)
         return {"bank_vectors": float(len(found.images)), **self.calibrate(cfg)}
 
@@ -250,9 +250,14 @@ class PatchCore(nn.Module):
         return self._set_thresholds(found, threshold)
 
     def calibrate_on(self, cfg: CfgNode, images: Iterable[Entry]) -> dict[str, float]:
-        """Measure the thresholds on good images that are not in the bank; returns as `calibrate`."""
+        """Measure the thresholds on good images that are not in the bank; returns as `calibrate`.
+
+        Raises:
+            DataError: an image of the bank, or none.
+        """
         node = cfg.MODEL.PATCHCORE.CALIBRATION
-        found = score_good_images(zip(images, count()), self._assess)
+        others = without_images_of(self.state.digests, images)
+        found = score_good_images(zip(others, count()), self._assess)
         return self._set_thresholds(found, split_threshold(found.scores, node.FALSE_POSITIVE_RATE, node.RANDOM_SAMPLE))
 
     def _set_thresholds(
@@ -290,7 +295,8 @@ class PatchCore(nn.Module):
 
     def recalibrate(self, cfg: CfgNode, images: Iterable[Mapping[str, Any]]) -> None:
         """Set the thresholds by good images that were drawn at random and are not in the bank."""
-        found = score_good_images(zip(map(dict, images), count()), self._assess)
+        others = without_images_of(self.state.digests, map(dict, images))
+        found = score_good_images(zip(others, count()), self._assess)
         rate = cfg.MODEL.PATCHCORE.CALIBRATION.FALSE_POSITIVE_RATE
         self._set_thresholds(found, split_threshold(found.scores, rate, randomly_drawn=True), after_acceptance=True)
 

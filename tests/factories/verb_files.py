@@ -231,7 +231,7 @@ def anomaly_model_files(root: Path) -> None:
 
 
 def bank_model_files(root: Path) -> None:
-    """config.yaml and weights.pth of a fitted PatchCore, with a category."""
+    """config.yaml and weights.pth of a fitted PatchCore, with a category, and an image that is not in its bank."""
     from detectron2.modeling import build_model
 
     from tests.factories.bank_models import bank_cfg
@@ -246,6 +246,7 @@ def bank_model_files(root: Path) -> None:
     torch.save({"model": model.state_dict()}, root / "weights.pth")
     (root / "config.yaml").write_text(cfg.dump())
     write_image(root / "image.png", size=(SIDE, SIDE))
+    write_image(root / "drawn" / "000.png", GREY + 50, (SIDE, SIDE))
 
 
 def anomalib_files(root: Path) -> None:

@@ -153,6 +153,18 @@ def test_an_accepted_image_does_not_set_the_threshold(fitted_files, accepted, tm
     assert not list(tmp_path.glob("o.*"))
 
 
+def test_an_image_of_the_bank_does_not_set_the_threshold(fitted_files, tmp_path, capsys):
+    weights, drawn = fitted_files / "weights.pth", tmp_path / "drawn"
+    drawn.mkdir()
+    for file in (fitted_files / "tiles" / "train" / "good").iterdir():
+        cv2.imwrite(str(drawn / f"copy_{file.stem}.bmp"), cv2.imread(str(file)))
+    line = ("--calibrate-on", drawn, "--randomly-drawn")
+    assert run_accept(fitted_files, weights, tmp_path / "o.pth", *line) == 2
+    said = capsys.readouterr().err
+    assert "copy_" in said and "the memory bank was made of this image" in said and "not in the bank" in said
+    assert not list(tmp_path.glob("o.*"))
+
+
 def test_calibration_by_the_config_does_not_bring_the_guarantee_back(fitted_files, accepted, tmp_path):
     from d2road.cli import export
 
