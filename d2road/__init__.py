@@ -19,4 +19,4 @@ The systems are `diffusion_det`, `mono3dvg` and `efficientad`; none of these pac
 Importing this package imports none of its parts.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
