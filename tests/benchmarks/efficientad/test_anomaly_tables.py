@@ -155,5 +155,5 @@ def test_mvtec_page():
     for category, level in (("screw", 0.8), ("wood", 0.9)):
         keep(tables.MVTEC, f"conv_seed1_500steps/{category}", level, steps=500)
     page = tables.write_mvtec_tables().read_text()
-    assert "## convolution, seed 1, 500 steps, teacher 0123abcd" in page
-    assert "| **mean of 2** | 0.850 | 0.850 | 0.850 | - |" in page
+    assert "## convolution, seed 1, teacher 0123abcd, 500 steps" in page
+    assert "| **mean of 2** | 0.850 | 0.850 | 0.850 |" in page
