@@ -170,10 +170,10 @@ class WriteMetrics(PeriodicWriter):
     def __init__(self, build: Callable[[], list[EventWriter]], folder: str, period: int = 20):
         super().__init__([], period)
         self._build, self._folder = build, folder
+        self._written: int | None = None
 
     def before_train(self) -> None:
         self._writers = [_Tolerant(writer, self._folder) for writer in self._build()]
-        self._written: int | None = None
 
     def after_step(self) -> None:
         super().after_step()
