@@ -39,7 +39,7 @@ def test_maps_scores_and_decisions_are_those_of_anomalib(tmp_path, name, caplog)
         ours = model([{"image": image.float(), "height": height, "width": width}])[0]
         scale = float(expected.abs().max().clamp(min=1))
         assert (ours["anomaly_map"] - expected).abs().max() / scale < 1e-5
-        assert float(ours["anomaly_score"]) == pytest.approx(float(score), rel=1e-5)
+        assert float(ours["anomaly_score"]) == pytest.approx(float(score), rel=5e-5)
         # The threshold is the score of one of these images, which rounding may put on either side.
         if abs(float(score - ours["anomaly_threshold"])) > 1e-5 * scale:
             assert bool(ours["anomaly_score"] > ours["anomaly_threshold"]) == bool(label)
