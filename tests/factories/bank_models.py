@@ -12,11 +12,13 @@ from tests.factories.anomaly_models import SIDE, write_category
 
 BASE = Path(__file__).resolve().parents[2] / "configs" / "efficientad" / "Base-PatchCore.yaml"
 
+PUBLISHED = ["MODEL.PATCHCORE.REWEIGHT_NEIGHBOURS", 9, "MODEL.PATCHCORE.BLUR", 4.0]
+
 
 def bank_cfg(*pairs):
     """A config of a small PatchCore, with KEY, VALUE pairs merged."""
     keys = ["MODEL.DEVICE", "cpu", "SEED", 3, "INPUT.IMAGE_SIZE", f"({SIDE}, {SIDE})", "DATALOADER.NUM_WORKERS", 0]
-    cfg = make_cfg(str(BASE), [*keys, "MODEL.PATCHCORE.BANK_SIZE", 400])
+    cfg = make_cfg(str(BASE), [*keys, "MODEL.PATCHCORE.BANK_SIZE", 400, *PUBLISHED])
     cfg.merge_from_list([str(pair) if isinstance(pair, Path) else pair for pair in pairs])
     return cfg
 

@@ -246,7 +246,7 @@ def bank_model_files(root: Path) -> None:
     torch.save({"model": model.state_dict()}, root / "weights.pth")
     (root / "config.yaml").write_text(cfg.dump())
     write_image(root / "image.png", size=(SIDE, SIDE))
-    write_image(root / "drawn" / "000.png", GREY + 50, (SIDE, SIDE))
+    write_image(root / "unseen" / "000.png", GREY + 50, (SIDE, SIDE))
 
 
 def anomalib_files(root: Path) -> None:

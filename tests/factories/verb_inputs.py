@@ -105,8 +105,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
               files.detector_files, ("calib.txt",), code=2),  # a detector answers none
     VerbInput("accept", "image", f"{MODEL} --input {{d}}/image.png --output {{o}}.pth --reason good --by me",
               files.bank_model_files, ("config.yaml", "weights.pth", "image.png")),
-    VerbInput("accept", "calibration", f"{MODEL} --calibrate-on {{d}}/drawn --randomly-drawn "
-              "--output {o}.pth --reason good --by me", files.bank_model_files, ("drawn/000.png",)),
+    VerbInput("accept", "calibration", f"{MODEL} --calibrate-on {{d}}/unseen --randomly-drawn "
+              "--output {o}.pth --reason good --by me", files.bank_model_files, ("unseen/000.png",)),
     VerbInput("check-data", "coco", "coco:{d}/annotations.json:{d}/images --json {o}.json", files.coco_files, COCO),
     VerbInput("check-data", "kitti", "kitti:{d}/training --tolerance 1", files.kitti_files, KITTI_FRAME),
     VerbInput("check-data", "kitti-split", "kitti:{d}/training:{d}/val.txt --tolerance 1", files.kitti_files,
