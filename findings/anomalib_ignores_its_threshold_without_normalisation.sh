@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # anomalib's post-processor ignores the threshold that it found where normalisation is off
-# Software: anomalib 2.7.0 (torch 2.14.1 and torchvision 0.29.1 of a main environment or of PyPI)
+# Versions: anomalib 2.7.0 (torch 2.14.1 and torchvision 0.29.1)
 # Guess:    with enable_normalization=False scores stay raw, so the raw threshold of F1AdaptiveThreshold decides: of scores
 #           1, 2 and 4 with a threshold of 3 only the last is anomalous
 # Seen:     all three are: raw scores are compared with 1 - image_sensitivity, 0.5, as normalised ones are; the threshold is

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # commonroad-io gives circular obstacles a polygon of half their radius
-# Software: commonroad-io 2026.1 (shapely 2.1.2)
+# Versions: commonroad-io 2026.1 (shapely 2.1.2)
 # Guess:    the occupancy of a circle of radius 2 at the origin is a disc of area 12.57 and as wide as 4, and a point 1.5
 #           from the middle is in both, the occupancy and its shapely_object
 # Seen:     shapely_object is a disc of radius 1 (area 3.14, width 2); contains_point, the bounding rectangle and what is

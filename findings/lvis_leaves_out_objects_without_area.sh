@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The package lvis leaves out objects whose area is 0, pycocotools and faster-coco-eval count them
-# Software: lvis 0.5.3 (NumPy 1.23.5), pycocotools 2.0.10, faster-coco-eval 1.8.0 with lvis_style=True
+# Versions: lvis 0.5.3 (NumPy 1.23.5), pycocotools 2.0.10, faster-coco-eval 1.8.0 with lvis_style=True
 # Guess:    an object of area 0 lies in the range "all" (0 to 1e10, both ends count in the code), so one of two objects
 #           found is AP 50.5 in all three; a faster drop-in in LVIS style gives lvis' figures
 # Seen:     lvis 100, the two others 50.5: lvis' get_ann_ids keeps areas > 0 only where no range is asked for, for objects

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # After DistributedDataParallel was built once, destroy_process_group leaves the group's threads running
-# Software: torch 2.13.0 (seen with 2.14.1 too), backend gloo, world size 1, Linux
+# Versions: torch 2.13.0 (seen with 2.14.1 too), backend gloo, world size 1, Linux
 # Guess:    with the model gone and destroy_process_group called, the gloo threads have ended (as they do without a model)
 # Seen:     two run loops and a TCP loop go on until the process exits. Building DistributedDataParallel imports
 #           torch.distributed.nn.functional, whose functions have the group of that moment as their default argument, so
