@@ -17,7 +17,7 @@ from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicWriter
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventWriter, get_event_storage
 
 from d2road.engine import meta_arch
 from d2road.engine.stop_signal import EvaluationStopped
@@ -170,23 +170,9 @@ class WriteMetrics(PeriodicWriter):
     def __init__(self, build: Callable[[], list[EventWriter]], folder: str, period: int = 20):
         super().__init__([], period)
         self._build, self._folder = build, folder
-        self._written: int | None = None
 
     def before_train(self) -> None:
         self._writers = [_Tolerant(writer, self._folder) for writer in self._build()]
-
-    def after_step(self) -> None:
-        super().after_step()
-        if (self.trainer.iter + 1) % self._period == 0 or self.trainer.iter == self.trainer.max_iter - 1:
-            self._written = self.trainer.iter
-
-    def after_train(self) -> None:
-        # Of a run that ends right after an iteration was written; Detectron2's printer divides by the iterations since.
-        written_already = self.trainer.storage.iter == self._written
-        for writer in self._writers:
-            if not written_already:
-                writer.write()
-            writer.close()
 
 
 class _Tolerant(EventWriter):
@@ -195,8 +181,15 @@ class _Tolerant(EventWriter):
     def __init__(self, writer: EventWriter, folder: str):
         self.writer, self.folder = writer, folder
         self.told = False
+        self.iteration: int | None = None
 
     def write(self) -> None:
+        # Again at the end of a run that ends right after it was written: nothing is new, and Detectron2's printer
+        # divides by the iterations since.
+        iteration = get_event_storage().iter
+        if iteration == self.iteration:
+            return
+        self.iteration = iteration
         try:
             self.writer.write()
         except OSError as error:
