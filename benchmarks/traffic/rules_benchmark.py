@@ -24,9 +24,9 @@ from d2road.utils.values import integer_option, number_option
 FIT_SEED = 1000
 
 
-def make_pieces(pieces: Sequence[Piece], minutes: float) -> None:
+def make_pieces(pieces: Sequence[Piece], minutes: float, keep_tables: bool = False) -> None:
     """Simulate and describe what is not there yet, as long as there is time."""
-    todo = [piece for piece in pieces if not piece.path.is_file()]
+    todo = [p for p in pieces if not p.path.is_file() or (keep_tables and not p.table_path.is_file())]
     end = time.monotonic() + 60 * minutes
 
     def in_time() -> Iterator[Piece]:
@@ -37,7 +37,7 @@ def make_pieces(pieces: Sequence[Piece], minutes: float) -> None:
             yield piece
 
     for piece in track(in_time(), len(pieces), "recordings", every_s=30, already_done=len(pieces) - len(todo)):
-        make_piece(piece)
+        make_piece(piece, keep_tables)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,11 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--hours", type=integer_option(1), default=50, help="for thresholds, and again for rates; 50")
     parser.add_argument("--incidents", type=integer_option(8), default=200, help="200")
     parser.add_argument("--minutes", type=number_option(0), default=1e6, help="stop after so many; a later run goes on")
+    parser.add_argument("--keep-tables", action="store_true", help="of trajectories too, 30 MB an hour")
     parser.add_argument("--table", action="store_true", help="only the record and the table of what is there")
     args = parser.parse_args(argv)
     pieces = list_pieces(args.seed, FIT_SEED, args.fit_hours, args.hours, args.incidents)
     if not args.table:
-        make_pieces(pieces, args.minutes)
+        make_pieces(pieces, args.minutes, args.keep_tables)
     from benchmarks.traffic.rules_results import BENCH, write_results
 
     command = f"--seed {args.seed} --fit-hours {args.fit_hours} --hours {args.hours} --incidents {args.incidents}"

@@ -44,6 +44,11 @@ class Piece:
         return FOLDER / f"seed{self.job.seed}" / f"{self.job.name}.csv"
 
     @property
+    def table_path(self) -> Path:
+        """Of its observed trajectories, where they are kept."""
+        return self.path.with_suffix(".parquet")
+
+    @property
     def event_path(self) -> Path:
         """Of its event."""
         return self.path.with_suffix(".json")
@@ -79,9 +84,11 @@ def _jobs(seed: int, incidents: int, hours: int) -> list[Job]:
     return list(all_jobs("", seed, counts, hours, (), fcd=False))
 
 
-def make_piece(piece: Piece) -> None:
+def make_piece(piece: Piece, keep_table: bool = False) -> None:
     """Simulate and describe a recording; its windows are written last.
 
+    Args:
+        keep_table: keep what the sensor has too, 8 MB for a piece of good traffic, for what learns from trajectories.
     Raises:
         FileNotFoundError, RuntimeError: SUMO is not installed, or fails.
     """
@@ -92,7 +99,11 @@ def make_piece(piece: Piece) -> None:
             columns = incident_columns(recording.table, observed.incident)
             density = density_and_speed(recording.table, observed.cuts[0])[0]
             event = {**{name: columns[name] for name in EVENT_FIELDS}, "density": density}
-        frame = describe_recording(piece.job, observed.seen, recording.scenario.observed)
+        seen = Trajectories.from_frame(observed.seen.frame.assign(recording=piece.job.name))
+        frame = describe_recording(piece.job, seen, recording.scenario.observed)
+    if keep_table:
+        make_folder(piece.path.parent)
+        seen.to_parquet(piece.table_path)
     write_piece(piece, frame, event)
 
 
@@ -109,8 +120,7 @@ def describe_recording(job: Job, table: Trajectories, observed: tuple[float, flo
     """A row a window: where it is, its density, and the highest features of both versions of the rules."""
     recording = StreamRecording(job.name, "", job.scenario, 0.0, observed, Path())
     rows, old, windows = [], [], []
-    named = Trajectories.from_frame(table.frame.assign(recording=job.name))
-    for one in grid_of(recording, RENDERER).over([named]):
+    for one in grid_of(recording, RENDERER).over([table]):
         window = TrafficWindow.unrendered(one, RENDERER)
         rows.append((job.name, job.scenario, window.t0, window.t1, window.s0, window.s1, vehicle_density(window)))
         old.append(KinematicRules.worst([window])[0])

@@ -88,7 +88,7 @@ def test_figures_of_made_up_windows(place, monkeypatch):
     rng = np.random.default_rng(0)
     made = []
 
-    def make(piece):
+    def make(piece, keep_table):
         made.append(piece)
         made_up(piece, rng)
 
