@@ -4,7 +4,7 @@ A recording is the one that `d2road make-data traffic-incidents` makes of the sa
 made here. What is kept of it, the highest features of each window, is a thousandth of its table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.traffic.traffic_streams import StreamRecording, grid_of, vehicle_density
+from d2road.synthetic.traffic_incidents.drivers import IDM
 from d2road.synthetic.traffic_incidents.incident_windows import density_and_speed
 from d2road.synthetic.traffic_incidents.incident_writer import all_jobs
 from d2road.synthetic.traffic_incidents.recordings import Job, incident_columns, observed_recording
+from d2road.synthetic.traffic_incidents.scenarios import DEFAULT_ROAD, find_scenario
 from d2road.traffic.baselines.lasting_features import LASTING_FEATURES
 from d2road.traffic.baselines.lasting_rules import DescribedWindows, describe_windows
 from d2road.traffic.baselines.rules import KinematicRules
@@ -41,7 +43,9 @@ class Piece:
     @property
     def path(self) -> Path:
         """Of its windows; the event, if there is one, is beside it."""
-        return FOLDER / f"seed{self.job.seed}" / f"{self.job.name}.csv"
+        usual = (self.job.road, self.job.drivers) == (DEFAULT_ROAD, IDM)
+        name = f"seed{self.job.seed}" + ("" if usual else f"_{self.job.road}_{self.job.drivers}")
+        return FOLDER / name / f"{self.job.name}.csv"
 
     @property
     def table_path(self) -> Path:
@@ -63,9 +67,9 @@ def list_pieces(seed: int, fit_seed: int, fit_hours: int, hours: int, incidents:
         hours: for thresholds, and as many for rates, in turn.
         incidents: as many recordings.
     """
-    fit = [Piece(job, "fit") for job in _jobs(fit_seed, 0, fit_hours)]
+    fit = [Piece(job, "fit") for job in list_jobs(fit_seed, 0, fit_hours)]
     before = fit_hours if seed == fit_seed else 0
-    jobs = _jobs(seed, incidents, before + 2 * hours)
+    jobs = list_jobs(seed, incidents, before + 2 * hours)
     events = [Piece(job, "incidents") for job in jobs if job.kind]
     good = [job for job in jobs if not job.kind][before * PIECES_AN_HOUR :]
     pieces, done = fit, 0
@@ -79,9 +83,10 @@ def list_pieces(seed: int, fit_seed: int, fit_hours: int, hours: int, incidents:
     return pieces
 
 
-def _jobs(seed: int, incidents: int, hours: int) -> list[Job]:
+def list_jobs(seed: int, incidents: int, hours: int, of_road: Mapping[str, str] | None = None) -> list[Job]:
+    """Recordings of a seed: incidents, then good hours; of_road: see `all_jobs`."""
     counts = {"train": 0, "validation": 0, "good": 0, "incidents": incidents}
-    return list(all_jobs("", seed, counts, hours, (), fcd=False))
+    return list(all_jobs("", seed, counts, hours, (), False, of_road))
 
 
 def make_piece(piece: Piece, keep_table: bool = False) -> None:
@@ -97,7 +102,7 @@ def make_piece(piece: Piece, keep_table: bool = False) -> None:
         event = None
         if observed.incident is not None:
             columns = incident_columns(recording.table, observed.incident)
-            density = density_and_speed(recording.table, observed.cuts[0])[0]
+            density = density_and_speed(recording.table, observed.cuts[0], len(recording.scenario.road.lanes))[0]
             event = {**{name: columns[name] for name in EVENT_FIELDS}, "density": density}
         seen = Trajectories.from_frame(observed.seen.frame.assign(recording=piece.job.name))
         frame = describe_recording(piece.job, seen, recording.scenario.observed)
@@ -119,10 +124,12 @@ def write_piece(piece: Piece, frame: pd.DataFrame, event: dict | None) -> None:
 def describe_recording(job: Job, table: Trajectories, observed: tuple[float, float]) -> pd.DataFrame:
     """A row a window: where it is, its density, and the highest features of both versions of the rules."""
     recording = StreamRecording(job.name, "", job.scenario, 0.0, observed, Path())
+    lanes = len(find_scenario(job.scenario, job.road, job.drivers).road.lanes)
     rows, old, windows = [], [], []
     for one in grid_of(recording, RENDERER).over([table]):
         window = TrafficWindow.unrendered(one, RENDERER)
-        rows.append((job.name, job.scenario, window.t0, window.t1, window.s0, window.s1, vehicle_density(window)))
+        density = vehicle_density(window, lanes)
+        rows.append((job.name, job.scenario, window.t0, window.t1, window.s0, window.s1, density))
         old.append(KinematicRules.worst([window])[0])
         windows.append(describe_windows([window]))
     described = DescribedWindows.joined(windows)

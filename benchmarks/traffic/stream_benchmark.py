@@ -21,7 +21,7 @@ import psutil
 from benchmarks.common.records import record_path, write_record
 from d2road.cli.score_stream import open_session
 from d2road.synthetic.traffic_incidents import make_day
-from d2road.synthetic.traffic_incidents.network import FCD_EDGES, OBSERVED_M
+from d2road.synthetic.traffic_incidents.network import THREE_LANES
 from d2road.traffic.events.stream_options import StreamOptions
 from d2road.traffic.events.stream_session import StreamSession
 from d2road.utils.errors import report_errors
@@ -65,8 +65,8 @@ class Memory(threading.Thread):
 
 def time_stream(args: argparse.Namespace, path: Path) -> dict[str, float | list[float]]:
     """Score the file; figures of the run."""
-    spec = f"fcd:{path}?edges={FCD_EDGES}"
-    opts = ("TIME_SPACE.S_RANGE", str(OBSERVED_M), *args.opts)
+    spec = f"fcd:{path}?edges={THREE_LANES.fcd_edges}"
+    opts = ("TIME_SPACE.S_RANGE", str(THREE_LANES.observed), *args.opts)
     session = open_session(StreamOptions(spec, args.config_file, args.weights, opts, args.batch))
     memory = Memory(session, args.hours)
     memory.start()

@@ -101,6 +101,8 @@ def _make_fastener_kit(args: argparse.Namespace) -> None:
 
 
 VIEWS = ("overlay", "stacked")  # of windows of traffic
+ROADS = ("three_lanes", "two_lanes")
+DRIVERS = ("idm", "eidm")
 
 
 def _add_traffic_incidents(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +125,8 @@ def _add_traffic_incidents(parser: argparse.ArgumentParser) -> None:
         help="good traffic as tables alone, besides (default 0)",
     )
     parser.add_argument("--views", nargs="+", default=list(VIEWS), choices=VIEWS, help="images to draw")
+    parser.add_argument("--road", choices=ROADS, default=ROADS[0], help=f"that traffic drives on (default {ROADS[0]})")
+    parser.add_argument("--drivers", choices=DRIVERS, default=DRIVERS[0], help=f"who drive (default {DRIVERS[0]})")
     parser.add_argument("--no-fcd", dest="fcd", action="store_false", help="do not keep SUMO's own files")
     parser.add_argument(
         "--day-hours", type=number_option(0), default=24.0, metavar="H", help="hours of --day (default 24)"
@@ -134,11 +138,12 @@ def _make_traffic_incidents(args: argparse.Namespace) -> None:
     if args.day is not None:
         from d2road.synthetic.traffic_incidents.day import make_day
 
-        print(make_day(args.day, args.day_hours, args.seed))
+        print(make_day(args.day, args.day_hours, args.seed, args.road, args.drivers))
         return
     from d2road.synthetic.traffic_incidents.incident_writer import make_traffic_incidents
 
     names = ("train", "validation", "good", "incidents", "good_hours", "views", "fcd", "workers", "overwrite")
+    names += ("road", "drivers")
     done = make_traffic_incidents(args.output, args.seed, **{name: getattr(args, name) for name in names})
     print(done["summary"])
     if done["made"]:

@@ -7,7 +7,7 @@ itself: `SumoRoad.advance` lets seconds pass in one go, `SumoRoad.list_vehicles`
 from dataclasses import dataclass
 from typing import Any
 
-from d2road.synthetic.traffic_incidents.network import EDGES, SHOULDER
+from d2road.synthetic.traffic_incidents.network import SHOULDER, Road
 
 # TraCI's numbers of what is asked for, see https://sumo.dlr.de/docs/TraCI.
 VEHICLES, SPEED, LANE, POSITION, TYPE, LENGTH = 0xA4, 0x40, 0x51, 0x56, 0x4F, 0x44
@@ -42,15 +42,16 @@ class Vehicle:
 
 
 class SumoRoad:
-    """The road of network.py in a running SUMO.
+    """A road of network.py in a running SUMO.
 
     Args:
         connection: of TraCI.
+        road: that SUMO drives on.
         end: s; the latest instant.
     """
 
-    def __init__(self, connection: Any, end: float):
-        self.sumo, self.api, self.end = connection, connection.vehicle, end
+    def __init__(self, connection: Any, road: Road, end: float):
+        self.sumo, self.api, self.geometry, self.end = connection, connection.vehicle, road, end
         self.time = 0.0
 
     def advance(self, seconds: float = STEP_S) -> None:
@@ -72,17 +73,18 @@ class SumoRoad:
         edge.subscribeContext("main", VEHICLES, FAR_M, [SPEED, LANE, POSITION, TYPE, LENGTH])
         found = edge.getContextSubscriptionResults("main")
         edge.unsubscribeContext("main", VEHICLES, FAR_M)
+        edges = self.geometry.edges
         vehicles = [
             Vehicle(
                 name,
                 values[TYPE],
                 values[LANE].rpartition("_")[2],
-                EDGES[values[LANE].rpartition("_")[0]][0] + values[POSITION],
+                edges[values[LANE].rpartition("_")[0]][0] + values[POSITION],
                 values[SPEED],
                 values[LENGTH],
             )
             for name, values in found.items()
-            if values[LANE].rpartition("_")[0] in EDGES
+            if values[LANE].rpartition("_")[0] in edges
         ]
         return sorted(vehicles, key=lambda vehicle: (-vehicle.s, vehicle.name))
 

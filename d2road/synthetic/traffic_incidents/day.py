@@ -15,9 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from d2road.synthetic.traffic_incidents import sumo
-from d2road.synthetic.traffic_incidents.drivers import sample_drivers
-from d2road.synthetic.traffic_incidents.network import FCD_EDGES, LANES, SHOULDER, write_network
-from d2road.synthetic.traffic_incidents.scenarios import Demand, Start, arrivals, sample_signs, write_demand
+from d2road.synthetic.traffic_incidents.drivers import IDM
+from d2road.synthetic.traffic_incidents.network import SHOULDER, write_network
+from d2road.synthetic.traffic_incidents.scenarios import (
+    DEFAULT_ROAD,
+    Demand,
+    Scenario,
+    Start,
+    arrivals,
+    find_scenario,
+    sample_signs,
+    write_demand,
+)
 from d2road.synthetic.traffic_incidents.simulate import EDGES_FILE, fcd_words, write_edges
 from d2road.utils.errors import ConfigError
 
@@ -28,19 +37,19 @@ FLOWS = (
 )  # fmt: skip
 RUSH_H = ((7.0, 8.5), (16.0, 17.75))
 RAMP_SHARE = 0.2  # of the flow of a lane
-LIMIT = 33.3
 PIECE_S = 300.0  # of constant flow
 SUFFIXES = (".csv", ".xml", ".csv.gz", ".xml.gz")
 EVERY_S = 5.0
 
 
-def make_day(path: str | Path, hours: float = 24.0, seed: int = 0) -> str:
+def make_day(path: str | Path, hours: float = 24.0, seed: int = 0, road: str = DEFAULT_ROAD, drivers: str = IDM) -> str:
     """Write the file; takes its name when it is complete.
 
     Args:
         path: .csv or .xml, or .gz of both.
         hours: from midnight on; after 24 the day begins again.
         seed: >= 0; decides everything.
+        road, drivers: of scenarios.ROADS and drivers.POPULATIONS.
     Returns:
         what there is now, in words.
     Raises:
@@ -55,37 +64,39 @@ def make_day(path: str | Path, hours: float = 24.0, seed: int = 0) -> str:
         raise ConfigError(f"--day-hours is {hours:g} and --seed {seed}: expected more than 0 hours and 0 or more")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder: create it before writing {path.name}")
-    end = round(hours * 3600, 1)
+    end, traffic = round(hours * 3600, 1), find_scenario("free", road, drivers)
     # In the same folder, for it may be large, and taking its name must not copy it.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         work = Path(folder)
-        net = write_network(work, LIMIT)
-        demand = sample_day(np.random.default_rng(np.random.SeedSequence([seed, 24])), end)
+        net = write_network(work, traffic.road, traffic.limit)
+        demand = sample_day(np.random.default_rng(np.random.SeedSequence([seed, 24])), end, traffic)
         write_edges(work / EDGES_FILE)
         output = "day" + "".join(path.suffixes[-2:] if path.name.endswith(".gz") else path.suffixes[-1:])
-        words = ["--net-file", net.name, *write_demand(work, demand), *fcd_words(output, 0.0, quiet=False)]
+        words = ["--net-file", net.name, *write_demand(work, demand, traffic.road)]
+        words += fcd_words(output, 0.0, quiet=False)
         _drive(work, [*words, "--end", f"{end:g}", "--seed", str(seed), "--step-log.period", "3000"], end)
         os.replace(work / output, path)
     size = path.stat().st_size / 1e6
-    return f"{path} holds {hours:g} h, {size:.0f} MB; read it as fcd:{path}?edges={FCD_EDGES.replace(' ', '')}"
+    edges = traffic.road.fcd_edges.replace(" ", "")
+    return f"{path} holds {hours:g} h, {size:.0f} MB; read it as fcd:{path}?edges={edges}"
 
 
-def sample_day(rng: np.random.Generator, end: float) -> Demand:
-    """The traffic from midnight to `end` in s, and the signs ahead of it."""
-    drivers = sample_drivers(rng)
+def sample_day(rng: np.random.Generator, end: float, traffic: Scenario) -> Demand:
+    """The traffic from midnight to `end` in s, and the signs ahead of it; traffic: road, drivers and limit."""
+    drivers = traffic.population.sample(rng)
     starts: list[Start] = []
     for begin in np.arange(0.0, end, PIECE_S):
         flow = float(np.interp((begin + PIECE_S / 2) / 3600 % 24, np.arange(25), (*FLOWS, FLOWS[0])))
-        for lane in (*LANES, SHOULDER):
+        for lane in (*traffic.road.lanes, SHOULDER):
             own = flow * (RAMP_SHARE if lane == SHOULDER else 1.0)
-            starts += arrivals(rng, drivers, lane, own, min(PIECE_S, end - begin), begin)
+            starts += arrivals(rng, traffic, drivers, lane, own, min(PIECE_S, end - begin), begin)
     starts.sort(key=lambda start: (start.time, start.lane))
     rush = [(day * 24 + low, day * 24 + high) for day in range(int(end // 86400) + 1) for low, high in RUSH_H]
-    signs = [(0.0, LIMIT)]
+    signs = [(0.0, traffic.limit)]
     for low, high in rush:
         if low * 3600 < end:
             signs += [(low * 3600 + t, speed) for t, speed in sample_signs(rng, (high - low) * 3600)]
-            signs.append((high * 3600 + 1, LIMIT))
+            signs.append((high * 3600 + 1, traffic.limit))
     return Demand(drivers, starts, signs)
 
 

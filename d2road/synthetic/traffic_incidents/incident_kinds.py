@@ -13,8 +13,9 @@
 
 SUMO knows no wrong way. The vehicle is put a step further against the flow in each step (moveToXY, keepRoute=2). SUMO
 takes it for a slow vehicle ahead: those behind brake. Besides, those who come within SIGHT_M of it are told to leave
-its lane. Where somebody is still in its way, it passes on the margin left of lane 3, which the table counts to lane 3:
-were it to drive through others, SUMO would go on to take it for a vehicle ahead of those, who would stand for minutes.
+its lane. Where somebody is still in its way, it passes on the margin left of all lanes, which the table counts to the
+left one: were it to drive through others, SUMO would go on to take it for a vehicle ahead of those, who would stand for
+minutes.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ import numpy as np
 
 from d2road.synthetic.traffic_incidents import control
 from d2road.synthetic.traffic_incidents.control import NotPossibleError, SumoRoad, Vehicle
-from d2road.synthetic.traffic_incidents.network import EDGES, LANES, LAWLESS, MARGIN, SHOULDER, edge_at, lane_y
+from d2road.synthetic.traffic_incidents.network import LAWLESS, SHOULDER, Road
 from d2road.synthetic.traffic_incidents.scenarios import Scenario
 
 SEVERITIES = ("mild", "moderate", "severe")
@@ -73,6 +74,11 @@ class IncidentScene:
             self.road.advance(1.0)
         raise NotPossibleError(f"no vehicle suits within {WAIT_S:g} s")
 
+    @property
+    def geometry(self) -> Road:
+        """Of the road."""
+        return self.scenario.road
+
     def between(self, low: float, high: float) -> Callable[[Vehicle], bool]:
         """Whether a vehicle is that many metres from the beginning of what is observed."""
         start = self.scenario.observed[0]
@@ -111,11 +117,11 @@ def slow_vehicle(scene: IncidentScene, speed: float) -> Incident:
 
 def speeding(scene: IncidentScene, speed: float) -> Incident:
     """Someone far beyond the limit, overtaking all."""
-    road, limit = scene.road, scene.scenario.limit
+    road, limit, observed = scene.road, scene.scenario.limit, scene.geometry.observed[0]
 
     def suits(v: Vehicle, vehicles: list[Vehicle]) -> bool:
         room = control.gap(v, control.ahead_of(v, vehicles))
-        return v.cls == "car" and 50 < v.s < 330 and room > 100
+        return v.cls == "car" and -360 < v.s - observed < -80 and room > 100
 
     car, _ = scene.choose(suits)
     onset = road.time
@@ -150,13 +156,14 @@ def hard_braking(scene: IncidentScene, braking: float) -> Incident:
 def wrong_way(scene: IncidentScene, speed: float) -> Incident:
     """A ghost driver."""
     road, start = scene.road, scene.scenario.observed[0]
-    lane = SHOULDER if scene.scenario.waves else LANES[-1]
+    edges, left = scene.geometry.edges, scene.geometry.lanes[-1]
+    lane = SHOULDER if scene.scenario.waves else left
     if lane == SHOULDER:
-        start = max(start, EDGES["main"][0] + 10.0)  # the acceleration lane is no shoulder
+        start = max(start, edges["main"][0] + 10.0)  # the acceleration lane is no shoulder
     road.advance(float(scene.rng.uniform(1, 8)))
     # From behind what is recorded, for it starts with a jump.
-    name, s, onset = "wrong", EDGES["tail"][0] + 5.0, road.time
-    road.api.add(name, "from_tail", typeID="car.0", departPos="400", departLane=LANES[-1], departSpeed="0")
+    name, s, onset = "wrong", edges["tail"][0] + 5.0, road.time
+    road.api.add(name, "from_tail", typeID="car.0", departPos="400", departLane=left, departSpeed="0")
     road.api.setVehicleClass(name, LAWLESS)
     road.api.setLaneChangeMode(name, control.NO_CHANGES)
     # SUMO guesses its speed from where it was; between lanes it would guess too high, and let it brake from there.
@@ -172,14 +179,14 @@ def wrong_way(scene: IncidentScene, speed: float) -> Incident:
         met = False
         for other, values in road.api.getContextSubscriptionResults(name).items():
             edge, _, other_lane = values[control.LANE].rpartition("_")
-            if other == name or other_lane != lane or edge not in EDGES:
+            if other == name or other_lane != lane or edge not in edges:
                 continue
-            ahead = s - EDGES[edge][0] - values[control.POSITION]
+            ahead = s - edges[edge][0] - values[control.POSITION]
             met |= -CLEAR_M[1] < ahead < CLEAR_M[0]
             if other not in told and ahead > 0 and lane != SHOULDER:
                 told.add(other)
                 road.api.changeLane(other, int(lane) - 1, 6.0)
-        put_against_traffic(road, name, MARGIN if met and lane != SHOULDER else lane, s)
+        put_against_traffic(road, name, scene.geometry.margin if met and lane != SHOULDER else lane, s)
     # Else SUMO would look for it in the next step, and end.
     road.api.unsubscribeContext(name, control.VEHICLES, SIGHT_M)
     road.api.remove(name)
@@ -195,9 +202,10 @@ def lane_changes(scene: IncidentScene, count: float) -> Incident:
     if not scene.scenario.lane_changes:
         road.api.setVehicleClass(car.name, LAWLESS)
     road.api.setLaneChangeMode(car.name, control.CHANGE_WHEN_FREE)
-    lane, step = int(car.lane), 1 if car.lane == LANES[0] else -1
+    lanes = scene.geometry.lanes
+    lane, step = int(car.lane), 1 if car.lane == lanes[0] else -1
     for _ in range(int(count)):
-        if not LANES[0] <= str(lane + step) <= LANES[-1]:
+        if str(lane + step) not in lanes:
             step = -step
         lane += step
         road.api.changeLane(car.name, lane, pause + 2.0)
@@ -232,7 +240,8 @@ def tailgating(scene: IncidentScene, headway: float) -> Incident:
 
 def put_against_traffic(road: SumoRoad, name: str, lane: str, s: float) -> None:
     """Put a vehicle somewhere, facing upstream."""
-    road.api.moveToXY(name, edge_at(s)[0], int(lane), s, lane_y(lane), angle=270.0, keepRoute=2)
+    edge, y = road.geometry.edge_at(s)[0], road.geometry.lane_y(lane)
+    road.api.moveToXY(name, edge, int(lane), s, y, angle=270.0, keepRoute=2)
 
 
 def hurry(road: SumoRoad, name: str, factor: float, headway: float = 0.5) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
 from d2road.synthetic.traffic_incidents.incident_kinds import SPEEDING_FACTOR, Incident
-from d2road.synthetic.traffic_incidents.network import LANES, SHOULDER
+from d2road.synthetic.traffic_incidents.network import SHOULDER, THREE_LANES
 from d2road.synthetic.traffic_incidents.scenarios import Scenario
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
@@ -23,7 +23,8 @@ VIEWS = {
     "stacked": TimeSpaceRenderer(lane_layout="stacked"),
 }
 CATEGORIES = {"overlay": "motorway", "stacked": "motorway_stacked"}
-PANELS = (SHOULDER, *LANES)
+# A road of fewer lanes leaves the upper panels empty.
+PANELS = (SHOULDER, *THREE_LANES.lanes)
 DURATION_S, STRETCH_M = VIEWS["overlay"].duration, VIEWS["overlay"].stretch
 GROW_PX = 3
 # Beyond these, a vehicle is not where or not as fast as it would be without the incident.
@@ -165,13 +166,13 @@ def ignore_mask(view: TimeSpaceRenderer, moved: Trajectories, mask: np.ndarray, 
     return view.mask(near, cut.t0, cut.s0, near.vehicles, lanes=_lanes(view), dilate=GROW_PX) & ~mask
 
 
-def density_and_speed(table: Trajectories, cut: Cut) -> tuple[float, float]:
+def density_and_speed(table: Trajectories, cut: Cut, lanes: int = len(THREE_LANES.lanes)) -> tuple[float, float]:
     """Vehicles per km and lane of a window, and their mean speed in m/s (NaN without any); table: true positions."""
     frame = table.between(cut.t0, cut.t1).frame
     s = frame["s"].to_numpy()
     inside = (s >= cut.s0) & (s < cut.s1) & (frame["lane"] != SHOULDER).to_numpy()
     instants = VIEWS["overlay"].size[1]
-    per_km = inside.sum() / instants / (STRETCH_M / 1000) / len(LANES)
+    per_km = inside.sum() / instants / (STRETCH_M / 1000) / lanes
     speed = float(frame["speed"].to_numpy()[inside].mean()) if inside.any() else float("nan")
     return float(per_km), speed
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from d2road.synthetic.traffic_incidents import sumo
+from d2road.synthetic.traffic_incidents.drivers import IDM, POPULATIONS
 from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, SEVERITIES
 from d2road.synthetic.traffic_incidents.incident_windows import CATEGORIES, VIEWS
 from d2road.synthetic.traffic_incidents.recordings import (
@@ -28,7 +29,7 @@ from d2road.synthetic.traffic_incidents.recordings import (
     Job,
     make_recording,
 )
-from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
+from d2road.synthetic.traffic_incidents.scenarios import DEFAULT_ROAD, ROADS, SCENARIOS
 from d2road.utils.errors import ConfigError
 from d2road.utils.output_dir import output_dir, read_run_record
 from d2road.utils.output_files import atomic_write, write_json
@@ -53,6 +54,8 @@ def make_traffic_incidents(
     fcd: bool = True,
     workers: int = 2,
     overwrite: bool = False,
+    road: str = DEFAULT_ROAD,
+    drivers: str = IDM,
 ) -> dict[str, Any]:
     """Make the data set, or finish one that an earlier run began.
 
@@ -65,26 +68,29 @@ def make_traffic_incidents(
         fcd: keep SUMO's own files.
         workers: processes; 0 or 1 works in this one.
         overwrite: replace a data set of other parameters that is there.
+        road, drivers: of scenarios.ROADS and drivers.POPULATIONS.
     Returns:
         {"made": recordings of this run, "seconds": ..., "summary": text with the counts}.
     Raises:
-        ValueError: negative counts, fewer than two training windows, an unknown view, or `out` holds other parameters
-            or files.
+        ValueError: negative counts, fewer than two training windows, an unknown view, road or population, or `out`
+            holds other parameters or files.
         FileNotFoundError: SUMO is not installed.
         PermissionError: `out` cannot be written.
         RuntimeError: SUMO fails.
     """
     counts = {"train": train, "validation": validation, "good": good, "incidents": incidents}
     _refuse({**counts, "seed": seed, "workers": workers, "good-hours": good_hours}, views)
+    of_road = road_options(road, drivers)
     out, version = Path(out), sumo_version()
     meta = {"version": VERSION, "seed": seed, **counts, "good_hours": good_hours, "views": list(views), "fcd": fcd}
+    meta |= of_road
     folders = [f"{CATEGORIES[v]}/{folder}" for v in views for group, folder in FOLDERS.items() if counts[group]]
     folders += [RECORDS, TABLES, *([FCD] if fcd else [])]
     # Another version of SUMO drives differently.
     with output_dir(
         out, META, {**meta, "sumo": version}, folders, (RECORDS, TABLES, FCD, *CATEGORIES.values()), overwrite
     ):
-        jobs = list(all_jobs(str(out), seed, counts, good_hours, tuple(views), fcd))
+        jobs = list(all_jobs(str(out), seed, counts, good_hours, tuple(views), fcd, of_road))
         todo = [job for job in jobs if not job.record.is_file()]
         start = time.monotonic()
         for _ in track(
@@ -114,15 +120,38 @@ def _refuse(numbers: Mapping[str, float], views: Sequence[str]) -> None:
             raise ConfigError(unknown_name("view", view, VIEWS))
 
 
+def road_options(road: str, drivers: str) -> dict[str, str]:
+    """What a job says of its road and drivers; nothing of the usual ones, which earlier folders do not name.
+
+    Raises:
+        ConfigError: there are no such ones.
+    """
+    for what, name, known in (("road", road, ROADS), ("population", drivers, POPULATIONS)):
+        if name not in known:
+            raise ConfigError(unknown_name(what, name, known))
+    usual = {"road": DEFAULT_ROAD, "drivers": IDM}
+    return {key: name for key, name in (("road", road), ("drivers", drivers)) if name != usual[key]}
+
+
 def all_jobs(
-    out: str, seed: int, counts: dict[str, int], good_hours: float, views: tuple[str, ...], fcd: bool
+    out: str,
+    seed: int,
+    counts: dict[str, int],
+    good_hours: float,
+    views: tuple[str, ...],
+    fcd: bool,
+    of_road: Mapping[str, str] | None = None,
 ) -> Iterator[Job]:
-    """The recordings: scenarios take turns, and so do kinds of incidents with their severities and scenarios."""
-    names = list(SCENARIOS)
+    """The recordings: scenarios take turns, and so do kinds of incidents with their severities and scenarios.
+
+    Args:
+        of_road: "road" and "drivers" where they are not the usual ones.
+    """
+    names, more = list(SCENARIOS), dict(of_road or {})
     for group, each in WINDOWS_EACH.items():
         for i in range(math.ceil(counts[group] / each)):
             count = min(each, counts[group] - i * each)
-            yield Job(out, seed, group, i, i * each, count, names[i % len(names)], views=views, fcd=fcd)
+            yield Job(out, seed, group, i, i * each, count, names[i % len(names)], views=views, fcd=fcd, **more)
     for i in range(counts["incidents"]):
         number, place = divmod(i, len(INCIDENT_KINDS))
         kind = list(INCIDENT_KINDS)[place]
@@ -130,9 +159,9 @@ def all_jobs(
         scenarios = INCIDENT_KINDS[kind].scenarios
         # Shifted by the severity, so that a few of a kind have several scenarios already.
         scenario = scenarios[(turn + severity) % len(scenarios)]
-        yield Job(out, seed, "incidents", i, number, 1, scenario, kind, SEVERITIES[severity], views, fcd)
+        yield Job(out, seed, "incidents", i, number, 1, scenario, kind, SEVERITIES[severity], views, fcd, **more)
     for i in range(math.ceil(good_hours * 3600 / HOURS_PIECE_S)):
-        yield Job(out, seed, "hours", i, 0, 0, names[i % len(names)], views=views, fcd=False)
+        yield Job(out, seed, "hours", i, 0, 0, names[i % len(names)], views=views, fcd=False, **more)
 
 
 def sumo_version() -> str:

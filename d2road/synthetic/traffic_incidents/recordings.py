@@ -14,10 +14,11 @@ import numpy as np
 
 from d2road.synthetic.traffic_incidents import incident_windows as windows
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
+from d2road.synthetic.traffic_incidents.drivers import IDM
 from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, SEVERITIES, Incident
 from d2road.synthetic.traffic_incidents.incident_windows import DURATION_S, VIEWS, Cut
 from d2road.synthetic.traffic_incidents.noise import lose_track, observe
-from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, Scenario
+from d2road.synthetic.traffic_incidents.scenarios import DEFAULT_ROAD, Scenario, find_scenario
 from d2road.synthetic.traffic_incidents.simulate import (
     AFTER_S,
     BEFORE_S,
@@ -46,7 +47,8 @@ class Job:
     """A recording to make.
 
     index: of the recording in its group; first, count: numbers of its windows in their folder, and how many of them
-    there are; kind, severity: "" in good traffic; views: to draw; fcd: whether SUMO's file is kept.
+    there are; kind, severity: "" in good traffic; views: to draw; fcd: whether SUMO's file is kept; road, drivers: of
+    scenarios.ROADS and drivers.POPULATIONS.
     """
 
     out: str
@@ -60,6 +62,8 @@ class Job:
     severity: str = ""
     views: tuple[str, ...] = tuple(VIEWS)
     fcd: bool = True
+    road: str = DEFAULT_ROAD
+    drivers: str = IDM
 
     @property
     def name(self) -> str:
@@ -109,7 +113,7 @@ def observed_recording(job: Job, twin: bool = True) -> Iterator[Observed]:
     Raises:
         FileNotFoundError, RuntimeError: as `make_recording`.
     """
-    scenario, reason = SCENARIOS[job.scenario], ""
+    scenario, reason = find_scenario(job.scenario, job.road, job.drivers), ""
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng(np.random.SeedSequence([job.seed, GROUPS.index(job.group), job.index, attempt]))
         with tempfile.TemporaryDirectory(prefix="traffic_incidents.") as folder:
@@ -172,7 +176,7 @@ def _write_window(job: Job, observed: Observed, number: int, cut: Cut) -> dict[s
         _write_png(root / "ground_truth" / f"{file}_mask.png", mask * np.uint8(PIXEL_VALUES[job.kind]))
         if ignore.any():
             _write_png(root / "ignore" / f"{file}_ignore.png", ignore * np.uint8(255))
-    per_km, speed = windows.density_and_speed(table, cut)
+    per_km, speed = windows.density_and_speed(table, cut, len(observed.recording.scenario.road.lanes))
     row = {
         "window": name,
         "recording": job.name,

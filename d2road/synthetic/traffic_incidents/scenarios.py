@@ -11,19 +11,16 @@ Congestion is no incident: it is in the good data.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from d2road.synthetic.traffic_incidents.drivers import Driver, pick_driver, sample_drivers
-from d2road.synthetic.traffic_incidents.network import EDGES, LANES, OBSERVED_M, ROUTE, SHOULDER, TUNNEL_M, edge_at
+from d2road.synthetic.traffic_incidents.drivers import IDM, POPULATIONS, Driver, Population
+from d2road.synthetic.traffic_incidents.network import ROUTE, SHOULDER, THREE_LANES, TWO_LANES, Road
 from d2road.utils.output_files import write_small
 
 DEMAND_FILE, SIGNS_FILE = "demand.rou.xml", "signs.add.xml"
-# Share of trucks and vans by lane; trucks may not use the left one.
-TRUCK_SHARE = {"1": 0.3, "2": 0.07, "3": 0.0, SHOULDER: 0.05}
-VAN_SHARE = 0.12
 LEAST_HEADWAY_S = 1.0
 
 
@@ -33,7 +30,7 @@ class Scenario:
 
     flow: vehicles an hour and lane that come. ramp: an hour, from the on-ramp. limit: m/s. density: vehicles per km and
     lane that are there at first; None follows from the flow. waves: whether a bottleneck is ahead. warm_up: s before
-    anything is recorded. observed: m.
+    anything is recorded. road, population: where, and who drives.
     """
 
     name: str
@@ -44,7 +41,13 @@ class Scenario:
     waves: bool = False
     lane_changes: bool = True
     warm_up: float = 60.0
-    observed: tuple[float, float] = OBSERVED_M
+    road: Road = THREE_LANES
+    population: Population = POPULATIONS[IDM]
+
+    @property
+    def observed(self) -> tuple[float, float]:
+        """m; of a tunnel the part in which nobody changes lanes."""
+        return self.road.observed if self.lane_changes else self.road.tunnel
 
 
 SCENARIOS = {
@@ -53,9 +56,25 @@ SCENARIOS = {
         Scenario("free", (450, 1000), (100, 300)),
         Scenario("dense", (1250, 1700), (150, 300)),
         Scenario("stop_and_go", (1300, 1600), (150, 350), density=(24, 36), waves=True, warm_up=120.0),
-        Scenario("tunnel", (700, 1300), (60, 200), limit=27.8, lane_changes=False, observed=TUNNEL_M),
+        Scenario("tunnel", (700, 1300), (60, 200), limit=27.8, lane_changes=False),
     )
 }
+
+
+# Roads by name, each with its scenarios: the same kinds of traffic, under other limits.
+DEFAULT_ROAD = "three_lanes"
+ROADS = {
+    DEFAULT_ROAD: SCENARIOS,
+    "two_lanes": {
+        name: replace(one, road=TWO_LANES, limit=30.6 if one.lane_changes else 22.2)  # 110 and 80 km/h
+        for name, one in SCENARIOS.items()
+    },
+}
+
+
+def find_scenario(name: str, road: str = DEFAULT_ROAD, drivers: str = IDM) -> Scenario:
+    """A scenario on a road of ROADS, with drivers of POPULATIONS."""
+    return replace(ROADS[road][name], population=POPULATIONS[drivers])
 
 
 @dataclass(frozen=True)
@@ -81,13 +100,14 @@ class Demand:
 
 def sample_demand(rng: np.random.Generator, scenario: Scenario, duration: float) -> Demand:
     """Draw the traffic of a recording of so many seconds, warm-up included."""
-    drivers = sample_drivers(rng)
+    drivers, lanes = scenario.population.sample(rng), scenario.road.lanes
     flow, ramp = rng.uniform(*scenario.flow), rng.uniform(*scenario.ramp)
-    starts = [start for lane in LANES for start in _first_ones(rng, scenario, drivers, lane, flow)]
-    for lane in LANES:
+    starts = [start for lane in lanes for start in _first_ones(rng, scenario, drivers, lane, flow)]
+    for lane in lanes:
         # The left lane carries a bit more than the right one, which the ramp fills.
-        starts += arrivals(rng, drivers, lane, flow * {"1": 0.8, "2": 1.0, "3": 1.1}[lane], duration)
-    starts += arrivals(rng, drivers, SHOULDER, ramp, duration)
+        share = {lanes[0]: 0.8, lanes[-1]: 1.1}.get(lane, 1.0)
+        starts += arrivals(rng, scenario, drivers, lane, flow * share, duration)
+    starts += arrivals(rng, scenario, drivers, SHOULDER, ramp, duration)
     signs = sample_signs(rng, duration) if scenario.waves else []
     return Demand(drivers, sorted(starts, key=lambda start: (start.time, start.lane, -(start.s or 0.0))), signs)
 
@@ -100,9 +120,9 @@ def _first_ones(
     density = rng.uniform(*scenario.density) if scenario.density else flow / 3.6 / speed
     spacing = 1000 / density
     starts: list[Start] = []
-    s = EDGES["tail"][1] - 20.0
+    s = scenario.road.edges["tail"][1] - 20.0
     while s > 60.0:
-        driver = pick_driver(rng, drivers, _class(rng, lane), lane)
+        driver = scenario.population.pick(rng, drivers, lane, scenario.road.lanes)
         # A bit below what SUMO's rounding would refuse.
         wanted = min(driver.desired_speed(scenario.limit), speed) - 0.1
         own = max((spacing - driver.length - driver.gap) / (1.3 * driver.headway), 1.0) if scenario.density else wanted
@@ -114,7 +134,13 @@ def _first_ones(
 
 
 def arrivals(
-    rng: np.random.Generator, drivers: Sequence[Driver], lane: str, flow: float, duration: float, begin: float = 0.0
+    rng: np.random.Generator,
+    scenario: Scenario,
+    drivers: Sequence[Driver],
+    lane: str,
+    flow: float,
+    duration: float,
+    begin: float = 0.0,
 ) -> list[Start]:
     """Vehicles that come to a lane, or from the ramp, within some seconds: a Poisson process with a least time gap."""
     starts: list[Start] = []
@@ -123,15 +149,8 @@ def arrivals(
         time += LEAST_HEADWAY_S + rng.exponential(max(3600 / flow - LEAST_HEADWAY_S, 0.1))
         if time >= begin + duration:
             return starts
-        driver = pick_driver(rng, drivers, _class(rng, lane), lane)
+        driver = scenario.population.pick(rng, drivers, lane, scenario.road.lanes)
         starts.append(Start(round(time, 1), driver, lane, ramp=lane == SHOULDER))
-
-
-def _class(rng: np.random.Generator, lane: str) -> str:
-    x = rng.random()
-    if x < TRUCK_SHARE[lane]:
-        return "truck"
-    return "van" if x < TRUCK_SHARE[lane] + VAN_SHARE else "car"
 
 
 def sample_signs(rng: np.random.Generator, duration: float) -> list[tuple[float, float]]:
@@ -146,7 +165,7 @@ def sample_signs(rng: np.random.Generator, duration: float) -> list[tuple[float,
     return [(float(time), float(np.interp(time, times, speeds))) for time in range(int(duration) + 1)]
 
 
-def write_demand(folder: Path, demand: Demand) -> list[str]:
+def write_demand(folder: Path, demand: Demand, road: Road = THREE_LANES) -> list[str]:
     """Write SUMO's files of the traffic into a folder.
 
     Returns:
@@ -155,11 +174,11 @@ def write_demand(folder: Path, demand: Demand) -> list[str]:
     lines = [driver.xml() for driver in demand.drivers]
     lines += [f'  <route id="from_{name}" edges="{" ".join(ROUTE[i:])}"/>' for i, name in enumerate(ROUTE)]
     lines.append(f'  <route id="from_ramp" edges="ramp {" ".join(ROUTE[1:])}"/>')
-    lines += [_vehicle(number, start) for number, start in enumerate(demand.starts)]
+    lines += [_vehicle(number, start, road) for number, start in enumerate(demand.starts)]
     write_small(folder / DEMAND_FILE, "\n".join(["<routes>", *lines, "</routes>", ""]))
     words = ["--route-files", DEMAND_FILE]
     if demand.signs:
-        lanes = " ".join(f"tail_{lane}" for lane in LANES)
+        lanes = " ".join(f"tail_{lane}" for lane in road.lanes)
         steps = "".join(f'<step time="{time:g}" speed="{speed:.2f}"/>' for time, speed in demand.signs)
         text = f'<additional><variableSpeedSign id="ahead" lanes="{lanes}">{steps}</variableSpeedSign></additional>\n'
         write_small(folder / SIGNS_FILE, text)
@@ -167,8 +186,8 @@ def write_demand(folder: Path, demand: Demand) -> list[str]:
     return words
 
 
-def _vehicle(number: int, start: Start) -> str:
-    edge, pos = ("ramp" if start.ramp else "up", None) if start.s is None else edge_at(start.s)
+def _vehicle(number: int, start: Start, road: Road) -> str:
+    edge, pos = ("ramp" if start.ramp else "up", None) if start.s is None else road.edge_at(start.s)
     if pos is None:
         place = 'departPos="base" departSpeed="max"'
     else:

@@ -16,7 +16,7 @@ from d2road.synthetic.traffic_incidents import sumo
 from d2road.synthetic.traffic_incidents.control import STEP_S, SumoRoad
 from d2road.synthetic.traffic_incidents.drivers import WIDTHS_M, Driver
 from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS, Incident, IncidentScene
-from d2road.synthetic.traffic_incidents.network import FCD_EDGES, LANES, MARGIN, OBSERVED_EDGES, write_network
+from d2road.synthetic.traffic_incidents.network import OBSERVED_EDGES, write_network
 from d2road.synthetic.traffic_incidents.scenarios import Demand, Scenario, sample_demand, write_demand
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.table import Trajectories
@@ -76,7 +76,7 @@ def simulate_incident(
     demand, words = _prepare(folder, scenario, rng, latest)
     act_rng = np.random.default_rng(rng.integers(2**63))
     with sumo.controlled(words, folder) as connection:
-        road = SumoRoad(connection, latest)
+        road = SumoRoad(connection, scenario.road, latest)
         road.advance(scenario.warm_up + BEFORE_S)
         incident = INCIDENT_KINDS[kind].happen(IncidentScene(road, act_rng, scenario), severity)
         road.advance(AFTER_S)
@@ -93,10 +93,11 @@ def simulate_incident(
 
 def _prepare(folder: Path, scenario: Scenario, rng: np.random.Generator, end: float) -> tuple[Demand, list[str]]:
     """Write SUMO's input; returns the traffic and words of its command line."""
-    net = write_network(folder, scenario.limit, scenario.lane_changes)
+    net = write_network(folder, scenario.road, scenario.limit, scenario.lane_changes)
     demand = sample_demand(rng, scenario, end)
     write_edges(folder / EDGES_FILE)
-    words = ["--net-file", net.name, *write_demand(folder, demand), *fcd_words(FCD_FILE, scenario.warm_up)]
+    words = ["--net-file", net.name, *write_demand(folder, demand, scenario.road)]
+    words += fcd_words(FCD_FILE, scenario.warm_up)
     return demand, [*words, "--seed", str(int(rng.integers(2**31 - 1)))]
 
 
@@ -124,10 +125,11 @@ def _drive(folder: Path, words: Sequence[str]) -> None:
 
 
 def read_observed(path: Path, drivers: Sequence[Driver], scenario: Scenario) -> Trajectories:
-    """The table of a file of FCD, of what is observed, with the drivers' lengths and widths; the margin is lane 3."""
+    """The table of a file of FCD, of what is observed, with the drivers' lengths and widths; the margin is a lane."""
     lengths = ", ".join(f"{driver.name}:{driver.length:g}" for driver in drivers)
     # Over TraCI vehicles move backwards with their bodies as the lane leads.
-    source = open_trajectories(f"fcd:{path}", edges=FCD_EDGES, recording="true", lengths=lengths, body="lane")
+    road = scenario.road
+    source = open_trajectories(f"fcd:{path}", edges=road.fcd_edges, recording="true", lengths=lengths, body="lane")
     frame = source.table().frame
     low, high = scenario.observed
     s = frame["s"].to_numpy()
@@ -139,7 +141,7 @@ def read_observed(path: Path, drivers: Sequence[Driver], scenario: Scenario) -> 
     codes = frame["cls"].cat.codes.to_numpy()
     lanes = frame["lane"].astype(object)
     frame = frame.assign(
-        lane=lanes.where(lanes != MARGIN, LANES[-1]),
+        lane=lanes.where(lanes != road.margin, road.lanes[-1]),
         cls=np.array([driver.cls for driver in mine])[codes],
         length=np.array([driver.length for driver in mine])[codes],
         width=np.array([WIDTHS_M[driver.cls] for driver in mine])[codes],

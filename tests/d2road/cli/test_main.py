@@ -13,7 +13,9 @@ from d2road.cli import eval as evaluation
 from d2road.cli import eval_kitti, eval_rope, export, make_data, train
 from d2road.evaluation.metrics.kitti_protocol import CLASSES
 from d2road.evaluation.metrics.rope_similarity import MODES
+from d2road.synthetic.traffic_incidents.drivers import POPULATIONS
 from d2road.synthetic.traffic_incidents.incident_windows import VIEWS
+from d2road.synthetic.traffic_incidents.scenarios import ROADS
 from d2road.utils.arguments import ArgumentParser
 from efficientad.checkpoint.foreign_models import SOURCES
 
@@ -91,6 +93,7 @@ def test_wrong_options_and_wrong_data_exit_with_2(tmp_path, capsys):
 def test_what_parsers_say_without_the_library_is_what_it_has():
     assert tuple(CLASSES) == eval_kitti.CLASSES and tuple(MODES) == eval_rope.MODES
     assert tuple(VIEWS) == make_data.VIEWS
+    assert (tuple(ROADS), tuple(POPULATIONS)) == (make_data.ROADS, make_data.DRIVERS)
     convert = importlib.import_module("d2road.cli.convert")
     assert tuple(SOURCES) == convert.MODEL_SOURCES
 

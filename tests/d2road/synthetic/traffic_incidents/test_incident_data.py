@@ -123,6 +123,8 @@ def test_a_generation_is_repeatable_and_goes_on_where_it_stopped(without_sumo, t
     writer.make_traffic_incidents(
         tmp_path / "b", **{**arguments, "train": 4, "validation": 0, "good": 0, "incidents": 2}
     )
+    with pytest.raises(ValueError, match=r"road None there, two_lanes asked for"):
+        writer.make_traffic_incidents(tmp_path / "b", **{**arguments, "road": "two_lanes"})
     smaller = digests(tmp_path / "b")
     same = {name for name in smaller if name.endswith(".png")}
     assert len(same) == 4 + 2 * 3 and all(before[name] == smaller[name] for name in same)
@@ -146,6 +148,10 @@ def test_what_cannot_be_made(without_sumo, tmp_path, monkeypatch):
         writer.make_traffic_incidents(tmp_path / "a", good=-1)
     with pytest.raises(ValueError, match="at least 2 windows are needed"):
         writer.make_traffic_incidents(tmp_path / "a", train=1)
+    with pytest.raises(ValueError, match=r"(?s)road 'two_lane' does not exist.*two_lanes"):
+        writer.make_traffic_incidents(tmp_path / "a", road="two_lane")
+    with pytest.raises(ValueError, match=r"(?s)population 'krauss' does not exist.*eidm"):
+        writer.make_traffic_incidents(tmp_path / "a", drivers="krauss")
     with pytest.raises(ValueError, match=r"(?s)view 'stack' does not exist.*stacked"):
         writer.make_traffic_incidents(tmp_path / "a", views=["stack"])
     (tmp_path / "mine").mkdir()

@@ -1,5 +1,6 @@
 """Traffic with incidents, without a simulator: demand, noise, windows and their masks."""
 
+import hashlib
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,11 +11,18 @@ from scipy import ndimage
 
 from d2road.synthetic.traffic_incidents import incident_windows as windows
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
-from d2road.synthetic.traffic_incidents.drivers import COUNTS, sample_drivers
+from d2road.synthetic.traffic_incidents.day import sample_day
+from d2road.synthetic.traffic_incidents.drivers import COUNTS, EIDM, IDM, POPULATIONS
 from d2road.synthetic.traffic_incidents.incident_windows import VIEWS, Cut
-from d2road.synthetic.traffic_incidents.network import EDGES, LANES, OBSERVED_M, edge_at
+from d2road.synthetic.traffic_incidents.network import (
+    THREE_LANES,
+    TWO_LANES,
+    connections_text,
+    edges_text,
+    nodes_text,
+)
 from d2road.synthetic.traffic_incidents.noise import Sensor, lose_track, observe
-from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, sample_demand, write_demand
+from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, find_scenario, sample_demand, write_demand
 from d2road.synthetic.traffic_incidents.simulate import read_observed
 from tests.factories.incidents import CULPRIT, END_S, FOLLOWER, ONSET, SPEED, START_S, STOP_S, traffic
 from tests.factories.incidents import stop as stop_incident
@@ -27,13 +35,13 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_drivers_differ_and_trucks_are_long_and_slow():
-    drivers = sample_drivers(rng())
+    drivers = POPULATIONS[IDM].sample(rng())
     assert {cls: sum(d.cls == cls for d in drivers) for cls in COUNTS} == COUNTS
     trucks = [d for d in drivers if d.cls == "truck"]
     assert min(d.length for d in trucks) >= 8 and max(d.desired_speed(33.3) for d in trucks) <= 25
     cars = np.array([d.desired_speed(33.3) for d in drivers if d.cls == "car"])
     assert 1 < cars.std() < 5 and cars.max() <= 1.15 * 33.3
-    assert sample_drivers(rng()) == drivers != sample_drivers(rng(1))
+    assert POPULATIONS[IDM].sample(rng()) == drivers != POPULATIONS[IDM].sample(rng(1))
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))
@@ -43,11 +51,11 @@ def test_demand_has_the_flow_of_its_scenario(name):
     for seed in range(6):
         demand = sample_demand(rng(seed), scenario, 1200.0)
         come = [start for start in demand.starts if start.s is None and not start.ramp]
-        counts.append(len(come) * 3600 / 1200 / len(LANES))
+        counts.append(len(come) * 3600 / 1200 / len(THREE_LANES.lanes))
         assert bool(demand.signs) == scenario.waves
         assert not any(start.driver.cls == "truck" and start.lane == "3" for start in demand.starts)
         there = [start for start in demand.starts if start.s is not None]
-        for lane in LANES:
+        for lane in THREE_LANES.lanes:
             own = sorted((s for s in there if s.lane == lane), key=lambda start: start.s)
             gaps = [b.s - b.driver.length - a.s for a, b in pairwise(own)]
             assert min(gaps) > 1.0
@@ -63,21 +71,70 @@ def test_demand_is_written_as_sumo_reads_it(tmp_path):
     types = pd.read_xml(tmp_path / "demand.rou.xml", xpath=".//vType", parser="etree")
     assert set(routes["type"]) <= set(types["id"]) and (types["speedDev"] == 0).all()
     first = next(start for start in demand.starts if start.s is not None)
-    edge, pos = edge_at(first.s)
+    edge, pos = THREE_LANES.edge_at(first.s)
     row = routes.iloc[demand.starts.index(first)]
     assert row["route"] == f"from_{edge}" and float(row["departPos"]) == pytest.approx(pos, abs=0.01)
 
 
+def digest_of(folder) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("free", "10ca0b5a92a3642a"),
+        ("dense", "aa1a83c728d664c1"),
+        ("stop_and_go", "df3c50b02b0c09d3"),
+        ("tunnel", "3a385697786eb413"),
+    ],
+)
+def test_what_sumo_gets_is_what_it_got_before_there_was_a_second_road(tmp_path, name, digest):
+    """Digests of the first version's files: a seed must go on to mean the same traffic."""
+    write_demand(tmp_path, sample_demand(rng(7), SCENARIOS[name], 300.0))
+    assert digest_of(tmp_path) == digest
+    assert find_scenario(name) == SCENARIOS[name]
+
+
+def test_the_first_road_and_its_day_are_what_they_were(tmp_path):
+    write_demand(tmp_path, sample_day(rng(7), 30000.0, SCENARIOS["free"]))
+    assert digest_of(tmp_path) == "52531803cf11156b"
+    road = THREE_LANES
+    edges = edges_text(road, 33.3, lane_changes=True) + edges_text(road, 27.8, lane_changes=False)
+    text = nodes_text(road) + edges + connections_text(road)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "1d19e9e9c979d8f6"
+
+
+def test_other_roads_and_drivers_are_other_ones(tmp_path):
+    scenario = find_scenario("dense", "two_lanes", EIDM)
+    assert scenario.limit < SCENARIOS["dense"].limit and scenario.road == TWO_LANES
+    assert find_scenario("tunnel", "two_lanes").observed == TWO_LANES.tunnel
+    demand = sample_demand(rng(), scenario, 1200.0)
+    lanes = {start.lane for start in demand.starts}
+    assert lanes == {"0", "1", "2"}
+    write_demand(tmp_path, demand, scenario.road)
+    types = pd.read_xml(tmp_path / "demand.rou.xml", xpath=".//vType", parser="etree")
+    assert set(types["carFollowModel"]) == {"EIDM"} and types["tau"].median() < 1.15
+    usual = sample_demand(rng(), SCENARIOS["dense"], 1200.0)
+    trucks = [np.mean([s.driver.cls == "truck" for s in one.starts]) for one in (usual, demand)]
+    assert trucks[1] > trucks[0] + 0.05
+
+
 def test_places_of_edges():
-    assert edge_at(0.0) == ("up", 0.0) and edge_at(EDGES["merge"][0]) == ("merge", 0.0)
-    assert edge_at(1000.0) == ("main", 1000.0 - EDGES["main"][0])
+    for road in (THREE_LANES, TWO_LANES):
+        edges = road.edges
+        assert road.edge_at(0.0) == ("up", 0.0) and road.edge_at(edges["merge"][0]) == ("merge", 0.0)
+        assert road.edge_at(1000.0) == ("main", 1000.0 - edges["main"][0])
     with pytest.raises(ValueError, match=r"s = 5000 m is not on the road, which is 1900 m long"):
-        edge_at(5000.0)
+        THREE_LANES.edge_at(5000.0)
 
 
 def test_fcd_becomes_a_table_of_what_is_observed(tmp_path):
     """A file as SUMO 1.28 writes it, with a vehicle that TraCI has changed and one without a neighbour in time."""
-    drivers = sample_drivers(rng())
+    drivers = POPULATIONS[IDM].sample(rng())
     text = (
         "timestep_time;vehicle_id;vehicle_type;vehicle_speed;vehicle_pos;vehicle_lane;vehicle_acceleration\n"
         "60.00;;;;;;\n"
@@ -159,11 +216,13 @@ def test_masks_hold_the_culprit_and_no_good_pixel_twice(view):
 def test_window_of_an_incident_shows_it():
     table, incident = traffic(True), stop_incident()
     for seed in range(5):
-        cut = windows.incident_cut(rng(seed), table, incident, OBSERVED_M, END_S)
-        assert OBSERVED_M[0] <= cut.s0 and cut.s1 <= OBSERVED_M[1] and cut.t1 <= END_S + 1e-6
+        cut = windows.incident_cut(rng(seed), table, incident, THREE_LANES.observed, END_S)
+        assert THREE_LANES.observed[0] <= cut.s0 and cut.s1 <= THREE_LANES.observed[1] and cut.t1 <= END_S + 1e-6
         assert windows.culprit_mask(VIEWS["overlay"], table, incident, cut).sum() >= windows.LEAST_PIXELS
     with pytest.raises(NotPossibleError, match=f"{CULPRIT} paints fewer than 150 pixels"):
-        windows.incident_cut(rng(), table, replace(incident, onset=START_S, end=START_S + 1), OBSERVED_M, END_S)
+        windows.incident_cut(
+            rng(), table, replace(incident, onset=START_S, end=START_S + 1), THREE_LANES.observed, END_S
+        )
 
 
 def test_an_incident_is_settled_by_what_can_be_seen():

@@ -15,8 +15,9 @@ from d2road.synthetic.traffic_incidents import incident_writer as writer
 from d2road.synthetic.traffic_incidents import simulate, sumo
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
 from d2road.synthetic.traffic_incidents.day import make_day
-from d2road.synthetic.traffic_incidents.network import EDGES, FCD_EDGES, ROUTE, write_network
-from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, Scenario
+from d2road.synthetic.traffic_incidents.drivers import EIDM
+from d2road.synthetic.traffic_incidents.network import ROUTE, THREE_LANES, TWO_LANES, write_network
+from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS, Scenario, find_scenario
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.readers.sumo_net import route_offsets
 
@@ -31,14 +32,15 @@ def short(name: str) -> Scenario:
     return replace(SCENARIOS[name], warm_up=WARM_UP_S)
 
 
-def drive(folder, kind: str, severity: str, scenario: str):
+def drive(folder, kind: str, severity: str, scenario: str | Scenario):
     """The first of some seeds whose traffic allows it: recording and settled incident."""
+    traffic = short(scenario) if isinstance(scenario, str) else scenario
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulate, "BEFORE_S", BEFORE_S)
         patch.setattr(simulate, "AFTER_S", AFTER_S)
         for seed in range(30):
             try:
-                made = simulate.simulate_incident(folder, short(scenario), np.random.default_rng(seed), kind, severity)
+                made = simulate.simulate_incident(folder, traffic, np.random.default_rng(seed), kind, severity)
                 return made, windows.visible_incident(made.table, made.incident, made.scenario)
             except NotPossibleError:
                 continue
@@ -60,8 +62,9 @@ def assert_others_react(recording, incident) -> None:
 
 
 def test_the_network_is_as_drawn(tmp_path):
-    net = write_network(tmp_path, 33.3, lane_changes=False)
-    assert route_offsets(net, ROUTE) == pytest.approx({name: low for name, (low, _) in EDGES.items()})
+    for road in (THREE_LANES, TWO_LANES):
+        net = write_network(tmp_path, road, 33.3, lane_changes=False)
+        assert route_offsets(net, ROUTE) == pytest.approx({name: low for name, (low, _) in road.edges.items()})
     with pytest.raises(FileNotFoundError, match="netedit_9, a program of SUMO, was not found: install it with"):
         sumo.program_path("netedit_9")
 
@@ -103,6 +106,29 @@ def test_good_traffic_is_good_and_repeatable(tmp_path):
             gaps = windows.time_gaps(one.table, vehicle)
             assert (gaps > 0.2).all()
         assert {"car", "truck"} <= set(frame["cls"])
+
+
+def test_the_second_road_has_good_traffic_of_its_own(tmp_path):
+    scenario = replace(find_scenario("dense", "two_lanes", EIDM), warm_up=WARM_UP_S)
+    one = simulate.simulate_good(tmp_path, scenario, np.random.default_rng(0), 30.0)
+    frame = one.table.frame
+    assert one.collisions == 0 and set(frame["lane"]) <= {"0", "1", "2"} and {"1", "2"} <= set(frame["lane"])
+    assert frame["s"].between(*TWO_LANES.observed).all() and frame["s"].max() > 1500
+    assert frame["speed"].between(0, 1.19 * 30.6).all() and {"car", "truck"} <= set(frame["cls"])
+
+
+@pytest.mark.parametrize("kind", ["wrong_way", "lane_changes", "speeding"])
+def test_incidents_that_know_the_road_happen_on_the_second_one(tmp_path, kind):
+    scenario = replace(find_scenario("free", "two_lanes", EIDM), warm_up=WARM_UP_S)
+    recording, incident = drive(tmp_path, kind, "moderate", scenario)
+    rows = culprit(recording, incident)
+    assert rows["s"].between(*TWO_LANES.observed).all() and set(rows["lane"]) <= {"1", "2"}
+    if kind == "wrong_way":
+        assert rows["speed"].max() < -14
+    elif kind == "lane_changes":
+        assert (rows["lane"].astype(str).to_numpy()[1:] != rows["lane"].astype(str).to_numpy()[:-1]).sum() >= 3
+    else:
+        assert rows["speed"].max() > windows.SPEEDING_FACTOR * scenario.limit
 
 
 def test_nobody_changes_lanes_in_the_tunnel(tmp_path):
@@ -198,7 +224,7 @@ def test_workers_do_not_matter(tmp_path):
 
 def test_a_day_is_written_and_read(tmp_path, capsys):
     said = make_day(tmp_path / "day.csv.gz", hours=0.05, seed=1)
-    assert "0.05 h" in said and f"edges={FCD_EDGES.replace(' ', '')}" in said
+    assert "0.05 h" in said and f"edges={THREE_LANES.fcd_edges.replace(' ', '')}" in said
     table = open_trajectories(said.partition("read it as ")[2]).table()
     assert table.span[1] == pytest.approx(179.9) and len(table.vehicles) >= 5
     assert [p.name for p in tmp_path.iterdir()] == ["day.csv.gz"]
