@@ -3,7 +3,7 @@
 # make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images; it goes on where it
 #              was, so other images need a folder of their own: OPTS="OUTPUT_DIR output/other"
 # make peers   environments of other programs that tests compare with, in .peers (PEERS=path for another folder); without them those tests are skipped
-# make test    ruff, import-linter, mypy and all tests
+# make test    ruff, import-linter, mypy and all tests (TEST_PROCESSES=2, some 2 GB each)
 # make fuzz    damaged files for every verb, at most 10 minutes
 # make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
@@ -56,8 +56,10 @@ lint: setup
 	$(VENV)/bin/lint-imports
 	$(PY) -m mypy
 
+# Files of tests are dealt out to so many processes of one thread each.
+TEST_PROCESSES ?= 2
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 # 2,000 damaged and twisted files for every verb that reads files; the counts go to benchmarks/results/reliability/.
 SEED ?= 0
