@@ -20,7 +20,8 @@ from efficientad.calibration_statistics import (
     decision_threshold,
     maps_for_quantiles,
 )
-from efficientad.checkpoint.teacher_files import check_teacher_path, load_teacher
+from efficientad.checkpoint.teacher_files import check_teacher_path
+from efficientad.config import features_of
 from efficientad.conformal import images_needed
 from efficientad.data.image_iteration import DatasetImages, calibration_names, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD
@@ -28,7 +29,9 @@ from efficientad.inference.image_batches import output_size
 from efficientad.inference.quantization import Observer
 from efficientad.inference.raw_maps import RawMaps
 from efficientad.inference.tiling import cut_in_batches, tile_size
+from efficientad.modeling.feature_extractors import require_weights_of
 from efficientad.modeling.puad import FEW, Puad
+from efficientad.teacher_loading import fill_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -202,8 +205,8 @@ class Calibration(HookBase):
             return
         label, path = model.state.teacher_name, self.cfg.MODEL.EFFICIENT_AD.TEACHER
         if not label:
-            label = load_teacher(model.networks.teacher, path)
-        elif path:
+            label = fill_teacher(model.networks.teacher, self.cfg.MODEL.EFFICIENT_AD)
+        elif path and not features_of(self.cfg.MODEL.EFFICIENT_AD):
             logger.info("The teacher is that of MODEL.WEIGHTS (%s); TEACHER %s is not read", label, path)
         with preserve_rng():
             check_calibration_images(self.cfg, model)
@@ -240,8 +243,13 @@ class Calibration(HookBase):
 @register_training_files("EfficientAD")
 def require_teacher(cfg: CfgNode) -> None:
     """Raise where there is no teacher; weights to start from bring their own."""
-    if not cfg.MODEL.WEIGHTS:
-        check_teacher_path(cfg.MODEL.EFFICIENT_AD.TEACHER)
+    node = cfg.MODEL.EFFICIENT_AD
+    if cfg.MODEL.WEIGHTS:
+        return
+    if features_of(node):
+        require_weights_of(features_of(node), node.EXTRACTOR.FEATURE_WEIGHTS)
+    else:
+        check_teacher_path(node.TEACHER)
 
 
 @register_training_hooks("EfficientAD")

@@ -112,7 +112,8 @@ class CalibrationState(ModelState):
         """Raise CheckpointError for weights of another architecture."""
         if "architecture" not in stored:
             return
-        theirs, ours = _as_dict(stored["architecture"]), _as_dict(self.text("architecture"))
+        texts = stored["architecture"], self.text("architecture")
+        theirs, ours = ({"TEACHER": "a PDN"} | _as_dict(text) for text in texts)
         different = [
             f"{key} is {theirs[key]} in the checkpoint and {ours[key]} in the config"
             for key in ours

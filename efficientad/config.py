@@ -8,9 +8,11 @@ from detectron2.config import CfgNode as CN
 from d2road.config import add_common_config, register_check
 from d2road.config.defaults import set_default
 from d2road.config.time_space import add_time_space_config
+from efficientad.fusion_config import add_fusion_config
 from efficientad.patchcore.patchcore_config import add_patchcore_config
 
 META_ARCHITECTURE = "EfficientAD"
+FEATURES = "features:"  # before the name of an extractor in TEACHER
 
 MODEL = {
     # narrow (for CPUs) | small | medium (published): of the networks (PDN) of teacher and student.
@@ -36,11 +38,26 @@ MODEL = {
     # winograd.py.
     "WINOGRAD": True,
     # Teacher to train with: a .pth of nelson1425 or anomalib, or of `make teacher`. "random" trains against random
-    # features. A checkpoint in MODEL.WEIGHTS brings its own teacher along.
+    # features. A checkpoint in MODEL.WEIGHTS brings its own teacher along. features:NAME takes the features of a frozen
+    # extractor (the names of MODEL.PATCHCORE.FEATURES) as they are; see EXTRACTOR. The student is then a U-Net, and
+    # SIZE, OUT_CHANNELS, PADDING and WINOGRAD are not read.
     "TEACHER": "",
     # The student learns from the distances above this quantile: the largest thousandth, as published. 0, from all, is
     # for short trainings: a thousandth takes thousands of steps to tell what features are like at all.
     "HARD_QUANTILE": 0.999,
+}
+
+# Of TEACHER features:NAME. The extractor sees images of INPUT.IMAGE_SIZE, student and autoencoder half of that.
+EXTRACTOR = {
+    # File of its weights, read when a training begins; "" for those of an installed package. Checkpoints hold them.
+    "FEATURE_WEIGHTS": "",
+    # Its maps by stride in pixels, the finest first.
+    "LAYERS": ("s8", "s16"),
+    # Cells a side that are averaged around each cell of a map; odd, 1 is none.
+    "NEIGHBOURHOOD": 3,
+    # Megabytes of features that a training on a CPU keeps, so that images that come again are described once; a
+    # jittered one (INPUT.AUTOENCODER_JITTER) never comes again. 0 keeps none.
+    "CACHE_MB": 1000,
 }
 
 CALIBRATION = {
@@ -113,12 +130,13 @@ DATASETS = {
 
 
 def add_efficientad_config(cfg: CN) -> None:
-    """Add the keys of EfficientAD and PatchCore and the common ones to a Detectron2 config, in place; idempotent."""
+    """Add the keys of EfficientAD, PatchCore, their fusion, and the common ones to a config, in place; idempotent."""
     add_common_config(cfg)
     set_default(cfg.MODEL, "EFFICIENT_AD", CN())
     set_default(cfg.TEST, "ANOMALY", CN())
     model = cfg.MODEL.EFFICIENT_AD
     inner: dict[str, Mapping[str, object]] = {
+        "EXTRACTOR": EXTRACTOR,
         "CALIBRATION": CALIBRATION,
         "TILING": TILING,
         "INFERENCE": INFERENCE,
@@ -133,6 +151,7 @@ def add_efficientad_config(cfg: CN) -> None:
         for key, value in keys.items():
             set_default(node, key, value)
     add_patchcore_config(cfg)
+    add_fusion_config(cfg)
     add_time_space_config(cfg)
 
 
@@ -141,12 +160,20 @@ def bottleneck_of(node: CN) -> int | None:
     return node.BOTTLENECK or None
 
 
+def features_of(node: CN) -> str:
+    """The name of the extractor whose features are the teacher; "" where it is a PDN."""
+    return node.TEACHER.removeprefix(FEATURES) if node.TEACHER.startswith(FEATURES) else ""
+
+
 def architecture_of(node: CN) -> dict[str, object]:
     """The keys of MODEL.EFFICIENT_AD that decide which weights there are and what they mean."""
-    keys = ["SIZE", "OUT_CHANNELS", "PADDING", "AUTOENCODER"]
-    described = {key: node[key] for key in keys} | {"BOTTLENECK": bottleneck_of(node) or 0}
+    keys = [] if features_of(node) else ["SIZE", "OUT_CHANNELS", "PADDING"]
+    described = {key: node[key] for key in (*keys, "AUTOENCODER")} | {"BOTTLENECK": bottleneck_of(node) or 0}
     if node.AUTOENCODER != "conv":
         described |= {key: node[key] for key in ("ATTENTION_DIM", "ATTENTION_HEADS")}
+    if features_of(node):
+        described["NEIGHBOURHOOD"] = node.EXTRACTOR.NEIGHBOURHOOD
+        described |= {"LAYERS": "+".join(node.EXTRACTOR.LAYERS), "TEACHER": node.TEACHER}
     return described
 
 
@@ -187,7 +214,26 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "CALIBRATION.QUANTILES", node.CALIBRATION.QUANTILES, "two rising numbers between 0 and 1")
     if not 0 < node.CALIBRATION.FALSE_POSITIVE_RATE < 1:
         wrong(name + "CALIBRATION.FALSE_POSITIVE_RATE", node.CALIBRATION.FALSE_POSITIVE_RATE, "between 0 and 1")
-    return problems + _precision_problems(cfg) + _image_problems(cfg) + _size_problems(cfg)
+    return problems + _extractor_problems(node) + _precision_problems(cfg) + _image_problems(cfg) + _size_problems(cfg)
+
+
+def _extractor_problems(node: CN) -> list[str]:
+    from efficientad.modeling.feature_extractors import extractor_problems
+
+    if not features_of(node):
+        return []
+    own, name = node.EXTRACTOR, "MODEL.EFFICIENT_AD."
+    problems = [f"{name}TEACHER is {node.TEACHER!r}: {p}" for p in extractor_problems(features_of(node), own.LAYERS)]
+    if own.NEIGHBOURHOOD < 1 or own.NEIGHBOURHOOD % 2 == 0:
+        problems.append(f"{name}EXTRACTOR.NEIGHBOURHOOD is {own.NEIGHBOURHOOD}: an odd number of cells, such as 3")
+    if own.CACHE_MB < 0:
+        problems.append(f"{name}EXTRACTOR.CACHE_MB is {own.CACHE_MB}: megabytes, or 0 to keep no features")
+    if node.INFERENCE.PRECISION != "fp32":
+        problems.append(
+            f"{name}INFERENCE.PRECISION is {node.INFERENCE.PRECISION}: it is for teachers that are a PDN; with TEACHER "
+            f"{node.TEACHER} set it to fp32"
+        )
+    return problems
 
 
 def _precision_problems(cfg: CN) -> list[str]:
@@ -248,14 +294,16 @@ def _size_problems(cfg: CN) -> list[str]:
             )
     if node.AUTOENCODER not in AUTOENCODERS:
         return problems
-    least = AUTOENCODERS.get(node.AUTOENCODER).min_size
+    half = bool(features_of(node))
+    least = AUTOENCODERS.get(node.AUTOENCODER).min_size * (2 if half else 1)
     for key, size in sizes:
         if len(size) != 2:
             problems.append(f"{key} is {tuple(size)}: two numbers, height and width in pixels")
         elif any(size) and min(size) < least:
             problems.append(
                 f"{key} is {tuple(size)}: the {node.AUTOENCODER} autoencoder needs at least {least} pixels a side"
-                + ("; attention autoencoders take 128 and more" if least > 128 else "")
+                + (", as it sees them at half their size" if half else "")
+                + ("; attention autoencoders take 128 and more" if least > 128 and not half else "")
             )
     return problems
 

@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import DataError
 from efficientad.calibration_state import CalibrationState, describe_setting
-from efficientad.config import architecture_of, bottleneck_of
+from efficientad.config import architecture_of
 from efficientad.inference.anomaly_maps import NormalisedMaps, combined_map, part_maps
 from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, resize_rgb, stack
 from efficientad.inference.quantization import range_names
 from efficientad.inference.raw_maps import RawMapInference, RawMaps
 from efficientad.inference.tiling import Tiling
-from efficientad.modeling.autoencoder import build_autoencoder
 from efficientad.modeling.networks import Networks
-from efficientad.modeling.pdn import PDN
 from efficientad.modeling.puad import Puad
+from efficientad.network_builder import build_networks
 
 logger = logging.getLogger(__name__)
 
@@ -79,29 +78,16 @@ class EfficientAD(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments of __init__ from a config."""
-        node = cfg.MODEL.EFFICIENT_AD
-        autoencoder = build_autoencoder(
-            node.AUTOENCODER,
-            node.OUT_CHANNELS,
-            bottleneck_of(node),
-            node.DROPOUT,
-            dim=node.ATTENTION_DIM,
-            heads=node.ATTENTION_HEADS,
-        )
+        node, networks = cfg.MODEL.EFFICIENT_AD, build_networks(cfg)
         return {
-            "networks": Networks(
-                PDN(node.SIZE, node.OUT_CHANNELS, node.PADDING, node.WINOGRAD),
-                PDN(node.SIZE, 2 * node.OUT_CHANNELS, node.PADDING, node.WINOGRAD),
-                autoencoder,
-                node.HARD_QUANTILE,
-            ),
+            "networks": networks,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "compat": node.COMPAT,
             "architecture": architecture_of(node),
             "tiling": Tiling(tuple(node.TILING.TILE) if node.TILING.ENABLED else None, node.TILING.OVERLAP),
             "image_size": tuple(cfg.INPUT.IMAGE_SIZE),
-            "puad": Puad(node.OUT_CHANNELS) if node.PUAD.ENABLED else None,
+            "puad": Puad(networks.channels) if node.PUAD.ENABLED else None,
             "precision": node.INFERENCE.PRECISION,
         }
 
@@ -181,7 +167,9 @@ class EfficientAD(nn.Module):
             if "image_penalty" in entry:
                 penalty = self.preprocess_image(entry, "image_penalty")
                 penalty_images.append(penalty[:, : bottom - top, : right - left])
-        return stack(images), stack(jittered_images), stack(penalty_images) if penalty_images else None
+        together, penalties = stack(images), stack(penalty_images) if penalty_images else None
+        same = all(map(torch.equal, images, jittered_images))  # without jitter: one pass of the networks is enough
+        return together, together if same else stack(jittered_images), penalties
 
     def raw_maps(self, images: Tensor) -> Iterator[RawMaps]:
         """Raw maps of each normalised image (B, 3, H, W)."""

@@ -19,9 +19,10 @@ from detectron2.config import CfgNode
 
 from benchmarks.common.trainings import train_once
 from d2road.config import default_argument_parser, make_cfg, setup_cfg
-from efficientad.checkpoint.teacher_files import load_teacher
+from efficientad.config import features_of
 from efficientad.evaluation.spro import CONFIG_FILE
-from efficientad.modeling.pdn import PDN
+from efficientad.network_builder import build_teacher
+from efficientad.teacher_loading import fill_teacher
 
 PUBLISHED_STEPS = 70000
 TEACHERS = (Path("models/teacher_small.pth"), Path("output/teacher_small_lite0/model_final.pth"))
@@ -31,6 +32,7 @@ PROGRAMS = {
     "efficientad_screw": "benchmarks.efficientad.anomaly_screw",
     "efficientad_loco": "benchmarks.efficientad.anomaly_loco",
     "efficientad_mvtec": "benchmarks.efficientad.anomaly_mvtec",
+    "efficientad_fusion": "benchmarks.efficientad.anomaly_fusion",
     "efficientad_traffic": "benchmarks.traffic.traffic_benchmark",
     "ft_aed": "benchmarks.traffic.ft_aed_benchmark",
 }
@@ -157,10 +159,10 @@ def read_teacher(cfg: CfgNode) -> Teacher:
     """Identify the teacher that a config names.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_teacher`.
+        FileNotFoundError, ValueError: see `fill_teacher`.
     """
     node = cfg.MODEL.EFFICIENT_AD
-    label = load_teacher(PDN(node.SIZE, node.OUT_CHANNELS, node.PADDING), node.TEACHER)
+    label = fill_teacher(build_teacher(cfg), node)
     path = Path(node.TEACHER)
     digest = sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
     found = re.search(r"\(([0-9a-f]{8})\)$", label)
@@ -196,7 +198,8 @@ def open_run(
     given = [*map(str, opts), *own]
     node = make_cfg(config, given)
     root = node.DATASETS.TRAIN[0].partition(":")[2]  # "" for data that is registered by name
-    given += ["MODEL.EFFICIENT_AD.TEACHER", find_teacher(args.teacher, f"{root}/train" if root else "")]
+    if args.teacher or not features_of(node.MODEL.EFFICIENT_AD):
+        given += ["MODEL.EFFICIENT_AD.TEACHER", find_teacher(args.teacher, f"{root}/train" if root else "")]
     teacher = read_teacher(make_cfg(config, given))
     steps = args.steps or node.SOLVER.MAX_ITER
     period = max(steps // parts, 1)

@@ -18,10 +18,10 @@ from benchmarks.efficientad.anomaly_results import FINAL, record_test, run_test
 from benchmarks.efficientad.anomaly_runs import Run, run_name
 from efficientad.calibration import calibration_names, measure_teacher
 from efficientad.calibration_statistics import decision_threshold, resize_maps
-from efficientad.checkpoint.teacher_files import load_teacher
 from efficientad.data.image_iteration import DatasetImages, images_of
 from efficientad.detector import EfficientAD
 from efficientad.modeling.memory_bank import MemoryBank
+from efficientad.teacher_loading import fill_teacher
 
 BASELINE = "memory_bank"
 FIRST_NAME = "neighbours"  # of its first records
@@ -74,7 +74,7 @@ def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE) -> MemoryBankDetect
         bank_size: vectors, as many of each image.
     """
     model = build_model(cfg).eval()
-    label = load_teacher(model.networks.teacher, cfg.MODEL.EFFICIENT_AD.TEACHER)
+    label = fill_teacher(model.networks.teacher, cfg.MODEL.EFFICIENT_AD)
     good = DatasetImages(cfg, cfg.DATASETS.TRAIN)
     measure_teacher(model, good, label)
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from d2road.checkpoint.fit import without_wrappers
 from d2road.checkpoint.weights import WholeModelError, load_weights_file, weights_of
-from d2road.utils.errors import CheckpointError
+from d2road.utils.errors import CheckpointError, ConfigError
 from efficientad.calibration_state import describe_setting
 from efficientad.checkpoint.anomalib_settings import read_settings
 from efficientad.checkpoint.teacher_files import check_fit, checksum
 from efficientad.checkpoint.weight_names import autoencoder_names, pdn_names, size_of, subset
 from efficientad.detector import EfficientAD
+from efficientad.modeling.pdn import PDN
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,11 @@ def fill(model: EfficientAD, parts: Parts) -> None:
         ValueError: the detector has another autoencoder than the published one, another size or other padding.
     """
     networks, source = model.networks, parts.source
+    if not isinstance(networks.teacher, PDN):
+        raise ConfigError(
+            f"{source}: models of other programs have a PDN as their teacher, the config says features of an "
+            "extractor: set MODEL.EFFICIENT_AD.TEACHER ''"
+        )
     if networks.teacher.padding != parts.padding:
         raise CheckpointError(
             f"{source}: its layers are {'' if parts.padding else 'not '}padded, the config says PADDING "

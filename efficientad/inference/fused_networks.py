@@ -29,6 +29,7 @@ class FusedNetworks(nn.Module):
         super().__init__()
         self.channels, self.border, self.padding = networks.channels, networks.border, networks.teacher.padding
         teacher, self.student = copy.deepcopy(networks.teacher), copy.deepcopy(networks.student)
+        assert isinstance(teacher, PDN) and isinstance(self.student, PDN), "others are not fused"
         self.autoencoder = copy.deepcopy(networks.autoencoder)
         last = teacher.layer(len(LAYERS[teacher.size]))
         with torch.no_grad():

@@ -24,6 +24,7 @@ SCORE_COLUMNS = ("file", "frame", "score", "threshold", "verdict", "teacher", "g
 OPTIONAL_COLUMNS = ("frame", "guarantee")  # left out where no image has any
 
 
+@ANNOTATORS.register(name="AnomalyFusion")
 @ANNOTATORS.register(name="EfficientAD")
 @ANNOTATORS.register(name="PatchCore")
 class HeatMapAnnotator(Annotator):

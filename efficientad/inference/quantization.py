@@ -16,6 +16,7 @@ from d2road.utils.errors import CheckpointError, ConfigError
 from efficientad.calibration_state import EXPORT
 from efficientad.inference.fused_networks import FusedNetworks
 from efficientad.inference.onnx_graph import Half, build_graph, start_session
+from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, map_size_of
 
@@ -25,7 +26,7 @@ MARGIN = 1.25
 
 def prepare_networks(
     networks: Networks, precision: str = "fp32", ranges: Tensor | None = None
-) -> "FusedNetworks | QuantizedNetworks":
+) -> "Networks | FusedNetworks | QuantizedNetworks":
     """Networks with a method `raw_maps`, for the present weights.
 
     Args:
@@ -35,6 +36,10 @@ def prepare_networks(
         ValueError: unknown precision, or int8 without ranges.
         ImportError: int8 without onnx and onnxruntime.
     """
+    if isinstance(networks.teacher, ExtractorTeacher):
+        if precision != "fp32":
+            raise ConfigError(f"precision {precision} is for teachers that are a PDN, not for features of an extractor")
+        return networks  # nothing to fuse
     if precision == "fp32":
         return FusedNetworks(networks)
     if precision == "bf16":

@@ -6,10 +6,13 @@ Letters: B images, C feature channels, H x W pixels, h x w cells of a map.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientad.losses import feature_loss, penalty_loss, student_teacher_loss
-from efficientad.modeling.pdn import BORDER, PDN, map_size_of
+from efficientad.modeling.extractor_teacher import ExtractorTeacher
+from efficientad.modeling.pdn import BORDER, PDN
+from efficientad.modeling.unet_student import UNetStudent
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Networks(nn.Module):
 
     Args:
         teacher: never trains, always in eval mode.
-        student: with twice the teacher's channels.
+        student: with twice the teacher's channels; it and the autoencoder see images shrunk by `teacher.shrink`.
         autoencoder: called as `autoencoder(images, map_size)`.
         hard_quantile: see `losses.hard_feature_loss`.
 
@@ -44,7 +47,13 @@ class Networks(nn.Module):
     teacher_mean: Tensor
     teacher_std: Tensor
 
-    def __init__(self, teacher: PDN, student: PDN, autoencoder: nn.Module, hard_quantile: float = 0.999):
+    def __init__(
+        self,
+        teacher: PDN | ExtractorTeacher,
+        student: PDN | UNetStudent,
+        autoencoder: nn.Module,
+        hard_quantile: float = 0.999,
+    ):
         super().__init__()
         if student.out_channels != 2 * teacher.out_channels or student.padding != teacher.padding:
             raise ValueError("the student has twice the teacher's channels, and pads if the teacher does")
@@ -61,10 +70,27 @@ class Networks(nn.Module):
         self.teacher.eval()
         return self
 
+    def shrunk(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) as student and autoencoder see them."""
+        shrink = self.teacher.shrink
+        # No zeros count where a side is not a multiple.
+        return images if shrink == 1 else F.avg_pool2d(images, shrink, ceil_mode=True, count_include_pad=False)
+
     @torch.no_grad()
     def teacher_features(self, images: Tensor) -> Tensor:
         """Normalised teacher features of normalised images (B, 3, H, W)."""
-        return (self.teacher(images) - self.teacher_mean.view(-1, 1, 1)) / self.teacher_std.view(-1, 1, 1)
+        return self.normalise(self.teacher(images))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """The teacher's features (B, C, h, w) by their mean and deviation on good images."""
+        return (features - self.teacher_mean.view(-1, 1, 1)) / self.teacher_std.view(-1, 1, 1)
+
+    @torch.no_grad()
+    def training_targets(self, images: Tensor, jittered: list[Tensor]) -> Tensor:
+        """Normalised teacher features of training images, which come again, and of jittered ones, in that order."""
+        if isinstance(self.teacher, PDN):
+            return self.teacher_features(torch.cat([images, *jittered]))
+        return self.normalise(torch.cat([self.teacher.recurring(images), *map(self.teacher, jittered)]))
 
     def losses(self, images: Tensor, images_ae: Tensor, penalty: Tensor | None = None) -> dict[str, Tensor]:
         """The four terms, which are summed unweighted.
@@ -73,17 +99,19 @@ class Networks(nn.Module):
 
         Args:
             images: (B, 3, H, W), normalised, for the student.
-            images_ae: the same images, or jittered ones, for the autoencoder and the other half of the student.
+            images_ae: jittered ones for the autoencoder and the other half of the student, or the very same tensor.
             penalty: (P, 3, H, W) images of other things, or None.
         """
         count, channels = len(images), self.channels
-        teacher, teacher_ae = self.teacher_features(torch.cat([images, images_ae])).split(count)
+        jittered = [] if images_ae is images else [images_ae]
+        targets = self.training_targets(images, jittered)
+        teacher, teacher_ae = targets[:count], targets[-count:]
         extra = [] if penalty is None else [penalty]
-        bodies = self.student.body(torch.cat([images, *extra, images_ae]))
-        bodies, bodies_ae = bodies[:-count], bodies[-count:]
+        bodies = self.student.body(self.shrunk(torch.cat([images, *extra, *jittered])))
+        bodies, bodies_ae = (bodies[:-count], bodies[-count:]) if jittered else (bodies, bodies[:count])
         student = self.student.last(bodies, slice(0, channels))
         student_ae = self.student.last(bodies_ae, slice(channels, 2 * channels))
-        autoencoder_output = self.autoencoder(images_ae, teacher_ae.shape[-2:])
+        autoencoder_output = self.autoencoder(self.shrunk(images_ae), teacher_ae.shape[-2:])
         losses = {"loss_hard": student_teacher_loss(teacher, student[:count], self.hard_quantile)}
         if penalty is not None:
             losses["loss_penalty"] = penalty_loss(student[count:])
@@ -93,8 +121,9 @@ class Networks(nn.Module):
 
     def features(self, images: Tensor) -> Features:
         """All features of normalised images (B, 3, H, W)."""
-        student = self.student(images)
-        autoencoder_output = self.autoencoder(images, map_size_of(images, self.teacher.padding))
+        small = self.shrunk(images)
+        student = self.student(small)
+        autoencoder_output = self.autoencoder(small, self.teacher.map_size(images))
         return Features(
             self.teacher_features(images), student[:, : self.channels], student[:, self.channels :], autoencoder_output
         )

@@ -36,6 +36,13 @@ def embed_patches(layers: Sequence[Tensor], neighbourhood: int = 3) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
+def pad_to_stride(images: Tensor, stride: int) -> Tensor:
+    """Images (B, 3, H, W) continued at the right and below, by their last pixels, to a multiple of a stride."""
+    height, width = images.shape[-2:]
+    padding = (0, -width % stride, 0, -height % stride)
+    return F.pad(images, padding, mode="replicate") if any(padding) else images
+
+
 def cells(embedding: Tensor) -> Tensor:
     """The vectors (h * w, C) of an embedding (C, h, w), row by row."""
     return embedding.flatten(1).T.contiguous()

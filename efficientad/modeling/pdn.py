@@ -54,6 +54,8 @@ class PDN(nn.Module):
         ValueError: unknown size.
     """
 
+    shrink = 1  # student and autoencoder of a PDN see the same image
+
     def __init__(
         self, size: str = "small", out_channels: int = 384, padding: bool = False, fewer_products: bool = True
     ):
@@ -78,6 +80,10 @@ class PDN(nn.Module):
             (B, C, h, w), see `map_size`.
         """
         return self.last(self.body(images), part)
+
+    def map_size(self, images: Tensor) -> tuple[int, int]:
+        """Cells (h, w) of the map of images (..., H, W), see `map_size`."""
+        return map_size_of(images, self.padding)
 
     def body(self, x: Tensor, first: int = 1) -> Tensor:
         """All layers but the last one, from layer `first` on."""

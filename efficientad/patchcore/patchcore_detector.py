@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from efficientad.data.image_iteration import DatasetImages, Entry, calibration_n
 from efficientad.inference.gaussian_blur import gaussian_blur
 from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, resize_rgb, stack
 from efficientad.modeling.feature_extractors import FeatureExtractor, build_extractor, require_weights_of
-from efficientad.modeling.patch_embedding import cells, embed_patches
+from efficientad.modeling.patch_embedding import cells, embed_patches, pad_to_stride
 from efficientad.patchcore.bank_calibration import (
     Assessment,
     GoodScores,
@@ -136,11 +135,7 @@ class PatchCore(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Patch embeddings (B, C, h, w) of normalised images, continued to a multiple of the coarsest stride."""
-        height, width = images.shape[-2:]
-        padding = (0, -width % self.extractor.stride, 0, -height % self.extractor.stride)
-        if any(padding):
-            images = F.pad(images, padding, mode="replicate")
-        return embed_patches(self.extractor.maps(images), self.neighbourhood)
+        return embed_patches(self.extractor.maps(pad_to_stride(images, self.extractor.stride)), self.neighbourhood)
 
     def compare(self, embedding: Tensor, entry: Mapping[str, Any], without_image: int | None = None) -> Assessment:
         """Score and map of an image by the distances of its embedding (C, h, w) to the bank.
