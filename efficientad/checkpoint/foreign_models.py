@@ -147,7 +147,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
         ValueError: the detector has another autoencoder than the published one, another size or other padding.
     """
     networks, source = model.networks, parts.source
-    if not isinstance(networks.teacher, PDN):
+    if not isinstance(networks.teacher, PDN) or not isinstance(networks.student, PDN):
         raise ConfigError(
             f"{source}: models of other programs have a PDN as their teacher, the config says features of an "
             "extractor: set MODEL.EFFICIENT_AD.TEACHER ''"

@@ -22,6 +22,8 @@ from efficientad.detector import EfficientAD
 from efficientad.fusion import fusion_checks as _checks  # noqa: F401  only registration
 from efficientad.fusion.fusion_state import PARTS, FusionState
 from efficientad.fusion.map_fusion import fuse_maps
+from efficientad.modeling.extractor_teacher import ExtractorTeacher
+from efficientad.modeling.networks import difference_maps
 from efficientad.patchcore.bank_calibration import log_threshold, with_rounding
 from efficientad.patchcore.bank_fit import without_images_of
 from efficientad.patchcore.patchcore_detector import PatchCore
@@ -102,14 +104,29 @@ class AnomalyFusion(nn.Module):
     @torch.no_grad()
     def part_maps(self, entry: Entry) -> Tensor:
         """Maps (3, h, w) of a model input as they are: squared differences of student and autoencoder, distances."""
-        embedding = self.patchcore.embed(self.patchcore.preprocess([entry]))[0]
-        distances = self.patchcore.state.bank.distance_map(embedding)
-        (raw,) = self.efficient_ad.raw_maps(self.efficient_ad.preprocess([entry]))
-        # Cells that an unpadded network lacks at the border take the nearest value.
-        learned = F.pad(raw.tiles, (self.efficient_ad.networks.border,) * 4, mode="replicate")
+        images, networks = self.efficient_ad.preprocess([entry]), self.efficient_ad.networks
+        if self.shares_features:
+            embeddings = networks.teacher(images)
+            learned = difference_maps(networks.features(images, embeddings))
+        else:
+            embeddings = self.patchcore.embed(self.patchcore.preprocess([entry]))
+            (raw,) = self.efficient_ad.raw_maps(images)
+            # Cells that an unpadded network lacks at the border take the nearest value.
+            learned = F.pad(raw.tiles, (networks.border,) * 4, mode="replicate")
+        distances = self.patchcore.state.bank.distance_map(embeddings[0])
         if learned.shape[-2:] != distances.shape:
             learned = resize_maps(learned, (distances.shape[0], distances.shape[1]))
         return torch.cat([learned[0], distances[None]])
+
+    @property
+    def shares_features(self) -> bool:
+        """Whether the teacher is what the bank compares, so that the extractor need not look twice."""
+        teacher, patchcore = self.efficient_ad.networks.teacher, self.patchcore
+        if not isinstance(teacher, ExtractorTeacher) or teacher.neighbourhood != patchcore.neighbourhood:
+            return False
+        first, second = teacher.extractor.state_dict(), patchcore.extractor.state_dict()
+        same = teacher.extractor.layers == patchcore.extractor.layers and first.keys() == second.keys()
+        return same and all(torch.equal(value, second[name]) for name, value in first.items())
 
     def fuse(self, maps: Tensor) -> Tensor:
         """The fused map (h, w) of maps (3, h, w)."""

@@ -28,8 +28,9 @@ class FusedNetworks(nn.Module):
     def __init__(self, networks: Networks, dtype: torch.dtype = torch.float32, fewer_products: bool = True):
         super().__init__()
         self.channels, self.border, self.padding = networks.channels, networks.border, networks.teacher.padding
-        teacher, self.student = copy.deepcopy(networks.teacher), copy.deepcopy(networks.student)
-        assert isinstance(teacher, PDN) and isinstance(self.student, PDN), "others are not fused"
+        teacher, student = copy.deepcopy(networks.teacher), copy.deepcopy(networks.student)
+        assert isinstance(teacher, PDN) and isinstance(student, PDN), "others are not fused"
+        self.student = student
         self.autoencoder = copy.deepcopy(networks.autoencoder)
         last = teacher.layer(len(LAYERS[teacher.size]))
         with torch.no_grad():

@@ -72,7 +72,7 @@ class Observer:
 
     def __init__(self, networks: Networks, least: float, largest: float):
         self.fused = FusedNetworks(networks)
-        self.names = range_names(networks.teacher.size)
+        self.names = range_names(self.fused.teacher.size)
         self.ranges = networks.teacher_mean.new_tensor([torch.inf, -torch.inf]).repeat(len(self.names), 1)
         self.ranges[0] = torch.tensor([least, largest])
         for name, pdn in (("teacher", self.fused.teacher), ("student", self.fused.student)):
@@ -120,7 +120,7 @@ class QuantizedNetworks(nn.Module):
     def __init__(self, networks: Networks, ranges: Tensor | None):
         super().__init__()
         fused = FusedNetworks(networks, fewer_products=False)
-        names = range_names(networks.teacher.size)
+        names = range_names(fused.teacher.size)
         if ranges is None or len(ranges) != len(names) or not bool((ranges[:, 1] > ranges[:, 0]).all()):
             raise CheckpointError(f"8-bit quantization needs ranges that were not measured for this model: {EXPORT}")
         self.autoencoder, self.padding = fused.autoencoder, fused.padding

@@ -119,13 +119,16 @@ class Networks(nn.Module):
         losses["loss_student_autoencoder"] = feature_loss(autoencoder_output, student_ae)
         return losses
 
-    def features(self, images: Tensor) -> Features:
-        """All features of normalised images (B, 3, H, W)."""
+    def features(self, images: Tensor, teacher: Tensor | None = None) -> Features:
+        """All features of normalised images (B, 3, H, W); those of the teacher (B, C, h, w) may be there already."""
         small = self.shrunk(images)
         student = self.student(small)
         autoencoder_output = self.autoencoder(small, self.teacher.map_size(images))
         return Features(
-            self.teacher_features(images), student[:, : self.channels], student[:, self.channels :], autoencoder_output
+            self.teacher_features(images) if teacher is None else self.normalise(teacher),
+            student[:, : self.channels],
+            student[:, self.channels :],
+            autoencoder_output,
         )
 
     def raw_maps(self, images: Tensor) -> Tensor:

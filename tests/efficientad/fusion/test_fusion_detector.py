@@ -11,7 +11,7 @@ from d2road.engine import Predictor, Trainer, evaluate, load_weights
 from d2road.engine.meta_arch import check_training_files
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from efficientad.data.image_iteration import DatasetImages, calibration_names
-from tests.factories.anomaly_models import calibrated, narrow_networks
+from tests.factories.anomaly_models import calibrated, entries, narrow_networks
 from tests.factories.bank_models import bank_data
 from tests.factories.fused_models import fusion_cfg
 
@@ -76,6 +76,27 @@ def test_its_maps_are_those_of_its_parts_by_quantiles_of_good_images(run, model)
     parts = [result[key] for key in ("map_student_teacher", "map_autoencoder", "map_bank")]
     assert float(result["anomaly_score"]) == pytest.approx(float(torch.stack(parts).mean(0).max()), rel=1e-5)
     assert result["anomaly_map"].shape == (entry["height"], entry["width"])
+
+
+@torch.no_grad()
+def test_one_look_of_the_extractor_is_enough_where_teacher_and_bank_compare_the_same():
+    keys = ["MODEL.EFFICIENT_AD.TEACHER", "features:efficientnet_lite0", "INPUT.IMAGE_SIZE", (256, 256)]
+    model = build_model(fusion_cfg(*keys)).eval()
+    assert not model.shares_features  # as initialised, at random each
+    model.patchcore.extractor.load_state_dict(model.efficient_ad.networks.teacher.extractor.state_dict())
+    assert model.shares_features
+    model.patchcore.state.set_bank(torch.rand(50, 152), torch.zeros(50), "random")
+    (entry,) = entries(1, 256)
+    once = model.part_maps(entry)
+    model.patchcore.neighbourhood = 1
+    assert not model.shares_features
+    distances = model.part_maps(entry)[2]
+    assert not torch.allclose(distances, once[2], rtol=1e-3)
+    model.patchcore.neighbourhood = 3
+    embedding = model.patchcore.embed(model.patchcore.preprocess([entry]))[0]
+    torch.testing.assert_close(model.patchcore.state.bank.distance_map(embedding), once[2], rtol=1e-4, atol=1e-4)
+    (raw,) = model.efficient_ad.raw_maps(model.efficient_ad.preprocess([entry]))
+    torch.testing.assert_close(raw.tiles[0], once[:2], rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
