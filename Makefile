@@ -31,7 +31,7 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-patchcore-selection bench-patchcore-speed \
+	bench-efficientad-fusion bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
@@ -134,6 +134,16 @@ bench-efficientad-mvtec: setup
 	$(say_allocator)
 	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) \
 		--variant $(MVTEC_VARIANTS) --seed $$seed $(AD_OPTIONS) || exit 1; done
+
+# Student on frozen features, autoencoder, bank and their fusion: FUSION_DATA="NAME NAME" of training sets, STEPS=number.
+FUSION_DATA ?= toy_loco/fastener_kit?held_out=0.2
+
+bench-efficientad-fusion: setup $(TOY_LOCO_DONE)
+	$(say_allocator)
+	for seed in $(SEEDS); do for test in "" --test; do \
+		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_fusion --data $(foreach name,$(FUSION_DATA),"$(name)") --seed $$seed \
+		$(if $(STEPS),--steps $(STEPS)) $$test || exit 1; \
+	done; done
 
 # Keys of PatchCore by defects pasted on good training images: SELECTION="NAME NAME" of training sets.
 SELECTION ?= toy_loco/fastener_kit?held_out=0.25
