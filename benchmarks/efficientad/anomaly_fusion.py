@@ -29,6 +29,7 @@ from benchmarks.common.records import read_metrics, read_record, write_record
 from benchmarks.common.trainings import separate_logs, train_once, train_to_end
 from benchmarks.efficientad.anomaly_results import FINAL, dicts_of, load_model, record_test, run_test
 from benchmarks.efficientad.anomaly_runs import Run, read_teacher
+from benchmarks.efficientad.fusion_settings import BENCH, FUSIONS, PARTS, Weights
 from benchmarks.efficientad.patchcore_selection import merit
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import load_weights
@@ -42,24 +43,8 @@ from efficientad.data.image_iteration import DatasetImages, images_of
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.fusion.fusion_detector import AnomalyFusion
 
-BENCH = "efficientad_fusion"
 STUDENT_CONFIG, FUSION_CONFIG = "configs/efficientad/Base-Features.yaml", "configs/efficientad/Base-Fusion.yaml"
 BANK_CONFIG = "configs/efficientad/Base-PatchCore.yaml"
-Weights = tuple[float, float, float]
-# Of the maps of student, autoencoder and bank: how they are combined.
-PARTS: dict[str, tuple[str, Weights]] = {
-    "student": ("mean", (1, 0, 0)),
-    "autoencoder": ("mean", (0, 1, 0)),
-    "bank": ("mean", (0, 0, 1)),
-}
-FUSIONS: dict[str, tuple[str, Weights]] = {
-    "student_autoencoder": ("mean", (1, 1, 0)),  # EfficientAD as it is
-    "student_bank": ("mean", (1, 0, 1)),
-    "autoencoder_bank": ("mean", (0, 1, 1)),
-    "equal": ("mean", (1, 1, 1)),
-    "bank_two_thirds": ("mean", (1, 1, 4)),
-    "largest": ("max", (1, 1, 1)),
-}
 ALWAYS_TESTED = (*PARTS, "student_autoencoder")
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_record
-from benchmarks.efficientad.anomaly_fusion import BENCH, FUSIONS, PARTS
 from benchmarks.efficientad.anomaly_tables import (
     Comparison,
     Entry,
@@ -23,6 +22,7 @@ from benchmarks.efficientad.anomaly_tables import (
     with_interval,
 )
 from benchmarks.efficientad.bootstrap_draws import DRAW_SEED, verdict
+from benchmarks.efficientad.fusion_settings import BENCH, FUSIONS, PARTS
 from benchmarks.efficientad.patchcore_selection import METRICS, merit
 from d2road.utils.bootstrap import percentile_interval
 
