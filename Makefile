@@ -31,7 +31,8 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-efficientad-fusion bench-patchcore-selection bench-patchcore-speed \
+	bench-second-road bench-traffic-networks bench-efficientad-fusion \
+	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
 
 setup: $(VENV)/.ready-dev
@@ -187,6 +188,16 @@ bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
 RULES_HOURS ?= 50
 bench-traffic-rules: setup
 	$(PY) -m benchmarks.traffic.rules_benchmark --hours $(RULES_HOURS)
+
+# The hours of the first road are those of bench-traffic-rules, with their tables for the watch over drift.
+bench-second-road: setup
+	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --keep-tables
+	$(PY) -m benchmarks.traffic.rules_benchmark --hours $(RULES_HOURS) --keep-tables
+	$(PY) -m benchmarks.traffic.second_road --first-hours $(RULES_HOURS)
+
+bench-traffic-networks: setup
+	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --keep-tables
+	$(PY) -m benchmarks.traffic.network_study
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding

@@ -80,6 +80,22 @@ def field(record: Mapping[str, Any], name: str, check: Callable[..., Any], sourc
     return check(record[name], f"{source}: {name!r}", *limits)
 
 
+def number_rows(record: Mapping[str, Any], name: str, width: int, source: str) -> list[list[float]]:
+    """The rows of finite numbers of a key that must be there, `width` in each.
+
+    Raises:
+        DataError: the key is missing or holds anything else.
+    """
+    rows = []
+    for number, row in enumerate(field(record, name, as_list, source), 1):
+        place = f"{source}: row {number} of {name!r}"
+        numbers = [as_number(value, place) for value in as_list(row, place)]
+        if len(numbers) != width:
+            raise DataError(f"{place} has {len(numbers)} values, expected {width}")
+        rows.append(numbers)
+    return rows
+
+
 def named(value: Any) -> str:
     """What a value is, in a few words for a message."""
     if value is None or isinstance(value, bool):

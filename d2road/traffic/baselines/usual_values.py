@@ -31,11 +31,20 @@ class UsualValues:
         """Features (M, R) of windows in mean absolute deviations above the median of their neighbours, (M, R)."""
         if not len(features):
             return np.zeros_like(features)
-        _, near = self.tree.query(_place(density), self.neighbours)
-        near = near.reshape(len(features), -1)  # (M, K)
-        usual = np.median(self.features[near], axis=1)
-        spread = np.abs(self.features[near] - usual[:, None]).mean(axis=1)
+        near = self._near(density)
+        usual = np.median(near, axis=1)
+        spread = np.abs(near - usual[:, None]).mean(axis=1)
         return (features - usual) / np.maximum(spread, self.floors)
+
+    def ranks(self, density: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Share of their neighbours that features (M, R) of windows lie above, those that are equal by half, (M, R)."""
+        near = self._near(density)
+        return (near < features[:, None]).mean(axis=1) + 0.5 * (near == features[:, None]).mean(axis=1)
+
+    def _near(self, density: np.ndarray) -> np.ndarray:
+        """Features of the good windows of nearest density, (M, K, R)."""
+        _, near = self.tree.query(_place(density), self.neighbours)
+        return self.features[near.reshape(len(density), -1)]
 
 
 def _place(density: np.ndarray) -> np.ndarray:

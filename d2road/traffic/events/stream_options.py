@@ -139,8 +139,8 @@ def choose_threshold(options: StreamOptions, of_model: float | None, note: str =
     return read_calibration(options.calibration, options.method, "threshold", as_number)
 
 
-def read_calibration(path: Path, method: str, name: str, check: Callable[..., Any]) -> Any:
-    """A value of a calibration, checked.
+def read_calibration(path: Path, method: str, name: str, check: Callable[..., Any], required: bool = True) -> Any:
+    """A value of a calibration, checked; None where it is neither there nor required.
 
     Args:
         method: that the calibration has to be of.
@@ -155,7 +155,7 @@ def read_calibration(path: Path, method: str, name: str, check: Callable[..., An
         theirs = field(values, "method", as_text, source) if "method" in values else MODEL
         if theirs != method:
             raise ConfigError(f"{source} is of --method {theirs}, this run of --method {method}: give the same")
-        return field(values, name, check, source)
+        return field(values, name, check, source) if required or name in values else None
     except DataError as error:
         text = str(error)
         raise ConfigError(text if cure in text else f"{text}. {cure}") from error

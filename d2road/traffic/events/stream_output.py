@@ -11,6 +11,7 @@ import pandas as pd
 
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.events.alarms import WINDOW_COLUMNS, Alarm
+from d2road.traffic.events.drift_watch import DriftReport
 from d2road.traffic.events.window_stream import ScoredWindow
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.render import TimeSpaceRenderer
@@ -53,6 +54,11 @@ def over_line(alarm: Alarm) -> str:
     )
 
 
+def drift_line(report: DriftReport) -> str:
+    """The line that says that traffic no longer looks like that of the calibration, and what to do."""
+    return f"DRIFT  t {clock(report.t)}  {report}"
+
+
 def write_alarm_picture(
     path: Path, scored: ScoredWindow, grid: WindowGrid, threshold: float, why: Explanation | None = None
 ) -> None:
@@ -76,32 +82,45 @@ class ScoreFile:
         path: of the file; another run's is replaced unless this one goes on.
         goes_on: whether this run goes on with a recording, of whose windows those before `next_t0` (s) are kept, None:
             none. Windows of other recordings are kept.
+        drift: whether rows hold the evidence of drift too; a file of an earlier version goes on without it.
     Raises:
         DataError: the file to go on with is no such file.
         OutputError: it cannot be written.
     """
 
     COLUMNS = (*WINDOW_COLUMNS, "direction")
+    DRIFT = "drift"
 
-    def __init__(self, path: Path, goes_on: bool = False, recording: str = "", next_t0: float | None = None):
+    def __init__(
+        self,
+        path: Path,
+        goes_on: bool = False,
+        recording: str = "",
+        next_t0: float | None = None,
+        drift: bool = False,
+    ):
         self.path = path
+        self.columns: tuple[str, ...] = (*self.COLUMNS, self.DRIFT) if drift else self.COLUMNS
         self.rows: list[tuple] = []
         make_folder(path.parent)
-        kept = [",".join(self.COLUMNS)]
+        kept = []
         if goes_on and path.is_file():
             end = -math.inf if next_t0 is None else next_t0 - 1e-6
             kept += [line for line, name, t0 in self._lines() if t0 < end or (recording and name != recording)]
         elif goes_on:
             logger.warning("%s is not there: it begins with the windows to come, those before are not in it", path)
         with atomic_write(path, "w") as file:
-            file.write("\n".join([*kept, ""]))
+            file.write("\n".join([",".join(self.columns), *kept, ""]))
 
     def _lines(self) -> Iterator[tuple[str, str, float]]:
         """Each row with its recording and t0 (s), checked; a last line without its end was cut off and is left out."""
         cure = "Name another --scores, or delete it and the state to begin anew"
         text = read_text(self.path, "scores", None)
         lines = text.replace("\r\n", "\n").split("\n")[:-1]
-        if not lines or tuple(lines[0].split(",")) != self.COLUMNS:
+        header = tuple(lines[0].split(",")) if lines else ()
+        if header in (self.COLUMNS, (*self.COLUMNS, self.DRIFT)):
+            self.columns = header
+        else:
             found = repr(lines[0][:80]) if lines else "nothing"
             raise DataError(
                 f"scores {self.path} begins with {found}, expected {','.join(self.COLUMNS)}: no scores of a stream. "
@@ -110,18 +129,18 @@ class ScoreFile:
         for number, line in enumerate(lines[1:], 2):
             source = f"scores {self.path}, line {number}"
             row = next(csv.reader([line]), [])
-            if len(row) != len(self.COLUMNS):
-                raise DataError(f"{source} has {len(row)} values, expected {len(self.COLUMNS)}. {cure}")
+            if len(row) != len(self.columns):
+                raise DataError(f"{source} has {len(row)} values, expected {len(self.columns)}. {cure}")
             numbers = [_number(value) for value in row[1:]]
-            for name, value in zip(self.COLUMNS[1:], numbers):
+            for name, value in zip(self.columns[1:], numbers):
                 if not math.isfinite(value) or (name == "direction" and value not in (-1, 1)):
-                    bad = row[self.COLUMNS.index(name)]
+                    bad = row[self.columns.index(name)]
                     raise DataError(f"{source}: {name} is {bad!r}, expected a finite number. {cure}")
             yield line, row[0], numbers[0]
 
-    def add(self, row: tuple) -> None:
-        """A window's values of COLUMNS."""
-        self.rows.append(row)
+    def add(self, row: tuple, drift: float | None = None) -> None:
+        """A window's values of COLUMNS, and the evidence of drift where the file has it."""
+        self.rows.append((*row, drift) if self.DRIFT in self.columns else row)
 
     def flush(self) -> None:
         """Write what was added, to the disk.
@@ -132,7 +151,7 @@ class ScoreFile:
         if not self.rows:
             return
         text = io.StringIO()
-        pd.DataFrame(self.rows, columns=list(self.COLUMNS)).to_csv(text, index=False, header=False, lineterminator="\n")
+        pd.DataFrame(self.rows, columns=list(self.columns)).to_csv(text, index=False, header=False, lineterminator="\n")
         append_text(self.path, text.getvalue())
         self.rows = []
 

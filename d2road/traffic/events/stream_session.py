@@ -12,9 +12,11 @@ import pandas as pd
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.data_quality import DROPPED
 from d2road.traffic.events.alarms import SECONDS_PER_HOUR, alarm_threshold
+from d2road.traffic.events.drift import DriftReference, describe_conditions
+from d2road.traffic.events.drift_watch import open_watch
 from d2road.traffic.events.stop_request import StopRequest
 from d2road.traffic.events.stream_options import MODELS_THRESHOLD, StreamOptions, choose_threshold
-from d2road.traffic.events.stream_output import ScoreFile, alarm_line, over_line, write_alarm_picture
+from d2road.traffic.events.stream_output import ScoreFile, alarm_line, drift_line, over_line, write_alarm_picture
 from d2road.traffic.events.stream_state import GoodWindow, StreamState, finite_or_none, read_state
 from d2road.traffic.events.window_stream import ScoredWindow, StreamScorer, WindowScorer
 from d2road.traffic.readers import Source, open_trajectories
@@ -91,11 +93,14 @@ class StreamSession:
         self.seen = self.first_seen = math.nan if state.seen is None else state.seen
         self.saved = time.monotonic()
         self.told: dict[str, int] = {}
+        self.drift = open_watch(options, state.drift)
         self.scores: ScoreFile | None = None
         if options.scores:
-            self.scores = ScoreFile(options.scores, self.resumed, state.recording, state.next_t0)
+            watched = self.drift is not None
+            self.scores = ScoreFile(options.scores, self.resumed, state.recording, state.next_t0, watched)
         # A calibration needs the scores of all good windows at its end: 24 hours are some ten thousand.
         self.good: list[GoodWindow] = list(state.good)
+        self.conditions = list(state.conditions)
 
     def _open(self, state: StreamState) -> tuple[Source, TailReader | None]:
         source = open_trajectories(self.options.input)
@@ -196,8 +201,14 @@ class StreamSession:
         row = (window.recording, window.t0, window.t1, window.s0, window.s1, scored.score, window.direction)
         if self.options.calibrate is not None:
             self.good.append(row)
+            self.conditions.append(describe_conditions(window))
+        if self.drift:
+            density, speed = describe_conditions(window)
+            report = self.drift.add(window.recording, window.t0, density, (scored.score, speed))
+            if report:
+                print(drift_line(report), flush=True)
         if self.scores:
-            self.scores.add(row)
+            self.scores.add(row, self.drift.evidence if self.drift else None)
         if not scored.begins:
             return
         path, why = None, self.model.explain(window) if self.model.explain else None
@@ -224,6 +235,7 @@ class StreamSession:
             offset, behind, self.tail.file.mark_of_read(), self.tail.number, self.recording,
             self.next_t0, self.began, finite_or_none(self.seen), self.over_s,
             self.scorer.windows, self.scorer.raised, tracker.open, self.good, self.model.digest,
+            self.conditions, self.drift.state if self.drift else None,
         )  # fmt: skip
         state.write(self.options.state, self.options)
 
@@ -235,8 +247,18 @@ class StreamSession:
         threshold, alarms = alarm_threshold(windows, hours, rate)
         found = {"rate": rate, "hours": hours, "false_alarms": alarms, "windows": len(windows)}
         make_folder(path.parent)
-        write_json(path, {"threshold": threshold, **found, **self.options.about(), **self.model.fitted})
+        drift = self._drift_reference()
+        write_json(path, {"threshold": threshold, **found, **self.options.about(), **self.model.fitted, **drift})
         print(f"threshold {threshold:.6g}: {alarms} alarm(s) in {hours:.2f} h of good traffic -> {path}")
+
+    def _drift_reference(self) -> dict[str, Any]:
+        """What a calibration keeps for `DriftWatch`; nothing where it would be too little."""
+        if len(self.conditions) != len(self.good):  # begun by an earlier version
+            return {}
+        starts = [(recording, t0) for recording, t0, *_ in self.good]
+        values = [(density, row[5], speed) for row, (density, speed) in zip(self.good, self.conditions)]
+        reference = DriftReference.fit(starts, values, self.grid.stride)
+        return {} if reference is None else {"drift": reference.to_json()}
 
     def _hours(self) -> float:
         present = 0.0 if self.began is None else self.seen - self.began

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from d2road.traffic.events.alarms import Alarm
+from d2road.traffic.events.drift_watch import DriftState
 from d2road.traffic.events.stream_options import StreamOptions
 from d2road.traffic.readers.growing_file import FileMark
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import make_folder, write_json
-from d2road.utils.values import as_flag, as_integer, as_list, as_number, as_object, as_text
+from d2road.utils.values import as_flag, as_integer, as_list, as_number, as_object, as_text, number_rows
 from d2road.utils.values import field as value_of
 
 CURE = "It is no state of a stream: delete it to begin anew, or name another --state"
@@ -32,7 +33,8 @@ class StreamState:
         began, seen: s, beginning and end of what was seen of the recording; None before its first row.
         over_s: s, of the recordings before.
         windows, raised: scored windows and alarms. open: alarms that are not over, with their last windows.
-        good: windows for a threshold. digest: of what was fitted, "" for a model.
+        good: windows for a threshold; conditions: density and speed of each, fewer in states of earlier versions.
+        digest: of what was fitted, "" for a model. drift: of the watch, None where there is none.
     """
 
     offset: int = 0
@@ -49,6 +51,8 @@ class StreamState:
     open: list[tuple[Alarm, list[Alarm]]] = field(default_factory=list)
     good: list[GoodWindow] = field(default_factory=list)
     digest: str = ""
+    conditions: list[tuple[float, float]] = field(default_factory=list)
+    drift: DriftState | None = None
 
     def check_scorer(self, digest: str, path: Path | None) -> None:
         """Make sure that a stream which goes on is scored by the rules that scored it before.
@@ -64,14 +68,14 @@ class StreamState:
 
     def write(self, path: Path, options: StreamOptions) -> None:
         """Write it as JSON, with what it belongs to."""
-        plain = {
-            name: value for name, value in vars(self).items() if name not in ("known", "windows", "raised", "open")
-        }
+        apart = ("known", "windows", "raised", "open", "drift")
+        plain = {name: value for name, value in vars(self).items() if name not in apart}
         open_ = [{"alarm": vars(alarm), "parts": [vars(part) for part in parts]} for alarm, parts in self.open]
         scorer = {"windows": self.windows, "raised": self.raised, "open": open_}
-        known = vars(self.known) if self.known else None
+        known, drift = (vars(one) if one else None for one in (self.known, self.drift))
         make_folder(path.parent)
-        write_json(path, {"about": options.about(), **plain, "known": known, "scorer": scorer}, indent=None)
+        plain |= {"known": known, "drift": drift, "scorer": scorer}
+        write_json(path, {"about": options.about(), **plain}, indent=None)
 
 
 def read_state(options: StreamOptions) -> StreamState | None:
@@ -114,7 +118,7 @@ def _checked(values: Mapping[str, Any], source: str) -> StreamState:
         raise DataError(f"{source}: 'began', 'seen' and 'next_t0' do not belong together")
     if "known" not in values:  # of an earlier version
         return state
-    known = values["known"]
+    known, drift = values["known"], values.get("drift")
     return replace(
         state,
         behind=value_of(values, "behind", as_flag, source),
@@ -123,6 +127,8 @@ def _checked(values: Mapping[str, Any], source: str) -> StreamState:
         recording=value_of(values, "recording", as_text, source),
         over_s=value_of(values, "over_s", as_number, source, 0),
         digest=value_of(values, "digest", as_text, source) if "digest" in values else "",
+        conditions=_conditions(values, source) if "conditions" in values else [],
+        drift=None if drift is None else DriftState.from_json(drift, f"{source}: 'drift'"),
     )
 
 
@@ -162,6 +168,11 @@ def _good_window(value: Any, source: str) -> GoodWindow:
         raise DataError(f"{source} has {len(row)} values, expected recording, t0, t1, s0, s1, score, direction")
     t0, t1, s0, s1, score = (as_number(number, source) for number in row[1:6])
     return as_text(row[0], source), t0, t1, s0, s1, score, _direction(as_integer(row[6], source, -1, 1), source)
+
+
+def _conditions(values: Mapping[str, Any], source: str) -> list[tuple[float, float]]:
+    rows = number_rows(values, "conditions", 2, source)
+    return [(density, speed) for density, speed in rows]
 
 
 def _direction(value: int, source: str) -> int:

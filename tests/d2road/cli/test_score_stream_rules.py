@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from d2road.cli import score_stream
-from d2road.traffic.events import rules_stream
+from d2road.traffic.events import drift, drift_watch, rules_stream
 from d2road.traffic.events.alarms import alarm_threshold
 from d2road.utils.errors import DataError
 from tests.factories.stream_fcd import write_fcd
@@ -68,6 +69,59 @@ def test_a_calibration_holds_the_rules(files, capsys, monkeypatch):
     (files / "rules.json").write_text(json.dumps(kept))
     assert run(files, "--method", "rules", *LIVE, "--calibration", files / "rules.json") == 2
     assert "lacks 'rules'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def calibrated(files, monkeypatch):
+    """rules.json of files, with blocks of 2 s instead of 5 minutes, so that two minutes are enough of them."""
+    monkeypatch.setattr(
+        "d2road.traffic.events.stream_session.alarm_threshold",
+        lambda windows, hours, rate: alarm_threshold(windows, hours, rate, least_hours=0),
+    )
+    for name, value in (("BLOCK_S", 2.0), ("HALF_S", 12.0), ("LEAST_BLOCKS", 10)):
+        monkeypatch.setattr(drift, name, value)
+    monkeypatch.setattr(drift_watch, "LIMIT", 20.0)
+    assert run(files, *RULES, "--input", "fcd:{d}/more.xml", "--calibrate", files / "rules.json") == 0
+    return ("--method", "rules", "--calibration", files / "rules.json")
+
+
+def test_drift_is_told_and_goes_on_with_the_state(files, capsys, calibrated):
+    slow = re.sub(r'speed="([0-9.]+)"', lambda m: f'speed="{0.7 * float(m[1]):.2f}"', (files / "more.xml").read_text())
+    (files / "slow.xml").write_text(slow)
+    words = (*calibrated, "--input", "fcd:{d}/slow.xml")
+    capsys.readouterr()
+    assert run(files, *words, "--scores", files / "whole.csv") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("DRIFT"))
+    assert "than in the calibration's traffic of the same density" in line and "--calibrate" in line
+    whole = pd.read_csv(files / "whole.csv")
+    assert 0 < whole["drift"].max() < 1 and (whole["drift"].diff() < 0).any()  # 0 again after the report
+    lines = []
+    for share in (0.3, 0.5, 0.8, 1.0):
+        (files / "slow.xml").write_text(slow[: int(share * len(slow))])
+        assert run(files, *words, "--scores", files / "parts.csv", "--state", files / "state.json") == 0
+        lines += [one for one in capsys.readouterr().out.splitlines() if one.startswith("DRIFT")]
+    assert lines == [line]
+    pd.testing.assert_frame_equal(pd.read_csv(files / "parts.csv"), whole)
+
+
+def test_calibrations_and_scores_of_earlier_versions_know_no_drift(files, capsys, calibrated):
+    kept = json.loads((files / "rules.json").read_text())
+    old = {name: value for name, value in kept.items() if name != "drift"}
+    (files / "rules.json").write_text(json.dumps(old))
+    whole = (files / "live.xml").read_text()
+    (files / "live.xml").write_text(whole[: len(whole) // 2])
+    words = (*calibrated, *LIVE, "--state", files / "state.json", "--scores", files / "s.csv")
+    capsys.readouterr()
+    assert run(files, *words) == 0
+    assert "drift is not watched" in capsys.readouterr().out
+    (files / "rules.json").write_text(json.dumps(kept))
+    (files / "live.xml").write_text(whole)
+    assert run(files, *words) == 0 and "not watched" not in capsys.readouterr().out
+    scores = pd.read_csv(files / "s.csv")
+    assert "drift" not in scores and scores["score"].notna().all()
+    (files / "rules.json").write_text(json.dumps({**kept, "drift": {"version": 1}}))
+    assert run(files, *calibrated, *LIVE) == 2
+    assert "lacks 'quantities'" in capsys.readouterr().err
 
 
 def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys):

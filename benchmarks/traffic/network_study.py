@@ -1,0 +1,70 @@
+"""Why networks lose to rules on time-space images of traffic: small experiments on validation windows.
+
+python -m benchmarks.traffic.network_study               all experiments that have no record yet, and the table
+python -m benchmarks.traffic.network_study --table       the table of what is there
+
+- Nearest neighbours among features of EfficientNet-Lite0 (PatchCore without training) on images with absolute and with
+  relative speed, lanes over each other and a panel each.
+- A narrow student of the same features, its error on good vehicles and on culprits while it learns: plain, with the
+  hard-feature loss, with penalty images.
+- Windows that show an incident in their middle, and those of the stream's grid.
+
+Windows are cut from the hours of `python -m benchmarks.traffic.rules_benchmark --seed 1000 --keep-tables`; no test is
+opened. The records are benchmarks/results/network_study/.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.common.records import read_record, record_path, write_record
+from benchmarks.traffic import study_experiments as experiments
+from benchmarks.traffic.study_tables import BENCH, write_tables
+from benchmarks.traffic.study_windows import SEED, StudyWindow, read_study
+from d2road.evaluation.results import plain
+from d2road.utils.errors import report_errors
+
+Experiment = Callable[[Sequence[StudyWindow]], Mapping[str, object]]
+# In an order in which those that look at the same images follow each other.
+EXPERIMENTS: dict[str, Experiment] = {
+    "rules": experiments.score_rules,
+    "bank-overlay": lambda windows: experiments.score_bank(windows, "overlay", relative=False),
+    "student": lambda windows: experiments.train_student(windows, quantile=0.0),
+    "student-hard": lambda windows: experiments.train_student(windows, quantile=0.999),
+    "bank-overlay-relative": lambda windows: experiments.score_bank(windows, "overlay", relative=True),
+    "cut": experiments.compare_cuts,
+    "bank-stacked": lambda windows: experiments.score_bank(windows, "stacked", relative=False),
+    "bank-stacked-relative": lambda windows: experiments.score_bank(windows, "stacked", relative=True),
+    "student-penalty": lambda windows: experiments.train_student(windows, quantile=0.0, penalty=True),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), help="some of them")
+    parser.add_argument("--table", action="store_true", help="only the table of what is there")
+    args = parser.parse_args(argv)
+    todo = [name for name in args.only if read_record(BENCH, name) is None]
+    if todo and not args.table:
+        windows = read_study()
+        for name in todo:
+            torch.manual_seed(SEED)
+            start = time.perf_counter()
+            found = EXPERIMENTS[name](windows)
+            write_record(
+                BENCH, name, metrics=plain(found, "metrics"), config="", seed=SEED,
+                command=f"python -m benchmarks.traffic.network_study --only {name}",
+                seconds=time.perf_counter() - start,
+                windows={part: int(np.sum([one.part == part for one in windows])) for part in experiments.PARTS},
+            )  # fmt: skip
+            print(f"record: {record_path(BENCH, name)}", flush=True)
+    print(f"table: {write_tables()}")
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main)())

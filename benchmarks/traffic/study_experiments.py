@@ -1,0 +1,237 @@
+"""Experiments on validation windows of traffic: rules, nearest neighbours and students of the same features.
+
+Letters: N windows, C channels, h x w cells, M vectors of a bank.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from benchmarks.traffic.rules_windows import list_pieces
+from benchmarks.traffic.study_windows import FIT_HOURS, HOURS, INCIDENTS, SEED, StudyWindow, grid_windows
+from d2road.traffic.baselines.lasting_rules import LastingRules, window_density
+from d2road.traffic.events.relative_scores import RelativeScores
+from d2road.utils.bootstrap import draw_weights, percentile_interval
+from d2road.utils.errors import DataError
+from d2road.utils.progress import track
+from efficientad.losses import penalty_loss, student_teacher_loss
+from efficientad.modeling.coreset import select_coreset
+from efficientad.modeling.feature_extractors import build_extractor
+from efficientad.modeling.memory_bank import MemoryBank
+from efficientad.modeling.patch_embedding import cells, embed_patches
+from efficientad.modeling.pdn import PDN
+
+PARTS = ("train", "compare", "good", "incident")
+TESTED = ("good", "incident")
+EXTRACTOR = "efficientnet_lite0"
+BANK, CANDIDATES = 5000, 30000
+STEPS, TOLD_AT, BATCH, RATE = 600, (30, 150, 600), 4, 1e-3
+CELL, CROP, BORDER = 8, 16, 2  # pixels of a cell; cells of a crop, and those at its sides that see the zeros around it
+CHANNELS = 152  # of the features of EXTRACTOR at strides 8 and 16
+DRAWS = 1000
+PENALTY_FOLDER = Path("datasets/imagenet_sample_256")
+
+
+def of_part(windows: Sequence[StudyWindow], *parts: str) -> list[StudyWindow]:
+    """The windows of some parts."""
+    return [one for one in windows if one.part in parts]
+
+
+def judge(windows: Sequence[StudyWindow], scores: Mapping[str, np.ndarray]) -> dict[str, object]:
+    """Window AUROC of scores, as they are and relative to good windows of the same density, with intervals.
+
+    Args:
+        scores: of the windows of the parts "compare", "good" and "incident", in their order.
+    """
+    compare = of_part(windows, "compare")
+    relative = RelativeScores([window_density(one.window) for one in compare], scores["compare"])
+    raw = np.concatenate([scores[part] for part in TESTED])
+    tested = of_part(windows, "good") + of_part(windows, "incident")
+    against = relative([window_density(one.window) for one in tested], raw)
+    kinds = np.array([one.kind for one in tested])
+    return {"raw": _aurocs(kinds, raw), "relative": _aurocs(kinds, against), "scores": against.round(4).tolist()}
+
+
+def _aurocs(kinds: np.ndarray, scores: np.ndarray) -> dict[str, object]:
+    bad = kinds != "good"
+    draws = [roc_auc_score(bad, scores, sample_weight=weights) for weights in draw_weights(list(kinds), DRAWS, SEED)]
+    own = {str(kind): (kinds == kind) | ~bad for kind in np.unique(kinds[bad])}
+    return {
+        "auroc": roc_auc_score(bad, scores),
+        "interval": percentile_interval(np.array(draws)),
+        "by_kind": {kind: roc_auc_score(bad[keep], scores[keep]) for kind, keep in own.items()},
+    }
+
+
+def score_rules(windows: Sequence[StudyWindow]) -> dict[str, object]:
+    """The rules of the second version, fitted on the training windows."""
+    rules = LastingRules().fit(one.window for one in of_part(windows, "train"))
+    return judge(windows, {part: rules.scores([one.window for one in of_part(windows, part)]) for part in PARTS[1:]})
+
+
+@lru_cache(1)  # several experiments look at the same images
+def embed_part(windows: tuple[StudyWindow, ...], view: str, relative: bool) -> Mapping[str, Tensor]:
+    """Features of the images of each part, (N, C, h, w) in half precision."""
+    return {part: torch.stack(embed([one.render(view, relative) for one in of_part(windows, part)])) for part in PARTS}
+
+
+def embed(images: Sequence[np.ndarray]) -> list[Tensor]:
+    """Features (C, h, w) of images (H, W, 3), RGB, in half precision; cells are means over 3 x 3."""
+    extractor, found = build_extractor(EXTRACTOR), []
+    for image in track(images, len(images), "features", every_s=30):
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        found.append(embed_patches(extractor(pixels))[0].half())
+    return found
+
+
+def make_bank(features: Tensor) -> MemoryBank:
+    """A coreset of the features (N, C, h, w) of good images."""
+    some = MemoryBank.from_maps((one.float() for one in features), len(features), CANDIDATES, SEED).vectors
+    return MemoryBank(some[select_coreset(some, BANK, "approximate", SEED)])
+
+
+def bank_score(bank: MemoryBank, features: Tensor) -> float:
+    """The largest distance of an image's cells to the bank."""
+    return float(bank.nearest(cells(features.float()))[0].max())
+
+
+def score_bank(windows: Sequence[StudyWindow], view: str, relative: bool) -> dict[str, object]:
+    """PatchCore on the extractor itself: nothing is trained."""
+    features = embed_part(tuple(windows), view, relative)
+    bank = make_bank(features["train"])
+    return judge(windows, {part: np.array([bank_score(bank, one) for one in features[part]]) for part in PARTS[1:]})
+
+
+def compare_cuts(windows: Sequence[StudyWindow]) -> dict[str, object]:
+    """Windows around the incident against those of the stream's grid that see the culprit: bank and rules.
+
+    Of the grid there is the window that sees least of the culprit, and the one that scores highest.
+    """
+    pieces = [p for p in list_pieces(SEED, SEED, FIT_HOURS, HOURS, INCIDENTS) if p.part == "incidents"]
+    incidents = of_part(windows, "incident")
+    if len(pieces) != len(incidents):
+        raise DataError(f"{len(incidents)} windows of {len(pieces)} incidents: expected one of each")
+    grids = [grid_windows(piece, one) for piece, one in zip(pieces, incidents)]
+    seen = [[int(one.mask("overlay").sum()) for one in grid] for grid in grids]
+    bank = make_bank(embed_part(tuple(windows), "overlay", True)["train"])
+    rules = LastingRules().fit(one.window for one in of_part(windows, "train"))
+    scorers = {
+        "rules": lambda some: list(rules.scores([one.window for one in some])),
+        "bank": lambda some: [bank_score(bank, f) for f in embed([one.render("overlay", True) for one in some])],
+    }
+    found: dict[str, object] = {"windows_each": float(np.mean([len(grid) for grid in grids]))}
+    for name, scorer in scorers.items():
+        base = {part: np.array(scorer(of_part(windows, part))) for part in PARTS[1:]}
+        flat = scorer([one for grid in grids for one in grid])
+        split = [np.array(part) for part in np.split(np.array(flat), np.cumsum([len(grid) for grid in grids])[:-1])]
+        least = np.array([part[int(np.argmin(pixels))] for part, pixels in zip(split, seen)])
+        highest = np.array([part.max() for part in split])
+        for cut, values in (("middle", base["incident"]), ("least of it", least), ("highest of the grid", highest)):
+            result = judge(windows, {**base, "incident": values})
+            found[f"{name}, {cut}"] = {key: result[key] for key in ("raw", "relative")}
+    return found
+
+
+def train_student(windows: Sequence[StudyWindow], quantile: float, penalty: bool = False) -> dict[str, object]:
+    """A narrow student of the extractor's features: errors and window AUROC while it learns.
+
+    Args:
+        quantile: of the hard-feature loss; 0 learns from all.
+        penalty: teach it to be silent on photographs.
+    Returns:
+        for each of TOLD_AT: mean squared error in good vehicles' cells, in those of culprits, and the judgement.
+    """
+    parts = {part: [one.render("overlay") for one in of_part(windows, part)] for part in PARTS}
+    features = embed_part(tuple(windows), "overlay", False)
+    mean = features["train"].float().mean(dim=(0, 2, 3), keepdim=True)[0]
+    std = features["train"].float().std(dim=(0, 2, 3), keepdim=True)[0]
+    cell = {part: vehicle_cells(of_part(windows, part), images) for part, images in parts.items()}
+    student = PDN("narrow", CHANNELS, padding=True)
+    optimizer = torch.optim.Adam(student.parameters(), RATE)
+    generator, found = np.random.default_rng(SEED), {}
+    photographs = read_photographs() if penalty else []
+    for step in track(range(1, STEPS + 1), STEPS, "student", every_s=30):
+        images, targets = draw_crops(generator, parts["train"], features["train"])
+        target, guess = (targets - mean) / std, imitate(student, images)
+        inner = slice(BORDER, CROP - BORDER)
+        loss = student_teacher_loss(target[..., inner, inner], guess[..., inner, inner], quantile)
+        if photographs:
+            some = photographs[int(generator.integers(len(photographs)))]
+            loss = loss + penalty_loss(imitate(student, [some]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step in TOLD_AT:
+            found[str(step)] = judge_student(windows, student, parts, features, (mean, std), cell)
+    return found
+
+
+def draw_crops(
+    generator: np.random.Generator, images: Sequence[np.ndarray], features: Tensor
+) -> tuple[list[np.ndarray], Tensor]:
+    """Parts of BATCH images and their features (B, C, CROP, CROP)."""
+    crops, targets = [], []
+    for number in generator.integers(len(images), size=BATCH):
+        row, column = generator.integers(features.shape[-1] - CROP + 1, size=2)
+        rows, columns = (slice(CELL * one, CELL * (one + CROP)) for one in (row, column))
+        crops.append(np.ascontiguousarray(images[number][rows, columns]))
+        targets.append(features[number, :, row : row + CROP, column : column + CROP].float())
+    return crops, torch.stack(targets)
+
+
+def imitate(student: PDN, images: Sequence[np.ndarray]) -> Tensor:
+    """What a student makes of images (H, W, 3): (B, C, H / CELL, W / CELL), the grid of the features."""
+    pixels = torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return F.adaptive_avg_pool2d(student(pixels), [side // CELL for side in images[0].shape[:2]])
+
+
+@torch.no_grad()
+def judge_student(
+    windows: Sequence[StudyWindow],
+    student: PDN,
+    parts: Mapping[str, list[np.ndarray]],
+    features: Mapping[str, Tensor],
+    scale: tuple[Tensor, Tensor],
+    cell: Mapping[str, np.ndarray],
+) -> dict[str, object]:
+    """Errors of a student where vehicles are, and the window AUROC of its highest error."""
+    errors = {}
+    for part in PARTS[1:]:
+        maps = [
+            ((target.float() - scale[0]) / scale[1] - imitate(student, [image])[0]).square().mean(dim=0)
+            for image, target in zip(parts[part], features[part])
+        ]
+        errors[part] = torch.stack(maps).numpy()
+    result = judge(windows, {part: one.reshape(len(one), -1).max(axis=1) for part, one in errors.items()})
+    return {
+        "good_error": float(errors["good"][cell["good"]].mean()),
+        "culprit_error": float(errors["incident"][cell["incident"]].mean()),
+        "raw": result["raw"],
+        "relative": result["relative"],
+    }
+
+
+def vehicle_cells(windows: Sequence[StudyWindow], images: Sequence[np.ndarray]) -> np.ndarray:
+    """Cells (N, 32, 32) with vehicles, of incidents with the culprit."""
+    masks = [one.mask("overlay") if one.culprits else image.any(axis=-1) for one, image in zip(windows, images)]
+    return np.stack([mask.reshape(32, 8, 32, 8).any(axis=(1, 3)) for mask in masks])
+
+
+def read_photographs(count: int = 200) -> list[np.ndarray]:
+    """Photographs that have nothing to do with traffic, RGB of the size of a crop.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = sorted(path for path in PENALTY_FOLDER.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not files:
+        raise DataError(f"{PENALTY_FOLDER} holds no photographs: link a folder of some there")
+    images = [cv2.imread(str(path))[:, :, ::-1] for path in files[:count]]
+    return [np.ascontiguousarray(cv2.resize(image, (CELL * CROP, CELL * CROP))) for image in images]

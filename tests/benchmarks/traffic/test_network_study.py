@@ -1,0 +1,106 @@
+"""Experiments on why networks lose: culprits are found, speeds are relative, errors are measured where they belong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks.traffic import study_experiments as experiments
+from benchmarks.traffic import study_windows
+from benchmarks.traffic.rules_windows import list_pieces, write_piece
+from benchmarks.traffic.study_windows import StudyWindow, find_culprit, relative_speeds
+from d2road.traffic.table import Trajectories
+from d2road.utils.errors import DataError
+from tests.factories.incidents import CULPRIT, ONSET, STOP_S
+from tests.factories.incidents import traffic as road_with_a_stop
+from tests.factories.traffic_windows import complete, good_windows
+
+
+def event(kind: str = "stopped_vehicle", name: str = CULPRIT) -> dict:
+    rows = road_with_a_stop(True).select(vehicles=[name]).between(ONSET, ONSET + STOP_S + 0.05).frame
+    return {
+        "kind": kind, "severity": "mild", "onset": ONSET, "end": ONSET + STOP_S, "density": 7.0,
+        "s_low": round(float(rows["s"].min()), 1), "s_high": round(float(rows["s"].max()), 1),
+    }  # fmt: skip
+
+
+def test_the_culprit_is_known_by_its_stretch():
+    names, interval = find_culprit(road_with_a_stop(True), event())
+    assert names == [CULPRIT] and interval == (ONSET, ONSET + STOP_S)
+    frame = road_with_a_stop(False).frame
+    renamed = frame["vehicle"].astype(object).where(~((frame["vehicle"] == CULPRIT) & (frame["t"] > 102)), "7b")
+    names, interval = find_culprit(Trajectories.from_frame(frame.assign(vehicle=renamed)), event("lost_track"))
+    assert names == ["7", "7b"] and interval == (ONSET - 2, ONSET + STOP_S + 2)
+
+
+def test_windows_of_a_recording_show_its_incident(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    piece = next(p for p in list_pieces(1000, 1000, 6, 5, 96) if p.job.kind == "stopped_vehicle")
+    with pytest.raises(DataError, match="--keep-tables simulates it"):
+        study_windows.read_study([piece])
+    write_piece(piece, pd.DataFrame({"t0": [80.0, 92.8, 20.0], "s0": [410.0, 640.0, 410.0]}), event())
+    road_with_a_stop(True).to_parquet(piece.table_path)
+    (one,) = study_windows.read_study([piece])
+    assert one.kind == "stopped_vehicle" and one.culprits == (CULPRIT,)
+    assert one.mask("overlay").sum() > 500 and one.window.t0 < ONSET + 1
+    again = study_windows.read_study([piece])[0].window
+    assert (again.t0, again.s0) == (one.window.t0, one.window.s0)
+    grid = study_windows.grid_windows(piece, one)
+    assert [w.window.t0 for w in grid] == [t for t in (80.0, 92.8) if any(w.window.t0 == t for w in grid)] and grid
+    assert all(w.mask("overlay").any() for w in grid)
+
+
+def test_speeds_are_relative_to_those_around_at_the_same_instant():
+    frame = complete(pd.DataFrame({
+        "t": [0.0, 0.0, 0.0, 0.0, 0.1], "s": [100.0, 150.0, 290.0, 900.0, 103.0], "lane": 1,
+        "speed": [30.0, 20.0, 26.0, 10.0, 30.0], "vehicle": ["a", "b", "c", "d", "a"],
+    }))  # fmt: skip
+    found = relative_speeds(Trajectories.from_frame(frame)).frame
+    drawn = {(row.vehicle, round(row.t, 1)): row.speed for row in found.itertuples()}
+    # a and c are near b, c also near a; d is alone, and so is a a moment later.
+    expected = {"a": 20 + 2 * (30 - 23), "b": max(20 + 2 * (20 - 28), 1), "c": 20 + 2 * (26 - 25), "d": 20}
+    assert drawn == pytest.approx({**{(name, 0.0): value for name, value in expected.items()}, ("a", 0.1): 20})
+
+
+@pytest.fixture
+def windows() -> list[StudyWindow]:
+    """Good windows of all parts, and incidents that are good windows with a culprit."""
+    made = good_windows(60)
+    parts = ["train"] * 20 + ["compare"] * 22 + ["good"] * 10
+    found = [StudyWindow(window, part) for window, part in zip(made, parts)]
+    for window in made[52:]:
+        name = str(window.inside().frame["vehicle"].iloc[0])
+        found.append(StudyWindow(window, "incident", "speeding", (name,), (window.t0, window.t1)))
+    return found
+
+
+def test_scores_are_judged_as_they_are_and_relative_to_density(windows):
+    rng = np.random.default_rng(0)
+    scores = {part: rng.normal(size=sum(one.part == part for one in windows)) for part in experiments.PARTS[1:]}
+    scores["incident"] = scores["incident"] + 10
+    found = experiments.judge(windows, scores)
+    assert found["raw"]["auroc"] == found["relative"]["auroc"] == 1 and found["raw"]["interval"] == [1, 1]
+    assert found["raw"]["by_kind"] == {"speeding": 1} and len(found["scores"]) == 18
+
+
+def test_a_student_learns_and_its_errors_are_where_vehicles_are(windows, monkeypatch):
+    monkeypatch.setattr(experiments, "STEPS", 12)
+    monkeypatch.setattr(experiments, "TOLD_AT", (2, 12))
+
+    def embed(images):
+        blurred = [torch.from_numpy(image).float().mean(-1).reshape(32, 8, 32, 8).mean((1, 3)) for image in images]
+        return [torch.stack([one] * experiments.CHANNELS).half() for one in blurred]
+
+    monkeypatch.setattr(experiments, "embed", embed)
+    experiments.embed_part.cache_clear()
+    torch.manual_seed(0)
+    found = experiments.train_student(windows, quantile=0.0)
+    assert list(found) == ["2", "12"] and found["12"]["good_error"] < found["2"]["good_error"]
+    assert found["12"]["culprit_error"] > 0 and 0 <= found["12"]["raw"]["auroc"] <= 1
+    experiments.embed_part.cache_clear()
+
+
+def test_cells_of_vehicles_and_culprits(windows):
+    some = [windows[0], windows[-1]]
+    cells = experiments.vehicle_cells(some, [one.render("overlay") for one in some])
+    assert cells.shape == (2, 32, 32) and 0 < cells[1].sum() < cells[0].sum()
