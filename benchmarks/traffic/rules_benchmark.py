@@ -3,6 +3,7 @@
 python -m benchmarks.traffic.rules_benchmark                      50 hours for thresholds, 50 for rates, 200 incidents
 python -m benchmarks.traffic.rules_benchmark --hours 5 --incidents 80 --minutes 50    what fits; a later run goes on
 python -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 2 --hours 2 --incidents 48    the validation data
+python -m benchmarks.traffic.rules_benchmark --learned            forests, banks and forecasts of trajectories beside
 python -m benchmarks.traffic.rules_benchmark --table              the record and the table of what is there
 
 Rules are fitted on good hours of the validation seed, 1000, on which their features were chosen too. An hour is 15
@@ -49,15 +50,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--incidents", type=integer_option(8), default=200, help="200")
     parser.add_argument("--minutes", type=number_option(0), default=1e6, help="stop after so many; a later run goes on")
     parser.add_argument("--keep-tables", action="store_true", help="of trajectories too, 30 MB an hour")
-    parser.add_argument("--table", action="store_true", help="only the record and the table of what is there")
+    parser.add_argument("--learned", action="store_true", help="rows of what learns from trajectories; keeps tables")
+    parser.add_argument("--table", action="store_true", help="simulate nothing: the record of what is there")
     args = parser.parse_args(argv)
     pieces = list_pieces(args.seed, FIT_SEED, args.fit_hours, args.hours, args.incidents)
     if not args.table:
-        make_pieces(pieces, args.minutes, args.keep_tables)
+        make_pieces(pieces, args.minutes, args.keep_tables or args.learned)
     from benchmarks.traffic.rules_results import BENCH, write_results
 
+    learned = args.fit_hours if args.learned else 0
+    if learned:
+        from benchmarks.traffic.track_rows import describe_tracks
+
+        describe_tracks(pieces, learned)
     command = f"--seed {args.seed} --fit-hours {args.fit_hours} --hours {args.hours} --incidents {args.incidents}"
-    name = write_results(pieces, args.seed, f"python -m benchmarks.traffic.rules_benchmark {command}")
+    command += " --learned" if learned else ""
+    name = write_results(pieces, args.seed, f"python -m benchmarks.traffic.rules_benchmark {command}", learned)
     print(f"record: {record_path(BENCH, name)}")
 
 

@@ -13,20 +13,30 @@ import pandas as pd
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, write_record
+from benchmarks.traffic.rules_versions import first_version, second_version
 from benchmarks.traffic.rules_windows import Piece, complete_hours, read_events, read_windows
+from benchmarks.traffic.track_scores import (
+    ABSENT,
+    ADDED,
+    FUSED_ROW,
+    WHOLE,
+    read_track_scores,
+    track_scores,
+    with_track_scores,
+)
 from d2road.evaluation.results import plain
-from d2road.traffic.baselines.lasting_features import LASTING_FEATURES
-from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules
-from d2road.traffic.baselines.rules import SHORTEST_TAIL, Tail
-from d2road.traffic.baselines.vehicle_features import FEATURES
 from d2road.traffic.events.alarms import alarm_threshold, check_windows, merge_alarms, rate_interval
 from d2road.traffic.events.event_metrics import check_events, find_events, recalls
-from d2road.traffic.events.relative_scores import RelativeScores
 from d2road.utils.bootstrap import draw_weights, map_arrays, percentile_interval
 from d2road.utils.errors import DataError
 
 BENCH = "traffic_rules"
 FIRST, FIRST_RELATIVE, SECOND = VARIANTS = ("rules", "rules, relative to density", "rules_v2")
+PAIRS = (
+    (SECOND, FIRST),
+    (SECOND, FIRST_RELATIVE),
+    *((FUSED_ROW, name) for name in (FIRST, FIRST_RELATIVE, SECOND, WHOLE, ADDED)),
+)
 RATE = 1.0  # false alarms an hour
 CURVE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 DRAWS, DRAW_SEED = 1000, 0
@@ -46,34 +56,13 @@ class Scored:
         return pd.concat([self.threshold, self.rate], ignore_index=True)
 
 
-def first_version(fit: pd.DataFrame, windows: pd.DataFrame, relative: bool) -> np.ndarray:
-    """Scores (N,) of the first version fitted on good windows, relative to those of the same density or as they are."""
-    tails = {name: Tail.fit(fit[f"v1_{name}"].to_numpy(), SHORTEST_TAIL[name]) for name in FEATURES}
-
-    def scores(frame: pd.DataFrame) -> np.ndarray:
-        return np.stack([tail.rarity(frame[f"v1_{name}"].to_numpy()) for name, tail in tails.items()]).max(axis=0)
-
-    if not relative:
-        return scores(windows)
-    return RelativeScores(fit["density"].to_numpy(), scores(fit))(windows["density"].to_numpy(), scores(windows))
-
-
-def second_version(fit: pd.DataFrame, windows: pd.DataFrame) -> np.ndarray:
-    """Scores (N,) of the second version fitted on good windows."""
-
-    def described(frame: pd.DataFrame) -> DescribedWindows:
-        columns = [f"v2_{name}" for name in LASTING_FEATURES]
-        return DescribedWindows(frame[columns].to_numpy(), frame["v2_density"].to_numpy())
-
-    return LastingRules().fit_described(described(fit)).scores_described(described(windows))
-
-
 def score(fit: pd.DataFrame, windows: pd.DataFrame) -> dict[str, Scored]:
-    """The windows of all parts by every variant."""
+    """The windows of all parts by every variant; by what was learned too, where they have its columns."""
     columns = {
         FIRST: first_version(fit, windows, relative=False),
         FIRST_RELATIVE: first_version(fit, windows, relative=True),
         SECOND: second_version(fit, windows),
+        **(track_scores(fit, windows) if ABSENT in windows else {}),
     }
     found = {}
     for name, values in columns.items():
@@ -113,12 +102,17 @@ def difference(a: Scored, b: Scored, events: pd.DataFrame, thresholds: tuple[flo
     return {"recall": float(hits[1].mean() - hits[0].mean()), "interval": percentile_interval(draws)}
 
 
-def evaluate(pieces: Sequence[Piece]) -> tuple[dict[str, object], dict[str, object]]:
+def evaluate(pieces: Sequence[Piece], learned: int = 0) -> tuple[dict[str, object], dict[str, object]]:
     """Metrics of what is there, and what they are of.
+
+    Args:
+        learned: hours that what learns from trajectories was fitted on, for its rows too; 0 leaves them out.
 
     Raises:
         DataError: not one hour of each part is complete, or there is no incident.
     """
+    if learned:
+        pieces = with_track_scores(pieces, learned)
     hours = {part: list(complete_hours(list(pieces), part)) for part in ("fit", "threshold", "rate")}
     incidents = [piece for piece in pieces if piece.part == "incidents"]
     events = read_events(incidents)
@@ -126,7 +120,11 @@ def evaluate(pieces: Sequence[Piece]) -> tuple[dict[str, object], dict[str, obje
     if not (all(counts.values()) and len(events)):
         raise DataError(f"hours {counts}, {len(events)} incidents: at least one of each is needed for a result")
     events = check_events(events)
-    windows = read_windows([piece for part in hours.values() for hour in part for piece in hour] + incidents)
+    used = [piece for part in hours.values() for hour in part for piece in hour]
+    used += [piece for piece in incidents if piece.path.is_file()]
+    windows = read_windows(used)
+    if learned:
+        windows = pd.concat([windows, read_track_scores(used, learned)], axis=1)
     scored = score(windows[windows["part"] == "fit"], windows[windows["part"] != "fit"].reset_index(drop=True))
     metrics: dict[str, dict[str, object]] = {}
     equal: dict[str, float] = {}
@@ -144,16 +142,21 @@ def evaluate(pieces: Sequence[Piece]) -> tuple[dict[str, object], dict[str, obje
                 rate: float(find_events(one.incidents, events, at)["found"].mean()) for rate, at in curve.items()
             },
         }
-    for name in (FIRST, FIRST_RELATIVE):
-        pair = (equal[name], equal[SECOND])
-        metrics[SECOND][f"less {name}"] = difference(scored[name], scored[SECOND], events, pair)
+    for better, worse in PAIRS:
+        if better in scored:
+            pair = (equal[worse], equal[better])
+            metrics[better][f"less {worse}"] = difference(scored[worse], scored[better], events, pair)
     return metrics, {"hours": counts, "events": len(events), "windows": len(windows)}
 
 
-def write_results(pieces: Sequence[Piece], seed: int, command: str) -> str:
-    """Write the record and the table; returns the record's name."""
-    start, name = time.perf_counter(), f"seed{seed}"
-    metrics, about = evaluate(pieces)
+def write_results(pieces: Sequence[Piece], seed: int, command: str, learned: int = 0) -> str:
+    """Write the record and the table; returns the record's name.
+
+    Args:
+        learned: as in `evaluate`.
+    """
+    start, name = time.perf_counter(), f"seed{seed}_learned" if learned else f"seed{seed}"
+    metrics, about = evaluate(pieces, learned)
     record = write_record(
         BENCH, name, metrics=plain(metrics, "metrics"), command=command, config="", seed=seed,
         seconds=time.perf_counter() - start, **about,
@@ -185,8 +188,9 @@ def write_table(path: Path, record: Mapping) -> None:
     ]
     curve = [[name, *(f"{value:.2f}" for value in one["curve"].values())] for name, one in metrics.items()]
     pairs = [
-        [f"{SECOND} {key}", f"{value['recall']:+.3f} ({_range(value['interval'], '+.3f')})"]
-        for key, value in metrics[SECOND].items()
+        [f"{name} {key}", f"{value['recall']:+.3f} ({_range(value['interval'], '+.3f')})"]
+        for name, one in metrics.items()
+        for key, value in one.items()
         if key.startswith("less ")
     ]
     whole = hours["threshold"] + hours["rate"]

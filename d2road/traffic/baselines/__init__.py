@@ -1,4 +1,4 @@
-"""Baselines that EfficientAD on time-space images has to beat: rules, isolation forest, principal components.
+"""Baselines that EfficientAD on time-space images has to beat: rules, forecasts, isolation forest, PCA.
 
 All are fitted on windows of good traffic alone and give a score for a window, so that one evaluation serves them all.
 """
@@ -8,6 +8,7 @@ from d2road.traffic.baselines.forest import VehicleForest
 from d2road.traffic.baselines.lasting_rules import LastingRules
 from d2road.traffic.baselines.pca import ImagePca, PatchPca
 from d2road.traffic.baselines.rules import KinematicRules
+from d2road.traffic.baselines.track_surprise import TrackSurprise
 
 __all__ = [
     "BASELINES",
@@ -17,6 +18,7 @@ __all__ = [
     "LastingRules",
     "MappingBaseline",
     "PatchPca",
+    "TrackSurprise",
     "VehicleForest",
 ]
 
@@ -24,6 +26,7 @@ __all__ = [
 BASELINES: dict[str, type[Baseline]] = {
     "rules": KinematicRules,
     "rules_v2": LastingRules,
+    "rules_forecast": TrackSurprise,
     "isolation_forest": VehicleForest,
     "pca": ImagePca,
     "patch_pca": PatchPca,

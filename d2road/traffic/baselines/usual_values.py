@@ -31,10 +31,15 @@ class UsualValues:
         """Features (M, R) of windows in mean absolute deviations above the median of their neighbours, (M, R)."""
         if not len(features):
             return np.zeros_like(features)
+        usual, spread = self.at(density)
+        return (features - usual) / spread
+
+    def at(self, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Median and mean absolute deviation, at least the floors, of the neighbours of densities (M,): (M, R) each."""
         near = self._near(density)
         usual = np.median(near, axis=1)
         spread = np.abs(near - usual[:, None]).mean(axis=1)
-        return (features - usual) / np.maximum(spread, self.floors)
+        return usual, np.maximum(spread, self.floors)
 
     def ranks(self, density: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Share of their neighbours that features (M, R) of windows lie above, those that are equal by half, (M, R)."""

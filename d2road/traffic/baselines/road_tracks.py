@@ -1,0 +1,78 @@
+"""The tracks of a carriageway for some time, a window's or a whole recording's, and what they show in windows.
+
+Letters: V vehicles of windows, C kinds of evidence.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from d2road.traffic.baselines.absence import Absences, find_absences
+from d2road.traffic.baselines.driving_states import DrivingStates, compute_driving_states
+from d2road.traffic.baselines.forecaster import MotionForecaster
+from d2road.traffic.baselines.lasting_features import sorted_samples
+from d2road.traffic.baselines.track_evidence import EVIDENCE, compute_track_evidence
+from d2road.traffic.baselines.vehicle_rarity import WindowVehicles
+from d2road.traffic.time_space.traffic_window import TrafficWindow
+
+ABSENT = "absent"  # seconds without a vehicle though it should be there
+KINDS = (*EVIDENCE, ABSENT)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a window is, t0 to t1 in s and s0 to s1 in m, and its density in vehicles per km."""
+
+    t0: float
+    t1: float
+    s0: float
+    s1: float
+    density: float
+
+
+@dataclass(frozen=True)
+class RoadTracks:
+    """States of all vehicles of a carriageway, and the gaps of their tracks."""
+
+    states: DrivingStates
+    absences: Absences
+
+    @classmethod
+    def of(cls, window: TrafficWindow) -> "RoadTracks":
+        """All that a window's table holds while it lasts."""
+        samples, names = sorted_samples(window)
+        return cls(compute_driving_states(samples, names, window.t0), find_absences(samples))
+
+    def vehicles(self, forecaster: MotionForecaster, places: Sequence[Place]) -> tuple[WindowVehicles, np.ndarray]:
+        """Evidence KINDS of the vehicles of windows, and the vehicles' numbers in `states.names`: (V,).
+
+        Args:
+            places: of windows; those of one time are best side by side.
+        """
+        states = self.states
+        surprise = forecaster.surprise(states.values, states.acceleration, states.changes)
+        evidence = compute_track_evidence(states, surprise)
+        window, numbers, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)], [np.zeros((0, len(KINDS)))]
+        for first, group in _of_one_time(places):
+            extents = [(place.s0, place.s1) for place in group]
+            found = evidence.windows(group[0].t0, group[0].t1, extents)
+            for number, (place, (vehicle, rows)) in enumerate(zip(group, found), first):
+                gone, seconds = self.absences.longest(place.t0, place.t1, place.s0, place.s1)
+                absent = np.zeros(len(states.names))
+                np.maximum.at(absent, gone, seconds)
+                window.append(np.full(len(vehicle), number))
+                numbers.append(vehicle)
+                values.append(np.column_stack([rows, absent[vehicle]]))
+        density = np.array([place.density for place in places], dtype=float)
+        found_vehicles = WindowVehicles(density, np.concatenate(window), np.concatenate(values))
+        return found_vehicles, np.concatenate(numbers)
+
+
+def _of_one_time(places: Sequence[Place]) -> Iterator[tuple[int, list[Place]]]:
+    """Neighbours that begin and end together, with the number of the first one."""
+    first = 0
+    for number in range(1, len(places) + 1):
+        if number == len(places) or (places[number].t0, places[number].t1) != (places[first].t0, places[first].t1):
+            yield first, list(places[first:number])
+            first = number
