@@ -31,7 +31,7 @@ endef
 .PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-second-road bench-traffic-networks bench-efficientad-fusion \
+	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
 
@@ -198,6 +198,11 @@ bench-second-road: setup
 bench-traffic-networks: setup
 	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --keep-tables
 	$(PY) -m benchmarks.traffic.network_study
+
+# Forests, banks and forecasts of trajectories beside the rules; 3 GB of tables.
+bench-traffic-learned: setup
+	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --learned
+	$(PY) -m benchmarks.traffic.rules_benchmark --hours $(RULES_HOURS) --learned
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding
