@@ -68,11 +68,11 @@ class Study:
         return Path("output/bench") / BENCH / self.name
 
 
-def open_study(data: str, args: argparse.Namespace) -> Study:
+def open_study(data: str, seed: int, steps: int) -> Study:
     """A data set by its name on the command line."""
     source, pasted = data.partition("?")[0], f"pasted:{data}"
-    command = f"python -m benchmarks.efficientad.anomaly_fusion --data {data} --seed {args.seed} --steps {args.steps}"
-    return Study(source, pasted, dicts_of(pasted)[0]["category"], args.seed, args.steps, command)
+    command = f"python -m benchmarks.efficientad.anomaly_fusion --data {data} --seed {seed} --steps {steps}"
+    return Study(source, pasted, dicts_of(pasted)[0]["category"], seed, steps, command)
 
 
 def study_cfg(study: Study, config: str, *keys: object) -> tuple[CfgNode, tuple[str, ...]]:
@@ -173,7 +173,7 @@ def measure_pasted(study: Study) -> dict[str, dict[str, Any]]:
 
 
 @torch.no_grad()
-def student_errors(study: Study, cfg: CfgNode, data: str, most: int = 20) -> dict[str, float]:
+def student_errors(study: Study, cfg: CfgNode, data: str, most: int = 10) -> dict[str, float]:
     """By steps: mean squared error of the student on good images held out, in shares of the target's variance."""
     good = [entry for entry in dicts_of(data) if not entry["label"]][:most]
     names = {entry["file_name"] for entry in good}
@@ -234,13 +234,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", metavar="NAME", help="training sets, with options of pasting behind ?")
     parser.add_argument("--seed", type=integer_option(0), default=1, help="of student and bank (default 1)")
-    parser.add_argument("--steps", type=integer_option(1), default=10000, help="of the student (default 10000)")
+    parser.add_argument(
+        "--steps", nargs="+", type=integer_option(1), default=[10000], help="of the student, or of each (default 10000)"
+    )
     parser.add_argument("--test", action="store_true", help="open the test sets for what was chosen")
     parser.add_argument("--table", action="store_true", help="write the tables of all records and nothing else")
     args = parser.parse_args(argv)
     if not args.data and not args.table:
         parser.error("name training sets with --data, or give --table")
-    studies = [open_study(name, args) for name in args.data or ()]
+    names = args.data or []
+    if len(args.steps) not in (1, len(names)):
+        parser.error(f"--steps: one number, or one for each of {len(names)} data sets")
+    steps = args.steps * len(names) if len(args.steps) == 1 else args.steps
+    studies = [open_study(name, args.seed, count) for name, count in zip(names, steps)]
     for study in studies:
         with separate_logs():
             if args.test:

@@ -35,15 +35,15 @@ HEAD = {
 }
 
 
-def pasted_records() -> dict[tuple[int, int], dict[str, Mapping[str, Any]]]:
-    """Records of pasted defects: seed and steps -> name of the data set -> record."""
-    found: dict[tuple[int, int], dict[str, Mapping[str, Any]]] = {}
+def pasted_records() -> dict[int, dict[str, Mapping[str, Any]]]:
+    """Records of pasted defects: seed -> name of the data set, with the steps of the student -> record."""
+    found: dict[int, dict[str, Mapping[str, Any]]] = {}
     for path in sorted((RESULTS / BENCH).glob("*/pasted.json")):
         record = read_record(BENCH, f"{path.parent.name}/pasted")
         if record is not None:
             category, rest = path.parent.name.rsplit("_seed", 1)
             seed, steps = rest.removesuffix("steps").split("_")
-            found.setdefault((int(seed), int(steps)), {})[category] = record
+            found.setdefault(int(seed), {})[f"{category} ({steps} steps)"] = record
     return found
 
 
@@ -100,10 +100,10 @@ def differences(entries: Sequence[Entry]) -> list[str]:
 def write_fusion_tables() -> Path:
     """Write benchmarks/results/efficientad_fusion/table.md from the records and return its path."""
     sections = [["# Student on frozen features, autoencoder, memory bank and their fusion"]]
-    for (seed, steps), records in pasted_records().items():
+    for seed, records in pasted_records().items():
         head = ["", "maps", *(f"{name}, {metric}" for name in records for metric in ("image AUROC", "AU-PRO")), "mean"]
         counts = [f"{r['data']}: {r['train_images']} to train, {r['test_images']} tested" for r in records.values()]
-        title = f"Chosen on pasted defects, seed {seed}, {steps} steps"
+        title = f"Chosen on pasted defects, seed {seed}"
         sections.append(table(title, f"{'; '.join(counts)}.", head, selection_rows(records)))
         errors = [[name, at, f"{e:.3f}"] for name, r in records.items() for at, e in r["student_error"].items()]
         note = "Mean squared error on good images held out, in shares of the target's variance."

@@ -14,6 +14,7 @@ def fusion_cfg(*pairs):
     node = "MODEL.EFFICIENT_AD."
     keys += [node + "TEACHER", "random", node + "OUT_CHANNELS", 8, node + "ATTENTION_DIM", 16]
     keys += [node + "ATTENTION_HEADS", 2, "MODEL.PATCHCORE.BANK_SIZE", 300, "TEST.ANOMALY.BOOTSTRAP", 0]
+    keys += ["MODEL.ANOMALY_FUSION.WEIGHTS", "(1.0, 1.0, 1.0)"]
     cfg = make_cfg(str(BASE), keys)
     cfg.merge_from_list(list(pairs))
     return cfg

@@ -72,7 +72,9 @@ def test_each_map_alone_and_together_is_chosen_tested_and_told(place, monkeypatc
             by_score = [name for _, name in sorted(zip(entry.draws.scores, entry.draws.names))]
             assert [largest[name] for name in by_score] == sorted(largest.values())
     page = write_fusion_tables().read_text()
-    assert "## Chosen on pasted defects, seed 1, 4 steps" in page and "## Test, tiles" in page
+    assert (
+        "## Chosen on pasted defects, seed 1" in page and "tiles (4 steps), AU-PRO" in page and "## Test, tiles" in page
+    )
     sides = {entry.variant: [entry] for entry in entries}
     found = pooled(sides, chosen, "student", "image_auroc")
     values = [side[0].metrics["image_auroc"] for side in (sides[chosen], sides["student"])]
