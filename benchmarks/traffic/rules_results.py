@@ -40,6 +40,7 @@ PAIRS = (
 RATE = 1.0  # false alarms an hour
 CURVE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 DRAWS, DRAW_SEED = 1000, 0
+TOP_WINDOWS = 20  # for each alarm that is put up with
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,20 @@ def at_threshold(scored: Scored, events: pd.DataFrame, threshold: float) -> dict
     }
 
 
-def difference(a: Scored, b: Scored, events: pd.DataFrame, thresholds: tuple[float, float]) -> dict[str, object]:
-    """Recall of `b` less that of `a` on the same events, drawn alike."""
-    hits = [find_events(one.incidents, events, at)["found"].to_numpy(float) for one, at in zip((a, b), thresholds)]
+def difference(a: np.ndarray, b: np.ndarray, events: pd.DataFrame) -> dict[str, object]:
+    """Recall where `b` says what is found (E,) less that where `a` does, of the same events, drawn alike."""
     weights = draw_weights([str(kind) for kind in events["kind"]], DRAWS, DRAW_SEED)
-    draws = weights @ (hits[1] - hits[0]) / weights.sum(axis=1)
-    return {"recall": float(hits[1].mean() - hits[0].mean()), "interval": percentile_interval(draws)}
+    draws = weights @ (b.astype(float) - a) / weights.sum(axis=1)
+    return {"recall": float(b.mean() - a.mean()), "interval": percentile_interval(draws)}
+
+
+def lowest_threshold(good: pd.DataFrame, hours: float, rate: float) -> float:
+    """As `alarm_threshold`, which goes down through the scores and mostly ends among the highest."""
+    top = good.nlargest(int(TOP_WINDOWS * max(rate * hours, 1)), "score", keep="all")
+    threshold, _ = alarm_threshold(top, hours, rate, least_hours=0.0)
+    if len(top) == len(good) or threshold > top["score"].min():
+        return threshold
+    return alarm_threshold(good, hours, rate, least_hours=0.0)[0]
 
 
 def evaluate(pieces: Sequence[Piece], learned: int = 0) -> tuple[dict[str, object], dict[str, object]]:
@@ -127,25 +136,26 @@ def evaluate(pieces: Sequence[Piece], learned: int = 0) -> tuple[dict[str, objec
         windows = pd.concat([windows, read_track_scores(used, learned)], axis=1)
     scored = score(windows[windows["part"] == "fit"], windows[windows["part"] != "fit"].reset_index(drop=True))
     metrics: dict[str, dict[str, object]] = {}
-    equal: dict[str, float] = {}
+    hit: dict[str, np.ndarray] = {}
     together = float(counts["threshold"] + counts["rate"])
     for name, one in scored.items():
-        threshold, _ = alarm_threshold(one.threshold, counts["threshold"], RATE, least_hours=0.0)
-        equal[name], _ = alarm_threshold(one.good, together, RATE, least_hours=0.0)
-        curve = {f"{rate:g}": alarm_threshold(one.good, together, rate, least_hours=0.0)[0] for rate in CURVE}
+        threshold = lowest_threshold(one.threshold, counts["threshold"], RATE)
+        equal = lowest_threshold(one.good, together, RATE)
+        # Of each event the highest score of its windows.
+        peaks = find_events(one.incidents, events, equal)["score"].to_numpy(float)
+        hit[name] = peaks > equal
         metrics[name] = {
             "threshold": threshold,
             "realised": realised(one.rate, counts["rate"], threshold),
             "calibrated": at_threshold(one, events, threshold),
-            "at_equal_rates": at_threshold(one, events, equal[name]),
+            "at_equal_rates": at_threshold(one, events, equal),
             "curve": {
-                rate: float(find_events(one.incidents, events, at)["found"].mean()) for rate, at in curve.items()
+                f"{rate:g}": float((peaks > lowest_threshold(one.good, together, rate)).mean()) for rate in CURVE
             },
         }
     for better, worse in PAIRS:
         if better in scored:
-            pair = (equal[worse], equal[better])
-            metrics[better][f"less {worse}"] = difference(scored[worse], scored[better], events, pair)
+            metrics[better][f"less {worse}"] = difference(hit[worse], hit[better], events)
     return metrics, {"hours": counts, "events": len(events), "windows": len(windows)}
 
 

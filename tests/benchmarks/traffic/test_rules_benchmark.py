@@ -13,6 +13,7 @@ from benchmarks.traffic.rules_windows import list_pieces
 from d2road.synthetic.traffic_incidents.incident_kinds import INCIDENT_KINDS
 from d2road.traffic.baselines.lasting_features import LASTING_FEATURES, compute_lasting_features
 from d2road.traffic.baselines.vehicle_features import FEATURES, compute_vehicle_features
+from d2road.traffic.events.alarms import alarm_threshold
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.utils.errors import DataError
@@ -118,3 +119,15 @@ def test_alarms_of_good_hours_are_counted_at_a_threshold():
     frame = pd.DataFrame({"recording": "a", "t0": t0, "t1": t0 + 25.6, "s0": 0.0, "s1": 512.0, "score": [5, 4, 1, 6]})
     found = results.realised(frame, 2.0, 3.0)
     assert (found["alarms"], found["rate"]) == (2, 1.0) and found["interval"][0] < 1 < found["interval"][1]
+
+
+def test_a_threshold_from_the_highest_windows_is_that_of_all():
+    rng = np.random.default_rng(0)
+    t0 = np.tile(12.8 * np.arange(200), 3)
+    good = pd.DataFrame(
+        {"recording": np.repeat(["a", "b", "c"], 200), "t0": t0, "t1": t0 + 25.6, "s0": 0.0, "s1": 512.0}
+    )
+    for scores in (rng.normal(size=600), np.round(rng.normal(size=600)), np.zeros(600), rng.integers(0, 2, 600)):
+        windows = good.assign(score=scores.astype(float))
+        for rate in (0.25, 1.0, 8.0, 200.0):
+            assert results.lowest_threshold(windows, 2.0, rate) == alarm_threshold(windows, 2.0, rate, least_hours=0)[0]
