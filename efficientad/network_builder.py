@@ -1,6 +1,7 @@
 """Teacher, student and autoencoder of a config: a PDN from a file, or the features of a frozen extractor."""
 
 from detectron2.config import CfgNode
+from torch import nn
 
 from efficientad.config import bottleneck_of, features_of
 from efficientad.modeling.autoencoder import build_autoencoder
@@ -13,21 +14,27 @@ from efficientad.modeling.unet_student import UNetStudent
 
 def build_networks(cfg: CfgNode) -> Networks:
     """The networks that a config describes, as initialised; `teacher_loading.fill_teacher` fills the teacher."""
-    node, teacher = cfg.MODEL.EFFICIENT_AD, build_teacher(cfg)
-    autoencoder = build_autoencoder(
+    node = cfg.MODEL.EFFICIENT_AD
+    if features_of(node):
+        teacher = build_teacher(cfg)
+        autoencoder = _autoencoder(node, teacher.out_channels)
+        return Networks(teacher, UNetStudent(2 * teacher.out_channels), autoencoder, node.HARD_QUANTILE)
+    # The autoencoder first, as ever: a seed goes on to give the same networks.
+    autoencoder, teacher = _autoencoder(node, node.OUT_CHANNELS), build_teacher(cfg)
+    return Networks(
+        teacher, PDN(node.SIZE, 2 * node.OUT_CHANNELS, node.PADDING, node.WINOGRAD), autoencoder, node.HARD_QUANTILE
+    )
+
+
+def _autoencoder(node: CfgNode, channels: int) -> nn.Module:
+    return build_autoencoder(
         node.AUTOENCODER,
-        teacher.out_channels,
+        channels,
         bottleneck_of(node),
         node.DROPOUT,
         dim=node.ATTENTION_DIM,
         heads=node.ATTENTION_HEADS,
     )
-    student: PDN | UNetStudent
-    if isinstance(teacher, PDN):
-        student = PDN(node.SIZE, 2 * node.OUT_CHANNELS, node.PADDING, node.WINOGRAD)
-    else:
-        student = UNetStudent(2 * teacher.out_channels)
-    return Networks(teacher, student, autoencoder, node.HARD_QUANTILE)
 
 
 def build_teacher(cfg: CfgNode) -> PDN | ExtractorTeacher:
