@@ -1,5 +1,6 @@
 """What the drift watch of `d2road score-stream` says of simulated hours: false reports, and minutes to a true one."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -45,8 +46,8 @@ def mean_speeds(table: pd.DataFrame, windows: pd.DataFrame) -> np.ndarray:
     return np.array(found)
 
 
-def watch(reference: DriftReference, windows: pd.DataFrame) -> list[dict[str, object]]:
-    """Reports over windows as one stream, with the minutes of traffic until each."""
+def watch(reference: DriftReference, windows: pd.DataFrame, most: float = math.inf) -> list[dict[str, object]]:
+    """Reports over windows as one stream, at most so many, with the minutes of traffic until each."""
     one, reports = DriftWatch(reference), []
     for row in windows[["recording", "t0", *COLUMNS]].itertuples(index=False):
         blocks = len(one.state.blocks)
@@ -56,6 +57,8 @@ def watch(reference: DriftReference, windows: pd.DataFrame) -> list[dict[str, ob
                 "minutes": (blocks + 1) * BLOCK_S / 60, "quantity": report.quantity, "higher": report.higher,
                 "rank": report.rank,
             })  # fmt: skip
+            if len(reports) >= most:
+                break
     return reports
 
 
@@ -79,7 +82,7 @@ def evaluate_drift(
     by_scenario = {str(name): len(watch(reference, part)) for name, part in like.groupby("scenario", sort=True)}
     firsts = [f"{hour[0].path.parent.name}/{hour[0].job.name}" for hour in other]
     begins = [int(np.flatnonzero(unlike["recording"] == name)[0]) for name in firsts]
-    found = [watch(reference, unlike[begin:])[:1] for begin in begins]
+    found = [watch(reference, unlike[begin:], most=1) for begin in begins]
     return {
         "blocks": len(reference.blocks),
         "false_reports": len(watch(reference, like)),

@@ -8,6 +8,7 @@ python -m benchmarks.traffic.network_study --table       the table of what is th
 - A narrow student of the same features, its error on good vehicles and on culprits while it learns: plain, with the
   hard-feature loss, with penalty images.
 - Windows that show an incident in their middle, and those of the stream's grid.
+- A supervised probe of the features of each kind: whether they hold it at all.
 
 Windows are cut from the hours of `python -m benchmarks.traffic.rules_benchmark --seed 1000 --keep-tables`; no test is
 opened. The records are benchmarks/results/network_study/.
@@ -23,6 +24,7 @@ import torch
 
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.traffic import study_experiments as experiments
+from benchmarks.traffic.study_probe import probe_features
 from benchmarks.traffic.study_tables import BENCH, write_tables
 from benchmarks.traffic.study_windows import SEED, StudyWindow, read_study
 from d2road.evaluation.results import plain
@@ -33,11 +35,13 @@ Experiment = Callable[[Sequence[StudyWindow]], Mapping[str, object]]
 EXPERIMENTS: dict[str, Experiment] = {
     "rules": experiments.score_rules,
     "bank-overlay": lambda windows: experiments.score_bank(windows, "overlay", relative=False),
+    "probe-overlay": lambda windows: probe_features(windows, "overlay"),
     "student": lambda windows: experiments.train_student(windows, quantile=0.0),
     "student-hard": lambda windows: experiments.train_student(windows, quantile=0.999),
     "bank-overlay-relative": lambda windows: experiments.score_bank(windows, "overlay", relative=True),
     "cut": experiments.compare_cuts,
     "bank-stacked": lambda windows: experiments.score_bank(windows, "stacked", relative=False),
+    "probe-stacked": lambda windows: probe_features(windows, "stacked"),
     "bank-stacked-relative": lambda windows: experiments.score_bank(windows, "stacked", relative=True),
     "student-penalty": lambda windows: experiments.train_student(windows, quantile=0.0, penalty=True),
 }

@@ -221,7 +221,13 @@ def judge_student(
 def vehicle_cells(windows: Sequence[StudyWindow], images: Sequence[np.ndarray]) -> np.ndarray:
     """Cells (N, 32, 32) with vehicles, of incidents with the culprit."""
     masks = [one.mask("overlay") if one.culprits else image.any(axis=-1) for one, image in zip(windows, images)]
-    return np.stack([mask.reshape(32, 8, 32, 8).any(axis=(1, 3)) for mask in masks])
+    return np.stack([to_cells(mask) for mask in masks])
+
+
+def to_cells(mask: np.ndarray) -> np.ndarray:
+    """Cells that a mask (H, W) touches."""
+    height, width = mask.shape
+    return mask.reshape(height // CELL, CELL, width // CELL, CELL).any(axis=(1, 3))
 
 
 def read_photographs(count: int = 200) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.traffic import study_experiments as experiments
-from benchmarks.traffic import study_windows
+from benchmarks.traffic import study_probe, study_windows
 from benchmarks.traffic.rules_windows import list_pieces, write_piece
 from benchmarks.traffic.study_windows import StudyWindow, find_culprit, relative_speeds
 from d2road.traffic.table import Trajectories
@@ -104,3 +104,28 @@ def test_cells_of_vehicles_and_culprits(windows):
     some = [windows[0], windows[-1]]
     cells = experiments.vehicle_cells(some, [one.render("overlay") for one in some])
     assert cells.shape == (2, 32, 32) and 0 < cells[1].sum() < cells[0].sum()
+
+
+def test_a_probe_tells_what_the_features_hold(windows, monkeypatch):
+    """Features of the first channel say where the culprit is: found; features that say nothing: not found."""
+
+    def embedded(shown):
+        def embed_part(all_windows, view, relative):
+            rng, found = np.random.default_rng(0), {}
+            for part in ("good", "incident"):
+                own = [one for one in all_windows if one.part == part]
+                maps = rng.normal(size=(len(own), 4, 32, 32))
+                for one, features in zip(own, maps):
+                    features[0] += shown * study_probe.to_cells(one.mask(view)) if one.culprits else 0
+                found[part] = torch.from_numpy(maps)
+            return found
+
+        return embed_part
+
+    aurocs = []
+    for shown in (0.0, 20.0):
+        monkeypatch.setattr(study_probe, "embed_part", embedded(shown))
+        found = study_probe.probe_features(windows, "overlay")
+        assert list(found["by_kind"]) == ["speeding"] and found["mean"] == found["by_kind"]["speeding"]
+        aurocs.append(found["mean"])
+    assert aurocs[0] < 0.95 and aurocs[1] == 1
