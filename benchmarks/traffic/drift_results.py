@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from benchmarks.traffic.rules_results import second_version
+from benchmarks.traffic.rules_versions import second_version
 from benchmarks.traffic.rules_windows import Piece
 from benchmarks.traffic.traffic_streams import STRIDE_S
 from d2road.traffic.events.drift import BLOCK_S, DriftReference
