@@ -142,8 +142,8 @@ def _make_traffic_incidents(args: argparse.Namespace) -> None:
         return
     from d2road.synthetic.traffic_incidents.incident_writer import make_traffic_incidents
 
-    names = ("train", "validation", "good", "incidents", "good_hours", "views", "fcd", "workers", "overwrite")
-    names += ("road", "drivers")
+    names = ["train", "validation", "good", "incidents", "good_hours", "views", "fcd", "road", "drivers"]
+    names += ["workers", "overwrite"]
     done = make_traffic_incidents(args.output, args.seed, **{name: getattr(args, name) for name in names})
     print(done["summary"])
     if done["made"]:
