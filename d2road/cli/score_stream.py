@@ -35,7 +35,9 @@ Each alarm is a line
 
     ALARM  t 00:17:33.4  s 812 m  score 0.41 (threshold 0.18)  window 00:17:14.4-00:17:40.0, 410-922 m  a/000003.png
 
-and when it is over a second one; rules name the vehicle and what it does. The exit code is 0 at the end of the file,
+and when it is over a second one; rules name the vehicle and what it does. With a calibration, a line that begins with
+DRIFT says when scores or speeds no longer look like those of its traffic: the threshold may not hold any more. The exit
+code is 0 at the end of the file,
 130 after Ctrl-C, 143 after SIGTERM, or 2 for input that cannot be used.
 """
 
