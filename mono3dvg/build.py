@@ -116,6 +116,7 @@ def _relation(node: CfgNode) -> nn.Module:
         pair_dim=relation.PAIR_DIM,
         image_dim=relation.IMAGE_DIM,
         numbers=relation.NUMBERS,
+        presence=relation.PRESENCE,
         dropout=relation.DROPOUT,
     )
 

@@ -92,6 +92,7 @@ RELATION = {
     "PAIR_DIM": 32,  # width of the features of a pair
     "IMAGE_DIM": 32,  # width of what the modules of the parts of a sentence take from the fused map
     "NUMBERS": True,  # compare distances with numbers in figures
+    "PRESENCE": False,  # a head of its own says whether a sentence means anything at all
     "DROPOUT": 0.0,
     # In training candidates are the labelled objects, moved and doubted at random by this times a usual detector's
     # error, and, as a set of their own, the peaks that the heads find at that time.
@@ -112,6 +113,7 @@ LOSS = {
     "refer": 1.0,
     "relation": 4.0,
     "relation_peaks": 2.0,
+    "presence": 1.0,  # with RELATION.PRESENCE, on labelled objects and on peaks
     "parts": 2.0,  # what the parts of a logical form say of each object; only generated sentences have forms
 }
 

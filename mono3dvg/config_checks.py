@@ -74,6 +74,10 @@ def model_problems(cfg: CN) -> list[str]:
             problems.add(f"{root}{group}.ATTENTION_HEADS", f"must divide the width {width}")
     if node.HEAD == "query" and not node.RELATION.ENABLED:
         problems.add(root + "HEAD", "the query head has no referral map; set RELATION.ENABLED True")
+    if node.RELATION.PRESENCE and (node.HEAD != "dense" or not node.RELATION.ENABLED):
+        problems.add(
+            root + "RELATION.PRESENCE", "the relation layer says it: set HEAD 'dense' and RELATION.ENABLED True"
+        )
     if node.TRAINING_STAGE and (node.HEAD != "dense" or node.ABLATE_INPUT):
         problems.add(
             root + "TRAINING_STAGE",

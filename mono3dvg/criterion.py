@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.engine.distributed import mean_over_processes
@@ -80,6 +81,7 @@ class GroundingCriterion(nn.Module):
                 losses |= _labelled_losses(outputs.labelled, targets.sentences)
             if outputs.peaks is not None:
                 losses["relation_peaks"] = self._peak_loss(outputs.peaks, targets.objects, targets.sentences)
+            losses |= _presence_losses(outputs, targets.sentences)
             if outputs.queries is not None:
                 # The dense head, where queries start, is the first stage of the decoder.
                 for name, value in _query_losses(*outputs.queries, targets.objects, targets.sentences).items():
@@ -119,6 +121,18 @@ def _labelled_losses(labelled: ScoredCandidates, sentences: Sentences) -> dict[s
     truths = part_targets(position, sentences.parts, sentences.image_of)
     parts = parts_loss(labelled.scores.parts, labelled.scores.mentioned, truths, counts)
     return {"relation": relation, "parts": parts / number}
+
+
+def _presence_losses(outputs: GroundingOutputs, sentences: Sentences) -> dict[str, Tensor]:
+    """presence: the cross entropy on labelled objects and on peaks, the mean over sentences of their sum."""
+    scored = [s.scores.presence for s in (outputs.labelled, outputs.peaks) if s is not None]
+    logits = [presence for presence in scored if presence is not None]
+    if not logits:
+        return {}
+    truth = logits[0].new_tensor([float(len(meant) > 0) for meant in sentences.meant])
+    total = torch.stack([F.binary_cross_entropy_with_logits(one, truth, reduction="sum") for one in logits]).sum()
+    number = mean_over_processes(truth.new_tensor(float(len(truth) * sentences.teaches))).clamp(min=1)
+    return {"presence": sentences.teaches * total / number}
 
 
 def _counting(candidates: Candidates, matched: Tensor, sentences: Sentences) -> Tensor:

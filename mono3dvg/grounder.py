@@ -36,6 +36,7 @@ from mono3dvg.grounding_features import (
     ScoredCandidates,
 )
 from mono3dvg.inference import expressions_in_chunks, select_answers
+from mono3dvg.relation.presence_head import joint_logits
 from mono3dvg.relation.relation_features import RelationFeatures, compute_relation_features
 from mono3dvg.relation.relation_layer import RelationLayer, RelationOutput
 from mono3dvg.text.text_features import TextFeatures
@@ -216,11 +217,14 @@ class Mono3DVG(nn.Module):
         return Detections(candidates, referral=referral)
 
     def score_candidates(self, fused: FusedFeatures, found: Detections) -> Tensor:
-        """(N, K) logits of whether each candidate is meant."""
+        """(N, K) logits of whether each candidate is meant, see `joint_logits` where a head decides on presence."""
         if found.referral is not None:
             return found.referral
         if found.relation is not None:
-            return self.relate(fused, found.candidates.cells, found.relation).answers[-1]
+            scores = self.relate(fused, found.candidates.cells, found.relation)
+            if scores.presence is None:
+                return scores.answers[-1]
+            return joint_logits(scores.answers[-1], scores.presence, found.candidates.valid)
         assert fused.refer is not None
         return fused.refer.flatten(1).gather(1, found.candidates.cells)
 

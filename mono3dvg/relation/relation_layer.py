@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.relation.attribute_modules import MAX_COUNT, AttributeModules, encode_count
+from mono3dvg.relation.presence_head import PresenceHead
 from mono3dvg.relation.relation_features import NUM_PAIRWISE_FEATURES, NUM_UNARY_FEATURES, RelationFeatures
 from mono3dvg.text.text_features import TextFeatures
 
@@ -27,12 +28,14 @@ class RelationOutput:
 
     answers: (S, N, K) of being meant, by each block; the last one's counts, but in training every block is asked: all
     of them learn faster than the last alone. parts: (N, K, P) of what the parts of a sentence say, see
-    `language.form_parts`. mentioned: (N, P - 2) of whether it has them.
+    `language.form_parts`. mentioned: (N, P - 2) of whether it has them. presence: (N,) of whether any is meant, where a
+    head says so.
     """
 
     answers: Tensor
     parts: Tensor
     mentioned: Tensor
+    presence: Tensor | None = None
 
 
 class RelationLayer(nn.Module):
@@ -46,6 +49,7 @@ class RelationLayer(nn.Module):
         pair_dim: width E of the features of a pair.
         image_dim: width of what the modules of the parts take from the fused map.
         numbers: see `AttributeModules`.
+        presence: whether a head says if any candidate is meant at all.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class RelationLayer(nn.Module):
         pair_dim: int = 32,
         image_dim: int = 32,
         numbers: bool = True,
+        presence: bool = False,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -76,6 +81,7 @@ class RelationLayer(nn.Module):
         self.blocks = nn.ModuleList(RelationBlock(dim, heads, pair_dim, dropout) for _ in range(layers))
         self.output_norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, 1)
+        self.presence = PresenceHead(dim) if presence else None
         self.gate = nn.Parameter(torch.ones(()))  # weight of what the modules of the parts say together
 
     def forward(
@@ -103,7 +109,10 @@ class RelationLayer(nn.Module):
         for block in self.blocks:
             state = block(state, pair, features.valid, words, mask)
             answers.append(self.output(self.output_norm(state))[..., 0] + self.gate * parts[..., -1])
-        return RelationOutput(torch.stack(answers), parts, mentioned)
+        presence = None
+        if self.presence is not None:
+            presence = self.presence(self.output_norm(state), answers[-1], features.valid, words, mask)
+        return RelationOutput(torch.stack(answers), parts, mentioned, presence)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -54,6 +54,8 @@ VARIANTS = {
     "attributes": (NODE + "DETECTION.ATTRIBUTES", True),
     "attributes_labels": (NODE + "DETECTION.ATTRIBUTES", True, NODE + "TRAINING_STAGE", "labels"),
     "no_numbers": (NODE + "RELATION.NUMBERS", False),
+    "presence": (NODE + "RELATION.PRESENCE", True),
+    "presence_labels": (NODE + "RELATION.PRESENCE", True, NODE + "TRAINING_STAGE", "labels"),
 }
 
 
@@ -75,7 +77,9 @@ def test_every_parameter_learns_and_losses_fall(build, batch, variant):
     assert np.isfinite(totals).all() and totals[-1] < 0.95 * totals[0]
 
 
-@pytest.mark.parametrize("variant", ["text_conditioned", "query", "labels", "attributes", "attributes_labels"])
+@pytest.mark.parametrize(
+    "variant", ["text_conditioned", "query", "labels", "attributes", "attributes_labels", "presence"]
+)
 def test_batches_of_any_kind_train(build, batch, variant):
     model = build(*VARIANTS[variant]).train()
     silent = {**batch[0], "expressions": []}

@@ -241,3 +241,12 @@ def test_training_stages_are_checked():
     assert "set RELATION.ENABLED True" in check(cfg)[0]
     node.TRAINING_STAGE = "boxes"
     assert check(cfg) == []
+
+
+@pytest.mark.parametrize("key, value", [("HEAD", "query"), ("RELATION.ENABLED", False)])
+def test_presence_needs_the_relation_layer(key, value):
+    name = "MODEL.MONO3DVG."
+    cfg = make_cfg(opts=["DATASETS.TEST", "('toy_grounding_val',)", name + "RELATION.PRESENCE", "True"])
+    assert check(cfg) == []
+    cfg.merge_from_list([name + key, value])
+    assert "MODEL.MONO3DVG.RELATION.PRESENCE is True: the relation layer says it" in check(cfg)[0]
