@@ -80,8 +80,8 @@ def convert_model(
     cfg = config_of_model(config_file, published_keys(parts, config_file) + list(opts))
     if EfficientAD.__name__ != cfg.MODEL.META_ARCHITECTURE:
         raise ConfigError(
-            f"--source {source} makes an EfficientAD, MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; a "
-            "PatchCore is calibrated anew by d2road export --calibrate-on"
+            f"{config_file}: --source {source} makes an EfficientAD, MODEL.META_ARCHITECTURE is "
+            f"{cfg.MODEL.META_ARCHITECTURE}; a PatchCore is calibrated anew by d2road export --calibrate-on"
         )
     model = build_model(cfg)
     if parts is not None:
@@ -115,7 +115,10 @@ def export_model(
     check_output(out)
     kind = make_cfg(config_file, opts).MODEL.META_ARCHITECTURE
     if kind not in (EfficientAD.__name__, PatchCore.__name__):
-        raise ConfigError(f"MODEL.META_ARCHITECTURE is {kind}: export is for EfficientAD and PatchCore")
+        raise ConfigError(
+            f"{config_file}: MODEL.META_ARCHITECTURE is {kind}, export is for EfficientAD and PatchCore; take the "
+            "config.yaml of its training"
+        )
     if kind == PatchCore.__name__:
         return export_bank(out, precision, config_of_model(config_file, opts), calibrate_on)
     if precision == "int8":

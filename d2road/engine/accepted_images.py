@@ -61,8 +61,8 @@ class AcceptingModel:
         model: Any = predict.model
         if not isinstance(model, AcceptsGoodImages) or not isinstance(model, HasAnomalyThreshold):
             raise ConfigError(
-                f"{cfg.MODEL.META_ARCHITECTURE} takes in no images after its training; train it anew with them among "
-                "the good ones, or take a model with a memory bank, PatchCore"
+                f"{cfg.MODEL.WEIGHTS}: {cfg.MODEL.META_ARCHITECTURE} takes in no images after its training; train it "
+                "anew with them among the good ones, or take a model with a memory bank, PatchCore"
             )
         self.predict, self.model, self.cfg, self.change = predict, model, cfg, change
         self.trail = AuditTrail.from_text(model.audit_trail(), cfg.MODEL.WEIGHTS)
