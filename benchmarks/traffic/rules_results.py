@@ -4,7 +4,7 @@ Letters: N windows, E events, R draws.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,14 +165,28 @@ def write_results(pieces: Sequence[Piece], seed: int, command: str, learned: int
     Args:
         learned: as in `evaluate`.
     """
-    start, name = time.perf_counter(), f"seed{seed}_learned" if learned else f"seed{seed}"
-    metrics, about = evaluate(pieces, learned)
+    name = f"seed{seed}_learned" if learned else f"seed{seed}"
+    keep_results(BENCH, name, lambda: evaluate(pieces, learned), write_table, command=command, seed=seed)
+    return name
+
+
+def keep_results(
+    bench: str,
+    name: str,
+    evaluate: Callable[[], tuple[dict[str, object], dict[str, object]]],
+    write_table: Callable[[Path, Mapping], None],
+    *,
+    command: str,
+    seed: int,
+) -> None:
+    """Write metrics and what they are of as a record, and the record as a page beside it."""
+    start = time.perf_counter()
+    metrics, about = evaluate()
     record = write_record(
-        BENCH, name, metrics=plain(metrics, "metrics"), command=command, config="", seed=seed,
+        bench, name, metrics=plain(metrics, "metrics"), command=command, config="", seed=seed,
         seconds=time.perf_counter() - start, **about,
     )  # fmt: skip
-    write_table(RESULTS / BENCH / f"{name}.md", record)
-    return name
+    write_table(RESULTS / bench / f"{name}.md", record)
 
 
 def write_table(path: Path, record: Mapping) -> None:

@@ -1,6 +1,5 @@
 """Rules of one road on another one: realised rates, recall by kind, what raises the alarms, drift, a table."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common.markdown import table, write_page
-from benchmarks.common.records import RESULTS, write_record
 from benchmarks.traffic.drift_results import evaluate_drift
-from benchmarks.traffic.rules_results import RATE, Scored, at_threshold, realised
+from benchmarks.traffic.rules_results import RATE, Scored, at_threshold, keep_results, realised
 from benchmarks.traffic.rules_windows import Piece, complete_hours, list_pieces, read_events, read_windows
-from d2road.evaluation.results import plain
 from d2road.traffic.baselines.lasting_features import LASTING_FEATURES
 from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules
 from d2road.traffic.events.alarms import alarm_threshold
@@ -122,13 +119,8 @@ def evaluate(first: Sequence[Piece], second: Sequence[Piece]) -> tuple[dict[str,
 
 def write_results(first: Sequence[Piece], second: Sequence[Piece], seed: int, command: str) -> str:
     """Write the record and the table; returns the record's name."""
-    start, name = time.perf_counter(), f"seed{seed}"
-    metrics, about = evaluate(first, second)
-    record = write_record(
-        BENCH, name, metrics=plain(metrics, "metrics"), command=command, config="", seed=seed,
-        seconds=time.perf_counter() - start, **about,
-    )  # fmt: skip
-    write_table(RESULTS / BENCH / f"{name}.md", record)
+    name = f"seed{seed}"
+    keep_results(BENCH, name, lambda: evaluate(first, second), write_table, command=command, seed=seed)
     return name
 
 
