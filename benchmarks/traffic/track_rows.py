@@ -26,7 +26,10 @@ class TrackMethods:
     """All methods, fitted on pieces of good traffic."""
 
     def __init__(self, pieces: Sequence[Piece]):
-        parts = [(_read_tracks(piece), _places(piece)) for piece in track(pieces, len(pieces), "fitted on", every_s=30)]
+        parts = [
+            (_read_tracks(piece), _places(_windows(piece)))
+            for piece in track(pieces, len(pieces), "fitted on", every_s=30)
+        ]
         tracks, places = [one for one, _ in parts], [at for _, at in parts]
         self.surprise = TrackSurprise()
         good = self.surprise.fit_tracks(tracks, places)
@@ -41,7 +44,8 @@ class TrackMethods:
 
     def describe(self, piece: Piece) -> pd.DataFrame:
         """KEYS and COLUMNS of a piece's windows."""
-        tracks, places = _read_tracks(piece), _places(piece)
+        tracks, windows = _read_tracks(piece), _windows(piece)
+        places = _places(windows)
         vehicles, _ = tracks.vehicles(self.surprise.forecaster, places)
         by_kind, rows = self._rarity.by_kind(vehicles), compress(self._rarity.deviations(vehicles)[:, self.rules])
         scores = [
@@ -51,7 +55,7 @@ class TrackMethods:
             self.models.distances(rows),
         ]
         highest = np.column_stack([vehicles.highest(np.stack(scores, axis=1)), self._bank(tracks, places)])
-        return pd.concat([_windows(piece)[list(KEYS)], pd.DataFrame(highest, columns=list(COLUMNS))], axis=1)
+        return pd.concat([windows[list(KEYS)], pd.DataFrame(highest, columns=list(COLUMNS))], axis=1)
 
     def _bank(self, tracks: RoadTracks, places: Sequence[Place]) -> np.ndarray:
         evidence = self.bank.evidence(tracks.states)
@@ -89,9 +93,8 @@ def _windows(piece: Piece) -> pd.DataFrame:
     return pd.read_csv(piece.path)
 
 
-def _places(piece: Piece) -> list[Place]:
-    frame = _windows(piece)
-    columns = (frame[name].to_numpy(float) for name in ("t0", "t1", "s0", "s1", "v2_density"))
+def _places(windows: pd.DataFrame) -> list[Place]:
+    columns = (windows[name].to_numpy(float) for name in ("t0", "t1", "s0", "s1", "v2_density"))
     return [Place(*values) for values in zip(*columns)]
 
 
