@@ -8,6 +8,7 @@ iteration takes s seconds more; with SLOW_EVAL=s, each image of an evaluation, a
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -49,8 +50,22 @@ def slow_evaluation(seconds: float) -> None:
 
 
 def threads() -> list[str]:
-    """Names of the threads of this process, of libraries too."""
-    return sorted(Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir())
+    """Names of the threads of this process, of libraries too.
+
+    A thread that was joined is listed for another moment, until the system has put it away: wait for those of gloo.
+    """
+    end = time.monotonic() + 5.0
+    while any("gloo" in name for name in listed_threads()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return listed_threads()
+
+
+def listed_threads() -> list[str]:
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended since it was listed
+            names.append(Path(task, "comm").read_text().strip())
+    return sorted(names)
 
 
 def main(args) -> None:
