@@ -131,6 +131,8 @@ INPUT_GROUNDING: dict[str, Any] = {
     "FLIP": "form",  # see config_checks.FLIPS
     # Sentences of an image in a training step, drawn anew each time; 0 takes all of them.
     "SENTENCES_PER_IMAGE": 8,
+    # Make new sentences about labelled scenes in each training step, where the data's own have logical forms.
+    "GENERATE_SENTENCES": False,
     # Share of the words of a training sentence before which a made-up one is put; half as many are replaced by one.
     "UNKNOWN_WORD_RATE": 0.0,
     "LIGHT_JITTER": 0.0,  # brightness and contrast vary by up to this share; saturation stays, sentences name colours

@@ -76,6 +76,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
         raise FileNotFoundError(f"grounding file {json_file} does not exist{cure}")
     data = read_grounding(json_file)
     contiguous = {key: number for number, key in enumerate(data.categories)}
+    class_names = tuple(data.categories.values())
     sentences: dict[Any, list[Expression]] = {image_id: [] for image_id in data.images}
     for expression in data.expressions.values():
         sentences[expression.image_id].append(expression)
@@ -98,6 +99,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
                 "annotations": annotations,
                 "expressions": entries,
                 "scene": build_labelled_scene(data, image_id) if any(entry["form"] for entry in entries) else None,
+                "class_names": class_names,
             }
         )
         conventions.add(records[-1], image.camera, data.ry_frame)
@@ -107,7 +109,7 @@ def load_grounding(json_file: str, image_dir: str, dataset_name: str = "", hint:
     _need_same_images(data, image_dir, json_file, hint)
     if dataset_name:
         MetadataCatalog.get(dataset_name).set(
-            thing_classes=list(data.categories.values()),
+            thing_classes=list(class_names),
             thing_dataset_id_to_contiguous_id=contiguous,
             ry_frame=data.ry_frame,
         )

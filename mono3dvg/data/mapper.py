@@ -16,7 +16,16 @@ from d2road.data.labels3d import boxes3d_of
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.data.transforms import transform_camera
 from d2road.utils.errors import DataError
-from mono3dvg.language import LabelledScene, attributes_of, part_truths, realize_mirrored, to_form, with_unknown_words
+from mono3dvg.language import (
+    LabelledScene,
+    Recipe,
+    attributes_of,
+    draw_sentences,
+    part_truths,
+    realize_mirrored,
+    to_form,
+    with_unknown_words,
+)
 from mono3dvg.training_stages import training_stage
 
 
@@ -39,6 +48,7 @@ class Mono3DVGMapper:
         node = cfg.INPUT.GROUNDING
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES_PER_IMAGE
         self.with_sentences = not is_train or training_stage(cfg.MODEL.MONO3DVG.TRAINING_STAGE).sentences
+        self.generate = is_train and node.GENERATE_SENTENCES
         self.unknown_words = node.UNKNOWN_WORD_RATE if is_train else 0.0
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
@@ -68,9 +78,14 @@ class Mono3DVGMapper:
         image = read_image_checked(dataset_dict, self.format)
         camera = read_camera(dataset_dict)
         sentences, scene = dataset_dict.pop("expressions", []), dataset_dict.pop("scene", None)
+        class_names = dataset_dict.pop("class_names", ())
         flip: list[Transform] = []
+        annotations = dataset_dict.pop("annotations", None)
+        if annotations is None and self.is_train:
+            raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
         if self.is_train:
-            sentences = self._draw(sentences)
+            new = self.generate and self.with_sentences and scene is not None
+            sentences = self._generate(sentences, scene, class_names, annotations) if new else self._draw(sentences)
             # Drawn always, so that what follows does not hang on the sentences.
             if np.random.rand() < 0.5 and self.flip and all(s.get("form") for s in sentences):
                 flip = [HFlipTransform(image.shape[1])]
@@ -79,9 +94,6 @@ class Mono3DVGMapper:
         transforms = TransformList(flip + transforms.transforms)
         dataset_dict["image"] = torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
         dataset_dict["camera"], mirrored = transform_camera(camera, transforms)
-        annotations = dataset_dict.pop("annotations", None)
-        if annotations is None and self.is_train:
-            raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations: it cannot be trained on")
         texts = [realize_mirrored(s["form"], s["language"], s["choices"]) if mirrored else s["text"] for s in sentences]
         if self.unknown_words:
             texts = [with_unknown_words(text, self.unknown_words, np.random) for text in texts]
@@ -113,6 +125,21 @@ class Mono3DVGMapper:
         if not 0 < self.num_sentences < len(sentences):
             return list(sentences)
         return [sentences[i] for i in np.random.permutation(len(sentences))[: self.num_sentences]]
+
+    def _generate(
+        self, sentences: Sequence[dict], scene: LabelledScene, class_names: Sequence[str], annotations: Sequence[dict]
+    ) -> list[dict]:
+        """New sentences about a scene in the languages of those that it has; as many as `_draw` returns."""
+        languages = tuple(sorted({s["language"] for s in sentences if s.get("form")}))
+        number = self.num_sentences or len(sentences)
+        rng = np.random.default_rng(np.random.randint(2**31))
+        places = {a["id"]: place for place, a in enumerate(annotations)}
+        drawn = draw_sentences(scene, rng, class_names, Recipe(per_image=number, languages=languages))
+        return [
+            {**s, "id": n, "targets": [places[key] for key in s["target_ids"]]}
+            for n, s in enumerate(drawn)
+            if all(key in places for key in s["target_ids"])
+        ]
 
 
 def to_instances(

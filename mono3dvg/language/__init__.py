@@ -13,7 +13,7 @@ from mono3dvg.language.labelled_scene import LabelledScene, build_labelled_scene
 from mono3dvg.language.logical_forms import form_to_json, mirror_form, to_form
 from mono3dvg.language.realization import LANGUAGES, Sentence, realize, realize_from, realize_mirrored
 from mono3dvg.language.semantics import Denotation, interpret
-from mono3dvg.language.sentence_generator import Recipe, generate_sentences
+from mono3dvg.language.sentence_generator import Recipe, draw_sentences, generate_sentences
 from mono3dvg.language.unknown_words import with_unknown_words
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Sentence",
     "attributes_of",
     "build_labelled_scene",
+    "draw_sentences",
     "form_to_json",
     "generate_sentences",
     "interpret",

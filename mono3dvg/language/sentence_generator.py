@@ -85,6 +85,20 @@ def generate_sentences(data: "GroundingData", recipe: Recipe) -> tuple[list[dict
     return entries, counts
 
 
+def draw_sentences(
+    scene: LabelledScene, rng: np.random.Generator, kinds: Sequence[str], recipe: Recipe
+) -> list[dict[str, Any]]:
+    """New sentences about one scene in the mix of the recipe, without ids and categories: a stream of training data.
+
+    Args:
+        rng: draws them; the seed and stream of the recipe are not used.
+        kinds: class names of the data.
+    """
+    counts: Counter = Counter()
+    pool = find_candidates(scene, rng, kinds, recipe, counts)
+    return [make_entry(candidate, scene, rng, recipe) for candidate in choose_candidates(pool, recipe, counts, rng)]
+
+
 def find_candidates(
     scene: LabelledScene, rng: np.random.Generator, kinds: Sequence[str], recipe: Recipe, counts: Counter
 ) -> dict[str, list[Candidate]]:
