@@ -133,6 +133,8 @@ INPUT_GROUNDING: dict[str, Any] = {
     "SENTENCES_PER_IMAGE": 8,
     # Make new sentences about labelled scenes in each training step, where the data's own have logical forms.
     "GENERATE_SENTENCES": False,
+    # Share of these new sentences in all ways to say it that are not held out, also those for training alone.
+    "VARIED_WORDING_RATE": 0.0,
     # Share of the words of a training sentence before which a made-up one is put; half as many are replaced by one.
     "UNKNOWN_WORD_RATE": 0.0,
     "LIGHT_JITTER": 0.0,  # brightness and contrast vary by up to this share; saturation stays, sentences name colours

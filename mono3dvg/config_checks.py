@@ -104,6 +104,12 @@ def data_problems(cfg: CN) -> list[str]:
     problems.require("INPUT.GROUNDING.FLIP", lambda v: v in FLIPS, f"choose one of {', '.join(FLIPS)}")
     problems.require("INPUT.GROUNDING.SENTENCES_PER_IMAGE", lambda v: v >= 0, "choose a number, or 0 for all")
     problems.require("INPUT.GROUNDING.UNKNOWN_WORD_RATE", lambda v: 0 <= v < 1, "choose a share from 0 to below 1")
+    problems.require("INPUT.GROUNDING.VARIED_WORDING_RATE", lambda v: 0 <= v <= 1, "choose a share from 0 to 1")
+    if cfg.INPUT.GROUNDING.VARIED_WORDING_RATE > 0 and not cfg.INPUT.GROUNDING.GENERATE_SENTENCES:
+        problems.append(
+            "INPUT.GROUNDING.VARIED_WORDING_RATE is above 0, but only new sentences are worded anew: set "
+            "INPUT.GROUNDING.GENERATE_SENTENCES True"
+        )
     if cfg.INPUT.RANDOM_FLIP == "vertical":
         problems.append("INPUT.RANDOM_FLIP is 'vertical', which 3D boxes do not survive: choose horizontal or none")
     if cfg.INPUT.CROP.ENABLED:

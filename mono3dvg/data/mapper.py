@@ -48,7 +48,7 @@ class Mono3DVGMapper:
         node = cfg.INPUT.GROUNDING
         self.is_train, self.format, self.num_sentences = is_train, cfg.INPUT.FORMAT, node.SENTENCES_PER_IMAGE
         self.with_sentences = not is_train or training_stage(cfg.MODEL.MONO3DVG.TRAINING_STAGE).sentences
-        self.generate = is_train and node.GENERATE_SENTENCES
+        self.generate, self.varied = is_train and node.GENERATE_SENTENCES, node.VARIED_WORDING_RATE
         self.unknown_words = node.UNKNOWN_WORD_RATE if is_train else 0.0
         self.flip = is_train and cfg.INPUT.RANDOM_FLIP == "horizontal" and node.FLIP == "form"
         part = "TRAIN" if is_train else "TEST"
@@ -134,7 +134,8 @@ class Mono3DVGMapper:
         number = self.num_sentences or len(sentences)
         rng = np.random.default_rng(np.random.randint(2**31))
         places = {a["id"]: place for place, a in enumerate(annotations)}
-        drawn = draw_sentences(scene, rng, class_names, Recipe(per_image=number, languages=languages))
+        recipe = Recipe(per_image=number, languages=languages, varied=self.varied)
+        drawn = draw_sentences(scene, rng, class_names, recipe)
         return [
             {**s, "id": n, "targets": [places[key] for key in s["target_ids"]]}
             for n, s in enumerate(drawn)

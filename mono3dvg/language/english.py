@@ -1,7 +1,10 @@
-"""English grammar: surface realization of logical forms. Paraphrases with "~" are held out, see `paraphrases`."""
+"""English grammar: surface realization of logical forms. Paraphrases with "~" are held out, see `paraphrases`; more of
+them for training are in english_variety.json.
+"""
 
 from mono3dvg.language.grammar import Grammar
 from mono3dvg.language.logical_forms import RELATIONS, is_plural
+from mono3dvg.language.variety import Variety
 
 NOUNS = {
     "car": (["car"], ["cars"]),
@@ -44,6 +47,7 @@ COMPLEMENTS = {
     ("range", "near"): ["near the camera", "that {be} close by", "~not far from the camera"],
     ("range", "far"): ["that {be} far away", "in the distance", "~far from the camera"],
 }
+_KEYS = {("state", "crossing"): "crossing", ("hidden", True): "hidden", ("hidden", False): "visible"}
 LANE = [
     "in the {o} lane from the middle of the road",
     "in lane {n} counted from the middle",
@@ -90,6 +94,31 @@ RANKS = {
 AMONG = ["{r} among the {h} {t}", "~{r} of the {h} {t}"]
 EXACTLY = ["the {n} {h}, if there are exactly {n}", "the {h}, provided that there are just {n} of them"]
 JOINS = ["{x} and {y}", "{x}, {y}"]
+# With more for training; see `Variety`.
+_MORE = Variety("english")
+NOUNS = {
+    name: (_MORE.add(f"noun_{name}", one), _MORE.add(f"noun_{name}_plural", many)) for name, (one, many) in NOUNS.items()
+}
+FRAMES = (_MORE.add("frames_singular", FRAMES[0]), _MORE.add("frames_plural", FRAMES[1]))
+DETERMINERS = (DETERMINERS[0], _MORE.add("determiners_plural", DETERMINERS[1]))
+SIZES = {size: _MORE.add(f"size_{size}", words) for size, words in SIZES.items()}
+COMPLEMENTS = {
+    (op, value): _MORE.add(_KEYS.get((op, value), f"{op}_{value}"), texts) for (op, value), texts in COMPLEMENTS.items()
+}
+LANE = _MORE.add("lane", LANE)
+DISTANCES = {kind: _MORE.add(f"distance_{kind}", texts) for kind, texts in DISTANCES.items()}
+UNIT_NAMES = {unit: _MORE.add(f"unit_{unit}", texts) for unit, texts in UNIT_NAMES.items()}
+RELATED = {relation: _MORE.add(relation, texts) for relation, texts in RELATED.items()}
+BETWEEN, NEAREST = _MORE.add("between", BETWEEN), _MORE.add("nearest", NEAREST)
+RANKS = {
+    key: (
+        _MORE.add(f"rank_{key}_first", first),
+        _MORE.add(f"rank_{key}_later", later),
+        _MORE.add(f"rank_{key}_several", several),
+    )
+    for key, (first, later, several) in RANKS.items()
+}
+AMONG, EXACTLY, JOINS = _MORE.add("among", AMONG), _MORE.add("exactly", EXACTLY), _MORE.add("joins", JOINS)
 _ORDER = ("lane", "heading", "state", "hidden", "place", "range", "distance", "not", *RELATIONS, "between")
 
 
@@ -117,7 +146,7 @@ class English(Grammar):
         if op == "nearest":
             head, tail = self._parts(form[1], False)
             paraphrase = self.pick(NEAREST)
-            return "the " + paraphrase.format(h=_joined(head, tail), a=self.phrase(form[2], 0))
+            return "the " + paraphrase.format(h=_joined(head, tail), a=self.phrase(form[2], 0), be="is")
         head, tail = self._parts(form, bool(many))
         return f"{self.pick(DETERMINERS[many])} {_joined(head, tail)}"
 
@@ -127,7 +156,7 @@ class English(Grammar):
         has_tail = any(p[0] in _ORDER and p != ("state", "parked") for p in inner[1:])
         head, tail = self._parts(inner, count > 1 or has_tail)
         paraphrase = self.pick(RANKS[key][2 if count > 1 else 0 if first == 1 else 1])
-        words = {"o": ORDINALS[first - 1], "n": NUMBERS[count - 1]}
+        words = {"o": ORDINALS[first - 1], "n": NUMBERS[count - 1], "be": "are" if count > 1 else "is"}
         if not tail:
             return "the " + paraphrase.format(h=head, **words)
         rank = paraphrase.format(h="ones" if count > 1 else "one", **words)
@@ -162,10 +191,11 @@ class English(Grammar):
         op, *parts = form
         if op == "not":
             inner = parts[0]
-            text = inner[1] if inner[0] == "color" else self._complement(inner, many)
+            text = inner[1] if inner[0] == "color" else self._complement(inner, many).removeprefix(self._that_is(many))
             return f"{self._that_is(many)}not {text}"
-        text = self.circumstance(form)
-        return text or self.pick(COMPLEMENTS[(op, parts[0])]).format(be="are" if many else "is")
+        be = "are" if many else "is"
+        text = self.circumstance(form, be)
+        return text or self.pick(COMPLEMENTS[(op, parts[0])]).format(be=be)
 
     @staticmethod
     def _that_is(many: bool) -> str:

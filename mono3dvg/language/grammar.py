@@ -30,17 +30,21 @@ class Grammar:
         """A noun phrase."""
         raise NotImplementedError
 
-    def circumstance(self, form: tuple) -> str | None:
-        """A predicate that takes a number or other objects in words; None for other predicates."""
+    def circumstance(self, form: tuple, be: str = "") -> str | None:
+        """A predicate that takes a number or other objects in words; None for other predicates.
+
+        Args:
+            be: the verb of a relative clause, where the language has it.
+        """
         op, *parts = form
         if op == "lane":
-            return self.pick(self.lane).format(o=self.ordinals[parts[0] - 1], n=parts[0])
+            return self.pick(self.lane).format(o=self.ordinals[parts[0] - 1], n=parts[0], be=be)
         if op == "distance":
             amount = self.pick(self.units[parts[2]]).format(v=f"{parts[1]:g}")
-            return self.pick(self.distances[parts[0]]).format(d=amount)
+            return self.pick(self.distances[parts[0]]).format(d=amount, be=be)
         if op == "between":
             paraphrase = self.pick(self.between)
-            return paraphrase.format(a=self.phrase(parts[0], 0), b=self.phrase(parts[1], 0))
+            return paraphrase.format(a=self.phrase(parts[0], 0), b=self.phrase(parts[1], 0), be=be)
         if op in RELATIONS:
-            return self.pick(self.related[op]).format(a=self.phrase(parts[0], 0))
+            return self.pick(self.related[op]).format(a=self.phrase(parts[0], 0), be=be)
         return None

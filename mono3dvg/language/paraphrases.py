@@ -1,7 +1,8 @@
 """Choice among paraphrases: drawn when a sentence is realized, repeated when it is realized again, some held out.
 
 A paraphrase that begins with "~" is held out: sentences for training never use it, so that sentences with it test
-whether a model understands what it was not trained on.
+whether a model understands what it was not trained on. One that begins with "+" is for training alone: more ways to say
+the same, which neither the sentences of a data set nor its test use.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ import numpy as np
 
 from d2road.utils.errors import DataError
 
-MODES = ("seen", "held_out")
+MODES = ("seen", "held_out", "varied")
+_MARKS = "~+"
 
 
 class ParaphraseChooser:
@@ -18,7 +20,8 @@ class ParaphraseChooser:
 
     Args:
         rng: draws the paraphrases; None repeats `choices`.
-        mode: "seen" takes paraphrases that are not held out, "held_out" takes held-out ones wherever there are some.
+        mode: "seen" takes paraphrases without a mark, "held_out" takes held-out ones wherever there are some, "varied"
+            takes all but these.
         choices: of an earlier sentence of a form of the same structure.
     Raises:
         ValueError: unknown mode.
@@ -33,7 +36,7 @@ class ParaphraseChooser:
         self.num_held_out = 0
 
     def pick(self, paraphrases: Sequence[str]) -> str:
-        """One of the paraphrases, without its "~".
+        """One of the paraphrases, without its mark.
 
         Raises:
             DataError: the choices to be repeated do not fit the sentence.
@@ -42,7 +45,7 @@ class ParaphraseChooser:
         self.choices.append(index)
         text = paraphrases[index]
         self.num_held_out += text.startswith("~")
-        return text.removeprefix("~")
+        return text.lstrip(_MARKS)
 
     def _draw(self, paraphrases: Sequence[str]) -> int:
         if self.rng is None:
@@ -52,7 +55,9 @@ class ParaphraseChooser:
                     f"choices {self._repeated} do not fit this sentence at place {place}: they belong to another form"
                 )
             return self._repeated[place]
-        held_out = [i for i, text in enumerate(paraphrases) if text.startswith("~")]
-        open_ones = [i for i in range(len(paraphrases)) if i not in held_out]
-        pool = held_out if self.mode == "held_out" and held_out else open_ones
+        marks = [text[:1] if text[:1] in _MARKS else "" for text in paraphrases]
+        plain = [i for i, mark in enumerate(marks) if not mark]
+        held_out = [i for i, mark in enumerate(marks) if mark == "~"]
+        varied = [i for i, mark in enumerate(marks) if mark != "~"]
+        pool = varied if self.mode == "varied" else held_out if self.mode == "held_out" and held_out else plain
         return int(pool[self.rng.integers(len(pool))])

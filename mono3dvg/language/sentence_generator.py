@@ -33,7 +33,8 @@ class Recipe:
 
     seed: with `stream` and the position of an image decides its sentences; splits of one data set have a stream each.
     per_image: as many as are found up to this. languages: drawn for each sentence. held_out: share of sentences whose
-    paraphrases are held out (0 for training). mix: shares of the groups (zero, single, multi target, with and without
+    paraphrases are held out (0 for training); varied: of the others, the share in all ways to say it that are not, those
+    for training alone among them. mix: shares of the groups (zero, single, multi target, with and without
     distractors). proposals: forms tried for an image. most_targets: of one sentence. units: of distances.
     """
 
@@ -42,6 +43,7 @@ class Recipe:
     per_image: int = 8
     languages: tuple[str, ...] = ("en",)
     held_out: float = 0.0
+    varied: float = 0.0
     mix: Mapping[str, float] = field(default_factory=lambda: dict(MIX))
     proposals: int = 60
     most_targets: int = 10
@@ -53,8 +55,8 @@ class Recipe:
             raise ConfigError(f"languages {list(self.languages)}: choose among {', '.join(LANGUAGES)}")
         if self.per_image < 1 or self.proposals < 1 or self.seed < 0:
             raise ConfigError("seed must be 0 or more, per_image and proposals at least 1")
-        if not 0 <= self.held_out <= 1 or set(self.mix) - set(MIX) or sum(self.mix.values()) <= 0:
-            raise ConfigError(f"held_out is a share, and mix gives shares of {', '.join(MIX)}")
+        if not 0 <= self.held_out <= 1 or not 0 <= self.varied <= 1 or set(self.mix) - set(MIX) or sum(self.mix.values()) <= 0:
+            raise ConfigError(f"held_out and varied are shares, and mix gives shares of {', '.join(MIX)}")
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def make_entry(candidate: Candidate, scene: LabelledScene, rng: np.random.Genera
     """The entry of a candidate, without ids."""
     language = str(rng.choice(list(recipe.languages)))
     paraphrases = "held_out" if rng.random() < recipe.held_out else "seen"
+    if paraphrases == "seen" and recipe.varied and rng.random() < recipe.varied:
+        paraphrases = "varied"
     sentence = realize(candidate.form, language, draw_plurality(candidate.form, scene, rng), rng, paraphrases)
     used = "held_out" if sentence.held_out else "seen"
     return {
