@@ -1,11 +1,14 @@
-"""What the benchmarks of grounding measure on a trained model: on data sets, and with labelled boxes as candidates."""
+"""What the benchmarks of grounding measure on a trained model: on data sets, with labelled boxes as candidates, and the
+best that any choice among its own candidates could reach."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from d2road.data import build_test_loader
@@ -13,7 +16,12 @@ from d2road.engine import Trainer, load_weights
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import atomic_write
 from d2road.utils.progress import track
+from mono3dvg.evaluation.grounding_metrics import ACC_OVERLAPS
+from mono3dvg.evaluation.grounding_protocol import evaluate_grounding
+from mono3dvg.evaluation.overlaps import overlap_tables
+from mono3dvg.evaluation.prediction_files import Answer
 from mono3dvg.grounder import Mono3DVG
+from mono3dvg.schema import read_grounding
 
 CERTAIN = 0.5  # true objects of at least this probability are the answer
 
@@ -55,6 +63,38 @@ def evaluate_on_true_boxes(cfg: CfgNode, model: Mono3DVG, name: str) -> dict[str
         for x, found in zip(batch, model.refer_objects(batch)):
             rows += [(groups[e["id"]], p, e["targets"]) for e, p in zip(x["expressions"], found)]
     return accuracy_on_objects(rows)
+
+
+def evaluate_best_choice(cfg: CfgNode, model: Mono3DVG, name: str) -> dict[str, dict]:
+    """The ceiling of what words can do: all measures of the best choice among the candidates that the model finds.
+
+    Each sentence is answered by the candidates that overlap its targets, one to one, by as much as is counted; one that
+    means nothing by nothing. By that overlap, "0.25" and "0.5".
+    """
+    data, found = read_grounding(MetadataCatalog.get(name).json_file), {}
+    with torch.no_grad():
+        for batch in track(build_test_loader(cfg, name), label="candidates"):
+            peaks = model.encode_image(batch).peaks
+            assert peaks is not None, "encode_image fills them in"
+            for x, rows, valid in zip(batch, peaks.rows, peaks.valid):
+                found[x["image_id"]] = rows[valid].double().numpy()
+    results = {}
+    for overlap in ACC_OVERLAPS:
+        answers = {
+            e.id: choose_best(found[e.image_id], data.target_rows(e), data.frame_of(e.image_id), overlap)
+            for e in data.expressions.values()
+        }
+        results[f"{overlap:g}"] = evaluate_grounding(data, answers, CERTAIN)
+    return results
+
+
+def choose_best(boxes: np.ndarray, targets: np.ndarray, frame: np.ndarray | None, overlap: float) -> Answer:
+    """Of boxes (K, 7) those that overlap targets (G, 7) by `overlap`, as many as can be paired one to one."""
+    (table,) = overlap_tables([boxes], [targets], [frame], "rotated")
+    enough = table >= overlap
+    rows, columns = linear_sum_assignment(enough, maximize=True)
+    kept = rows[enough[rows, columns]]
+    return Answer(boxes[kept], np.ones(len(kept)))
 
 
 def accuracy_on_objects(rows: Sequence[tuple[str, Tensor, Sequence[int]]]) -> dict[str, float]:

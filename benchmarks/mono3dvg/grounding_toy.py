@@ -21,7 +21,13 @@ from detectron2.config import CfgNode
 
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.common.trainings import train_once
-from benchmarks.mono3dvg.grounding_study import evaluate_on_true_boxes, evaluate_test_sets, load_trained, save_weights
+from benchmarks.mono3dvg.grounding_study import (
+    evaluate_best_choice,
+    evaluate_on_true_boxes,
+    evaluate_test_sets,
+    load_trained,
+    save_weights,
+)
 from benchmarks.mono3dvg.grounding_tables import write_tables
 from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS, stages_of
 from d2road.config import default_argument_parser, setup_cfg
@@ -58,8 +64,11 @@ def record_metrics(variant: str, seed: int, weights: Path) -> None:
     """Measure what has no record yet: answers on validation and test data, and sentences on labelled boxes."""
     cfg, config = config_for(variant, seed), config_file(variant)
     names = {name: f"{variant}_seed{seed}/{name.rpartition('_')[2]}" for name in cfg.DATASETS.TEST}
-    objects = f"{variant}_seed{seed}/true_boxes"
-    wanted = [*names.values(), *([objects] if cfg.MODEL.MONO3DVG.HEAD == "dense" else [])]
+    more = {"true_boxes": evaluate_on_true_boxes, "best_choice": evaluate_best_choice}
+    further = {f"{variant}_seed{seed}/{name}": measure for name, measure in more.items()}
+    if cfg.MODEL.MONO3DVG.HEAD != "dense":
+        further = {}
+    wanted = [*names.values(), *further]
     if all(read_record(BENCH, name) is not None for name in wanted):
         return
     model = load_trained(cfg, weights)
@@ -74,10 +83,10 @@ def record_metrics(variant: str, seed: int, weights: Path) -> None:
     save_weights(model, weights.parent / "model_answering.pth")
     for name, metrics in measured.items():
         write_record(BENCH, names[name], metrics=metrics, seconds=seconds / len(measured), **about)
-    if objects in wanted:
+    for name, measure in further.items():
         start = time.perf_counter()
-        metrics = evaluate_on_true_boxes(cfg, model, TEST)
-        write_record(BENCH, objects, metrics=metrics, seconds=time.perf_counter() - start, **about)
+        further_metrics = measure(cfg, model, TEST)
+        write_record(BENCH, name, metrics=further_metrics, seconds=time.perf_counter() - start, **about)
 
 
 def command_of(variant: str, seed: int) -> str:

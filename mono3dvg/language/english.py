@@ -97,7 +97,8 @@ JOINS = ["{x} and {y}", "{x}, {y}"]
 # With more for training; see `Variety`.
 _MORE = Variety("english")
 NOUNS = {
-    name: (_MORE.add(f"noun_{name}", one), _MORE.add(f"noun_{name}_plural", many)) for name, (one, many) in NOUNS.items()
+    name: (_MORE.add(f"noun_{name}", one), _MORE.add(f"noun_{name}_plural", many))
+    for name, (one, many) in NOUNS.items()
 }
 FRAMES = (_MORE.add("frames_singular", FRAMES[0]), _MORE.add("frames_plural", FRAMES[1]))
 DETERMINERS = (DETERMINERS[0], _MORE.add("determiners_plural", DETERMINERS[1]))

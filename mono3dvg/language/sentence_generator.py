@@ -33,8 +33,8 @@ class Recipe:
 
     seed: with `stream` and the position of an image decides its sentences; splits of one data set have a stream each.
     per_image: as many as are found up to this. languages: drawn for each sentence. held_out: share of sentences whose
-    paraphrases are held out (0 for training); varied: of the others, the share in all ways to say it that are not, those
-    for training alone among them. mix: shares of the groups (zero, single, multi target, with and without
+    paraphrases are held out (0 for training); varied: of the others, the share in all ways to say it that are not held
+    out, those for training alone among them. mix: shares of the groups (zero, single, multi target, with and without
     distractors). proposals: forms tried for an image. most_targets: of one sentence. units: of distances.
     """
 
@@ -55,7 +55,12 @@ class Recipe:
             raise ConfigError(f"languages {list(self.languages)}: choose among {', '.join(LANGUAGES)}")
         if self.per_image < 1 or self.proposals < 1 or self.seed < 0:
             raise ConfigError("seed must be 0 or more, per_image and proposals at least 1")
-        if not 0 <= self.held_out <= 1 or not 0 <= self.varied <= 1 or set(self.mix) - set(MIX) or sum(self.mix.values()) <= 0:
+        if (
+            not 0 <= self.held_out <= 1
+            or not 0 <= self.varied <= 1
+            or set(self.mix) - set(MIX)
+            or sum(self.mix.values()) <= 0
+        ):
             raise ConfigError(f"held_out and varied are shares, and mix gives shares of {', '.join(MIX)}")
 
 

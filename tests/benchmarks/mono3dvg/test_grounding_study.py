@@ -3,11 +3,12 @@
 import json
 import math
 
+import numpy as np
 import torch
 
 from benchmarks.common import records
 from benchmarks.mono3dvg import grounding_tables as tables_mono3dvg
-from benchmarks.mono3dvg.grounding_study import accuracy_on_objects
+from benchmarks.mono3dvg.grounding_study import accuracy_on_objects, choose_best
 from benchmarks.mono3dvg.grounding_toy import config_file
 from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS, stages_of
 from d2road.utils.aliases import RECORD_NAMES, present_record_name
@@ -27,6 +28,21 @@ def test_accuracy_on_objects_by_hand():
     assert found["accuracy"] == 60 and found["top1"] == 100
     assert found["accuracy_st_w_d"] == 50 and found["accuracy_mt"] == 0 and found["accuracy_zt_w_d"] == 100
     assert math.isnan(accuracy_on_objects(rows[3:])["top1"])
+
+
+def test_the_best_choice_by_hand():
+    """One box a target, and none for what is too far off: F1 2/3 of two targets of which one was found."""
+    car = [0.0, 1.5, 20.0, 1.5, 1.6, 4.0, 0.0]
+    away, near = [5.0, *car[1:]], [0.1, *car[1:]]
+    boxes = np.array([away, car, near])
+    for targets, expected in (([car], [1]), ([near, away], [0, 1]), ([[9.0, *car[1:]]], []), ([], [])):
+        found = choose_best(boxes, np.array(targets).reshape(-1, 7), None, 0.5)
+        assert len(found.boxes) == len(found.scores)
+        if targets and expected == [0, 1]:  # either of the two that overlap the first target will do
+            assert len(found.boxes) == 2 and away in found.boxes.tolist()
+        else:
+            assert len(found.boxes) == len(expected)
+    assert choose_best(np.zeros((0, 7)), np.array([car]), None, 0.5).boxes.shape == (0, 7)
 
 
 def test_every_variant_has_a_config(repo_dir):

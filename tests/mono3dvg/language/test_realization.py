@@ -150,9 +150,50 @@ def test_held_out_wordings_are_kept_for_the_test(grammar):
             some = any(paraphrase.startswith("~") for paraphrase in offered)
             places_with_some += some
             assert text.startswith("~") == (some and mode == "held_out")
-            assert len({paraphrase.removeprefix("~") for paraphrase in offered}) == len(offered)
+            assert len({paraphrase.lstrip("~+") for paraphrase in offered}) == len(offered)
+            assert not text.startswith("+")
             assert not all(paraphrase.startswith("~") for paraphrase in offered)
         assert places_with_some > 100
+
+
+def _words(paraphrase: str) -> list[str]:
+    return paraphrase.lstrip("~+").lower().removeprefix("that {be} ").split()
+
+
+def _within(words: list[str], others: list[str]) -> bool:
+    return any(others[i : i + len(words)] == words for i in range(len(others) - len(words) + 1))
+
+
+def test_wordings_for_training_alone_hold_none_that_is_held_out():
+    """Of every list that is chosen from; what the seen ones hold ("on the left" side of the image), more may hold."""
+    rng = np.random.default_rng(2)
+    taken.clear()
+    texts = set()
+    for form, many in itertools.product(_every_form(), (0, 1)):
+        for _ in range(12):
+            chooser = Recorder(rng, "varied")
+            texts.add(english.English(chooser).sentence(to_form(form), many))
+            assert realize_from(form, "en", (many, *chooser.choices)) in texts
+    assert not any(re.search(r"[{}~+]|  |that (is|are) not that", text) for text in texts)
+    shares = Counter(text[:1] if text[:1] in "~+" else "" for _, text in taken)
+    assert shares["~"] == 0 and shares["+"] > shares[""]
+    for offered in {tuple(offered) for offered, _ in taken}:
+        held_out, more = ([_words(p) for p in offered if p.startswith(mark)] for mark in "~+")
+        seen = [_words(p) for p in offered if p[0] not in "~+"]
+        for phrase in held_out:
+            if not any(_within(phrase, words) for words in seen):
+                assert not any(_within(phrase, words) for words in more), (phrase, more)
+            assert phrase not in more
+
+
+def test_a_flip_keeps_the_wording_of_training_alone():
+    form = ("rank", "left", 2, 2, ("all", ("class", "car"), ("place", "right"), ("heading", "left")))
+    rng = np.random.default_rng(5)
+    swapped = {"left": "right", "right": "left"}
+    for _ in range(60):
+        sentence = realize(to_form(form), "en", 0, rng, "varied")
+        expected = re.sub("left|right", lambda m: swapped[m.group()], sentence.text)
+        assert realize_mirrored(form, "en", sentence.choices) == expected != sentence.text
 
 
 def test_flips_swap_left_and_right_alone():
