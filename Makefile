@@ -207,7 +207,7 @@ bench-traffic-learned: setup
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding
 TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
-GROUNDING_VARIANTS ?= main pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
+GROUNDING_VARIANTS ?= main no_presence data_sentences pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
 	cross_attention mamba_fusion no_text_filter fusion_stages1 fusion_stages2 query no_relation minilm image_only text_only
 
 $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup

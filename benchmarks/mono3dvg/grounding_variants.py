@@ -8,7 +8,9 @@ BENCH = "mono3dvg_toy"
 # Name: what the tables call it.
 VARIANTS = {
     "main": "main model",
-    "pretrained": "main model, pretrained sentence encoder",
+    "no_presence": "main model without a head for presence",
+    "data_sentences": "main model, sentences of the data alone, no head for presence",
+    "pretrained": "the same with a pretrained sentence encoder",
     "ablation_base": "base of the ablations, schedule of the main model",
     "text_conditioned_long": "text-conditioned fusion, schedule of the main model",
     "text_conditioned": "text-conditioned fusion",
@@ -31,6 +33,8 @@ VARIANTS = {
 SHARED_STAGES = ("ablation_base_boxes", "ablation_base_labels")
 OWN_STAGES = {
     "main": ("boxes", "labels"),
+    "no_presence": ("boxes", "labels"),
+    "data_sentences": ("boxes", "labels_data_sentences"),
     "pretrained": ("boxes", "labels_pretrained"),
     "no_text_filter": ("ablation_base_boxes", "labels_no_text_filter"),
     "minilm": ("ablation_base_boxes", "labels_minilm"),

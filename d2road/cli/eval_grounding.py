@@ -19,7 +19,7 @@ null where there is nothing to measure:
      "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
      "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {...}, ...}}
 
-and further exact, by_category, by_tag, by_kind, by_style, score_threshold, counts
+and further presence_auroc, exact, by_category, by_tag, by_kind, by_style, score_threshold, counts
 (mono3dvg/evaluation/grounding_protocol.py says what they are).
 The exit code is 0, or 2 for input that cannot be evaluated.
 """
@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # heavy, as what is imported within functions here
 
 logger = logging.getLogger("d2road.eval_grounding")
 SHOWN = 5  # of the sentences without an answer
+PRESENCE = {"n_acc": "N-acc", "t_acc": "T-acc", "presence_auroc": "AUROC of the best score"}
 
 
 def build_parser() -> ArgumentParser:
@@ -152,7 +153,8 @@ def format_table(results: Mapping[str, Any]) -> str:
     lines += ["", f"{'micro':<12}" + "".join(f"{head:>10}" for head in ("precision", "recall", "f1"))]
     for overlap, row in results["micro"].items():
         lines.append(f"@{overlap:<11}" + "".join(_cell(value, 10) for value in row.values()))
-    lines += ["", f"N-acc {_cell(results['n_acc'], 0)}   T-acc {_cell(results['t_acc'], 0)}", *_apart(results)]
+    shares = "   ".join(f"{label} {_cell(results[key], 0)}" for key, label in PRESENCE.items())
+    lines += ["", shares, *_apart(results)]
     for title in ("recall_by_distance", "by_category", "by_tag"):
         lines += ["", f"{title.replace('_', ' '):<28}{'@0.25':>8}{'@0.5':>8}"]
         for name, row in results[title].items():

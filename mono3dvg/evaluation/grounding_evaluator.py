@@ -30,8 +30,8 @@ class GroundingEvaluator(DatasetEvaluator):
     """All measures of `grounding_protocol.evaluate_grounding` for one data set.
 
     Task "grounding", percentages: "mean_f1@0.25", "mean_f1_st_w_d@0.25", ..., "micro_f1@0.5", ..., "acc@0.25" (true
-    overlaps), "acc_mono3dvg@0.25", "miou", "n_acc", "t_acc", and "score_threshold". OUTPUT_DIR gets predictions.json,
-    which d2road eval-grounding reads, and grounding.json with everything.
+    overlaps), "acc_mono3dvg@0.25", "miou", "n_acc", "t_acc", "presence_auroc", and "score_threshold". OUTPUT_DIR gets
+    predictions.json, which d2road eval-grounding reads, and grounding.json with everything.
 
     Args:
         json_file: the grounding data.
@@ -134,7 +134,7 @@ def flat_metrics(results: Mapping) -> dict[str, float]:
         row = results["acc"][mode]["overall"]
         flat.update({f"acc{suffix}@{overlap}": row[overlap] for overlap in ("0.25", "0.5")})
         flat[f"miou{suffix}"] = row["miou"]
-    return {**flat, **{key: results[key] for key in ("n_acc", "t_acc", "score_threshold")}}
+    return {**flat, **{key: results[key] for key in ("n_acc", "t_acc", "presence_auroc", "score_threshold")}}
 
 
 def _array(values: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import rankdata
 
 ACC_OVERLAPS = (0.25, 0.5)
 MICRO_OVERLAPS = (0.25, 0.5, 0.7)
@@ -85,6 +86,21 @@ def empty_accuracy(num_targets: Sequence[int], num_boxes: Sequence[int]) -> tupl
     empty = [k == 0 for g, k in zip(num_targets, num_boxes) if g == 0]
     given = [k > 0 for g, k in zip(num_targets, num_boxes) if g > 0]
     return _percent(sum(empty), len(empty)), _percent(sum(given), len(given))
+
+
+def presence_auroc(num_targets: Sequence[int], best_scores: Sequence[float]) -> float:
+    """Area under the ROC curve of the best score as the sign that a sentence means anything: T-acc against 1 - N-acc
+    over all thresholds.
+
+    Args:
+        best_scores: of each sentence, -inf where it has no box.
+    """
+    there = np.asarray(num_targets) > 0
+    some, none = int(there.sum()), int((~there).sum())
+    if not some or not none:
+        return NAN
+    ranks = rankdata(best_scores)
+    return _percent(float(ranks[there].sum()) - some * (some + 1) / 2, some * none)
 
 
 def recall_by_distance(

@@ -8,13 +8,13 @@ Used by the evaluator and d2road eval-grounding.
                  "0.5": {...}},
      "micro": {"0.25": {"precision": ..., "recall": ..., "f1": ...}, "0.5": ..., "0.7": ...},
      "n_acc": ..., "t_acc": ..., "recall_by_distance": {"0-15": {"0.25": ..., "0.5": ..., "targets": n}, ...},
-     "exact": {"0.25": ..., "0.5": ...}, "by_category": {...}, "by_tag": {...}, "by_kind": {...}, "by_style": {...},
-     "score_threshold": T, "counts": {...}}
+     "presence_auroc": ..., "exact": {"0.25": ..., "0.5": ...}, "by_category": {...}, "by_tag": {...}, "by_kind": {...},
+     "by_style": {...}, "score_threshold": T, "counts": {...}}
 
 Percentages, NaN (null in the file) where there is nothing to measure. acc is of single-target sentences and takes the
-best box whatever its score; all else takes the boxes from the threshold on and true (rotated) overlaps. by_kind is mean
-F1 and exact of the sentences with no, one and several targets; by_style the same of each style of writing (tags
-"style:NAME"), with n_acc and t_acc.
+best box whatever its score; presence_auroc is of the best scores, at no threshold; all else takes the boxes from the
+threshold on and true (rotated) overlaps. by_kind is mean F1 and exact of the sentences with no, one and several
+targets; by_style the same of each style of writing (tags "style:NAME"), with n_acc and t_acc.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,6 +95,9 @@ def evaluate_grounding(
         "n_acc": n_acc,
         "t_acc": t_acc,
         "recall_by_distance": metrics.recall_by_distance(matched, distances, DISTANCE_EDGES_M),
+        "presence_auroc": metrics.presence_auroc(
+            [len(e.target_ids) for e in expressions], [a.scores.max() if len(a.scores) else -np.inf for a in given]
+        ),
         "exact": scored.exact(),
         "by_category": _by_category(data, scored),
         "by_tag": _by_tag(scored),

@@ -151,6 +151,8 @@ def test_worked_example():
     )  # fmt: skip
     assert results["micro"]["0.5"] == pytest.approx({"precision": 60, "recall": 60, "f1": 60})
     assert (results["n_acc"], results["t_acc"]) == (50, 75)
+    # Of the pairs of a sentence with targets (one left out) and one without: 3 above 0.7, 3 above none and a tie.
+    assert results["presence_auroc"] == pytest.approx(100 * 6.5 / 8)
     assert results["acc"]["rotated"]["overall"]["0.25"] == pytest.approx(200 / 3)
     assert results["acc"]["rotated"]["far"]["0.25"] == pytest.approx(50)
     assert results["counts"]["missing"] == 1
