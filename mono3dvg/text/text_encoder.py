@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
+from mono3dvg.language import realize, to_form
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
 from mono3dvg.text.sentence_checks import UnknownWords, check_sentence
 from mono3dvg.text.text_features import TextFeatures
@@ -295,10 +297,15 @@ def build_text_encoder(cfg: CfgNode) -> TextEncoder:
 
 
 def training_sentences(cfg: CfgNode) -> list[str]:
-    """All sentences of DATASETS.TRAIN; none where the data is not on this machine."""
+    """Sentences of DATASETS.TRAIN, also in further words where training uses them; none if the data is missing."""
     try:
         records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
     except (FileNotFoundError, KeyError) as error:
         logger.info("No training sentences to learn a tokenizer from (%s): the checkpoint's is taken", error)
         return []
-    return [e["text"] for record in records for e in record.get("expressions", ())]
+    expressions = [e for record in records for e in record.get("expressions", ())]
+    texts = [e["text"] for e in expressions]
+    if cfg.INPUT.GROUNDING.VARIED_WORDING_RATE > 0:
+        rng, forms = np.random.default_rng(0), [e for e in expressions if e.get("form")]
+        texts += [realize(to_form(e["form"]), e["language"], e["choices"][0], rng, "varied").text for e in forms]
+    return texts
