@@ -12,8 +12,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mono3dvg.text.pretrained_encoders import load_encoder
-from mono3dvg.text.text_encoder import TextEncoder, log_numbers
+from mono3dvg.text.text_encoder import TextEncoder, log_numbers, training_sentences
 from mono3dvg.text.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+from tests.factories.grounders import tiny_cfg
 
 SENTENCES = [
     "The red car to the left of the bus",
@@ -259,3 +260,12 @@ def test_packaged_sentence_encoder():
         with torch.no_grad():
             expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, 1:-1]
         torch.testing.assert_close(words.features[row][words.mask[row]], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_byte_pairs_are_learned_from_the_wordings_that_training_uses(repo_dir, grounding_data, tmp_path):
+    keys = ("INPUT.GROUNDING.GENERATE_SENTENCES", True, "INPUT.GROUNDING.VARIED_WORDING_RATE")
+    plain = training_sentences(tiny_cfg(repo_dir, grounding_data, tmp_path, *keys, 0.0))
+    more, again = (training_sentences(tiny_cfg(repo_dir, grounding_data, tmp_path, *keys, 0.5)) for _ in range(2))
+    assert more == again and more[: len(plain)] == plain and len(more) == 2 * len(plain)
+    words = [set(" ".join(texts).lower().split()) for texts in (plain, more)]
+    assert len(words[1]) > 1.5 * len(words[0])
