@@ -5,7 +5,8 @@ Without any model, by rules that are fitted on a file of good traffic:
     d2road score-stream --method rules --good "fcd:good.xml?edges=main:0" --input "fcd:traffic.xml?edges=main:0" \\
         --follow --state stream.json --pictures alarms
 
-By an anomaly detector:
+--method rules_forecast adds what drivers would do there, learned from the same good traffic (scikit-learn fits it): it
+finds more, above all who is slow or changes lanes where nobody would. By an anomaly detector:
 
     d2road score-stream --input "fcd:traffic.xml?edges=main:0" --config-file CONFIG --weights MODEL.pth \\
         --calibration threshold.json --follow --state stream.json --pictures alarms
@@ -67,7 +68,9 @@ def build_parser() -> ArgumentParser:
         "--input", required=True, metavar="INPUT", help="READER:PATH?OPTIONS, or a path whose suffix tells the reader"
     )
     parser.add_argument(
-        "--method", choices=("model", "rules"), help="what scores; rules where --good is given, else model"
+        "--method",
+        choices=("model", "rules", "rules_forecast"),
+        help="what scores; rules where --good is given, else model",
     )
     parser.add_argument(
         "--good", action="append", default=[], metavar="INPUT", help="good traffic for rules; may be given repeatedly"
@@ -146,12 +149,12 @@ def fit_rules(options: StreamOptions, stop: StopRequest | None = None) -> Stream
 
 def open_session(options: StreamOptions, stop: StopRequest | None = None) -> StreamSession:
     """The run, scored by the model of its config and weights or by rules; ends where `stop` asks for it."""
-    from d2road.traffic.events.stream_options import RULES
+    from d2road.traffic.events.stream_options import MODEL
     from d2road.traffic.events.stream_session import StreamSession
 
-    if options.method == RULES:
-        return StreamSession(options, lambda: fit_rules(options, stop), stop)
-    return StreamSession(options, lambda: load_model(options), stop)
+    if options.method == MODEL:
+        return StreamSession(options, lambda: load_model(options), stop)
+    return StreamSession(options, lambda: fit_rules(options, stop), stop)
 
 
 @report_errors

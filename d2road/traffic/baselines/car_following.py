@@ -4,13 +4,16 @@ Source: Treiber, Hennecke, Helbing, Congested traffic states in empirical observ
 Phys. Rev. E 62 (2000), Eq. 1 to 3.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
 
 from d2road.traffic.baselines.driving_states import STATE_FEATURES
 from d2road.utils.errors import DataError
+from d2road.utils.values import as_number, number_rows
 
 LONG_M = 7.5  # vehicles at least so long have parameters of their own
 FEWEST, MOST = 100, 30_000  # seconds of driving that one set of parameters is fitted to
@@ -67,6 +70,25 @@ class CarFollowing:
         speed, length, gap, closing = states[:, COLUMNS].astype(float).T
         both = (idm_acceleration(one, speed, gap, closing) for one in (self.long, self.short))
         return np.where(length >= LONG_M, *both)
+
+    def to_json(self) -> dict[str, list[list[float]]]:
+        """The parameters, for `from_json`."""
+        return {"drivers": [self.short.tolist(), self.long.tolist()]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str) -> "CarFollowing":
+        """What `to_json` wrote; source: where it stands, for messages.
+
+        Raises:
+            DataError: these are no such parameters.
+        """
+        drivers = number_rows(values, "drivers", len(START), source)
+        if len(drivers) != 2:
+            raise DataError(f"{source} has {len(drivers)} drivers, expected those of short and of long vehicles")
+        for driver in drivers:
+            for value, low, high in zip(driver, *BOUNDS):
+                as_number(value, f"{source}: a parameter", low, high)
+        return cls(*np.array(drivers))
 
 
 def _fit(states: np.ndarray, acceleration: np.ndarray, seed: int) -> np.ndarray | None:

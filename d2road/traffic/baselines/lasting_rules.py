@@ -1,14 +1,12 @@
 """Rules, second version: how far the rarest vehicle of a window goes beyond good traffic as dense, for some time."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from d2road.traffic.baselines.baseline import require_fit
+from d2road.traffic.baselines.baseline import digest_of, require_fit
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.baselines.lasting_features import LASTING_FEATURES, compute_lasting_features
 from d2road.traffic.baselines.rules import FEWEST, Tail
@@ -106,6 +104,11 @@ class LastingRules:
         self.usual: UsualValues | None = None
         self.tails: list[Tail] = []
 
+    @staticmethod
+    def describe(windows: Iterable[TrafficWindow]) -> DescribedWindows:
+        """What the rules look at in windows, for `fit_described` and `scores_described`."""
+        return describe_windows(windows)
+
     def fit(self, windows: Iterable[TrafficWindow]) -> "LastingRules":
         """Fit on good windows, which are gone through once.
 
@@ -186,5 +189,4 @@ class LastingRules:
 
     def digest(self) -> str:
         """Sixteen hexadecimal digits that tell fitted rules apart."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(self.to_json())

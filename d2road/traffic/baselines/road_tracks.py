@@ -3,7 +3,7 @@
 Letters: V vehicles of windows, C kinds of evidence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ from d2road.traffic.baselines.absence import Absences, find_absences
 from d2road.traffic.baselines.driving_states import DrivingStates, compute_driving_states
 from d2road.traffic.baselines.forecaster import MotionForecaster
 from d2road.traffic.baselines.lasting_features import sorted_samples
+from d2road.traffic.baselines.lasting_rules import window_density
 from d2road.traffic.baselines.track_evidence import EVIDENCE, compute_track_evidence
 from d2road.traffic.baselines.vehicle_rarity import WindowVehicles
-from d2road.traffic.time_space.traffic_window import TrafficWindow
+from d2road.traffic.time_space.traffic_window import TrafficWindow, windows_of_one_time
 
 ABSENT = "absent"  # seconds without a vehicle though it should be there
 KINDS = (*EVIDENCE, ABSENT)
@@ -67,6 +68,37 @@ class RoadTracks:
         density = np.array([place.density for place in places], dtype=float)
         found_vehicles = WindowVehicles(density, np.concatenate(window), np.concatenate(values))
         return found_vehicles, np.concatenate(numbers)
+
+
+@dataclass(frozen=True)
+class DescribedTracks:
+    """What N windows show of vehicles before anything is fitted: tracks, each once, with the places of its windows."""
+
+    groups: tuple[tuple[RoadTracks, tuple[Place, ...]], ...]
+
+    def __len__(self) -> int:
+        return sum(len(places) for _, places in self.groups)
+
+    @classmethod
+    def of(cls, windows: Iterable[TrafficWindow]) -> "DescribedTracks":
+        """Of windows, those of one time side by side, which are gone through once and not kept."""
+        return cls(
+            tuple(
+                (RoadTracks.of(group[0]), tuple(Place(w.t0, w.t1, w.s0, w.s1, window_density(w)) for w in group))
+                for group in windows_of_one_time(windows)
+            )
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["DescribedTracks"]) -> "DescribedTracks":
+        """One after the other."""
+        return cls(tuple(group for part in parts for group in part.groups))
+
+    def part(self, keep: np.ndarray) -> "DescribedTracks":
+        """Those windows at which a boolean array (N,) is set."""
+        numbers = iter(keep)
+        chosen = ((tracks, tuple(p for p, kept in zip(places, numbers) if kept)) for tracks, places in self.groups)
+        return DescribedTracks(tuple((tracks, places) for tracks, places in chosen if places))
 
 
 def _of_one_time(places: Sequence[Place]) -> Iterator[tuple[int, list[Place]]]:

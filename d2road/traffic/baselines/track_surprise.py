@@ -5,19 +5,24 @@ crawls on a free road, does not give way to a gap that is too short, or changes 
 it for seconds, in a state that is nothing unusual by itself.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from d2road.traffic.baselines.baseline import require_fit
+from d2road.traffic.baselines.baseline import digest_of, require_fit
+from d2road.traffic.baselines.driving_states import STATE_FEATURES
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.baselines.forecaster import MotionForecaster
-from d2road.traffic.baselines.lasting_rules import WORDS, window_density
-from d2road.traffic.baselines.road_tracks import ABSENT, KINDS, Place, RoadTracks
+from d2road.traffic.baselines.lasting_rules import WORDS
+from d2road.traffic.baselines.road_tracks import ABSENT, KINDS, DescribedTracks, Place, RoadTracks
 from d2road.traffic.baselines.track_evidence import PLAIN
 from d2road.traffic.baselines.vehicle_rarity import USUAL, VehicleRarity, WindowVehicles, sum_beyond_usual
 from d2road.traffic.time_space.traffic_window import TrafficWindow
+from d2road.utils.errors import DataError
+from d2road.utils.values import as_integer, as_list, as_object, field
 
+VERSION = 1
 RULES = (*PLAIN, ABSENT)
 LEARNED = ("above", "below", "unlikely")
 IDM = ("idm_above", "idm_below")
@@ -44,8 +49,6 @@ class TrackSurprise:
     Args:
         seed: of the forecaster.
         kinds: of evidence that is added.
-    Raises:
-        ImportError: scikit-learn is not installed; the extra `traffic` has it.
     """
 
     def __init__(self, seed: int = 0, kinds: Sequence[str] = FUSED):
@@ -53,14 +56,23 @@ class TrackSurprise:
         self.kinds = tuple(kinds)
         self.rarity: VehicleRarity | None = None
 
+    @staticmethod
+    def describe(windows: Iterable[TrafficWindow]) -> DescribedTracks:
+        """What windows, those of one time side by side, show, for `fit_described` and `scores_described`."""
+        return DescribedTracks.of(windows)
+
     def fit(self, windows: Iterable[TrafficWindow]) -> "TrackSurprise":
         """Fit on good windows, those of one time side by side.
 
         Raises:
+            ConfigError: scikit-learn is not installed; the extra `traffic` has it.
             DataError: too few of them, or of seconds of driving.
         """
-        parts = list(_tracks_of(windows))
-        self.fit_tracks([tracks for tracks, _ in parts], [places for _, places in parts])
+        return self.fit_described(self.describe(windows))
+
+    def fit_described(self, good: DescribedTracks) -> "TrackSurprise":
+        """Fit on what `describe` says of good windows; raises as `fit`."""
+        self.fit_tracks([tracks for tracks, _ in good.groups], [places for _, places in good.groups])
         return self
 
     def fit_tracks(self, tracks: Sequence[RoadTracks], places: Sequence[Sequence[Place]]) -> WindowVehicles:
@@ -81,9 +93,13 @@ class TrackSurprise:
 
     def scores(self, windows: Sequence[TrafficWindow]) -> np.ndarray:
         """(N,), see the class; 0 for an empty road."""
+        return self.scores_described(self.describe(windows))
+
+    def scores_described(self, windows: DescribedTracks) -> np.ndarray:
+        """(N,), from what `describe` says of the windows."""
         rarity = require_fit(self, self.rarity)
         found = [np.zeros(0)]
-        for tracks, places in _tracks_of(windows):
+        for tracks, places in windows.groups:
             vehicles, _ = tracks.vehicles(self.forecaster, places)
             chosen = rarity.by_kind(vehicles)[:, columns_of(self.kinds)]
             found.append(vehicles.highest(sum_beyond_usual(chosen)))
@@ -92,7 +108,7 @@ class TrackSurprise:
     def explain(self, window: TrafficWindow) -> Explanation | None:
         """The vehicle that speaks for a window, and its rarest kind of evidence; None for an empty road."""
         rarity = require_fit(self, self.rarity)
-        tracks, places = next(_tracks_of([window]))
+        ((tracks, places),) = self.describe([window]).groups
         vehicles, numbers = tracks.vehicles(self.forecaster, places)
         if not len(numbers):
             return None
@@ -112,22 +128,45 @@ class TrackSurprise:
             states.t0 + float(states.seconds.second[middle]) + 0.5, float(states.seconds.s[middle]),
         )  # fmt: skip
 
+    def to_json(self) -> dict[str, Any]:
+        """What was fitted, for `from_json`."""
+        rarity = require_fit(self, self.rarity)
+        return {
+            "version": VERSION,
+            "features": list(STATE_FEATURES),
+            "kinds": list(KINDS),
+            "added": list(self.kinds),
+            "forecast": self.forecaster.to_json(),
+            "rarity": rarity.to_json(),
+        }
 
-def _tracks_of(windows: Iterable[TrafficWindow]) -> Iterator[tuple[RoadTracks, list[Place]]]:
-    """The tracks of windows of one time, once, and the windows' places."""
-    group: list[TrafficWindow] = []
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str) -> "TrackSurprise":
+        """Rules and forecast that `to_json` wrote; scikit-learn is not asked for.
 
-    def described() -> tuple[RoadTracks, list[Place]]:
-        return RoadTracks.of(group[0]), [Place(w.t0, w.t1, w.s0, w.s1, window_density(w)) for w in group]
+        Args:
+            source: where they stand, for messages.
+        Raises:
+            DataError: they are not such rules, or of another version.
+        """
+        version = field(values, "version", as_integer, source)
+        names = [field(values, name, as_list, source) for name in ("features", "kinds")]
+        if version != VERSION or names != [list(STATE_FEATURES), list(KINDS)]:
+            raise DataError(
+                f"{source} are rules with a forecast of version {version} for {len(names[0])} features and "
+                f"{len(names[1])} kinds of evidence, expected version {VERSION} for those of this program: fit and "
+                "calibrate them anew"
+            )
+        added = field(values, "added", as_list, source)
+        unknown = [name for name in added if name not in KINDS]
+        if unknown or not added:
+            raise DataError(f"{source}: 'added' has {unknown or 'nothing'}, expected some of {', '.join(KINDS)}")
+        surprise = cls(kinds=added)
+        forecast, rarity = (field(values, name, as_object, source) for name in ("forecast", "rarity"))
+        surprise.forecaster = MotionForecaster.from_json(forecast, f"{source}: 'forecast'")
+        surprise.rarity = VehicleRarity.from_json(rarity, len(KINDS), f"{source}: 'rarity'")
+        return surprise
 
-    for window in windows:
-        if group and _time_of(window) != _time_of(group[0]):
-            yield described()
-            group = []
-        group.append(window)
-    if group:
-        yield described()
-
-
-def _time_of(window: TrafficWindow) -> tuple[str, float, float, int]:
-    return window.recording, window.t0, window.t1, window.direction
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that tell what was fitted apart."""
+        return digest_of(self.to_json())

@@ -6,14 +6,16 @@ are added, each as far as it lies beyond what one good window in twenty reaches;
 Letters: N windows, V vehicles of all windows, C kinds of evidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from d2road.traffic.baselines.rules import FEWEST, TAIL, Tail
 from d2road.traffic.baselines.usual_values import UsualValues
 from d2road.utils.errors import DataError
+from d2road.utils.values import number_rows
 
 SHORTEST_TAIL = 0.5  # mean deviations
 LEAST_SPREAD = 0.1  # of the standard deviation of all good windows
@@ -80,6 +82,24 @@ class VehicleRarity:
         """(V, C), minus the decimal logarithm of the share of good windows whose vehicles all stay below."""
         deviations = self.deviations(vehicles)
         return np.stack([tail.rarity(column) for tail, column in zip(self.tails, deviations.T)], axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The good windows, for `from_json`: of each its density and the highest of its vehicles, kind by kind."""
+        return {"windows": np.column_stack([self.usual.density, self.usual.features]).tolist()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], kinds: int, source: str) -> "VehicleRarity":
+        """Rarities that `to_json` wrote.
+
+        Args:
+            kinds: C. source: where they stand, for messages.
+        Raises:
+            DataError: they are no such rarities.
+        """
+        table = np.array(number_rows(values, "windows", 1 + kinds, source), dtype=float).reshape(-1, 1 + kinds)
+        if (table < 0).any():
+            raise DataError(f"{source}: 'windows' has a value of {table.min():g}, expected 0 or more")
+        return cls(WindowVehicles(table[:, 0], np.arange(len(table)), table[:, 1:]))
 
 
 def sum_beyond_usual(rarity: np.ndarray) -> np.ndarray:

@@ -4,22 +4,28 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules, describe_windows
+from d2road.traffic.baselines.baseline import Described, StreamBaseline
+from d2road.traffic.baselines.lasting_rules import LastingRules
+from d2road.traffic.baselines.track_surprise import TrackSurprise
 from d2road.traffic.events.alarms import LEAST_HOURS, WINDOW_COLUMNS, alarm_threshold, covered_hours
 from d2road.traffic.events.stop_request import StopRequest
-from d2road.traffic.events.stream_options import RULES, StreamOptions, read_calibration
+from d2road.traffic.events.stream_options import RULES, RULES_FORECAST, StreamOptions, read_calibration
 from d2road.traffic.events.stream_session import StreamModel
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.readers.growing_file import StoppedError
-from d2road.traffic.time_space.traffic_window import TrafficWindow
+from d2road.traffic.time_space.traffic_window import TrafficWindow, windows_of_one_time
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.values import as_object
 
+# Each is fitted, kept, read, explained and watched in one way.
+STREAM_BASELINES: dict[str, type[StreamBaseline]] = {RULES: LastingRules, RULES_FORECAST: TrackSurprise}
 FIT_SHARE = 0.6  # of the good windows, the first ones; the rest gives the threshold
 LEAST_WINDOWS = 20  # that a threshold is extrapolated from
 # Of those windows, the share that a tail is fitted to.
@@ -33,7 +39,7 @@ class GoodTraffic:
     """Windows of good traffic in the order of the stream: their places (PLACE_COLUMNS), and described."""
 
     places: pd.DataFrame
-    described: DescribedWindows
+    described: Described
 
     @property
     def hours(self) -> float:
@@ -62,20 +68,19 @@ def load_rules(options: StreamOptions, grid: WindowGrid, stop: StopRequest | Non
     """Rules of a calibration, or fitted on good traffic, as what scores a stream.
 
     Args:
-        options: with method "rules". grid: of the windows, of the good traffic too. stop: asked while it reads.
+        options: with a method of STREAM_BASELINES. grid: of the windows, of the good traffic too.
+        stop: asked while it reads.
     Raises:
         FileNotFoundError, ConfigError, DataError: the grid, the good traffic or the calibration cannot be used.
         StoppedError: `stop` asks for the end.
     """
     if grid.renderer.lane_layout == "per_lane":
         raise ConfigError("rules look at all lanes together: set TIME_SPACE.LANE_LAYOUT to overlay or stacked")
+    baseline = STREAM_BASELINES[options.method]
     if options.calibration is not None:
-        values = read_calibration(options.calibration, RULES, "rules", as_object)
-        rules = LastingRules.from_json(values, f"calibration {options.calibration}: 'rules'")
-        return stream_model(rules, grid)
-    good = read_good(options.good, grid, stop)
-    fit, held_out = good.split()
-    rules = LastingRules().fit_described(fit.described)
+        return stream_model(read_rules(options.calibration, options.method), grid)
+    fit, held_out = read_good(options.good, grid, stop, baseline).split()
+    rules = baseline().fit_described(fit.described)
     print(f"rules fitted on {len(fit.places)} windows, {fit.hours:.2f} h of good traffic", flush=True)
     if options.calibrate is not None or options.threshold is not None:
         return stream_model(rules, grid)
@@ -83,7 +88,22 @@ def load_rules(options: StreamOptions, grid: WindowGrid, stop: StopRequest | Non
     return stream_model(rules, grid, threshold, note)
 
 
-def stream_model(rules: LastingRules, grid: WindowGrid, threshold: float | None = None, note: str = "") -> StreamModel:
+def read_rules(path: Path, method: str) -> StreamBaseline:
+    """The rules of a calibration.
+
+    Raises:
+        FileNotFoundError, ConfigError: it is none of this method, or what it holds is damaged.
+    """
+
+    def check(value: Any, source: str) -> StreamBaseline:
+        return STREAM_BASELINES[method].from_json(as_object(value, source), source)
+
+    return read_calibration(path, method, "rules", check)
+
+
+def stream_model(
+    rules: StreamBaseline, grid: WindowGrid, threshold: float | None = None, note: str = ""
+) -> StreamModel:
     """Fitted rules as what scores a stream."""
 
     def score(windows: Sequence[TrafficWindow]) -> list[tuple[float, None]]:
@@ -95,28 +115,32 @@ def stream_model(rules: LastingRules, grid: WindowGrid, threshold: float | None 
     )  # fmt: skip
 
 
-def read_good(specs: Sequence[str], grid: WindowGrid, stop: StopRequest | None = None) -> GoodTraffic:
-    """Good traffic as described windows; what a window holds is not kept.
+def read_good(
+    specs: Sequence[str],
+    grid: WindowGrid,
+    stop: StopRequest | None = None,
+    baseline: type[StreamBaseline] = LastingRules,
+) -> GoodTraffic:
+    """Good traffic as windows that a baseline describes; of what a window holds no more is kept.
 
     Raises:
         StoppedError: `stop` asks for the end.
         FileNotFoundError, ConfigError, DataError: a source cannot be read, or no window has a vehicle.
     """
     rows: list[tuple] = []
-    parts: list[DescribedWindows] = []
+    parts: list[Described] = []
     for number, spec in enumerate(specs, 1):
-        for window in _windows_of(spec, grid):
+        for windows in windows_of_one_time(_windows_of(spec, grid)):
             if stop:
                 raise StoppedError
-            parts.append(describe_windows([window]))
+            parts.append(baseline.describe(windows))
             # Recordings of two files may have one name.
-            name = f"{number}/{window.recording}"
-            rows.append((name, window.t0, window.t1, window.s0, window.s1, window.direction))
+            rows += [(f"{number}/{w.recording}", w.t0, w.t1, w.s0, w.s1, w.direction) for w in windows]
     if not rows:
         raise DataError(
             f"--good {', '.join(specs)}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES"
         )
-    return GoodTraffic(pd.DataFrame(rows, columns=list(PLACE_COLUMNS)), DescribedWindows.joined(parts))
+    return GoodTraffic(pd.DataFrame(rows, columns=list(PLACE_COLUMNS)), type(parts[0]).joined(parts))
 
 
 def _windows_of(spec: str, grid: WindowGrid) -> Iterator[TrafficWindow]:
@@ -129,7 +153,7 @@ def _windows_of(spec: str, grid: WindowGrid) -> Iterator[TrafficWindow]:
             print(f"{spec}: {count} windows of good traffic, {count / (last - start):.0f}/s", flush=True)
 
 
-def threshold_of(rules: LastingRules, held_out: GoodTraffic, rate: float) -> tuple[float, str]:
+def threshold_of(rules: StreamBaseline, held_out: GoodTraffic, rate: float) -> tuple[float, str]:
     """The threshold for a rate of false alarms an hour, from good traffic that the rules were not fitted on.
 
     From LEAST_HOURS on it is counted (`alarm_threshold`); from less it is extrapolated: the scores above the highest

@@ -13,7 +13,7 @@ from d2road.utils.output_files import check_output, make_folder
 from d2road.utils.values import as_integer, as_number, as_object, as_text, field
 
 LEAST_RATE = 1e-6  # false alarms an hour
-MODEL, RULES = METHODS = ("model", "rules")
+MODEL, RULES, RULES_FORECAST = METHODS = ("model", "rules", "rules_forecast")
 MODELS_THRESHOLD = (
     "threshold {:.4g} is the model's own, for single images; --calibrate sets one for a rate of false alarms"
 )
@@ -25,7 +25,8 @@ class StreamOptions:
 
     Attributes:
         input: SPEC of the trajectories, see `open_trajectories`.
-        method: what scores: "model", by config_file and weights, or "rules", fitted on `good` or of the calibration.
+        method: what scores: "model", by config_file and weights, or, fitted on `good` or of the calibration, "rules" or
+            "rules_forecast", with a learned forecast of driving.
         good: SPECs of good traffic for rules.
         config_file, weights, opts: what the scores come from; they belong to a state and a threshold, no more.
         batch: windows that are scored together.
@@ -62,6 +63,8 @@ class StreamOptions:
                 as_number(self.threshold, "--threshold")
         except DataError as error:
             raise ConfigError(str(error)) from error
+        if self.method not in METHODS:
+            raise ConfigError(f"--method {self.method} is unknown, choose one of {', '.join(METHODS)}")
         self._check_method()
 
     def _check_method(self) -> None:
@@ -70,11 +73,11 @@ class StreamOptions:
                 raise ConfigError("--good is what rules are fitted on: give --method rules, or leave it away")
             return
         if self.weights:
-            raise ConfigError("--method rules has no weights: leave --weights away, or give --method model")
+            raise ConfigError(f"--method {self.method} has no weights: leave --weights away, or give --method model")
         if not self.good and self.calibration is None:
             raise ConfigError(
-                "--method rules needs good traffic to be fitted on, --good INPUT, or a --calibration that holds the "
-                "rules: --calibrate writes one"
+                f"--method {self.method} needs good traffic to be fitted on, --good INPUT, or a --calibration that "
+                "holds the rules: --calibrate writes one"
             )
         if self.good and self.calibration is not None:
             raise ConfigError(f"the calibration {self.calibration} holds its rules already: leave --good away")
@@ -110,7 +113,7 @@ class StreamOptions:
         """What a state or a threshold belongs to, as JSON holds it."""
         rules: dict[str, str | list[str]] = {"method": self.method, "good": list(self.good)}
         return {
-            **(rules if self.method == RULES else {}),  # files of earlier versions know no method
+            **(rules if self.method != MODEL else {}),  # files of earlier versions know no method
             "input": self.input,
             "config_file": self.config_file,
             "weights": self.weights,
@@ -157,7 +160,7 @@ def read_calibration(path: Path, method: str, name: str, check: Callable[..., An
             raise ConfigError(f"{source} is of --method {theirs}, this run of --method {method}: give the same")
         return field(values, name, check, source) if required or name in values else None
     except DataError as error:
-        text = str(error)
+        text = str(error) if str(path) in str(error) else f"{source}: {error}"
         raise ConfigError(text if cure in text else f"{text}. {cure}") from error
 
 

@@ -189,8 +189,9 @@ class TailReader(Source):
                             "followed has one"
                         )
                     block = block.drop(columns="recording")
-                self._mark(block["t"].iloc[0], lines.offset)
-                yield block
+                if len(block):  # none, where all there was is a last line that was cut off
+                    self._mark(block["t"].iloc[0], lines.offset)
+                    yield block
 
     def _lines(self, separator: str) -> Iterator["_Lines"]:
         """Complete lines of a CSV file as they come; `separator` "" is guessed from the first one."""

@@ -1,6 +1,8 @@
 """A stretch of road for some time: its vehicles and, for what looks at it, its time-space image."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -64,3 +66,9 @@ class TrafficWindow:
         if self.image is None:
             raise ValueError(f"window at {self.t0} s, {self.s0} m of {self.recording} has no image: render it first")
         return self.image
+
+
+def windows_of_one_time(windows: Iterable[TrafficWindow]) -> Iterator[list[TrafficWindow]]:
+    """Neighbours that show one carriageway at the same time: they have one table."""
+    for _, group in groupby(windows, lambda window: (window.recording, window.t0, window.t1, window.direction)):
+        yield list(group)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from d2road.cli import score_stream
+from d2road.traffic.baselines.lasting_rules import DescribedWindows, describe_windows
 from d2road.traffic.events import drift, drift_watch, rules_stream
 from d2road.traffic.events.alarms import alarm_threshold
 from d2road.utils.errors import DataError
@@ -33,6 +34,7 @@ def run(files, *words, grid=GRID) -> int:
 
 
 RULES = ("--method", "rules", "--good", "fcd:{d}/good.xml")
+BOTH = pytest.mark.parametrize("method", ["rules", "rules_forecast"])
 LIVE = ("--input", "fcd:{d}/live.xml")
 
 
@@ -71,8 +73,8 @@ def test_a_calibration_holds_the_rules(files, capsys, monkeypatch):
     assert "lacks 'rules'" in capsys.readouterr().err
 
 
-@pytest.fixture
-def calibrated(files, monkeypatch):
+@pytest.fixture(params=["rules", "rules_forecast"])
+def calibrated(files, monkeypatch, request):
     """rules.json of files, with blocks of 2 s instead of 5 minutes, so that two minutes are enough of them."""
     monkeypatch.setattr(
         "d2road.traffic.events.stream_session.alarm_threshold",
@@ -81,8 +83,9 @@ def calibrated(files, monkeypatch):
     for name, value in (("BLOCK_S", 2.0), ("HALF_S", 12.0), ("LEAST_BLOCKS", 10)):
         monkeypatch.setattr(drift, name, value)
     monkeypatch.setattr(drift_watch, "LIMIT", 20.0)
-    assert run(files, *RULES, "--input", "fcd:{d}/more.xml", "--calibrate", files / "rules.json") == 0
-    return ("--method", "rules", "--calibration", files / "rules.json")
+    method = ("--method", request.param)
+    assert run(files, *method, *RULES[2:], "--input", "fcd:{d}/more.xml", "--calibrate", files / "rules.json") == 0
+    return (*method, "--calibration", files / "rules.json")
 
 
 def test_drift_is_told_and_goes_on_with_the_state(files, capsys, calibrated):
@@ -124,16 +127,18 @@ def test_calibrations_and_scores_of_earlier_versions_know_no_drift(files, capsys
     assert "lacks 'quantities'" in capsys.readouterr().err
 
 
-def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys):
+@BOTH
+def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys, method):
     whole = (files / "live.xml").read_text()
     (files / "live.xml").write_text(whole[: len(whole) // 3])
-    words = (*RULES, *LIVE, "--threshold", "5", "--state", files / "state.json", "--scores", files / "parts.csv")
+    rules = ("--method", method, *RULES[2:])
+    words = (*rules, *LIVE, "--threshold", "5", "--state", files / "state.json", "--scores", files / "parts.csv")
     assert run(files, *words) == 0
     (files / "live.xml").write_text(whole)
     state = (files / "state.json").read_text()
     assert run(files, *words) == 0
     assert capsys.readouterr().out.count("ALARM") == 1
-    assert run(files, *RULES, *LIVE, "--threshold", "5", "--scores", files / "whole.csv") == 0
+    assert run(files, *rules, *LIVE, "--threshold", "5", "--scores", files / "whole.csv") == 0
     pd.testing.assert_frame_equal(pd.read_csv(files / "parts.csv"), pd.read_csv(files / "whole.csv"))
     (files / "state.json").write_text(state)
     (files / "good.xml").write_text((files / "good.xml").read_text().replace('speed="25"', 'speed="26"'))
@@ -146,7 +151,8 @@ def test_a_state_goes_on_with_the_rules_that_it_was_left_by(files, capsys):
     ("words", "text"),
     [
         (LIVE, "--method model needs --config-file"),
-        (("--method", "rules", *LIVE), "needs good traffic to be fitted on, --good INPUT"),
+        (("--method", "rules", *LIVE), "--method rules needs good traffic to be fitted on, --good INPUT"),
+        (("--method", "rules_forecast", *LIVE), "--method rules_forecast needs good traffic to be fitted on"),
         ((*RULES, *LIVE, "--weights", "w.pth"), "--method rules has no weights"),
         ((*RULES, "--input", RULES[-1], "--calibrate", "{d}/c.json"), "which the rules are fitted on"),
         ((*RULES, *LIVE, "--calibration", "c.json"), "holds its rules already: leave --good away"),
@@ -162,21 +168,17 @@ def test_user_errors_tell_the_cure(files, capsys, words, text):
 
 
 def test_hours_are_those_of_the_clock_whatever_the_carriageways(files):
-    from d2road.traffic.baselines.lasting_rules import DescribedWindows
-
     both = pd.DataFrame({"recording": "a", "t0": 0.0, "t1": 7200.0, "s0": 0.0, "s1": 512.0, "direction": [1, -1]})
     good = rules_stream.GoodTraffic(both, DescribedWindows(np.zeros((2, 10)), np.ones(2)))
     assert good.hours == 2.0 and good.part(np.zeros(2, dtype=bool)).hours == 0.0
 
 
 def test_a_signal_ends_it_while_rules_are_fitted(files, monkeypatch):
-    describe = rules_stream.describe_windows
-
     def kill(windows):
         os.kill(os.getpid(), signal.SIGTERM)
-        return describe(windows)
+        return describe_windows(windows)
 
-    monkeypatch.setattr(rules_stream, "describe_windows", kill)
+    monkeypatch.setattr(rules_stream.LastingRules, "describe", staticmethod(kill))
     assert run(files, *RULES, *LIVE, "--state", files / "state.json") == 143
     assert not (files / "state.json").exists()
 

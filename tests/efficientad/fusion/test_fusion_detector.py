@@ -1,5 +1,7 @@
 """The fused model: its maps are those of its parts, its training, its file, and what it refuses."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from d2road.engine import Predictor, Trainer, evaluate, load_weights
 from d2road.engine.meta_arch import check_training_files
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from efficientad.data.image_iteration import DatasetImages, calibration_names
+from efficientad.fusion import fusion_detector
 from tests.factories.anomaly_models import calibrated, entries, narrow_networks
 from tests.factories.bank_models import bank_data
 from tests.factories.fused_models import fusion_cfg
@@ -97,6 +100,35 @@ def test_one_look_of_the_extractor_is_enough_where_teacher_and_bank_compare_the_
     torch.testing.assert_close(model.patchcore.state.bank.distance_map(embedding), once[2], rtol=1e-4, atol=1e-4)
     (raw,) = model.efficient_ad.raw_maps(model.efficient_ad.preprocess([entry]))
     torch.testing.assert_close(raw.tiles[0], once[:2], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_weights_are_compared_once_and_again_after_any_of_them_was_loaded(monkeypatch):
+    compared = []
+
+    def compare(one, other):
+        compared.append(compare_weights(one, other))
+        return compared[-1]
+
+    compare_weights = fusion_detector._have_equal_weights
+    monkeypatch.setattr(fusion_detector, "_have_equal_weights", compare)
+    keys = ["MODEL.EFFICIENT_AD.TEACHER", "features:efficientnet_lite0", "INPUT.IMAGE_SIZE", (256, 256)]
+    model = build_model(fusion_cfg(*keys)).eval()
+    teacher, extractor = model.efficient_ad.networks.teacher.extractor, model.patchcore.extractor
+    extractor.load_state_dict(teacher.state_dict())
+    assert model.shares_features and model.shares_features and compared == [True]
+    for part in (teacher, extractor):  # a submodule of either, by itself
+        child = next(module for module in part.modules() if isinstance(module, torch.nn.Conv2d))
+        kept = {name: value.clone() for name, value in child.state_dict().items()}
+        child.load_state_dict({name: value + 1 for name, value in kept.items()})
+        assert not model.shares_features and not model.shares_features and compared.pop() is False
+        child.load_state_dict(kept)
+        assert model.shares_features and compared.pop() is True
+    model.load_state_dict(model.state_dict())  # all, as a checkpoint does
+    assert model.shares_features and compared == [True, True]
+    assert copy.deepcopy(model).shares_features and len(compared) == 3  # its weights are others
+    extractor.state_dict()[next(iter(extractor.state_dict()))].add_(1)  # in place, without loading
+    assert not model.shares_features
 
 
 @torch.no_grad()

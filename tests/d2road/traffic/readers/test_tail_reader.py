@@ -142,3 +142,12 @@ def test_files_that_cannot_be_followed(tmp_path):
     path.write_text(two)
     with pytest.raises(ValueError, match="holds the recordings x, y"):
         read(f"csv:{path}?ordered=1", path)
+
+
+@pytest.mark.parametrize("last", ["12000,v0,4", "12000,v", "1"])
+def test_a_last_line_that_is_cut_off_is_left_out(tmp_path, last):
+    path, text = tmp_path / "b.csv", plain_csv()
+    path.write_text(text + last)
+    spec = f"csv:{path}?columns=t=time&units=t=ms&ordered=1"
+    found = read(spec, path, offset=text.index("9000,v0"))
+    assert len(found) == 30 * VEHICLES and len(read(spec, path)) == STEPS * VEHICLES
