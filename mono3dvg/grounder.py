@@ -35,8 +35,7 @@ from mono3dvg.grounding_features import (
     ImageFeatures,
     ScoredCandidates,
 )
-from mono3dvg.inference import expressions_in_chunks, select_answers
-from mono3dvg.relation.presence_head import joint_logits
+from mono3dvg.inference import answer_scores, expressions_in_chunks, select_answers
 from mono3dvg.relation.relation_features import RelationFeatures, compute_relation_features
 from mono3dvg.relation.relation_layer import RelationLayer, RelationOutput
 from mono3dvg.text.text_features import TextFeatures
@@ -153,8 +152,10 @@ class Mono3DVG(nn.Module):
             text = self.encode_text([e.text for e in asked], [e.place for e in asked])
             fused = self.fuse(image, text, torch.tensor([e.image for e in asked], device=self.device))
             found = self.detect(image, fused)
-            logits = self.score_candidates(fused, found)
-            for expression, answer in zip(asked, select_answers(found.candidates, logits, text, asked, self.inference)):
+            scored = self.score_candidates(fused, found)
+            for expression, answer in zip(
+                asked, select_answers(found.candidates, *scored, text, asked, self.inference)
+            ):
                 answers[expression.image]["groundings"].append(answer)
         return answers
 
@@ -216,17 +217,15 @@ class Mono3DVG(nn.Module):
         candidates, referral = decode_queries(queries[-1], context, self.inference.min_heat)
         return Detections(candidates, referral=referral)
 
-    def score_candidates(self, fused: FusedFeatures, found: Detections) -> Tensor:
-        """(N, K) logits of whether each candidate is meant, see `joint_logits` where a head decides on presence."""
+    def score_candidates(self, fused: FusedFeatures, found: Detections) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, K) of whether each candidate is meant, and (N,) of whether any is, where a head says so."""
         if found.referral is not None:
-            return found.referral
+            return found.referral, None
         if found.relation is not None:
             scores = self.relate(fused, found.candidates.cells, found.relation)
-            if scores.presence is None:
-                return scores.answers[-1]
-            return joint_logits(scores.answers[-1], scores.presence, found.candidates.valid)
+            return scores.answers[-1], scores.presence
         assert fused.refer is not None
-        return fused.refer.flatten(1).gather(1, found.candidates.cells)
+        return fused.refer.flatten(1).gather(1, found.candidates.cells), None
 
     # --- what inference and training share ---
 
@@ -318,7 +317,7 @@ class Mono3DVG(nn.Module):
             text = self.encode_text([e.text for e in asked], [e.place for e in asked])
             fused = self.fuse(image, text, torch.tensor([e.image for e in asked], device=self.device))
             candidates = given[fused.image_of]
-            sure = self.score_candidates(fused, Detections(candidates, features)).sigmoid()
+            sure = answer_scores(candidates, *self.score_candidates(fused, Detections(candidates, features)), 0.0)
             for row, expression in zip(sure.masked_fill(~candidates.valid, torch.nan), asked):
                 found[expression.image].append(row[: len(objects[expression.image])])
         return found

@@ -13,6 +13,7 @@ from torch import Tensor
 from mono3dvg.data.model_inputs import place_of
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.grounder_options import InferenceOptions
+from mono3dvg.relation.presence_head import joint_scores
 from mono3dvg.text.text_features import TextFeatures
 
 
@@ -56,9 +57,16 @@ def final_scores(heat: Tensor, referral: Tensor, exponent: float = 0.5) -> Tenso
     return torch.exp(log_score)
 
 
+def answer_scores(candidates: Candidates, logits: Tensor, presence: Tensor | None, exponent: float) -> Tensor:
+    """(N, K) `final_scores`, beside each other where `presence` (N,), logits of whether any is meant, is known."""
+    scores = final_scores(candidates.heat, logits, exponent)
+    return scores if presence is None else joint_scores(scores, presence, candidates.valid)
+
+
 def select_answers(
     candidates: Candidates,
     logits: Tensor,
+    presence: Tensor | None,
     text: TextFeatures,
     expressions: Sequence[Expression],
     options: InferenceOptions,
@@ -67,8 +75,9 @@ def select_answers(
 
     Args:
         candidates: (N, K). logits: (N, K) of being meant.
+        presence: (N,) logits of whether any is; None where no head says so.
     """
-    scores = final_scores(candidates.heat, logits, options.heat_exponent)
+    scores = answer_scores(candidates, logits, presence, options.heat_exponent)
     relevance = text.token_relevance()
     answers = []
     for n, expression in enumerate(expressions):

@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mono3dvg.relation.attribute_modules import to_logit
-
 TOP = 4  # highest logits of candidates that are looked at
 
 
@@ -54,14 +52,15 @@ class PresenceHead(nn.Module):
         return self.scale * found + self.output(F.silu(self.norm(hidden)))[:, 0].float()
 
 
-def joint_logits(answers: Tensor, presence: Tensor, valid: Tensor) -> Tensor:
-    """Logits (N, K) of being meant in which the set is decided first: P(any is meant) times how likely each candidate
-    is beside the likeliest one. So the likeliest passes a threshold exactly if the presence does.
+def joint_scores(scores: Tensor, presence: Tensor, valid: Tensor) -> Tensor:
+    """Scores (N, K) that decide on the set first: P(any is meant) times how good each candidate is beside the best.
+
+    So the best one passes a threshold exactly if the presence does, however surely it was detected.
 
     Args:
-        answers: (N, K) logits of each candidate by itself. presence: (N,) logits. valid: (N, K).
+        scores: (N, K) of each candidate by itself, 0 to 1. presence: (N,) logits. valid: (N, K).
     """
-    each = F.logsigmoid(answers.float())
+    scores = scores.float()
     # Without a candidate there is no best one.
-    best = F.pad(each.masked_fill(~valid, -1e4), (0, 1), value=-1e4).amax(dim=1, keepdim=True)
-    return to_logit(F.logsigmoid(presence.float())[:, None] + (each - best).clamp(max=0.0))
+    best = F.pad(scores.masked_fill(~valid, 0.0), (0, 1)).amax(dim=1, keepdim=True)
+    return torch.sigmoid(presence.float())[:, None] * (scores / best.clamp(min=1e-30)).clamp(max=1.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mono3dvg.relation.presence_head import PresenceHead, joint_logits
+from mono3dvg.relation.presence_head import PresenceHead, joint_scores
 
 DIM = 16
 
@@ -50,18 +50,18 @@ def test_without_candidates_the_answer_is_finite_and_low(head, candidates):
     states, answers, valid, words, mask = inputs(3, candidates=candidates)
     found = head(states, answers, torch.zeros_like(valid), words, mask)
     assert torch.isfinite(found).all() and (found < -10).all()
-    assert torch.isfinite(joint_logits(answers, found, torch.zeros_like(valid))).all()
+    assert torch.isfinite(joint_scores(answers.sigmoid(), found, torch.zeros_like(valid))).all()
 
 
 def test_the_likeliest_candidate_has_the_probability_of_the_set():
     _, answers, valid, _, _ = inputs(4)
     valid[0, 4:] = False
     presence = torch.tensor([2.0, -1.0, 0.3])
-    joint = torch.sigmoid(joint_logits(answers, presence, valid))
     each = torch.sigmoid(answers)
+    joint = joint_scores(each, presence, valid)
     best = torch.stack([row[kept].max() for row, kept in zip(each, valid)])
     wanted = torch.sigmoid(presence)[:, None] * each / best[:, None]
-    torch.testing.assert_close(joint[valid], wanted[valid], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(joint[valid], wanted[valid])
     torch.testing.assert_close(joint.masked_fill(~valid, 0).max(dim=1).values, torch.sigmoid(presence))
     assert ((joint <= torch.sigmoid(presence)[:, None] + 1e-6) | ~valid).all()
 
@@ -70,7 +70,7 @@ def test_a_set_can_be_empty_though_a_candidate_is_likely():
     """What a threshold on each candidate by itself cannot say."""
     presence, answers = torch.tensor([-3.0]), torch.tensor([[2.0, -2.0]])
     assert torch.sigmoid(answers).max() > 0.8
-    assert torch.sigmoid(joint_logits(answers, presence, torch.ones(1, 2).bool())).max() < 0.05
+    assert joint_scores(answers.sigmoid(), presence, torch.ones(1, 2).bool()).max() < 0.05
 
 
 def test_what_the_candidates_have_in_common_can_be_learned():
