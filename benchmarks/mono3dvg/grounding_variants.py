@@ -30,10 +30,10 @@ VARIANTS = {
 
 # Training stages that precede a variant, in order: detection from boxes, then language from labels. Most variants share
 # those of the base of the ablations; others have parts of their own in them.
-SHARED_STAGES = ("ablation_base_boxes", "ablation_base_labels")
-OWN_STAGES = {
-    "main": ("boxes", "labels"),
-    "no_presence": ("boxes", "labels"),
+SHARED_STAGES: tuple[str, ...] = ("ablation_base_boxes", "ablation_base_labels")
+OWN_STAGES: dict[str, tuple[str, ...]] = {
+    "main": ("boxes", "labels_seen", "labels"),
+    "no_presence": ("boxes", "labels_seen", "labels"),
     "data_sentences": ("boxes", "labels_data_sentences"),
     "pretrained": ("boxes", "labels_pretrained"),
     "no_text_filter": ("ablation_base_boxes", "labels_no_text_filter"),
@@ -41,6 +41,6 @@ OWN_STAGES = {
 }
 
 
-def stages_of(variant: str) -> tuple[str, str]:
+def stages_of(variant: str) -> tuple[str, ...]:
     """The training stages that precede the last one of a variant, in order."""
     return OWN_STAGES.get(variant, SHARED_STAGES)
