@@ -1,0 +1,53 @@
+"""Words alone: labelled boxes with the labels' attributes, whatever the image looks like but for its colours."""
+
+import math
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+
+from benchmarks.mono3dvg.words_alone import HELD_OUT, measure, score_labels, with_attributes
+from d2road.data import build_mapper
+from d2road.engine import Trainer
+from tests.factories.grounders import data_name, make_data, tiny_cfg
+
+KEYS = (
+    "MODEL.MONO3DVG.DETECTION.ATTRIBUTES", True, "MODEL.MONO3DVG.RELATION.PRESENCE", True,
+    "MODEL.MONO3DVG.TRAINING_STAGE", "labels",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parts(repo_dir, tmp_path_factory):
+    """An untrained model, the records of the validation split and their mapper."""
+    data = make_data(tmp_path_factory.mktemp("words"))
+    cfg = tiny_cfg(repo_dir, data, data / "out", *KEYS)
+    torch.manual_seed(0)
+    model = Trainer.build_model(cfg).eval()
+    return model, DatasetCatalog.get(data_name(data, "test")), build_mapper(cfg, is_train=False)
+
+
+def test_scores_of_labels_hang_on_their_attributes(parts):
+    model, records, mapper = parts
+    record = next(r for r in records if len(r["expressions"]) > 1)
+    x = with_attributes(mapper(record), record)
+    before = score_labels(model, x)
+    assert list(before) == [e["id"] for e in record["expressions"]]
+    for scores in before.values():
+        known = scores[~scores.isnan()]
+        assert len(scores) == len(record["annotations"]) and ((known >= 0) & (known <= 1)).all() and len(known)
+    x["instances"].gt_attributes = 2 - x["instances"].gt_attributes  # yes for no
+    after = score_labels(model, x)
+    assert any(not torch.allclose(before[key], after[key], equal_nan=True) for key in before)
+
+
+def test_parts_of_the_sentences_make_the_whole(parts):
+    model, records, mapper = parts
+    found = measure(model, records, mapper)
+    sentences = [e for r in records for e in r["expressions"]]
+    held_out = sum(HELD_OUT in e["tags"] for e in sentences)
+    counts = {"seen": len(sentences) - held_out, "held_out": held_out}
+    mean = sum(counts[n] * found[n]["accuracy"] for n in counts if counts[n]) / len(sentences)
+    assert 0 < held_out < len(sentences) and found["all"]["accuracy"] == pytest.approx(mean)
+    auroc = found["all"]["presence_auroc"]
+    assert math.isnan(auroc) or 0 <= auroc <= 100
