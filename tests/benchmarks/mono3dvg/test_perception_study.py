@@ -1,0 +1,57 @@
+"""Candidates between the labels and what is detected, and what they make of presence."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+
+from benchmarks.mono3dvg import perception_study
+from benchmarks.mono3dvg.perception_study import SETS, candidate_sets, measure
+from benchmarks.mono3dvg.words_alone import with_attributes
+from d2road.data import build_mapper
+from d2road.engine import Trainer
+from mono3dvg.data.model_inputs import objects_of
+from tests.factories.grounders import data_name, make_data, tiny_cfg
+
+KEYS = ("MODEL.MONO3DVG.DETECTION.ATTRIBUTES", True, "MODEL.MONO3DVG.DETECTION.MIN_HEAT", 0.0)
+
+
+@pytest.fixture(scope="module")
+def parts(repo_dir, tmp_path_factory):
+    data = make_data(tmp_path_factory.mktemp("perception"))
+    cfg = tiny_cfg(repo_dir, data, data / "out", *KEYS)
+    torch.manual_seed(0)
+    model = Trainer.build_model(cfg).eval()
+    return model, DatasetCatalog.get(data_name(data, "test")), build_mapper(cfg, is_train=False)
+
+
+def test_sets_take_what_they_are_named_after_from_the_labels(parts, monkeypatch):
+    model, records, mapper = parts
+    record = max(records, key=lambda r: len(r["annotations"]))
+    x = with_attributes(mapper(record), record)
+    objects = objects_of(x)
+    with torch.no_grad():
+        image = model.encode_image([x])
+        place = torch.full_like(image.peaks.cells, -1)
+        place[0, :2] = torch.tensor([1, 0])  # an untrained detector finds nothing: as if it had found two
+        monkeypatch.setattr(perception_study, "match_objects", lambda *_: place)
+        sets = candidate_sets(model, image, objects)
+    assert list(sets) == list(SETS)
+    two, labels, peaks = torch.tensor([1, 0]), sets["labels"], sets["peaks"]
+    assert torch.equal(sets["found"].rows[0], labels.rows[0, two])
+    assert torch.equal(sets["matched"].rows[0], peaks.rows[0, :2])
+    assert torch.equal(sets["true_rows"].rows, sets["found"].rows)
+    assert torch.equal(sets["true_rows"].attributes, sets["matched"].attributes)
+    assert torch.equal(sets["true_classes"].class_probs, sets["found"].class_probs)
+    assert torch.equal(sets["found_boxes"].attributes, sets["matched"].attributes)
+    assert torch.equal(sets["true_attributes"].attributes, sets["found"].attributes)
+
+
+def test_all_sentences_are_asked_though_nothing_is_found(parts, monkeypatch):
+    model, records, mapper = parts
+    monkeypatch.setattr(perception_study, "match_objects", lambda peaks, *_: torch.full_like(peaks.cells, -1))
+    found = measure(model, records, mapper)
+    assert list(found) == list(SETS)
+    assert found["matched"]["presence_auroc"] == 50  # no candidate, no difference
+    assert found["labels"]["presence_auroc"] != 50
+    assert all(np.isnan(row["n_acc"]) or 0 <= row["n_acc"] <= 100 for row in found.values())
