@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from d2road.data import build_test_loader
 from d2road.engine import Trainer, load_weights
 from d2road.utils.input_files import read_json
-from d2road.utils.output_files import atomic_write
+from d2road.utils.output_files import atomic_write, make_folder
 from d2road.utils.progress import track
 from mono3dvg.evaluation.grounding_metrics import ACC_OVERLAPS
 from mono3dvg.evaluation.grounding_protocol import evaluate_grounding
@@ -39,6 +39,7 @@ def evaluate_test_sets(cfg: CfgNode, model: Mono3DVG) -> dict[str, dict]:
 
     The model takes the score threshold that is chosen on the validation data.
     """
+    make_folder(cfg.OUTPUT_DIR)  # the threshold is written there
     results = Trainer.test(cfg, model)
     model.take_results(results)
     folder, names = Path(cfg.OUTPUT_DIR) / "inference", cfg.DATASETS.TEST

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import cv2
 import pytest
@@ -92,13 +93,20 @@ def test_another_rendering_is_refused(tmp_path):
         load_grounding(file, folder, hint="draw")
 
 
+def anew_below(root: Path) -> None:
+    """A name that is there already would be left alone, and its data with it."""
+    DatasetCatalog.remove("toy_grounding_written")
+    MetadataCatalog.remove("toy_grounding_written")
+    register_builtin(root)
+
+
 def test_the_name_says_how_to_get_the_images(tmp_path):
-    register_builtin(tmp_path)
+    anew_below(tmp_path)
     try:
         with pytest.raises(FileNotFoundError, match=r"104 of 104 images .* To get them: d2road make-data toy-roadside"):
             DatasetCatalog.get("toy_grounding_written")
     finally:
-        register_builtin(datasets_root())
+        anew_below(datasets_root())
     assert MetadataCatalog.get("toy_grounding_written").evaluator_type == "grounding"
 
 
