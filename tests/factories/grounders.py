@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.data import DatasetCatalog
 
 from d2road.config import make_cfg
 from d2road.config.setup import finalize
-from d2road.data import register_by_name
+from d2road.data import build_mapper, register_by_name
+from d2road.engine import Trainer
 from d2road.structures import Camera
 from d2road.synthetic.roadside import make_toy_roadside
 from mono3dvg.data.toy_grounding import make_toy_grounding
@@ -46,6 +48,15 @@ def tiny_cfg(repo: Path, data: Path, output: Path, *pairs):
     problems = finalize(cfg)
     assert not problems, problems
     return cfg
+
+
+def untrained(repo: Path, folder: Path, *pairs):
+    """The small grounder as it begins, the records of the test split of new data in `folder`, and their mapper."""
+    data = make_data(folder)
+    cfg = tiny_cfg(repo, data, data / "out", *pairs)
+    torch.manual_seed(0)
+    model = Trainer.build_model(cfg).eval()
+    return model, DatasetCatalog.get(data_name(data, "test")), build_mapper(cfg, is_train=False)
 
 
 def image_input(texts=(), camera: Camera | None = None, size=(90, 160), **more) -> dict:

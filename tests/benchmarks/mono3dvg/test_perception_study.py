@@ -3,26 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
 
 from benchmarks.mono3dvg import perception_study
 from benchmarks.mono3dvg.perception_study import SETS, candidate_sets, measure
 from benchmarks.mono3dvg.words_alone import with_attributes
-from d2road.data import build_mapper
-from d2road.engine import Trainer
 from mono3dvg.data.model_inputs import objects_of
-from tests.factories.grounders import data_name, make_data, tiny_cfg
+from tests.factories.grounders import untrained
 
 KEYS = ("MODEL.MONO3DVG.DETECTION.ATTRIBUTES", True, "MODEL.MONO3DVG.DETECTION.MIN_HEAT", 0.0)
 
 
 @pytest.fixture(scope="module")
 def parts(repo_dir, tmp_path_factory):
-    data = make_data(tmp_path_factory.mktemp("perception"))
-    cfg = tiny_cfg(repo_dir, data, data / "out", *KEYS)
-    torch.manual_seed(0)
-    model = Trainer.build_model(cfg).eval()
-    return model, DatasetCatalog.get(data_name(data, "test")), build_mapper(cfg, is_train=False)
+    return untrained(repo_dir, tmp_path_factory.mktemp("perception"), *KEYS)
 
 
 def test_sets_take_what_they_are_named_after_from_the_labels(parts, monkeypatch):

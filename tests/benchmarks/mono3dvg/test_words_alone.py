@@ -4,12 +4,9 @@ import math
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
 
 from benchmarks.mono3dvg.words_alone import HELD_OUT, measure, score_labels, with_attributes
-from d2road.data import build_mapper
-from d2road.engine import Trainer
-from tests.factories.grounders import data_name, make_data, tiny_cfg
+from tests.factories.grounders import untrained
 
 KEYS = (
     "MODEL.MONO3DVG.DETECTION.ATTRIBUTES", True, "MODEL.MONO3DVG.RELATION.PRESENCE", True,
@@ -19,12 +16,7 @@ KEYS = (
 
 @pytest.fixture(scope="module")
 def parts(repo_dir, tmp_path_factory):
-    """An untrained model, the records of the validation split and their mapper."""
-    data = make_data(tmp_path_factory.mktemp("words"))
-    cfg = tiny_cfg(repo_dir, data, data / "out", *KEYS)
-    torch.manual_seed(0)
-    model = Trainer.build_model(cfg).eval()
-    return model, DatasetCatalog.get(data_name(data, "test")), build_mapper(cfg, is_train=False)
+    return untrained(repo_dir, tmp_path_factory.mktemp("words"), *KEYS)
 
 
 def test_scores_of_labels_hang_on_their_attributes(parts):
