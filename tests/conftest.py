@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,15 @@ def _own_data_sets() -> Iterator[None]:
         DatasetCatalog.remove(name)
         if name in MetadataCatalog.list():
             MetadataCatalog.remove(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_dead_log_handlers() -> None:
+    """A handler that an earlier test left on its own, closed output would complain in this one."""
+    for log in [logging.root, *logging.root.manager.loggerDict.values()]:
+        for handler in list(getattr(log, "handlers", ())):
+            if getattr(getattr(handler, "stream", None), "closed", False):
+                log.removeHandler(handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
