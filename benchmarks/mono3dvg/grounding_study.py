@@ -1,8 +1,11 @@
 """What the benchmarks of grounding measure on a trained model: on data sets, with labelled boxes as candidates, and the
 best that any choice among its own candidates could reach."""
 
-from collections.abc import Sequence
+import argparse
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +14,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from d2road.data import build_test_loader
+from benchmarks.common.records import record_path, write_record
+from d2road.config import default_argument_parser, setup_cfg
+from d2road.data import build_mapper, build_test_loader
 from d2road.engine import Trainer, load_weights
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import atomic_write, make_folder
@@ -23,6 +28,8 @@ from mono3dvg.evaluation.prediction_files import Answer
 from mono3dvg.grounder import Mono3DVG
 from mono3dvg.schema import read_grounding
 
+STUDY_DATA = "toy_grounding_val"  # so that what is studied can be chosen by it
+Measure = Callable[[Mono3DVG, Sequence[dict], Any], dict[str, dict[str, float]]]
 CERTAIN = 0.5  # true objects of at least this probability are the answer
 
 
@@ -114,3 +121,30 @@ def accuracy_on_objects(rows: Sequence[tuple[str, Tensor, Sequence[int]]]) -> di
         if len(targets) == 1:
             right["top1"].append(int(p.argmax()) == targets[0])
     return {name: 100 * sum(values) / len(values) if values else float("nan") for name, values in right.items()}
+
+
+def record_study(bench: str, program: str, description: str | None, measure: Measure) -> Path:
+    """The command line of a study of a trained model on STUDY_DATA: measure it and keep a record under its name.
+
+    Args:
+        program: module beside this one. measure: metrics of a model from records of the data and their mapper.
+    Returns:
+        the record.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="of the record")
+    parser.add_argument("--config-file", required=True, help="of the model")
+    parser.add_argument("--weights", type=Path, required=True, help="its checkpoint")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys")
+    args = parser.parse_args()
+    keys = ["OUTPUT_DIR", f"output/{bench}/{args.name}", "MODEL.WEIGHTS", "", *args.opts]
+    cfg = setup_cfg(default_argument_parser().parse_args(["--config-file", args.config_file, *keys]))
+    start, model = time.perf_counter(), load_trained(cfg, args.weights)
+    metrics = measure(model, DatasetCatalog.get(STUDY_DATA), build_mapper(cfg, is_train=False))
+    seconds = time.perf_counter() - start
+    command = f"python -m benchmarks.mono3dvg.{program} --name {args.name} --config-file {args.config_file}"
+    command = " ".join([f"{command} --weights {args.weights}", *args.opts])
+    write_record(
+        bench, args.name, metrics=metrics, command=command, config=args.config_file, seed=cfg.SEED, seconds=seconds
+    )
+    return record_path(bench, args.name)

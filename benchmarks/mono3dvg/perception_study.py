@@ -6,8 +6,6 @@ On toy_grounding_val. The same model and sentences are asked about candidates th
 and more as detected; records go to benchmarks/results/mono3dvg_perception/.
 """
 
-import argparse
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 
 from benchmarks.common.markdown import table, write_page
-from benchmarks.common.records import RESULTS, read_record, record_path, write_record
-from benchmarks.mono3dvg.grounding_study import load_trained
+from benchmarks.common.records import RESULTS, read_record
+from benchmarks.mono3dvg.grounding_study import STUDY_DATA, record_study
 from benchmarks.mono3dvg.grounding_tables import cell
 from benchmarks.mono3dvg.words_alone import with_attributes
-from d2road.config import default_argument_parser, setup_cfg
-from d2road.data import build_mapper
 from d2road.utils.progress import track
 from mono3dvg.data.model_inputs import objects_of
 from mono3dvg.detection.candidates import Candidates
@@ -34,7 +29,7 @@ from mono3dvg.grounder import Mono3DVG
 from mono3dvg.grounding_features import Detections, ImageFeatures
 from mono3dvg.inference import answer_scores, expressions_in_chunks
 
-BENCH, DATA = "mono3dvg_perception", "toy_grounding_val"
+BENCH = "mono3dvg_perception"
 T_ACC = 83.2  # what N-acc is given at
 SETS = {
     "labels": "labelled objects and their attributes",
@@ -120,28 +115,14 @@ def table_rows() -> Iterator[list[str]]:
 
 def write_table() -> Path:
     """Write benchmarks/results/mono3dvg_perception/table.md from all records and return its path."""
-    note = f"{DATA}: AUROC of the best score, and N-acc at the threshold at which T-acc is {T_ACC} %."
+    note = f"{STUDY_DATA}: AUROC of the best score, and N-acc at the threshold at which T-acc is {T_ACC} %."
     section = table("What eyes cost", note, ["model", "candidates", "presence AUROC", "N-acc"], table_rows())
     return write_page(RESULTS / BENCH / "table.md", [["# Presence, by how candidates are seen"], section])
 
 
 def main() -> None:
     """Run what the arguments ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, help="of the record")
-    parser.add_argument("--config-file", required=True, help="of the model")
-    parser.add_argument("--weights", type=Path, required=True, help="its checkpoint")
-    args = parser.parse_args()
-    arguments = ["--config-file", args.config_file, "OUTPUT_DIR", f"output/{BENCH}/{args.name}", "MODEL.WEIGHTS", ""]
-    cfg = setup_cfg(default_argument_parser().parse_args(arguments))
-    start, model = time.perf_counter(), load_trained(cfg, args.weights)
-    metrics = measure(model, DatasetCatalog.get(DATA), build_mapper(cfg, is_train=False))
-    command = f"python -m benchmarks.mono3dvg.perception_study --name {args.name} --config-file {args.config_file}"
-    seconds = time.perf_counter() - start
-    write_record(
-        BENCH, args.name, metrics=metrics, command=command, config=args.config_file, seed=cfg.SEED, seconds=seconds
-    )
-    print(f"record: {record_path(BENCH, args.name)}\ntable: {write_table()}")
+    print(f"record: {record_study(BENCH, 'perception_study', __doc__, measure)}\ntable: {write_table()}")
 
 
 if __name__ == "__main__":

@@ -6,31 +6,26 @@ On toy_grounding_val, so that stages can be compared and chosen. Of the image on
 in these stages. Records go to benchmarks/results/mono3dvg_words/.
 """
 
-import argparse
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 from torch import Tensor
 
 from benchmarks.common.markdown import table, write_page
-from benchmarks.common.records import RESULTS, read_record, record_path, write_record
-from benchmarks.mono3dvg.grounding_study import accuracy_on_objects, load_trained
+from benchmarks.common.records import RESULTS, read_record
+from benchmarks.mono3dvg.grounding_study import STUDY_DATA, accuracy_on_objects, record_study
 from benchmarks.mono3dvg.grounding_tables import cell
-from d2road.config import default_argument_parser, setup_cfg
-from d2road.data import build_mapper
 from d2road.utils.progress import track
+from mono3dvg.data.mapper import places_in_scene
 from mono3dvg.data.model_inputs import objects_of
 from mono3dvg.evaluation.grounding_metrics import presence_auroc
 from mono3dvg.grounder import Mono3DVG
 from mono3dvg.inference import answer_scores, expressions_in_chunks
 from mono3dvg.language import attributes_of
 
-BENCH, DATA = "mono3dvg_words", "toy_grounding_val"
+BENCH = "mono3dvg_words"
 HELD_OUT = "wording:held_out"
 
 
@@ -60,10 +55,9 @@ def score_labels(model: Mono3DVG, x: dict) -> dict[Any, Tensor]:
 def with_attributes(x: dict, record: dict) -> dict:
     """The mapped image with the attributes of its labels, as training has them."""
     scene = record["scene"]
-    rows = dict(zip(scene.ids, attributes_of(scene))) if scene is not None else {}
-    if rows:
-        kept = np.array([rows[a["id"]] for a in record["annotations"]])
-        x["instances"].gt_attributes = torch.from_numpy(kept)
+    if scene is not None:
+        order = places_in_scene(record["annotations"], scene)
+        x["instances"].gt_attributes = torch.from_numpy(attributes_of(scene)[order])
     return x
 
 
@@ -84,19 +78,6 @@ def _presence(rows: Sequence[tuple[str, Tensor, Sequence[int]]]) -> float:
     return presence_auroc([len(targets) for *_, targets in rows], best)
 
 
-def record_stage(name: str, config_file: str, weights: Path, opts: Sequence[str]) -> None:
-    """Measure a model and keep the record."""
-    arguments = ["--config-file", config_file, "OUTPUT_DIR", f"output/{BENCH}/{name}", "MODEL.WEIGHTS", "", *opts]
-    cfg = setup_cfg(default_argument_parser().parse_args(arguments))
-    start, model = time.perf_counter(), load_trained(cfg, weights)
-    metrics = measure(model, DatasetCatalog.get(DATA), build_mapper(cfg, is_train=False))
-    command = " ".join(
-        ["python -m benchmarks.mono3dvg.words_alone", f"--name {name} --config-file {config_file}", *opts]
-    )
-    seconds = time.perf_counter() - start
-    write_record(BENCH, name, metrics=metrics, command=command, config=config_file, seed=cfg.SEED, seconds=seconds)
-
-
 def table_rows() -> Iterator[list[str]]:
     """A row for each record."""
     for path in sorted((RESULTS / BENCH).glob("*.json")):
@@ -111,8 +92,8 @@ def write_table() -> Path:
     """Write benchmarks/results/mono3dvg_words/table.md from all records and return its path."""
     head = ["stage", *(f"{key}: {part}" for key in ("exact", "presence AUROC") for part in ("all", "seen", "held out"))]
     note = (
-        f"{DATA}: labelled boxes with the labels' attributes as candidates, no maps. Exact: of so many percent of the "
-        "sentences exactly those meant have 0.5 and more; seen and held out: by paraphrase."
+        f"{STUDY_DATA}: labelled boxes with the labels' attributes as candidates, no maps. Exact: of so many percent "
+        "of the sentences exactly those meant have 0.5 and more; seen and held out: by paraphrase."
     )
     section = table("Words alone", note, [*head, "zero targets, distractors", "several"], table_rows())
     return write_page(RESULTS / BENCH / "table.md", [["# Language stages of grounding"], section])
@@ -120,14 +101,7 @@ def write_table() -> Path:
 
 def main() -> None:
     """Run what the arguments ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, help="of the record")
-    parser.add_argument("--config-file", required=True, help="of the stage")
-    parser.add_argument("--weights", type=Path, required=True, help="its checkpoint")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys")
-    args = parser.parse_args()
-    record_stage(args.name, args.config_file, args.weights, args.opts)
-    print(f"record: {record_path(BENCH, args.name)}\ntable: {write_table()}")
+    print(f"record: {record_study(BENCH, 'words_alone', __doc__, measure)}\ntable: {write_table()}")
 
 
 if __name__ == "__main__":

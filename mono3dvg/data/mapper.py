@@ -100,7 +100,7 @@ class Mono3DVGMapper:
         dataset_dict["expressions"] = [{"id": s["id"], "text": text} for s, text in zip(sentences, texts)]
         if annotations is not None:
             dataset_dict["instances"] = to_instances(annotations, transforms, image.shape[:2], mirrored)
-            order = _places(annotations, scene) if self.is_train and scene is not None else None
+            order = places_in_scene(annotations, scene) if self.is_train and scene is not None else None
             if order is not None:
                 dataset_dict["instances"].gt_attributes = torch.from_numpy(attributes_of(scene)[order])
             for entry, sentence in zip(dataset_dict["expressions"], sentences):
@@ -169,7 +169,7 @@ def _targets(sentence: dict[str, Any], annotations: Sequence[dict], file_name: s
     return list(sentence["targets"])
 
 
-def _places(annotations: Sequence[dict], scene: LabelledScene) -> list[int]:
+def places_in_scene(annotations: Sequence[dict], scene: LabelledScene) -> list[int]:
     """Where the annotations are among the objects of the scene."""
     places = {key: place for place, key in enumerate(scene.ids)}
     return [places[a["id"]] for a in annotations]
