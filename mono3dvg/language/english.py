@@ -2,6 +2,8 @@
 them for training are in english_variety.json.
 """
 
+import re
+
 from mono3dvg.language.grammar import Grammar
 from mono3dvg.language.logical_forms import RELATIONS, is_plural
 from mono3dvg.language.variety import Variety
@@ -120,6 +122,7 @@ RANKS = {
     for key, (first, later, several) in RANKS.items()
 }
 AMONG, EXACTLY, JOINS = _MORE.add("among", AMONG), _MORE.add("exactly", EXACTLY), _MORE.add("joins", JOINS)
+_LEADING_ARTICLE = re.compile(f"^(?:{'|'.join(sorted((t.lstrip('~+') for t in DETERMINERS[1]), key=len)[::-1])}) ")
 _ORDER = ("lane", "heading", "state", "hidden", "place", "range", "distance", "not", *RELATIONS, "between")
 
 
@@ -131,7 +134,8 @@ class English(Grammar):
     def sentence(self, form: tuple, many: int) -> str:
         """The whole sentence; see `realization.realize`."""
         frame = self.pick(FRAMES[is_plural(form, many)])
-        text = frame.format(np=self.phrase(form, many))
+        phrase = self.phrase(form, many)
+        text = frame.format(np=phrase, bare=_LEADING_ARTICLE.sub("", phrase, count=1))
         return text[0].upper() + text[1:] if text[-1] in "?." else text
 
     def phrase(self, form: tuple, many: int) -> str:

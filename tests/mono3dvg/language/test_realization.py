@@ -186,6 +186,28 @@ def test_wordings_for_training_alone_hold_none_that_is_held_out():
             assert phrase not in more
 
 
+@pytest.mark.parametrize(
+    "form, many, bare",
+    [
+        (("all", ("color", "red"), ("class", "car")), 0, r"red {car}\??"),
+        (("all", ("color", "red"), ("class", "car")), 1, r"(find |any |are there )?red {car}s\??"),
+        (("rank", "left", 1, 2, ("all", ("class", "car"))), 0, r"two leftmost {car}s"),
+        (("union", ("all", ("color", "red"), ("class", "car")), BUS), 0, r"red {car} and the .*"),
+    ],
+)
+def test_training_says_phrases_without_their_article_too(form, many, bare):
+    """As RefCOCO's are; no sentence of a data set has one."""
+    pattern = bare.replace("{car}", "(car|automobile|motor car|passenger car|auto|motorcar)")
+    texts = {
+        mode: [realize(to_form(form), "en", many, np.random.default_rng(seed), mode).text for seed in range(200)]
+        for mode in ("seen", "varied")
+    }
+    found = {
+        mode: sum(bool(re.fullmatch(pattern, t, re.IGNORECASE)) for t in of_mode) for mode, of_mode in texts.items()
+    }
+    assert found["varied"] > 0 and found["seen"] == 0
+
+
 def test_a_flip_keeps_the_wording_of_training_alone():
     form = ("rank", "left", 2, 2, ("all", ("class", "car"), ("place", "right"), ("heading", "left")))
     rng = np.random.default_rng(5)
