@@ -207,13 +207,20 @@ bench-traffic-learned: setup
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding
 TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
-GROUNDING_VARIANTS ?= main no_presence data_sentences pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
+# 3000 more views to train on, from cameras of their own, for more_views alone; 5 minutes on two cores.
+TOY_MORE := datasets/toy_roadside_more
+TOY_GROUNDING_MORE_DONE := datasets/toy_grounding_more/grounding_train.json
+GROUNDING_VARIANTS ?= more_views main no_presence data_sentences pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
 	cross_attention mamba_fusion no_text_filter fusion_stages1 fusion_stages2 query no_relation minilm image_only text_only
 
 $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup
 	$(PY) -m d2road.cli make-data toy-grounding --output $(TOY_GROUNDING) --toy $(TOY) --seed 0
 
-bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE)
+$(TOY_GROUNDING_MORE_DONE): | setup
+	$(PY) -m d2road.cli make-data toy-roadside --output $(TOY_MORE) --seed 1 --train 3000 --val 20
+	$(PY) -m d2road.cli make-data toy-grounding --output $(@D) --toy $(TOY_MORE) --seed 1 --per-image 2
+
+bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE) $(TOY_GROUNDING_MORE_DONE)
 	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
 		$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_toy --variant $$variant --seed $$seed || exit 1; \

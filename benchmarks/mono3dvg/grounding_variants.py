@@ -7,6 +7,7 @@ records are in benchmarks/results/mono3dvg_toy/<name>_seed<N>.
 BENCH = "mono3dvg_toy"
 # Name: what the tables call it.
 VARIANTS = {
+    "more_views": "main model, 4000 views instead of 1000, longer stages",
     "main": "main model",
     "no_presence": "main model without a head for presence",
     "data_sentences": "main model, sentences of the data alone, no head for presence",
@@ -32,6 +33,7 @@ VARIANTS = {
 # those of the base of the ablations; others have parts of their own in them.
 SHARED_STAGES: tuple[str, ...] = ("ablation_base_boxes", "ablation_base_labels")
 OWN_STAGES: dict[str, tuple[str, ...]] = {
+    "more_views": ("more_views_boxes", "more_views_labels_seen", "more_views_labels"),
     "main": ("boxes", "labels_seen", "labels"),
     "no_presence": ("boxes", "labels_seen", "labels"),
     "data_sentences": ("boxes", "labels_data_sentences"),

@@ -1,6 +1,7 @@
 """Grounding data sets by name and by path: `grounding:FILE.json:IMAGE_DIR`.
 
     toy_grounding_train, toy_grounding_val, toy_grounding_test        below DETECTRON2_DATASETS, see datasets/README.md
+    toy_grounding_more        the training part of more views, for models that need them
     toy_grounding_written     sentences that no generator wrote, in this package, over images of toy_roadside
     mono3drefer_train, mono3drefer_val, mono3drefer_test
 
@@ -35,6 +36,11 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 TOY_HINT = "d2road make-data toy-grounding --output {root}/toy_grounding --toy {root}/toy_roadside"
+MORE_HINT = (
+    "d2road make-data toy-roadside --output {root}/toy_roadside_more --seed 1 --train 3000 --val 20, then "
+    "d2road make-data toy-grounding --output {root}/toy_grounding_more --toy {root}/toy_roadside_more --seed 1 "
+    "--per-image 2"
+)
 WRITTEN = Path(__file__).parent / "toy_grounding_written.json"
 WRITTEN_HINT = "d2road make-data toy-roadside --output {root}/toy_roadside --seed 0 --train 1000 --val 500"
 MONO3DREFER_HINT = "get Mono3DRefer from its authors and convert it as datasets/README.md shows"
@@ -191,6 +197,8 @@ def register_builtin(root: Path) -> None:
     """Register the data sets that this module lists below `root`. Idempotent; reads nothing."""
     written_hint = WRITTEN_HINT.format(root=root)
     register_grounding("toy_grounding_written", str(WRITTEN), str(root / "toy_roadside"), written_hint)
+    more = root / "toy_grounding_more" / "grounding_train.json"
+    register_grounding("toy_grounding_more", str(more), str(root / "toy_roadside_more"), MORE_HINT.format(root=root))
     for split in SPLITS:
         toy = root / "toy_grounding" / f"grounding_{split}.json"
         register_grounding(f"toy_grounding_{split}", str(toy), str(root / "toy_roadside"), TOY_HINT.format(root=root))
