@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2road.evaluation.metrics.roc import auroc
 from d2road.utils.errors import DataError
 from efficientad.evaluation.image_scores import GOOD, ImageScores
 from efficientad.evaluation.mask_files import report_masks
-from efficientad.evaluation.ranking_metrics import Ranking, auroc, curve_area, f1_above, f1_max
+from efficientad.evaluation.ranking_metrics import Ranking, curve_area, f1_above, f1_max
 from efficientad.evaluation.spro import MAX_FPRS
 from efficientad.evaluation.weighted_scores import WeightedScores, pool
 

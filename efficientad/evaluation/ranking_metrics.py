@@ -1,4 +1,4 @@
-"""AUROC, areas under other ranking curves and F1 of weighted scores. Equal scores share one threshold everywhere.
+"""Areas under ranking curves and F1 of weighted scores. Equal scores share one threshold everywhere.
 
 Letters: P positive weighted scores, K thresholds, R draws.
 """
@@ -64,11 +64,6 @@ def axis_beyond(start: np.ndarray, end: np.ndarray, limit: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         cut = 0.5 * (limit - start) ** 2 / (end - start)
     return np.where(end <= limit, whole, np.where(start < limit, cut, 0.0))
-
-
-def auroc(negatives: np.ndarray, positives: np.ndarray) -> float:
-    """Probability that a positive scores higher than a negative, ties counting half; NaN if one side is empty."""
-    return curve_area(Ranking(WeightedScores(np.asarray(negatives))), WeightedScores(np.asarray(positives)))
 
 
 def f1_max(negatives: Ranking, positives: Ranking) -> tuple[float, float]:

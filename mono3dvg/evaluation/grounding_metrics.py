@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
+
+from d2road.evaluation.metrics.roc import auroc
 
 ACC_OVERLAPS = (0.25, 0.5)
 MICRO_OVERLAPS = (0.25, 0.5, 0.7)
@@ -95,12 +96,8 @@ def presence_auroc(num_targets: Sequence[int], best_scores: Sequence[float]) -> 
     Args:
         best_scores: of each sentence, -inf where it has no box.
     """
-    there = np.asarray(num_targets) > 0
-    some, none = int(there.sum()), int((~there).sum())
-    if not some or not none:
-        return NAN
-    ranks = rankdata(best_scores)
-    return _percent(float(ranks[there].sum()) - some * (some + 1) / 2, some * none)
+    there, scores = np.asarray(num_targets) > 0, np.asarray(best_scores)
+    return 100 * auroc(scores[~there], scores[there])
 
 
 def recall_by_distance(
