@@ -63,6 +63,12 @@ class Predictor:
         self.batch_size = batch_size
         path = str(weights or self.cfg.MODEL.WEIGHTS)
         require_weights(path)
+        # As in an evaluation, a model knows by it that weights come and bring what it need not make.
+        frozen = self.cfg.is_frozen()
+        self.cfg.defrost()
+        self.cfg.MODEL.WEIGHTS = path
+        if frozen:
+            self.cfg.freeze()
         self.model = build_model(self.cfg).eval()
         named = load_weights(self.cfg, self.model, path)
         self.cfg = with_class_names(self.cfg, named)

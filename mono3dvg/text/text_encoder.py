@@ -3,26 +3,26 @@
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from d2road.checkpoint.weights import RANDOM
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
-from mono3dvg.language import realize, to_form
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
 from mono3dvg.text.sentence_checks import UnknownWords, check_sentence
 from mono3dvg.text.text_features import TextFeatures
 from mono3dvg.text.text_filter import TextFilter
 from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unknown_id, unpack
+from mono3dvg.text.training_sentences import training_sentences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,6 +82,7 @@ class TextEncoder(nn.Module):
         self.tokenizer_packed: Tensor
         self.unknown = UnknownWords(source)
         self.pinned = False  # the tokenizer was given: a checkpoint with another one is refused
+        self._deferred: Callable[[], Sequence[str]] | None = None  # sentences, see `defer_tokenizer`
         self.register_buffer("tokenizer_sha256", torch.zeros(FINGERPRINT, dtype=torch.uint8))
         if source == SCRATCH:
             if frozen:
@@ -119,6 +120,18 @@ class TextEncoder(nn.Module):
         if self.source == SCRATCH and not self.pinned:
             self._take_tokenizer(train_tokenizer(sentences, self.encoder.config.vocab_size), pinned=False)
 
+    def defer_tokenizer(self, sentences: Callable[[], Sequence[str]]) -> None:
+        """Learn the tokenizer as `learn_tokenizer` does, but not before weights are loaded that bring none, or before
+        a sentence comes. No sentences: there will be none without a checkpoint's."""
+        self._deferred = sentences
+
+    def learn_deferred(self) -> None:
+        """Learn now what `defer_tokenizer` has put off, unless there is a tokenizer by now."""
+        sentences = self._deferred() if self._deferred is not None and self.tokenizer is None else []
+        self._deferred = None
+        if sentences:
+            self.learn_tokenizer(sentences)
+
     def save_tokenizer(self, path: str | Path) -> None:
         """Write `tokenizer.json`, to be read, compared, or named as `tokenizer`."""
         self._require_tokenizer().save(str(path))
@@ -135,6 +148,7 @@ class TextEncoder(nn.Module):
             self.tokenizer_packed.copy_(pack(tokenizer, len(self.tokenizer_packed)))
 
     def _require_tokenizer(self) -> Tokenizer:
+        self.learn_deferred()
         if self.tokenizer is None:
             raise ConfigError(
                 "the text encoder has no tokenizer yet: call learn_tokenizer with the training sentences, load a "
@@ -159,10 +173,12 @@ class TextEncoder(nn.Module):
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
         packed = state_dict.get(prefix + "tokenizer_packed")
-        if self.source != SCRATCH or self.pinned or packed is None or len(packed) != len(self.tokenizer_packed):
+        if self.source != SCRATCH or self.pinned:
             return
-        tokenizer = unpack(packed)
+        fits = packed is not None and len(packed) == len(self.tokenizer_packed)
+        tokenizer = unpack(packed) if fits else None
         if tokenizer is None:
+            self.learn_deferred()
             return
         if fingerprint(tokenizer) != stored:
             raise CheckpointError("the tokenizer inside the checkpoint is damaged: its SHA-256 is not the one stored")
@@ -269,8 +285,8 @@ def log_numbers(text: str, spans: Sequence[tuple[int, int]]) -> list[float]:
 def build_text_encoder(cfg: CfgNode) -> TextEncoder:
     """The encoder of MODEL.MONO3DVG.TEXT, with the filter of MODEL.MONO3DVG.FILTER if that is enabled.
 
-    A tokenizer from scratch is learned from the sentences of DATASETS.TRAIN, where they are at hand. Elsewhere a
-    checkpoint brings its own.
+    A tokenizer from scratch is learned from the sentences of DATASETS.TRAIN, where they are at hand; where
+    MODEL.WEIGHTS names a checkpoint, only if that brings none.
     """
     node, text = cfg.MODEL.MONO3DVG, cfg.MODEL.MONO3DVG.TEXT
     encoder = TextEncoder(
@@ -288,24 +304,9 @@ def build_text_encoder(cfg: CfgNode) -> TextEncoder:
         tokenizer=text.TOKENIZER,
     )
     if text.ENCODER == SCRATCH and not text.TOKENIZER:
-        sentences = training_sentences(cfg)
-        if sentences:
-            encoder.learn_tokenizer(sentences)
+        encoder.defer_tokenizer(partial(training_sentences, cfg))
+        if cfg.MODEL.WEIGHTS in ("", RANDOM):
+            encoder.learn_deferred()
     if node.FILTER.ENABLED:
         encoder.filter = TextFilter(node.DIM, node.FILTER.GATE, **scan_options(node.SSD))
     return encoder
-
-
-def training_sentences(cfg: CfgNode) -> list[str]:
-    """Sentences of DATASETS.TRAIN, also in further words where training uses them; none if the data is missing."""
-    try:
-        records = [record for name in cfg.DATASETS.TRAIN for record in DatasetCatalog.get(name)]
-    except (FileNotFoundError, KeyError) as error:
-        logger.info("No training sentences to learn a tokenizer from (%s): the checkpoint's is taken", error)
-        return []
-    expressions = [e for record in records for e in record.get("expressions", ())]
-    texts = [e["text"] for e in expressions]
-    if cfg.INPUT.GROUNDING.VARIED_WORDING_RATE > 0:
-        rng, forms = np.random.default_rng(0), [e for e in expressions if e.get("form")]
-        texts += [realize(to_form(e["form"]), e["language"], e["choices"][0], rng, "varied").text for e in forms]
-    return texts

@@ -11,9 +11,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from mono3dvg.text import text_encoder
 from mono3dvg.text.pretrained_encoders import load_encoder
-from mono3dvg.text.text_encoder import TextEncoder, log_numbers, training_sentences
+from mono3dvg.text.text_encoder import TextEncoder, log_numbers
 from mono3dvg.text.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
+from mono3dvg.text.training_sentences import training_sentences
 from tests.factories.grounders import tiny_cfg
 
 SENTENCES = [
@@ -156,6 +158,33 @@ def test_checkpoint_carries_the_tokenizer(tmp_path):
     second.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True))
     torch.testing.assert_close(second(SENTENCES).features, first(SENTENCES).features)
     assert fingerprint(second.tokenizer) == fingerprint(first.tokenizer)
+
+
+def test_no_tokenizer_is_learned_where_the_checkpoint_brings_one(monkeypatch, repo_dir, grounding_data, tmp_path):
+    learned_from = []
+
+    def learn(sentences, size):
+        learned_from.append(len(sentences))
+        return train_tokenizer(sentences, size)
+
+    monkeypatch.setattr(text_encoder, "train_tokenizer", learn)
+    first = text_encoder.build_text_encoder(tiny_cfg(repo_dir, grounding_data, tmp_path))
+    assert len(learned_from) == 1 and first.tokenizer is not None  # nothing comes that could bring one
+    cfg = tiny_cfg(repo_dir, grounding_data, tmp_path, "MODEL.WEIGHTS", "model_final.pth")
+    second = text_encoder.build_text_encoder(cfg)
+    second.load_state_dict(first.state_dict())
+    assert second(["the car"]).tokens and fingerprint(second.tokenizer) == fingerprint(first.tokenizer)
+    assert len(learned_from) == 1
+
+    # Weights without a tokenizer, such as a detector's, or none at all: it is learned once, from the same sentences.
+    without = {name: value for name, value in first.state_dict().items() if "tokenizer" not in name}
+    third, fourth = (text_encoder.build_text_encoder(cfg) for _ in range(2))
+    third.load_state_dict(without, strict=False)
+    assert len(learned_from) == 2
+    fourth(["the car"])
+    fourth(["the car"])
+    assert learned_from == learned_from[:1] * 3
+    assert {fingerprint(e.tokenizer) for e in (third, fourth)} == {fingerprint(first.tokenizer)}
 
 
 def test_tokenizer_that_does_not_match_the_weights(tmp_path, folder):
