@@ -29,7 +29,10 @@ from efficientad.inference.image_batches import output_size
 from efficientad.inference.quantization import Observer
 from efficientad.inference.raw_maps import RawMaps
 from efficientad.inference.tiling import cut_in_batches, tile_size
+from efficientad.modeling.error_whitening import ErrorCovariance
+from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.feature_extractors import require_weights_of
+from efficientad.modeling.networks import differences
 from efficientad.modeling.puad import FEW, Puad
 from efficientad.teacher_loading import fill_teacher
 
@@ -40,7 +43,7 @@ FEW_IMAGES = 10
 # Of the threshold, so that a good image that lies on it does not cross it by the rounding of another batch size.
 ROUNDING = 1e-4
 # Entries of the state dict that calibration makes, not training.
-CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "state.", "puad.")
+CALIBRATED = ("networks.teacher_mean", "networks.teacher_std", "networks.whitening", "state.", "puad.")
 
 
 @torch.no_grad()
@@ -83,7 +86,8 @@ def measure_maps(
         batches: mapped good images that were not trained on; of several processes each has its share. For 8-bit
             precision they are gone through twice.
         quantiles, false_positive_rate, method: see MODEL.EFFICIENT_AD.CALIBRATION.
-        training: mapped good training images, needed with PUAD.
+        training: mapped good training images, needed with PUAD; with Mahalanobis distances their errors are measured
+            anew, and stay as they are without images.
     Raises:
         ValueError: no image, or maps without spread.
     """
@@ -93,6 +97,8 @@ def measure_maps(
     try:
         if model.state.ranges is not None:
             _measure_ranges(model, model.state.ranges, batches)
+        if model.networks.whitening is not None and training is not None:
+            _measure_errors(model, model.networks.whitening, training)
         if model.puad is not None:
             _fit_puad(model, model.puad, training)
         _measure_maps(model, batches, quantiles, false_positive_rate, method)
@@ -171,6 +177,20 @@ def _measure_ranges(model: EfficientAD, ranges: Tensor, batches: Iterable[list[d
             observer.update(tiles)
     parts = torch.stack([part.to(model.device) for part in comm.all_gather(observer.ranges)])
     ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
+
+
+def _measure_errors(model: EfficientAD, whitening: Tensor, training: Iterable[list[dict]]) -> None:
+    """Take the covariance of the student's errors on good training images into the model."""
+    networks, found = model.networks, [ErrorCovariance() for _ in MAP_NAMES]
+    assert isinstance(networks.teacher, ExtractorTeacher), "checked with the config"
+    for entry in images_of(training, "errors of the student"):
+        image = model.preprocess_image(entry)
+        for top, left, bottom, right in model.tiling.boxes(image):
+            tile = image[None, :, top:bottom, left:right]
+            errors = differences(networks.features(tile, networks.teacher.recurring(tile)))
+            for covariance, error in zip(found, errors, strict=True):
+                covariance.update(error)
+    whitening.copy_(torch.stack([gathered(covariance).whitening() for covariance in found]))
 
 
 def _fit_puad(model: EfficientAD, puad: Puad, training: Iterable[list[dict]] | None) -> None:
@@ -261,13 +281,14 @@ def calibration_hooks(cfg: CfgNode) -> list[HookBase]:
 def calibrate(cfg: CfgNode, model: EfficientAD) -> None:
     """Calibrate the maps of a model with the good validation images that a config names."""
     node = cfg.MODEL.EFFICIENT_AD
+    learns_of_training = model.puad is not None or model.networks.whitening is not None
     measure_maps(
         model,
         DatasetImages(cfg, calibration_names(cfg)),
         quantiles=node.CALIBRATION.QUANTILES,
         false_positive_rate=node.CALIBRATION.FALSE_POSITIVE_RATE,
         method=node.CALIBRATION.METHOD,
-        training=DatasetImages(cfg, cfg.DATASETS.TRAIN) if model.puad is not None else None,
+        training=DatasetImages(cfg, cfg.DATASETS.TRAIN) if learns_of_training else None,
     )
 
 

@@ -11,6 +11,8 @@ from d2road.utils.errors import CheckpointError
 RECALIBRATE = "d2road convert --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_IMAGES IN OUT"
 # The same for another precision, on the images of the config.
 EXPORT = "d2road export --precision int8 --config-file CONFIG --weights IN OUT.pth"
+# What checkpoints had before they said it.
+EARLIER = {"TEACHER": "a PDN", "DISTANCE": "squared"}
 
 
 def describe_setting(
@@ -113,7 +115,7 @@ class CalibrationState(ModelState):
         if "architecture" not in stored:
             return
         texts = stored["architecture"], self.text("architecture")
-        theirs, ours = ({"TEACHER": "a PDN"} | _as_dict(text) for text in texts)
+        theirs, ours = (EARLIER | _as_dict(text) for text in texts)
         different = [
             f"{key} is {theirs[key]} in the checkpoint and {ours[key]} in the config"
             for key in ours

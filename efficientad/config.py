@@ -8,11 +8,12 @@ from detectron2.config import CfgNode as CN
 from d2road.config import add_common_config, register_check
 from d2road.config.defaults import set_default
 from d2road.config.time_space import add_time_space_config
+from efficientad.extractor_config import EXTRACTOR, extractor_keys_problems, features_of
 from efficientad.fusion_config import add_fusion_config
 from efficientad.patchcore.patchcore_config import add_patchcore_config
 
 META_ARCHITECTURE = "EfficientAD"
-FEATURES = "features:"  # before the name of an extractor in TEACHER
+NO_AUTOENCODER = "none"  # value of AUTOENCODER
 
 MODEL = {
     # narrow (for CPUs) | small | medium (published): of the networks (PDN) of teacher and student.
@@ -25,7 +26,8 @@ MODEL = {
     # Order of border, upsampling and quantiles: nelson1425 | anomalib | paper; see calibration_statistics.py.
     "COMPAT": "nelson1425",
     # conv (published, from 256 pixels up) | softmax_attention | linear_attention | gated_linear_attention |
-    # relu_linear_attention (with the Mix-FFN of SANA)
+    # relu_linear_attention (with the Mix-FFN of SANA) | none: both maps are the student's; with TEACHER features:NAME,
+    # for things that lie at any angle, which no summary can tell
     "AUTOENCODER": "linear_attention",
     # Numbers that describe an image inside the autoencoder; 0 or null: no bottleneck, maps all the way.
     "BOTTLENECK": 64,
@@ -45,19 +47,6 @@ MODEL = {
     # The student learns from the distances above this quantile: the largest thousandth, as published. 0, from all, is
     # for short trainings: a thousandth takes thousands of steps to tell what features are like at all.
     "HARD_QUANTILE": 0.999,
-}
-
-# Of TEACHER features:NAME. The extractor sees images of INPUT.IMAGE_SIZE, student and autoencoder half of that.
-EXTRACTOR = {
-    # File of its weights, read when a training begins; "" for those of an installed package. Checkpoints hold them.
-    "FEATURE_WEIGHTS": "",
-    # Its maps by stride in pixels, the finest first.
-    "LAYERS": ("s8", "s16"),
-    # Cells a side that are averaged around each cell of a map; odd, 1 is none.
-    "NEIGHBOURHOOD": 3,
-    # Megabytes of features that a training on a CPU keeps, so that images that come again are described once; a
-    # jittered one (INPUT.AUTOENCODER_JITTER) never comes again. 0 keeps none.
-    "CACHE_MB": 1000,
 }
 
 CALIBRATION = {
@@ -99,6 +88,12 @@ DISTILL = {
     "STATISTICS_IMAGES": 10000,
     # Share of images without colour, as published: the teacher is not to lean on colour alone.
     "GRAYSCALE": 0.1,
+    # Side in pixels, of INPUT.IMAGE_SIZE, of the part of an image that a step takes, drawn at random; 0 is the whole.
+    # The same work on parts of more images tells more.
+    "CROP": 0,
+    # Zeros around every layer of the teacher while it learns, as published. Off, it learns only where its patches are
+    # whole: around a part of an image zeros would be much of what it sees.
+    "PADDING": True,
 }
 
 # Keys of the node TEST.ANOMALY: how maps are evaluated.
@@ -119,6 +114,9 @@ INPUT = {
     # The autoencoder's copy of an image: one of these kinds, by a factor drawn from the range. () is none.
     "AUTOENCODER_JITTER": ("brightness", "contrast", "saturation"),
     "AUTOENCODER_JITTER_RANGE": (0.8, 1.2),
+    # In training, show each image in one of its eight rotations by quarter turns and reflections, drawn anew each time:
+    # for things that lie at any angle. A student of a hundred images otherwise learns them by heart.
+    "SYMMETRIES": False,
 }
 
 DATASETS = {
@@ -160,19 +158,22 @@ def bottleneck_of(node: CN) -> int | None:
     return node.BOTTLENECK or None
 
 
-def features_of(node: CN) -> str:
-    """The name of the extractor whose features are the teacher; "" where it is a PDN."""
-    return node.TEACHER.removeprefix(FEATURES) if node.TEACHER.startswith(FEATURES) else ""
+def has_autoencoder(node: CN) -> bool:
+    """Whether there is an autoencoder beside the student."""
+    return bool(node.AUTOENCODER != NO_AUTOENCODER)
 
 
 def architecture_of(node: CN) -> dict[str, object]:
     """The keys of MODEL.EFFICIENT_AD that decide which weights there are and what they mean."""
     keys = [] if features_of(node) else ["SIZE", "OUT_CHANNELS", "PADDING"]
-    described = {key: node[key] for key in (*keys, "AUTOENCODER")} | {"BOTTLENECK": bottleneck_of(node) or 0}
-    if node.AUTOENCODER != "conv":
+    described = {key: node[key] for key in (*keys, "AUTOENCODER")}
+    if has_autoencoder(node):
+        described["BOTTLENECK"] = bottleneck_of(node) or 0
+    if node.AUTOENCODER not in ("conv", NO_AUTOENCODER):
         described |= {key: node[key] for key in ("ATTENTION_DIM", "ATTENTION_HEADS")}
     if features_of(node):
         described["NEIGHBOURHOOD"] = node.EXTRACTOR.NEIGHBOURHOOD
+        described["DISTANCE"] = node.EXTRACTOR.DISTANCE
         described |= {"LAYERS": "+".join(node.EXTRACTOR.LAYERS), "TEACHER": node.TEACHER}
     return described
 
@@ -189,7 +190,8 @@ def check(cfg: CN) -> list[str]:
         problems.append(f"{key} is {value!r}: {cure}")
 
     name = "MODEL.EFFICIENT_AD."
-    for key, allowed in (("SIZE", tuple(LAYERS)), ("COMPAT", COMPATS), ("AUTOENCODER", AUTOENCODERS.names())):
+    autoencoders = (*AUTOENCODERS.names(), *([NO_AUTOENCODER] if features_of(node) else []))
+    for key, allowed in (("SIZE", tuple(LAYERS)), ("COMPAT", COMPATS), ("AUTOENCODER", autoencoders)):
         if node[key] not in allowed:
             wrong(name + key, node[key], f"choose one of {', '.join(allowed)}")
     if node.CALIBRATION.METHOD not in METHODS:
@@ -214,26 +216,9 @@ def check(cfg: CN) -> list[str]:
         wrong(name + "CALIBRATION.QUANTILES", node.CALIBRATION.QUANTILES, "two rising numbers between 0 and 1")
     if not 0 < node.CALIBRATION.FALSE_POSITIVE_RATE < 1:
         wrong(name + "CALIBRATION.FALSE_POSITIVE_RATE", node.CALIBRATION.FALSE_POSITIVE_RATE, "between 0 and 1")
-    return problems + _extractor_problems(node) + _precision_problems(cfg) + _image_problems(cfg) + _size_problems(cfg)
-
-
-def _extractor_problems(node: CN) -> list[str]:
-    from efficientad.modeling.feature_extractors import extractor_problems
-
-    if not features_of(node):
-        return []
-    own, name = node.EXTRACTOR, "MODEL.EFFICIENT_AD."
-    problems = [f"{name}TEACHER is {node.TEACHER!r}: {p}" for p in extractor_problems(features_of(node), own.LAYERS)]
-    if own.NEIGHBOURHOOD < 1 or own.NEIGHBOURHOOD % 2 == 0:
-        problems.append(f"{name}EXTRACTOR.NEIGHBOURHOOD is {own.NEIGHBOURHOOD}: an odd number of cells, such as 3")
-    if own.CACHE_MB < 0:
-        problems.append(f"{name}EXTRACTOR.CACHE_MB is {own.CACHE_MB}: megabytes, or 0 to keep no features")
-    if node.INFERENCE.PRECISION != "fp32":
-        problems.append(
-            f"{name}INFERENCE.PRECISION is {node.INFERENCE.PRECISION}: it is for teachers that are a PDN; with TEACHER "
-            f"{node.TEACHER} set it to fp32"
-        )
-    return problems
+    return (
+        problems + extractor_keys_problems(node) + _precision_problems(cfg) + _image_problems(cfg) + _size_problems(cfg)
+    )
 
 
 def _precision_problems(cfg: CN) -> list[str]:
@@ -260,6 +245,11 @@ def _image_problems(cfg: CN) -> list[str]:
     )
     if cfg.INPUT.FORMAT != "RGB":
         problems.append(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: teachers are trained on RGB; set it to RGB")
+    if cfg.INPUT.SYMMETRIES and len(set(cfg.INPUT.IMAGE_SIZE)) != 1:
+        problems.append(
+            f"INPUT.SYMMETRIES is True and INPUT.IMAGE_SIZE {tuple(cfg.INPUT.IMAGE_SIZE)}: a quarter turn would change "
+            "the size; set a square one, or SYMMETRIES False"
+        )
     if len(cfg.MODEL.PIXEL_MEAN) != 3 or max(cfg.MODEL.PIXEL_STD) <= 2:
         problems.append(
             f"MODEL.PIXEL_STD is {cfg.MODEL.PIXEL_STD}: published teachers take ImageNet's statistics of RGB in 0 to "

@@ -155,7 +155,8 @@ class EfficientAD(nn.Module):
         images, jittered_images, penalty_images = [], [], []
         for entry in entries:
             image = self.preprocess_image(entry)
-            jittered = self.preprocess_image(entry, "image_ae") if "image_ae" in entry else image
+            other = entry.get("image_ae") is not None and entry["image_ae"] is not entry["image"]
+            jittered = self.preprocess_image(entry, "image_ae") if other else image
             if jittered.shape != image.shape:
                 raise DataError(
                     f"{name_of(entry)}: image_ae is {tuple(jittered.shape)}, image is {tuple(image.shape)}; the "

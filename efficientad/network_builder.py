@@ -3,7 +3,7 @@
 from detectron2.config import CfgNode
 from torch import nn
 
-from efficientad.config import bottleneck_of, features_of
+from efficientad.config import bottleneck_of, features_of, has_autoencoder
 from efficientad.modeling.autoencoder import build_autoencoder
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.feature_extractors import FeatureExtractor, build_extractor
@@ -17,8 +17,10 @@ def build_networks(cfg: CfgNode) -> Networks:
     node = cfg.MODEL.EFFICIENT_AD
     if features_of(node):
         teacher = build_teacher(cfg)
-        autoencoder = _autoencoder(node, teacher.out_channels)
-        return Networks(teacher, UNetStudent(2 * teacher.out_channels), autoencoder, node.HARD_QUANTILE)
+        autoencoder = _autoencoder(node, teacher.out_channels) if has_autoencoder(node) else None
+        halves = 1 if autoencoder is None else 2
+        student = UNetStudent(halves * teacher.out_channels)
+        return Networks(teacher, student, autoencoder, node.HARD_QUANTILE, node.EXTRACTOR.DISTANCE == "mahalanobis")
     # The autoencoder first, as ever: a seed goes on to give the same networks.
     autoencoder, teacher = _autoencoder(node, node.OUT_CHANNELS), build_teacher(cfg)
     return Networks(

@@ -21,6 +21,8 @@ JITTERS = {
     "saturation": ImageEnhance.Color,
 }
 PENALTY_GRAYSCALE = 0.3  # share of penalty images without colour
+# The other seven symmetries of a square.
+SYMMETRIES = tuple(Image.Transpose)
 
 
 @MAPPER_REGISTRY.register()
@@ -32,7 +34,8 @@ class EfficientADMapper:
     numpy's global state, which the loader seeds for each sample.
 
     Args:
-        cfg: INPUT.IMAGE_SIZE, INPUT.AUTOENCODER_JITTER, INPUT.AUTOENCODER_JITTER_RANGE and DATASETS.PENALTY_IMAGES.
+        cfg: INPUT.IMAGE_SIZE, INPUT.AUTOENCODER_JITTER, INPUT.AUTOENCODER_JITTER_RANGE, INPUT.SYMMETRIES and
+            DATASETS.PENALTY_IMAGES.
         is_train: attach `image_ae` and `image_penalty`.
     Raises:
         FileNotFoundError, ValueError: the folder of penalty images is missing or empty.
@@ -41,6 +44,7 @@ class EfficientADMapper:
     def __init__(self, cfg: CfgNode, is_train: bool = True):
         self.is_train, self.size = is_train, tuple(cfg.INPUT.IMAGE_SIZE)
         self.jitter, self.jitter_range = tuple(cfg.INPUT.AUTOENCODER_JITTER), tuple(cfg.INPUT.AUTOENCODER_JITTER_RANGE)
+        self.symmetries = is_train and cfg.INPUT.SYMMETRIES
         folder = cfg.DATASETS.PENALTY_IMAGES
         self.penalty_files = find_images(folder) if is_train and folder else []
 
@@ -60,9 +64,12 @@ class EfficientADMapper:
         _check_size(dataset_dict, image)
         height, width = self.size if all(self.size) else image.size[::-1]
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        if self.symmetries:
+            resized = turned(resized, np.random.randint(1 + len(SYMMETRIES)))
         dataset_dict["image"] = to_tensor(resized)
         if self.is_train:
-            dataset_dict["image_ae"] = to_tensor(self._jittered(resized))
+            jittered = self._jittered(resized)
+            dataset_dict["image_ae"] = dataset_dict["image"] if jittered is resized else to_tensor(jittered)
             if self.penalty_files:
                 path = self.penalty_files[np.random.randint(len(self.penalty_files))]
                 dataset_dict["image_penalty"] = to_tensor(penalty_image(path, height, width))
@@ -73,6 +80,11 @@ class EfficientADMapper:
             return image
         kind = self.jitter[np.random.randint(len(self.jitter))]
         return JITTERS[kind](image).enhance(np.random.uniform(*self.jitter_range))
+
+
+def turned(image: Image.Image, number: int) -> Image.Image:
+    """One of the eight rotations by quarter turns and reflections of an image; 0 is the image itself."""
+    return image.transpose(SYMMETRIES[number - 1]) if number else image
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -23,7 +23,6 @@ from efficientad.fusion import fusion_checks as _checks  # noqa: F401  only regi
 from efficientad.fusion.fusion_state import PARTS, FusionState
 from efficientad.fusion.map_fusion import fuse_maps
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
-from efficientad.modeling.networks import difference_maps
 from efficientad.patchcore.bank_calibration import log_threshold, with_rounding
 from efficientad.patchcore.bank_fit import without_images_of
 from efficientad.patchcore.patchcore_detector import PatchCore
@@ -109,7 +108,7 @@ class AnomalyFusion(nn.Module):
         images, networks = self.efficient_ad.preprocess([entry]), self.efficient_ad.networks
         if self.shares_features:
             embeddings = networks.teacher(images)
-            learned = difference_maps(networks.features(images, embeddings))
+            learned = networks.maps_of(networks.features(images, embeddings))
         else:
             embeddings = self.patchcore.embed(self.patchcore.preprocess([entry]))
             (raw,) = self.efficient_ad.raw_maps(images)

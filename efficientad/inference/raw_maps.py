@@ -9,7 +9,7 @@ from torch import Tensor
 
 from efficientad.inference.quantization import prepare_networks
 from efficientad.inference.tiling import Boxes, Tiling, cut_in_batches
-from efficientad.modeling.networks import Networks, difference_maps
+from efficientad.modeling.networks import Networks
 from efficientad.modeling.puad import channel_means
 
 
@@ -89,4 +89,4 @@ class RawMapInference:
         if self.prepared is not None:
             return self.prepared.raw_maps(images), None
         features = networks.features(images)
-        return difference_maps(features), channel_means(features.student) if self._gives_means else None
+        return networks.maps_of(features), channel_means(features.student) if self._gives_means else None

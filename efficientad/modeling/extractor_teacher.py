@@ -77,7 +77,7 @@ class ExtractorTeacher(nn.Module):
 
 
 class FeatureCache:
-    """Features of images, each computed once while there is room.
+    """Features of images, each computed once while there is room; rounded to half precision, where they fit into it.
 
     Args:
         most_bytes: what is kept at most; features that come later are computed again and again.
@@ -91,15 +91,17 @@ class FeatureCache:
         return FeatureCache(self.most_bytes)  # copies of a model are not trained
 
     def get(self, image: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """`compute(image)`, or what it was for the same pixels."""
+        """`compute(image)`, rounded, or what it was for the same pixels."""
         if not self.most_bytes:
             return compute(image)
         key = blake2b(image.contiguous().numpy().tobytes() + repr(tuple(image.shape)).encode()).digest()
         if key in self.features:
-            return self.features[key]
+            return self.features[key].float()
         found = compute(image)
+        half = found.half()
+        found = half if torch.isfinite(half).all() else found
         size = found.numel() * found.element_size()
         if self.held_bytes + size <= self.most_bytes:
             self.held_bytes += size
             self.features[key] = found
-        return found
+        return found.float()

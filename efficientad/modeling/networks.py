@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientad.losses import feature_loss, penalty_loss, student_teacher_loss
+from efficientad.modeling.error_whitening import mahalanobis_map
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.pdn import BORDER, PDN
 from efficientad.modeling.unet_student import UNetStudent
@@ -23,6 +24,8 @@ class Features:
         teacher: normalised by the teacher's statistics.
         student, student_autoencoder: the student's halves, which follow teacher and autoencoder.
         autoencoder: the autoencoder's output, which is to be the teacher's.
+
+    Without an autoencoder the teacher takes its place, and the student's only half both halves': both maps are one.
     """
 
     teacher: Tensor
@@ -36,32 +39,42 @@ class Networks(nn.Module):
 
     Args:
         teacher: never trains, always in eval mode.
-        student: with twice the teacher's channels; it and the autoencoder see images shrunk by `teacher.shrink`.
-        autoencoder: called as `autoencoder(images, map_size)`.
+        student: with twice the teacher's channels, or as many without an autoencoder; it and the autoencoder see images
+            shrunk by `teacher.shrink`.
+        autoencoder: called as `autoencoder(images, map_size)`; None for none.
         hard_quantile: see `losses.hard_feature_loss`.
+        mahalanobis: whether maps are Mahalanobis distances instead of plain mean squares.
 
     Buffers (saved with the weights): teacher_mean, teacher_std (C,): of the teacher's channels over the training
-    images.
+    images; with `mahalanobis` also whitening (2, C, C): of the differences of each map, see `error_whitening`.
     """
 
     teacher_mean: Tensor
     teacher_std: Tensor
+    whitening: Tensor | None
 
     def __init__(
         self,
         teacher: PDN | ExtractorTeacher,
         student: PDN | UNetStudent,
-        autoencoder: nn.Module,
+        autoencoder: nn.Module | None,
         hard_quantile: float = 0.999,
+        mahalanobis: bool = False,
     ):
         super().__init__()
-        if student.out_channels != 2 * teacher.out_channels or student.padding != teacher.padding:
-            raise ValueError("the student has twice the teacher's channels, and pads if the teacher does")
+        halves = 1 if autoencoder is None else 2
+        if student.out_channels != halves * teacher.out_channels or student.padding != teacher.padding:
+            raise ValueError(
+                f"the student has {student.out_channels} channels, expected {halves} times the teacher's "
+                f"{teacher.out_channels}, and pads if the teacher does"
+            )
         self.teacher, self.student, self.autoencoder = teacher.requires_grad_(False), student, autoencoder
         self.hard_quantile, self.channels = hard_quantile, teacher.out_channels
         self.border = 0 if teacher.padding else BORDER
         self.register_buffer("teacher_mean", torch.zeros(self.channels))
         self.register_buffer("teacher_std", torch.ones(self.channels))
+        plain = torch.eye(self.channels).repeat(2, 1, 1)
+        self.register_buffer("whitening", plain if mahalanobis else None)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Networks":
@@ -90,10 +103,12 @@ class Networks(nn.Module):
         """Normalised teacher features of training images, which come again, and of jittered ones, in that order."""
         if isinstance(self.teacher, PDN):
             return self.teacher_features(torch.cat([images, *jittered]))
-        return self.normalise(torch.cat([self.teacher.recurring(images), *map(self.teacher, jittered)]))
+        with torch.autocast(images.device.type, enabled=False):  # what is kept is not to be rounded
+            features = [self.teacher.recurring(images), *map(self.teacher, jittered)]
+        return self.normalise(torch.cat(features))
 
     def losses(self, images: Tensor, images_ae: Tensor, penalty: Tensor | None = None) -> dict[str, Tensor]:
-        """The four terms, which are summed unweighted.
+        """The four terms, which are summed unweighted; without an autoencoder the first two.
 
         Each half of the student is computed only for the images that its loss needs.
 
@@ -103,18 +118,20 @@ class Networks(nn.Module):
             penalty: (P, 3, H, W) images of other things, or None.
         """
         count, channels = len(images), self.channels
-        jittered = [] if images_ae is images else [images_ae]
+        jittered = [] if images_ae is images or self.autoencoder is None else [images_ae]
         targets = self.training_targets(images, jittered)
         teacher, teacher_ae = targets[:count], targets[-count:]
         extra = [] if penalty is None else [penalty]
         bodies = self.student.body(self.shrunk(torch.cat([images, *extra, *jittered])))
         bodies, bodies_ae = (bodies[:-count], bodies[-count:]) if jittered else (bodies, bodies[:count])
         student = self.student.last(bodies, slice(0, channels))
-        student_ae = self.student.last(bodies_ae, slice(channels, 2 * channels))
-        autoencoder_output = self.autoencoder(self.shrunk(images_ae), teacher_ae.shape[-2:])
         losses = {"loss_hard": student_teacher_loss(teacher, student[:count], self.hard_quantile)}
         if penalty is not None:
             losses["loss_penalty"] = penalty_loss(student[count:])
+        if self.autoencoder is None:
+            return losses
+        student_ae = self.student.last(bodies_ae, slice(channels, 2 * channels))
+        autoencoder_output = self.autoencoder(self.shrunk(images_ae), teacher_ae.shape[-2:])
         losses["loss_autoencoder"] = feature_loss(teacher_ae, autoencoder_output)
         losses["loss_student_autoencoder"] = feature_loss(autoencoder_output, student_ae)
         return losses
@@ -123,9 +140,12 @@ class Networks(nn.Module):
         """All features of normalised images (B, 3, H, W); those of the teacher (B, C, h, w) may be there already."""
         small = self.shrunk(images)
         student = self.student(small)
+        target = self.teacher_features(images) if teacher is None else self.normalise(teacher)
+        if self.autoencoder is None:
+            return Features(target, student, student, target)
         autoencoder_output = self.autoencoder(small, self.teacher.map_size(images))
         return Features(
-            self.teacher_features(images) if teacher is None else self.normalise(teacher),
+            target,
             student[:, : self.channels],
             student[:, self.channels :],
             autoencoder_output,
@@ -133,11 +153,23 @@ class Networks(nn.Module):
 
     def raw_maps(self, images: Tensor) -> Tensor:
         """Squared differences (B, 2, h, w) of normalised images: student and teacher, student and autoencoder."""
-        return difference_maps(self.features(images))
+        return self.maps_of(self.features(images))
+
+    def maps_of(self, features: Features) -> Tensor:
+        """Maps (B, 2, h, w) of features: mean squares of their differences, or these by `whitening`."""
+        if self.whitening is None:
+            return difference_maps(features)
+        return torch.stack([mahalanobis_map(e, w) for e, w in zip(differences(features), self.whitening)], dim=1)
+
+
+def differences(features: Features) -> tuple[Tensor, Tensor]:
+    """Differences (B, C, h, w) in float32: teacher less student, autoencoder less student."""
+    return (
+        features.teacher.float() - features.student.float(),
+        features.autoencoder.float() - features.student_autoencoder.float(),
+    )
 
 
 def difference_maps(features: Features) -> Tensor:
     """Mean squared differences (B, 2, h, w): student and teacher, student and autoencoder."""
-    student_teacher = (features.teacher.float() - features.student.float()).square().mean(1)
-    autoencoder = (features.autoencoder.float() - features.student_autoencoder.float()).square().mean(1)
-    return torch.stack([student_teacher, autoencoder], dim=1)
+    return torch.stack([difference.square().mean(1) for difference in differences(features)], dim=1)

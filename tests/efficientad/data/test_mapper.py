@@ -65,6 +65,19 @@ def test_real_image(shared_dir):
     assert (mapped["image_ae"] - mapped["image"]).abs().max() > 0
 
 
+def test_symmetries_are_the_eight_of_a_square_in_training_alone(record):
+    keys = {"size": (24, 24), "AUTOENCODER_JITTER": (), "SYMMETRIES": True}
+    image = make_mapper(False, **keys)(record)["image"]
+    turned = [torch.rot90(side, quarter, (1, 2)) for side in (image, image.flip(2)) for quarter in range(4)]
+    mapper, seen = make_mapper(True, **keys), set()
+    with seeded_rng(0):
+        for _ in range(80):
+            mapped = mapper(record)
+            seen.add(next(number for number, other in enumerate(turned) if torch.equal(mapped["image"], other)))
+            assert mapped["image_ae"] is mapped["image"]
+    assert seen == set(range(8))
+
+
 @pytest.mark.parametrize("kind", JITTERS)
 def test_jitter_is_torchvisions(record, kind):
     mapper = make_mapper(AUTOENCODER_JITTER=(kind,), AUTOENCODER_JITTER_RANGE=(0.8, 0.8))
