@@ -28,7 +28,7 @@ from efficientad.data.dataset_layouts import is_image_file
 from efficientad.data.image_iteration import DatasetImages, gathered, images_of
 from efficientad.distillation.patch_features import describe_patches
 from efficientad.modeling.feature_extractors import FeatureExtractor, build_extractor, extractor_problems
-from efficientad.modeling.pdn import LAYERS, PDN
+from efficientad.modeling.pdn import BORDER, LAYERS, PDN
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +52,17 @@ class FrozenExtractor:
 class TeacherDistillation(nn.Module):
     """A teacher in training.
 
-    The pretrained network sees images of INPUT.IMAGE_SIZE, the teacher the same ones at half that size, with padding;
-    both maps are an eighth of IMAGE_SIZE.
+    The pretrained network sees images of INPUT.IMAGE_SIZE, the teacher the same ones at half that size; both maps are
+    an eighth of IMAGE_SIZE. With padding, as published, the teacher learns at all cells; without it, at those whose
+    patch is whole.
 
     Args:
-        teacher: a PDN with padding.
+        teacher: a PDN.
         extractor: of features; it is not part of the checkpoint.
         pixel_mean, pixel_std: of the teacher's input.
         grayscale: share of images without colour.
         statistics_images: most images to take mean and deviation of the descriptions from.
+        crop: side in pixels of the part of each image, drawn at random, that a step of the training takes; 0 for all.
     """
 
     default_mapper = "EfficientADMapper"
@@ -80,11 +82,12 @@ class TeacherDistillation(nn.Module):
         pixel_std: Sequence[float],
         grayscale: float,
         statistics_images: int,
+        crop: int = 0,
     ):
         super().__init__()
         self.teacher = teacher.to(memory_format=torch.channels_last)
         self.frozen = FrozenExtractor(extractor)
-        self.grayscale, self.statistics_images = grayscale, statistics_images
+        self.grayscale, self.statistics_images, self.crop = grayscale, statistics_images, crop
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.register_buffer("luma", torch.tensor(LUMA).view(-1, 1, 1), persistent=False)
@@ -97,12 +100,13 @@ class TeacherDistillation(nn.Module):
         """Arguments of __init__ from a config."""
         node = cfg.MODEL.EFFICIENT_AD
         return {
-            "teacher": PDN(node.SIZE, node.OUT_CHANNELS, padding=True),
+            "teacher": PDN(node.SIZE, node.OUT_CHANNELS, padding=node.DISTILL.PADDING),
             "extractor": build_extractor(node.DISTILL.FEATURES, node.DISTILL.FEATURE_WEIGHTS),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "grayscale": node.DISTILL.GRAYSCALE,
             "statistics_images": node.DISTILL.STATISTICS_IMAGES,
+            "crop": node.DISTILL.CROP,
         }
 
     @property
@@ -118,7 +122,7 @@ class TeacherDistillation(nn.Module):
             in training {"loss_distill"}: mean squared difference of normalised descriptions; else per image
             {"distillation_error"}, the same.
         """
-        images = torch.stack([entry["image"].to(self.device).float() for entry in batched_inputs])
+        images = torch.stack([self.cropped(entry["image"]).to(self.device).float() for entry in batched_inputs])
         if self.training and self.grayscale:
             images = torch.where(
                 torch.rand(len(images), 1, 1, 1, device=self.device) < self.grayscale,
@@ -126,10 +130,21 @@ class TeacherDistillation(nn.Module):
                 images,
             )
         target = (self.describe(images) - self.feature_mean.view(-1, 1, 1)) / self.feature_std.view(-1, 1, 1)
-        errors = (self.teacher_features(images) - target).square().mean((1, 2, 3))
+        if not self.teacher.padding:
+            target = target[..., BORDER:-BORDER, BORDER:-BORDER]
+        errors = (self.teacher_features(images).float() - target).square().mean((1, 2, 3))
         if self.training:
             return {"loss_distill": errors.mean()}
         return [{"distillation_error": error} for error in errors]
+
+    def cropped(self, image: Tensor) -> Tensor:
+        """A part of an image (3, H, W) at random in training, else the image."""
+        height, width = image.shape[-2:]
+        if not self.training or not 0 < self.crop < min(height, width):
+            return image
+        # At multiples of what pools of the pretrained network and cells of the teacher have in common.
+        top, left = (16 * int(torch.randint((side - self.crop) // 16 + 1, ())) for side in (height, width))
+        return image[:, top : top + self.crop, left : left + self.crop]
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> Tensor:
@@ -137,7 +152,7 @@ class TeacherDistillation(nn.Module):
         return describe_patches(self.frozen(images), self.teacher.out_channels)
 
     def teacher_features(self, images: Tensor) -> Tensor:
-        """The teacher's map (B, C, H / 8, W / 8) of the images at half their size."""
+        """The teacher's map (B, C, H / 8, W / 8) of the images at half their size; unpadded, without its border."""
         size = [side // 2 for side in images.shape[-2:]]
         half = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
         half = (half - self.pixel_mean) / self.pixel_std
@@ -199,6 +214,11 @@ def check(cfg: CfgNode) -> list[str]:
             "(512, 512); the teacher learns at half of it"
         )
     problems += [f"MODEL.EFFICIENT_AD.DISTILL.{problem}" for problem in extractor_problems(distill.FEATURES)]
+    if distill.CROP and not (80 <= distill.CROP <= min(size, default=0) and distill.CROP % 16 == 0):
+        problems.append(
+            f"MODEL.EFFICIENT_AD.DISTILL.CROP is {distill.CROP}: a multiple of 16 from 80 to the sides of "
+            f"INPUT.IMAGE_SIZE {tuple(size)}, or 0 for whole images"
+        )
     if not 0 <= distill.GRAYSCALE <= 1:
         problems.append(f"MODEL.EFFICIENT_AD.DISTILL.GRAYSCALE is {distill.GRAYSCALE}: choose a share from 0 to 1")
     if distill.STATISTICS_IMAGES < 1:

@@ -123,6 +123,32 @@ def test_distillation_learns():
     assert losses[0] == pytest.approx(1, abs=0.2) and losses[-1] < 0.75
 
 
+def test_a_part_of_an_image_has_the_error_of_its_own_patches():
+    """Unpadded, on a part: the mean over the cells of the whole image that lie in it."""
+    torch.manual_seed(0)
+    crop = 2 * SIDE // 3 // 16 * 16
+    keys = ("MODEL.EFFICIENT_AD.DISTILL.PADDING", False, "MODEL.EFFICIENT_AD.DISTILL.GRAYSCALE", 0.0)
+    model = build_model(distill_cfg(*keys, "MODEL.EFFICIENT_AD.DISTILL.CROP", crop)).train()
+    image = F.interpolate(torch.rand(1, 3, 12, 12) * 255, SIDE, mode="bilinear")[0]
+    parts = [model.cropped(image) for _ in range(20)]
+    assert {part.shape for part in parts} == {(3, crop, crop)} and len({float(part.sum()) for part in parts}) > 1
+    part = parts[0]
+    model.cropped = lambda image: part
+    found = float(model([{"image": image}])["loss_distill"].detach())
+    target = model.describe(part[None])[..., 4:-4, 4:-4]  # mean 0 and deviation 1 are not measured
+    half = F.interpolate(part[None], size=[crop // 2] * 2, mode="bilinear", antialias=True)
+    half = (half - model.pixel_mean) / model.pixel_std
+    padded = PDN("small", model.teacher.out_channels, padding=True)
+    padded.load_state_dict(model.teacher.state_dict())
+    inner = padded(half)[..., 4:-4, 4:-4]
+    assert found == pytest.approx(float((inner - target).square().mean().detach()), rel=1e-4)
+    del model.cropped
+    assert model.eval().cropped(image) is image
+    for wrong in (100, 2 * SIDE):
+        with pytest.raises(ValueError, match="CROP"):
+            validate(distill_cfg("MODEL.EFFICIENT_AD.DISTILL.CROP", wrong))
+
+
 def test_images_below_a_folder_without_masks(tmp_path):
     from detectron2.data import DatasetCatalog
 
