@@ -1,6 +1,7 @@
 """Student on frozen features, autoencoder, memory bank and their fusion: each alone and together.
 
 python -m benchmarks.efficientad.anomaly_fusion --data mvtec:FOLDER/screw toy_loco/fastener_kit --seed 1 [--steps N]
+    [--student CONFIG]
 python -m benchmarks.efficientad.anomaly_fusion --data ... --seed 1 --test
 python -m benchmarks.efficientad.anomaly_fusion --table
 
@@ -8,7 +9,8 @@ python -m benchmarks.efficientad.anomaly_fusion --table
 makes defective ones of them; the others train the student and make the bank. Which maps are combined, and how, is
 chosen on the pasted defects of all data sets together, by the mean of image AUROC and AU-PRO; no image of a test set is
 opened. --test then opens the test sets, once, for the choice, EfficientAD as it is, and each map alone. What has a
-record is not run again, an interrupted training goes on where it was. Records go to
+record is not run again, an interrupted training goes on where it was. --student names the config of the student, of
+all data sets or of each. Records go to
 benchmarks/results/efficientad_fusion/.
 """
 
@@ -27,10 +29,11 @@ from torch import Tensor, nn
 
 from benchmarks.common.records import read_metrics, read_record, write_record
 from benchmarks.common.trainings import separate_logs, train_once, train_to_end
-from benchmarks.efficientad.anomaly_results import FINAL, dicts_of, load_model, record_test, run_test
+from benchmarks.efficientad.anomaly_results import FINAL, dicts_of, record_test, run_test
 from benchmarks.efficientad.anomaly_runs import Run, read_teacher
 from benchmarks.efficientad.fusion_settings import BENCH, FUSIONS, PARTS, Weights
 from benchmarks.efficientad.patchcore_selection import merit
+from benchmarks.efficientad.student_progress import student_progress
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import load_weights
 from d2road.engine.meta_arch import prepare_for_inference
@@ -57,6 +60,7 @@ class Study:
     category: str
     seed: int
     steps: int
+    config: str
     command: str
 
     @property
@@ -68,11 +72,12 @@ class Study:
         return Path("output/bench") / BENCH / self.name
 
 
-def open_study(data: str, seed: int, steps: int) -> Study:
+def open_study(data: str, seed: int, steps: int, config: str) -> Study:
     """A data set by its name on the command line."""
     source, pasted = data.partition("?")[0], f"pasted:{data}"
     command = f"python -m benchmarks.efficientad.anomaly_fusion --data {data} --seed {seed} --steps {steps}"
-    return Study(source, pasted, dicts_of(pasted)[0]["category"], seed, steps, command)
+    command += f" --student {config}" if config != STUDENT_CONFIG else ""
+    return Study(source, pasted, dicts_of(pasted)[0]["category"], seed, steps, config, command)
 
 
 def study_cfg(study: Study, config: str, *keys: object) -> tuple[CfgNode, tuple[str, ...]]:
@@ -85,12 +90,12 @@ def study_cfg(study: Study, config: str, *keys: object) -> tuple[CfgNode, tuple[
 
 
 def train_student(study: Study) -> Path:
-    """Train the EfficientAD on frozen features or finish it; the learning rate drops after 90 % of the steps."""
+    """Train the EfficientAD on frozen features or finish it, with ten checkpoints on the way."""
     output, steps = study.folder / "student", study.steps
-    keys = ["SOLVER.MAX_ITER", steps, "SOLVER.STEPS", f"({int(0.9 * steps)},)", "OUTPUT_DIR", output]
-    cfg, opts = study_cfg(study, STUDENT_CONFIG, *keys, "SOLVER.CHECKPOINT_PERIOD", max(steps // 4, 1),
-                          "SOLVER.CHECKPOINTS_TO_KEEP", 6)  # fmt: skip
-    return train_once(cfg, STUDENT_CONFIG, BENCH, f"{study.name}/train", study.command, keys=" ".join(opts))
+    keys = ["SOLVER.MAX_ITER", steps, "SOLVER.STEPS", "()", "OUTPUT_DIR", output]
+    cfg, opts = study_cfg(study, study.config, *keys, "SOLVER.CHECKPOINT_PERIOD", max(steps // 10, 1),
+                          "SOLVER.CHECKPOINTS_TO_KEEP", 12)  # fmt: skip
+    return train_once(cfg, study.config, BENCH, f"{study.name}/train", study.command, keys=" ".join(opts))
 
 
 def make_bank(study: Study) -> Path:
@@ -106,7 +111,8 @@ def fused_model(study: Study) -> tuple[AnomalyFusion, CfgNode, tuple[str, ...]]:
     path = study.folder / "fused.pth"
     node = "MODEL.ANOMALY_FUSION."
     parts = [node + "BANK_WEIGHTS", make_bank(study), node + "STUDENT_WEIGHTS", train_student(study)]
-    cfg, opts = study_cfg(study, FUSION_CONFIG, *parts)
+    kind = study_cfg(study, study.config)[0].MODEL.EFFICIENT_AD.AUTOENCODER
+    cfg, opts = study_cfg(study, FUSION_CONFIG, *parts, "MODEL.EFFICIENT_AD.AUTOENCODER", kind)
     model = build_model(cfg).eval()
     if path.is_file():
         load_weights(cfg, model, str(path))
@@ -167,26 +173,9 @@ def measure_pasted(study: Study) -> dict[str, dict[str, Any]]:
     write_record(
         BENCH, f"{study.name}/pasted", metrics=metrics, command=study.command, seed=study.seed, data=study.pasted,
         config={"file": FUSION_CONFIG, "keys": " ".join(opts)}, seconds=time.perf_counter() - start,
-        student_error=student_errors(study, cfg, data), **counts,
+        **student_progress(study_cfg(study, study.config)[0], study.folder / "student", study.steps, data), **counts,
     )  # fmt: skip
     return metrics
-
-
-@torch.no_grad()
-def student_errors(study: Study, cfg: CfgNode, data: str, most: int = 10) -> dict[str, float]:
-    """By steps: mean squared error of the student on good images held out, in shares of the target's variance."""
-    good = [entry for entry in dicts_of(data) if not entry["label"]][:most]
-    names = {entry["file_name"] for entry in good}
-    entries = [e for e in images_of(DatasetImages(cfg, [data]), "held-out images") if e["file_name"] in names]
-    student = study_cfg(study, STUDENT_CONFIG)[0]
-    found = {}
-    for path in sorted((study.folder / "student").glob("model_*.pth")):
-        number = path.stem.removeprefix("model_")
-        steps = int(number) + 1 if number.isdigit() else study.steps
-        model = load_model(student, path)
-        maps = [next(model.raw_maps(model.preprocess([entry]))).tiles for entry in entries]
-        found[str(steps)] = round(float(torch.cat(maps)[:, 0].mean()), 4)
-    return dict(sorted(found.items(), key=lambda pair: int(pair[0])))
 
 
 def chosen_fusion(studies: Sequence[Study]) -> str:
@@ -203,7 +192,7 @@ def chosen_fusion(studies: Sequence[Study]) -> str:
 
 def test_study(study: Study, chosen: str) -> None:
     """Open the test set of a study: the chosen fusion, EfficientAD as it is, and each map alone."""
-    teacher = read_teacher(study_cfg(study, STUDENT_CONFIG)[0])
+    teacher = read_teacher(study_cfg(study, study.config)[0])
     names = dict.fromkeys((*ALWAYS_TESTED, chosen))
     runs = {name: f"teacher_{teacher.checksum}/{name}_seed{study.seed}_{study.steps}steps/{study.category}"
             for name in names}  # fmt: skip
@@ -237,6 +226,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--steps", nargs="+", type=integer_option(1), default=[10000], help="of the student, or of each (default 10000)"
     )
+    parser.add_argument(
+        "--student", nargs="+", default=[STUDENT_CONFIG], metavar="CONFIG", help="of the student, or of each"
+    )
     parser.add_argument("--test", action="store_true", help="open the test sets for what was chosen")
     parser.add_argument("--table", action="store_true", help="write the tables of all records and nothing else")
     args = parser.parse_args(argv)
@@ -245,8 +237,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = args.data or []
     if len(args.steps) not in (1, len(names)):
         parser.error(f"--steps: one number, or one for each of {len(names)} data sets")
+    if len(args.student) not in (1, len(names)):
+        parser.error(f"--student: one config, or one for each of {len(names)} data sets")
     steps = args.steps * len(names) if len(args.steps) == 1 else args.steps
-    studies = [open_study(name, args.seed, count) for name, count in zip(names, steps)]
+    configs = args.student * len(names) if len(args.student) == 1 else args.student
+    studies = [open_study(name, args.seed, *rest) for name, *rest in zip(names, steps, configs)]
     for study in studies:
         with separate_logs():
             if args.test:

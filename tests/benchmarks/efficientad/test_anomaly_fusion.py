@@ -56,7 +56,10 @@ def test_each_map_alone_and_together_is_chosen_tested_and_told(place, monkeypatc
     assert opened == ["pasted:mvtec:tiles?held_out=0.3&copies=1:test"]
     record = records.read_record(bench.BENCH, "tiles_seed1_4steps/pasted")
     assert set(record["metrics"]) == {*bench.PARTS, *bench.FUSIONS}
-    assert set(record["student_error"]) == {"1", "2", "3", "4"}
+    for key in ("student_error", "student_train_error", "student_auroc"):
+        assert set(record[key]) == {"1", "2", "3", "4"}
+    student = record["metrics"]["student"]
+    assert record["student_auroc"]["4"] == pytest.approx(student["image_auroc"], abs=0.01)
     bench.main([*arguments, "--test"])
     assert opened[1:] == ["mvtec:tiles:test"]
     bench.main([*arguments, "--test"])
