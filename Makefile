@@ -136,14 +136,15 @@ bench-efficientad-mvtec: setup
 	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) \
 		--variant $(MVTEC_VARIANTS) --seed $$seed $(AD_OPTIONS) || exit 1; done
 
-# Student on frozen features, autoencoder, bank and their fusion: FUSION_DATA="NAME NAME" of training sets, STEPS=number.
+# Student on frozen features, autoencoder, bank and their fusion: FUSION_DATA="NAME NAME" of training sets, STEPS=number,
+# STUDENT="CONFIG CONFIG" of the student of each.
 FUSION_DATA ?= toy_loco/fastener_kit?held_out=0.2
 
 bench-efficientad-fusion: setup $(TOY_LOCO_DONE)
 	$(say_allocator)
 	for seed in $(SEEDS); do for test in "" --test; do \
 		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_fusion --data $(foreach name,$(FUSION_DATA),"$(name)") --seed $$seed \
-		$(if $(STEPS),--steps $(STEPS)) $$test || exit 1; \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(STUDENT),--student $(STUDENT)) $$test || exit 1; \
 	done; done
 
 # Keys of PatchCore by defects pasted on good training images: SELECTION="NAME NAME" of training sets.

@@ -57,6 +57,7 @@ MVTEC_METRICS = {
 LOCO_METRICS = [name for name in NAMES if "/" in name]
 SAID = {
     BASELINE: "memory bank, no training",
+    "memory_bank_whitened": "memory bank, whitened, no training",
     CONV: "convolution",
     PATCHCORE: "PatchCore",
     "padim": "PaDiM",

@@ -90,10 +90,10 @@ def study_cfg(study: Study, config: str, *keys: object) -> tuple[CfgNode, tuple[
 
 
 def train_student(study: Study) -> Path:
-    """Train the EfficientAD on frozen features or finish it, with ten checkpoints on the way."""
+    """Train the EfficientAD on frozen features or finish it; a checkpoint at each quarter, or each 1000 steps."""
     output, steps = study.folder / "student", study.steps
     keys = ["SOLVER.MAX_ITER", steps, "SOLVER.STEPS", "()", "OUTPUT_DIR", output]
-    cfg, opts = study_cfg(study, study.config, *keys, "SOLVER.CHECKPOINT_PERIOD", max(steps // 10, 1),
+    cfg, opts = study_cfg(study, study.config, *keys, "SOLVER.CHECKPOINT_PERIOD", max(min(steps // 4, 1000), 1),
                           "SOLVER.CHECKPOINTS_TO_KEEP", 12)  # fmt: skip
     return train_once(cfg, study.config, BENCH, f"{study.name}/train", study.command, keys=" ".join(opts))
 

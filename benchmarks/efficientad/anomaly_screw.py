@@ -19,13 +19,13 @@ from benchmarks.efficientad.anomaly_results import FINAL, load_model, test_in_fe
 from benchmarks.efficientad.anomaly_runs import Run, add_arguments, category_name, open_run, relative
 from benchmarks.efficientad.bootstrap_draws import read_draws
 from benchmarks.efficientad.heat_map_sheet import write_heat_maps
-from benchmarks.efficientad.memory_bank_baseline import BASELINE, evaluate_baseline
+from benchmarks.efficientad.memory_bank_baseline import BASELINE, WHITENED, evaluate_baseline
 from d2road.utils.errors import report_errors
 from efficientad.modeling.autoencoder import AUTOENCODERS
 
 BENCH, CATEGORY = "efficientad_screw", "screw"
 CONFIG = "configs/efficientad/mvtec_ad/screw_short.yaml"
-VARIANTS = (*AUTOENCODERS.names(), BASELINE)
+VARIANTS = (*AUTOENCODERS.names(), BASELINE, WHITENED)
 
 
 def open_study(args: argparse.Namespace) -> Run:
@@ -36,14 +36,14 @@ def open_study(args: argparse.Namespace) -> Run:
     """
     data = category_name(args.data, CATEGORY)
     opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}:test',)"]
-    if args.variant != BASELINE:
+    if args.variant not in (BASELINE, WHITENED):
         opts += ["MODEL.EFFICIENT_AD.AUTOENCODER", args.variant]
     return open_run(BENCH, CONFIG, args.variant, opts, args, f"--data {args.data} --variant {args.variant}")
 
 
 def run_study(run: Run) -> None:
     """Train and evaluate what has no record yet, and write the images."""
-    if run.variant.partition("+")[0] == BASELINE:
+    if run.variant.partition("+")[0] in (BASELINE, WHITENED):
         evaluate_baseline(run)
         return
     train_and_test(run, curve=True)

@@ -19,7 +19,7 @@ from benchmarks.efficientad.bootstrap_draws import (
     read_draws,
     verdict,
 )
-from benchmarks.efficientad.memory_bank_baseline import BASELINE
+from benchmarks.efficientad.memory_bank_baseline import BASELINE, WHITENED
 from d2road.utils.aliases import present_record_name
 from d2road.utils.bootstrap import percentile_interval
 
@@ -190,7 +190,7 @@ def conclude(what: str, metric: str, comparisons: Sequence[Comparison], name: Ca
 
 def is_trained(entry: Entry) -> bool:
     """Whether a run is no baseline."""
-    return entry.variant.partition("+")[0] != BASELINE
+    return entry.variant.partition("+")[0] not in (BASELINE, WHITENED)
 
 
 def results_page(bench: str) -> Path:

@@ -60,6 +60,22 @@ def selection_rows(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def progress_table(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The student at its checkpoints, see `student_progress`."""
+    keys = ("student_error", "student_train_error", "squared_auroc", "student_auroc")
+    rows = [
+        [name, at, *(f"{record[key][at]:.3f}" for key in keys)]
+        for name, record in records.items()
+        for at in record["student_error"]
+    ]
+    note = (
+        "Mean squared error on good images, in shares of the target's variance; image AUROC on pasted defects of the "
+        "student's map alone, of mean squares and as the model has it."
+    )
+    head = ["data", "steps", "error, held out", "error, trained on", "AUROC, mean squares", "AUROC"]
+    return table("Student over steps", note, head, rows)
+
+
 def pooled(entries: Mapping[str, Sequence[Entry]], first: str, second: str, metric: str) -> Comparison | None:
     """Mean over data sets of the difference of two variants, with its paired interval; None where one lacks a record.
 
@@ -105,9 +121,7 @@ def write_fusion_tables() -> Path:
         counts = [f"{r['data']}: {r['train_images']} to train, {r['test_images']} tested" for r in records.values()]
         title = f"Chosen on pasted defects, seed {seed}"
         sections.append(table(title, f"{'; '.join(counts)}.", head, selection_rows(records)))
-        errors = [[name, at, f"{e:.3f}"] for name, r in records.items() for at, e in r["student_error"].items()]
-        note = "Mean squared error on good images held out, in shares of the target's variance."
-        sections.append(table("Error of the student", note, ["data", "steps", "error"], errors))
+        sections.append(progress_table(records))
     entries = load_entries(BENCH)
     for name in sorted({entry.category for entry in entries}):
         own = [entry for entry in entries if entry.category == name]

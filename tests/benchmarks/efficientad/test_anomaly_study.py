@@ -94,6 +94,7 @@ def read(name: str) -> dict:
 def test_screw_from_training_to_tables(here):
     run_screw("--variant", "linear_attention")
     run_screw("--variant", "memory_bank")
+    run_screw("--variant", "memory_bank_whitened")
     record = read("linear_attention_seed1_4steps/final")
     assert record["steps"] == 4 and record["published_steps"] == 70000 and record["penalty_images"] == "none"
     assert record["teacher"].startswith("teacher.pth (") and len(record["teacher_sha256"]) == 12
@@ -114,7 +115,11 @@ def test_screw_from_training_to_tables(here):
     assert np.percentile(draws.metrics["image_auroc"], [2.5, 97.5]) == pytest.approx([low, high], abs=1e-6)
     baseline = read("memory_bank_seed1/final")
     assert baseline["teacher"] == record["teacher"] and baseline["steps"] == 0 and baseline["bank"] == 7 * 24 * 24
+    whitened = read("memory_bank_whitened_seed1/final")
+    assert whitened["bank"] == baseline["bank"]
+    assert whitened["metrics"]["good_threshold"] != pytest.approx(baseline["metrics"]["good_threshold"], rel=0.01)
     page = (records.RESULTS / "efficientad_screw" / "table.md").read_text()
+    assert "| memory bank, whitened, no training | 1 |" in page
     assert "| linear attention | 1 |" in page and "| memory bank, no training | 1 |" in page
     assert "linear attention - memory bank, no training" in page and "0.0 % of the published 70000" in page
     assert list(records.RESULTS.glob("efficientad_screw/curve_*_4steps.png"))
