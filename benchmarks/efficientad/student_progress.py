@@ -11,9 +11,9 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from benchmarks.efficientad.anomaly_results import load_model
+from d2road.evaluation.metrics.roc import auroc
 from efficientad.data.image_iteration import DatasetImages, Entry, images_of
 from efficientad.detector import EfficientAD
-from efficientad.evaluation.ranking_metrics import auroc
 from efficientad.modeling.networks import difference_maps
 
 Progress = dict[str, dict[str, float]]
