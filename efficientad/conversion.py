@@ -22,8 +22,9 @@ from efficientad.checkpoint.foreign_models import Parts, fill, read_anomalib, re
 from efficientad.data.image_iteration import images_of
 from efficientad.data.mapper import find_images
 from efficientad.detector import EfficientAD
-from efficientad.inference.onnx_graph import require_onnx
+from efficientad.inference.onnx_graph import CURE
 from efficientad.modeling.memory_bank import PRECISIONS as BANK_PRECISIONS
+from efficientad.onnx_sessions import require_onnx
 from efficientad.patchcore.patchcore_detector import PatchCore
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def export_model(
     if kind == PatchCore.__name__:
         return export_bank(out, precision, config_of_model(config_file, opts), calibrate_on)
     if precision == "int8":
-        require_onnx()
+        require_onnx(CURE)
     cfg = config_of_model(config_file, [*opts, PRECISION_KEY, precision])
     weights = weights_to_export(cfg)
     model = build_model(cfg).eval()

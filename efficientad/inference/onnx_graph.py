@@ -11,11 +11,13 @@ from torch import Tensor
 
 from efficientad.modeling.pdn import LAYERS, PDN
 from efficientad.modeling.winograd import bias_of, padding_of
+from efficientad.onnx_sessions import require_onnx
 
 Range = tuple[float, float]
 OPSET, CONTRIB_OPSET, IR_VERSION = 17, 1, 8
 LEVELS = 255  # of an unsigned number, beside 0
 LARGEST = 127  # of a signed one
+CURE = "set MODEL.EFFICIENT_AD.INFERENCE.PRECISION fp32"  # without onnx
 
 
 class Half(NamedTuple):
@@ -24,23 +26,6 @@ class Half(NamedTuple):
     name: str
     start: int
     stop: int
-
-
-def require_onnx() -> tuple[Any, Any]:
-    """The modules onnx and onnxruntime.
-
-    Raises:
-        ImportError: one is missing; says how to get it.
-    """
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            f"8-bit quantization needs onnx and onnxruntime ({error}): pip install 'd2road[export]', or set "
-            "MODEL.EFFICIENT_AD.INFERENCE.PRECISION fp32"
-        ) from error
-    return onnx, onnxruntime
 
 
 def scale_of(limits: Range) -> tuple[float, int]:
@@ -57,18 +42,6 @@ def quantize_kernel(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / steps.view(-1, 1, 1, 1)).round().clamp(-LARGEST, LARGEST).to(torch.int8), steps
 
 
-def start_session(model: Any) -> Any:
-    """A session of onnxruntime with as many threads as PyTorch has; they sleep while PyTorch works."""
-    _, onnxruntime = require_onnx()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without VNNI, sums of two 8-bit products overflow 16 bits and are cut there: other maps than where the model was
-    # calibrated, without a word. This takes slower kernels there, with the same sums everywhere.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def build_graph(networks: dict[str, tuple[PDN, list[Half]]], limits: dict[str, Range]) -> Any:
     """A model of both networks.
 
@@ -81,7 +54,7 @@ def build_graph(networks: dict[str, tuple[PDN, list[Half]]], limits: dict[str, R
     Raises:
         ImportError: see `require_onnx`.
     """
-    onnx, _ = require_onnx()
+    onnx, _ = require_onnx(CURE)
     graph = _Graph(onnx, limits)
     start = graph.add("QuantizeLinear", ["images", *graph.scale("image", limits["image"])], "image")
     ends = [end for name, (pdn, halves) in networks.items() for end in graph.network(name, pdn, halves, start)]

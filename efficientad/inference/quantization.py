@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from d2road.utils.errors import CheckpointError, ConfigError
 from efficientad.calibration_state import EXPORT
 from efficientad.inference.fused_networks import FusedNetworks
-from efficientad.inference.onnx_graph import Half, build_graph, start_session
+from efficientad.inference.onnx_graph import Half, build_graph
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, map_size_of
+from efficientad.onnx_sessions import start_session
 
 PRECISIONS = ("fp32", "bf16", "int8")
 MARGIN = 1.25

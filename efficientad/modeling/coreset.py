@@ -17,8 +17,10 @@ from torch import Tensor
 
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.progress import track
+from efficientad.modeling.distance_bounds import GROUP, near_pairs, smallest_of_groups
 from efficientad.modeling.memory_bank import MemoryBank
-from efficientad.modeling.nearest_neighbours import GROUP, PAIRS, PrincipalCoordinates, near_pairs, smallest_of_groups
+from efficientad.modeling.nearest_neighbours import PAIRS
+from efficientad.modeling.principal_bounds import PrincipalCoordinates
 
 METHODS = ("greedy", "approximate", "random")
 POOL = 1024  # P

@@ -29,12 +29,14 @@ class MemoryBank:
         precision: "fp32", or "int8" for vectors in a quarter of the memory: codes times a scale for each channel. A
             distance then is that to the nearest decoded vector, and differs from fp32's by at most `rounding`.
         images: (M,) number of the image that a vector is of, where single images are to be left out.
+        search: how neighbours are found, see `NeighbourSearch`; the results are the same.
     Raises:
-        DataError: no vector. CheckpointError: some are not finite. ConfigError: an unknown precision.
+        DataError: no vector. CheckpointError: some are not finite. ConfigError: an unknown precision or search.
+        ImportError: "integer" without onnx and onnxruntime.
         ValueError: `images` of another length.
     """
 
-    def __init__(self, vectors: Tensor, precision: str = "fp32", images: Tensor | None = None):
+    def __init__(self, vectors: Tensor, precision: str = "fp32", images: Tensor | None = None, search: str = "auto"):
         if vectors.ndim != 2 or not len(vectors):
             raise DataError(f"a memory bank needs vectors (M, C), got {tuple(vectors.shape)}: are there images?")
         if not bool(torch.isfinite(vectors).all()):
@@ -47,21 +49,21 @@ class MemoryBank:
             state = quantize(vectors.float())
         else:
             state = {"vectors": vectors.float()}
-        self._set(state | ({} if images is None else {"images": images}))
+        self._set(state | ({} if images is None else {"images": images}), search)
 
-    def _set(self, state: Mapping[str, Tensor]) -> None:
+    def _set(self, state: Mapping[str, Tensor], search: str) -> None:
         self._state = dict(state)
         self.precision = "int8" if "codes" in state else "fp32"
         self.images = self._state.get("images")
         if self.images is not None and self.images.shape != (len(self),):
             raise ValueError(f"{len(self)} vectors are of {tuple(self.images.shape)} images: expected one for each")
-        self._search = NeighbourSearch(self.vectors, self._lookup)
+        self._search = NeighbourSearch(self.vectors, self._lookup, search)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> "MemoryBank":
+    def from_state(cls, state: Mapping[str, Tensor], search: str = "auto") -> "MemoryBank":
         """The bank whose `state` this is, without a rounding of its own."""
         bank = cls.__new__(cls)
-        bank._set(state)
+        bank._set(state, search)
         return bank
 
     def state(self) -> dict[str, Tensor]:

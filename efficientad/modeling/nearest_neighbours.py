@@ -1,66 +1,34 @@
-"""Exact nearest neighbours by a lower bound of distances in a few principal directions.
+"""Exact nearest neighbours: only pairs whose lower bound is below a distance that has been found are looked at in full.
 
-With z the coordinates of a vector in p principal directions and r the length of what they leave out,
-
-    |a - b|^2 >= |z_a - z_b|^2 + (r_a - r_b)^2 = |a|^2 + |b|^2 - 2 (z_a, r_a) . (z_b, r_b),
-
-one matrix product of p + 1 instead of C numbers. Only pairs whose bound is below a distance that has been found are
-looked at in full, so the results are those of all distances. Letters: N queries, M vectors, C channels, P pairs.
-
-Source: lower bounds by partial sums in an orthogonal basis are old (Fukunaga & Narendra, IEEE Trans. Comput. 1975; for
-principal directions: McNames, PAMI 2001).
+So the results are those of all distances. Letters: N queries, M vectors, C channels, P pairs.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-ENERGY = 0.92  # share of the variance in the principal directions that are used
-GROUP = 32  # vectors whose smallest bound is looked at first
+from d2road.utils.errors import ConfigError
+from efficientad.modeling.distance_bounds import (
+    GROUP,
+    BoundTable,
+    near_pairs,
+    smallest_of_groups,
+    worst_of,
+)
+from efficientad.modeling.integer_bounds import IntegerBounds
+from efficientad.modeling.principal_bounds import PrincipalBounds
+from efficientad.onnx_sessions import has_fast_integer_products
+
+SEARCHES = ("auto", "integer", "principal")
+ENOUGH = 2048  # vectors for which an integer search repays its set-up
 ROWS = 128  # queries at once
-SAMPLE = 2**16  # vectors that the principal directions are taken from, at most
 FEW = 0.01  # share of pairs up to which looking at each costs less than a product of all channels
+MANY = 64  # groups with near pairs of a query from which on its bounds by integers tell too little
 PAIRS = 2**12  # pairs whose vectors are gathered at once
 
-
-@dataclass(frozen=True)
-class PrincipalCoordinates:
-    """Coordinates that bound distances from below.
-
-    Args:
-        mean: (C,).
-        directions: (C, p), orthonormal; all C if the variance is not in half of them.
-    """
-
-    mean: Tensor
-    directions: Tensor
-
-    @classmethod
-    def fit(cls, vectors: Tensor, energy: float) -> "PrincipalCoordinates":
-        """The principal directions of vectors (M, C) that hold a share of their variance."""
-        mean = vectors.mean(0)
-        centred = (vectors[:: -(-len(vectors) // SAMPLE)] - mean).double()
-        values, directions = torch.linalg.eigh(centred.T @ centred)
-        share = values.flip(0).clamp(min=0).cumsum(0)
-        count = int((share < energy * share[-1]).sum()) + 1
-        if 2 * count > vectors.shape[1]:
-            count = vectors.shape[1]
-        return cls(mean, directions.flip(1)[:, :count].float().contiguous())
-
-    def of(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """(z, r) of vectors (N, C) as (N, p + 1), and their squared lengths (N,)."""
-        centred = vectors - self.mean
-        z, squares = centred @ self.directions, centred.square().sum(1)
-        left_out = (squares - z.square().sum(1)).clamp(min=0).sqrt()
-        return torch.cat([z, left_out[:, None]], 1), squares
-
-    def rounding(self, largest_square: float) -> float:
-        """What float32 may add to a bound of vectors up to this squared length."""
-        return 4 * (len(self.mean) + 8) * 2.0**-24 * largest_square
+Found = tuple[Tensor, Tensor]  # distances (N, k) and positions (N, k)
 
 
 class NeighbourSearch:
@@ -69,20 +37,19 @@ class NeighbourSearch:
     Args:
         vectors: (M, C) float32, of which only the bounds are kept.
         lookup: vectors (P, C) float32 at positions (P,): what exact distances are taken to.
+        search: which bounds come first, with the same results: "integer", on the CPU; "principal"; "auto" for
+            integers where onnxruntime and a processor with VNNI or AMX make them the faster ones.
+    Raises:
+        ConfigError: another search. ImportError: "integer" without onnx and onnxruntime.
     """
 
-    def __init__(self, vectors: Tensor, lookup: Callable[[Tensor], Tensor]):
+    def __init__(self, vectors: Tensor, lookup: Callable[[Tensor], Tensor], search: str = "auto"):
+        if search not in SEARCHES:
+            raise ConfigError(f"a search of nearest neighbours by {search!r}: choose one of {', '.join(SEARCHES)}")
         self.lookup = lookup
-        self.count, self.channels = vectors.shape
-        self._prepare(vectors, ENERGY)
-
-    def _prepare(self, vectors: Tensor, energy: float) -> None:
-        self.energy, self.coordinates = energy, PrincipalCoordinates.fit(vectors, energy)
-        z, squares = self.coordinates.of(vectors)
-        padding = -len(vectors) % GROUP
-        self.products = F.pad(z, (0, 0, 0, padding)).mul_(-2).T.contiguous()  # (p + 1, M)
-        self.squares = F.pad(squares, (0, padding), value=math.inf)  # (M,)
-        self.largest = float(squares.max())
+        (self.count, self.channels), self.device = vectors.shape, vectors.device
+        self.integer = IntegerBounds(vectors) if takes_integers(search, vectors) else None
+        self.principal = None if self.integer is not None else PrincipalBounds(vectors)
 
     def nearest(self, queries: Tensor, k: int, excluded: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Distances (N, k), smallest first, and positions (N, k) of the nearest vectors.
@@ -95,36 +62,69 @@ class NeighbourSearch:
             k: at most M, less the excluded ones.
             excluded: (M,), True where a vector does not count.
         """
-        squares = self.squares
-        if excluded is not None:
-            squares = squares.masked_fill(F.pad(excluded, (0, len(squares) - self.count)), math.inf)
-        memory = queries.new_empty(min(ROWS, len(queries)), len(squares))  # once: fresh pages cost as much as products
-        parts = [self._nearest(part, k, squares, memory[: len(part)]) for part in queries.split(ROWS) if len(part)]
-        if not parts:
-            return queries.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long, device=queries.device)
-        distances, positions = zip(*parts)
-        return torch.cat(distances), torch.cat(positions)
+        distances = queries.new_empty(len(queries), k)
+        found = distances, torch.empty_like(distances, dtype=torch.long)
+        rows = torch.arange(len(queries), device=queries.device)
+        if self.integer is not None and len(rows):
+            rows = self._find_by_integers(self.integer, queries, rows, excluded, found)
+        if len(rows):
+            self._find_by_directions(queries, rows, excluded, found)
+        return found
 
-    def _nearest(self, queries: Tensor, k: int, squares: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        z, own = self.coordinates.of(queries)
-        bounds = torch.addmm(squares, z, self.products, out=memory)  # (N, M), less |query|^2
-        smallest = smallest_of_groups(bounds)
-        limit = self._limit(queries, bounds, smallest, k)
-        limit = limit - own + self.coordinates.rounding(max(self.largest, float(own.max())))
-        rows, positions = near_pairs(bounds, smallest, limit)
-        if len(rows) > FEW * bounds.numel() and self.energy < 1:  # bounds in so few directions tell little: take all
-            self._prepare(self.lookup(torch.arange(self.count, device=queries.device)), energy=1.0)
-        return _smallest_of_pairs(self._squared(queries, rows, positions), rows, positions, len(queries), k)
+    def _find_by_integers(
+        self, bounds: IntegerBounds, queries: Tensor, rows: Tensor, excluded: Tensor | None, found: Found
+    ) -> Tensor:
+        """Write what is found for some rows of the queries; returns those whose bounds tell too little."""
+        tables, k, left = bounds.tables(excluded, min(ROWS, len(rows))), found[0].shape[1], [rows[:0]]
+        for some in rows.split(ROWS):
+            part = queries.index_select(0, some)
+            values, smallest, limit = self._limits(part, tables(part), k)
+            few = (smallest <= limit[:, None]).sum(1) < MANY + k
+            if not bool(few.all()):
+                left.append(some[~few])
+                some, part, values, smallest, limit = (of[few] for of in (some, part, values, smallest, limit))
+            self._write(part, some, near_pairs(values, smallest, limit), found)
+        return torch.cat(left)
 
-    def _limit(self, queries: Tensor, bounds: Tensor, smallest: Tensor, k: int) -> Tensor:
+    def _find_by_directions(self, queries: Tensor, rows: Tensor, excluded: Tensor | None, found: Found) -> None:
+        """Write what is found for some rows of the queries."""
+        bounds, size = self.principal or self._prepare(), min(ROWS, len(rows))
+        tables = bounds.tables(excluded, size)
+        for some in rows.split(ROWS):
+            part = queries.index_select(0, some)
+            pairs = near_pairs(*self._limits(part, tables(part), found[0].shape[1]))
+            self._write(part, some, pairs, found)
+            if len(pairs[0]) > FEW * len(part) * self.count and bounds.energy < 1:  # so few directions tell little
+                bounds = self._prepare(energy=1.0)
+                tables = bounds.tables(excluded, size)
+
+    def _prepare(self, energy: float | None = None) -> PrincipalBounds:
+        vectors = self.lookup(torch.arange(self.count, device=self.device))
+        self.principal = PrincipalBounds(vectors, energy)
+        return self.principal
+
+    def _limits(self, queries: Tensor, table: BoundTable, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Bounds (N, M), the smallest of each group, and the largest (N,) of a vector that may be among the k."""
+        smallest = smallest_of_groups(table.values)
+        return table.values, smallest, table.limit(self._reached(queries, table.values, smallest, k))
+
+    def _reached(self, queries: Tensor, bounds: Tensor, smallest: Tensor, k: int) -> Tensor:
         """(N,) squared distances within which k vectors are: the k-th of the best of the best groups, or of all."""
         if smallest.shape[1] >= k:
             groups = smallest.topk(k, dim=1, largest=False).indices if k > 1 else smallest.argmin(1, keepdim=True)
             rows = torch.arange(len(queries), device=queries.device)[:, None].expand_as(groups)
             positions = groups * GROUP + bounds.unflatten(1, (-1, GROUP))[rows, groups].argmin(2)
-            if bool(torch.isfinite(bounds.gather(1, positions)).all()):
+            if bool((bounds.gather(1, positions) < worst_of(bounds.dtype)).all()):
                 return self._squared(queries, rows.flatten(), positions.flatten()).view(-1, k).amax(1)
         return torch.full((len(queries),), torch.finfo(torch.float32).max, device=queries.device)
+
+    def _write(self, queries: Tensor, rows: Tensor, pairs: tuple[Tensor, Tensor], found: Found) -> None:
+        """Write the k nearest of each query to its row, from the pairs that may be."""
+        if len(rows):
+            squared = self._squared(queries, *pairs)
+            nearest = _smallest_of_pairs(squared, *pairs, len(queries), found[0].shape[1])
+            for whole, part in zip(found, nearest):
+                whole[rows] = part
 
     def _squared(self, queries: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         """(P,) squared distances of pairs, by differences."""
@@ -135,22 +135,12 @@ class NeighbourSearch:
         return torch.cat(parts)
 
 
-def smallest_of_groups(bounds: Tensor) -> Tensor:
-    """(N, M / GROUP) of bounds (N, M)."""
-    return bounds.unflatten(1, (-1, GROUP)).amin(2)
-
-
-def near_pairs(bounds: Tensor, smallest: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns (P,) of bounds (N, M) that are not above a limit (N,) for each row.
-
-    Args:
-        smallest: of each group of bounds, see `smallest_of_groups`: most groups have none.
-    """
-    groups = bounds.unflatten(1, (-1, GROUP))
-    some = (smallest <= limit[:, None]).flatten().nonzero()[:, 0]
-    rows = some // groups.shape[1]
-    inside, places = (groups.flatten(0, 1).index_select(0, some) <= limit[rows, None]).nonzero(as_tuple=True)
-    return rows.index_select(0, inside), (some % groups.shape[1]).index_select(0, inside) * GROUP + places
+def takes_integers(search: str, vectors: Tensor) -> bool:
+    """Whether bounds of these vectors (M, C) are taken by integers, see `NeighbourSearch`."""
+    if search != "auto":
+        return search == "integer" and vectors.device.type == "cpu"
+    installed = all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
+    return installed and len(vectors) >= ENOUGH and vectors.device.type == "cpu" and has_fast_integer_products()
 
 
 def _smallest_of_pairs(squared: Tensor, rows: Tensor, positions: Tensor, count: int, k: int) -> tuple[Tensor, Tensor]:

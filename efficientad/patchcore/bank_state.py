@@ -48,6 +48,7 @@ class BankState(ModelState):
         architecture: by key of the config. A state dict of another one is refused.
         setting: see `describe_setting`.
         precision: of the bank, fp32 or int8.
+        search: how neighbours are found, see `NeighbourSearch`; not saved, since the results are the same.
     """
 
     images: Tensor
@@ -58,9 +59,9 @@ class BankState(ModelState):
     map_threshold: Tensor
     map_start: Tensor
 
-    def __init__(self, architecture: Mapping[str, object], setting: str, precision: str = "fp32"):
+    def __init__(self, architecture: Mapping[str, object], setting: str, precision: str = "fp32", search: str = "auto"):
         super().__init__()
-        self.setting, self.precision = setting, precision
+        self.setting, self.precision, self.search = setting, precision, search
         for name, empty in (BUFFERS[precision] | IMAGES).items():
             self.register_sized_by_data(name, empty.clone())
         self.register_sized_by_data("digests", NO_DIGESTS.clone())
@@ -93,7 +94,7 @@ class BankState(ModelState):
             if len(rows[0]) != len(images) or len(sizes) > 1 or not finite:
                 shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
                 raise CheckpointError(f"the memory bank is damaged ({shapes}): take another file, or fit a new bank")
-            self._bank = MemoryBank.from_state(tensors)
+            self._bank = MemoryBank.from_state(tensors, self.search)
         return self._bank
 
     @property
@@ -133,7 +134,7 @@ class BankState(ModelState):
             by_image, digests: see the class.
         """
         device = self.threshold.device
-        self._take_bank(MemoryBank(vectors.to(device), self.precision, images.to(device)))
+        self._take_bank(MemoryBank(vectors.to(device), self.precision, images.to(device), self.search))
         self.set_audit_trail("")
         self.by_image.fill_(by_image)
         self.digests = digests.to(device)
@@ -174,7 +175,7 @@ class BankState(ModelState):
         """Add the vectors (m, C) of an accepted image; thresholds stay, without guarantee."""
         numbers = torch.full((len(vectors),), -image_id, device=self.images.device)
         rows = torch.cat([self.bank.vectors, vectors.to(self.threshold.device, torch.float32)])
-        self._take_bank(MemoryBank(rows, self.precision, torch.cat([self.images, numbers])))
+        self._take_bank(MemoryBank(rows, self.precision, torch.cat([self.images, numbers]), self.search))
         self._void_guarantee("good images were accepted since the threshold was set")
 
     def remove_image(self, image_id: int) -> int:
@@ -182,7 +183,7 @@ class BankState(ModelState):
         kept = self.images != -image_id
         tensors = self.bank.state()
         rows = {name: value[kept] for name, value in tensors.items() if name in ("vectors", "codes", "images")}
-        self._take_bank(MemoryBank.from_state(tensors | rows))
+        self._take_bank(MemoryBank.from_state(tensors | rows, self.search))
         self._void_guarantee("an accepted image was removed since the threshold was set")
         return int((~kept).sum())
 

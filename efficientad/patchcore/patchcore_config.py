@@ -12,6 +12,7 @@ from d2road.engine.fit_step import fit_problems
 META_ARCHITECTURE = "PatchCore"
 CORESETS = ("greedy", "approximate", "random", "within_images")
 PRECISIONS = ("fp32", "int8")
+SEARCHES = ("auto", "integer", "principal")
 METHODS = ("held_out", "leave_one_out")
 
 PATCHCORE = {
@@ -36,6 +37,10 @@ PATCHCORE = {
     "CORESET": "approximate",
     # fp32 | int8: of the bank. A model is calibrated for one; d2road export makes it one for the other.
     "PRECISION": "fp32",
+    # auto | integer | principal: bounds that spare most distances to the bank, by 8-bit integers or in float32. auto
+    # takes integers where onnxruntime and a processor with VNNI or AMX make them the faster ones; the results are the
+    # same.
+    "SEARCH": "auto",
     # The score of an image is its largest distance, weighted by how alone the nearest vector lies among so many
     # neighbours in the bank, as published; 1 is the largest distance itself.
     "REWEIGHT_NEIGHBOURS": 9,
@@ -86,7 +91,7 @@ def check(cfg: CN) -> list[str]:
         problems.append(f"{name}{key} is {value!r}: {cure}")
 
     problems += [name + problem for problem in extractor_problems(node.FEATURES, tuple(node.LAYERS))]
-    for key, allowed in (("CORESET", CORESETS), ("PRECISION", PRECISIONS)):
+    for key, allowed in (("CORESET", CORESETS), ("PRECISION", PRECISIONS), ("SEARCH", SEARCHES)):
         if node[key] not in allowed:
             wrong(key, node[key], f"choose one of {', '.join(allowed)}")
     if node.CALIBRATION.METHOD not in METHODS:

@@ -50,7 +50,7 @@ class PatchCore(nn.Module):
         neighbourhood: cells a side that are averaged around each.
         neighbours: that weigh the score of an image.
         blur: deviation in pixels of the network input that maps are smoothed by.
-        precision: of the bank.
+        precision: of the bank. search: of neighbours in it, see `NeighbourSearch`.
         image_size: height and width that images are resized to, (0, 0) for their own size.
 
     Bank and thresholds are saved with the weights, in `state`.
@@ -70,6 +70,7 @@ class PatchCore(nn.Module):
         neighbours: int = 9,
         blur: float = 4.0,
         precision: str = "fp32",
+        search: str = "auto",
         image_size: tuple[int, int] = (0, 0),
     ):
         super().__init__()
@@ -78,7 +79,7 @@ class PatchCore(nn.Module):
         self.register_buffer("pixel_std", extractor.std.clone(), persistent=False)
         self.neighbourhood, self.neighbours, self.blur = neighbourhood, neighbours, blur
         self.image_size = image_size
-        self.state = BankState(architecture, describe_setting(image_size, neighbours, blur), precision)
+        self.state = BankState(architecture, describe_setting(image_size, neighbours, blur), precision, search)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class PatchCore(nn.Module):
             "neighbours": node.REWEIGHT_NEIGHBOURS,
             "blur": node.BLUR,
             "precision": node.PRECISION,
+            "search": node.SEARCH,
             "image_size": tuple(cfg.INPUT.IMAGE_SIZE),
         }
 

@@ -14,11 +14,20 @@ def test_every_method_and_precision_is_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "has_anomalib", lambda: False)
     assert bench.main(["--size", "40", "--runs", "2", "--record", "t"]) == 0
     said = capsys.readouterr().out
-    assert "coreset of 40 among 200 vectors" in said and "scoring 50 patches against 40 vectors anomalib is not" in said
+    assert "coreset of 40 among 200 vectors" in said
+    assert "scoring 50 patches against 40 vectors, principal search anomalib is not" in said
     coreset, scoring = read_record("benchmark", "t")["metrics"]["rows"]
     assert list(coreset["candidates"]) == ["greedy", "approximate", "random"]
     assert coreset["candidates"]["greedy"]["radius_ratio"] == 1 < coreset["candidates"]["random"]["radius_ratio"]
     assert scoring["candidates"]["fp32"]["ratio"] == 1 and scoring["candidates"]["int8"]["difference"] < 0.01
+    assert bench.PRINCIPAL in scoring["candidates"]
+
+
+def test_searches_that_differ_are_refused(monkeypatch):
+    features = torch.rand(2, 50, 6, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setitem(bench.CANDIDATES, bench.PRINCIPAL, {"precision": "int8"})
+    with pytest.raises(RuntimeError, match="the two searches differ"):
+        bench.scoring_row(features, features.flatten(0, 1), bench.parse(["--runs", "1"]), peer=False)
 
 
 def test_features_are_those_of_strides_8_and_16():

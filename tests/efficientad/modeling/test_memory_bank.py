@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from efficientad.modeling import nearest_neighbours
+from efficientad.modeling import nearest_neighbours, principal_bounds
 from efficientad.modeling.memory_bank import MemoryBank
 
 
@@ -80,12 +80,12 @@ def test_neighbours_are_those_of_scikit_learn(k):
 def test_directions_that_tell_little_give_way_to_all(monkeypatch):
     vectors, features = some_vectors(), some_vectors(300, seed=1)
     table = torch.cdist(features.double(), vectors.double())
-    monkeypatch.setattr(nearest_neighbours, "ENERGY", 0.3)
+    monkeypatch.setattr(principal_bounds, "ENERGY", 0.3)
     monkeypatch.setattr(nearest_neighbours, "ROWS", 100)
-    search = nearest_neighbours.NeighbourSearch(vectors, lambda positions: vectors[positions])
-    few = len(search.products)
+    search = nearest_neighbours.NeighbourSearch(vectors, lambda positions: vectors[positions], "principal")
+    few = len(search.principal.products)
     distances, positions = search.nearest(features, 2)
-    assert few < 6 and len(search.products) == 13
+    assert few < 6 and len(search.principal.products) == 13
     assert positions.tolist() == table.argsort(1)[:, :2].tolist()
     assert distances.numpy() == pytest.approx(table.sort(1).values[:, :2].numpy(), abs=1e-5)
 

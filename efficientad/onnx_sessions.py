@@ -1,0 +1,49 @@
+"""Sessions of onnxruntime on the CPU, and whether the processor has instructions for products of 8-bit integers."""
+
+from typing import Any
+
+import torch
+
+# By names of torch.cpu.get_capabilities: instructions that add products of bytes in 32 bits.
+FAST_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def require_onnx(cure: str) -> tuple[Any, Any]:
+    """The modules onnx and onnxruntime.
+
+    Args:
+        cure: what to do without them, behind "... or".
+    Raises:
+        ImportError: one is missing; says how to get it.
+    """
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f"8-bit arithmetic needs onnx and onnxruntime ({error}): pip install 'd2road[export]', or {cure}"
+        ) from error
+    return onnx, onnxruntime
+
+
+def start_session(model: Any) -> Any:
+    """A session of onnxruntime with as many threads as PyTorch has; they sleep while PyTorch works.
+
+    Args:
+        model: an onnx.ModelProto.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without VNNI, sums of two 8-bit products overflow 16 bits and are cut there: other results, without a word. This
+    # takes slower kernels there, with the same sums everywhere.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def has_fast_integer_products() -> bool:
+    """Whether the processor multiplies and adds 8-bit integers by instructions of their own (VNNI, AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    return any(capabilities.get(name, False) for name in FAST_PRODUCTS)
