@@ -37,9 +37,10 @@ def start_session(model: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without VNNI, sums of two 8-bit products overflow 16 bits and are cut there: other results, without a word. This
-    # takes slower kernels there, with the same sums everywhere.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not has_fast_integer_products():
+        # Sums of two 8-bit products would overflow 16 bits and be cut there: other results, without a word. This takes
+        # slower kernels with the right sums; where there are instructions for them, it would halve the speed.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

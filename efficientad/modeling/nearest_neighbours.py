@@ -24,6 +24,7 @@ from efficientad.onnx_sessions import has_fast_integer_products
 SEARCHES = ("auto", "integer", "principal")
 ENOUGH = 2048  # vectors for which an integer search repays its set-up
 ROWS = 128  # queries at once
+INTEGER_ROWS = 256  # likewise by integers, whose products are so fast that the number of calls counts
 FEW = 0.01  # share of pairs up to which looking at each costs less than a product of all channels
 MANY = 64  # groups with near pairs of a query from which on its bounds by integers tell too little
 PAIRS = 2**12  # pairs whose vectors are gathered at once
@@ -75,8 +76,8 @@ class NeighbourSearch:
         self, bounds: IntegerBounds, queries: Tensor, rows: Tensor, excluded: Tensor | None, found: Found
     ) -> Tensor:
         """Write what is found for some rows of the queries; returns those whose bounds tell too little."""
-        tables, k, left = bounds.tables(excluded, min(ROWS, len(rows))), found[0].shape[1], [rows[:0]]
-        for some in rows.split(ROWS):
+        tables, k, left = bounds.tables(excluded, min(INTEGER_ROWS, len(rows))), found[0].shape[1], [rows[:0]]
+        for some in rows.split(INTEGER_ROWS):
             part = queries.index_select(0, some)
             values, smallest, limit = self._limits(part, tables(part), k)
             few = (smallest <= limit[:, None]).sum(1) < MANY + k

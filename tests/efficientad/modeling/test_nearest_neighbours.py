@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efficientad import onnx_sessions
-from efficientad.modeling import nearest_neighbours
+from efficientad.modeling import integer_bounds, nearest_neighbours
 from efficientad.modeling.integer_bounds import IntegerBounds, spell
 from efficientad.modeling.memory_bank import MemoryBank
 from efficientad.modeling.nearest_neighbours import NeighbourSearch
@@ -26,7 +26,7 @@ def one_outlier_channel(vectors):
 
 # Bank and queries.
 HARD = {
-    "plain": (some(700), some(150, seed=1)),
+    "plain": (some(700), some(300, seed=1)),
     "duplicates": (some(50).repeat(14, 1), some(150, seed=1)),
     "equal to a vector of the bank": (some(700), some(700)[100:240]),
     "large norms": (1e3 + some(700), 1e3 + some(150, seed=1)),
@@ -131,6 +131,18 @@ def test_a_processor_is_asked_for_its_instructions(monkeypatch):
     assert not onnx_sessions.has_fast_integer_products()
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not onnx_sessions.has_fast_integer_products()
+
+
+@pytest.mark.parametrize("fast", [None, False])
+def test_sums_of_the_largest_products_are_not_cut(monkeypatch, fast):
+    """As 16 bits would cut them; with the instructions of this processor, and as if there were none."""
+    if fast is False:
+        monkeypatch.setattr(onnx_sessions, "has_fast_integer_products", lambda: False)
+    codes = torch.cat([torch.full((40, 64), 127), torch.full((40, 64), -127)]).to(torch.int8)
+    session = onnx_sessions.start_session(integer_bounds._product(codes.T.contiguous().numpy()))
+    queries = torch.tensor([0, 255]).repeat_interleave(20)[:, None].repeat(1, 64).to(torch.uint8)
+    found = torch.from_numpy(session.run(None, {"queries": queries.numpy()})[0])
+    assert torch.equal(found.long(), (queries.long() - 128) @ codes.long().T)
 
 
 @pytest.mark.parametrize("module", ["onnx", "onnxruntime"])
