@@ -62,6 +62,8 @@ SAID = {
     PATCHCORE: "PatchCore",
     "padim": "PaDiM",
     "pca": "PCA",
+    "anomalib_patchcore": "anomalib's PatchCore",
+    "anomalib_padim": "anomalib's PaDiM",
 }
 INTERVALS = (
     "Intervals: 95 %, bootstrap over the test images (1000 draws); for means over seeds every draw also takes seeds, "

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from detectron2.modeling import build_model
+from torch import nn
 
 from benchmarks.common.records import read_record
+from benchmarks.efficientad.anomalib_models import ANOMALIB_MODELS, train_anomalib
 from benchmarks.efficientad.anomaly_results import FINAL, record_test, run_test
 from benchmarks.efficientad.anomaly_runs import PROGRAMS, Run, Teacher, run_name
 from benchmarks.efficientad.feature_baselines import FEATURE_MODELS, build_feature_baseline
@@ -15,11 +17,13 @@ from d2road.config import default_argument_parser, setup_cfg
 from efficientad.modeling.feature_extractors import build_extractor
 
 PATCHCORE = "patchcore"
-FEATURE_VARIANTS = (PATCHCORE, *FEATURE_MODELS)
+FEATURE_VARIANTS = (PATCHCORE, *FEATURE_MODELS, *ANOMALIB_MODELS)
 PATCHCORE_CONFIG = "configs/efficientad/Base-PatchCore.yaml"  # the same keys for all data
 NOTES = {
     PATCHCORE: "PatchCore with the keys of its config, the same for all data",
     "padim": "Gaussian of the same features at each place; score is the largest value of the smoothed map",
+    "anomalib_patchcore": "anomalib's Patchcore, trained by its Engine on the same features; score and map are its own",
+    "anomalib_padim": "anomalib's Padim, trained by its Engine on the same features; score and map are its own",
     "pca": "residual of the same features after a PCA; score is the largest value of the smoothed map",
 }
 
@@ -49,9 +53,12 @@ def evaluate_features(run: Run) -> None:
     if read_record(run.bench, f"{run.name}/{FINAL}") is not None:
         return
     start, model = time.perf_counter(), build_model(run.cfg).eval()
-    fitted = {}
+    fitted: dict = {}
+    detector: nn.Module
     if run.variant == PATCHCORE:
         detector, fitted = model, model.fit(run.cfg)
+    elif run.variant in ANOMALIB_MODELS:
+        detector = train_anomalib(run.cfg, run.variant)
     else:
         detector = build_feature_baseline(run.cfg, model, run.variant)
     ready = time.perf_counter() - start
