@@ -7,6 +7,8 @@ from d2road.utils.errors import CheckpointError
 from efficientad.conformal import split_threshold
 from efficientad.modeling.memory_bank import MemoryBank
 from efficientad.patchcore.bank_state import BankState
+from efficientad.patchcore.patchcore_detector import PatchCore
+from tests.factories.bank_models import bank_cfg
 
 ARCHITECTURE = {"FEATURES": "efficientnet_lite0", "LAYERS": "s8+s16", "NEIGHBOURHOOD": 3}
 GUARANTEE = split_threshold([1.0, 2.0, 3.0], 0.3, True).guarantee
@@ -34,6 +36,22 @@ def test_bank_thresholds_and_guarantee_travel_with_the_weights(precision):
     assert torch.equal(loaded.bank.distances(queries, 1), made.bank.distances(queries, 1))
     assert (loaded.threshold, loaded.map_threshold, loaded.map_start, loaded.is_by_image) == (3.0, 2.0, 1.0, True)
     assert loaded.guarantee == GUARANTEE and loaded.text("features") == "a network"
+
+
+@pytest.mark.parametrize("search", ["integer", "principal"])
+def test_neighbours_are_searched_as_the_key_says(search):
+    cfg = bank_cfg("MODEL.PATCHCORE.SEARCH", search)
+    made = BankState(ARCHITECTURE, "", search=PatchCore.from_config(cfg)["search"])
+    made.set_bank(torch.rand(30, 6), torch.arange(30) // 10, "a network")
+    banks = [made.bank]
+    loaded = BankState(ARCHITECTURE, "", search=search)
+    loaded.load_state_dict(made.state_dict())
+    banks.append(loaded.bank)
+    loaded.add_image(torch.rand(10, 6), 1)
+    banks.append(loaded.bank)
+    loaded.remove_image(1)
+    banks.append(loaded.bank)
+    assert [bank._search.integer is not None for bank in banks] == [search == "integer"] * 4
 
 
 def test_a_bank_in_int8_is_a_quarter_of_the_size_and_knows_the_same_images():
