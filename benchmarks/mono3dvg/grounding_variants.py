@@ -33,7 +33,7 @@ VARIANTS = {
 # those of the base of the ablations; others have parts of their own in them.
 SHARED_STAGES: tuple[str, ...] = ("ablation_base_boxes", "ablation_base_labels")
 OWN_STAGES: dict[str, tuple[str, ...]] = {
-    "more_views": ("more_views_boxes", "more_views_labels_seen", "more_views_labels"),
+    "more_views": ("more_views_labels_seen", "more_views_labels", "more_views_boxes"),
     "main": ("boxes", "labels_seen", "labels"),
     "no_presence": ("boxes", "labels_seen", "labels"),
     "data_sentences": ("boxes", "labels_data_sentences"),
