@@ -149,9 +149,10 @@ TEST_GROUNDING: dict[str, Any] = {
     "SUBSETS": "",  # Mono3DRefer's test_instanceID_split.json; "" divides by rule
     # Boxes from this score on are the answer, unless OUTPUT_DIR has a score_threshold.json: that is written when the
     # data set THRESHOLD_DATA is evaluated (name it first in DATASETS.TEST), with the threshold of its best mean
-    # F1@0.25.
+    # F1@0.25, or with the highest at which THRESHOLD_T_ACC percent of the sentences that mean something are answered.
     "SCORE_THRESHOLD": 0.3,
     "THRESHOLD_DATA": "",
+    "THRESHOLD_T_ACC": 0.0,
 }
 
 

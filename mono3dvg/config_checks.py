@@ -132,6 +132,7 @@ def evaluation_problems(cfg: CN) -> list[str]:
     problems, root = Problems(cfg), "TEST.GROUNDING."
     problems.require(root + "SENTENCES_PER_CHUNK", lambda v: v >= 1, "must be at least 1")
     problems.require(root + "HEAT_EXPONENT", lambda v: 0 <= v <= 1, "choose a number from 0 to 1")
+    problems.require(root + "THRESHOLD_T_ACC", lambda v: 0 <= v <= 100, "choose percents, or 0 for the best mean F1")
     subsets, name = cfg.TEST.GROUNDING.SUBSETS, cfg.TEST.GROUNDING.THRESHOLD_DATA
     if subsets and not Path(subsets).expanduser().is_file():
         problems.append(f"TEST.GROUNDING.SUBSETS is {subsets!r}, which is no file: '' divides by rule")

@@ -1,6 +1,7 @@
 """3D grounding scored from two files: the data with its sentences, and the answers. No model is needed.
 
-    d2road eval-grounding --gt FILE|NAME --pred FILE [--score-threshold T] [--subsets IDFILE] [--json FILE]
+    d2road eval-grounding --gt FILE|NAME --pred FILE [--score-threshold T | --choose-threshold [--t-acc PERCENT]]
+        [--subsets IDFILE] [--json FILE]
 
 --gt is of the schema of docs/grounding_data.md, or the name of a data set of it (toy_grounding_written); --pred holds
 
@@ -8,7 +9,8 @@
      "predictions": [{"expression_id": ..., "boxes": [[x, y, z, h, w, l, ry], ...], "scores": [...]}, ...]}
 
 A sentence without an entry counts as answered by nothing, and is reported. --score-threshold goes before the file's;
---choose-threshold takes the one of the best mean F1@0.25, which is for validation data alone. --subsets is
+--choose-threshold, for validation data alone, takes the one of the best mean F1@0.25, or with --t-acc PERCENT the
+highest at which so many of the sentences that mean something are answered. --subsets is
 Mono3DRefer's test_instanceID_split.json; without it the subsets go by rule (mono3dvg/evaluation/subsets.py). Writes
 percentages,
 null where there is nothing to measure:
@@ -59,6 +61,9 @@ def build_parser() -> ArgumentParser:
     )
     threshold.add_argument(
         "--choose-threshold", action="store_true", help="take the threshold of the best mean F1@0.25 on this data"
+    )
+    parser.add_argument(
+        "--t-acc", type=number_option(0, 100), default=0.0, metavar="PERCENT", help="with --choose-threshold"
     )
     parser.add_argument("--subsets", type=Path, metavar="IDFILE", help="instance ids of the subsets")
     return parser
@@ -120,8 +125,10 @@ def threshold_of(args: argparse.Namespace, data: GroundingData, predictions: Pre
     """
     from mono3dvg.evaluation.grounding_protocol import choose_score_threshold
 
+    if args.t_acc and not args.choose_threshold:
+        raise ConfigError("--t-acc says how --choose-threshold chooses: give both")
     if args.choose_threshold:
-        best, f1 = choose_score_threshold(data, predictions.answers)
+        best, f1 = choose_score_threshold(data, predictions.answers, t_acc=args.t_acc)
         logger.info("score threshold %g chosen on this data: mean F1@0.25 is %.2f", best, f1)
         return best
     threshold = predictions.score_threshold if args.score_threshold is None else args.score_threshold

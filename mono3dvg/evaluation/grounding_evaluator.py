@@ -41,6 +41,7 @@ class GroundingEvaluator(DatasetEvaluator):
         threshold_file: where the threshold is kept: with `choose` it is chosen on this data and written there, without
             it is read from there if the file exists.
         choose: this is the validation data.
+        t_acc: percent; 0 chooses the threshold of the best mean F1, else see `choose_score_threshold`.
         distributed: gather the answers of the processes.
     Raises:
         FileNotFoundError, DataError: data or subsets cannot be used.
@@ -55,11 +56,13 @@ class GroundingEvaluator(DatasetEvaluator):
         subsets: str = "",
         threshold_file: str | Path | None = None,
         choose: bool = False,
+        t_acc: float = 0.0,
         distributed: bool = True,
     ):
         self.data = read_grounding(json_file)
         self.output_dir = Path(output_dir) if output_dir else None
         self.score_threshold, self.choose, self.distributed = score_threshold, choose, distributed
+        self.t_acc = t_acc
         self.subset_ids = read_subsets(subsets) if subsets else None
         self.threshold_file = Path(threshold_file) if threshold_file else None
         self.reset()
@@ -113,7 +116,7 @@ class GroundingEvaluator(DatasetEvaluator):
 
     def _threshold(self, answers: Mapping[Any, Answer]) -> float:
         if self.choose:
-            threshold, f1 = choose_score_threshold(self.data, answers)
+            threshold, f1 = choose_score_threshold(self.data, answers, t_acc=self.t_acc)
             logger.info("score threshold %g chosen: mean F1@0.25 is %.2f on this data", threshold, f1)
             if self.threshold_file:
                 write_json(self.threshold_file, {"score_threshold": threshold, "mean_f1@0.25": f1})
@@ -154,4 +157,5 @@ def build_grounding_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) 
         subsets=node.SUBSETS,
         threshold_file=Path(cfg.OUTPUT_DIR) / THRESHOLD_FILE,
         choose=dataset_name == node.THRESHOLD_DATA,
+        t_acc=node.THRESHOLD_T_ACC,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from d2road.evaluation.metrics.roc import auroc
+from d2road.utils.errors import DataError
 
 ACC_OVERLAPS = (0.25, 0.5)
 MICRO_OVERLAPS = (0.25, 0.5, 0.7)
@@ -149,6 +150,24 @@ def best_threshold(
     runs = np.split(np.arange(len(tried)), np.flatnonzero(np.diff(best.astype(int))) + 1)
     longest = max((run for run in runs if best[run[0]]), key=len)
     return float(tried[longest[len(longest) // 2]]), float(max(values))
+
+
+def threshold_of_t_acc(best_scores: Sequence[float], t_acc: float) -> float:
+    """The highest score threshold that answers at least `t_acc` percent of the sentences that mean something.
+
+    Args:
+        best_scores: of each of these, -inf where it has no box.
+    Raises:
+        DataError: no threshold does.
+    """
+    needed = math.ceil(len(best_scores) * t_acc / 100 - 1e-9)
+    if not 0 < needed <= len(best_scores):
+        raise DataError(f"T-acc {t_acc:g} % of {len(best_scores)} sentences that mean something: there is no threshold")
+    threshold = float(np.sort(best_scores)[-needed])
+    if not math.isfinite(threshold):
+        share = 100 * float(np.mean(np.isfinite(best_scores)))
+        raise DataError(f"T-acc is {share:.1f} % with every box as an answer, expected {t_acc:g} % or more")
+    return threshold
 
 
 def _percent(part: float, whole: float) -> float:

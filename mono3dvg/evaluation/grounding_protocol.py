@@ -109,13 +109,24 @@ def evaluate_grounding(
 
 
 def choose_score_threshold(
-    data: GroundingData, answers: Mapping[Any, Answer], overlap: float = 0.25
+    data: GroundingData, answers: Mapping[Any, Answer], overlap: float = 0.25, t_acc: float = 0.0
 ) -> tuple[float, float]:
-    """The threshold of the best mean F1 on this (validation) data, and that F1; see `metrics.best_threshold`."""
+    """The score threshold for this (validation) data, and the mean F1 in percent with it.
+
+    Args:
+        t_acc: percent; the highest threshold of at least this T-acc is taken. 0 takes that of the best mean F1, see
+            `metrics.best_threshold`.
+    Raises:
+        DataError: so many of the sentences that mean something have no box at all.
+    """
     expressions = list(data.expressions.values())
     given = [answers.get(e.id, NO_ANSWER) for e in expressions]
-    tables = _tables(data, expressions, given, "rotated")
-    return metrics.best_threshold(tables, [answer.scores for answer in given], overlap)
+    if not t_acc:
+        tables = _tables(data, expressions, given, "rotated")
+        return metrics.best_threshold(tables, [answer.scores for answer in given], overlap)
+    best = [max(answer.scores, default=-np.inf) for e, answer in zip(expressions, given) if e.target_ids]
+    threshold = metrics.threshold_of_t_acc(best, t_acc)
+    return threshold, evaluate_grounding(data, answers, threshold)["mean_f1"][f"{overlap:g}"]["overall"]
 
 
 def _tables(

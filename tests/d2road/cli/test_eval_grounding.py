@@ -56,6 +56,8 @@ def test_thresholds(tmp_path, caplog):
     assert _run(tmp_path, "--score-threshold", "0.7")["micro"]["0.5"]["recall"] == pytest.approx(200 / 3)
     results = _run(tmp_path, "--choose-threshold", threshold=None)
     assert results["mean_f1"]["0.25"]["overall"] == 100 and results["score_threshold"] <= 0.6
+    silent = _run(tmp_path, "--choose-threshold", "--t-acc", "100", threshold=None)
+    assert silent["t_acc"] == 100 and silent["score_threshold"] == 0.9
 
 
 def test_missing_expressions_are_reported_and_count_as_nothing(tmp_path, caplog):
@@ -121,6 +123,7 @@ def test_wrong_files_and_thresholds(tmp_path, capsys):
         ([], "has no score_threshold: give one by --score-threshold"),
         (["--score-threshold", "nan"], "--score-threshold: 'nan' is the number nan, expected a finite number"),
         (["--score-threshold", "0.5", "--subsets", str(gt)], "expected lists of instance ids named Easy, Far"),
+        (["--t-acc", "80"], "--t-acc says how --choose-threshold chooses: give both"),
         (["--score-threshold", "0.5", "--subsets", "nowhere.json"], "file of subsets nowhere.json does not exist"),
     ):
         assert exit_code(main, ["--gt", str(gt), "--pred", str(pred), *arguments]) == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from d2road.utils.errors import DataError
 from mono3dvg.evaluation import grounding_metrics as metrics
 from mono3dvg.evaluation.grounding_protocol import choose_score_threshold, evaluate_grounding
 from mono3dvg.evaluation.overlaps import iou_mono3dvg, iou_rotated, overlap_tables
@@ -182,6 +183,24 @@ def test_threshold_of_the_best_f1():
     assert 0.4 < threshold <= 0.7 and f1 == 100
     assert evaluate_grounding(data, answers, threshold)["mean_f1"]["0.25"]["overall"] == 100
     assert choose_score_threshold(data, {})[1] == pytest.approx(200 / 6)
+
+
+def test_threshold_of_a_share_of_answered_sentences():
+    data = _data()
+    meant = [key for key, e in data.expressions.items() if e.target_ids]
+    answers = _perfect(data)
+    for number, key in enumerate(meant):
+        answers[key] = Answer(answers[key].boxes, np.full(len(answers[key].boxes), 0.9 - 0.1 * number))
+    for asked in range(1, len(meant) + 1):
+        share = 100 * asked / len(meant)
+        for t_acc in (share, share - 0.5):
+            threshold, f1 = choose_score_threshold(data, answers, t_acc=t_acc)
+            results = evaluate_grounding(data, answers, threshold)
+            assert results["t_acc"] == pytest.approx(share) and results["mean_f1"]["0.25"]["overall"] == f1
+        assert evaluate_grounding(data, answers, np.nextafter(threshold, 1))["t_acc"] < share - 1e-6
+    answers[meant[0]] = Answer(np.zeros((0, 7)), np.zeros(0))
+    with pytest.raises(DataError, match="with every box as an answer, expected 100 % or more"):
+        choose_score_threshold(data, answers, t_acc=100)
 
 
 def test_micro_f1_equals_a_plain_count():
