@@ -226,6 +226,7 @@ bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE) $(TOY_GROUNDING_MORE_DONE)
 	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
 		$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_toy --variant $$variant --seed $$seed || exit 1; \
 	done; done
+	$(PY) -m benchmarks.mono3dvg.silence
 
 bench-mono3dvg-written: setup $(TOY_GROUNDING_DONE)
 	$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.written_sentences

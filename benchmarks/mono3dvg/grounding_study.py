@@ -30,6 +30,7 @@ from mono3dvg.schema import read_grounding
 
 STUDY_DATA = "toy_grounding_val"  # so that what is studied can be chosen by it
 Measure = Callable[[Mono3DVG, Sequence[dict], Any], dict[str, dict[str, float]]]
+T_ACC = 83.2  # what N-acc is compared at: that of the main model of version 0.3, in percent
 CERTAIN = 0.5  # true objects of at least this probability are the answer
 
 

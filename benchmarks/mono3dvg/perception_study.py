@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_record
-from benchmarks.mono3dvg.grounding_study import STUDY_DATA, record_study
+from benchmarks.mono3dvg.grounding_study import STUDY_DATA, T_ACC, record_study
 from benchmarks.mono3dvg.grounding_tables import cell
 from benchmarks.mono3dvg.words_alone import with_attributes
 from d2road.utils.progress import track
@@ -24,13 +24,13 @@ from mono3dvg.data.model_inputs import objects_of
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.labelled_candidates import match_objects
 from mono3dvg.detection.objects import Objects
-from mono3dvg.evaluation.grounding_metrics import presence_auroc
+from mono3dvg.evaluation.grounding_metrics import presence_auroc, threshold_of_t_acc
 from mono3dvg.grounder import Mono3DVG
 from mono3dvg.grounding_features import Detections, ImageFeatures
 from mono3dvg.inference import answer_scores, expressions_in_chunks
 
 BENCH = "mono3dvg_perception"
-T_ACC = 83.2  # what N-acc is given at
+
 SETS = {
     "labels": "labelled objects and their attributes",
     "head": "labelled objects, attributes as the head finds them",
@@ -98,10 +98,10 @@ def measure(model: Mono3DVG, records: Sequence[dict], mapper: Any) -> dict[str, 
 
 
 def _presence(targets: np.ndarray, best: np.ndarray) -> dict[str, float]:
-    threshold = np.quantile(best[targets > 0], 1 - T_ACC / 100, method="lower") if (targets > 0).any() else np.nan
+    threshold = threshold_of_t_acc(best[targets > 0].tolist(), T_ACC) if (targets > 0).any() else np.nan
     silent = best[targets == 0] < threshold
     n_acc = 100 * float(silent.mean()) if len(silent) else float("nan")
-    return {"presence_auroc": presence_auroc(targets, best), "n_acc": n_acc}
+    return {"presence_auroc": presence_auroc(targets.tolist(), best.tolist()), "n_acc": n_acc}
 
 
 def table_rows() -> Iterator[list[str]]:
