@@ -1,5 +1,6 @@
 """Sessions of onnxruntime on the CPU, and whether the processor has instructions for products of 8-bit integers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,5 +47,6 @@ def start_session(model: Any) -> Any:
 
 def has_fast_integer_products() -> bool:
     """Whether the processor multiplies and adds 8-bit integers by instructions of their own (VNNI, AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    # Older versions of torch do not tell.
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in FAST_PRODUCTS)

@@ -123,7 +123,7 @@ class IntegerBounds:
 def spell(numbers: Tensor) -> Tensor:
     """Digits (M, n) int8 of whole numbers (M,): 127 times the sum of all but the last, plus the last."""
     tens = (numbers.double() / LARGEST).round().long()
-    digits = []
+    digits: list[Tensor] = []
     while not digits or bool(tens.any()):
         digits.append(tens.clamp(-LARGEST, LARGEST))
         tens = tens - digits[-1]
