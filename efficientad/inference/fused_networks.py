@@ -31,6 +31,7 @@ class FusedNetworks(nn.Module):
         teacher, student = copy.deepcopy(networks.teacher), copy.deepcopy(networks.student)
         assert isinstance(teacher, PDN) and isinstance(student, PDN), "others are not fused"
         self.student = student
+        assert networks.autoencoder is not None, "left out only beside an extractor, which is not fused"
         self.autoencoder = copy.deepcopy(networks.autoencoder)
         last = teacher.layer(len(LAYERS[teacher.size]))
         with torch.no_grad():
