@@ -32,7 +32,7 @@ from efficientad.inference.tiling import cut_in_batches, tile_size
 from efficientad.modeling.error_whitening import ErrorCovariance
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.feature_extractors import require_weights_of
-from efficientad.modeling.networks import differences
+from efficientad.modeling.networks import student_errors
 from efficientad.modeling.puad import FEW, Puad
 from efficientad.teacher_loading import fill_teacher
 
@@ -181,16 +181,14 @@ def _measure_ranges(model: EfficientAD, ranges: Tensor, batches: Iterable[list[d
 
 def _measure_errors(model: EfficientAD, whitening: Tensor, training: Iterable[list[dict]]) -> None:
     """Take the covariance of the student's errors on good training images into the model."""
-    networks, found = model.networks, [ErrorCovariance() for _ in MAP_NAMES]
+    networks, found = model.networks, ErrorCovariance()
     assert isinstance(networks.teacher, ExtractorTeacher), "checked with the config"
     for entry in images_of(training, "errors of the student"):
         image = model.preprocess_image(entry)
         for top, left, bottom, right in model.tiling.boxes(image):
             tile = image[None, :, top:bottom, left:right]
-            errors = differences(networks.features(tile, networks.teacher.recurring(tile)))
-            for covariance, error in zip(found, errors, strict=True):
-                covariance.update(error)
-    whitening.copy_(torch.stack([gathered(covariance).whitening() for covariance in found]))
+            found.update(student_errors(networks.features(tile, networks.teacher.recurring(tile))))
+    whitening.copy_(gathered(found).whitening())
 
 
 def _fit_puad(model: EfficientAD, puad: Puad, training: Iterable[list[dict]] | None) -> None:

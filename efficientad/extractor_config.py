@@ -15,8 +15,8 @@ EXTRACTOR = {
     # Megabytes of features that a training on a CPU keeps, so that images that come again are described once; a
     # jittered one (INPUT.AUTOENCODER_JITTER) never comes again. 0 keeps none.
     "CACHE_MB": 1000,
-    # squared | mahalanobis: maps are mean squares of the student's errors, or weigh each direction of the features by
-    # the errors on good training images, see modeling/error_whitening.py.
+    # squared | mahalanobis: the student's map is of mean squares of its errors, or weighs each direction of the
+    # features by the errors on good training images, see modeling/error_whitening.py.
     "DISTANCE": "squared",
 }
 DISTANCES = ("squared", "mahalanobis")

@@ -43,10 +43,10 @@ class Networks(nn.Module):
             shrunk by `teacher.shrink`.
         autoencoder: called as `autoencoder(images, map_size)`; None for none.
         hard_quantile: see `losses.hard_feature_loss`.
-        mahalanobis: whether maps are Mahalanobis distances instead of plain mean squares.
+        mahalanobis: whether the student-teacher map is of Mahalanobis distances instead of mean squares.
 
     Buffers (saved with the weights): teacher_mean, teacher_std (C,): of the teacher's channels over the training
-    images; with `mahalanobis` also whitening (2, C, C): of the differences of each map, see `error_whitening`.
+    images; with `mahalanobis` also whitening (C, C): of the student's errors, see `error_whitening`.
     """
 
     teacher_mean: Tensor
@@ -73,8 +73,7 @@ class Networks(nn.Module):
         self.border = 0 if teacher.padding else BORDER
         self.register_buffer("teacher_mean", torch.zeros(self.channels))
         self.register_buffer("teacher_std", torch.ones(self.channels))
-        plain = torch.eye(self.channels).repeat(2, 1, 1)
-        self.register_buffer("whitening", plain if mahalanobis else None)
+        self.register_buffer("whitening", torch.eye(self.channels) if mahalanobis else None)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Networks":
@@ -156,20 +155,26 @@ class Networks(nn.Module):
         return self.maps_of(self.features(images))
 
     def maps_of(self, features: Features) -> Tensor:
-        """Maps (B, 2, h, w) of features: mean squares of their differences, or these by `whitening`."""
+        """Maps (B, 2, h, w) of features: mean squares of their differences, those of the student by `whitening`.
+
+        The autoencoder's map keeps mean squares, by which it was better on pasted defects.
+        """
         if self.whitening is None:
             return difference_maps(features)
-        return torch.stack([mahalanobis_map(e, w) for e, w in zip(differences(features), self.whitening)], dim=1)
+        student = mahalanobis_map(student_errors(features), self.whitening)
+        return torch.stack([student, student if self.autoencoder is None else autoencoder_map(features)], dim=1)
 
 
-def differences(features: Features) -> tuple[Tensor, Tensor]:
-    """Differences (B, C, h, w) in float32: teacher less student, autoencoder less student."""
-    return (
-        features.teacher.float() - features.student.float(),
-        features.autoencoder.float() - features.student_autoencoder.float(),
-    )
+def student_errors(features: Features) -> Tensor:
+    """The student's errors (B, C, h, w) in float32: teacher less student."""
+    return features.teacher.float() - features.student.float()
+
+
+def autoencoder_map(features: Features) -> Tensor:
+    """Mean squared differences (B, h, w) of student and autoencoder."""
+    return (features.autoencoder.float() - features.student_autoencoder.float()).square().mean(1)
 
 
 def difference_maps(features: Features) -> Tensor:
     """Mean squared differences (B, 2, h, w): student and teacher, student and autoencoder."""
-    return torch.stack([difference.square().mean(1) for difference in differences(features)], dim=1)
+    return torch.stack([student_errors(features).square().mean(1), autoencoder_map(features)], dim=1)
