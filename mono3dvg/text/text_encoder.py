@@ -175,8 +175,9 @@ class TextEncoder(nn.Module):
         packed = state_dict.get(prefix + "tokenizer_packed")
         if self.source != SCRATCH or self.pinned:
             return
-        fits = packed is not None and len(packed) == len(self.tokenizer_packed)
-        tokenizer = unpack(packed) if fits else None
+        if packed is None or len(packed) != len(self.tokenizer_packed):
+            packed = torch.zeros(0, dtype=torch.uint8)  # none
+        tokenizer = unpack(packed)
         if tokenizer is None:
             self.learn_deferred()
             return
