@@ -49,6 +49,7 @@ MVTEC_METRICS = {
     "image_auroc_by_type/structural_anomalies": "image AUROC, structural",
     "pixel_auroc": "pixel AUROC",
     "aupro": "AU-PRO",
+    "aupro@0.05": "AU-PRO at 0.05",
     "auspro/mean/0.05": "sPRO at 0.05",
     "f1_max": "F1",
     "f1_at_good_threshold": "F1, threshold of good images",

@@ -8,8 +8,8 @@ bad and masks. --maps has the map of test/KIND/NAME.png as test/KIND/NAME.tiff (
 at the size of the image. Writes fractions, null where there is nothing to measure:
 
     {"image_auroc": pooled, "image_auroc_by_type": {"KIND": ...}, "pixel_auroc": ..., "aupro": up to a false-positive
-     rate of 0.3, "auspro": {"KIND": {"0.01": ..., "0.05": ..., "0.1": ..., "0.3": ..., "1.0": ...}, "mean": {...}},
-     "f1_max": of images, "pixel_f1_max": ...}
+     rate of 0.3, "aupro@0.05": up to 0.05, "auspro": {"KIND": {"0.01": ..., "0.05": ..., "0.1": ..., "0.3": ...,
+     "1.0": ...}, "mean": {...}}, "f1_max": of images, "pixel_f1_max": ...}
 
 auspro is null for data without defects_config.json. Further keys: with --bootstrap "intervals", with a threshold
 "good_threshold", "f1_at_good_threshold" and "pixel_f1_at_good_threshold".

@@ -12,7 +12,7 @@ import numpy as np
 
 from d2road.utils.bootstrap import draw_weights, map_arrays, paired_intervals, percentile_interval
 from d2road.utils.errors import DataError
-from efficientad.evaluation.anomaly_protocol import AUPRO_LIMIT, MEAN, anomaly_kinds, check_images, limit_name
+from efficientad.evaluation.anomaly_protocol import AUPRO_LIMITS, MEAN, anomaly_kinds, check_images, limit_name
 from efficientad.evaluation.image_scores import GOOD, ImageScores
 from efficientad.evaluation.ranking_metrics import histogram_areas, histogram_f1_max
 from efficientad.evaluation.spro import MAX_FPRS
@@ -70,7 +70,7 @@ def draw_metrics(images: Sequence[ImageScores], spro: bool, draws: int, seed: in
     if spro:
         results["image_auroc_by_type"][MEAN] = _mean(list(results["image_auroc_by_type"].values()), draws)
     nothing = np.full(draws, np.nan)
-    results.update(pixel_auroc=nothing, aupro=nothing, auspro=None, pixel_f1_max=nothing)
+    results.update(dict.fromkeys(("pixel_auroc", *AUPRO_LIMITS, "pixel_f1_max"), nothing), auspro=None)
     if pixels:
         results.update(pixel_draws(images, kinds if spro else None, weights))
     return results
@@ -100,7 +100,7 @@ def pixel_draws(images: Sequence[ImageScores], kinds: Sequence[str] | None, weig
     }
     results = {
         "pixel_auroc": histogram_areas(drawn["negatives"], drawn["positives"]),
-        "aupro": histogram_areas(drawn["negatives"], drawn["regions"], AUPRO_LIMIT),
+        **{n: histogram_areas(drawn["negatives"], drawn["regions"], limit) for n, limit in AUPRO_LIMITS.items()},
         "pixel_f1_max": histogram_f1_max(drawn["negatives"], drawn["positives"]),
     }
     if kinds is None:

@@ -21,7 +21,8 @@ from efficientad.config import add_efficientad_config, check
 from tests.factories.anomaly_maps import read_all, write_category
 from tests.factories.exit_code import exit_code
 
-KEYS = ["image_auroc", "image_auroc_by_type", "pixel_auroc", "aupro", "auspro", "f1_max", "pixel_f1_max"]
+KEYS = ["image_auroc", "image_auroc_by_type", "pixel_auroc", "aupro", "aupro@0.05", "auspro", "f1_max",
+        "pixel_f1_max"]  # fmt: skip
 LIMITS = ["0.01", "0.05", "0.1", "0.3", "1.0"]
 
 
