@@ -40,8 +40,9 @@ class AnomalyEvaluator(DatasetEvaluator):
     fractions: "image_auroc", "image_auroc_<kind>", "pixel_auroc", "aupro", "aupro@0.05", "auspro_<kind>@0.05",
     "auspro_mean@0.05" at every limit, "f1_max", "pixel_f1_max"; bounds of the 95 % interval over images as
     "image_auroc_low", "image_auroc_high", ...; where the model gives "anomaly_threshold" with its maps,
-    "good_threshold", "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events "event_recall",
-    "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good images) is NaN.
+    "good_threshold", "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events
+    "event_recall", "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good
+    images) is NaN.
     output_dir/anomaly.json has the same nested as d2road eval-anomaly writes it, with all intervals, and the
     "teacher" of the model, without which results do not compare, and what its threshold promises, "guarantee".
 
