@@ -162,6 +162,7 @@ def fill(model: EfficientAD, parts: Parts) -> None:
             "%s was trained on images of %d x %d (0 x 0: their own size), INPUT.IMAGE_SIZE is %s: maps will differ",
             source, *parts.image_size, tuple(model.image_size),
         )  # fmt: skip
+    assert networks.autoencoder is not None, "left out only beside an extractor"
     if networks.autoencoder.kind != "conv":
         raise CheckpointError(
             f"models of other programs have the published autoencoder, the config says {networks.autoencoder.kind}: "
