@@ -21,7 +21,7 @@ def describe_patches(layers: Sequence[Tensor], channels: int = 384, pooled: int 
 
     Every cell takes its 3 x 3 neighbourhood, averaged to `pooled` numbers; coarser layers are enlarged to the first
     one's size; the numbers of all layers together are averaged to `channels`. All of it is linear, so each layer is
-    convolved by one kernel that does as much, thirty times as fast as the steps in turn.
+    convolved by one kernel that does as much, eight times as fast as the steps in turn.
 
     Args:
         layers: (B, C_l, h_l, w_l) each, the finest first.
