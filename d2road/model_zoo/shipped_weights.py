@@ -18,6 +18,8 @@ FOLDER = Path(__file__).resolve().parent
 # Name -> SHA-256 of the file, which lies in this folder and is package data.
 SHIPPED: dict[str, str] = {
     "diffusion_det_toy.pth": "987bc82437ee149554b7f7ca55ad7674d0e76b32dd2eb18f44b8b255bbc1f579",
+    "efficientad_teacher_narrow_own.pth": "24fcb12d072784c4d81d94c5558eb445ef4a9a6522e98c0f075ca7b079931244",
+    "efficientad_teacher_narrow_photographs.pth": "f93e02b13c271283891b902bb75d8292c9d132115a65345bb59010cd80d1f43b",
 }
 
 # The classes that the numbers of each mean, which the files themselves do not say.

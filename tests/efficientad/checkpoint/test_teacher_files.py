@@ -1,13 +1,16 @@
 """Teachers from files of different origin, and the ways in which a file can be wrong."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from d2road.model_zoo import SHIPPED
 from d2road.utils.text_tensors import decode, encode
 from efficientad.checkpoint.teacher_files import checksum, load_teacher
 from efficientad.checkpoint.weight_names import NELSON_INDICES
 from efficientad.modeling.pdn import PDN
+from tests.factories.anomaly_models import image_of
 
 
 def narrow(size="small", channels=6):
@@ -98,3 +101,15 @@ def test_wrong_formats(tmp_path):
 def test_texts_in_tensors():
     assert decode(encode("")) == "" and decode(encode("Lehrer für Ä")) == "Lehrer für Ä"
     assert decode(encode("x" * 500 + "end")).endswith("end")
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if "teacher" in name])
+def test_shipped_teachers_describe_an_image(name):
+    """Their channels vary over an image by about as much as what they were distilled from: deviations of one."""
+    teacher = PDN("narrow", 384)
+    assert load_teacher(teacher, f"d2road://{name}").startswith("PDN distilled from EfficientNet-Lite0 (")
+    image = torch.from_numpy(image_of(np.random.default_rng(0), 128)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        features = teacher.eval()((image - 0.45) / 0.225)
+    spread = features.std(dim=(0, 2, 3))
+    assert torch.isfinite(features).all() and features.shape[1] == 384 and 0.05 < float(spread.median()) < 3
