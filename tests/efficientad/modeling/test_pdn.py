@@ -139,5 +139,7 @@ def test_published_networks_together_have_the_published_size():
 
 
 def test_student_must_match_the_teacher():
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="has 8 channels, expected 2 times the teacher's 8"):
         Networks(PDN("small", 8), PDN("small", 8), nn.Identity())
+    with pytest.raises(ValueError, match="has 16 channels, expected 1 times the teacher's 8"):
+        Networks(PDN("small", 8), PDN("small", 16), None)
