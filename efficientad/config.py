@@ -193,7 +193,8 @@ def check(cfg: CN) -> list[str]:
     autoencoders = (*AUTOENCODERS.names(), *([NO_AUTOENCODER] if features_of(node) else []))
     for key, allowed in (("SIZE", tuple(LAYERS)), ("COMPAT", COMPATS), ("AUTOENCODER", autoencoders)):
         if node[key] not in allowed:
-            wrong(name + key, node[key], f"choose one of {', '.join(allowed)}")
+            more = "; none needs TEACHER features:NAME" if node[key] == NO_AUTOENCODER else ""
+            wrong(name + key, node[key], f"choose one of {', '.join(allowed)}{more}")
     if node.CALIBRATION.METHOD not in METHODS:
         wrong(name + "CALIBRATION.METHOD", node.CALIBRATION.METHOD, f"choose one of {', '.join(METHODS)}")
     if node.BOTTLENECK is not None and (not isinstance(node.BOTTLENECK, int) or node.BOTTLENECK < 0):

@@ -134,6 +134,11 @@ def evaluation_problems(cfg: CN) -> list[str]:
     problems.require(root + "HEAT_EXPONENT", lambda v: 0 <= v <= 1, "choose a number from 0 to 1")
     problems.require(root + "THRESHOLD_T_ACC", lambda v: 0 <= v <= 100, "choose percents, or 0 for the best mean F1")
     subsets, name = cfg.TEST.GROUNDING.SUBSETS, cfg.TEST.GROUNDING.THRESHOLD_DATA
+    if cfg.TEST.GROUNDING.THRESHOLD_T_ACC and not name:
+        problems.append(
+            f"TEST.GROUNDING.THRESHOLD_T_ACC is {cfg.TEST.GROUNDING.THRESHOLD_T_ACC:g} without THRESHOLD_DATA: name "
+            "the data set on which the threshold is to be chosen, first of DATASETS.TEST"
+        )
     if subsets and not Path(subsets).expanduser().is_file():
         problems.append(f"TEST.GROUNDING.SUBSETS is {subsets!r}, which is no file: '' divides by rule")
     if name and name not in cfg.DATASETS.TEST:

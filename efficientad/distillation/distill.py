@@ -208,10 +208,11 @@ def check(cfg: CfgNode) -> list[str]:
     size, distill = cfg.INPUT.IMAGE_SIZE, node.DISTILL
     if node.SIZE not in LAYERS:
         problems.append(f"MODEL.EFFICIENT_AD.SIZE is {node.SIZE!r}: choose one of {', '.join(LAYERS)}")
-    if len(size) != 2 or min(size) < 64 or any(side % 16 for side in size):
+    smallest = 64 if distill.PADDING else 80  # without zeros around it a patch of 33 pixels must fit into half of it
+    if len(size) != 2 or min(size) < smallest or any(side % 16 for side in size):
         problems.append(
-            f"INPUT.IMAGE_SIZE is {tuple(size)}: the pretrained network wants multiples of 16 from 64 up, published is "
-            "(512, 512); the teacher learns at half of it"
+            f"INPUT.IMAGE_SIZE is {tuple(size)}: with DISTILL.PADDING {distill.PADDING} multiples of 16 from "
+            f"{smallest} up, published is (512, 512); the teacher learns at half of it"
         )
     problems += [f"MODEL.EFFICIENT_AD.DISTILL.{problem}" for problem in extractor_problems(distill.FEATURES)]
     if distill.CROP and not (80 <= distill.CROP <= min(size, default=0) and distill.CROP % 16 == 0):

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, DataError
 from efficientad.modeling.distance_bounds import (
     GROUP,
     BoundTable,
@@ -27,7 +27,10 @@ ROWS = 128  # queries at once
 INTEGER_ROWS = 256  # likewise by integers, whose products are so fast that the number of calls counts
 FEW = 0.01  # share of pairs up to which looking at each costs less than a product of all channels
 MANY = 64  # groups with near pairs of a query from which on its bounds by integers tell too little
+SMALLEST, LARGEST = 1e-18, 1e17  # of the largest number of vectors: squares of others leave float32
 PAIRS = 2**12  # pairs whose vectors are gathered at once
+
+CURE = "are the image and the weights of the feature extractor intact?"
 
 Found = tuple[Tensor, Tensor]  # distances (N, k) and positions (N, k)
 
@@ -42,11 +45,18 @@ class NeighbourSearch:
             integers where onnxruntime and a processor with VNNI or AMX make them the faster ones.
     Raises:
         ConfigError: another search. ImportError: "integer" without onnx and onnxruntime.
+        DataError: vectors that are not finite, or whose squares float32 cannot hold.
     """
 
     def __init__(self, vectors: Tensor, lookup: Callable[[Tensor], Tensor], search: str = "auto"):
         if search not in SEARCHES:
             raise ConfigError(f"a search of nearest neighbours by {search!r}: choose one of {', '.join(SEARCHES)}")
+        largest = float(vectors.abs().max()) if vectors.numel() else 0.0
+        if largest and not SMALLEST <= largest <= LARGEST:  # NaN is none of these
+            raise DataError(
+                f"vectors of a memory bank reach {largest:g}, expected finite numbers whose largest is from "
+                f"{SMALLEST:g} to {LARGEST:g}: {CURE}"
+            )
         self.lookup = lookup
         (self.count, self.channels), self.device = vectors.shape, vectors.device
         self.integer = IntegerBounds(vectors) if takes_integers(search, vectors) else None
@@ -62,7 +72,15 @@ class NeighbourSearch:
             queries: (N, C) float32.
             k: at most M, less the excluded ones.
             excluded: (M,), True where a vector does not count.
+        Raises:
+            DataError: queries that are not finite, or whose squares float32 cannot hold.
         """
+        wrong = ~(queries.abs().amax(1) <= LARGEST)
+        if bool(wrong.any()):
+            raise DataError(
+                f"{int(wrong.sum())} of {len(queries)} vectors of an image hold numbers that are not finite or above "
+                f"{LARGEST:g}: {CURE}"
+            )
         distances = queries.new_empty(len(queries), k)
         found = distances, torch.empty_like(distances, dtype=torch.long)
         rows = torch.arange(len(queries), device=queries.device)

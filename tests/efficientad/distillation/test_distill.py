@@ -147,6 +147,10 @@ def test_a_part_of_an_image_has_the_error_of_its_own_patches():
     for wrong in (100, 2 * SIDE):
         with pytest.raises(ValueError, match="CROP"):
             validate(distill_cfg("MODEL.EFFICIENT_AD.DISTILL.CROP", wrong))
+    small = ("INPUT.IMAGE_SIZE", (64, 64), "MODEL.EFFICIENT_AD.DISTILL.PADDING")
+    validate(distill_cfg(*small, True))
+    with pytest.raises(ValueError, match=r"with DISTILL\.PADDING False multiples of 16 from 80"):
+        validate(distill_cfg(*small, False))
 
 
 def test_images_below_a_folder_without_masks(tmp_path):

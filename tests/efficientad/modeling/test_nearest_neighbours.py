@@ -2,6 +2,7 @@
 
 import builtins
 import copy
+import math
 from unittest import mock
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d2road.utils.errors import DataError
 from efficientad import onnx_sessions
 from efficientad.modeling import integer_bounds, nearest_neighbours
 from efficientad.modeling.integer_bounds import IntegerBounds, spell
@@ -174,3 +176,18 @@ def test_a_bank_answers_the_same_by_either_search(precision):
             scores.append((distances, bank.image_score(features, distances, 9, without)))
         assert all(torch.equal(a, b) for other in scores[1:] for a, b in zip(scores[0], other))
         banks[2] = copy.deepcopy(banks[0])
+
+
+@pytest.mark.parametrize("search", ["integer", "principal"])
+def test_numbers_without_finite_squares_are_refused(search):
+    """A query of them would take another one's neighbours."""
+    vectors = torch.randn(3000, 16, generator=torch.Generator().manual_seed(0))
+    bank, queries = MemoryBank(vectors, search=search), torch.randn(5, 16)
+    for value in (math.nan, math.inf, -1e18):
+        queries[1, 3] = value
+        with pytest.raises(DataError, match="1 of 5 vectors of an image hold numbers that are not finite or above"):
+            bank.distances(queries)
+    for scale in (1e-19, 1e18):
+        with pytest.raises(DataError, match=r"vectors of a memory bank reach .*, expected finite numbers"):
+            MemoryBank(vectors / vectors.abs().max() * scale, search=search)
+    assert float(MemoryBank(torch.zeros(3000, 16), search=search).distances(torch.zeros(1, 16))) == 0

@@ -223,6 +223,8 @@ def test_config_is_checked(tmp_path):
     ]  # fmt: skip
     cfg.TEST.GROUNDING.THRESHOLD_DATA = "nothing"
     assert "DATASETS.TEST does not name" in check(cfg)[-1]
+    cfg.TEST.GROUNDING.THRESHOLD_DATA, cfg.TEST.GROUNDING.THRESHOLD_T_ACC = "", 80.0
+    assert "THRESHOLD_T_ACC is 80 without THRESHOLD_DATA" in " ".join(check(cfg))
 
 
 def test_training_stages_are_checked():
