@@ -31,13 +31,9 @@ def extractor_keys_problems(node: CN) -> list[str]:
     """Contradictions in the keys of a frozen extractor in MODEL.EFFICIENT_AD, each with its cure."""
     from efficientad.modeling.feature_extractors import extractor_problems
 
-    own, name = node.EXTRACTOR, "MODEL.EFFICIENT_AD."
     if not features_of(node):
-        if own.DISTANCE not in DISTANCES[:1]:
-            return [
-                f"{name}EXTRACTOR.DISTANCE is {own.DISTANCE!r}: for TEACHER features:NAME alone; set it to 'squared'"
-            ]
         return []
+    own, name = node.EXTRACTOR, "MODEL.EFFICIENT_AD."
     problems = [f"{name}TEACHER is {node.TEACHER!r}: {p}" for p in extractor_problems(features_of(node), own.LAYERS)]
     if own.NEIGHBOURHOOD < 1 or own.NEIGHBOURHOOD % 2 == 0:
         problems.append(f"{name}EXTRACTOR.NEIGHBOURHOOD is {own.NEIGHBOURHOOD}: an odd number of cells, such as 3")
