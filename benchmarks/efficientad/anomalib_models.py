@@ -6,7 +6,6 @@ normalisation. PatchCore keeps a two-hundredth of all vectors, since its coreset
 all else is anomalib's default. Its EfficientAD and student-teacher models need downloads of their own and have no row.
 """
 
-import math
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +15,10 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from benchmarks.efficientad.baseline_detector import BaselineDetector
 from d2road.modeling.backbone.timm_weights import load_timm_weights
-from efficientad.calibration_statistics import decision_threshold, resize_maps
-from efficientad.data.image_iteration import DatasetImages, calibration_names, images_of
+from efficientad.calibration_statistics import resize_maps
+from efficientad.data.image_iteration import DatasetImages, images_of
 from efficientad.modeling.feature_extractors import FeatureExtractor, build_extractor
 
 ANOMALIB_MODELS = ("anomalib_patchcore", "anomalib_padim")
@@ -28,34 +28,23 @@ CORESET_RATIO = 0.005
 BATCH = 8
 
 
-class AnomalibDetector(nn.Module):
+class AnomalibDetector(BaselineDetector):
     """Detectron2's contract of a detector around a trained model of anomalib.
 
     Args:
         model: anomalib's AnomalibModule, trained.
-        size: height and width of the image that it sees.
     """
 
-    def __init__(self, model: nn.Module, size: tuple[int, int]):
+    def __init__(self, model: nn.Module):
         super().__init__()
-        self.model, self.size, self.threshold = model, size, math.nan
+        self.model = model
 
-    @torch.no_grad()
-    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """Per image "anomaly_map" (height, width), "anomaly_score" as anomalib has it, and "anomaly_threshold"."""
-        return [self._detect(entry) for entry in batched_inputs]
-
-    def _detect(self, entry: dict) -> dict[str, Tensor]:
+    def detect(self, entry: dict) -> tuple[Tensor, Tensor]:
         image = entry["image"]
         found = self.model.model(self.model.pre_processor(image[None].float() / 255))
         size = (int(entry.get("height", image.shape[-2])), int(entry.get("width", image.shape[-1])))
-        result = {
-            "anomaly_map": resize_maps(found.anomaly_map.reshape(1, 1, *found.anomaly_map.shape[-2:]), size)[0, 0],
-            "anomaly_score": found.pred_score.reshape(()),
-        }
-        if math.isfinite(self.threshold):
-            result["anomaly_threshold"] = torch.tensor(self.threshold)
-        return result
+        maps = found.anomaly_map.reshape(1, 1, *found.anomaly_map.shape[-2:])
+        return resize_maps(maps, size)[0, 0], found.pred_score.reshape(())
 
 
 def train_anomalib(cfg: CfgNode, variant: str) -> AnomalibDetector:
@@ -74,10 +63,8 @@ def train_anomalib(cfg: CfgNode, variant: str) -> AnomalibDetector:
     extractor = build_extractor(node.FEATURES, None, tuple(node.LAYERS))
     model = _build(variant, extractor, size, tuple(node.LAYERS))
     _fit(model, cfg, variant)
-    detector = AnomalibDetector(model.eval(), size).eval()
-    validation = images_of(DatasetImages(cfg, calibration_names(cfg)), "threshold")
-    scores = [float(detector([entry])[0]["anomaly_score"]) for entry in validation]
-    detector.threshold = decision_threshold(scores, node.CALIBRATION.FALSE_POSITIVE_RATE)
+    detector = AnomalibDetector(model.eval()).eval()
+    detector.take_threshold(cfg, node.CALIBRATION.FALSE_POSITIVE_RATE)
     return detector
 
 

@@ -4,16 +4,15 @@ Same extractor, layers, averaging, resolution and smoothing as the PatchCore tha
 comes from the validation images. Letters: P places, C channels, D dimensions that are kept, N vectors.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import torch
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import Tensor
 
-from efficientad.calibration_statistics import decision_threshold
-from efficientad.data.image_iteration import DatasetImages, Entry, calibration_names, images_of
+from benchmarks.efficientad.baseline_detector import BaselineDetector
+from efficientad.data.image_iteration import DatasetImages, Entry, images_of
 from efficientad.modeling.feature_extractors import build_extractor
 from efficientad.modeling.patch_embedding import cells
 from efficientad.patchcore.patchcore_detector import PatchCore
@@ -111,7 +110,7 @@ FEATURE_MODELS: dict[str, Callable[[Iterable[Tensor], int], FeatureModel]] = {
 }
 
 
-class FeatureModelDetector(nn.Module):
+class FeatureModelDetector(BaselineDetector):
     """Detectron2's contract of a detector around a model of features.
 
     Args:
@@ -121,21 +120,13 @@ class FeatureModelDetector(nn.Module):
 
     def __init__(self, patchcore: PatchCore, model: FeatureModel):
         super().__init__()
-        self.patchcore, self.model, self.threshold = patchcore, model, math.nan
+        self.patchcore, self.model = patchcore, model
 
-    @torch.no_grad()
-    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """Per image "anomaly_map" (height, width), "anomaly_score", its maximum, and "anomaly_threshold"."""
-        return [self._detect(entry) for entry in batched_inputs]
-
-    def _detect(self, entry: dict) -> dict[str, Tensor]:
+    def detect(self, entry: dict) -> tuple[Tensor, Tensor]:
         embedding = self.patchcore.embed(self.patchcore.preprocess([entry]))[0]
         distances = self.model.distances(cells(embedding))
         anomaly_map = self.patchcore.anomaly_map(distances.view(embedding.shape[-2:]), entry)
-        found = {"anomaly_map": anomaly_map, "anomaly_score": anomaly_map.max()}
-        if math.isfinite(self.threshold):
-            found["anomaly_threshold"] = torch.tensor(self.threshold)
-        return found
+        return anomaly_map, anomaly_map.max()
 
 
 @torch.no_grad()
@@ -156,7 +147,5 @@ def build_feature_baseline(cfg: CfgNode, patchcore: PatchCore, kind: str) -> Fea
             yield patchcore.vectors_of(entry)
 
     detector = FeatureModelDetector(patchcore, FEATURE_MODELS[kind](vectors(), cfg.SEED)).eval()
-    validation = images_of(DatasetImages(cfg, calibration_names(cfg)), "threshold")
-    scores = [float(detector([entry])[0]["anomaly_score"]) for entry in validation]
-    detector.threshold = decision_threshold(scores, node.CALIBRATION.FALSE_POSITIVE_RATE)
+    detector.take_threshold(cfg, node.CALIBRATION.FALSE_POSITIVE_RATE)
     return detector

@@ -4,7 +4,6 @@ Same teacher, same images, same evaluation as the trained models; nothing is tra
 by their covariance over all places of the good images: then distances are Mahalanobis distances.
 """
 
-import math
 import time
 from collections.abc import Iterator
 
@@ -12,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.common.records import read_record
 from benchmarks.efficientad.anomaly_results import FINAL, record_test, run_test
 from benchmarks.efficientad.anomaly_runs import Run, run_name
-from efficientad.calibration import calibration_names, measure_teacher
-from efficientad.calibration_statistics import decision_threshold, resize_maps
+from benchmarks.efficientad.baseline_detector import BaselineDetector
+from efficientad.calibration import measure_teacher
+from efficientad.calibration_statistics import resize_maps
 from efficientad.data.image_iteration import DatasetImages, images_of
 from efficientad.detector import EfficientAD
 from efficientad.modeling.error_whitening import ErrorCovariance
@@ -31,7 +31,7 @@ BANK_SIZE = 20000
 RIDGE = 0.01  # of the covariance, see `error_whitening`
 
 
-class MemoryBankDetector(nn.Module):
+class MemoryBankDetector(BaselineDetector):
     """Detectron2's contract of a detector around a memory bank.
 
     Args:
@@ -42,14 +42,9 @@ class MemoryBankDetector(nn.Module):
 
     def __init__(self, model: EfficientAD, bank: MemoryBank, whitening: Tensor | None = None):
         super().__init__()
-        self.model, self.bank, self.whitening, self.threshold = model, bank, whitening, math.nan
+        self.model, self.bank, self.whitening = model, bank, whitening
 
-    @torch.no_grad()
-    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """Per image "anomaly_map" (height, width), "anomaly_score", and "anomaly_threshold" once it is set."""
-        return [self._detect(entry) for entry in batched_inputs]
-
-    def _detect(self, entry: dict) -> dict[str, Tensor]:
+    def detect(self, entry: dict) -> tuple[Tensor, Tensor]:
         features = teacher_features(self.model, entry, self.whitening)
         # The border has no features of its own: it takes the nearest ones.
         distances = F.pad(
@@ -58,10 +53,7 @@ class MemoryBankDetector(nn.Module):
         image = entry["image"]
         size = (int(entry.get("height", image.shape[-2])), int(entry.get("width", image.shape[-1])))
         anomaly_map = resize_maps(distances, size)[0, 0]
-        found = {"anomaly_map": anomaly_map, "anomaly_score": anomaly_map.max()}
-        if math.isfinite(self.threshold):
-            found["anomaly_threshold"] = torch.tensor(self.threshold)
-        return found
+        return anomaly_map, anomaly_map.max()
 
 
 @torch.no_grad()
@@ -95,9 +87,7 @@ def build_baseline(cfg: CfgNode, bank_size: int = BANK_SIZE, whitened: bool = Fa
 
     bank = MemoryBank.from_maps(maps(), len(good), bank_size, cfg.SEED)
     detector = MemoryBankDetector(model, bank, whitening)
-    validation = images_of(DatasetImages(cfg, calibration_names(cfg)), "threshold")
-    scores = [float(detector([entry])[0]["anomaly_score"]) for entry in validation]
-    detector.threshold = decision_threshold(scores, cfg.MODEL.EFFICIENT_AD.CALIBRATION.FALSE_POSITIVE_RATE)
+    detector.take_threshold(cfg, cfg.MODEL.EFFICIENT_AD.CALIBRATION.FALSE_POSITIVE_RATE)
     return detector
 
 
