@@ -4,6 +4,7 @@
 #              was, so other images need a folder of their own: OPTS="OUTPUT_DIR output/other"
 # make peers   environments of other programs that tests compare with, in .peers (PEERS=path for another folder); without them those tests are skipped
 # make test    ruff, import-linter, mypy and all tests (TEST_PROCESSES=2, some 2 GB each)
+# make docs    the documentation as a site in output/site
 # make fuzz    damaged files for every verb, at most 10 minutes
 # make bench-* slow proofs; each finished run is kept under benchmarks/results/ and not repeated
 
@@ -28,7 +29,7 @@ define say_allocator
 	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
 endef
 
-.PHONY: setup peers demo teacher test lint extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
+.PHONY: setup peers demo teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
@@ -66,6 +67,10 @@ test: lint
 SEED ?= 0
 fuzz: setup
 	OMP_NUM_THREADS=1 $(PY) -m tests.fuzz --seed $(SEED) --record
+
+docs: setup
+	$(PY) -m pip install --quiet ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
 # Whether everything optional can be had together with what is installed; installs nothing.
 extras: setup

@@ -2,18 +2,22 @@
 
 import ast
 import importlib
+import importlib.util
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from detectron2.config import CfgNode
 
 REPO = Path(__file__).resolve().parent.parent
 PACKAGES = ("d2road", "diffusion_det", "efficientad", "mono3dvg", "benchmarks")
 NAMES = "|".join(PACKAGES)
+SITE_HOOK = REPO / "scripts/docs_site.py"
 CONFIG_FILE = re.compile(r"(?<![\w./<>{*-])(?:configs/)?((?:diffusion_det|efficientad|mono3dvg)/[\w./-]+\.yaml)")
 SOURCE_FILE = re.compile(rf"(?<![\w./<>{{*:-])((?:{NAMES}|datasets|tests|docs|scripts)/[\w./-]+\.(?:py|md|sh))\b")
 DOTTED_NAME = re.compile(rf"`((?:{NAMES})(?:\.\w+)+)`")
@@ -221,3 +225,29 @@ def test_config_keys_that_are_named_exist():
             if name not in known and not any(key.startswith(name) for key in known):
                 wrong.append((source.relative_to(REPO).as_posix(), name))
     assert not wrong
+
+
+def test_site_has_every_page():
+    """`make docs` fails on others; here without MkDocs."""
+    site = yaml.safe_load((REPO / "mkdocs.yml").read_text())
+    in_menu = set(re.findall(r"[\w/-]+\.md", yaml.safe_dump(site["nav"])))
+    from_elsewhere = ast.literal_eval(re.search(r"^PAGES = (\{.*?\})$", SITE_HOOK.read_text(), re.M | re.S).group(1))
+    assert all((REPO / source).is_file() for source in from_elsewhere)
+    ours = {page.relative_to(REPO / "docs").as_posix() for page in tracked("docs/*.md")}
+    assert in_menu == ours | set(from_elsewhere.values())
+
+
+def test_links_out_of_docs_become_paths_on_the_site():
+    hook = pytest.importorskip("mkdocs.config.defaults", reason="`make docs` installs MkDocs") and load_hook()
+    text = "see [data](../datasets/README.md#toy), [keys](../configs/x.yaml), ![a](images/a.png)"
+    plain = hook.relink(text, "docs/z.md", "z.md", SimpleNamespace(extra={}))
+    assert plain == "see [data](datasets.md#toy), keys (`configs/x.yaml`), ![a](images/a.png)"
+    linked = hook.relink(text, "docs/z.md", "z.md", SimpleNamespace(extra={"source_url": "https://host/tree"}))
+    assert "[keys](https://host/tree/configs/x.yaml)" in linked
+
+
+def load_hook():
+    spec = importlib.util.spec_from_file_location("docs_site", SITE_HOOK)
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    return hook
