@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 REPO = Path(__file__).resolve().parent.parent
 PACKAGES = ("d2road", "diffusion_det", "efficientad", "mono3dvg", "benchmarks")
 NAMES = "|".join(PACKAGES)
+SETUP = REPO / "scripts/setup_env.sh"
 SITE_HOOK = REPO / "scripts/docs_site.py"
 CONFIG_FILE = re.compile(r"(?<![\w./<>{*-])(?:configs/)?((?:diffusion_det|efficientad|mono3dvg)/[\w./-]+\.yaml)")
 SOURCE_FILE = re.compile(rf"(?<![\w./<>{{*:-])((?:{NAMES}|datasets|tests|docs|scripts)/[\w./-]+\.(?:py|md|sh))\b")
@@ -225,6 +226,15 @@ def test_config_keys_that_are_named_exist():
             if name not in known and not any(key.startswith(name) for key in known):
                 wrong.append((source.relative_to(REPO).as_posix(), name))
     assert not wrong
+
+
+def test_container_images_are_of_what_is_here():
+    """Sources of the Dockerfile exist, and its torch is that of the set-up; the images themselves are not built here."""
+    text = (REPO / "Dockerfile").read_text()
+    sources = [name for line in re.findall(r"^COPY (.*)$", text, re.M) for name in line.split()[:-1]]
+    assert len(sources) > 5 and all((REPO / name).exists() for name in sources)
+    pins = [set(re.findall(r"torch(?:vision)?==[\d.]+", source)) for source in (text, SETUP.read_text())]
+    assert pins[0] == pins[1] and len(pins[0]) == 2
 
 
 def test_site_has_every_page():
