@@ -12,6 +12,7 @@ more by having the methods of the protocols below:
     HasAnomalyThreshold          the score above which an image is anomalous
     AcceptsGoodImages            `d2road accept`: good images added after the training, with an audit trail
     FitsWithoutGradients         its training is one step, in which it is fitted to all of its data
+    ExportsGraph                 `d2road export OUT.onnx`: the model as one graph that proves itself
 
 and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
 
@@ -25,7 +26,7 @@ and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before t
 The engine looks for them here and nowhere else; `Trainer` and `Predictor` work with a model that offers none.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,12 +35,14 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from d2road.data.mapper_registry import HasDefaultMapper
+from d2road.export.graph import ExportGraph, ExportOptions
 from d2road.modeling.fuse import fuse_for_inference
 from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
 
 __all__ = [
     "AcceptsGoodImages",
+    "ExportsGraph",
     "FitsWithoutGradients",
     "FoldsForInference",
     "HasAnomalyThreshold",
@@ -149,6 +152,24 @@ class FitsWithoutGradients(Protocol):
 
         Returns:
             numbers by name for the metrics of the run.
+        """
+
+
+@runtime_checkable
+class ExportsGraph(Protocol):
+    """A model that can be written as one graph of tensors, with its pre- and post-processing inside."""
+
+    def export_graph(self, cfg: CfgNode, images: Sequence[np.ndarray], options: ExportOptions) -> ExportGraph:
+        """The graph, and test images with the outputs that this model computes without it.
+
+        The model is in eval mode, loaded, calibrated, and neither fused nor folded.
+
+        Args:
+            cfg: of the model.
+            images: two of (H, W, 3) uint8 in RGB order, of any size; a model that takes one size resizes them.
+            options: flags of the command.
+        Raises:
+            ConfigError: what the config asks for has no graph.
         """
 
 

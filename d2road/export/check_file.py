@@ -1,0 +1,112 @@
+"""Self-check of an exported file: its test images through every engine that is here, against the model itself."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from d2road.export.engines import FileSession, engines_for
+from d2road.export.file_metadata import FileMetadata, parse_entries
+from d2road.export.graph import GraphCheck
+from d2road.utils.optional_packages import require_package
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far an engine's output is from the model's, over all test images.
+
+    Attributes:
+        largest: absolute deviation.
+        share: the largest deviation divided by what is allowed there; above 1 is too much.
+        note: what cannot be told by numbers, such as another shape; "" for nothing.
+    """
+
+    engine: str
+    output: str
+    largest: float
+    tolerance: tuple[float, float]
+    share: float
+    note: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is within the tolerance."""
+        return self.share <= 1
+
+
+def check_file(path: str | os.PathLike) -> list[Deviation]:
+    """Deviations by engine and output.
+
+    Raises:
+        FileNotFoundError, ConfigError, DataError: no such file, no engine for it, or a file without test images.
+    """
+    rows: list[Deviation] = []
+    content: FileMetadata | None = None
+    for kind in engines_for(path):
+        session = kind(path)
+        # OpenVINO drops the metadata of a .onnx file, which onnxruntime has told before.
+        content = content or parse_entries(session.entries or _entries_of_onnx(path), str(path))
+        rows += check_session(session, content)
+    return rows
+
+
+def check_session(session: FileSession, content: FileMetadata) -> list[Deviation]:
+    """Deviations of a loaded file by output."""
+    worst: dict[str, Deviation] = {}
+    for number, check in enumerate(content.checks):
+        for found in _compare(session, check, content, f"test image {number + 1}"):
+            before = worst.get(found.output)
+            if before is None or found.share > before.share:
+                worst[found.output] = found
+    return list(worst.values())
+
+
+def _compare(session: FileSession, check: GraphCheck, content: FileMetadata, name: str) -> Iterable[Deviation]:
+    try:
+        outputs = session.run(check.inputs)
+    except Exception as error:  # of an engine that loads a graph and cannot run it
+        note = f"{name}: {(str(error).strip().splitlines() or [''])[-1][:120]}"
+        return [
+            Deviation(session.engine, output, np.inf, tolerance, np.inf, note)
+            for output, tolerance in content.tolerances.items()
+        ]
+    return [
+        deviation_of(session.engine, output, outputs[output], check.outputs[output], tolerance)
+        for output, tolerance in content.tolerances.items()
+    ]
+
+
+def deviation_of(
+    engine: str, output: str, found: np.ndarray, expected: np.ndarray, tolerance: tuple[float, float]
+) -> Deviation:
+    """Of one output; values that are infinite or NaN must be the same."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    if found.shape != expected.shape:
+        note = f"shape {found.shape}, expected {expected.shape}"
+        return Deviation(engine, output, np.inf, tolerance, np.inf, note)
+    got, want = found.astype(np.float64), expected.astype(np.float64)
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.where(same, 0.0, np.abs(got - want))
+        off = np.where(np.isnan(off), np.inf, off)
+        shares = np.where(off == 0, 0.0, off / (tolerance[0] + tolerance[1] * np.abs(np.where(same, 0.0, want))))
+        shares = np.where(np.isnan(shares), np.inf, shares)
+    return Deviation(engine, output, float(off.max(initial=0)), tolerance, float(shares.max(initial=0)))
+
+
+def table_of(rows: Iterable[Deviation]) -> str:
+    """The deviations as text, a line for each."""
+    lines = [f"{'engine':<13}{'output':<22}{'largest deviation':>18}{'allowed':>26}  verdict"]
+    for row in rows:
+        allowed = f"{row.tolerance[0]:.3g} + {row.tolerance[1]:.3g} |x|"
+        verdict = "ok" if row.passes else "EXCEEDED"
+        note = f"  {row.note}" if row.note else ""
+        lines.append(f"{row.engine:<13}{row.output:<22}{row.largest:>18.3g}{allowed:>26}  {verdict}{note}")
+    return "\n".join(lines)
+
+
+def _entries_of_onnx(path: str | os.PathLike) -> dict[str, str]:
+    """Metadata of a .onnx file where onnxruntime is not here."""
+    model = require_package("onnx", "export", "reading the test images of a .onnx file").load(os.fspath(path))
+    return {entry.key: entry.value for entry in model.metadata_props}

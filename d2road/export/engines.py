@@ -1,0 +1,151 @@
+"""Engines that run exported files: onnxruntime, OpenVINO, PyTorch. Nothing is imported before it is needed."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from d2road.export.file_metadata import KEYS, PREFIX
+from d2road.utils.errors import ConfigError, DataError
+
+
+class FileSession(Protocol):
+    """A loaded file.
+
+    Attributes:
+        engine: its name.
+        entries: the metadata as text, see `file_metadata`.
+    """
+
+    engine: str
+    entries: dict[str, str]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+
+
+class OnnxRuntimeSession:
+    """A .onnx file in onnxruntime.
+
+    Args:
+        threads: of the processor; 0 for onnxruntime's own choice.
+        providers: of onnxruntime, the first that is there; None for the processor.
+    """
+
+    engine = "onnxruntime"
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0, providers: list[str] | None = None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(path), options, providers=providers or ["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own classes for a file that is none
+            raise DataError(f"{path}: onnxruntime cannot load it ({_first_line(error)}); export it anew") from error
+        self.output_names = [output.name for output in self._session.get_outputs()]
+        self.entries: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        return dict(zip(self.output_names, self._session.run(None, dict(inputs)), strict=True))
+
+
+class OpenVinoSession:
+    """A .xml or .onnx file in OpenVINO on the processor, in fp32: what it may else take depends on the machine."""
+
+    engine = "openvino"
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0):
+        import openvino
+
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        try:
+            model = core.read_model(os.fspath(path))
+            self._compiled = core.compile_model(model, "CPU", options)
+        except Exception as error:  # OpenVINO raises RuntimeError for everything
+            raise DataError(f"{path}: OpenVINO cannot load it ({_first_line(error)}); export it anew") from error
+        self.output_names = [output.get_any_name() for output in self._compiled.outputs]
+        self.entries: dict[str, str] = {}
+        for key in KEYS:
+            if model.has_rt_info(["d2road", key]):
+                self.entries[PREFIX + key] = model.get_rt_info(["d2road", key]).astype(str)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        found = self._compiled(dict(inputs))
+        return {name: np.array(found[number]) for number, name in enumerate(self.output_names)}
+
+
+class TorchSession:
+    """A .pt2 file of torch.export in PyTorch."""
+
+    engine = "torch"
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0):
+        import torch
+
+        files = {PREFIX + key: "" for key in KEYS}
+        try:
+            program = torch.export.load(os.fspath(path), extra_files=files)
+        except Exception as error:  # whatever the archive's reader raises
+            raise DataError(f"{path}: PyTorch cannot load it ({_first_line(error)}); export it anew") from error
+        self._module = program.module()
+        self.input_names = list(program.graph_signature.user_inputs)
+        self.entries = {key: str(value) for key, value in files.items() if value}
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        import json
+
+        import torch
+
+        with torch.no_grad():
+            tensors = [torch.from_numpy(np.array(value)) for value in inputs.values()]
+            found = self._module(*tensors)
+        names = json.loads(self.entries[PREFIX + "outputs"])
+        return {name: value.numpy() for name, value in zip(names, found, strict=True)}
+
+
+ENGINES: dict[str, tuple[type, ...]] = {
+    ".onnx": (OnnxRuntimeSession, OpenVinoSession),
+    ".xml": (OpenVinoSession,),
+    ".pt2": (TorchSession,),
+}
+
+
+def is_installed(engine: type) -> bool:
+    """Whether an engine's package is there; it is not imported."""
+    return importlib.util.find_spec(engine.engine) is not None  # type: ignore[attr-defined]  # of the classes above
+
+
+def engines_for(path: str | os.PathLike) -> list[type]:
+    """Engines on this machine that run a file, the format's own first.
+
+    Raises:
+        FileNotFoundError: there is no such file. ConfigError: another kind of file, or no engine for it.
+    """
+    path = Path(path)
+    kinds = ENGINES.get(path.suffix.lower())
+    if kinds is None:
+        raise ConfigError(f"{path}: expected an exported file, {', '.join(ENGINES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    found = [kind for kind in kinds if is_installed(kind)]
+    if not found:
+        names = " or ".join(kind.engine for kind in kinds)  # type: ignore[attr-defined]
+        raise ConfigError(f"{path}: nothing here runs it: pip install {names}")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
