@@ -229,7 +229,7 @@ def test_config_keys_that_are_named_exist():
 
 
 def test_container_images_are_of_what_is_here():
-    """Sources of the Dockerfile exist, and its torch is that of the set-up; the images themselves are not built here."""
+    """Sources of the Dockerfile exist, and its torch is that of the set-up; nothing is built here."""
     text = (REPO / "Dockerfile").read_text()
     sources = [name for line in re.findall(r"^COPY (.*)$", text, re.M) for name in line.split()[:-1]]
     assert len(sources) > 5 and all((REPO / name).exists() for name in sources)

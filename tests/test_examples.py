@@ -1,0 +1,73 @@
+"""The programs of examples/ run as they are, on files that a user would have, and are short enough to be read."""
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from d2road.synthetic.fastener_kit.kit_image import good_image
+from d2road.synthetic.roadside.compose import render_frame
+from tests.factories.kitti_folder import kitti_folder  # noqa: F401  a fixture
+from tests.factories.traffic_data import with_stopped
+from tests.factories.traffic_windows import traffic
+
+EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
+
+
+def load(name: str):
+    (path,) = [path for path in EXAMPLES if path.stem == name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_short_say_how_they_are_run_and_have_a_test(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 40
+    assert f"python examples/{path.name} " in text.split('"""')[1]
+    assert f'load("{path.stem}")' in Path(__file__).read_text()
+
+
+def test_detect_objects_finds_and_draws_vehicles_of_a_rendered_view(tmp_path):
+    cv2.imwrite(str(tmp_path / "view.png"), render_frame(np.random.default_rng(5)).image)
+    found = load("detect_objects").main(str(tmp_path / "view.png"), str(tmp_path / "drawn.jpg"), confidence=0.3)
+    assert "car" in {name for name, _ in found} and all(0.3 <= score <= 1 for _, score in found)
+    assert cv2.imread(str(tmp_path / "drawn.jpg")).shape == cv2.imread(str(tmp_path / "view.png")).shape
+
+
+def test_learn_good_images_calls_a_black_image_anomalous_and_a_good_one_good(tmp_path):
+    (tmp_path / "own/good").mkdir(parents=True)
+    for index in range(21):
+        image = cv2.resize(good_image(np.random.default_rng(index)).image, (64, 64), interpolation=cv2.INTER_AREA)
+        place = tmp_path / "own/good" if index else tmp_path
+        cv2.imwrite(str(place / f"{index}.png"), image[:, :, ::-1])
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((64, 64, 3), np.uint8))
+    small = ("INPUT.IMAGE_SIZE", "(64, 64)", "DATALOADER.NUM_WORKERS", "0")
+    images = [str(tmp_path / name) for name in ("0.png", "black.png")]
+    verdicts = load("learn_good_images").main(str(tmp_path / "own"), str(tmp_path / "out"), *images, options=small)
+    assert verdicts == [False, True]
+
+
+def test_find_incidents_puts_a_vehicle_that_stops_first(tmp_path):
+    good, stop = tmp_path / "good.csv", tmp_path / "stop.csv"
+    traffic(0, 600.0).to_csv(good, index=False)
+    with_stopped(traffic(1, 60.0))[0].to_csv(stop, index=False)
+    found = load("find_incidents").main(f"csv:{good}", f"csv:{stop}", most=2)
+    assert found[0][1] == "x" and found[0][0] > 2
+
+
+def test_judge_kitti_files_sees_that_boxes_are_two_metres_off(kitti_folder, capsys):  # noqa: F811
+    predictions = kitti_folder / "predictions"
+    predictions.mkdir()
+    for path in (kitti_folder / "label_2").glob("*.txt"):
+        fields = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        for row in fields:
+            row[13] = f"{float(row[13]) + 2:.4f}"
+        (predictions / path.name).write_text("".join(" ".join([*row, "0.9"]) + "\n" for row in fields))
+    cars = load("judge_kitti_files").main(str(kitti_folder / "label_2"), str(predictions))
+    assert cars["3d@0.5"] == 0 < cars["bbox"] == cars["aos"]  # half a car's length
+    assert "3d@0.5" in capsys.readouterr().out
