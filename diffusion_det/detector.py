@@ -15,6 +15,7 @@ from d2road.data.camera_files import camera_list
 from d2road.modeling.padding import by_padded_size
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
+from d2road.utils.console import LONG
 from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose, build_sampling_options
 from diffusion_det.denoising import (
@@ -110,7 +111,8 @@ class DiffusionDet(nn.Module):
         if not node.OFFICIAL_COMPAT:
             logger.info(
                 "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise "
-                "by image. Set it to True for the numbers of the published code."
+                "by image. Set it to True for the numbers of the published code.",
+                extra=LONG,
             )
         if node.NUM_CLASSES < 1:
             raise ConfigError(

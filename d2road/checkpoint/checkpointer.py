@@ -211,7 +211,9 @@ class Checkpointer(DetectionCheckpointer):
             CheckpointError: the file is damaged, holds objects other than data, or does not fit the model.
         """
         if path in ("", RANDOM):
-            logger.info("No weights file is given: the model starts as it was initialised")
+            logger.info(
+                "MODEL.WEIGHTS is empty: all that the backbone does not bring itself starts from random weights"
+            )
             return {}
         logger.info("Loading from %s", path)
         checkpoint = self._load_file(path)

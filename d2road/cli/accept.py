@@ -23,7 +23,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.arguments import ArgumentParser, add_verbose, verb_parser
+from d2road.utils.console import start_console
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import integer_option
 
@@ -42,6 +43,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--randomly-drawn", action="store_true", help="those of --calibrate-on were drawn at random from the production"
     )
+    add_verbose(parser)
     parser.add_config(required=True)
     return parser
 
@@ -67,12 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "--calibrate-on DIR and --randomly-drawn go together: a threshold from images that were chosen promises "
             "nothing. If they were drawn at random from the production, say so; else leave out --calibrate-on"
         )
-    from detectron2.utils.logger import setup_logger
-
     from d2road.config import setup_cfg
     from d2road.engine.accepted_images import Change, change_model
 
-    setup_logger(name="d2road")
+    start_console("d2road", verbose=args.verbose)
     change = Change(args.by or user_name(), args.reason, tuple(args.input), tuple(args.remove), args.calibrate_on)
     if args.output.with_suffix(".yaml").resolve() == Path(args.config_file).resolve():
         raise ConfigError(f"--output {args.output} would replace its config {args.config_file}: choose another name")

@@ -29,7 +29,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.arguments import ArgumentParser, add_verbose, verb_parser
+from d2road.utils.console import start_console
 from d2road.utils.errors import ConfigError, DataError, report_errors
 from d2road.utils.input_files import text_lines
 
@@ -47,6 +48,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--text", nargs="+", default=[], metavar="SENTENCE", help="for models of grounding")
     parser.add_argument("--text-file", default="", metavar="FILE", help="sentences, one a line")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
+    add_verbose(parser)
     parser.add_config(required=True)
     return parser
 
@@ -82,14 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code."""
     args = build_parser().parse_args(argv)
     args.opts += args.more
-    from detectron2.utils.logger import setup_logger
-
     from d2road.config import setup_cfg
     from d2road.data.camera_files import CameraFiles
     from d2road.engine.file_prediction import predict_files
     from d2road.utils.run_lock import lock_folder
 
-    setup_logger(name="d2road")
+    start_console("d2road", verbose=args.verbose)
     for option, path in (("--calib", args.calib), ("--denorm", args.denorm)):
         if path and not Path(path).exists():
             raise FileNotFoundError(f"{option} {path} does not exist (looked from {Path.cwd()})")

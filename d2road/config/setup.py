@@ -105,12 +105,16 @@ def finalize(cfg: CfgNode, weights: str = "") -> list[str]:
 
 @contextmanager
 def _console_log() -> Iterator[None]:
-    """Show this project's messages while no logger is set up yet: that needs the config's OUTPUT_DIR."""
+    """Show this project's messages while no logger is set up yet: that needs the config's OUTPUT_DIR.
+
+    What is read of data sets here is told again as they are loaded.
+    """
     log = logging.getLogger("d2road")
     if log.hasHandlers() or not comm.is_main_process():
         yield
         return
     handler, level = logging.StreamHandler(sys.stdout), log.level
+    handler.addFilter(lambda record: record.levelno > logging.INFO or not record.name.startswith("d2road.data."))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:

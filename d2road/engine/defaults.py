@@ -24,6 +24,7 @@ from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
 from d2road.engine import meta_arch
 from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
 from d2road.engine.run_identity import RunFolder
+from d2road.utils import console
 from d2road.utils.aliases import present_file
 from d2road.utils.errors import ConfigError, is_reported
 from d2road.utils.input_files import read_text
@@ -45,15 +46,18 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     out, evaluates = cfg.OUTPUT_DIR, getattr(args, "eval_only", False)
     with locked_output(out, "evaluation" if evaluates else "training"):
         pass  # before anything is written
-    _start_logs(cfg)
+    _start_logs(cfg, getattr(args, "verbose", False))
     # Detectron2 logs the traceback of every exception of a training; a user's mistake is told in a line at the end.
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_user_error)
-    logger.info("Process %d of %d\nEnvironment:\n%s", comm.get_rank(), comm.get_world_size(), collect_env_info())
-    logger.info("Command line: %s", args)
+    environment = _environment()
+    logger.info(
+        "Process %d of %d\nEnvironment:\n%s", comm.get_rank(), comm.get_world_size(), environment, extra=console.LONG
+    )
+    logger.info("Command line: %s", args, extra=console.LONG)
     if getattr(args, "config_file", ""):
         path = find_config(args.config_file)
-        logger.info("Config file %s:\n%s", path, read_text(path, "config"))
-    logger.info("Running with the config:\n%s", cfg.dump())
+        logger.info("Config file %s:\n%s", path, read_text(path, "config"), extra=console.LONG)
+    logger.info("Running with the config:\n%s", cfg.dump(), extra=console.LONG)
     if out:
         by_first_process(lambda: _write_config(cfg, evaluates))
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
@@ -68,7 +72,19 @@ def _is_no_user_error(record: logging.LogRecord) -> bool:
     return error is None or not is_reported(error)
 
 
-def _start_logs(cfg: CfgNode) -> None:
+def _environment() -> str:
+    """What Detectron2 tells of the machine, without what PyTorch warns of as it is asked where CUDA is installed."""
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        return collect_env_info()
+    finally:
+        log.setLevel(level)
+
+
+def _start_logs(cfg: CfgNode, verbose: bool = False) -> None:
+    short = console.ShortConsole()
     system = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.split(".")[0]
     names = dict.fromkeys(("fvcore", "detectron2", "d2road", system))
     for name in names:
@@ -77,6 +93,8 @@ def _start_logs(cfg: CfgNode) -> None:
         for handler in log.handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream not in (sys.stdout, sys.stderr):
                 handler.handleError = partial(_end_log_file, log, handler)  # type: ignore[method-assign]
+        if not verbose:
+            console.shorten_console(log, short)
 
 
 def _end_log_file(log: logging.Logger, handler: logging.StreamHandler, record: logging.LogRecord) -> None:
@@ -100,7 +118,7 @@ def _write_config(cfg: CfgNode, evaluates: bool) -> None:
         path = path.with_name("config_eval.yaml")
     with atomic_write(path, "w") as file:
         file.write(cfg.dump())
-    logger.info("Config written to %s", path)
+    logger.info("Config written to %s, all of the log to %s (--verbose shows it here)", path, path.with_name("log.txt"))
 
 
 def require_weights(path: str) -> None:

@@ -24,7 +24,7 @@ from d2road.checkpoint import Checkpointer
 from d2road.config.merge import raise_problems
 from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch
 from d2road.data.class_names import class_name_problems, training_class_names, with_class_names
-from d2road.engine import hooks, meta_arch
+from d2road.engine import hooks, meta_arch, run_log
 from d2road.engine.distributed import (
     distribute,
     locked_output,
@@ -97,9 +97,7 @@ class Trainer(DefaultTrainer):
         """The model on its device; several processes start from the weights of the first one."""
         model = build_model(cfg)
         synchronize_weights(model)
-        logger.info("Model:\n%s", model)
-        counts = torch.tensor([(p.numel(), p.numel() * p.requires_grad) for p in model.parameters()]).sum(0) / 1e6
-        logger.info("%.2f million parameters, %.2f million of them train", *counts.tolist())
+        run_log.log_model(model)
         return model
 
     def build_step(self, cfg: CfgNode, model: nn.Module) -> TrainStep | FitStep:
@@ -143,6 +141,7 @@ class Trainer(DefaultTrainer):
         self.saver = hooks.SaveCheckpoints(cfg.SOLVER.CHECKPOINT_PERIOD)
         self.evaluation = hooks.Evaluate(cfg.TEST.EVAL_PERIOD, cfg.TEST.BEST_METRIC, cfg.TEST.BEST_MODE)
         return [
+            run_log.ShowProgress() if comm.is_main_process() else None,
             detectron2_hooks.IterationTimer(),
             detectron2_hooks.LRScheduler() if self.scheduler else None,
             hooks.EmaUpdate() if self.ema else None,
@@ -316,5 +315,6 @@ class Trainer(DefaultTrainer):
         with preserve_rng(), threads_of_one_process():
             results = super().test(cfg, model, stoppable(cfg, cls.build_evaluator, evaluators))
         if comm.is_main_process():
+            run_log.log_results(results)
             write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
         return results

@@ -111,6 +111,11 @@ def verb_parser(verb: str, description: str | None) -> ArgumentParser:
     )
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add -v, --verbose: all that is logged on the terminal, instead of a few lines and the progress."""
+    parser.add_argument("-v", "--verbose", action="store_true", help="print all that log.txt gets")
+
+
 def default_argument_parser(epilog: str | None = None) -> ArgumentParser:
     """Parser with the options of a training: those of Detectron2's parser of this name, --weights, --device, --output.
 
@@ -129,6 +134,7 @@ def add_training_options(parser: ArgumentParser, eval_only: bool = True) -> None
         eval_only: False leaves --eval-only out.
     """
     parser.add_config(output_dir=True)
+    add_verbose(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder of the run")
     if eval_only:
         parser.add_argument("--eval-only", action="store_true", help="evaluate instead of training")

@@ -32,10 +32,10 @@ HUGE = torch.finfo(torch.float32).max / 2  # no distance yet
 ASLEEP = 0.93  # radius below which vectors wait, of the one before
 
 
-def select_coreset(vectors: Tensor, size: int, method: str = "greedy", seed: int = 0) -> Tensor:
+def select_coreset(vectors: Tensor, size: int, method: str = "greedy", seed: int = 0, show: bool = True) -> Tensor:
     """Positions (size,) of the vectors of a coreset, in the order in which they were chosen.
 
-    The same for a seed whatever the number of threads. Shows progress where it takes long.
+    The same for a seed whatever the number of threads.
 
     Args:
         vectors: (N, C).
@@ -43,6 +43,7 @@ def select_coreset(vectors: Tensor, size: int, method: str = "greedy", seed: int
         method: "greedy": in each step the vector that is farthest from all chosen ones, the first of equal ones;
             "approximate": the same with distances that may be somewhat too large, in less time; "random".
         seed: of the first vector, or of all random ones.
+        show: progress; False for a choice that is one of many.
     Raises:
         ConfigError: an unknown method, or a size that cannot be. DataError: vectors that are not finite.
     """
@@ -59,7 +60,8 @@ def select_coreset(vectors: Tensor, size: int, method: str = "greedy", seed: int
         return torch.randperm(len(vectors), generator=generator)[:size].to(vectors.device)
     first = int(torch.randint(len(vectors), (1,), generator=generator))
     points = FarthestPoints(vectors.float(), first, *(EXACT if method == "greedy" else APPROXIMATE))
-    chosen = list(track(points.choose(size), size, "coreset"))
+    steps = points.choose(size)
+    chosen = list(track(steps, size, "coreset") if show else steps)
     return torch.tensor(chosen, device=vectors.device)
 
 

@@ -110,7 +110,8 @@ def choose_within_images(counts: Sequence[int], vectors: Tensor, size: int, seed
         )
     chosen, first = [], 0
     for count in track(counts, label="coresets of images"):
-        chosen.append(first + select_coreset(vectors[first : first + count], min(share, count), "greedy", seed))
+        own = vectors[first : first + count]
+        chosen.append(first + select_coreset(own, min(share, count), "greedy", seed, show=False))
         first += count
     return torch.cat(chosen)
 
