@@ -16,6 +16,7 @@ REPO = Path(__file__).resolve().parent.parent
 # File of the repository -> page of the site.
 PAGES = {
     "README.md": "index.md",
+    "README.zh.md": "index_zh.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "datasets/README.md": "datasets.md",
