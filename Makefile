@@ -34,7 +34,8 @@ endef
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
-	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults
+	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
+	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
 setup: $(VENV)/.ready-dev
 
@@ -244,6 +245,31 @@ bench-mono3dvg-kitti: setup
 bench-faults: setup
 	$(PY) -m benchmarks.reliability.faults
 	$(PY) -m benchmarks.reliability.faults --table
+
+# The model zoo: what the targets below and bench-diffusion-toy, bench-mono3dvg-toy have trained (`d2road zoo info NAME` names
+# the one) is packed, measured and listed in MODEL_ZOO.md. ZOO="NAME NAME" for some of it.
+ZOO ?= $(shell $(PY) -m benchmarks.zoo.pack --names)
+bench-zoo: setup
+	for name in $(ZOO); do $(PY) -m benchmarks.zoo.pack $$name && $(FAST_VARYING) $(PY) -m benchmarks.zoo.measure $$name || exit 1; done
+	$(PY) -m benchmarks.zoo.page
+
+NARROW_TEACHER := $(PY) train_net.py --config-file configs/efficientad/teacher_small_lite0.yaml --resume MODEL.EFFICIENT_AD.SIZE narrow \
+	SOLVER.BASE_LR 0.002 MODEL.EFFICIENT_AD.DISTILL.STATISTICS_IMAGES 100
+bench-zoo-teachers: setup $(TOY_DONE) $(TOY_LOCO_DONE)
+	$(FAST) $(NARROW_TEACHER) SEED 0 SOLVER.MAX_ITER 1800 OUTPUT_DIR output/teacher_narrow_own
+
+# Photographs are not ours: PHOTOGRAPHS=folder.
+PHOTOGRAPHS_DATA = DATASETS.TRAIN "('images:$(or $(PHOTOGRAPHS),$(error name the folder: make $@ PHOTOGRAPHS=...))',)"
+bench-zoo-photographs: setup
+	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 0 SOLVER.MAX_ITER 2400 OUTPUT_DIR output/teacher_narrow_photographs
+	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 1 SOLVER.MAX_ITER 4500 OUTPUT_DIR output/teacher_narrow_photographs_2 \
+		MODEL.WEIGHTS output/teacher_narrow_photographs/model_final.pth
+
+bench-zoo-fasteners: setup $(TOY_LOCO_DONE)
+	$(FAST) $(PY) train_net.py --config-file configs/efficientad/toy_loco/patchcore.yaml SEED 0
+
+bench-zoo-traffic: setup
+	$(PY) -m benchmarks.zoo.traffic_rules
 
 clean:
 	rm -rf output build dist *.egg-info

@@ -4,7 +4,7 @@
     structures      cameras, boxes, 3D boxes, overlaps, depth and heading coding
     layers          state space scan, Mamba-2, linear attention, pooling of regions, deformable convolution
     modeling        backbones and necks: timm, DLA, Swin, ViT; batch norm fusion
-    model_zoo       shipped weights by name: d2road://NAME
+    model_zoo       shipped models by name: zoo:NAME
     data            data sets, mappers, samplers, loaders; checks of data before a training
     evaluation      metrics of detection in 2D and 3D as their benchmarks define them
     engine          Trainer, Predictor, launch; meta_arch: the contract of a model

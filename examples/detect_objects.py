@@ -10,7 +10,7 @@ from d2road.visualization.boxes2d_drawing import draw_instances
 
 def main(image: str, drawing: str = "", confidence: float = 0.5) -> list[tuple[str, float]]:
     """Print class, score and box of what is found; returns classes and scores."""
-    predict = Predictor("diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth")
+    predict = Predictor("diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy")
     found = predict(image)["instances"]
     found = found[found.scores >= confidence]
     names = [predict.metadata.thing_classes[i] for i in found.pred_classes]

@@ -20,7 +20,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "datasets/README.md": "datasets.md",
-    "d2road/model_zoo/README.md": "model_zoo.md",
+    "MODEL_ZOO.md": "model_zoo.md",
 }
 # What a program that uses d2road imports: one page of reference for each, with its submodules.
 REFERENCE = (

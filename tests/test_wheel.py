@@ -63,7 +63,7 @@ def test_it_holds_the_packages_and_the_configs_and_nothing_else(wheel: Path, fil
     sources = {name for name in files if name.split("/")[0] in ROOTS}
     configs = {f"d2road/{name}" for name in files if name.startswith("configs/") and name.endswith(".yaml")}
     assert held == sources | configs
-    assert {f"{root}/py.typed" for root in ROOTS} <= held and any(name.endswith(".pth") for name in held)
+    assert {f"{root}/py.typed" for root in ROOTS} <= held and "d2road/model_zoo/diffusion_det_toy.safetensors" in held
     assert f"\nVersion: {__version__}\n" in metadata and "The d2road developers" in metadata
     assert not re.search(r"Requires-Dist: (torch|torchvision|detectron2)\b", metadata)
     assert "d2road = d2road.cli.__main__:main" in points
@@ -91,7 +91,7 @@ def test_installed_elsewhere_it_trains_from_an_empty_folder(installed: Path, rep
     assert len(paths) == 7 and all(Path(path).is_relative_to(installed) for path in paths)
 
     said = run("-m", "d2road.cli", "quickstart", "--images", "4", "--iterations", "2", "--output", "run")
-    assert "d2road://diffusion_det_toy.pth" in said
+    assert "zoo:diffusion_det_toy" in said
     assert (tmp_path / "run" / "results.md").is_file() and (tmp_path / "run" / "train" / "model_final.pth").is_file()
     assert len(list((tmp_path / "run" / "pictures").glob("*.jpg"))) == 3
     log = (tmp_path / "run" / "train" / "log.txt").read_text()

@@ -17,8 +17,10 @@ import torch
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
-import d2road.model_zoo  # noqa: F401  makes d2road:// an address
+import d2road.model_zoo  # noqa: F401  makes zoo:NAME an address
 from d2road.checkpoint import file_forms, plain_pickle
+from d2road.checkpoint.packed_weights import unpack_state
+from d2road.utils.addresses import is_address
 from d2road.utils.aliases import present_file
 from d2road.utils.errors import CheckpointError, D2RoadError
 
@@ -40,7 +42,7 @@ def load_weights_file(path: str | Path) -> dict:
 
     Args:
         path: a local file or anything that Detectron2's path manager resolves (``detectron2://...``, ``https://...``,
-            ``d2road://...`` for shipped weights): files of ``torch.save``, ``.safetensors``, and pickles of numpy
+            ``zoo:NAME`` of the model zoo): files of ``torch.save``, ``.safetensors``, and pickles of numpy
             arrays (Detectron2, Detectron1, Caffe2); ``.pyth`` is taken for a checkpoint of pycls.
     Returns:
         What the file holds; objects of other classes beside the weights as `plain_pickle.StandIn`. Pickles of arrays
@@ -108,7 +110,7 @@ def weights_of(loaded: dict, source: str) -> dict[str, Any]:
 
 def _resolve(name: str) -> Path:
     """A local path for ``name``, fetched by Detectron2's path manager where it is an address."""
-    if "://" not in name:
+    if not is_address(name):
         if not Path(name).is_file():
             raise FileNotFoundError(
                 f"no weights file {name}: check MODEL.WEIGHTS (paths are relative to where you run)"
@@ -194,15 +196,17 @@ def _require_mapping(loaded: Any, name: str, of: str) -> dict:
 
 def _load_safetensors(local: Path, name: str) -> dict:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise CheckpointError(f"{name}: reading .safetensors needs `pip install safetensors`") from error
     try:
         # Its reader compares the header's offsets and shapes with the size of the file; there are no checksums.
-        return load_file(local, device="cpu")
+        with safe_open(local, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no mapping
     except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
         raise _truncated(name, error) from error
+    return unpack_state(tensors, metadata, name)
 
 
 def _load_pickle(local: Path, name: str) -> Any:

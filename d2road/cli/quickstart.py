@@ -5,7 +5,7 @@
 
 It works from any folder. The data comes below $DETECTRON2_DATASETS (or ./datasets), with --images into OUTPUT. A second
 call goes on, or is done at once. The detector starts from small weights that this project trained on the toy training
-split (d2road/model_zoo/README.md): training from ImageNet features alone takes longer than a demo should.
+split (MODEL_ZOO.md): training from ImageNet features alone takes longer than a demo should.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ def train_and_evaluate(cfg: CfgNode) -> dict[str, Any]:
     ):
         print(f"training and evaluation are done already: {finished}")
         return read_json(finished, "results", "Delete it and run again")
-    print(
-        f"training starts from {cfg.MODEL.WEIGHTS}: trained on the toy training split, see d2road/model_zoo/README.md"
-    )
+    print(f"training starts from {cfg.MODEL.WEIGHTS}: trained on the toy training split, see d2road zoo info")
     setup(cfg, argparse.Namespace(eval_only=False, config_file=CONFIG))
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)

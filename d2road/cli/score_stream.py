@@ -19,6 +19,11 @@ interrupt (Ctrl-C, SIGTERM) ends it in order, with everything saved.
 While it follows, standard error tells at once, with the time: another file under the name (rotation; it is read as
 another recording, NAME.2), a clock that goes back or leaps, rows that are dropped, and silence.
 
+Rules that are shipped need no good traffic; their threshold is that of a simulated motorway, so look at DRIFT lines,
+and --calibrate sets one of yours:
+
+    d2road score-stream --weights zoo:traffic_rules_forecast --input "fcd:traffic.xml?edges=main:0" --follow
+
 The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it, also
 without a config.
 
@@ -51,6 +56,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2road.utils.addresses import zoo_name
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import integer_option, number_option
@@ -81,7 +87,7 @@ def build_parser() -> ArgumentParser:
     )
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=number_option(), help="a window that scores above it alarms")
-    threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote")
+    threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote, or zoo:NAME")
     threshold.add_argument("--calibrate", type=Path, metavar="FILE", help="write a threshold from this good traffic")
     parser.add_argument(
         "--rate", type=number_option(1e-6), default=1.0, help="false alarms an hour that --calibrate allows; 1"
@@ -101,6 +107,7 @@ def options_of(args: argparse.Namespace) -> StreamOptions:
     """
     from d2road.traffic.events.stream_options import MODEL, RULES, StreamOptions
 
+    take_shipped_rules(args)
     method = args.method or (RULES if args.good else MODEL)
     if method == MODEL and not args.config_file:
         raise ConfigError("--method model needs --config-file; rules need neither: --method rules --good INPUT")
@@ -111,6 +118,30 @@ def options_of(args: argparse.Namespace) -> StreamOptions:
     taken = ("opts", "device", "method", "good")
     values = {name: value for name, value in vars(args).items() if name not in taken}
     return StreamOptions(**values, method=method, good=tuple(args.good), opts=tuple(opts))
+
+
+def take_shipped_rules(args: argparse.Namespace) -> None:
+    """Put the file of the model zoo in the place of its address, and its method where none is given.
+
+    Raises:
+        ConfigError, CheckpointError: there is no such entry, or it is none of rules.
+    """
+    address = args.weights or str(args.calibration or "")
+    name = zoo_name(address)
+    if name is None:
+        return
+    from d2road.model_zoo import find_entry, shipped_file
+    from d2road.traffic.events.stream_options import method_of_calibration
+
+    if find_entry(name).storage != "json":
+        if args.weights:  # a network, which the config describes
+            return
+        raise ConfigError(f"--calibration {address} is no calibration; `d2road zoo list` says what it is")
+    if args.weights:
+        place = max(i for i in range(len(args.opts) - 1) if args.opts[i : i + 2] == ["MODEL.WEIGHTS", args.weights])
+        del args.opts[place : place + 2]
+    args.weights, args.calibration = "", shipped_file(name)
+    args.method = args.method or method_of_calibration(args.calibration)
 
 
 def load_model(options: StreamOptions) -> StreamModel:

@@ -24,7 +24,9 @@ from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
 from d2road.engine import meta_arch
 from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
 from d2road.engine.run_identity import RunFolder
+from d2road.model_zoo import require_shipped
 from d2road.utils import console
+from d2road.utils.addresses import is_address
 from d2road.utils.aliases import present_file
 from d2road.utils.errors import ConfigError, is_reported
 from d2road.utils.input_files import read_text
@@ -127,6 +129,7 @@ def require_weights(path: str) -> None:
     Raises:
         ConfigError: `path` is empty.
         FileNotFoundError: there is no such file.
+        CheckpointError: the model zoo has no such entry.
     """
     if not path:
         raise ConfigError(
@@ -134,7 +137,8 @@ def require_weights(path: str) -> None:
             "the model as it was initialised, for comparison)"
         )
     file = present_file(path.partition("?")[0])
-    if path != RANDOM and "://" not in file and not Path(file).is_file():
+    require_shipped(file)
+    if path != RANDOM and not is_address(file) and not Path(file).is_file():
         raise FileNotFoundError(f"no weights file {path}: check MODEL.WEIGHTS (paths are relative to where you run)")
 
 

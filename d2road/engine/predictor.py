@@ -46,7 +46,7 @@ class Predictor:
             known: those of MODEL.CLASS_NAMES, else of the first of DATASETS.TEST. None without either.
 
     Example:
-        predict = Predictor("diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth")
+        predict = Predictor("diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy")
         boxes = predict("image.jpg")["instances"].pred_boxes
     """
 

@@ -119,9 +119,12 @@ STATE_DICT_NAMES: list[tuple[str, str]] = [
     (r"^puad\.picture_stats$", "puad.image_stats"),
 ]  # fmt: skip
 
-# Files that were named by a path of the checkout: old path -> new address.
+# Shipped files, by a path of the checkout or the address of version 0.1 -> new address.
 FILES: dict[str, str] = {
-    "models/diffusion_det_toy.pth": "d2road://diffusion_det_toy.pth",
+    "models/diffusion_det_toy.pth": "zoo:diffusion_det_toy",
+    "d2road://diffusion_det_toy.pth": "zoo:diffusion_det_toy",
+    "d2road://efficientad_teacher_narrow_own.pth": "zoo:efficientad_teacher_narrow_own",
+    "d2road://efficientad_teacher_narrow_photographs.pth": "zoo:efficientad_teacher_narrow_photographs",
 }
 
 # Names in the records of benchmarks, which keep their contents: old run or key -> new, see `present_record_name`.

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from d2road.checkpoint.fit import without_wrappers
 from d2road.checkpoint.weights import WholeModelError, load_weights_file, weights_of
+from d2road.model_zoo import require_shipped
+from d2road.utils.addresses import is_address
 from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode
 from efficientad.checkpoint.weight_names import pdn_forms, pdn_names, size_of, subset, without_prefix
@@ -22,8 +24,9 @@ RANDOM = "random"
 # Where a teacher may be inside a larger model: ours, Lightning's of anomalib, anomalib's own, the distillation's.
 PREFIXES = ("networks.teacher.", "model.teacher.", "teacher.")
 CURE = (
-    "take teacher_small.pth or teacher_medium.pth of nelson1425/EfficientAD, pretrained_teacher_*.pth of anomalib, or "
-    "distil one with `make teacher`"
+    "take zoo:efficientad_teacher_narrow_own with MODEL.EFFICIENT_AD.SIZE narrow, teacher_small.pth or "
+    "teacher_medium.pth of nelson1425/EfficientAD, pretrained_teacher_*.pth of anomalib, or distil one with "
+    "`make teacher`"
 )
 
 
@@ -68,7 +71,8 @@ def check_teacher_path(path: str) -> None:
             f"MODEL.EFFICIENT_AD.TEACHER is empty, and training needs a teacher: {CURE}; 'random' trains against "
             "random features (for comparison)"
         )
-    if path != RANDOM and "://" not in path and not Path(path).is_file():
+    require_shipped(path)
+    if path != RANDOM and not is_address(path) and not Path(path).is_file():
         raise FileNotFoundError(f"MODEL.EFFICIENT_AD.TEACHER: there is no file {path}; {CURE}")
 
 

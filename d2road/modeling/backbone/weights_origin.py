@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from d2road.checkpoint.plain_pickle import StandIn
+from d2road.utils.addresses import is_address
 from d2road.utils.errors import CheckpointError, D2RoadError
 from d2road.utils.input_files import read_json
 
@@ -76,7 +77,7 @@ def stated_architecture(path: str, loaded: Mapping[str, Any], state: Mapping[str
     if isinstance(values, Mapping) and isinstance(values.get("model"), str):
         return values["model"].partition(".")[0], "its training's --model"
     beside = Path(path).with_name("config.json")
-    if "://" not in path and Path(path).name in ("model.safetensors", "pytorch_model.bin") and beside.is_file():
+    if not is_address(path) and Path(path).name in ("model.safetensors", "pytorch_model.bin") and beside.is_file():
         try:
             config = read_json(beside)
         except D2RoadError:

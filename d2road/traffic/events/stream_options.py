@@ -164,6 +164,17 @@ def read_calibration(path: Path, method: str, name: str, check: Callable[..., An
         raise ConfigError(text if cure in text else f"{text}. {cure}") from error
 
 
+def method_of_calibration(path: Path) -> str:
+    """The method that a calibration is of.
+
+    Raises:
+        FileNotFoundError, DataError: the file is no calibration.
+    """
+    source = f"calibration {path}"
+    values = as_object(read_json(path, "calibration", "Write it with --calibrate"), source)
+    return field(values, "method", as_text, source) if "method" in values else MODEL
+
+
 def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)

@@ -30,7 +30,7 @@ def test_a_training_without_a_teacher_is_refused_unless_it_goes_on(tmp_path):
     with pytest.raises(CheckpointError, match="TEACHER is empty"):
         check_start(cfg)
     cfg.MODEL.EFFICIENT_AD.TEACHER = str(tmp_path / "gone.pth")
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.pth; take teacher_small\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.pth; take zoo:efficientad_teacher"):
         check_start(cfg)
     (tmp_path / "model_0000009.pth").touch()
     check_start(cfg, resume=True)

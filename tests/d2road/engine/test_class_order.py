@@ -168,7 +168,7 @@ def test_predictions_have_the_class_names_of_the_weights_when_the_data_is_away(d
 
 def test_the_classes_of_shipped_weights_are_known():
     names = ["car", "big_vehicle", "cyclist", "pedestrian"]
-    assert stored_class_names("d2road://diffusion_det_toy.pth") == names
+    assert stored_class_names("zoo:diffusion_det_toy") == names
     cfg = make_cfg("diffusion_det/toy_roadside/demo.yaml", ["MODEL.DEVICE", "cpu"])
     assert Predictor(cfg).metadata.thing_classes == names
 

@@ -135,7 +135,7 @@ def test_equal_pixels_give_equal_results_whatever_they_are_called(repo_dir, tmp_
     (tmp_path / "copy.jpeg").write_bytes(image.read_bytes())
     cv2.imwrite(str(tmp_path / "same.png"), decoded)
     config = str(repo_dir / "configs/diffusion_det/toy_roadside/demo.yaml")
-    predict = Predictor(config, "d2road://diffusion_det_toy.pth", batch_size=2)
+    predict = Predictor(config, "zoo:diffusion_det_toy", batch_size=2)
     monkeypatch.chdir(image.parent)
     turned = np.ascontiguousarray(decoded.transpose(1, 0, 2))
     given = [image, "x.jpg", "./x.jpg", tmp_path / "copy.jpeg", tmp_path / "same.png", decoded]

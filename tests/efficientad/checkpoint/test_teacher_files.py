@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from d2road.model_zoo import SHIPPED
+from d2road.model_zoo import shipped_entries
 from d2road.utils.text_tensors import decode, encode
 from efficientad.checkpoint.teacher_files import checksum, load_teacher
 from efficientad.checkpoint.weight_names import NELSON_INDICES
@@ -103,11 +103,11 @@ def test_texts_in_tensors():
     assert decode(encode("x" * 500 + "end")).endswith("end")
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if "teacher" in name])
+@pytest.mark.parametrize("name", [name for name in shipped_entries() if "teacher" in name])
 def test_shipped_teachers_describe_an_image(name):
     """Their channels vary over an image by about as much as what they were distilled from: deviations of one."""
     teacher = PDN("narrow", 384)
-    assert load_teacher(teacher, f"d2road://{name}").startswith("PDN distilled from EfficientNet-Lite0 (")
+    assert load_teacher(teacher, f"zoo:{name}").startswith("PDN distilled from EfficientNet-Lite0 (")
     image = torch.from_numpy(image_of(np.random.default_rng(0), 128)).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         features = teacher.eval()((image - 0.45) / 0.225)

@@ -1,0 +1,108 @@
+"""The one lookup of shipped files: the handler of `zoo:NAME` and `d2road://NAME` in Detectron2's path manager."""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import PathHandler
+
+from d2road.model_zoo.catalogue import Entry, Fetch, find_entry, shipped_entries
+from d2road.utils.addresses import SHIPPED, ZOO, zoo_name
+from d2road.utils.errors import CheckpointError
+
+
+def shipped_class_names(path: str) -> tuple[str, ...]:
+    """The class names of shipped weights, by their address or their file; () for other files."""
+    name = zoo_name(path)
+    for entry in shipped_entries().values():
+        if name in (entry.name, *entry.former) or (name is None and os.path.realpath(path) == str(entry.path)):
+            return entry.class_names
+    return ()
+
+
+def shipped_file(name: str) -> Path:
+    """The file of an entry; its checksum is compared once a process.
+
+    Args:
+        name: of the entry, or the file name that it had in an earlier version; without `zoo:`.
+    Returns:
+        of a shipped one its path in the package, of one that is to be fetched the path where it was put.
+    Raises:
+        CheckpointError: there is no such entry, or its file is another one.
+        FileNotFoundError: it is not there: the package was installed without it, or it is still to be fetched.
+    """
+    return checked_file(find_entry(name))
+
+
+def require_shipped(path: str) -> None:
+    """Raise as `shipped_file` if this is an address of the model zoo that cannot be read."""
+    name = zoo_name(path)
+    if name is not None:
+        shipped_file(name)
+
+
+def fetch_hint(entry: Entry) -> str:
+    """Where weights of others are to be had, in a sentence; "" for shipped ones."""
+    fetch = entry.fetch
+    return "" if fetch is None else f"fetch {fetch.file} of {fetch.project} and put it at {fetch.put}"
+
+
+def checked_file(entry: Entry) -> Path:
+    """The file of an entry, once its checksum is right; see `shipped_file`."""
+    return _fetched_file(entry, entry.fetch) if entry.fetch is not None else _packaged_file(entry)
+
+
+@lru_cache
+def _packaged_file(entry: Entry) -> Path:
+    path = entry.path
+    if not path.is_file():
+        raise FileNotFoundError(f"{ZOO}{entry.name}: {path} is missing; install d2road again")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != entry.sha256:
+        raise CheckpointError(
+            f"{ZOO}{entry.name}: {path} has SHA-256 {found}, expected {entry.sha256}: it was changed or cut off (or is "
+            "a pointer of Git LFS); install d2road again, or check the file out anew"
+        )
+    return path
+
+
+def _fetched_file(entry: Entry, fetch: Fetch) -> Path:
+    path = Path(fetch.put)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{ZOO}{entry.name} is not shipped: {fetch_hint(entry)} (paths are relative to where you run)"
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if fetch.sha256 else ""
+    if found != fetch.sha256:
+        raise CheckpointError(f"{path} has SHA-256 {found}, that of {fetch.project} is {fetch.sha256}: fetch it again")
+    return path
+
+
+class ShippedFilesHandler(PathHandler):
+    """Path handler of the model zoo, for reading alone."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [ZOO, SHIPPED]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(shipped_file(zoo_name(path) or ""))
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        try:
+            return shipped_file(zoo_name(path) or "").is_file()
+        except (CheckpointError, FileNotFoundError):
+            return False
+
+    def _exists(self, path: str, **kwargs: Any) -> bool:
+        return self._isfile(path)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        if not set(mode) <= set("rbt"):
+            raise ValueError(f"{path} is a shipped file, open for reading alone; got mode {mode!r}")
+        return open(self._get_local_path(path), mode, buffering)  # the caller closes it
+
+
+PathManager.register_handler(ShippedFilesHandler(), allow_override=True)
