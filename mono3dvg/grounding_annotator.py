@@ -8,7 +8,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from d2road.engine import Predictor
-from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext, class_lists
+from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext, class_lists, nothing_found
 from d2road.structures.boxes3d import box_corners
 from d2road.utils.output_files import write_json
 from d2road.visualization import SceneObjects, draw_scene, draw_sentence
@@ -26,6 +26,7 @@ class GroundingAnnotator(Annotator):
         self.sentences = list(sentences)
         self.class_names = list(cfg.MODEL.MONO3DVG.CLASSES) or class_lists(cfg)[0]
         self.results: list[dict] = []
+        self.highest: float | None = None  # score of all candidates, drawn or not
 
     def model_inputs(self) -> dict[str, Any]:
         return {"expressions": [{"id": number, "text": text} for number, text in enumerate(self.sentences)]}
@@ -43,6 +44,8 @@ class GroundingAnnotator(Annotator):
     def _draw_one(self, image_rgb: np.ndarray, grounding: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         text = self.sentences[grounding["expression_id"]]
         kept = np.flatnonzero(np.asarray(grounding["scores"]) >= self.confidence)
+        scores_and_before = (*np.ravel(grounding["scores"]).tolist(), self.highest)
+        self.highest = max((score for score in scores_and_before if score is not None), default=None)
         rows, scores = (np.asarray(grounding[name], dtype=np.float64)[kept] for name in ("boxes", "scores"))
         boxes, classes = np.asarray(grounding["boxes_xyxy"])[kept], np.asarray(grounding["classes"])[kept]
         spans, relevance = grounding["spans"], grounding["relevance"]
@@ -72,4 +75,5 @@ class GroundingAnnotator(Annotator):
     def write(self, folder: Path) -> str:
         write_json(folder / "predictions.json", self.results)
         found = sum(len(result["boxes"]) for result in self.results)
-        return f"{len(self.results)} answers with {found} boxes in {folder / 'predictions.json'}"
+        hint = "" if found else nothing_found(self.highest, self.confidence)
+        return f"{len(self.results)} answers with {found} boxes in {folder / 'predictions.json'}{hint}"

@@ -7,6 +7,7 @@ Boxes in 2D or 3D are drawn for every model that gives `instances`; a model with
 """
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,9 +52,12 @@ class ImageContext:
     fixed_view: bool = False
     origin: Mapping[str, Any] = field(default_factory=dict)
 
-    def view_of(self, image_rgb: np.ndarray) -> BevView | None:
-        """The view from above that all frames of a video share; None for single images and without a camera."""
-        if self.camera is None or not self.fixed_view:
+    def view_of(self, image_rgb: np.ndarray, is_empty: bool = False) -> BevView | None:
+        """The view from above that all frames of a video share; None, for one that fits the objects, of single images.
+
+        None without a camera too. An image in which nothing was found gets a view, so that all have one.
+        """
+        if self.camera is None or not (self.fixed_view or is_empty):
             return None
         height, width = image_rgb.shape[:2]
         return fit_view(height, self.camera, (width, height), range_m=VIDEO_RANGE_M)
@@ -138,12 +142,16 @@ class DetectionAnnotator(Annotator):
         self.class_names, self.category_ids = class_lists(cfg)
         self.results: list[dict] = []
         self.num_images = 0
+        self.highest: float | None = None  # score of all that was found, drawn or not
 
     def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """The image with boxes, in 3D with the scene from above beside it."""
         if "instances" not in output:
             raise ConfigError(f"{self.meta_arch} gives no instances, and no annotator is registered for what it gives")
         found: Instances = output["instances"]
+        self.highest = max(
+            (score for score in (*found.scores.tolist(), self.highest) if score is not None), default=None
+        )
         found = found[found.scores >= self.confidence]
         objects, poses = predicted_objects(found), poses_as_json(found, context.camera)
         rows = zip(objects.boxes_xyxy.tolist(), found.scores.tolist(), objects.class_ids.tolist(), poses)
@@ -154,12 +162,25 @@ class DetectionAnnotator(Annotator):
             result.update(bbox=[left, top, right - left, bottom - top], score=score, **pose)
             self.results.append(result)
         self.num_images += 1
-        view = context.view_of(image_rgb) if found.has("pred_boxes3d") else None
+        view = context.view_of(image_rgb, is_empty=not len(found)) if found.has("pred_boxes3d") else None
         return draw_scene(image_rgb, objects, self.class_names, camera=context.camera, view=view)
 
     def write(self, folder: Path) -> str:
         write_json(folder / "predictions.json", self.results)
-        return f"{len(self.results)} predictions in {folder / 'predictions.json'}"
+        hint = "" if self.results else nothing_found(self.highest, self.confidence)
+        return f"{len(self.results)} predictions in {folder / 'predictions.json'}{hint}"
+
+
+def nothing_found(highest: float | None, confidence: float) -> str:
+    """What to say where no score reaches the confidence: the highest one, and which confidence would show some.
+
+    Args:
+        highest: None where the model gives nothing at all.
+    """
+    if highest is None:
+        return ": the model gave nothing at any score"
+    lower = math.floor(80 * highest) / 100  # what is a fifth less sure than the best is seen too
+    return f": the highest score is {highest:.2g}, below {confidence:g}; try --confidence {lower:g}"
 
 
 def annotator_class(meta_arch: str) -> type[Annotator]:

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from d2road.data.camera_files import CameraFiles
 from d2road.engine.annotators import AnnotatingPredictor
 from d2road.engine.meta_arch import needs_camera
-from d2road.engine.prediction_inputs import VIDEOS, find_inputs, output_paths
+from d2road.engine.prediction_inputs import VIDEOS, find_inputs, output_paths, renamed_text
 from d2road.engine.video_files import VideoReader, VideoWriter
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError, OutputError
@@ -49,6 +49,8 @@ def predict_files(
     folder = Path(output)
     targets = output_paths(files, folder)
     make_folder(folder)
+    if renamed := renamed_text(files, targets):
+        logger.info(renamed)
     written, found = 0, "nothing predicted"
     if files:
         annotate = AnnotatingPredictor(cfg, confidence, sentences)

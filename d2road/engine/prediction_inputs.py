@@ -92,26 +92,43 @@ def _expression(parts: Sequence[str]) -> str:
 
 
 def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
-    """Where each annotated copy goes: the same stem, numbered where several have it.
+    """Where each annotated copy goes: the same name where the kind of file stays, else the stem with another suffix.
+
+    Where that one is taken, it is the whole name with another suffix, as clip.avi.mp4 beside clip.mp4; files of the
+    same name in several folders are numbered. Copies by other names are told in the log.
 
     Raises:
         ConfigError: a copy would replace one of the inputs.
     """
-    taken: set[str] = set()
+    suffixes = [_suffix_of_copy(file) for file in files]
+    taken = {file.stem + suffix for file, suffix in zip(files, suffixes) if file.suffix.lower() == suffix}
+    once: set[str] = set()
     targets = []
-    for file in files:
-        kind = file.suffix.lower()
-        suffix = ".mp4" if kind in VIDEOS else kind if kind in (".jpg", ".jpeg", ".png") else ".png"
-        stem, number = file.stem, 1
-        while f"{stem}{suffix}" in taken:
+    for file, suffix in zip(files, suffixes):
+        first = file.stem if file.suffix.lower() == suffix or file.stem + suffix not in taken else file.name
+        stem, number = first, 1
+        while f"{stem}{suffix}" in once:
             number += 1
-            stem = f"{file.stem}_{number}"
+            stem = f"{first}_{number}"
+        once.add(f"{stem}{suffix}")
         taken.add(f"{stem}{suffix}")
         targets.append(folder / f"{stem}{suffix}")
     overwritten = {_resolved(f) for f in files} & {_resolved(t) for t in targets}
     if overwritten:
         raise ConfigError(f"--output {folder} holds the inputs, which would be replaced; name another folder")
     return targets
+
+
+def _suffix_of_copy(file: Path) -> str:
+    kind = file.suffix.lower()
+    return ".mp4" if kind in VIDEOS else kind if kind in (".jpg", ".jpeg", ".png") else ".png"
+
+
+def renamed_text(files: Sequence[Path], targets: Sequence[Path]) -> str:
+    """Which copies are not called as their input is; "" where all are."""
+    pairs = [f"{file.name} -> {target.name}" for file, target in zip(files, targets) if file.name != target.name]
+    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    return f"annotated copies by other names: {', '.join(pairs[:SHOWN])}{more}" if pairs else ""
 
 
 def _resolved(path: Path) -> Path:

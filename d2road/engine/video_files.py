@@ -1,7 +1,11 @@
 """Videos frame by frame, read and written by OpenCV, without holding them in memory."""
 
+import functools
+import logging
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,6 +16,11 @@ from d2road.utils.image_io import LARGEST_IMAGE
 from d2road.utils.input_files import open_input
 from d2road.utils.output_files import output_target
 
+logger = logging.getLogger(__name__)
+
+# In mp4, the first that this OpenCV writes: H.264 and VP9 are played by browsers, MPEG-4 part 2 is not by most.
+CODECS = {"avc1": "H.264", "vp09": "VP9", "mp4v": "MPEG-4 part 2"}
+PLAYED_BY_BROWSERS = ("avc1", "vp09")
 COMPLETE_SHARE = 0.95  # of the frames that a file claims: containers count roughly
 
 
@@ -62,8 +71,40 @@ class VideoReader:
             )
 
 
+@functools.cache
+def best_codec() -> str:
+    """The first of `CODECS` that this OpenCV writes and reads back; "" if there is none. Tried once."""
+    frame = np.zeros((240, 320, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder, _silent_stderr():
+        for code in CODECS:
+            path = str(Path(folder, f"{code}.mp4"))
+            writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*code), 25.0, (320, 240))
+            for _ in range(2 * writer.isOpened()):
+                writer.write(frame)
+            writer.release()
+            copy = cv2.VideoCapture(path)
+            is_readable = copy.read()[0]
+            copy.release()
+            if is_readable:
+                return code
+    return ""
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Without what FFmpeg writes of encoders that are not there, past Python."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class VideoWriter:
-    """An mp4 video that takes its name only once it is complete; a context.
+    """An mp4 video that takes its name only once it is complete; a context. Browsers play it where OpenCV can do that.
 
     Args:
         path: of the video; what a link leads to is replaced.
@@ -89,7 +130,11 @@ class VideoWriter:
         frame = cv2.copyMakeBorder(frame, 0, frame.shape[0] % 2, 0, frame.shape[1] % 2, cv2.BORDER_REPLICATE)
         if self.writer is None:
             size = (frame.shape[1], frame.shape[0])
-            self.writer = cv2.VideoWriter(str(self.temporary), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, size)
+            code = best_codec() or "mp4v"
+            self.writer = cv2.VideoWriter(str(self.temporary), cv2.VideoWriter.fourcc(*code), self.fps, size)
+            if code not in PLAYED_BY_BROWSERS:
+                cure = f"ffmpeg -i {self.path} -c:v libx264 OUT.mp4 makes one that they do"
+                logger.warning("%s is %s, which most browsers do not play: %s", self.path, CODECS[code], cure)
             if not self.writer.isOpened():
                 raise OutputError(0, f"cannot write {self.path}: this OpenCV opens no mp4 video of {size[0]}x{size[1]}")
         self.writer.write(frame)

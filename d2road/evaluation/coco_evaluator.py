@@ -79,8 +79,10 @@ class BoxEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict:
         """`{"bbox": {"AP": ..., "AP50": ..., "AP-<class>": ...}}` in percent; {} on all but the main process.
 
+        {} for data without annotations, too: its predictions are written.
+
         Raises:
-            DataError: predictions are not finite; or the data set has no annotations, and they have been written.
+            DataError: predictions are not finite.
         """
         gathered = [(self._predictions, self._is_used)]
         if self.distributed:
@@ -100,13 +102,14 @@ class BoxEvaluator(DatasetEvaluator):
             )
         write_json(self.output_dir / self.results_file, found, indent=None)
         if "annotations" not in self.content:
-            raise DataError(
-                f"data set '{self.dataset_name}' has no annotations, so nothing can be evaluated; the predictions are "
-                f"in {self.output_dir / self.results_file}"
-            )
+            text = "'%s' has no annotations, so there is nothing to compare with: %d predictions are in %s"
+            logger.warning(text, self.dataset_name, len(found), self.output_dir / self.results_file)
+            return {}
         truth = self.truth()
-        if not found:
-            objects = sum(not a["iscrowd"] for a in truth.annotations)
+        objects = sum(not a["iscrowd"] for a in truth.annotations)
+        if not objects:
+            logger.warning("'%s' has annotations, but not of a single object: no metric is known", self.dataset_name)
+        elif not found:
             logger.warning("no predictions at all for the %d objects of '%s'", objects, self.dataset_name)
         return {"bbox": self.results(truth, found)}
 

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
 from d2road.utils.errors import DataError
+from d2road.utils.output_files import make_folder
 from efficientad.conformal import NO_GUARANTEE
 from efficientad.data.dataset_layouts import UNLABELLED
 from efficientad.evaluation.anomaly_protocol import evaluate
@@ -22,10 +23,12 @@ from efficientad.evaluation.bootstrap_intervals import bootstrap
 from efficientad.evaluation.image_scores import ImageScores, check_map, size_text
 from efficientad.evaluation.map_files import MAP_SUFFIXES, score_file, write_map, write_upload
 from efficientad.evaluation.spro import CONFIG_FILE, read_defects_config
+from efficientad.evaluation.verdict_list import ScoredImage, counts_text, write_list
 
 logger = logging.getLogger(__name__)
 
 MAP_FOLDER = "anomaly_maps"
+LIST = "images.csv"
 UPLOAD = "mvtec_ad_2"  # instead of a suffix of maps
 # What a model says of itself: key of anomaly.json -> key of its outputs.
 TOLD = {"teacher": "teacher", "guarantee": "anomaly_guarantee"}
@@ -43,8 +46,10 @@ class AnomalyEvaluator(DatasetEvaluator):
     "good_threshold", "f1_at_good_threshold" and "pixel_f1_at_good_threshold", and with a table of events
     "event_recall", "event_recall_<kind>" and "false_alarms_per_hour". What the data cannot tell (no masks, no good
     images) is NaN.
-    output_dir/anomaly.json has the same nested as d2road eval-anomaly writes it, with all intervals, and the
-    "teacher" of the model, without which results do not compare, and what its threshold promises, "guarantee".
+    output_dir/images.csv has a line for each image: file, label, score, threshold, verdict and outcome, the highest
+    score first; output_dir/anomaly.json has the same metrics nested as d2road eval-anomaly writes it, with all
+    intervals, and the "teacher" of the model, without which results do not compare, and what its threshold promises,
+    "guarantee".
 
     Args:
         category_root: folder with defects_config.json, which sPRO needs; None or one without that file leaves sPRO out.
@@ -82,7 +87,7 @@ class AnomalyEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._images: list[ImageScores] = []
-        self._unlabelled = 0
+        self._listed: list[ScoredImage] = []
         self._threshold: float | None = None
         self._map_threshold: float | None = None
         self._told: dict[str, str] = {}
@@ -115,13 +120,17 @@ class AnomalyEvaluator(DatasetEvaluator):
             self._told |= {key: output[name] for key, name in TOLD.items() if output.get(name)}
             self._score_is_of_map &= "map_score" not in output
             self._save(entry, name, anomaly_map, output)
+            listed = ScoredImage(
+                entry["file_name"], entry["defect"], float(anomaly_map.max()) if score is None else score
+            )
             if entry["defect"] == UNLABELLED:
-                self._unlabelled += 1
+                self._listed.append(listed)
                 continue
             masks, ignore = entry["mask_files"], entry.get("ignore_file")
             self._images.append(
                 score_file(name, entry["defect"], anomaly_map, masks, self.types, self.exact, score, source, ignore)
             )
+            self._listed.append(listed)
 
     def _save(self, entry: Mapping, name: str, anomaly_map: np.ndarray, output: Mapping) -> None:
         """Write the map of an image, if asked for."""
@@ -148,19 +157,21 @@ class AnomalyEvaluator(DatasetEvaluator):
         Raises:
             ValueError: no image, or some anomalous images have masks and others none.
         """
-        images, threshold, told = self._images, self._threshold, self._told
+        images, threshold, told, listed = self._images, self._threshold, self._told, self._listed
         of_map = self._threshold if self._score_is_of_map else self._map_threshold or math.nan
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather((images, threshold, told, of_map), dst=0)
+            gathered = comm.gather((images, threshold, told, of_map, listed), dst=0)
             if not comm.is_main_process():
                 return {}
             images = [image for part, *_ in gathered for image in part]
             threshold = next((part[1] for part in gathered if part[1] is not None), None)
             told = next((part[2] for part in gathered if part[2]), {})
             of_map = next((part[3] for part in gathered if part[3] is not None), None)
-        if not images and self._unlabelled:
-            logger.info("No image of this data has a label: maps are written if TEST.ANOMALY.SAVE_MAPS says so")
+            listed = [image for part in gathered for image in part[4]]
+        self._tell_verdicts(listed, threshold)
+        if not images and listed:
+            logger.info("No image of this data has a label, so no metric is known")
             return {}
         results = evaluate(images, self.types is not None, threshold, of_map)
         if self.draws:
@@ -175,6 +186,16 @@ class AnomalyEvaluator(DatasetEvaluator):
         if self.output_dir:
             write_results(self.output_dir / "anomaly.json", {**told, **results})
         return {"anomaly": flat_metrics(results)}
+
+    def _tell_verdicts(self, listed: Sequence[ScoredImage], threshold: float | None) -> None:
+        """Write the list of all images, and log how many of each label are called anomalous, and the mistakes."""
+        place = ""
+        if self.output_dir and listed:
+            make_folder(self.output_dir)
+            write_list(self.output_dir / LIST, listed, threshold)
+            place = f"; all images: {self.output_dir / LIST}"
+        if threshold is not None and listed:
+            logger.info("Verdicts at the threshold %.4g%s\n%s", threshold, place, counts_text(listed, threshold))
 
     def _events(self, meta_csv: str, images: Sequence[ImageScores], threshold: float) -> dict:
         from efficientad.evaluation.window_events import (  # pandas is an extra, for traffic alone

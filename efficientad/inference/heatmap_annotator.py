@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext
 from d2road.utils.output_files import atomic_write
-from d2road.visualization import draw_heatmap
+from d2road.visualization import draw_heatmap_figure
 from efficientad.conformal import NO_GUARANTEE
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,10 @@ class HeatMapAnnotator(Annotator):
         self.rows: list[dict] = []
 
     def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
-        """A grey copy with the map in colours, the same for all images; a line around what is above the threshold."""
+        """A grey copy with the map in colours, the same for all images; a line around what is above the threshold.
+
+        Verdict, score and threshold stand above it, and at its right what the colours mean.
+        """
         score, origin = float(output["anomaly_score"]), context.origin
         threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
         verdict = "" if threshold is None else "anomalous" if score > threshold else "good"
@@ -53,7 +56,12 @@ class HeatMapAnnotator(Annotator):
         start = float(output.get("map_start", 0.0))
         end = 2 * of_map - start if of_map is not None and of_map > start else start + NO_THRESHOLD_END
         heat = output["anomaly_map"].numpy()
-        return draw_heatmap(image_rgb, heat, score, (start, end), of_map, alarm=verdict == "anomalous")
+        title = (
+            f"score {score:.3g}" if threshold is None else f"{verdict}: score {score:.3g}, threshold {threshold:.3g}"
+        )
+        return draw_heatmap_figure(
+            image_rgb, heat, (start, end), title, of_map, verdict == "anomalous" if verdict else None
+        )
 
     def write(self, folder: Path) -> str:
         columns = [c for c in SCORE_COLUMNS if c not in OPTIONAL_COLUMNS or any(row[c] != "" for row in self.rows)]

@@ -52,9 +52,20 @@ def inspect_dataset(
     # Programs read this key.
     annotated = any("annotations" in record for record in records)
     report = {"name": name, "pictures_opened": decode, **report, "annotated": annotated, "notes": notes}
+    report["image_labels"] = count_image_labels(records)
     report["defects"] = defects
     report["problems"] = find_problems(report, tolerance)
     return report, records
+
+
+def count_image_labels(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """{label: {"images": N, "with_mask": N}} where images as a whole have a label ("defect"), "good" first; else {}."""
+    counts: dict[str, dict[str, int]] = {}
+    for record in sorted((r for r in records if "defect" in r), key=lambda r: (r["defect"] != "good", r["defect"])):
+        entry = counts.setdefault(record["defect"], {"images": 0, "with_mask": 0})
+        entry["images"] += 1
+        entry["with_mask"] += bool(record.get("mask_files"))
+    return counts
 
 
 def load_dataset(name: str) -> tuple[list[dict[str, Any]], list[str], list[str]]:

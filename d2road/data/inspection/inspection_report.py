@@ -177,6 +177,11 @@ def report_text(report: Mapping[str, Any]) -> str:
             f"{report.get('crowds', 0)} crowds"
         )
         lines += ["", *_class_table(report)]
+    if report.get("image_labels"):
+        lines += ["", "images by label:"]
+        for label, entry in report["image_labels"].items():
+            masks = f", {entry['with_mask']} with a mask" if entry["with_mask"] else ""
+            lines.append(f"  {label:20} {entry['images']}{masks}")
     if report.get("of_no_class"):
         lines += ["", "of no class: " + ", ".join(f"{kind or '?'} {n}" for kind, n in report["of_no_class"].items())]
     if "dimensions" in report:

@@ -13,9 +13,11 @@ from d2road.utils.errors import DataError
 from d2road.utils.image_io import read_image, write_image
 from d2road.utils.output_files import make_folder
 from d2road.utils.progress import track
-from d2road.visualization import contact_sheet, draw_scene
+from d2road.visualization import contact_sheet, draw_mask_outline, draw_scene
+from d2road.visualization.heatmap_figure import enlarged, with_title
 
 SHEET = 12
+UNMASKED = ("good", "unlabelled")  # labels of images that have no mask
 
 
 def draw_dataset(
@@ -91,7 +93,8 @@ def draw_record(
     """The image of a dataset dict with its labels.
 
     Args:
-        record: of the registered data set `name`.
+        record: of the registered data set `name`. With the key "defect", the label of the image as a whole, "good" or
+            the kind of its anomaly, that is written over it, and the outline of its "mask_files" drawn.
         find: gives the predictions of a record (see `scene_objects.read_predictions`), drawn instead of the labels,
             which are then dashed; None for labels alone.
         min_score: predictions below are left out.
@@ -100,6 +103,8 @@ def draw_record(
     Raises:
         FileNotFoundError, ValueError: an image or calibration that cannot be read.
     """
+    if "defect" in record:
+        return draw_image_label(record)
     metadata = MetadataCatalog.get(name)
     camera = camera_of(record)
     truth = labelled_objects(record, camera, metadata.get("ry_frame", "camera"))
@@ -116,6 +121,26 @@ def draw_record(
         all_boxes2d,
         bev,
     )
+
+
+def draw_image_label(record: dict[str, Any]) -> np.ndarray:
+    """The image of a dataset dict whose label is one of the whole image, with the label over it and its masks.
+
+    Args:
+        record: file_name, defect ("good", the kind of anomaly or "unlabelled"), split and mask_files, images that are
+            not 0 inside.
+    Raises:
+        FileNotFoundError, ValueError: an image or mask that cannot be read, or a mask of another size.
+    """
+    image = read_image(record["file_name"])
+    masks = [read_image(path).max(axis=2) > 0 for path in record.get("mask_files", ())]
+    kind, path = record["defect"], Path(record["file_name"])
+    words = f"{kind}, {record['split']}" if record.get("split") else kind
+    words += f": {path.parent.name}/{path.name}" + ("" if masks or kind in UNMASKED else " (no mask)")
+    image, masks = enlarged(image, *masks)
+    for mask in masks:
+        draw_mask_outline(image, mask)
+    return with_title(image, words, None if kind == UNMASKED[1] else kind != UNMASKED[0])
 
 
 def drawing_names(records: Sequence[dict[str, Any]]) -> list[str]:

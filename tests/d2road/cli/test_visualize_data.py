@@ -7,11 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from d2road.cli import visualize_data
+from d2road.cli import check_data, visualize_data
 from d2road.data.inspection.label_drawing import choose, drawing_names
 from d2road.data.scene_objects import corners_of, read_predictions
 from d2road.structures import Camera
 from d2road.visualization import class_color
+from d2road.visualization.heatmap_drawing import ALARM, CALM
+from efficientad.data.dataset_layouts import mvtec_ad
+from tests.factories.anomaly_maps import write_category
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 
@@ -33,6 +36,28 @@ def test_labels_are_drawn_in_3d_with_the_view_from_above(kitti_folder, tmp_path)
     assert image.shape[0] == 200 and image.shape[1] > 320
     assert share(image[:, :320], class_color(0)) > 0.002 and share(image[:, :320], class_color(1)) > 0.002
     assert cv2.imread(str(tmp_path / "out" / "000003.jpg")).shape == (200, 320, 3), "no objects, no view"
+
+
+def test_images_with_a_label_as_a_whole_show_it_and_their_masks(tmp_path, capsys):
+    data, _ = write_category(tmp_path, images=2)
+    assert draw(f"mvtec:{data}:test", tmp_path / "out", "--num", "0") == 0
+    by_kind: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    for number, entry in enumerate(mvtec_ad(data).test()):
+        name = f"{entry.path.stem}.jpg" if number < 2 else f"{entry.path.stem}_{number // 2 + 1}.jpg"
+        drawn = cv2.imread(str(tmp_path / "out" / name))
+        by_kind[entry.defect == "good"].append(drawn)
+        if entry.masks:
+            inside = cv2.imread(str(entry.masks[0]), cv2.IMREAD_GRAYSCALE) > 0
+            large = cv2.resize(
+                inside.astype(np.uint8), drawn.shape[1::-1][:1] + (512,), interpolation=cv2.INTER_NEAREST
+            )
+            edge = cv2.morphologyEx(large, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+            body = drawn[-512:].min(axis=2) > 200
+            assert body[edge].mean() > 0.15 > 3 * body[~edge].mean()
+    assert all(share(image[:20], CALM) > 0.5 for image in by_kind[True])
+    assert all(share(image[:20], ALARM) > 0.5 for image in by_kind[False]) and len(by_kind[False]) == 4
+    assert check_data.main([f"mvtec:{data}:test"]) == 0
+    assert "dent                 2, 2 with a mask" in capsys.readouterr().out
 
 
 def test_predictions_are_coloured_and_labels_white(kitti_folder, tmp_path, row):

@@ -1,5 +1,6 @@
 """Prediction on files: inputs of every kind, a data set's classes, files that cannot be read."""
 
+import itertools
 import json
 import os
 import re
@@ -16,9 +17,11 @@ from PIL import Image
 from d2road.cli.predict import read_sentences
 from d2road.config import make_cfg
 from d2road.data.camera_files import CameraFiles
-from d2road.engine import annotators
-from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class
+from d2road.engine import annotators, video_files
+from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class, nothing_found
 from d2road.engine.file_prediction import predict_files, require_camera
+from d2road.engine.prediction_inputs import output_paths
+from d2road.engine.video_files import PLAYED_BY_BROWSERS, VideoWriter, best_codec
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.errors import ConfigError
 from d2road.visualization import class_color
@@ -108,6 +111,43 @@ def test_patterns_equal_stems_and_lower_confidence(cfg, tmp_path):
     assert predict_files(cfg, [str(tmp_path / "**" / "*.*")], tmp_path / "out", confidence=0.2) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.jpg", "1_2.jpg", "2.png", "predictions.json"}
     assert len(predictions(tmp_path / "out")) == 6
+
+
+def test_copies_of_many_files_get_names_of_their_own_and_others_are_told(cfg, tmp_path, caplog):
+    names = ["a/x.png", "a/x.bmp", "a/x.webp", "a/y.bmp", "b/x.png", "b/y.bmp", "b/z.jpg", "c/x.bmp.png"]
+    files = [draw_image(tmp_path / "in" / name) for name in names]
+    targets = [path.name for path in output_paths(files, tmp_path / "out")]
+    assert targets == ["x.png", "x.bmp.png", "x.webp.png", "y.png", "x_2.png", "y.bmp.png", "z.jpg", "x.bmp_2.png"]
+    orders = [list(order) for order in itertools.permutations(files[:4])]
+    assert len({tuple(sorted(p.name for p in output_paths(order, tmp_path))) for order in orders}) == 1
+    with caplog.at_level("INFO"):
+        predict_files(cfg, [str(path) for path in files], tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*targets, "predictions.json"}
+    (line,) = [record.getMessage() for record in caplog.records if "by other names" in record.getMessage()]
+    assert "x.webp -> x.webp.png" in line and "and 1 more" in line and "z.jpg" not in line
+
+
+def test_nothing_above_the_confidence_tells_the_highest_score_and_what_would_show_it(cfg, tmp_path, caplog):
+    image = draw_image(tmp_path / "in" / "a.png")
+    with caplog.at_level("INFO"):
+        predict_files(cfg, [str(image)], tmp_path / "out", confidence=0.9)
+    hint = re.search(r"highest score is 0\.75, below 0\.9; try --confidence (0\.\d+)", caplog.text)
+    assert hint
+    predict_files(cfg, [str(image)], tmp_path / "out", confidence=float(hint[1]))
+    assert len(predictions(tmp_path / "out")) == 1
+    assert "gave nothing" in nothing_found(None, 0.5)
+
+
+def test_videos_are_written_with_a_codec_that_browsers_play_where_there_is_one(tmp_path, caplog, monkeypatch):
+    frame = np.zeros((*SIZE, 3), np.uint8)
+    for code in dict.fromkeys((best_codec(), "mp4v")):
+        monkeypatch.setattr(video_files, "best_codec", lambda code=code: code)
+        caplog.clear()
+        with VideoWriter(tmp_path / "out.mp4", 25) as writer:
+            writer.write(frame)
+        four = int(cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode()
+        plays = four.lower() in ("avc1", "h264", "vp09", "vp90")
+        assert plays == (code in PLAYED_BY_BROWSERS) == ("browsers do not play" not in caplog.text)
 
 
 def test_a_video_is_annotated_frame_by_frame(cfg, tmp_path):
