@@ -10,14 +10,18 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from d2road.export.graph import ExportGraph, ExportOptions
 from d2road.utils.aliases import rename_stored_weights
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 from efficientad.calibration_state import CalibrationState, describe_setting
+from efficientad.calibration_statistics import MAP_END
 from efficientad.config import architecture_of
 from efficientad.inference.anomaly_maps import NormalisedMaps, combined_map, part_maps
+from efficientad.inference.graph_parts import export_anomaly_graph, network_size
 from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, resize_rgb, stack
 from efficientad.inference.quantization import range_names
 from efficientad.inference.raw_maps import RawMapInference, RawMaps
+from efficientad.inference.student_graph import StudentGraph
 from efficientad.inference.tiling import Tiling
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.puad import Puad
@@ -226,6 +230,29 @@ class EfficientAD(nn.Module):
         if mode:
             self.unfold()
         return super().train(mode)
+
+    def export_graph(self, cfg: CfgNode, images: Sequence[np.ndarray], options: ExportOptions) -> ExportGraph:
+        """The whole detector as a graph, see `d2road.engine.meta_arch.ExportsGraph`; of images that are taken whole."""
+        if self.inference.precision != "fp32":
+            raise ConfigError(
+                f"INFERENCE.PRECISION is {self.inference.precision}: a graph is in fp32; take the model before it was "
+                "made to predict in lower precision"
+            )
+        if self.tiling.tile is not None:
+            raise ConfigError("TILING.ENABLED: a graph takes images whole; export a model that was calibrated so")
+        size = network_size(self.image_size, options)
+        return export_anomaly_graph(
+            StudentGraph(self.networks, self.state.map_quantiles, self.compat, size, self.puad),
+            self,
+            images,
+            resizes_to=self.image_size,
+            options=options,
+            pixel_mean=self.pixel_mean,
+            pixel_std=self.pixel_std,
+            threshold=self.anomaly_threshold(),
+            spread=MAP_END,  # of normalised maps, by their definition
+            metadata={"meta_architecture": "EfficientAD", "teacher": self.state.teacher_name, "map_start": 0.0},
+        )
 
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""

@@ -1,6 +1,6 @@
 """Antialiased bilinear resize inside a graph, digit for digit that of Pillow, from any size.
 
-Letters: n pixels of the input along an axis, m of the output; i of the output, j of the input.
+Letters: n pixels of the input along an axis, m of the output; i of the output, j of the input; H x W to h x w.
 
 Pillow's filter is a triangle that widens when it shrinks, as fixed-point numbers of 22 bits, one axis after the other,
 rounded and clipped to 0..255 after each. Here an axis is a product with a matrix (m, n) of weights that the graph
@@ -11,13 +11,19 @@ makes of n:
 
 Numbers of 22 bits times pixels of 8 do not fit float32, so k = 2^11 k_high + k_low, and each half is a product of its
 own, exact while at most 32 pixels go into one (shrinking to a sixteenth).
+
+The horizontal axis comes first; since version 13 Pillow takes the vertical one first where H > h and
+H - h > 2 (W - w), which changes up to a quarter of the pixels by one. The graph does as the Pillow that is installed.
 """
 
+from functools import cache
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-BITS = 22
-HALF = 2 ** (BITS // 2)
+HALF = 2048  # of the range of weights
 
 
 class AntialiasedResize(nn.Module):
@@ -25,26 +31,56 @@ class AntialiasedResize(nn.Module):
 
     Args:
         size: (height, width) of the output.
+        orders: whether the vertical axis comes first for tall images; None does as the Pillow that is installed.
     """
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(self, size: tuple[int, int], orders: bool | None = None):
         super().__init__()
-        self.size = size
+        self.size, self.orders = size, pillow_orders_axes() if orders is None else orders
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W), whole numbers 0..255 in any type, to (B, C, height, width) float32 of whole numbers 0..255."""
-        values = images.float()
-        wide = resize_last_axis(values, self.size[1])
-        return resize_last_axis(wide.transpose(-1, -2), self.size[0]).transpose(-1, -2)
+        values, (height, width) = images.float(), (images.shape[-2], images.shape[-1])
+        matrices = (*weight_halves(height, self.size[0]), *weight_halves(width, self.size[1]))
+        if not self.orders:
+            return horizontal_first(values, *matrices)
+        zero = torch.zeros((), dtype=torch.int64)
+        tall, wide = zero + height - self.size[0], zero + width - self.size[1]
+        vertical = (tall > 0) & (tall > 2 * wide)
+        if torch.compiler.is_exporting():
+            return torch.cond(vertical, vertical_first, horizontal_first, (values, *matrices))
+        # Behind a branch no size is known; said again, all that follows is of constant size.
+        return in_order(vertical, values, *matrices).reshape(-1, int(images.shape[1]), *self.size)
 
 
-def resize_last_axis(values: Tensor, length: int) -> Tensor:
-    """(..., n) of whole numbers 0..255 to (..., length), rounded and clipped."""
-    high, low = weight_halves(values.shape[-1], length)
-    of_high, of_low = values @ high.transpose(0, 1), values @ low.transpose(0, 1)
+def pass_along(values: Tensor, high: Tensor, low: Tensor) -> Tensor:
+    """(..., n) of whole numbers 0..255 to (..., m), rounded and clipped; halves (m, n) of the weights."""
     # What the lower half leaves below 2^11 cannot change the result, which is therefore exact.
-    total = of_high + torch.floor(of_low / HALF)
-    return torch.floor((total + HALF / 2) / HALF).clamp(0, 255)
+    half = 2048.0  # HALF, which a scripted function cannot see
+    total = values @ high.transpose(0, 1) + torch.floor(values @ low.transpose(0, 1) / half)
+    return torch.floor((total + half / 2) / half).clamp(0.0, 255.0)
+
+
+def horizontal_first(values: Tensor, high_y: Tensor, low_y: Tensor, high_x: Tensor, low_x: Tensor) -> Tensor:
+    """Both passes over (B, C, H, W)."""
+    found = pass_along(values, high_x, low_x)
+    return pass_along(found.transpose(-1, -2), high_y, low_y).transpose(-1, -2).contiguous()
+
+
+def vertical_first(values: Tensor, high_y: Tensor, low_y: Tensor, high_x: Tensor, low_x: Tensor) -> Tensor:
+    """Both passes over (B, C, H, W), the other way round."""
+    found = pass_along(values.transpose(-1, -2), high_y, low_y).transpose(-1, -2)
+    return pass_along(found, high_x, low_x).contiguous()
+
+
+@torch.jit.script_if_tracing
+def in_order(vertical: Tensor, values: Tensor, high_y: Tensor, low_y: Tensor, high_x: Tensor, low_x: Tensor) -> Tensor:
+    """Either of them: a branch of the graph, which a traced Python branch would not be."""
+    if bool(vertical):
+        found = vertical_first(values, high_y, low_y, high_x, low_x)
+    else:
+        found = horizontal_first(values, high_y, low_y, high_x, low_x)
+    return found
 
 
 def weight_halves(n: int, m: int) -> tuple[Tensor, Tensor]:
@@ -58,3 +94,12 @@ def weight_halves(n: int, m: int) -> tuple[Tensor, Tensor]:
     high = torch.floor(parts * HALF / total)
     low = torch.floor((parts * HALF - high * total) / total * HALF + 0.5)
     return high.float(), low.float()
+
+
+@cache
+def pillow_orders_axes() -> bool:
+    """Whether the Pillow that is installed takes the vertical axis first for tall images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 32), dtype=np.uint8)
+    image, kind = Image.fromarray(pixels), Image.Resampling.BILINEAR
+    vertical = image.resize((32, 16), kind).resize((16, 16), kind)
+    return np.array_equal(np.asarray(image.resize((16, 16), kind)), np.asarray(vertical))

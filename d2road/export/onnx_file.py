@@ -4,6 +4,7 @@ The graph is traced (`torch.onnx.export` with dynamo=False): it takes a second w
 minute and specialises sizes that arithmetic like padding to a stride leaves open.
 """
 
+import contextlib
 import io
 import logging
 import os
@@ -56,8 +57,9 @@ def _trace(graph: ExportGraph, buffer: io.BytesIO) -> None:
 
     example = tuple(map(torch.from_numpy, graph.example()))
     axes = {name: dict(found) for name, found in graph.dynamic.items()}
-    with warnings.catch_warnings(), torch.no_grad():
-        # Of tracing: that it is the older exporter, and that constants of this model are constants of the graph.
+    with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        # Of tracing: that it is the older exporter, and that constants of this model are constants of the graph. It
+        # prints a whole graph where it fails.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph.module.eval(),

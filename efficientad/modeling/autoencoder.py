@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.layers.adaptive_pool import adaptive_avg_pool
 from d2road.layers.linear_attention import AttentionBlock
 from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
@@ -156,12 +157,13 @@ class AttentionAutoencoder(nn.Module):
         x = _on_tokens(self.coarse, F.relu(self.to_coarse(x)))
         x = F.relu(self.to_summary(x))  # (B, D, 8, 8) of 256 pixels
         if x.shape[-2:] != (8, 8):
-            x = F.adaptive_avg_pool2d(x, 8)
+            x = adaptive_avg_pool(x, 8)
         return self.squeeze(x.flatten(1))
 
     def decode(self, summary: Tensor, size: Size) -> Tensor:
         """A map (B, D, h / 2, w / 2) from the summary."""
-        x = self.unfold(summary).view(len(summary), -1, SEED_SIDE, SEED_SIDE)  # (B, D, 4, 4)
+        width = self.unfold.out_features // SEED_SIDE**2
+        x = self.unfold(summary).view(-1, width, SEED_SIDE, SEED_SIDE)  # (B, D, 4, 4)
         quarter, half = ((math.ceil(size[0] / n), math.ceil(size[1] / n)) for n in (4, 2))
         x = _resize(x, quarter)
         x = _on_tokens(self.decode_coarse, x + self.positions(quarter))

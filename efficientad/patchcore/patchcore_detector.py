@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from d2road.engine.meta_arch import register_training_files
+from d2road.export.graph import ExportGraph, ExportOptions
 from efficientad.calibration_statistics import resize_maps
 from efficientad.conformal import Threshold, leave_one_out_threshold, split_threshold
 from efficientad.data.image_iteration import DatasetImages, Entry, calibration_names, images_of
@@ -29,6 +30,7 @@ from efficientad.patchcore.bank_calibration import (
     with_rounding,
 )
 from efficientad.patchcore.bank_fit import fit_bank, without_images_of
+from efficientad.patchcore.bank_graph import export_bank_graph
 from efficientad.patchcore.bank_state import BankState, describe_setting
 from efficientad.patchcore.patchcore_config import architecture_of
 
@@ -187,6 +189,11 @@ class PatchCore(nn.Module):
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
         return resize_rgb(rgb, self.image_size)
+
+    def export_graph(self, cfg: CfgNode, images: Sequence[np.ndarray], options: ExportOptions) -> ExportGraph:
+        """The whole detector as a graph, see `d2road.engine.meta_arch.ExportsGraph`."""
+        parts = self.extractor, self.neighbourhood, self.neighbours, self.blur
+        return export_bank_graph(self, self.state, parts, self.image_size, images, options)
 
     # --- fit ---
 
