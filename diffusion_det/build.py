@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2road.data.class_names import class_numbers, known_class_names
 from d2road.engine.distributed import mean_over_processes
-from d2road.engine.meta_arch import register_camera_need
+from d2road.engine.meta_arch import SamplingChoices, SamplingSetting, register_camera_need, register_sampling_choices
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, DiffusionHead, StageOptions
@@ -20,6 +20,7 @@ from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, 
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
+from diffusion_det.sampler import SAMPLER_REGISTRY
 
 
 def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
@@ -104,6 +105,14 @@ def build_sampling_options(cfg: CfgNode) -> SamplingOptions:
         ensemble=node.ENSEMBLE,
         seed=node.TEST_SEED,
     )
+
+
+@register_sampling_choices("DiffusionDet")
+def sampling_choices(cfg: CfgNode) -> SamplingChoices:
+    """Solvers, the most steps, and what the config says."""
+    options = build_sampling_options(cfg)
+    setting = SamplingSetting(options.sampler.lower(), options.steps, options.num_proposals, options.seed)
+    return SamplingChoices(tuple(SAMPLER_REGISTRY.names()), cfg.MODEL.DiffusionDet.TIMESTEPS, setting)
 
 
 def build_pose(cfg: CfgNode, coarsest_stride: int) -> PoseEstimator:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
+from d2road.engine.meta_arch import SamplingSetting
 from d2road.modeling.padding import by_padded_size
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
@@ -33,18 +35,13 @@ from diffusion_det.matcher import Targets
 from diffusion_det.noising import diffuse_boxes
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseTargets
+from diffusion_det.published_buffers import drop_published_buffers
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import CosineSchedule
 from diffusion_det.tta import DetectorWithTTA
 
 logger = logging.getLogger(__name__)
 
-# Constants of the published checkpoints that follow from the schedule; nothing to load.
-PUBLISHED_BUFFERS = (
-    "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",
-    "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2",
-)  # fmt: skip
 WITHOUT_CAMERA = ", or set MODEL.DiffusionDet.POSE.ENABLED False for 2D boxes alone"
 
 
@@ -102,7 +99,7 @@ class DiffusionDet(nn.Module):
         self.test_num_proposals = sampling.num_proposals
         self.pose = pose
         self.register_load_state_dict_pre_hook(rename_stored_weights)
-        self.register_load_state_dict_pre_hook(_drop_published_buffers)
+        self.register_load_state_dict_pre_hook(drop_published_buffers)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -157,7 +154,8 @@ class DiffusionDet(nn.Module):
         Returns:
             in training the weighted losses by name; else per image {"instances": Instances} with pred_boxes (pixels
             of the output), scores and pred_classes. With pose also pred_boxes3d (Boxes3D, camera frame, m),
-            pred_depth_std_m (N,), and scores_2d (N,): `scores` is then that times the expected 3D overlap.
+            pred_depth_std_m (N,), and scores_2d (N,): `scores` is then that times the expected 3D overlap. Of an input
+            that says `with_steps` also "steps": such Instances of each denoising step by itself.
         """
         if self.training:
             images, whwh = self.preprocess_sized(batched_inputs)
@@ -183,12 +181,22 @@ class DiffusionDet(nn.Module):
         if self.pose is not None:
             scene = self.pose.scene(camera_list(batched_inputs, WITHOUT_CAMERA), features[-1], sizes)
         generators = [image_generator(x, self.sampling.seed) for x in batched_inputs]
-        found = self.select(self.denoise(features, whwh, generators, scene))
-        instances = [self.to_instances(d, size, scene, n) for n, (d, size) in enumerate(zip(found, sizes))]
-        return [
-            {"instances": detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))}
-            for i, x in zip(instances, batched_inputs)
-        ]
+        steps = self.denoise(features, whwh, generators, scene)
+
+        def results_of(chosen: list[tuple[Tensor, ...]]) -> list[Instances]:
+            found = [
+                self.to_instances(d, size, scene, n) for n, (d, size) in enumerate(zip(self.select(chosen), sizes))
+            ]
+            return [
+                detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))
+                for i, x in zip(found, batched_inputs)
+            ]
+
+        results: list[dict] = [{"instances": instances} for instances in results_of(steps)]
+        if any(x.get("with_steps") for x in batched_inputs):
+            for result, *by_step in zip(results, *(results_of([step]) for step in steps)):
+                result["steps"] = by_step
+        return results
 
     def preprocess_sized(self, batched_inputs: list[dict]) -> tuple[ImageList, Tensor]:
         """`preprocess`, and width, height, width, height (B, 4) of the unpadded images."""
@@ -291,11 +299,12 @@ class DiffusionDet(nn.Module):
         number = self.criterion.count(matched)
         return losses | self.pose.losses(cameras, sizes, features[-1], outputs, matched, targets, poses, number)
 
+    def set_sampling(self, setting: SamplingSetting) -> None:
+        """Sample so from now on. Raises ConfigError where that cannot be."""
+        build_sampler(setting.sampler, self.schedule, self.sampling.eta).pairs(setting.steps)
+        self.sampler, self.sample_step, self.test_num_proposals = setting.sampler, setting.steps, setting.num_boxes
+        self.sampling = replace(self.sampling, seed=setting.seed)
+
     def with_tta(self, cfg: CfgNode) -> nn.Module:
         """This detector under the test-time augmentation of TEST.AUG."""
         return DetectorWithTTA(cfg, self)
-
-
-def _drop_published_buffers(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
-    for name in PUBLISHED_BUFFERS:
-        state_dict.pop(prefix + name, None)

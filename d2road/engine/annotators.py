@@ -75,6 +75,7 @@ class Annotator(ABC):
     """
 
     answers_sentences: ClassVar[bool] = False
+    scores_images: ClassVar[bool] = False  # gives "anomaly_score", and "anomaly_threshold" where there is one
 
     def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str]):
         if self.answers_sentences and not sentences:

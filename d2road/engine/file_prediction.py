@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 
@@ -83,16 +84,25 @@ def require_camera(cfg: CfgNode, has_camera: bool) -> None:
 
 def annotate_image(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:
     """Annotate one image. Raises DataError where it cannot be read, or moves."""
+    write_image(target, annotate(read_still_image(file), camera, file_name=str(file)), bgr=True)
+
+
+def read_still_image(file: Path) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of an image as every prediction reads it.
+
+    Raises:
+        DataError: it cannot be read, or moves; the message leaves the file's name to the caller.
+    """
     try:
         frames = frame_count(file)
         image_bgr = read_image(file, bgr=True)
     except (OSError, ValueError) as error:
-        raise DataError(str(error).removeprefix(f"image {file} ")) from error  # the caller names it
+        raise DataError(str(error).removeprefix(f"image {file} ")) from error
     if frames > 1:
         raise DataError(
             f"holds {frames} frames: make a video of it, e.g. ffmpeg -i {file.name} {file.stem}.mp4, or single images"
         )
-    write_image(target, annotate(image_bgr, camera, file_name=str(file)), bgr=True)
+    return image_bgr
 
 
 def annotate_video(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:

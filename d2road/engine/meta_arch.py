@@ -13,12 +13,14 @@ more by having the methods of the protocols below:
     AcceptsGoodImages            `d2road accept`: good images added after the training, with an audit trail
     FitsWithoutGradients         its training is one step, in which it is fitted to all of its data
     ExportsGraph                 `d2road export OUT.onnx`: the model as one graph that proves itself
+    DenoisesBoxes                solver, steps, number of boxes and seed may be chosen for a prediction
 
 and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
 
     register_training_files      files that a training needs, asked for before it starts
     register_training_hooks      what happens around the steps of a training: teachers, calibration
     register_camera_need         whether its images need a camera, asked for before anything is loaded
+    register_sampling_choices    how its boxes may be sampled, for those who choose before it is loaded
     config.register_check        what is wrong with its keys, all at once
     config.register_finalizer    keys that follow from others or from the data, such as the number of classes
     annotators.ANNOTATORS        what `d2road predict` draws and writes of outputs other than `instances`
@@ -27,6 +29,7 @@ The engine looks for them here and nowhere else; `Trainer` and `Predictor` work 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -42,6 +45,7 @@ from d2road.utils.registry import Registry
 
 __all__ = [
     "AcceptsGoodImages",
+    "DenoisesBoxes",
     "ExportsGraph",
     "FitsWithoutGradients",
     "FoldsForInference",
@@ -50,14 +54,18 @@ __all__ = [
     "OffersTestTimeAugmentation",
     "RequiresCalibration",
     "ResizesImages",
+    "SamplingChoices",
+    "SamplingSetting",
     "TakesResults",
     "check_training_files",
     "needs_camera",
     "prepare_for_inference",
     "register_camera_need",
+    "register_sampling_choices",
     "register_training_files",
     "register_training_hooks",
     "require_calibration",
+    "sampling_choices",
     "take_results",
     "training_hooks",
     "with_test_time_augmentation",
@@ -66,6 +74,7 @@ __all__ = [
 TrainingHooks = Callable[[CfgNode], list[HookBase]]
 TRAINING_HOOKS = Registry("training hooks of meta-architecture")
 CAMERA_NEEDS = Registry("need of a camera of meta-architecture")
+SAMPLING_CHOICES = Registry("sampling choices of meta-architecture")
 TRAINING_FILES = Registry("check of training files of meta-architecture")
 
 
@@ -173,6 +182,46 @@ class ExportsGraph(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class SamplingSetting:
+    """How a diffusion model samples boxes.
+
+    Args:
+        sampler: name of the solver.
+        steps: of denoising. num_boxes: random boxes that an image begins with; both 1 or more.
+        seed: with what identifies an image it seeds its noise.
+    """
+
+    sampler: str
+    steps: int
+    num_boxes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.num_boxes < 1:
+            raise ConfigError(f"{self.steps} steps of {self.num_boxes} boxes: expected 1 or more of both")
+
+
+@dataclass(frozen=True)
+class SamplingChoices:
+    """What may be chosen: names of samplers and the most steps; `setting` is what the config says."""
+
+    samplers: tuple[str, ...]
+    max_steps: int
+    setting: SamplingSetting
+
+
+@runtime_checkable
+class DenoisesBoxes(Protocol):
+    """A detector that denoises random boxes, which may be done otherwise for each prediction.
+
+    Where a model input says `with_steps`, its result has "steps" too: the Instances of each step by itself.
+    """
+
+    def set_sampling(self, setting: SamplingSetting) -> None:
+        """Sample so from now on. Raises ConfigError where that cannot be."""
+
+
 def register_training_hooks(meta_arch: str) -> Callable[[TrainingHooks], TrainingHooks]:
     """Register `hooks(cfg) -> list of HookBase` as what a Trainer of this META_ARCHITECTURE does around the steps.
 
@@ -202,6 +251,19 @@ def needs_camera(cfg: CfgNode) -> bool:
     """Whether the model of a config cannot predict on an image without its camera."""
     name = cfg.MODEL.META_ARCHITECTURE
     return name in CAMERA_NEEDS and CAMERA_NEEDS.get(name)(cfg)
+
+
+def register_sampling_choices(
+    meta_arch: str,
+) -> Callable[[Callable[[CfgNode], SamplingChoices]], Callable[[CfgNode], SamplingChoices]]:
+    """Register `choices(cfg)`: how boxes of this META_ARCHITECTURE may be sampled, see `DenoisesBoxes`."""
+    return lambda function: SAMPLING_CHOICES.register(function, name=meta_arch)
+
+
+def sampling_choices(cfg: CfgNode) -> SamplingChoices | None:
+    """How the boxes of the model of a config may be sampled; None where it denoises none."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    return SAMPLING_CHOICES.get(name)(cfg) if name in SAMPLING_CHOICES else None
 
 
 def training_hooks(cfg: CfgNode) -> list[HookBase]:

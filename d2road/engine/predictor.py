@@ -189,4 +189,10 @@ def check_image(image: np.ndarray) -> np.ndarray:
 
 
 def _to_cpu(output: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.to("cpu") if hasattr(value, "to") else value for key, value in output.items()}
+    return {key: _value_to_cpu(value) for key, value in output.items()}
+
+
+def _value_to_cpu(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value_to_cpu(one) for one in value]
+    return value.to("cpu") if hasattr(value, "to") else value

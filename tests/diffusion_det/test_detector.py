@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from d2road.config import make_cfg, validate
 from diffusion_det import add_diffusion_det_config
 from diffusion_det.denoising import denoise
-from diffusion_det.detector import PUBLISHED_BUFFERS
+from diffusion_det.published_buffers import PUBLISHED_BUFFERS
 from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler
 from diffusion_det.schedule import CosineSchedule
 

@@ -27,14 +27,14 @@ from tests.factories.tiny_system import make_data, tiny_cfg
 STORED = Path(__file__).resolve().parents[2] / "stored" / "v0_1"
 CAMERA = Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
 PROTOCOLS = (
-    meta_arch.AcceptsGoodImages, meta_arch.ExportsGraph,
+    meta_arch.AcceptsGoodImages, meta_arch.DenoisesBoxes, meta_arch.ExportsGraph,
     meta_arch.FitsWithoutGradients, meta_arch.FoldsForInference, meta_arch.HasAnomalyThreshold,
     meta_arch.HasDefaultMapper, meta_arch.OffersTestTimeAugmentation, meta_arch.RequiresCalibration,
     meta_arch.ResizesImages, meta_arch.TakesResults,
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
-    "DiffusionDet": {"HasDefaultMapper", "OffersTestTimeAugmentation"},
+    "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation"},
     "Mono3DVG": {"HasDefaultMapper", "TakesResults"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
