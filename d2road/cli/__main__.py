@@ -13,6 +13,7 @@ VERBS = {
     "train": ("train & evaluate", "train a model, or go on with a training"),
     "eval": ("train & evaluate", "evaluate a trained model on its test data"),
     "predict": ("predict", "run a model over images, folders, videos and sentences, and draw what it finds"),
+    "web": ("predict", "serve a page in the browser that asks models about uploaded files"),
     "accept": ("predict", "add good images that were called anomalous to a model, with an audit trail"),
     "check-data": ("data", "check a data set before training on it: files, boxes, 3D labels, ground plane"),
     "visualize-data": ("data", "draw the labels of a data set, alone or with predictions"),

@@ -30,6 +30,8 @@ OPTIONAL_COLUMNS = ("frame", "guarantee")  # left out where no image has any
 class HeatMapAnnotator(Annotator):
     """Anomaly maps over the images, and FOLDER/scores.csv with a line for each."""
 
+    scores_images = True
+
     def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str] = ()):
         super().__init__(predict, cfg, confidence, sentences)
         self.rows: list[dict] = []

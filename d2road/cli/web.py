@@ -1,0 +1,110 @@
+"""Serve a page in the browser that asks models about uploaded files.
+
+    d2road web
+    d2road web --model output/mine/config.yaml output/mine/model_final.pth
+    d2road web --config-file configs/diffusion_det/toy_roadside3d/effnet_lite0.yaml \\
+        --weights output/toy_roadside3d/effnet_lite0/model_final.pth --port 8000
+
+Tabs: Detect (a detector in 2D or 3D; without another one the shipped toy detector) and Inspect (a model of anomalies).
+Each model goes to the tab of its kind; --model may be given repeatedly. KEY VALUE pairs belong to the model of
+--config-file, --device to all. Weights are loaded with the first request, and requests are worked on one after the
+other.
+
+The page is for this machine alone unless --host says otherwise; it has no passwords, so a page for others belongs
+behind a server that asks for one. It sends nothing anywhere and loads nothing from elsewhere. Uploads and results are
+kept in a temporary folder for an hour, at most until the page ends. It ends with Ctrl-C or SIGTERM.
+
+It needs gradio: pip install 'd2road[web]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.values import integer_option, number_option
+
+if TYPE_CHECKING:
+    from d2road.web.served_model import ServedModel
+
+# Of the tab Detect, where no other detector is given.
+SHIPPED = ("diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth")
+INTERRUPTED = 130  # exit codes, as a shell gives them to a program that SIGINT or SIGTERM ended
+TERMINATED = 143
+
+
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = verb_parser("web", __doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
+    parser.add_argument(
+        "--port", type=integer_option(0, 65535), default=7860, help="0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", nargs=2, action="append", default=[], metavar=("CONFIG", "WEIGHTS"), help="a model for its tab"
+    )
+    parser.add_argument(
+        "--max-upload-mb", type=number_option(0.001), default=20.0, help="largest file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=number_option(0.001), default=33.6, help="largest image (default: %(default)s)"
+    )
+    parser.add_config()
+    return parser
+
+
+def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
+    """The models that a command line names, by task; the shipped detector where none is named.
+
+    Raises:
+        FileNotFoundError, ConfigError: a config cannot be used, or two models are of one kind.
+    """
+    from d2road.web.served_model import DETECT, ServedModel
+
+    device = ["MODEL.DEVICE", args.device] if args.device else []
+    given = [ServedModel(config, weights, device) for config, weights in args.model]
+    if args.config_file:
+        given.append(ServedModel(args.config_file, "", args.opts))
+    elif args.opts and args.opts != device:
+        raise ConfigError(f"{' '.join(args.opts)}: belongs to the model of --config-file, which is not given")
+    models: dict[str, ServedModel] = {}
+    for model in given:
+        if model.task in models:
+            raise ConfigError(
+                f"{models[model.task].config_file} and {model.config_file} are both models to {model.task}: a page has "
+                "one of each kind; serve the other one at another --port"
+            )
+        models[model.task] = model
+    if DETECT not in models:
+        models[DETECT] = ServedModel(*SHIPPED, device)
+    return models
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until somebody interrupts; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    if importlib.util.find_spec("gradio") is None:
+        raise ConfigError("d2road web needs gradio: pip install 'd2road[web]'")
+    from d2road.web.page import serve
+    from d2road.web.uploads import MEGABYTE, UploadLimits
+
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    limits = UploadLimits(round(args.max_upload_mb * MEGABYTE), round(args.max_megapixels * 1e6))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the temporary folder goes
+    try:
+        serve(load_models(args), args.host, args.port, limits)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

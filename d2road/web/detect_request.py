@@ -1,0 +1,72 @@
+"""The tab Detect: boxes in an image, in 3D with the scene from above, step by step where the model denoises them."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2road.engine.meta_arch import SamplingSetting
+from d2road.utils.image_io import write_image
+from d2road.web.result_files import ResultFolders, result_stem, write_table
+from d2road.web.served_model import Request, ServedModel
+from d2road.web.uploads import UploadLimits, camera_of_request
+
+COLUMNS = ("image_id", "file_name", "category_id", "category_name", "left", "top", "width", "height", "score")
+
+
+@dataclass(frozen=True)
+class DetectUpload:
+    """Files and numbers of a request; see `camera_of_request` and `Request`."""
+
+    image: Path
+    calib: Path | None = None
+    denorm: Path | None = None
+    focal_px: float | None = None
+    confidence: float = 0.5
+    sampling: SamplingSetting | None = None
+
+
+@dataclass(frozen=True)
+class DetectResult:
+    """text: what was found; image: all that was found; steps: images of the denoising steps; files: for downloading."""
+
+    text: str
+    image: Path
+    steps: list[Path]
+    files: list[Path]
+
+
+def detect(model: ServedModel, upload: DetectUpload, limits: UploadLimits, folders: ResultFolders) -> DetectResult:
+    """Detect objects in an uploaded image.
+
+    Raises:
+        D2RoadError, OSError: what was uploaded, or the model's files, cannot be used.
+    """
+    image_bgr = limits.read_image(upload.image)
+    camera = camera_of_request(image_bgr, upload.calib, upload.denorm, upload.focal_px)
+    with_steps = model.sampling is not None
+    origin = {"file_name": upload.image.name}
+    answer = model.ask(
+        Request(image_bgr, camera, upload.confidence, (), upload.sampling, with_steps=with_steps, origin=origin)
+    )
+    folder = folders.new()
+    drawn = folder / f"{result_stem(upload.image)}_detected.png"
+    write_image(drawn, answer.image_rgb)
+    steps = [folder / f"{result_stem(upload.image)}_step_{number}.png" for number in range(1, len(answer.steps) + 1)]
+    for path, image in zip(steps, answer.steps):
+        write_image(path, image)
+    answer.annotator.write(folder)
+    found = json.loads((folder / "predictions.json").read_text())
+    table = folder / "predictions.csv"
+    write_table(table, found, COLUMNS)
+    return DetectResult(_summary(found, upload), drawn, steps, [drawn, folder / "predictions.json", table])
+
+
+def _summary(found: list[dict], upload: DetectUpload) -> str:
+    counts = Counter(str(row.get("category_name", f"class {row['category_id']}")) for row in found)
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    text = f"{len(found)} found from a score of {upload.confidence:g} on" + (f": {listed}" if listed else "")
+    if upload.sampling is not None:
+        s = upload.sampling
+        text += f". {s.steps} step(s) of {s.sampler} on {s.num_boxes} boxes, seed {s.seed}"
+    return text

@@ -1,0 +1,114 @@
+"""The page: a tab for each task, served to this machine unless another address is named."""
+
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+
+from d2road.utils.errors import ConfigError
+from d2road.web.page_tabs import Workplace, detect_tab, inspect_tab, missing_tab
+from d2road.web.result_files import ResultFolders
+from d2road.web.served_model import DETECT, INSPECT, ServedModel
+from d2road.web.uploads import UploadLimits
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 32  # requests in the queue; later ones are told to come again
+KEEP_S = 3600  # uploads and results are deleted after it
+HEADLINE = "# d2road\nPerception for roadside cameras and driving. Files stay on the machine that serves this page."
+TABS: dict[str, tuple[str, Callable[[ServedModel, Workplace], None], str]] = {
+    DETECT: (
+        "Detect",
+        detect_tab,
+        "No detector is given. Start the page with one: `d2road web --config-file CONFIG --weights MODEL.pth`",
+    ),
+    INSPECT: (
+        "Inspect",
+        inspect_tab,
+        "No model of anomalies is given. Train one on 50 to 300 good images and start the page with it:\n\n"
+        "    d2road train --config-file configs/efficientad/own_images_patchcore.yaml "
+        "DATASETS.TRAIN \"('folder:mine',)\" OUTPUT_DIR output/mine\n"
+        "    d2road web --model output/mine/config.yaml output/mine/model_final.pth",
+    ),
+}
+
+
+def build_page(models: Mapping[str, ServedModel], place: Workplace) -> gr.Blocks:
+    """The page with the models of its tabs, by task; a tab without one says what to give."""
+    with gr.Blocks(title="d2road", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
+        gr.Markdown(HEADLINE)
+        with gr.Tabs():
+            for task, (name, lay_out, missing) in TABS.items():
+                with gr.Tab(name, id=task, elem_id=f"tab-{task}"):
+                    if task in models:
+                        lay_out(models[task], place)
+                    else:
+                        missing_tab(missing)
+    return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)
+
+
+@contextmanager
+def served(models: Mapping[str, ServedModel], host: str, port: int, limits: UploadLimits) -> Iterator[str]:
+    """The page, served while the context lasts; its uploads and results are deleted at the end.
+
+    Args:
+        models: by task.
+        port: 0 takes a free one.
+    Yields:
+        the address.
+    Raises:
+        ConfigError: host or port cannot be had.
+    """
+    number = _free_port(host, port)
+    with tempfile.TemporaryDirectory(prefix="d2road_web_") as folder:
+        # gradio reads both when they matter: no statistics, no look for newer versions; uploads go where results go.
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+        page = build_page(models, Workplace(limits, ResultFolders(Path(folder), KEEP_S)))
+        try:
+            _, address, _ = page.launch(
+                server_name=host,
+                server_port=number,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=limits.max_bytes,
+                footer_links=[],
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
+                run_history=False,
+                enable_monitoring=False,
+                # Fonts of the system: the default theme fetches some from another host.
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            )
+            yield address
+        finally:
+            page.close(verbose=False)
+
+
+def serve(models: Mapping[str, ServedModel], host: str, port: int, limits: UploadLimits) -> None:
+    """Serve the page until somebody interrupts."""
+    with served(models, host, port, limits) as address:
+        print(f"d2road web: {address}", flush=True)
+        threading.Event().wait()
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port itself, or for 0 one that is free."""
+    try:
+        kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return probe.getsockname()[1]
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} --port {port} cannot be had ({error.strerror or error}); is another page there? "
+            "Choose another --port, 0 for any that is free"
+        ) from error

@@ -1,0 +1,206 @@
+"""The tabs of the page: components of gradio around the requests. What a request raises is said in the tab."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+
+from d2road.engine.annotators import CONFIDENCE
+from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
+from d2road.engine.prediction_inputs import IMAGES
+from d2road.utils.errors import is_user_error
+from d2road.web.detect_request import DetectUpload, detect
+from d2road.web.inspect_request import inspect
+from d2road.web.result_files import ResultFolders
+from d2road.web.served_model import ServedModel
+from d2road.web.uploads import UploadLimits
+
+logger = logging.getLogger(__name__)
+
+IMAGE_TYPES = sorted(IMAGES)
+TEXT_TYPES = [".txt"]
+MOST_STEPS, MOST_BOXES = 16, 500  # what a request may ask for
+QUEUE = "requests"  # all buttons share it
+ALL_STEPS = "all steps together"
+SAVING = ["download", "fullscreen"]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What all tabs share: limits of uploads, and where results go."""
+
+    limits: UploadLimits
+    folders: ResultFolders
+
+
+def outcome(work: Callable[[], tuple], empty: Sequence[Any]) -> tuple:
+    """What `work` gives, or the words of its error and as many empty outputs as `empty` has.
+
+    A user's error is said as on the command line; any other one is logged with its traceback.
+    """
+    try:
+        return work()
+    except (OSError, ValueError, MemoryError, torch.OutOfMemoryError) as error:
+        if not is_user_error(error):
+            logger.exception("A request failed")
+        return (f"error: {str(error) or type(error).__name__}", *empty)
+    except Exception as error:
+        logger.exception("A request failed")
+        return (f"error: {type(error).__name__} in the program; its log has more", *empty)
+
+
+def path_of(value: str | None) -> Path | None:
+    """The file behind gr.File's value."""
+    return Path(value) if value else None
+
+
+def message_box(name: str) -> gr.Textbox:
+    """Where a tab says what it found, or what is wrong; plain text, so that nothing in it is taken for markup."""
+    return gr.Textbox(label="Result", interactive=False, lines=2, elem_id=f"{name}-message")
+
+
+def run_button(name: str, text: str) -> gr.Button:
+    return gr.Button(text, variant="primary", elem_id=f"{name}-run")
+
+
+def file_box(name: str, label: str, types: list[str], several: bool = False) -> gr.File:
+    """A place to drop files; they are read from their paths as they are, not as gradio decodes images."""
+    count = "multiple" if several else "single"
+    return gr.File(label=label, file_types=types, file_count=count, type="filepath", height=130, elem_id=name)
+
+
+def image_out(name: str, label: str, visible: bool = True) -> gr.Image:
+    """A drawing; it can be saved and enlarged, not shared with a host elsewhere."""
+    return gr.Image(
+        label=label, type="filepath", format="png", interactive=False, visible=visible, buttons=SAVING, elem_id=name
+    )
+
+
+def downloads(name: str) -> gr.File:
+    return gr.File(label="Downloads", file_count="multiple", interactive=False, elem_id=name)
+
+
+def missing_tab(text: str) -> None:
+    """A tab without a model says what to give."""
+    gr.Markdown(text)
+
+
+# --- Detect ---
+
+
+def detect_tab(model: ServedModel, place: Workplace) -> None:
+    """Image, camera and sampling in; boxes, step by step, out."""
+    choices = model.sampling
+    with gr.Row():
+        with gr.Column(scale=1):
+            image = file_box("detect-image", "Image", IMAGE_TYPES)
+            confidence = gr.Slider(0, 1, CONFIDENCE, step=0.01, label="Lowest score")
+            with gr.Accordion("Camera (needed for 3D)", open=model.needs_camera):
+                calib = file_box("detect-calib", "Calibration, a line 'P2: 12 numbers'", TEXT_TYPES)
+                focal = gr.Number(None, label="or focal length, pixels", elem_id="detect-focal")
+                denorm = file_box("detect-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)
+            controls = sampling_controls(choices) if choices else []
+            run = run_button("detect", "Detect")
+        with gr.Column(scale=2):
+            message = message_box("detect")
+            shown = image_out("detect-image-out", "Detections")
+            step = gr.Slider(
+                0, 1, 0, step=1, label=f"Denoising step (0: {ALL_STEPS})", visible=False, elem_id="detect-step"
+            )
+            files = downloads("detect-files")
+            paths = gr.State([])
+
+    def work(
+        image: str | None, confidence: float, calib: str | None, focal: float | None, denorm: str | None, *chosen: Any
+    ):
+        def found() -> tuple:
+            if not image:
+                return "Upload an image first.", None, gr.update(visible=False), None, []
+            sampling = SamplingSetting(*_sampling_values(chosen)) if choices else None
+            upload = DetectUpload(Path(image), path_of(calib), path_of(denorm), focal, confidence, sampling)
+            result = detect(model, upload, place.limits, place.folders)
+            all_paths = [str(path) for path in (result.image, *result.steps)]
+            slider = gr.update(maximum=max(len(result.steps), 1), value=0, visible=len(result.steps) > 1)
+            return result.text, all_paths[0], slider, [str(path) for path in result.files], all_paths
+
+        return outcome(found, (None, gr.update(visible=False), None, []))
+
+    run.click(
+        work,
+        [image, confidence, calib, focal, denorm, *controls],
+        [message, shown, step, files, paths],
+        concurrency_id=QUEUE,
+        api_visibility="private",
+    )
+    step.change(_image_of_step, [step, paths], shown, queue=False, api_visibility="private")
+
+
+def sampling_controls(choices: SamplingChoices) -> list[gr.components.Component]:
+    """Sampler, steps, boxes and seed, as the config has them."""
+    own = choices.setting
+    most = min(MOST_STEPS, choices.max_steps)
+    with gr.Accordion("Sampling", open=True):
+        return [
+            gr.Dropdown(list(choices.samplers), value=own.sampler, label="Sampler", elem_id="detect-sampler"),
+            gr.Slider(1, most, min(own.steps, most), step=1, label="Steps", elem_id="detect-steps"),
+            gr.Slider(1, MOST_BOXES, min(own.num_boxes, MOST_BOXES), step=1, label="Boxes", elem_id="detect-boxes"),
+            gr.Number(own.seed, precision=0, label="Seed", elem_id="detect-seed"),
+        ]
+
+
+def _sampling_values(chosen: Sequence[Any]) -> tuple[str, int, int, int]:
+    sampler, steps, boxes, seed = chosen
+    return str(sampler), min(int(steps), MOST_STEPS), min(int(boxes), MOST_BOXES), int(seed or 0)
+
+
+def _image_of_step(step: float, paths: list[str]) -> Any:
+    return paths[int(step)] if 0 <= int(step) < len(paths) else gr.skip()
+
+
+# --- Inspect ---
+
+
+def inspect_tab(model: ServedModel, place: Workplace) -> None:
+    """Images in; heat maps, scores and verdicts out."""
+    with gr.Row():
+        with gr.Column(scale=1):
+            images = file_box("inspect-images", "Images", IMAGE_TYPES, several=True)
+            good = file_box("inspect-good", "Scores of good images, scores.csv of d2road predict (optional)", [".csv"])
+            run = run_button("inspect", "Inspect")
+        with gr.Column(scale=2):
+            message = message_box("inspect")
+            gallery = gr.Gallery(
+                label="Heat maps", columns=3, format="png", interactive=False, buttons=SAVING, elem_id="inspect-gallery"
+            )
+            table = gr.Dataframe(
+                headers=["file", "score", "threshold", "verdict"], interactive=False, elem_id="inspect-table"
+            )
+            histogram = image_out("inspect-histogram", "Scores of good images", visible=False)
+            files = downloads("inspect-files")
+
+    def work(images: list[str] | None, good: str | None) -> tuple:
+        def found() -> tuple:
+            if not images:
+                return "Upload images first.", None, None, gr.update(visible=False), None
+            result = inspect(model, [Path(path) for path in images], place.limits, place.folders, path_of(good))
+            drawn = gr.update(value=str(result.histogram or "") or None, visible=result.histogram is not None)
+            rows = [
+                [name, f"{score:.4g}", "" if t is None else f"{t:.4g}", verdict]
+                for name, score, t, verdict in result.rows
+            ]
+            gallery = [(str(path), caption) for path, caption in result.images]
+            return result.text, gallery, rows, drawn, [str(path) for path in result.files]
+
+        return outcome(found, (None, None, gr.update(visible=False), None))
+
+    run.click(
+        work,
+        [images, good],
+        [message, gallery, table, histogram, files],
+        concurrency_id=QUEUE,
+        api_visibility="private",
+    )

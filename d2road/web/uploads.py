@@ -1,0 +1,106 @@
+"""What may be uploaded, and what a request makes of it: an image, and the camera that took it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from d2road.data.camera_files import read_calib, read_denorm
+from d2road.engine.file_prediction import read_still_image
+from d2road.structures import Camera
+from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.image_io import image_size
+
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """What a request may bring.
+
+    Args:
+        max_bytes: of a file. max_pixels: of an image, known from its header. max_files: images of one request.
+    """
+
+    max_bytes: int = 20 * MEGABYTE
+    max_pixels: int = 1 << 25
+    max_files: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.max_bytes, self.max_pixels, self.max_files) < 1:
+            raise ConfigError(f"limits of uploads must be 1 or more, got {self}")
+
+    def check_file(self, path: Path) -> None:
+        """Raise DataError for a file that is too large, FileNotFoundError for one that is not there."""
+        size = path.stat().st_size
+        if size > self.max_bytes:
+            raise DataError(
+                f"{path.name} has {size / MEGABYTE:.1f} MB, at most {self.max_bytes / MEGABYTE:.1f} MB are taken: "
+                "shrink it, or use d2road predict"
+            )
+
+    def check_count(self, count: int) -> None:
+        """Raise DataError for no image, or too many."""
+        if not 1 <= count <= self.max_files:
+            raise DataError(f"{count} images, expected 1 to {self.max_files}: upload others, or use d2road predict")
+
+    def read_image(self, path: Path) -> np.ndarray:
+        """(H, W, 3) uint8 BGR, as `d2road predict` reads it: 16 bits scaled, CMYK and transparency turned into RGB, as
+        its EXIF orientation says.
+
+        Raises:
+            DataError: too many bytes or pixels, no image, or one that moves.
+        """
+        self.check_file(path)
+        try:
+            width, height = image_size(path)
+            if width * height > self.max_pixels:
+                raise DataError(
+                    f"has {width}x{height} pixels, at most {self.max_pixels / 1e6:.3g} million are taken: shrink it, "
+                    "or use d2road predict"
+                )
+            return read_still_image(path)
+        except DataError as error:
+            raise DataError(f"{path.name} {str(error).removeprefix(f'image {path} ')}") from error
+
+
+def camera_of_request(
+    image_bgr: np.ndarray, calib: Path | None = None, denorm: Path | None = None, focal_px: float | None = None
+) -> Camera | None:
+    """The camera of an image; None where nothing tells it.
+
+    Args:
+        image_bgr: (H, W, 3), in whose middle the principal point is taken to be where only a focal length is given.
+        calib: calibration with a line "P2: 12 numbers".
+        denorm: the ground plane "a b c d".
+        focal_px: focal length in pixels, of both axes.
+    Raises:
+        ConfigError: a calibration and a focal length, or a plane without a camera.
+        DataError: a file that is not such a file, or a focal length that is none.
+    """
+    if calib is not None and focal_px is not None:
+        raise ConfigError(
+            "a calibration file and a focal length are given: give one of them, the other would not count"
+        )
+    if calib is None and focal_px is None:
+        if denorm is not None:
+            raise ConfigError("a ground plane is given without a camera: give its calibration file or focal length too")
+        return None
+    if calib is not None:
+        P = _read_named(read_calib, calib)
+    else:
+        assert focal_px is not None
+        if not 1 <= focal_px <= 1e6:
+            raise DataError(f"the focal length is {focal_px:g} pixels, expected 1 to 1000000")
+        height, width = image_bgr.shape[:2]
+        P = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
+    return Camera(P, None if denorm is None else _read_named(read_denorm, denorm))
+
+
+def _read_named(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray:
+    """What a reader makes of a file; its errors name the file as it was uploaded, without the server's folder."""
+    try:
+        return read(path)
+    except (OSError, ValueError) as error:
+        raise DataError(str(error).replace(str(path), path.name)) from error

@@ -1,0 +1,138 @@
+"""The page in a real browser: every tab by clicking, two users at once, and uploads that cannot be used."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.factories.verb_files import bank_model_files, detector_files
+from tests.factories.web_page import chromium, message, served_page, upload, web_python
+
+TIMEOUT_MS = 120_000  # a busy machine is no failure
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "detector").mkdir()
+    (folder / "bank").mkdir()
+    detector_files(folder / "detector")
+    bank_model_files(folder / "bank")
+    rng = np.random.default_rng(0)
+    for name in ("first.png", "second.png"):
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    cv2.imwrite(str(folder / "large.png"), rng.integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    (folder / "good.csv").write_text("file,score\n" + "".join(f"{i}.png,{0.1 * i}\n" for i in range(20)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(files):
+    web_python()
+    models = [f"{files}/{kind}/{name}" for kind in ("detector", "bank") for name in ("config.yaml", "weights.pth")]
+    options = ("--model", *models[:2], "--model", *models[2:], "--max-upload-mb", "0.1")
+    with served_page(*options, log=files / "log.txt") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open the page as another user; requests to other hosts are refused and noted."""
+    contexts, elsewhere = [], []
+
+    def opened():
+        context = browser.new_context()
+        context.set_default_timeout(TIMEOUT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: elsewhere.append(request.url) if is_elsewhere(request.url) else None)
+        page.goto(address)
+        page.wait_for_selector("#detect-run")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+
+
+def is_elsewhere(url):
+    return not url.startswith(("http://127.0.0.1:", "data:", "blob:http://127.0.0.1:"))
+
+
+def downloaded(page, box, suffix, folder):
+    with page.expect_download() as download:
+        page.click(f"#{box} a[download$='{suffix}']")
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def test_detect_finds_boxes_step_by_step(visit, files, tmp_path):
+    page = visit()
+    upload(page, "detect-image", files / "first.png")
+    page.fill("#detect-steps input[type=number]", "3")
+    page.fill("#detect-boxes input[type=number]", "6")
+    page.fill("#detect-seed input", "5")
+    page.click("#detect-run")
+    text = message(page, "detect")
+    assert "3 step(s) of ddim on 6 boxes, seed 5" in text
+    page.wait_for_selector("#detect-image-out img")
+    found = json.loads(downloaded(page, "detect-files", ".json", tmp_path).read_text())
+    assert text.startswith(f"{len(found)} found") and {row["file_name"] for row in found} <= {"first.png"}
+    assert cv2.imread(str(downloaded(page, "detect-files", ".png", tmp_path))).shape[:2] == (60, 80)
+    assert downloaded(page, "detect-files", ".csv", tmp_path).read_text().count("\n") == len(found) + 1
+    all_steps = page.get_attribute("#detect-image-out img", "src")
+    page.fill("#detect-step input[type=number]", "2")
+    page.press("#detect-step input[type=number]", "Enter")
+    page.wait_for_function(f"document.querySelector('#detect-image-out img').src != {all_steps!r}")
+    assert "step_2" in page.get_attribute("#detect-image-out img", "src")
+
+
+def test_inspect_says_which_images_are_anomalous(visit, files, tmp_path):
+    page = visit()
+    page.click("button[role=tab]:has-text('Inspect')")
+    upload(
+        page, "inspect-images", [files / "bank" / "image.png", files / "bank" / "tiles" / "test" / "blot" / "000.png"]
+    )
+    upload(page, "inspect-good", files / "good.csv")
+    page.click("#inspect-run")
+    assert "of 2 images are anomalous" in message(page, "inspect")
+    page.wait_for_selector("#inspect-histogram img")
+    page.wait_for_selector("#inspect-gallery .thumbnail-item:nth-child(2), #inspect-gallery img >> nth=1")
+    rows = downloaded(page, "inspect-files", ".csv", tmp_path).read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["file", "image.png", "000.png"]
+    table = page.inner_text("#inspect-table")
+    assert all(row.split(",")[3] in table for row in rows[1:])
+
+
+def test_two_users_at_once_get_their_own(visit, files):
+    pages = [visit(), visit()]
+    for page, name in zip(pages, ("first.png", "second.png")):
+        upload(page, "detect-image", files / name)
+    for page in pages:
+        page.click("#detect-run")
+    for page, name in zip(pages, ("first", "second")):
+        assert "found from a score" in message(page, "detect")
+        page.wait_for_selector(f"#detect-files a[download='{name}_detected.png']")
+
+
+def test_a_malformed_and_an_oversize_upload_are_said_in_the_page(visit, files):
+    page = visit()
+    upload(page, "detect-image", files / "broken.png")
+    page.click("#detect-run")
+    assert message(page, "detect").startswith("error: broken.png cannot be read as an image")
+    page.reload()
+    page.wait_for_selector("#detect-run")
+    page.set_input_files("#detect-image input[type=file]", str(files / "large.png"))
+    page.wait_for_selector("text=/exceeds|too large|maximum/i")
+    page.click("#detect-run")
+    assert message(page, "detect") == "Upload an image first."
