@@ -5,7 +5,8 @@
     d2road web --config-file configs/diffusion_det/toy_roadside3d/effnet_lite0.yaml \\
         --weights output/toy_roadside3d/effnet_lite0/model_final.pth --port 8000
 
-Tabs: Detect (a detector in 2D or 3D; without another one the shipped toy detector) and Inspect (a model of anomalies).
+Tabs: Detect (a detector in 2D or 3D; without another one the shipped toy detector), Ask (a model of grounding, which
+answers sentences about an image and its camera) and Inspect (a model of anomalies).
 Each model goes to the tab of its kind; --model may be given repeatedly. KEY VALUE pairs belong to the model of
 --config-file, --device to all. Weights are loaded with the first request, and requests are worked on one after the
 other.

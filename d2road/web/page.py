@@ -12,9 +12,9 @@ from pathlib import Path
 import gradio as gr
 
 from d2road.utils.errors import ConfigError
-from d2road.web.page_tabs import Workplace, detect_tab, inspect_tab, missing_tab
+from d2road.web.page_tabs import Workplace, ask_tab, detect_tab, inspect_tab, missing_tab
 from d2road.web.result_files import ResultFolders
-from d2road.web.served_model import DETECT, INSPECT, ServedModel
+from d2road.web.served_model import ASK, DETECT, INSPECT, ServedModel
 from d2road.web.uploads import UploadLimits
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,13 @@ TABS: dict[str, tuple[str, Callable[[ServedModel, Workplace], None], str]] = {
         "Detect",
         detect_tab,
         "No detector is given. Start the page with one: `d2road web --config-file CONFIG --weights MODEL.pth`",
+    ),
+    ASK: (
+        "Ask",
+        ask_tab,
+        "No model of grounding is given. Train one (docs/mono3dvg.md) and start the page with it:\n\n"
+        "    d2road web --model configs/mono3dvg/toy_grounding/effnet_lite0.yaml "
+        "output/mono3dvg/toy_grounding/model_final.pth",
     ),
     INSPECT: (
         "Inspect",

@@ -13,11 +13,12 @@ from d2road.engine.annotators import CONFIDENCE
 from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
 from d2road.engine.prediction_inputs import IMAGES
 from d2road.utils.errors import is_user_error
+from d2road.web.ask_request import AskUpload, ask
 from d2road.web.detect_request import DetectUpload, detect
 from d2road.web.inspect_request import inspect
 from d2road.web.result_files import ResultFolders
 from d2road.web.served_model import ServedModel
-from d2road.web.uploads import UploadLimits
+from d2road.web.uploads import UploadLimits, number_or_none
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,11 @@ def path_of(value: str | None) -> Path | None:
     return Path(value) if value else None
 
 
+def focal_of(text: str | None) -> float | None:
+    """The number in the field of the focal length."""
+    return number_or_none(text, "the focal length")
+
+
 def message_box(name: str) -> gr.Textbox:
     """Where a tab says what it found, or what is wrong; plain text, so that nothing in it is taken for markup."""
     return gr.Textbox(label="Result", interactive=False, lines=2, elem_id=f"{name}-message")
@@ -71,6 +77,11 @@ def file_box(name: str, label: str, types: list[str], several: bool = False) -> 
     """A place to drop files; they are read from their paths as they are, not as gradio decodes images."""
     count = "multiple" if several else "single"
     return gr.File(label=label, file_types=types, file_count=count, type="filepath", height=130, elem_id=name)
+
+
+def text_field(name: str, label: str) -> gr.Textbox:
+    """A number that may be left empty; gr.Number gives 0 then."""
+    return gr.Textbox(label=label, elem_id=name)
 
 
 def image_out(name: str, label: str, visible: bool = True) -> gr.Image:
@@ -99,10 +110,7 @@ def detect_tab(model: ServedModel, place: Workplace) -> None:
         with gr.Column(scale=1):
             image = file_box("detect-image", "Image", IMAGE_TYPES)
             confidence = gr.Slider(0, 1, CONFIDENCE, step=0.01, label="Lowest score")
-            with gr.Accordion("Camera (needed for 3D)", open=model.needs_camera):
-                calib = file_box("detect-calib", "Calibration, a line 'P2: 12 numbers'", TEXT_TYPES)
-                focal = gr.Number(None, label="or focal length, pixels", elem_id="detect-focal")
-                denorm = file_box("detect-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)
+            calib, focal, denorm = camera_controls("detect", model.needs_camera)
             controls = sampling_controls(choices) if choices else []
             run = run_button("detect", "Detect")
         with gr.Column(scale=2):
@@ -115,13 +123,13 @@ def detect_tab(model: ServedModel, place: Workplace) -> None:
             paths = gr.State([])
 
     def work(
-        image: str | None, confidence: float, calib: str | None, focal: float | None, denorm: str | None, *chosen: Any
-    ):
+        image: str | None, confidence: float, calib: str | None, focal: str | None, denorm: str | None, *chosen: Any
+    ) -> tuple:
         def found() -> tuple:
             if not image:
                 return "Upload an image first.", None, gr.update(visible=False), None, []
             sampling = SamplingSetting(*_sampling_values(chosen)) if choices else None
-            upload = DetectUpload(Path(image), path_of(calib), path_of(denorm), focal, confidence, sampling)
+            upload = DetectUpload(Path(image), path_of(calib), path_of(denorm), focal_of(focal), confidence, sampling)
             result = detect(model, upload, place.limits, place.folders)
             all_paths = [str(path) for path in (result.image, *result.steps)]
             slider = gr.update(maximum=max(len(result.steps), 1), value=0, visible=len(result.steps) > 1)
@@ -159,6 +167,56 @@ def _sampling_values(chosen: Sequence[Any]) -> tuple[str, int, int, int]:
 
 def _image_of_step(step: float, paths: list[str]) -> Any:
     return paths[int(step)] if 0 <= int(step) < len(paths) else gr.skip()
+
+
+def camera_controls(name: str, needed: bool) -> tuple[gr.File, gr.Textbox, gr.File]:
+    """Calibration, focal length and ground plane; open where every request needs a camera."""
+    with gr.Accordion("Camera" if needed else "Camera (needed for 3D)", open=needed):
+        calib = file_box(f"{name}-calib", "Calibration, a line 'P2: 12 numbers'", TEXT_TYPES)
+        focal = text_field(f"{name}-focal", "or focal length, pixels")
+        denorm = file_box(f"{name}-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)
+    return calib, focal, denorm
+
+
+# --- Ask ---
+
+
+def ask_tab(model: ServedModel, place: Workplace) -> None:
+    """Image, camera and sentences in; the objects meant out."""
+    with gr.Row():
+        with gr.Column(scale=1):
+            image = file_box("ask-image", "Image", IMAGE_TYPES)
+            text = gr.Textbox(
+                label="Sentences, one a line", lines=4, elem_id="ask-text", placeholder="the red car on the left"
+            )
+            calib, focal, denorm = camera_controls("ask", model.needs_camera)
+            confidence = text_field("ask-score", "Lowest score, 0 to 1 (empty: the model's own)")
+            run = run_button("ask", "Ask")
+        with gr.Column(scale=2):
+            message = message_box("ask")
+            shown = image_out("ask-image-out", "Answers")
+            files = downloads("ask-files")
+
+    def work(
+        image: str | None, text: str, calib: str | None, focal: str | None, denorm: str | None, score: str
+    ) -> tuple:
+        def found() -> tuple:
+            if not image:
+                return "Upload an image first.", None, None
+            lowest = number_or_none(score, "the lowest score")
+            upload = AskUpload(Path(image), text or "", path_of(calib), path_of(denorm), focal_of(focal), lowest)
+            result = ask(model, upload, place.limits, place.folders)
+            return result.text, str(result.image), [str(path) for path in result.files]
+
+        return outcome(found, (None, None))
+
+    run.click(
+        work,
+        [image, text, calib, focal, denorm, confidence],
+        [message, shown, files],
+        concurrency_id=QUEUE,
+        api_visibility="private",
+    )
 
 
 # --- Inspect ---

@@ -1,5 +1,6 @@
 """What may be uploaded, and what a request makes of it: an image, and the camera that took it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,23 @@ def camera_of_request(
         height, width = image_bgr.shape[:2]
         P = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
     return Camera(P, None if denorm is None else _read_named(read_denorm, denorm))
+
+
+def number_or_none(text: str | None, name: str) -> float | None:
+    """The number of a text field; None where it is empty, or was never seen (None).
+
+    Raises:
+        DataError: it is no finite number.
+    """
+    if text is None or not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{name} is {text.strip()[:40]!r}, expected a number, or nothing")
+    return value
 
 
 def _read_named(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray:

@@ -6,23 +6,24 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.factories.stored_grounder import grounder_files
 from tests.factories.verb_files import bank_model_files, detector_files
 from tests.factories.web_page import chromium, message, served_page, upload, web_python
 
-TIMEOUT_MS = 120_000  # a busy machine is no failure
+MODELS = {"detector": detector_files, "grounder": grounder_files, "bank": bank_model_files}
+TIMEOUT_MS = 60_000  # a busy machine is no failure
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    (folder / "detector").mkdir()
-    (folder / "bank").mkdir()
-    detector_files(folder / "detector")
-    bank_model_files(folder / "bank")
+    for kind, write in MODELS.items():
+        (folder / kind).mkdir()
+        write(folder / kind)
     rng = np.random.default_rng(0)
     for name in ("first.png", "second.png"):
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
-    cv2.imwrite(str(folder / "large.png"), rng.integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    cv2.imwrite(str(folder / "large.png"), rng.integers(0, 256, (500, 500, 3), dtype=np.uint8))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     (folder / "good.csv").write_text("file,score\n" + "".join(f"{i}.png,{0.1 * i}\n" for i in range(20)))
     return folder
@@ -31,9 +32,10 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(files):
     web_python()
-    models = [f"{files}/{kind}/{name}" for kind in ("detector", "bank") for name in ("config.yaml", "weights.pth")]
-    options = ("--model", *models[:2], "--model", *models[2:], "--max-upload-mb", "0.1")
-    with served_page(*options, log=files / "log.txt") as found:
+    options = []
+    for kind in MODELS:
+        options += ["--model", f"{files}/{kind}/config.yaml", f"{files}/{kind}/weights.pth"]
+    with served_page(*options, "--max-upload-mb", "0.5", log=files / "log.txt") as found:
         yield found
 
 
@@ -97,6 +99,28 @@ def test_detect_finds_boxes_step_by_step(visit, files, tmp_path):
     assert "step_2" in page.get_attribute("#detect-image-out img", "src")
 
 
+def test_ask_answers_each_sentence(visit, files, tmp_path):
+    page, folder = visit(), files / "grounder"
+    page.click("button[role=tab]:has-text('Ask')")
+    for box, name in (("ask-image", "street.png"), ("ask-calib", "calib.txt"), ("ask-denorm", "denorm.txt")):
+        upload(page, box, folder / name)
+    page.fill("#ask-text textarea", "the red car\nthe bus")
+    page.fill("#ask-score textarea", "1")
+    page.click("#ask-run")
+    nothing = "“the red car”: nothing in this image is meant\n“the bus”: nothing in this image is meant"
+    assert message(page, "ask") == nothing
+    page.fill("#ask-score textarea", "0")
+    page.click("#ask-run")
+    page.wait_for_function(f"document.querySelector('#ask-message textarea').value != {nothing!r}")
+    answers = json.loads(downloaded(page, "ask-files", ".json", tmp_path).read_text())
+    said = message(page, "ask").splitlines()
+    assert [answer["text"] for answer in answers] == ["the red car", "the bus"] and len(said) == 2
+    for answer, line in zip(answers, said):
+        assert answer["boxes"] and line.startswith(f"“{answer['text']}”: {len(answer['boxes'])} found (")
+    height = cv2.imread(str(downloaded(page, "ask-files", ".png", tmp_path))).shape[0]
+    assert height > 2 * 270, "an image for each sentence, and its words"
+
+
 def test_inspect_says_which_images_are_anomalous(visit, files, tmp_path):
     page = visit()
     page.click("button[role=tab]:has-text('Inspect')")
@@ -136,3 +160,14 @@ def test_a_malformed_and_an_oversize_upload_are_said_in_the_page(visit, files):
     page.wait_for_selector("text=/exceeds|too large|maximum/i")
     page.click("#detect-run")
     assert message(page, "detect") == "Upload an image first."
+
+
+def test_tabs_without_models_say_what_to_give(browser, files):
+    with served_page(log=files / "bare.txt") as address:
+        page = browser.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.goto(address)
+        for tab, words in (("Ask", "No model of grounding is given"), ("Inspect", "No model of anomalies is given")):
+            page.click(f"button[role=tab]:has-text('{tab}')")
+            page.wait_for_selector(f"text={words}")
+        page.close()

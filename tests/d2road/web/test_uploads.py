@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from d2road.utils.errors import ConfigError, DataError
-from d2road.web.uploads import UploadLimits, camera_of_request
+from d2road.web.uploads import UploadLimits, camera_of_request, number_or_none
 
 LIMITS = UploadLimits()
 P2 = "P2: 100 0 40 0 0 100 30 0 0 0 1 0\n"
@@ -94,3 +94,10 @@ def test_cameras_that_cannot_be(tmp_path):
     for focal in (0, -5, float("nan"), 1e9):
         with pytest.raises(DataError, match="focal length is"):
             camera_of_request(image, focal_px=focal)
+
+
+def test_a_field_of_a_number_may_be_empty():
+    assert number_or_none(" ", "x") is None is number_or_none(None, "x") and number_or_none(" 1.5e2 ", "x") == 150
+    for text in ("a", "nan", "1e999", "1,5"):
+        with pytest.raises(DataError, match=f"the score is '{text}', expected a number"):
+            number_or_none(text, "the score")
