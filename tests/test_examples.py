@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from d2road.synthetic.fastener_kit.kit_image import good_image
+from d2road.synthetic.roadside import make_toy_roadside
 from d2road.synthetic.roadside.compose import render_frame
 from tests.factories.kitti_folder import kitti_folder  # noqa: F401  a fixture
 from tests.factories.traffic_data import with_stopped
 from tests.factories.traffic_windows import traffic
 
+CAMERA_FILES = (("image_2", "jpg"), ("calib", "txt"), ("denorm", "txt"))
 EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 
 
@@ -37,6 +39,16 @@ def test_detect_objects_finds_and_draws_vehicles_of_a_rendered_view(tmp_path):
     found = load("detect_objects").main(str(tmp_path / "view.png"), str(tmp_path / "drawn.jpg"), confidence=0.3)
     assert "car" in {name for name, _ in found} and all(0.3 <= score <= 1 for _, score in found)
     assert cv2.imread(str(tmp_path / "drawn.jpg")).shape == cv2.imread(str(tmp_path / "view.png")).shape
+
+
+def test_ask_in_words_counts_what_is_meant(tmp_path):
+    """The nearest car is one, where there are cars; there is no bus."""
+    make_toy_roadside(tmp_path / "toy", seed=0, train=0, val=1, workers=0)
+    view = tmp_path / "toy/validation"
+    files = [str(view / folder / f"000000.{end}") for folder, end in CAMERA_FILES]
+    counts = load("ask_in_words").main(*files, "the nearest car", "the orange bus that faces away")
+    kinds = [line.split()[0] for line in (view / "label_2/000000.txt").read_text().splitlines()]
+    assert "car" in kinds and "bus" not in kinds and counts == [1, 0]
 
 
 def test_learn_good_images_calls_a_black_image_anomalous_and_a_good_one_good(tmp_path):
