@@ -6,13 +6,14 @@ Letters: B images, N boxes an image, K classes.
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from diffusion_det.sampler import Sampler
-from diffusion_det.schedule import boxes_to_state, random_unit_boxes, state_to_boxes
+from diffusion_det.schedule import boxes_to_state, state_to_boxes, unit_boxes
 
 # (boxes_xyxy (B, N, 4) pixels, noise level) -> last stage's logits (B, N, K), boxes_xyxy (B, N, 4) and any number of
 # further columns (B, N, ...) that shall stay with their boxes. Where the diffusion carries a side state of E numbers a
@@ -68,23 +69,39 @@ def image_seed(image: dict, seed: int) -> int:
     return zlib.crc32(f"{seed}/{name}".encode())
 
 
-def sample_noise(
-    generators: Sequence[torch.Generator], count: int, device: torch.device | str, size: int = 4
-) -> Tensor:
-    """Standard normal noise (B, count, size), row i from generator i alone, on the CPU so that every device agrees."""
-    return torch.stack([torch.randn(count, size, generator=g) for g in generators]).to(device)
+class NoiseSource(Protocol):
+    """Where the standard normal numbers of the reverse diffusion come from."""
+
+    def normal(self, count: int, size: int) -> Tensor:
+        """The next numbers (B, count, size) float32 of each image."""
+
+
+@dataclass(frozen=True)
+class GeneratorNoise:
+    """Standard normal noise, row i from generator i alone, on the CPU so that every device agrees."""
+
+    generators: Sequence[torch.Generator]
+
+    def normal(self, count: int, size: int) -> Tensor:
+        """As NoiseSource's."""
+        return torch.stack([torch.randn(count, size, generator=g) for g in self.generators])
+
+
+def class_scores(logits: Tensor, use_focal: bool) -> Tensor:
+    """Probability of each class: (..., K), or (..., K + 1) for softmax, to (..., K)."""
+    return logits.sigmoid() if use_focal else logits.softmax(-1)[..., :-1]
 
 
 def best_score(logits: Tensor, use_focal: bool) -> Tensor:
     """Highest object probability of each box: (..., K) -> (...)."""
-    return (logits.sigmoid() if use_focal else logits.softmax(-1)[..., :-1]).amax(-1)
+    return class_scores(logits, use_focal).amax(-1)
 
 
 def denoise(
     predict: Predict,
     sampler: Sampler,
     image_whwh: Tensor,
-    generators: Sequence[torch.Generator],
+    noise: NoiseSource,
     *,
     steps: int,
     count: int,
@@ -100,14 +117,15 @@ def denoise(
 
     Args:
         image_whwh: (B, 4) of the resized, unpadded images.
-        generators: one per image, on the CPU; each is used in the same order whatever the batch.
+        noise: of each image, used in the same order whatever the batch: the start; then, after each step but the last,
+            that of the solver, and with renewal the random boxes and the noise on them.
         renewal_thresh: None switches renewal off.
         side_channels: channels a box that are diffused beside it; side_scale: their deviation when clean.
     Returns:
         per step what `predict` returned (without the side state).
     """
     device, size = image_whwh.device, 4 + side_channels
-    x = sample_noise(generators, count, device, size)
+    x = noise.normal(count, size).to(device)
     renewed, results = None, []
     sampler.start()
     for t, s in sampler.pairs(steps):
@@ -118,14 +136,14 @@ def denoise(
         if s < 0:
             break
         x0 = torch.cat([boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale), clean_side], dim=-1)
-        x = sampler.step(x, x0, t, s, sample_noise(generators, count, device, size), renewed)
+        x = sampler.step(x, x0, t, s, noise.normal(count, size).to(device), renewed)
         if renewal_thresh is not None:
             renewed = best_score(logits, use_focal) <= renewal_thresh  # (B, N)
-            prior = torch.stack([random_unit_boxes(count, "cpu", g) for g in generators]).to(device)
+            prior = unit_boxes(noise.normal(count, 4)).to(device)
             prior = (prior * 2 - 1) * scale
             if side_channels:
-                prior = torch.cat([prior, side_scale * sample_noise(generators, count, device, side_channels)], dim=-1)
-            fresh = sampler.schedule.add_noise(prior, s, sample_noise(generators, count, device, size))
+                prior = torch.cat([prior, side_scale * noise.normal(count, side_channels).to(device)], dim=-1)
+            fresh = sampler.schedule.add_noise(prior, s, noise.normal(count, size).to(device))
             x = torch.where(renewed[..., None], fresh, x.to(fresh.dtype))
         x = x.float()
     return results
@@ -194,10 +212,10 @@ def select_objects(
 def _top_scores(logits: Tensor, boxes: Tensor, columns: tuple[Tensor, ...], use_focal: bool) -> tuple[Tensor, ...]:
     """Scores, classes (B, N), boxes (B, N, 4), columns: with focal loss one box may report several classes."""
     if not use_focal:
-        scores, classes = logits.softmax(-1)[..., :-1].max(-1)
+        scores, classes = class_scores(logits, use_focal).max(-1)
         return scores, classes, boxes, *columns
     count, num_classes = logits.shape[1:]
-    scores, index = logits.sigmoid().flatten(1).topk(count, dim=1, sorted=False)
+    scores, index = class_scores(logits, use_focal).flatten(1).topk(count, dim=1, sorted=False)
     box_index = index.div(num_classes, rounding_mode="floor")
     images = torch.arange(len(logits), device=logits.device)[:, None]
     return scores, index % num_classes, *(part[images, box_index] for part in (boxes, *columns))

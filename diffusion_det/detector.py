@@ -22,6 +22,8 @@ from d2road.utils.errors import ConfigError
 from diffusion_det.build import build_criterion, build_head, build_pose, build_sampling_options
 from diffusion_det.denoising import (
     Detections,
+    GeneratorNoise,
+    NoiseSource,
     SamplingOptions,
     denoise,
     denoise_as_published,
@@ -29,6 +31,7 @@ from diffusion_det.denoising import (
     image_seed,
     select_objects,
 )
+from diffusion_det.export_checks import export_graph
 from diffusion_det.head import DiffusionHead
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
@@ -68,6 +71,7 @@ class DiffusionDet(nn.Module):
     """
 
     default_mapper = "DiffusionDetMapper"
+    export_graph = export_graph  # as a method
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -180,8 +184,8 @@ class DiffusionDet(nn.Module):
         scene = None
         if self.pose is not None:
             scene = self.pose.scene(camera_list(batched_inputs, WITHOUT_CAMERA), features[-1], sizes)
-        generators = [image_generator(x, self.sampling.seed) for x in batched_inputs]
-        steps = self.denoise(features, whwh, generators, scene)
+        noise = GeneratorNoise([image_generator(x, self.sampling.seed) for x in batched_inputs])
+        steps = self.denoise(features, whwh, noise, scene)
 
         def results_of(chosen: list[tuple[Tensor, ...]]) -> list[Instances]:
             found = [
@@ -201,8 +205,8 @@ class DiffusionDet(nn.Module):
     def preprocess_sized(self, batched_inputs: list[dict]) -> tuple[ImageList, Tensor]:
         """`preprocess`, and width, height, width, height (B, 4) of the unpadded images."""
         images = self.preprocess(batched_inputs)
-        whwh = [[w, h, w, h] for h, w in images.image_sizes]
-        return images, torch.tensor(whwh, dtype=torch.float32, device=self.device)
+        sizes = torch.stack([torch.as_tensor(size) for size in images.image_sizes])  # tensors while tracing
+        return images, sizes.flip(1).repeat(1, 2).to(self.device, torch.float32)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""
@@ -211,7 +215,10 @@ class DiffusionDet(nn.Module):
 
     def features(self, images: ImageList) -> list[Tensor]:
         """Pyramid maps that the decoder pools from, finest first."""
-        maps = self.backbone(images.tensor.contiguous(memory_format=torch.channels_last))
+        pixels = images.tensor
+        if not torch.jit.is_tracing():  # a graph has no memory layout
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        maps = self.backbone(pixels)
         return [maps[name] for name in self.in_features]
 
     @torch.no_grad()
@@ -219,7 +226,7 @@ class DiffusionDet(nn.Module):
         self,
         features: list[Tensor],
         whwh: Tensor,
-        generators: Sequence[torch.Generator],
+        noise: NoiseSource,
         scene: SceneGeometry | None = None,
     ) -> list[tuple[Tensor, ...]]:
         """Predictions of each sampler step for B images: logits (B, N, K), boxes (B, N, 4) in pixels of the network
@@ -236,7 +243,7 @@ class DiffusionDet(nn.Module):
             if self.pose is not None:
                 options |= {"side_channels": self.pose.side_channels, "side_scale": self.pose.state_scale}
             predict = partial(self.denoising_step, features, scene)
-            return denoise(predict, sampler, whwh, generators, **options)
+            return denoise(predict, sampler, whwh, noise, **options)
         # With several steps the published loop takes one image at a time.
         batch = torch.arange(len(whwh), device=whwh.device)
         results = []

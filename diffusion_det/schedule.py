@@ -109,5 +109,10 @@ def random_unit_boxes(count: int, device: torch.device | str, generator: torch.G
     Returns:
         (count, 4) in units of the image, mean 0.5 and deviation 1/6, sides at least 1e-4.
     """
-    boxes = torch.randn(count, 4, device=device, generator=generator) / 6.0 + 0.5
-    return torch.cat([boxes[:, :2], boxes[:, 2:].clamp(min=1e-4)], dim=1)
+    return unit_boxes(torch.randn(count, 4, device=device, generator=generator))
+
+
+def unit_boxes(normal: Tensor) -> Tensor:
+    """Standard normal numbers (..., 4) as boxes of `random_unit_boxes`."""
+    boxes = normal / 6.0 + 0.5
+    return torch.cat([boxes[..., :2], boxes[..., 2:].clamp(min=1e-4)], dim=-1)

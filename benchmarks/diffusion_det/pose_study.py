@@ -22,7 +22,7 @@ from d2road.engine import load_weights
 from d2road.evaluation import build_evaluator
 from d2road.structures import Camera
 from d2road.utils.progress import track
-from diffusion_det.denoising import Detections, image_generator
+from diffusion_det.denoising import Detections, GeneratorNoise, image_generator
 from diffusion_det.pose.pose_estimator import PoseEstimator
 
 
@@ -84,7 +84,8 @@ class PoseStudy:
         height, width = images.image_sizes[0]
         whwh = torch.tensor([[width, height, width, height]], dtype=torch.float32, device=model.device)
         scene = model.pose.scene([x["camera"]], features[-1], images.image_sizes)
-        (found,) = model.select(model.denoise(features, whwh, [image_generator(x, model.sampling.seed)], scene))
+        noise = GeneratorNoise([image_generator(x, model.sampling.seed)])
+        (found,) = model.select(model.denoise(features, whwh, noise, scene))
         return DetectedImage(record, read_camera(record), found, features[-1], (height, width))
 
     @torch.no_grad()

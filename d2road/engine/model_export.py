@@ -33,13 +33,14 @@ def graph_of(cfg: CfgNode, test_images: Sequence[str | Path], options: ExportOpt
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
-    model = Predictor(cfg, fuse=False).model
+    predictor = Predictor(cfg, fuse=False)
+    model = predictor.model
     if not isinstance(model, ExportsGraph):
         raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} cannot be exported: it offers no graph, see docs/export.md")
     if not test_images:
         logger.info("The file's test images are generated ones; --test-images A B takes images of yours")
     images = [read_image(path) for path in test_images] or list(generated_images())
-    return model.export_graph(cfg, images, options)
+    return model.export_graph(predictor.cfg, images, options)
 
 
 def export_to_file(

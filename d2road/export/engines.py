@@ -74,7 +74,7 @@ class OpenVinoSession:
             self._compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError for everything
             raise DataError(f"{path}: OpenVINO cannot load it ({_first_line(error)}); export it anew") from error
-        self.output_names = [output.get_any_name() for output in self._compiled.outputs]
+        self.output_names = [output.get_any_name() for output in model.outputs]  # compiling adds others
         self.entries: dict[str, str] = {}
         for key in KEYS:
             if model.has_rt_info(["d2road", key]):

@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 
 from d2road.config import make_cfg, validate
 from diffusion_det import add_diffusion_det_config
-from diffusion_det.denoising import denoise
+from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.published_buffers import PUBLISHED_BUFFERS
 from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler
 from diffusion_det.schedule import CosineSchedule
@@ -78,8 +78,8 @@ def test_renewal_looks_at_each_image():
 
     whwh = torch.full((2, 4), 100.0)
     sampler = build_sampler("ddim", CosineSchedule(), eta=0.0)
-    generators = [torch.Generator().manual_seed(i) for i in range(2)]
-    denoise(predict, sampler, whwh, generators, steps=2, count=6, scale=2.0)
+    noise = GeneratorNoise([torch.Generator().manual_seed(i) for i in range(2)])
+    denoise(predict, sampler, whwh, noise, steps=2, count=6, scale=2.0)
     first, second = seen
     # without noise DDIM leaves a box that the network confirms on its way: those of image 0 stay where they were
     assert torch.allclose(first[0], second[0], atol=40)
@@ -97,9 +97,8 @@ def test_every_step_counts(small_model, make_input):
             model = small_model(
                 NODE + "SAMPLE_STEP", 4, NODE + "OFFICIAL_COMPAT", compat, NODE + "USE_NMS", False
             ).eval()
-            steps = model.denoise(
-                model.features(model.preprocess(image)), torch.full((1, 4), 100.0), [torch.Generator().manual_seed(0)]
-            )
+            noise = GeneratorNoise([torch.Generator().manual_seed(0)])
+            steps = model.denoise(model.features(model.preprocess(image)), torch.full((1, 4), 100.0), noise)
             results[compat] = model.select(steps)[0]
     assert len(results[False].scores) == 4 * 20
     assert len(results[True].scores) == 3 * 20

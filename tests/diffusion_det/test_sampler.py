@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from diffusion_det.denoising import denoise
+from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler, step_pairs
 from diffusion_det.schedule import CosineSchedule, boxes_to_state, state_to_boxes
 
@@ -116,8 +116,8 @@ def test_perfect_network_gives_the_clean_boxes(schedule, name, steps):
     def predict(boxes, t):
         return torch.full((2, 6, 3), -9.0), truth
 
-    generators = [torch.Generator().manual_seed(i) for i in range(2)]
-    results = denoise(predict, build_sampler(name, schedule, 1.0), whwh, generators, steps=steps, count=6, scale=2.0)
+    noise = GeneratorNoise([torch.Generator().manual_seed(i) for i in range(2)])
+    results = denoise(predict, build_sampler(name, schedule, 1.0), whwh, noise, steps=steps, count=6, scale=2.0)
     assert len(results) == steps
     torch.testing.assert_close(results[-1][1], truth)
     sampler = build_sampler(name, schedule, 1.0)
@@ -135,10 +135,8 @@ def test_restart_always_sees_pure_noise(schedule):
         return torch.full((1, 50, 3), 9.0), boxes
 
     whwh = torch.full((1, 4), 100.0)
-    denoise(
-        predict, build_sampler("restart", schedule, 1.0), whwh, [torch.Generator().manual_seed(0)],
-        steps=3, count=50, scale=2.0,
-    )  # fmt: skip
+    noise = GeneratorNoise([torch.Generator().manual_seed(0)])
+    denoise(predict, build_sampler("restart", schedule, 1.0), whwh, noise, steps=3, count=50, scale=2.0)
     assert [t for t, _ in seen] == [999] * 3
     assert not torch.allclose(seen[0][1], seen[1][1])
     assert not torch.allclose(seen[1][1], seen[2][1])

@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Instances
 
 from d2road.structures.camera_batch import Grounds
-from diffusion_det.denoising import Detections, image_generator
+from diffusion_det.denoising import Detections, GeneratorNoise, image_generator
 from tests.factories.pose_models import LOSSES, NODE, ON, POSE, STATE, camera_for, run, same
 
 
@@ -184,7 +184,8 @@ def test_every_3d_box_stays_with_its_2d_box(small_model, make_scene):
         images = model.preprocess([image])
         features = model.features(images)
         scene = model.pose.scene([image["camera"]], features[-1], images.image_sizes)
-        (raw,) = model.select(model.denoise(features, whwh, [image_generator(image, 0)], scene))
+        noise = GeneratorNoise([image_generator(image, 0)])
+        (raw,) = model.select(model.denoise(features, whwh, noise, scene))
         boxes3d, scores, std = model.pose.boxes3d(raw, scene)
     scale = torch.tensor([70 / 128, 50 / 96] * 2)
     boxes = (raw.boxes_xyxy * scale).clamp(min=0).minimum(torch.tensor([70.0, 50, 70, 50]))

@@ -1,0 +1,152 @@
+"""The graph of a detector against the detector itself, traced and not; onnxruntime and OpenVINO run the files."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from d2road.engine.predictor import Predictor
+from d2road.export.check_file import check_file
+from d2road.export.engines import engines_for
+from d2road.export.graph import ExportOptions
+from d2road.export.onnx_file import write_onnx
+from d2road.export.shortest_edge_resize import ShortestEdgeResize
+from d2road.utils.errors import ConfigError
+from diffusion_det.denoising import class_scores
+from diffusion_det.export_checks import draw_noise
+from diffusion_det.export_graph import DetectionGraph, noise_rows, unrolled
+
+NODE = "MODEL.DiffusionDet."
+SIZE = ("INPUT.MIN_SIZE_TEST", 72, "INPUT.MAX_SIZE_TEST", 128, "MODEL.DEVICE", "cpu")
+
+
+def smooth_image(height, width, seed=0):
+    """(H, W, 3) uint8, RGB."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height)))
+
+
+IMAGES = [smooth_image(90, 140, 1), smooth_image(120, 80, 2)]
+
+
+@pytest.fixture
+def export(small_cfg, small_model):
+    """A model, and its graph with given options."""
+
+    def make(*opts, **options):
+        model = small_model(*SIZE, *opts).eval()
+        return model, model.export_graph(small_cfg(*SIZE, *opts), IMAGES, ExportOptions(**options))
+
+    return make
+
+
+VARIANTS = [
+    ("ddim, renewal, ensemble", 3, ()),
+    ("the last step alone", 3, (NODE + "ENSEMBLE", False)),
+    ("no renewal", 2, (NODE + "BOX_RENEWAL", False)),
+    ("second order solver", 3, (NODE + "SAMPLER", "dpmsolver++")),
+    ("softmax", 2, (NODE + "USE_FOCAL", False)),
+    ("published code", 1, (NODE + "OFFICIAL_COMPAT", True)),
+    ("no suppression", 2, (NODE + "USE_NMS", False)),
+    ("blue first", 1, ("INPUT.FORMAT", "BGR")),
+]
+
+
+@pytest.mark.parametrize(("name", "steps", "opts"), VARIANTS, ids=[name for name, *_ in VARIANTS])
+def test_recorded_noise_gives_what_predictor_finds(small_cfg, small_model, name, steps, opts):
+    """Untraced and in double precision, which steps do not blow up: from the pixels of the image on."""
+    cfg = small_cfg(*SIZE, *opts, NODE + "SAMPLE_STEP", steps)
+    predictor = Predictor(cfg, "random", fuse=False)
+    predictor.model = small_model(*SIZE, *opts, NODE + "SAMPLE_STEP", steps).double().eval()
+    image = IMAGES[0].copy()
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    expected = predictor(bgr)["instances"]
+    model = unrolled(predictor.model, steps)
+    noise = draw_noise(model, predictor.prepare(bgr))
+    graph = DetectionGraph(model, ShortestEdgeResize(72, 128), cfg.INPUT.FORMAT, nms=True)
+    with torch.no_grad():
+        boxes, scores, classes = graph(torch.from_numpy(image)[None], torch.from_numpy(noise))
+    assert len(expected) > 3
+    torch.testing.assert_close(boxes, expected.pred_boxes.tensor, atol=1e-6, rtol=0)
+    torch.testing.assert_close(scores, expected.scores, atol=1e-9, rtol=0)
+    assert torch.equal(classes, expected.pred_classes)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_file_finds_what_the_detector_finds_in_images_of_any_size(export, tmp_path, steps):
+    """With suppression inside. Noise with which rounding decides nothing, so every object has its counterpart."""
+    _, graph = export(steps=steps)
+    write_onnx(graph, tmp_path / "detector.onnx", "")
+    rows = check_file(tmp_path / "detector.onnx")
+    assert {row.output for row in rows} == {"boxes", "scores", "classes"}
+    assert all(row.passes for row in rows), rows
+    assert graph.checks[0].inputs["images"].shape != graph.checks[1].inputs["images"].shape
+    assert all(len(check.outputs["boxes"]) > 3 for check in graph.checks)
+
+
+@pytest.mark.parametrize("renewal_thresh", [0.0, 1.0])
+def test_steps_with_forced_renewal_masks_agree_box_by_box(export, tmp_path, renewal_thresh):
+    """No score is at most 0 and all are at most 1: the masks cannot differ, and no selection comes after the steps."""
+    _, graph = export(NODE + "RENEWAL_THRESH", renewal_thresh, steps=3, nms=False)
+    write_onnx(graph, tmp_path / "detector.onnx", "")
+    rows = check_file(tmp_path / "detector.onnx")
+    assert {row.output for row in rows} == {"boxes", "scores"}
+    assert all(row.passes for row in rows), rows
+    assert graph.checks[0].outputs["boxes"].shape == (3, 20, 4)
+
+
+def test_noise_changes_what_a_file_finds_and_is_all_used(export, tmp_path):
+    """Each row of the noise matters: to the boxes of the steps that come after it."""
+    _, graph = export(steps=1, nms=False)
+    middle = float(np.median(graph.checks[0].outputs["scores"].max(-1)))
+    _, graph = export(NODE + "RENEWAL_THRESH", middle, steps=2, nms=False)
+    assert graph.metadata["noise"] == [4, 20, 4]
+    write_onnx(graph, tmp_path / "detector.onnx", "")
+    session = engines_for(tmp_path / "detector.onnx")[0](tmp_path / "detector.onnx")
+    inputs = dict(graph.checks[0].inputs)
+    before = session.run(inputs)["boxes"]
+    renewed = graph.checks[0].outputs["scores"][0].max(-1) <= middle
+    assert 0 < renewed.sum() < 20
+    for row, first in enumerate((0, 1, 1, 1)):
+        noise = inputs["noise"].copy()
+        noise[row] += 1
+        after = session.run({**inputs, "noise": noise})["boxes"]
+        assert np.array_equal(after[:first], before[:first])
+        assert not np.allclose(after[1], before[1])
+
+
+def test_rows_of_noise():
+    assert [noise_rows(steps, True) for steps in (1, 2, 4)] == [1, 4, 10]
+    assert [noise_rows(steps, False) for steps in (1, 2, 4)] == [1, 2, 4]
+
+
+def test_fixed_size(export, tmp_path):
+    _, graph = export(steps=1, image_size=(96, 160))
+    assert [check.inputs["images"].shape for check in graph.checks] == [(1, 96, 160, 3)] * 2
+    assert "images" not in graph.dynamic and graph.metadata["image_size"] == [96, 160]
+
+
+def test_pose_and_the_published_loop_of_several_steps_are_refused(small_cfg, small_model):
+    model = small_model(*SIZE, NODE + "OFFICIAL_COMPAT", True).eval()
+    with pytest.raises(ConfigError, match="OFFICIAL_COMPAT is True and there are 4 steps"):
+        model.export_graph(small_cfg(*SIZE, NODE + "OFFICIAL_COMPAT", True), IMAGES, ExportOptions(steps=4))
+    cfg = small_cfg(*SIZE, NODE + "POSE.ENABLED", True)
+    with pytest.raises(ConfigError, match=r"POSE\.ENABLED is True: 3D poses"):
+        model.export_graph(cfg, IMAGES, ExportOptions(steps=1))
+
+
+def test_a_model_that_rounding_decides_is_refused(small_cfg, small_model):
+    """Equal weights for all classes: every box scores the same for each, and no order among them is right."""
+    model = small_model(*SIZE).eval()
+    with torch.no_grad():
+        for parameter in model.head.head_series[-1].class_logits.parameters():
+            parameter.zero_()
+    with pytest.raises(ConfigError, match="rounding decides what is found"):
+        model.export_graph(small_cfg(*SIZE), IMAGES, ExportOptions())
+
+
+def test_class_scores_are_probabilities_without_the_background():
+    logits = torch.tensor([[0.0, 1.0, 2.0]], dtype=torch.float64)
+    assert torch.allclose(class_scores(logits, True), 1 / (1 + torch.exp(-logits)))
+    expected = np.exp([0, 1]) / np.exp([0, 1, 2]).sum()
+    assert np.allclose(class_scores(logits, False).numpy(), expected)
