@@ -6,6 +6,8 @@ As in `antialiased_resize`, digit for digit Pillow's fixed-point filter; but whe
 large, a matrix of all n x m weights would cost more than a network: each output pixel gathers the T that it looks at.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +64,7 @@ def resize_axis(values: Tensor, axis: int, length: Tensor) -> Tensor:
     return torch.floor((total + HALF / 2) / HALF).clamp(0, 255)
 
 
-def taps(n: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def taps(n: Tensor, m: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels (m, T) that each output pixel looks at, and the upper and lower 11 bits of their weights, float32.
 
     Pillow's filter is a triangle about the centre of the output pixel that widens when it shrinks.
@@ -70,7 +72,8 @@ def taps(n: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     widest = 2 * torch.maximum(n, m)
     centre = (2 * torch.arange(m) + 1).unsqueeze(1) * n  # in units of 1 / (2 m) of an input pixel
     first = torch.div(centre - widest - m, 2 * m, rounding_mode="floor") + 1
-    index = first + torch.arange(torch.div(widest + m - 1, m, rounding_mode="floor"))  # (m, T)
+    count: Any = torch.div(widest + m - 1, m, rounding_mode="floor")  # T, which arange takes as a tensor while tracing
+    index = first + torch.arange(count)  # (m, T)
     parts = (widest - ((2 * index + 1) * m - centre).abs()).clamp(min=0)
     parts = (parts * ((index >= 0) & (index < n))).double()
     total = parts.sum(1, keepdim=True)
