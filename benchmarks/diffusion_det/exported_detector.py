@@ -27,7 +27,7 @@ from diffusion_det.export_checks import detect, draw_noise
 from diffusion_det.export_graph import unrolled
 
 BENCH = "exported_detector"
-CONFIG, WEIGHTS = "configs/diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth"
+CONFIG, WEIGHTS = "configs/diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy"
 ENGINES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}
 SCORE, PIXELS, PROBABILITY = 0.3, 0.05, 1e-3  # objects that are compared; what they may be off
 
