@@ -12,6 +12,7 @@ from d2road.utils.errors import USER_ERROR, report_errors
 VERBS = {
     "train": ("train & evaluate", "train a model, or go on with a training"),
     "eval": ("train & evaluate", "evaluate a trained model on its test data"),
+    "report": ("train & evaluate", "write one HTML page of a run: results, figures, images, curves, settings"),
     "predict": ("predict", "run a model over images, folders, videos and sentences, and draw what it finds"),
     "web": ("predict", "serve a page in the browser that asks models about uploaded files"),
     "accept": ("predict", "add good images that were called anomalous to a model, with an audit trail"),

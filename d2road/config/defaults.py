@@ -77,6 +77,8 @@ def _add_test(cfg: CN) -> None:
     # "task/metric" of the evaluation results, e.g. "bbox/AP"; its best checkpoint is kept as model_best.pth.
     set_default(cfg.TEST, "BEST_METRIC", "")
     set_default(cfg.TEST, "BEST_MODE", "max")  # max | min
+    # Figures of the training and of each evaluation, see docs/reports.md; they cost seconds and fail nothing.
+    set_default(cfg.TEST, "PLOTS", True)
     aug = cfg.TEST.AUG
     # Test-time augmentation of the published DiffusionDet: scales, and for each the object sizes it may report.
     set_default(aug, "CVPODS_TTA", True)

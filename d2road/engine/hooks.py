@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, get_event_storage
 
 from d2road.engine import meta_arch
+from d2road.engine.plots import put_images
 from d2road.engine.stop_signal import EvaluationStopped
 from d2road.utils.errors import ConfigError, OutputError
 from d2road.utils.input_files import text_lines
@@ -114,6 +115,7 @@ class Evaluate(HookBase):
                 flat = {k: v for k, v in flatten_results_dict(self.results).items() if isinstance(v, float)}
                 finite = {k: v for k, v in flat.items() if math.isfinite(v)}  # JSON has no NaN
                 self.trainer.storage.put_scalars(**finite, smoothing_hint=False)
+                put_images(self.trainer.storage, self.trainer.cfg)
                 if self.metric:
                     self._keep_best(flat, model)
         comm.synchronize()

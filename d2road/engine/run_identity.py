@@ -31,7 +31,7 @@ EARLIER = "earlier_runs"
 # What a training leaves in its folder, apart from log.txt, which goes on.
 OUTPUTS = (
     "model_*.pth", "nan_*.pth", "last_checkpoint", "results.json", "metrics.json", "config.yaml",
-    "events.out.tfevents.*", "inference",
+    "events.out.tfevents.*", "inference", "plots",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from d2road.checkpoint import Checkpointer
 from d2road.config.merge import raise_problems
 from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch
 from d2road.data.class_names import class_name_problems, training_class_names, with_class_names
-from d2road.engine import hooks, meta_arch, run_log
+from d2road.engine import hooks, meta_arch, plots, run_log
 from d2road.engine.distributed import (
     distribute,
     locked_output,
@@ -76,8 +76,7 @@ class Trainer(DefaultTrainer):
         self.ema = None
         self.folder, self.run = RunFolder(cfg.OUTPUT_DIR), RunIdentity()
         kept: dict[str, Any] = {"trainer": weakref.proxy(self), "run": self.run}
-        if cfg.MODEL_EMA.ENABLED:
-            ema = cfg.MODEL_EMA
+        if (ema := cfg.MODEL_EMA).ENABLED:
             self.ema = kept["ema"] = ModelEma(self.bare_model, ema.DECAY, ema.DEVICE, warm_up=ema.YOLOX)
         self.saved: SavedRun | None = None
         keep, class_names = cfg.SOLVER.CHECKPOINTS_TO_KEEP, cfg.MODEL.CLASS_NAMES
@@ -149,13 +148,13 @@ class Trainer(DefaultTrainer):
             self.evaluation if cfg.DATASETS.TEST else None,
             self.saver,
             hooks.WriteMetrics(self.build_writers, cfg.OUTPUT_DIR) if comm.is_main_process() else None,
+            plots.TrainingPlots(cfg),
             StopOnSignal(),
         ]
 
     def build_writers(self) -> list[EventWriter]:
         """The log line with ETA, metrics.json, and TensorBoard. A resumed run continues these files."""
-        folder = Path(self.cfg.OUTPUT_DIR)
-        make_folder(folder)
+        folder = make_folder(self.cfg.OUTPUT_DIR)
         if self.start_iter > 0:
             hooks.trim_metrics(folder / "metrics.json", self.start_iter)
         return [
@@ -317,4 +316,5 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             run_log.log_results(results)
             write_results(Path(cfg.OUTPUT_DIR) / "results.json", results)
+        plots.plot_evaluation(cfg)
         return results

@@ -18,8 +18,10 @@ from detectron2.utils.logger import create_small_table
 
 from d2road.data.catalog import class_names_of
 from d2road.data.datasets.coco import is_crowd, read_coco_json
+from d2road.evaluation.box_plots import box_plots, precision_recall_figure
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.metrics.box_ap import FREQUENCIES, BoxPrecision, BoxTruth, coco_precision, lvis_precision
+from d2road.evaluation.plot_data import PlotData, write_plot_data
 from d2road.utils.errors import DataError
 from d2road.utils.markdown import markdown_table
 from d2road.utils.output_files import make_folder, write_json
@@ -40,14 +42,16 @@ class BoxEvaluator(DatasetEvaluator):
 
     Args:
         distributed: gather the predictions of all processes.
+        plots: write `plots/boxes.json`, see `plot_data`.
     Raises:
         FileNotFoundError, DataError: the data is not there or cannot be read.
     """
 
     results_file = "coco_instances_results.json"
 
-    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
+    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True, plots: bool = False):
         self.dataset_name, self.output_dir, self.distributed = dataset_name, Path(output_dir), distributed
+        self.plots = plots
         self.class_names = class_names_of(dataset_name)  # fills the metadata that the evaluation reads
         make_folder(self.output_dir)
         metadata = MetadataCatalog.get(dataset_name)
@@ -67,6 +71,7 @@ class BoxEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._predictions: list[dict[str, Any]] = []
+        self._files: dict[Any, str] = {}  # of the images, for plots
         self._is_used = False
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -74,6 +79,8 @@ class BoxEvaluator(DatasetEvaluator):
         for record, output in zip(inputs, outputs):
             if "instances" in output:
                 self._is_used = True
+                if self.plots and "file_name" in record:
+                    self._files[record["image_id"]] = record["file_name"]
                 self._predictions += instances_to_coco_json(output["instances"].to("cpu"), record["image_id"])
 
     def evaluate(self) -> dict:
@@ -84,16 +91,16 @@ class BoxEvaluator(DatasetEvaluator):
         Raises:
             DataError: predictions are not finite.
         """
-        gathered = [(self._predictions, self._is_used)]
+        gathered = [(self._predictions, self._is_used, self._files)]
         if self.distributed:
             comm.synchronize()
             gathered = comm.gather(gathered[0], dst=0)
         if not comm.is_main_process():
             return {}
-        if not any(is_used for _, is_used in gathered):
+        if not any(is_used for _, is_used, _ in gathered):
             logger.warning("no predictions came for data set '%s'", self.dataset_name)
             return {}
-        found = [{**row, "category_id": self.category_of[row["category_id"]]} for rows, _ in gathered for row in rows]
+        found = [{**row, "category_id": self.category_of[row["category_id"]]} for rows, *_ in gathered for row in rows]
         broken = sum(not (math.isfinite(row["score"]) and all(map(math.isfinite, row["bbox"]))) for row in found)
         if broken:
             raise DataError(
@@ -111,16 +118,34 @@ class BoxEvaluator(DatasetEvaluator):
             logger.warning("'%s' has annotations, but not of a single object: no metric is known", self.dataset_name)
         elif not found:
             logger.warning("no predictions at all for the %d objects of '%s'", objects, self.dataset_name)
-        return {"bbox": self.results(truth, found)}
+        precision = self.precision(truth, found)
+        results = {"bbox": self.results(truth, precision)}
+        if self.plots:
+            files = {image: file for *_, part in gathered for image, file in part.items()}
+            write_plot_data(self.output_dir, "boxes", lambda: self.plot_data(truth, found, precision, files))
+        return results
 
     def truth(self) -> BoxTruth:
         """What predictions are compared with."""
         images = sorted((image["id"] for image in self.content["images"]), key=id_order)
         return BoxTruth(images, self.category_ids, [_completed(a) for a in self.content["annotations"]])
 
-    def results(self, truth: BoxTruth, found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def precision(self, truth: BoxTruth, found: Sequence[Mapping[str, Any]]) -> BoxPrecision:
+        """By the protocol of this evaluator."""
+        return coco_precision(truth, found)
+
+    def plot_data(
+        self,
+        truth: BoxTruth,
+        found: Sequence[Mapping[str, Any]],
+        precision: BoxPrecision,
+        files: Mapping[Any, str],
+    ) -> PlotData:
+        """What there is to show."""
+        return box_plots(truth, found, precision, self.class_names, files)
+
+    def results(self, truth: BoxTruth, precision: BoxPrecision) -> dict[str, float]:
         """Percent by metric, NaN where there is no object."""
-        precision = coco_precision(truth, found)
         results = standard_metrics(precision)
         logger.info("Evaluation results for bbox:\n%s", create_small_table(results))
         if len(self.class_names) > 1:
@@ -141,8 +166,8 @@ class LvisEvaluator(BoxEvaluator):
 
     results_file = "lvis_instances_results.json"
 
-    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
-        super().__init__(dataset_name, output_dir, distributed=distributed)
+    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True, plots: bool = False):
+        super().__init__(dataset_name, output_dir, distributed=distributed, plots=plots)
         # Before all of the inference, not after it.
         self.lists: dict[str, dict[Any, Iterable[int]]] = {"neg_category_ids": {}, "not_exhaustive_category_ids": {}}
         for image in self.content["images"] if "annotations" in self.content else ():
@@ -162,9 +187,22 @@ class LvisEvaluator(BoxEvaluator):
         coco = super().truth()
         return BoxTruth(coco.images, coco.categories, coco.annotations, *self.lists.values())
 
-    def results(self, truth: BoxTruth, found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def precision(self, truth: BoxTruth, found: Sequence[Mapping[str, Any]]) -> BoxPrecision:
+        """By the protocol of this evaluator."""
+        return lvis_precision(truth, found)
+
+    def plot_data(
+        self,
+        truth: BoxTruth,
+        found: Sequence[Mapping[str, Any]],
+        precision: BoxPrecision,
+        files: Mapping[Any, str],
+    ) -> PlotData:
+        """Precision and recall alone: images are not labelled for all classes, so other detections may be right."""
+        return PlotData({"precision_recall": precision_recall_figure(precision, self.class_names)})
+
+    def results(self, truth: BoxTruth, precision: BoxPrecision) -> dict[str, float]:
         """Percent by metric, NaN where there is no object."""
-        precision = lvis_precision(truth, found)
         results = standard_metrics(precision)
         for letter in FREQUENCIES:
             places = [k for k, category in enumerate(truth.categories) if self.frequency[category] == letter]
@@ -244,10 +282,10 @@ def coco_dict(dataset_dicts: list[dict], class_names: list[str]) -> dict:
 @EVALUATOR_REGISTRY.register(name="coco")
 def build_coco_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> BoxEvaluator:
     """COCO's AP of boxes."""
-    return BoxEvaluator(dataset_name, output_dir)
+    return BoxEvaluator(dataset_name, output_dir, plots=cfg.TEST.PLOTS)
 
 
 @EVALUATOR_REGISTRY.register(name="lvis")
 def build_lvis_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> LvisEvaluator:
     """LVIS's AP of boxes."""
-    return LvisEvaluator(dataset_name, output_dir)
+    return LvisEvaluator(dataset_name, output_dir, plots=cfg.TEST.PLOTS)

@@ -47,4 +47,5 @@ def flat_metrics(by_range: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 @EVALUATOR_REGISTRY.register(name="dair")
 def build_dair_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and DAIR-V2X-I's protocol where predictions have 3D boxes."""
-    return DatasetEvaluators([BoxEvaluator(dataset_name, output_dir), DairEvaluator(dataset_name, output_dir)])
+    kinds = (BoxEvaluator, DairEvaluator)
+    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.PLOTS) for kind in kinds])

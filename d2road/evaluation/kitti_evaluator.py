@@ -48,4 +48,5 @@ def as_tasks(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, fl
 @EVALUATOR_REGISTRY.register(name="kitti")
 def build_kitti_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and KITTI's protocol where predictions have 3D boxes."""
-    return DatasetEvaluators([KittiEvaluator(dataset_name, output_dir), BoxEvaluator(dataset_name, output_dir)])
+    kinds = (KittiEvaluator, BoxEvaluator)
+    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.PLOTS) for kind in kinds])

@@ -21,6 +21,8 @@ from d2road.data.camera_files import read_camera
 from d2road.data.catalog import class_names_of
 from d2road.data.datasets.label_types import DONT_CARE
 from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
+from d2road.evaluation.plot_data import PlotData, write_plot_data
+from d2road.evaluation.range_plots import object_range_plots
 from d2road.structures import Camera
 from d2road.structures.kitti_rows import format_kitti_row, row_of
 from d2road.utils.errors import DataError
@@ -39,14 +41,15 @@ class KittiTextEvaluator(DatasetEvaluator):
         dataset_name: whose dicts have KITTI's values in each annotation (see `d2road.data.catalog.register_objects`).
         output_dir: created if it is missing; *.txt in its folder kitti are replaced.
         distributed: gather the predictions of all processes.
+        plots: write `plots/boxes3d.json`, see `plot_data`.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True):
+    def __init__(self, dataset_name: str, output_dir: str, *, distributed: bool = True, plots: bool = False):
         self.class_names = class_names_of(dataset_name)
         self.output_dir = Path(output_dir)
         self.records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
         self.on_ground = MetadataCatalog.get(dataset_name).get("ry_frame", "camera") == "ground"
-        self.distributed = distributed
+        self.distributed, self.plots = distributed, plots
         self.reset()
 
     def score(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> dict:
@@ -55,6 +58,10 @@ class KittiTextEvaluator(DatasetEvaluator):
         `cameras` are read only if `ry` turns about the ground; otherwise there are none.
         """
         raise NotImplementedError
+
+    def plot_data(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> PlotData:
+        """What there is to show of what `score` was given: errors over range."""
+        return object_range_plots(truth, predictions, type_names(self.class_names))
 
     def reset(self) -> None:
         self._texts: dict[int | str, str] = {}
@@ -81,7 +88,11 @@ class KittiTextEvaluator(DatasetEvaluator):
         predictions = parse_objects([(files.get(i, i), texts.get(i, "")) for i in self.records], scored=True)
         records = list(self.records.values())
         cameras = [read_camera(record) for record in records] if self.on_ground else []
-        return self.score(ground_truth_table(records, self.class_names), predictions, cameras)
+        truth = ground_truth_table(records, self.class_names)
+        results = self.score(truth, predictions, cameras)
+        if self.plots:
+            write_plot_data(self.output_dir, "boxes3d", lambda: self.plot_data(truth, predictions, cameras))
+        return results
 
     def _write(self, texts: dict[int | str, str]) -> dict[int | str, Path]:
         """Write the files; image id -> path."""

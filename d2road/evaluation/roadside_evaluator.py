@@ -22,6 +22,7 @@ from d2road.evaluation.metrics.roadside_protocol import (
     matched_errors,
 )
 from d2road.evaluation.metrics.rope_score import evaluate_rope
+from d2road.evaluation.plot_data import PlotData
 from d2road.evaluation.results import write_results
 from d2road.structures import Camera
 from d2road.utils.output_files import atomic_write
@@ -69,6 +70,12 @@ class RoadsideEvaluator(KittiTextEvaluator):
         }
         write_matches(self.output_dir / "roadside_matches.npz", tables, errors)
         return {**ground_tasks(ground), "compat": compat_task(compat), "rope": rope_task(rope)}
+
+    def plot_data(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> PlotData:
+        """Errors over range, in the frame of the ground."""
+        rotations = ground_rotations(cameras)
+        truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
+        return super().plot_data(truth, predictions, cameras)
 
 
 def ground_tasks(results: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
@@ -129,4 +136,5 @@ def read_matches(path: Path) -> tuple[dict[str, MatchTable], dict[str, dict[str,
 @EVALUATOR_REGISTRY.register(name="rope3d")
 def build_roadside_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and the roadside evaluation where predictions have 3D boxes."""
-    return DatasetEvaluators([RoadsideEvaluator(dataset_name, output_dir), BoxEvaluator(dataset_name, output_dir)])
+    kinds = (RoadsideEvaluator, BoxEvaluator)
+    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.PLOTS) for kind in kinds])

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from d2road.evaluation.plot_data import Heat, write_plot_data
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder
 from efficientad.conformal import NO_GUARANTEE
 from efficientad.data.dataset_layouts import UNLABELLED
+from efficientad.evaluation.anomaly_plots import ShownImage, anomaly_plots
 from efficientad.evaluation.anomaly_protocol import evaluate
 from efficientad.evaluation.bootstrap_intervals import bootstrap
 from efficientad.evaluation.image_scores import ImageScores, check_map, size_text
@@ -60,6 +63,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         draws: of the bootstrap; 0 leaves the intervals out.
         distributed: gather what the processes measured.
         meta_csv: table of the events in windows of traffic, see `window_events`; None for other images.
+        plots: write output_dir/plots/anomaly.json, see `d2road.evaluation.plot_data`; keeps a small map of each image.
     Raises:
         ValueError: unknown suffix of maps, or a defects_config.json that cannot be used.
     """
@@ -74,6 +78,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         draws: int = 1000,
         distributed: bool = True,
         meta_csv: str | None = None,
+        plots: bool = False,
     ):
         if save_maps and save_maps not in (*MAP_SUFFIXES, UPLOAD):
             raise DataError(f"maps as {save_maps!r}: choose one of {', '.join(MAP_SUFFIXES)}, {UPLOAD}, or '' for none")
@@ -82,12 +87,13 @@ class AnomalyEvaluator(DatasetEvaluator):
         self.exact, self.save_maps, self.draws, self.distributed = exact, save_maps, draws, distributed
         config = self.category_root / CONFIG_FILE if self.category_root else None
         self.types = read_defects_config(config) if config is not None and config.is_file() else None
-        self.meta_csv = meta_csv
+        self.meta_csv, self.plots = meta_csv, plots
         self.reset()
 
     def reset(self) -> None:
         self._images: list[ImageScores] = []
         self._listed: list[ScoredImage] = []
+        self._shown: dict[str, ShownImage] = {}
         self._threshold: float | None = None
         self._map_threshold: float | None = None
         self._told: dict[str, str] = {}
@@ -127,6 +133,9 @@ class AnomalyEvaluator(DatasetEvaluator):
                 self._listed.append(listed)
                 continue
             masks, ignore = entry["mask_files"], entry.get("ignore_file")
+            if self.plots and self.output_dir:
+                paths = [os.path.abspath(path) for path in (entry["file_name"], *masks)]
+                self._shown[name] = ShownImage(paths[0], paths[1:], Heat.of(anomaly_map))
             self._images.append(
                 score_file(name, entry["defect"], anomaly_map, masks, self.types, self.exact, score, source, ignore)
             )
@@ -157,11 +166,12 @@ class AnomalyEvaluator(DatasetEvaluator):
         Raises:
             ValueError: no image, or some anomalous images have masks and others none.
         """
-        images, threshold, told, listed = self._images, self._threshold, self._told, self._listed
+        images, threshold, told = self._images, self._threshold, self._told
+        listed, shown = self._listed, self._shown
         of_map = self._threshold if self._score_is_of_map else self._map_threshold or math.nan
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather((images, threshold, told, of_map, listed), dst=0)
+            gathered = comm.gather((images, threshold, told, of_map, listed, shown), dst=0)
             if not comm.is_main_process():
                 return {}
             images = [image for part, *_ in gathered for image in part]
@@ -169,6 +179,7 @@ class AnomalyEvaluator(DatasetEvaluator):
             told = next((part[2] for part in gathered if part[2]), {})
             of_map = next((part[3] for part in gathered if part[3] is not None), None)
             listed = [image for part in gathered for image in part[4]]
+            shown = {name: image for part in gathered for name, image in part[5].items()}
         self._tell_verdicts(listed, threshold)
         if not images and listed:
             logger.info("No image of this data has a label, so no metric is known")
@@ -185,6 +196,8 @@ class AnomalyEvaluator(DatasetEvaluator):
             logger.log(level, "Threshold %s: %s", threshold, told["guarantee"])
         if self.output_dir:
             write_results(self.output_dir / "anomaly.json", {**told, **results})
+        if self.output_dir and self.plots:
+            write_plot_data(self.output_dir, "anomaly", lambda: anomaly_plots(images, shown, threshold, of_map))
         return {"anomaly": flat_metrics(results)}
 
     def _tell_verdicts(self, listed: Sequence[ScoredImage], threshold: float | None) -> None:
@@ -245,4 +258,5 @@ def build_anomaly_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) ->
         save_maps=node.SAVE_MAPS,
         draws=node.BOOTSTRAP,
         meta_csv=MetadataCatalog.get(dataset_name).get("meta_csv"),
+        plots=cfg.TEST.PLOTS,
     )

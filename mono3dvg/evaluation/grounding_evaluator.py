@@ -13,11 +13,13 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from d2road.evaluation import EVALUATOR_REGISTRY, write_results
+from d2road.evaluation.plot_data import PlotData, write_plot_data
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import make_folder, write_json
-from mono3dvg.evaluation.grounding_protocol import choose_score_threshold, evaluate_grounding
-from mono3dvg.evaluation.prediction_files import Answer, write_predictions
+from mono3dvg.evaluation.grounding_plots import Answers, grounding_plots
+from mono3dvg.evaluation.grounding_protocol import answer_tables, choose_score_threshold, evaluate_grounding
+from mono3dvg.evaluation.prediction_files import NO_ANSWER, Answer, write_predictions
 from mono3dvg.evaluation.subsets import read_subsets
 from mono3dvg.schema import read_grounding
 
@@ -43,6 +45,7 @@ class GroundingEvaluator(DatasetEvaluator):
         choose: this is the validation data.
         t_acc: percent; 0 chooses the threshold of the best mean F1, else see `choose_score_threshold`.
         distributed: gather the answers of the processes.
+        plots: write OUTPUT_DIR/plots/grounding.json, see `d2road.evaluation.plot_data`.
     Raises:
         FileNotFoundError, DataError: data or subsets cannot be used.
     """
@@ -58,28 +61,32 @@ class GroundingEvaluator(DatasetEvaluator):
         choose: bool = False,
         t_acc: float = 0.0,
         distributed: bool = True,
+        plots: bool = False,
     ):
         self.data = read_grounding(json_file)
         self.output_dir = Path(output_dir) if output_dir else None
         self.score_threshold, self.choose, self.distributed = score_threshold, choose, distributed
-        self.t_acc = t_acc
+        self.t_acc, self.plots = t_acc, plots
         self.subset_ids = read_subsets(subsets) if subsets else None
         self.threshold_file = Path(threshold_file) if threshold_file else None
         self.reset()
 
     def reset(self) -> None:
         self._answers: dict[Any, Answer] = {}
+        self._files: dict[Any, str] = {}  # of the images, for plots
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Take the answers of a batch.
 
         Args:
-            inputs: dataset dicts; not read.
+            inputs: dataset dicts; "image_id" and "file_name" are read for plots.
             outputs: "groundings" for each image: one mapping a sentence with "expression_id", "boxes" (K, 7) x, y, z,
                 h, w, l, ry in the frame of the annotations and "scores" (K,), tensors or arrays.
         Raises:
             ValueError: an unknown sentence, one answered twice, or values that are not finite.
         """
+        if self.plots:
+            self._files |= {entry["image_id"]: entry["file_name"] for entry in inputs if "file_name" in entry}
         for output in outputs:
             for grounding in output["groundings"]:
                 key = grounding["expression_id"]
@@ -97,13 +104,14 @@ class GroundingEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> dict:
         """`{"grounding": {metric: value}}`; {} on all but the main process."""
-        answers = self._answers
+        answers, files = self._answers, self._files
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather(answers, dst=0)
+            gathered = comm.gather((answers, files), dst=0)
             if not comm.is_main_process():
                 return {}
-            answers = {key: answer for part in gathered for key, answer in part.items()}
+            answers = {key: answer for part, _ in gathered for key, answer in part.items()}
+            files = {key: file for _, part in gathered for key, file in part.items()}
         threshold = self._threshold(answers)
         results = evaluate_grounding(self.data, answers, threshold, self.subset_ids)
         if results["counts"]["missing"]:
@@ -112,7 +120,15 @@ class GroundingEvaluator(DatasetEvaluator):
             make_folder(self.output_dir)
             write_predictions(self.output_dir / "predictions.json", threshold, answers)
             write_results(self.output_dir / "grounding.json", results)
+        if self.output_dir and self.plots:
+            write_plot_data(self.output_dir, "grounding", lambda: self._plot_data(answers, threshold, files))
         return {"grounding": flat_metrics(results)}
+
+    def _plot_data(self, answers: Mapping[Any, Answer], threshold: float, files: Mapping[Any, str]) -> PlotData:
+        expressions = list(self.data.expressions.values())
+        given = [answers.get(e.id, NO_ANSWER) for e in expressions]
+        tables = answer_tables(self.data, expressions, given, "rotated")
+        return grounding_plots(Answers(self.data, expressions, given, tables, threshold), files)
 
     def _threshold(self, answers: Mapping[Any, Answer]) -> float:
         if self.choose:
@@ -158,4 +174,5 @@ def build_grounding_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) 
         threshold_file=Path(cfg.OUTPUT_DIR) / THRESHOLD_FILE,
         choose=dataset_name == node.THRESHOLD_DATA,
         t_acc=node.THRESHOLD_T_ACC,
+        plots=cfg.TEST.PLOTS,
     )

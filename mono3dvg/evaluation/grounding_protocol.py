@@ -82,7 +82,7 @@ def evaluate_grounding(
     if not expressions:
         raise DataError("the grounding data has no expressions: there is nothing to evaluate")
     given = [answers.get(e.id, NO_ANSWER) for e in expressions]
-    tables = _tables(data, expressions, given, "rotated")
+    tables = answer_tables(data, expressions, given, "rotated")
     kept = [answer.scores >= score_threshold for answer in given]
     matched = [metrics.matched_overlaps(table[k]) for table, k in zip(tables, kept)]
     scored = Scored(expressions, matched, [int(k.sum()) for k in kept])
@@ -122,16 +122,17 @@ def choose_score_threshold(
     expressions = list(data.expressions.values())
     given = [answers.get(e.id, NO_ANSWER) for e in expressions]
     if not t_acc:
-        tables = _tables(data, expressions, given, "rotated")
+        tables = answer_tables(data, expressions, given, "rotated")
         return metrics.best_threshold(tables, [answer.scores for answer in given], overlap)
     best = [max(answer.scores, default=-np.inf) for e, answer in zip(expressions, given) if e.target_ids]
     threshold = metrics.threshold_of_t_acc(best, t_acc)
     return threshold, evaluate_grounding(data, answers, threshold)["mean_f1"][f"{overlap:g}"]["overall"]
 
 
-def _tables(
+def answer_tables(
     data: GroundingData, expressions: Sequence[Expression], given: Sequence[Answer], mode: str
 ) -> list[np.ndarray]:
+    """(K, G) overlaps of the boxes of each answer with what its sentence means, see `overlaps.overlap_tables`."""
     frames = {image_id: data.frame_of(image_id) for image_id in dict.fromkeys(e.image_id for e in expressions)}
     targets = [data.target_rows(e) for e in expressions]
     return overlap_tables([a.boxes for a in given], targets, [frames[e.image_id] for e in expressions], mode)
@@ -151,7 +152,7 @@ def _accuracies(
     some = [given[i] for i in single]
     by_iou = {}
     for mode in IOUS:
-        overlaps = [tables[i] for i in single] if mode == "rotated" else _tables(data, chosen, some, mode)
+        overlaps = [tables[i] for i in single] if mode == "rotated" else answer_tables(data, chosen, some, mode)
         best = [metrics.top1(table, answer.scores) for table, answer in zip(overlaps, some)]
         by_iou[mode] = {
             name: metrics.accuracy([value for value, e in zip(best, chosen) if name in names[e.id]]) for name in SUBSETS

@@ -180,6 +180,13 @@ def traffic_files(root: Path) -> None:
     (root / "rules.json").write_text(json.dumps(rules))
 
 
+def run_files(root: Path) -> None:
+    """The folder `run` of a finished run, with the images of its examples."""
+    from tests.factories.run_folders import write_run
+
+    write_run(root)
+
+
 def detector_files(root: Path) -> None:
     """config.yaml and weights.pth of an untrained detector with two classes, an image, a calibration, a video."""
     from detectron2.modeling import build_model

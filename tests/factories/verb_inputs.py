@@ -91,6 +91,9 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("eval", "anomalies", f"{MODEL} --output {{o}}", files.anomaly_model_files,
               ("config.yaml", "weights.pth", "tiles/test/blot/000.png", "tiles/ground_truth/blot/000_mask.png")),
     VerbInput("eval", "bank", f"{MODEL} --output {{o}}", files.bank_model_files, ("config.yaml", "weights.pth")),
+    VerbInput("report", "run", "{d}/run --output {o}.html", files.run_files,
+              ("run/config.yaml", "run/metrics.json", "run/results.json", "run/inference/plots/boxes.json",
+               "image.png")),
     VerbInput("predict", "detector", f"{MODEL} --input {{d}}/image.png {{d}}/images/0.png --output {{o}}",
               files.detector_files, ("config.yaml", "weights.pth", "image.png")),
     VerbInput("predict", "camera", f"{MODEL} --input {{d}}/image.png --output {{o}} --calib {{d}}/calib.txt "

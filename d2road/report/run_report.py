@@ -1,0 +1,177 @@
+"""The page of a run: results, figures, examples, training curves, settings and environment."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import d2road
+from d2road.evaluation.plot_data import BEST, WORST, Example
+from d2road.report.example_drawing import as_jpeg, draw_example
+from d2road.report.html_elements import Markup, element, embedded_image, joined, page, table
+from d2road.report.run_summary import RunSummary, results_by_data_set
+from d2road.utils.errors import D2RoadError
+from d2road.visualization.figure_data import Figure
+from d2road.visualization.training_figures import training_figures
+
+OPEN_ROWS = 30  # a longer table of results is folded
+SMALLEST_PIXELS = 4
+GROUPS = {WORST: "Worst images", BEST: "Best images"}
+LEGEND = (
+    "Labels are dashed, predictions solid with their scores; of anomalies the image with the labelled region stands at "
+    "the left, the heat map at the right."
+)
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 1120px;
+  margin: 0 auto; padding: 1rem 1.25rem 4rem; }
+h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.25rem; margin-top: 2.5rem;
+  border-bottom: 1px solid #ccc; } h3 { font-size: 1.05rem; }
+table { border-collapse: collapse; font-size: 0.9rem; margin: 0.5rem 0; }
+th, td { text-align: left; padding: 0.15rem 0.9rem 0.15rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top;
+  overflow-wrap: anywhere; }
+table.numbers td:last-child { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; }
+.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { font-size: 0.85rem; color: #444; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; display: block; border: 1px solid #e4e4e4; }
+pre { font-size: 0.75rem; overflow-x: auto; background: #f6f6f6; padding: 0.75rem; }
+summary { cursor: pointer; } .note { background: #fff4e0; padding: 0.5rem 0.75rem; }
+nav a { margin-right: 1rem; }
+"""
+Section = tuple[str, str, list[Markup]]  # id, heading, content
+
+
+def run_page(run: RunSummary, images: int = 6) -> str:
+    """The HTML of a run.
+
+    Args:
+        images: examples drawn of the worst and of the best, at most; 0 draws none, and needs no data.
+    """
+    name = run.path.resolve().name
+    sections: list[Section] = [
+        ("results", "Results", _results(run)),
+        *_evaluations(run, images),
+        ("training", "Training", _training(run)),
+        ("settings", "Settings", _settings(run)),
+        ("environment", "Environment", [element("pre", run.environment)] if run.environment else []),
+        ("notes", "What could not be read", [element("p", note, class_="note") for note in run.notes]),
+    ]
+    sections = [section for section in sections if section[2]]
+    links = element("nav", *(element("a", heading, href=f"#{anchor}") for anchor, heading, _ in sections))
+    body = [
+        element("section", element("h2", heading), *content, id=anchor) for anchor, heading, content in sections
+    ]  # fmt: skip
+    made = f"Made by d2road {d2road.__version__} on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}."
+    header = element("header", element("h1", name), table((), _facts(run)), links)
+    return page(f"Report of {name}", STYLE, header, element("main", *body), element("footer", element("p", made)))
+
+
+def _facts(run: RunSummary) -> list[tuple[str, str]]:
+    config = run.config
+    facts = [("state", run.state()), ("model", config.get("MODEL.META_ARCHITECTURE", ""))]
+    facts += [("started", run.record.get("started", "")), ("seed", config.get("SEED", ""))]
+    for label, key in (("training data", "DATASETS.TRAIN"), ("test data", "DATASETS.TEST")):
+        facts.append((label, ", ".join(map(str, config.get(key) or ()))))
+    data = run.record.get("data") or {}
+    if isinstance(data, Mapping) and data.get("images"):
+        facts.append(("training images", f"{data['images']}, {data.get('annotations', '?')} annotations"))
+    facts.append(("weights at the start", config.get("MODEL.WEIGHTS") or "none"))
+    return [(label, str(value)) for label, value in facts if value != ""]
+
+
+def _results(run: RunSummary) -> list[Markup]:
+    found = results_by_data_set(run.results, run.config.get("DATASETS.TEST") or ())
+    if not any(found.values()):
+        return [element("p", "No evaluation has finished: there is no results.json.", class_="note")]
+    content: list[Markup] = []
+    for data_set, tasks in found.items():
+        if data_set:
+            content.append(element("h3", data_set))
+        for task, row in tasks.items():
+            rows = [(name, _number(value)) for name, value in row.items()]
+            half = -(-len(rows) // 2) if len(rows) > 8 else len(rows)
+            parts = [table((task, ""), part, "numbers") for part in (rows[:half], rows[half:]) if part]
+            block = element("div", *parts, class_="columns")
+            folded = element("details", element("summary", f"{task}: {len(rows)} metrics"), block)
+            content.append(folded if len(rows) > OPEN_ROWS else block)
+    return content
+
+
+def _number(value: Any) -> str:
+    """A result as text: null is a metric that could not be computed."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if math.isfinite(value) and abs(value) >= 1:
+        return f"{value:.2f}"
+    return f"{value:.4g}"
+
+
+def _evaluations(run: RunSummary, images: int) -> Iterator[Section]:
+    """Figures and examples of each data set."""
+    data_sets = list(dict.fromkeys(data_set for data_set, _, _ in run.evaluations))
+    if run.results and not data_sets:
+        text = "There is no plot data: the evaluation was made with TEST.PLOTS False or by an earlier version. "
+        text += "`d2road eval` on the same weights writes it."
+        yield "evaluation", "Evaluation", [element("p", text, class_="note")]
+    for number, data_set in enumerate(data_sets, 1):
+        mine = [(name, data) for other, name, data in run.evaluations if other == data_set]
+        figures = [(f"{name}: {key}", figure) for name, data in mine for key, figure in data.figures.items()]
+        content = [_figures(figures)] if figures else []
+        for group, heading in GROUPS.items() if images else ():
+            chosen = [e for _, data in mine for e in [e for e in data.examples if e.group == group][:images]]
+            content += _examples(heading, chosen)
+        yield f"evaluation-{number}", f"Evaluation on {data_set}" if data_set else "Evaluation", content
+
+
+def _figures(figures: Sequence[tuple[str, Figure]]) -> Markup:
+    from d2road.visualization.figure_drawing import figure_png  # matplotlib takes a second
+
+    drawn = [element("figure", embedded_image(figure_png(figure), "png", alt)) for alt, figure in figures]
+    return element("div", *drawn, class_="figures")
+
+
+def _examples(heading: str, examples: Sequence[Example]) -> list[Markup]:
+    drawn, failed = [], []
+    for example in examples:
+        try:
+            image = embedded_image(as_jpeg(draw_example(example)), "jpeg", example.caption)
+        except (D2RoadError, OSError, ValueError) as error:
+            failed.append(str(error))
+            continue
+        file = example.image.replace("\\", "/").rpartition("/")[2]
+        drawn.append(element("figure", image, element("figcaption", f"{example.caption} ({file})")))
+    content: list[Markup] = []
+    if drawn:
+        content = [element("h3", heading), element("p", LEGEND), element("div", *drawn, class_="figures")]
+    if failed:
+        text = f"{heading}: {len(failed)} of {len(examples)} could not be drawn, such as: {failed[0]}"
+        content.append(element("p", text, class_="note"))
+    return content
+
+
+def _training(run: RunSummary) -> list[Markup]:
+    names = [
+        f"{prefix}{task}/{metric}"
+        for data_set, tasks in results_by_data_set(run.results, ()).items()
+        for prefix in [f"{data_set}/" if data_set else ""]
+        for task, row in tasks.items()
+        for metric in row
+    ]
+    figures = training_figures(run.metrics, names)
+    return [_figures([(f"training: {key}", figure) for key, figure in figures.items()])] if figures else []
+
+
+def _settings(run: RunSummary) -> list[Markup]:
+    if not run.config_text:
+        return []
+    rows = [(key, _setting(value), _setting(default)) for key, value, default in run.changed]
+    changed = table(("key", "value", "default"), rows)
+    whole = element("details", element("summary", "All settings"), element("pre", run.config_text))
+    return [element("p", f"{len(rows)} settings differ from their defaults."), changed, whole]
+
+
+def _setting(value: Any) -> Markup:
+    text = value if isinstance(value, str) and value else repr(value)
+    return joined([text])
