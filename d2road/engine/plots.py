@@ -35,7 +35,7 @@ TRAINING = "training"
 
 def plot_evaluation(cfg: CfgNode) -> None:
     """Draw what the evaluators left below OUTPUT_DIR/inference; does nothing where TEST.PLOTS is off."""
-    if not cfg.TEST.PLOTS or not cfg.OUTPUT_DIR or not comm.is_main_process():
+    if not cfg.TEST.get("PLOTS", False) or not cfg.OUTPUT_DIR or not comm.is_main_process():
         return
     with _logged("plots of the evaluation"):
         start, count = time.perf_counter(), 0
@@ -48,7 +48,7 @@ def plot_evaluation(cfg: CfgNode) -> None:
 
 def plot_training(cfg: CfgNode) -> None:
     """Draw the curves of OUTPUT_DIR/metrics.json into OUTPUT_DIR/plots; does nothing where TEST.PLOTS is off."""
-    if not cfg.TEST.PLOTS or not cfg.OUTPUT_DIR or not comm.is_main_process():
+    if not cfg.TEST.get("PLOTS", False) or not cfg.OUTPUT_DIR or not comm.is_main_process():
         return
     with _logged("plots of the training"):
         folder = Path(cfg.OUTPUT_DIR)
@@ -72,7 +72,7 @@ def draw_figures(folder: Path, name: str, figures: Mapping[str, Figure]) -> list
 
 def put_images(storage: EventStorage, cfg: CfgNode) -> None:
     """Hand the plots of the latest evaluation to the writers of a training, for TensorBoard."""
-    if not cfg.TEST.PLOTS or not cfg.OUTPUT_DIR or not comm.is_main_process():
+    if not cfg.TEST.get("PLOTS", False) or not cfg.OUTPUT_DIR or not comm.is_main_process():
         return
     with _logged("plots for TensorBoard"):
         root = Path(cfg.OUTPUT_DIR) / "inference"

@@ -55,7 +55,7 @@ def precision_recall_figure(precision: BoxPrecision, class_names: Sequence[str])
         series.append(_curve(f"all classes, IoU {overlap:g}", mean))
     series.append(_curve("all classes, IoU 0.5 to 0.95", _mean(table.transpose(1, 0, 2).reshape(len(RECALLS), -1))))
     if 1 < known.sum() <= MOST_CLASSES:
-        series += [_curve(f"{class_names[k]}, IoU 0.5", table[0, :, k]) for k in np.flatnonzero(known)]
+        series += [_curve(f"{class_names[k]}, IoU 0.5", table[0, :, k]) for k in np.flatnonzero(known).tolist()]
     title = "Precision and recall of boxes (COCO's protocol)"
     return Lines(title, "recall", "precision", series, UNIT, UNIT)
 

@@ -282,10 +282,10 @@ def coco_dict(dataset_dicts: list[dict], class_names: list[str]) -> dict:
 @EVALUATOR_REGISTRY.register(name="coco")
 def build_coco_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> BoxEvaluator:
     """COCO's AP of boxes."""
-    return BoxEvaluator(dataset_name, output_dir, plots=cfg.TEST.PLOTS)
+    return BoxEvaluator(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False))
 
 
 @EVALUATOR_REGISTRY.register(name="lvis")
 def build_lvis_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> LvisEvaluator:
     """LVIS's AP of boxes."""
-    return LvisEvaluator(dataset_name, output_dir, plots=cfg.TEST.PLOTS)
+    return LvisEvaluator(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False))

@@ -48,4 +48,4 @@ def flat_metrics(by_range: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 def build_dair_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and DAIR-V2X-I's protocol where predictions have 3D boxes."""
     kinds = (BoxEvaluator, DairEvaluator)
-    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.PLOTS) for kind in kinds])
+    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False)) for kind in kinds])

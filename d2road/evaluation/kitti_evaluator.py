@@ -49,4 +49,4 @@ def as_tasks(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, fl
 def build_kitti_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and KITTI's protocol where predictions have 3D boxes."""
     kinds = (KittiEvaluator, BoxEvaluator)
-    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.PLOTS) for kind in kinds])
+    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False)) for kind in kinds])

@@ -103,5 +103,5 @@ def omni3d_ground_truth(dataset_dicts: Sequence[dict]) -> list[dict]:
 @EVALUATOR_REGISTRY.register(name="omni3d")
 def build_omni3d_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes and Omni3D's of 3D boxes."""
-    boxes = BoxEvaluator(dataset_name, output_dir, plots=cfg.TEST.PLOTS)
+    boxes = BoxEvaluator(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False))
     return DatasetEvaluators([boxes, Omni3DEvaluator(dataset_name, output_dir)])

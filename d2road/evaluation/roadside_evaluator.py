@@ -137,4 +137,4 @@ def read_matches(path: Path) -> tuple[dict[str, MatchTable], dict[str, dict[str,
 def build_roadside_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes, and the roadside evaluation where predictions have 3D boxes."""
     kinds = (RoadsideEvaluator, BoxEvaluator)
-    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.PLOTS) for kind in kinds])
+    return DatasetEvaluators([kind(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False)) for kind in kinds])

@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
+
 from d2road.utils.errors import DataError
 
-Numbers = Sequence[float]
+Numbers = Sequence[float] | np.ndarray
 Range = tuple[float, float] | None
 DIGITS = 6  # significant ones in files
 ITERATION = "iteration"  # an x axis of whole numbers

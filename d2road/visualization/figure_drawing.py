@@ -23,7 +23,7 @@ WIDTH_PX, DPI = 800, 100
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F7F7F")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 GREY, GRID = "#606060", "#DDDDDD"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.labelsize": 11,
@@ -159,7 +159,7 @@ def _draw_matrix(figure: Matrix) -> Canvas:
     axes = canvas.subplots()
     shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     long_names = max(map(len, figure.columns)) * len(figure.columns) > 60
-    turn = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long_names else {}
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long_names else {}
     axes.set_xticks(range(len(figure.columns)), figure.columns, **turn)
     axes.set_yticks(range(len(figure.rows)), figure.rows)
     axes.tick_params(length=0)

@@ -258,5 +258,5 @@ def build_anomaly_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) ->
         save_maps=node.SAVE_MAPS,
         draws=node.BOOTSTRAP,
         meta_csv=MetadataCatalog.get(dataset_name).get("meta_csv"),
-        plots=cfg.TEST.PLOTS,
+        plots=cfg.TEST.get("PLOTS", False),
     )

@@ -174,5 +174,5 @@ def build_grounding_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) 
         threshold_file=Path(cfg.OUTPUT_DIR) / THRESHOLD_FILE,
         choose=dataset_name == node.THRESHOLD_DATA,
         t_acc=node.THRESHOLD_T_ACC,
-        plots=cfg.TEST.PLOTS,
+        plots=cfg.TEST.get("PLOTS", False),
     )

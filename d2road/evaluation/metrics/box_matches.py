@@ -57,10 +57,9 @@ def match_boxes(truth: BoxTruth, detections: Sequence[Mapping[str, Any]], overla
         ordered = sorted(found, key=lambda d: -d["score"])[:COCO_DETECTIONS]
         hits, excused = _match_image(ordered, labels.get((image, category), []), overlap)
         rows += [(image, category, d["score"], bool(h)) for d, h, e in zip(ordered, hits, excused) if not e]
-    columns = list(zip(*rows)) or [(), (), (), ()]
-    kinds: tuple[type, ...] = (np.int64, np.int64, np.float64, np.bool_)
-    image_of, category_of, score, hit = (np.array(column, dtype=kind) for column, kind in zip(columns, kinds))
-    return BoxMatches(image_of, category_of, score, hit, objects)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    places = table[:, :2].astype(np.int64)
+    return BoxMatches(places[:, 0], places[:, 1], table[:, 2], table[:, 3] > 0, objects)
 
 
 def _match_image(
@@ -130,12 +129,12 @@ def confusion_matrix(
         boxes = [d["bbox"] for d in found[image]]
         rows, columns = pair_by_overlap(overlaps_of(boxes, [a["bbox"] for a in objects]), overlap)
         np.add.at(counts, (predicted[rows], true[columns]), 1)
-        np.add.at(counts, (background, np.delete(true, columns)), 1)
+        counts[background] += np.bincount(np.delete(true, columns), minlength=background + 1)
         alone = np.setdiff1d(np.arange(len(boxes)), rows)
         if crowds and len(alone):
             inside = overlaps_of([boxes[i] for i in alone], crowds, np.ones(len(crowds), dtype=bool))
             alone = alone[inside.max(axis=1) < overlap]
-        np.add.at(counts, (predicted[alone], background), 1)
+        counts[:, background] += np.bincount(predicted[alone], minlength=background + 1)
     return counts
 
 

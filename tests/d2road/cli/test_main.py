@@ -60,7 +60,7 @@ def test_every_verb_has_one_parser(verb):
     [
         (["eval_kitti"], "did you mean eval-kitti?"),
         (["pedict", "--input", "x"], "did you mean predict?"),
-        (["xyz"], "verbs are train, eval, predict, "),
+        (["xyz"], "verbs are train, eval, report, predict, "),
         ([], "usage: d2road VERB"),
     ],
 )
