@@ -147,7 +147,7 @@ def _marks(axes: Any, marks: Sequence[Mark]) -> None:
 
 def _legend(canvas: Canvas, axes: Any) -> None:
     handles, names = axes.get_legend_handles_labels()
-    columns = min(LEGEND_COLUMNS, len(names)) if max(map(len, names)) <= 30 else 2
+    columns = min(LEGEND_COLUMNS, max(1, len(names))) if max(map(len, names), default=0) <= 30 else 2
     canvas.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
 
 
