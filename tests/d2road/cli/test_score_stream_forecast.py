@@ -1,7 +1,9 @@
 """score-stream by rules with a learned forecast: scores of a growing file, its calibration, and what is refused."""
 
+import hashlib
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,8 @@ import pytest
 from d2road.cli import score_stream
 from d2road.config import make_cfg
 from d2road.config.time_space import window_grid_of
+from d2road.model_zoo import catalogue
+from d2road.model_zoo.catalogue import Entry
 from d2road.traffic.baselines import TrackSurprise
 from d2road.traffic.baselines.vehicle_rarity import WindowVehicles
 from d2road.traffic.events import rules_stream
@@ -147,3 +151,20 @@ def test_described_windows_are_chosen_one_by_one(files):
     surprise = calibrated(files)
     assert np.array_equal(surprise.scores_described(part), surprise.scores(twice)[keep])
     assert isinstance(part.groups[0][0].vehicles(surprise.forecaster, part.groups[0][1])[0], WindowVehicles)
+
+
+@pytest.mark.parametrize("option", ["--weights", "--calibration"])
+def test_rules_of_the_model_zoo_are_their_calibration(files, option, monkeypatch, capsys):
+    digest = hashlib.sha256((files / "c.json").read_bytes()).hexdigest()
+    about = {"system": "", "title": "", "use": "", "config": "", "metrics": (), "data": "", "licence": ""}
+    entry = Entry(name="crawl", file="c.json", sha256=digest, storage="json", **about)
+    monkeypatch.setattr(catalogue, "FOLDER", files)
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"crawl": entry, "net": replace(entry, storage="half")})
+    live = ("--input", source("live"), "--scores")
+    assert run(files, option, "zoo:crawl", *live, "{d}/zoo.csv") == 0
+    assert run(files, *METHOD, "--calibration", "{d}/c.json", *live, "{d}/file.csv") == 0
+    assert (files / "zoo.csv").read_text() == (files / "file.csv").read_text()
+    assert run(files, option, "zoo:crowl", *live, "{d}/zoo.csv") == 2
+    assert "did you mean 'crawl'" in capsys.readouterr().err
+    assert run(files, option, "zoo:net", *live, "{d}/zoo.csv") == 2
+    assert ("--config-file" if option == "--weights" else "no calibration") in capsys.readouterr().err
