@@ -6,10 +6,10 @@
         --weights output/toy_roadside3d/effnet_lite0/model_final.pth --port 8000
 
 Tabs: Detect (a detector in 2D or 3D; without another one the shipped toy detector), Ask (a model of grounding, which
-answers sentences about an image and its camera) and Inspect (a model of anomalies).
-Each model goes to the tab of its kind; --model may be given repeatedly. KEY VALUE pairs belong to the model of
---config-file, --device to all. Weights are loaded with the first request, and requests are worked on one after the
-other.
+answers sentences about an image and its camera), Inspect (a model of anomalies) and Traffic (trajectories, drawn and
+scored by rules as score-stream does). Each model goes to the tab of its kind; --model may be given repeatedly. KEY
+VALUE pairs belong to the model of --config-file, those of TIME_SPACE to the windows of Traffic, --device to all.
+Weights are loaded with the first request, and requests are worked on one after the other.
 
 The page is for this machine alone unless --host says otherwise; it has no passwords, so a page for others belongs
 behind a server that asks for one. It sends nothing anywhere and loads nothing from elsewhere. Uploads and results are
@@ -70,11 +70,12 @@ def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
     from d2road.web.served_model import DETECT, ServedModel
 
     device = ["MODEL.DEVICE", args.device] if args.device else []
+    own = [word for pair in pairs_of(args.opts, time_space=False) for word in pair]
     given = [ServedModel(config, weights, device) for config, weights in args.model]
     if args.config_file:
-        given.append(ServedModel(args.config_file, "", args.opts))
-    elif args.opts and args.opts != device:
-        raise ConfigError(f"{' '.join(args.opts)}: belongs to the model of --config-file, which is not given")
+        given.append(ServedModel(args.config_file, "", own))
+    elif own != device:
+        raise ConfigError(f"{' '.join(own)}: belongs to the model of --config-file, which is not given")
     models: dict[str, ServedModel] = {}
     for model in given:
         if model.task in models:
@@ -88,6 +89,12 @@ def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
     return models
 
 
+def pairs_of(opts: Sequence[str], time_space: bool) -> list[tuple[str, ...]]:
+    """The KEY VALUE pairs below TIME_SPACE, or the others; a key whose value is missing stays alone."""
+    pairs = [tuple(opts[i : i + 2]) for i in range(0, len(opts), 2)]
+    return [pair for pair in pairs if pair[0].startswith("TIME_SPACE.") == time_space]
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until somebody interrupts; returns the exit code."""
@@ -95,13 +102,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("d2road web needs gradio: pip install 'd2road[web]'")
     from d2road.web.page import serve
+    from d2road.web.traffic_request import TrafficWindows
     from d2road.web.uploads import MEGABYTE, UploadLimits
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     limits = UploadLimits(round(args.max_upload_mb * MEGABYTE), round(args.max_megapixels * 1e6))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the temporary folder goes
     try:
-        serve(load_models(args), args.host, args.port, limits)
+        windows = TrafficWindows([word for pair in pairs_of(args.opts, time_space=True) for word in pair])
+        serve(load_models(args), windows, args.host, args.port, limits)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

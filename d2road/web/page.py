@@ -12,9 +12,12 @@ from pathlib import Path
 import gradio as gr
 
 from d2road.utils.errors import ConfigError
-from d2road.web.page_tabs import Workplace, ask_tab, detect_tab, inspect_tab, missing_tab
+from d2road.web.page_parts import Workplace, missing_tab
+from d2road.web.page_tabs import ask_tab, detect_tab, inspect_tab
 from d2road.web.result_files import ResultFolders
 from d2road.web.served_model import ASK, DETECT, INSPECT, ServedModel
+from d2road.web.traffic_request import TrafficWindows
+from d2road.web.traffic_tab import traffic_tab
 from d2road.web.uploads import UploadLimits
 
 logger = logging.getLogger(__name__)
@@ -46,8 +49,8 @@ TABS: dict[str, tuple[str, Callable[[ServedModel, Workplace], None], str]] = {
 }
 
 
-def build_page(models: Mapping[str, ServedModel], place: Workplace) -> gr.Blocks:
-    """The page with the models of its tabs, by task; a tab without one says what to give."""
+def build_page(models: Mapping[str, ServedModel], windows: TrafficWindows, place: Workplace) -> gr.Blocks:
+    """The page with the models of its tabs, by task; a tab without one says what to give. Traffic needs none."""
     with gr.Blocks(title="d2road", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
         gr.Markdown(HEADLINE)
         with gr.Tabs():
@@ -57,15 +60,19 @@ def build_page(models: Mapping[str, ServedModel], place: Workplace) -> gr.Blocks
                         lay_out(models[task], place)
                     else:
                         missing_tab(missing)
+            with gr.Tab("Traffic", id="traffic", elem_id="tab-traffic"):
+                traffic_tab(windows, place)
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)
 
 
 @contextmanager
-def served(models: Mapping[str, ServedModel], host: str, port: int, limits: UploadLimits) -> Iterator[str]:
+def served(
+    models: Mapping[str, ServedModel], windows: TrafficWindows, host: str, port: int, limits: UploadLimits
+) -> Iterator[str]:
     """The page, served while the context lasts; its uploads and results are deleted at the end.
 
     Args:
-        models: by task.
+        models: by task. windows: of traffic.
         port: 0 takes a free one.
     Yields:
         the address.
@@ -76,7 +83,7 @@ def served(models: Mapping[str, ServedModel], host: str, port: int, limits: Uplo
     with tempfile.TemporaryDirectory(prefix="d2road_web_") as folder:
         # gradio reads both when they matter: no statistics, no look for newer versions; uploads go where results go.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
-        page = build_page(models, Workplace(limits, ResultFolders(Path(folder), KEEP_S)))
+        page = build_page(models, windows, Workplace(limits, ResultFolders(Path(folder), KEEP_S)))
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -99,9 +106,11 @@ def served(models: Mapping[str, ServedModel], host: str, port: int, limits: Uplo
             page.close(verbose=False)
 
 
-def serve(models: Mapping[str, ServedModel], host: str, port: int, limits: UploadLimits) -> None:
+def serve(
+    models: Mapping[str, ServedModel], windows: TrafficWindows, host: str, port: int, limits: UploadLimits
+) -> None:
     """Serve the page until somebody interrupts."""
-    with served(models, host, port, limits) as address:
+    with served(models, windows, host, port, limits) as address:
         print(f"d2road web: {address}", flush=True)
         threading.Event().wait()
 

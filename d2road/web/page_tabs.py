@@ -1,103 +1,37 @@
-"""The tabs of the page: components of gradio around the requests. What a request raises is said in the tab."""
+"""The tabs of models: components of gradio around their requests."""
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch
 
 from d2road.engine.annotators import CONFIDENCE
 from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
-from d2road.engine.prediction_inputs import IMAGES
-from d2road.utils.errors import is_user_error
 from d2road.web.ask_request import AskUpload, ask
 from d2road.web.detect_request import DetectUpload, detect
 from d2road.web.inspect_request import inspect
-from d2road.web.result_files import ResultFolders
+from d2road.web.page_parts import (
+    IMAGE_TYPES,
+    QUEUE,
+    SAVING,
+    Workplace,
+    camera_controls,
+    downloads,
+    file_box,
+    focal_of,
+    image_out,
+    message_box,
+    outcome,
+    path_of,
+    run_button,
+    text_field,
+)
 from d2road.web.served_model import ServedModel
-from d2road.web.uploads import UploadLimits, number_or_none
+from d2road.web.uploads import number_or_none
 
-logger = logging.getLogger(__name__)
-
-IMAGE_TYPES = sorted(IMAGES)
-TEXT_TYPES = [".txt"]
 MOST_STEPS, MOST_BOXES = 16, 500  # what a request may ask for
-QUEUE = "requests"  # all buttons share it
 ALL_STEPS = "all steps together"
-SAVING = ["download", "fullscreen"]
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What all tabs share: limits of uploads, and where results go."""
-
-    limits: UploadLimits
-    folders: ResultFolders
-
-
-def outcome(work: Callable[[], tuple], empty: Sequence[Any]) -> tuple:
-    """What `work` gives, or the words of its error and as many empty outputs as `empty` has.
-
-    A user's error is said as on the command line; any other one is logged with its traceback.
-    """
-    try:
-        return work()
-    except (OSError, ValueError, MemoryError, torch.OutOfMemoryError) as error:
-        if not is_user_error(error):
-            logger.exception("A request failed")
-        return (f"error: {str(error) or type(error).__name__}", *empty)
-    except Exception as error:
-        logger.exception("A request failed")
-        return (f"error: {type(error).__name__} in the program; its log has more", *empty)
-
-
-def path_of(value: str | None) -> Path | None:
-    """The file behind gr.File's value."""
-    return Path(value) if value else None
-
-
-def focal_of(text: str | None) -> float | None:
-    """The number in the field of the focal length."""
-    return number_or_none(text, "the focal length")
-
-
-def message_box(name: str) -> gr.Textbox:
-    """Where a tab says what it found, or what is wrong; plain text, so that nothing in it is taken for markup."""
-    return gr.Textbox(label="Result", interactive=False, lines=2, elem_id=f"{name}-message")
-
-
-def run_button(name: str, text: str) -> gr.Button:
-    return gr.Button(text, variant="primary", elem_id=f"{name}-run")
-
-
-def file_box(name: str, label: str, types: list[str], several: bool = False) -> gr.File:
-    """A place to drop files; they are read from their paths as they are, not as gradio decodes images."""
-    count = "multiple" if several else "single"
-    return gr.File(label=label, file_types=types, file_count=count, type="filepath", height=130, elem_id=name)
-
-
-def text_field(name: str, label: str) -> gr.Textbox:
-    """A number that may be left empty; gr.Number gives 0 then."""
-    return gr.Textbox(label=label, elem_id=name)
-
-
-def image_out(name: str, label: str, visible: bool = True) -> gr.Image:
-    """A drawing; it can be saved and enlarged, not shared with a host elsewhere."""
-    return gr.Image(
-        label=label, type="filepath", format="png", interactive=False, visible=visible, buttons=SAVING, elem_id=name
-    )
-
-
-def downloads(name: str) -> gr.File:
-    return gr.File(label="Downloads", file_count="multiple", interactive=False, elem_id=name)
-
-
-def missing_tab(text: str) -> None:
-    """A tab without a model says what to give."""
-    gr.Markdown(text)
 
 
 # --- Detect ---
@@ -135,7 +69,7 @@ def detect_tab(model: ServedModel, place: Workplace) -> None:
             slider = gr.update(maximum=max(len(result.steps), 1), value=0, visible=len(result.steps) > 1)
             return result.text, all_paths[0], slider, [str(path) for path in result.files], all_paths
 
-        return outcome(found, (None, gr.update(visible=False), None, []))
+        return outcome(place, found, (None, gr.update(visible=False), None, []))
 
     run.click(
         work,
@@ -169,15 +103,6 @@ def _image_of_step(step: float, paths: list[str]) -> Any:
     return paths[int(step)] if 0 <= int(step) < len(paths) else gr.skip()
 
 
-def camera_controls(name: str, needed: bool) -> tuple[gr.File, gr.Textbox, gr.File]:
-    """Calibration, focal length and ground plane; open where every request needs a camera."""
-    with gr.Accordion("Camera" if needed else "Camera (needed for 3D)", open=needed):
-        calib = file_box(f"{name}-calib", "Calibration, a line 'P2: 12 numbers'", TEXT_TYPES)
-        focal = text_field(f"{name}-focal", "or focal length, pixels")
-        denorm = file_box(f"{name}-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)
-    return calib, focal, denorm
-
-
 # --- Ask ---
 
 
@@ -208,7 +133,7 @@ def ask_tab(model: ServedModel, place: Workplace) -> None:
             result = ask(model, upload, place.limits, place.folders)
             return result.text, str(result.image), [str(path) for path in result.files]
 
-        return outcome(found, (None, None))
+        return outcome(place, found, (None, None))
 
     run.click(
         work,
@@ -253,7 +178,7 @@ def inspect_tab(model: ServedModel, place: Workplace) -> None:
             gallery = [(str(path), caption) for path, caption in result.images]
             return result.text, gallery, rows, drawn, [str(path) for path in result.files]
 
-        return outcome(found, (None, None, gr.update(visible=False), None))
+        return outcome(place, found, (None, None, gr.update(visible=False), None))
 
     run.click(
         work,

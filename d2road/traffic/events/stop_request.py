@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM as a wish that a long run grants once it has saved what it has."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -27,7 +28,10 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within, the signals ask here, instead of ending the process."""
+        """Within, the signals ask here, instead of ending the process; in other threads than the first nothing does."""
+        if threading.current_thread() is not threading.main_thread():  # signals are the first one's
+            yield
+            return
         before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -38,6 +39,8 @@ REREAD_S = 5.0
 # Seconds without any row after which there was no traffic to watch: they have no windows and are no hours of it.
 LONGEST_GAP_S = 3600.0
 
+PRINT = partial(print, flush=True)
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,14 +70,21 @@ class StreamSession:
         options: of the run.
         load_model: gives what scores; called once the input and the saved state are known to be good.
         stop: asked whether somebody wants it to end; interrupts ask while it runs.
+        say: told each line of alarms, of drift and of the end.
     Raises:
         FileNotFoundError, ConfigError, DataError: the options, the input, the saved state or what `load_model` reads
             cannot be used.
         OutputError: an output cannot be written.
     """
 
-    def __init__(self, options: StreamOptions, load_model: Callable[[], StreamModel], stop: StopRequest | None = None):
-        self.options, saved = options, read_state(options)
+    def __init__(
+        self,
+        options: StreamOptions,
+        load_model: Callable[[], StreamModel],
+        stop: StopRequest | None = None,
+        say: Callable[[str], None] = PRINT,
+    ):
+        self.options, self.say, saved = options, say, read_state(options)
         self.stop = StopRequest() if stop is None else stop  # one that nobody asked yet is False
         options.check_outputs()
         self.resumed, state = saved is not None, saved or StreamState()
@@ -206,7 +216,7 @@ class StreamSession:
             density, speed = describe_conditions(window)
             report = self.drift.add(window.recording, window.t0, density, (scored.score, speed))
             if report:
-                print(drift_line(report), flush=True)
+                self.say(drift_line(report))
         if self.scores:
             self.scores.add(row, self.drift.evidence if self.drift else None)
         if not scored.begins:
@@ -215,11 +225,11 @@ class StreamSession:
         if self.options.pictures is not None:
             path = self.options.pictures / f"{self.scorer.raised:06d}.png"
             write_alarm_picture(path, scored, self.grid, self.scorer.threshold, why)
-        print(alarm_line(scored, self.grid.renderer, self.scorer.threshold, path, why), flush=True)
+        self.say(alarm_line(scored, self.grid.renderer, self.scorer.threshold, path, why))
 
     def _report_over(self, before: float) -> None:
         for alarm in self.scorer.pop_closed(before):
-            print(over_line(alarm), flush=True)
+            self.say(over_line(alarm))
 
     def _save(self) -> None:
         """Scores first: the state may lag behind them, never run ahead."""
@@ -249,7 +259,7 @@ class StreamSession:
         make_folder(path.parent)
         drift = self._drift_reference()
         write_json(path, {"threshold": threshold, **found, **self.options.about(), **self.model.fitted, **drift})
-        print(f"threshold {threshold:.6g}: {alarms} alarm(s) in {hours:.2f} h of good traffic -> {path}")
+        self.say(f"threshold {threshold:.6g}: {alarms} alarm(s) in {hours:.2f} h of good traffic -> {path}")
 
     def _drift_reference(self) -> dict[str, Any]:
         """What a calibration keeps for `DriftWatch`; nothing where it would be too little."""
@@ -269,8 +279,7 @@ class StreamSession:
         if self.resumed and self.began is not None:  # this run alone
             seconds = self.over_here_s + self.seen - self.first_seen
         times = f"{seconds / wall:.1f} times real time" if wall > 0 else ""
-        print(
+        self.say(
             f"{'stopped' if self.stop else 'end of the file'}: {self._hours():.2f} h, {self.scorer.windows} windows, "
-            f"{self.scorer.raised} alarm(s); this run {seconds / SECONDS_PER_HOUR:.2f} h in {wall:.0f} s, {times}",
-            flush=True,
+            f"{self.scorer.raised} alarm(s); this run {seconds / SECONDS_PER_HOUR:.2f} h in {wall:.0f} s, {times}"
         )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.factories.stored_grounder import grounder_files
+from tests.factories.stream_fcd import write_fcd
 from tests.factories.verb_files import bank_model_files, detector_files
 from tests.factories.web_page import chromium, message, served_page, upload, web_python
 
@@ -20,6 +21,8 @@ def files(tmp_path_factory):
     for kind, write in MODELS.items():
         (folder / kind).mkdir()
         write(folder / kind)
+    text = write_fcd(folder / "live.xml")
+    (folder / "traffic.xml").write_text("\n".join(line for line in text.splitlines() if 'id="x"' not in line))
     rng = np.random.default_rng(0)
     for name in ("first.png", "second.png"):
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
@@ -35,7 +38,8 @@ def address(files):
     options = []
     for kind in MODELS:
         options += ["--model", f"{files}/{kind}/config.yaml", f"{files}/{kind}/weights.pth"]
-    with served_page(*options, "--max-upload-mb", "0.5", log=files / "log.txt") as found:
+    options += ["TIME_SPACE.S_RANGE", "(0, 512)", "TIME_SPACE.STRIDE", "1.0"]
+    with served_page(*options, "--max-upload-mb", "0.6", log=files / "log.txt") as found:
         yield found
 
 
@@ -136,6 +140,31 @@ def test_inspect_says_which_images_are_anomalous(visit, files, tmp_path):
     assert [row.split(",")[0] for row in rows] == ["file", "image.png", "000.png"]
     table = page.inner_text("#inspect-table")
     assert all(row.split(",")[3] in table for row in rows[1:])
+
+
+def test_traffic_is_drawn_and_its_alarm_listed(visit, files, tmp_path):
+    page = visit()
+    page.click("button[role=tab]:has-text('Traffic')")
+    upload(page, "traffic-file", files / "live.xml")
+    upload(page, "traffic-good", files / "traffic.xml")
+    page.click("#traffic-run")
+    assert "1 alarm(s)" in message(page, "traffic")
+    lines = page.input_value("#traffic-lines textarea").splitlines()
+    assert [line.split()[0] for line in lines] == ["ALARM", "OVER"] and " s 300 m " in lines[0]
+    page.wait_for_selector("#traffic-diagrams img")
+    page.wait_for_selector("#traffic-pictures img")
+    table = downloaded(page, "traffic-files", "alarms.csv", tmp_path).read_text().splitlines()
+    assert len(table) == 2 and table[1].startswith("live,")
+    page.fill("#traffic-options textarea", "net=/etc/passwd")
+    page.click("#traffic-run")
+    page.wait_for_function("document.querySelector('#traffic-message textarea').value.includes('not offered here')")
+    page.fill("#traffic-options textarea", "")
+    page.click("#traffic-file button[aria-label*='emove'], #traffic-file button[aria-label*='lear']")
+    upload(page, "traffic-file", files / "good.csv")
+    page.click("#traffic-run")
+    page.wait_for_function("document.querySelector('#traffic-message textarea').value.includes('good.csv')")
+    said = message(page, "traffic")
+    assert said.startswith("error: ") and "/" not in said.split("good.csv")[0], "no folder of the server is told"
 
 
 def test_two_users_at_once_get_their_own(visit, files):
