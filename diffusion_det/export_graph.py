@@ -16,6 +16,7 @@ import torch
 from detectron2.modeling import detector_postprocess
 from torch import Tensor, nn
 
+from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import NoiseSource, SamplingOptions, class_scores
 
 
@@ -90,6 +91,11 @@ class DetectionGraph(nn.Module):
             boxes_xyxy in pixels of the image, scores, classes: (D, 4), (D,) and (D,) int64, best first. Without nms
             boxes_xyxy (S, N, 4), which may leave the image, and scores (S, N, K).
         """
+        if torch.compiler.is_exporting():
+            raise ConfigError(
+                "torch.export cannot follow DiffusionDet, where how many boxes a level pools and how many objects are "
+                "left depends on the image: export it to OUT.onnx or OUT.xml"
+            )
         height, width = images.shape[1:3]
         pixels = self.resize(images.permute(0, 3, 1, 2))[0]  # (3, h, w)
         model = self.model

@@ -11,6 +11,7 @@ from d2road.export.engines import engines_for
 from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
 from d2road.export.shortest_edge_resize import ShortestEdgeResize
+from d2road.export.torch_file import write_torch
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import class_scores
 from diffusion_det.export_checks import draw_noise
@@ -150,3 +151,9 @@ def test_class_scores_are_probabilities_without_the_background():
     assert torch.allclose(class_scores(logits, True), 1 / (1 + torch.exp(-logits)))
     expected = np.exp([0, 1]) / np.exp([0, 1, 2]).sum()
     assert np.allclose(class_scores(logits, False).numpy(), expected)
+
+
+def test_torch_export_is_refused(export, tmp_path):
+    _, graph = export(steps=1)
+    with pytest.raises(ConfigError, match=r"export it to OUT\.onnx"):
+        write_torch(graph, tmp_path / "detector.pt2", "")

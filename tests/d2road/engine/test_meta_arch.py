@@ -34,7 +34,7 @@ PROTOCOLS = (
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
-    "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation"},
+    "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph"},
     "Mono3DVG": {"HasDefaultMapper", "TakesResults"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
