@@ -1,6 +1,6 @@
 """3D grounding scored from two files: the data with its sentences, and the answers. No model is needed.
 
-    d2road eval-grounding --gt FILE|NAME --pred FILE [--score-threshold T | --choose-threshold [--t-acc PERCENT]]
+    d2road eval-grounding --gt FILE|NAME --pred FILE [--confidence T | --choose-threshold [--t-acc PERCENT]]
         [--subsets IDFILE] [--json FILE]
 
 --gt is of the schema of docs/grounding_data.md, or the name of a data set of it (toy_grounding_written); --pred holds
@@ -8,7 +8,7 @@
     {"score_threshold": T,
      "predictions": [{"expression_id": ..., "boxes": [[x, y, z, h, w, l, ry], ...], "scores": [...]}, ...]}
 
-A sentence without an entry counts as answered by nothing, and is reported. --score-threshold goes before the file's;
+A sentence without an entry counts as answered by nothing, and is reported. --confidence goes before the file's;
 --choose-threshold, for validation data alone, takes the one of the best mean F1@0.25, or with --t-acc PERCENT the
 highest at which so many of the sentences that mean something are answered. --subsets is
 Mono3DRefer's test_instanceID_split.json; without it the subsets go by rule (mono3dvg/evaluation/subsets.py). Writes
@@ -57,7 +57,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--pred", type=Path, required=True, metavar="FILE", help="answers")
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument(
-        "--score-threshold", type=number_option(), metavar="T", help="boxes from this score on are the answer"
+        "--confidence",
+        "--score-threshold",
+        dest="score_threshold",
+        type=number_option(),
+        metavar="T",
+        help="boxes from this score on are the answer",
     )
     threshold.add_argument(
         "--choose-threshold", action="store_true", help="take the threshold of the best mean F1@0.25 on this data"

@@ -41,7 +41,10 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--input", nargs="+", required=True, help="images, videos, folders, patterns like 'a/*.png'")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for annotated copies and what was found")
     parser.add_argument(
-        "--confidence", type=_share, help="lowest score of boxes to draw and write (default: 0.5, or the model's own)"
+        "--confidence",
+        "--conf",
+        type=_share,
+        help="lowest score of boxes to draw and write (default: 0.5, or the model's own)",
     )
     parser.add_argument("--calib", default="", metavar="FILE|DIR", help="calibration, for models that estimate 3D")
     parser.add_argument("--denorm", default="", metavar="FILE|DIR", help="ground plane in the camera frame")

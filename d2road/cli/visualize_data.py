@@ -3,7 +3,7 @@
     d2road visualize-data toy_roadside3d_val --output output/drawings --num 12
     d2road visualize-data kitti:my/data --output output/drawings --predictions output/kitti_text
     d2road visualize-data coco:my/val.json:my/images --output output/drawings \\
-        --predictions output/inference/coco_instances_results.json --min-score 0.4
+        --predictions output/inference/coco_instances_results.json --confidence 0.4
 
 Labels alone are drawn in the colours of their classes; with predictions these are, and labels are dashed and white.
 Objects in 3D are wire frames whose front is filled, with the scene from above beside the image. The exit code is 0, or
@@ -36,7 +36,11 @@ def build_parser() -> ArgumentParser:
         "--predictions", default="", metavar="FILE|DIR", help="coco_instances_results.json or KITTI text folder"
     )
     parser.add_argument(
-        "--min-score", type=number_option(), default=0.3, help="lowest score to draw (default: %(default)s)"
+        "--confidence",
+        "--min-score",
+        type=number_option(),
+        default=0.3,
+        help="lowest score of predictions to draw (default: %(default)s)",
     )
     parser.add_argument("--boxes2d", action="store_true", help="draw 2D boxes of objects in 3D too")
     parser.add_argument("--no-bev", action="store_true", help="without the view from above")
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         count=args.num,
         seed=args.seed,
         predictions=args.predictions,
-        min_score=args.min_score,
+        min_score=args.confidence,
         all_boxes2d=args.boxes2d,
         bev=not args.no_bev,
     )

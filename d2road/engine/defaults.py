@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
@@ -21,6 +22,7 @@ from d2road.checkpoint import Checkpointer
 from d2road.checkpoint.weights import RANDOM
 from d2road.config.find import find_config
 from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
+from d2road.data.dataset_formats import register_by_name
 from d2road.engine import meta_arch
 from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
 from d2road.engine.run_identity import RunFolder
@@ -28,7 +30,7 @@ from d2road.model_zoo import require_shipped
 from d2road.utils import console
 from d2road.utils.addresses import is_address
 from d2road.utils.aliases import present_file
-from d2road.utils.errors import ConfigError, is_reported
+from d2road.utils.errors import ConfigError, D2RoadError, is_reported
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import CURES, atomic_write, named_output
 
@@ -150,7 +152,8 @@ def check_start(cfg: CfgNode, eval_only: bool = False, resume: bool = False) -> 
         eval_only: evaluate instead of train.
         resume: from OUTPUT_DIR, if there is a checkpoint.
     Raises:
-        ConfigError, FileNotFoundError: weights to evaluate, weights to start from, or what else this model needs.
+        ConfigError, FileNotFoundError: weights to evaluate, weights to start from, test data, or what else this model
+            needs.
     """
     if resume and any(Path(cfg.OUTPUT_DIR).glob("model_*.pth")):
         return
@@ -158,6 +161,27 @@ def check_start(cfg: CfgNode, eval_only: bool = False, resume: bool = False) -> 
         require_weights(cfg.MODEL.WEIGHTS)
     if not eval_only:
         meta_arch.check_training_files(cfg)
+        check_test_data(cfg)
+
+
+def check_test_data(cfg: CfgNode) -> None:
+    """Read the test data before a training, which would else miss it when it is over.
+
+    Raises:
+        ConfigError: a data set of DATASETS.TEST cannot be read.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # its warnings come with the evaluation
+    try:
+        for name in cfg.DATASETS.TEST:
+            register_by_name(name)
+            DatasetCatalog.get(name)
+    except (D2RoadError, FileNotFoundError) as error:
+        raise ConfigError(
+            f'DATASETS.TEST, which the training ends with: {error}. To train without a test: DATASETS.TEST "()"'
+        ) from error
+    finally:
+        logging.disable(before)
 
 
 def load_weights(cfg: CfgNode, model: nn.Module, path: str) -> list[str]:

@@ -36,7 +36,7 @@ def draw_heatmap_figure(
         (H', W', 3) uint8, larger than the image.
     """
     image, masks = enlarged(image_rgb, *([] if truth_mask is None else [truth_mask]))
-    drawn = draw_heatmap(image, heat, None, value_range, threshold, *masks)
+    drawn = draw_heatmap(image, heat, None, value_range, threshold, masks[0] if masks else None)
     bar = _color_bar(image.shape[0], value_range, threshold, _letters(image))
     return with_title(np.concatenate([drawn, bar], axis=1), title, alarm)
 

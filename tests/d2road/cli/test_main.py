@@ -50,6 +50,26 @@ def test_help_has_examples_and_needs_no_heavy_import(verb, repo_dir):
     assert text.startswith(f"usage: d2road {verb} ") and f"\n    d2road {verb}" in text
 
 
+# Options of one meaning -> other names of it, which earlier versions and other programs have.
+ONE_NAME = {
+    "--output": {"--out", "-o", "--out-dir", "--output-dir", "--save-dir"},
+    "--input": {"--inputs", "--in", "--images-to-predict"},
+    "--confidence": {"--conf", "--min-score", "--score-threshold", "--score", "--conf-thres"},
+    "--weights": {"--checkpoint", "--model-weights", "--ckpt"},
+    "--json": {"--json-out", "--output-json"},
+    "--verbose": {"--debug", "--log-level"},
+}
+
+
+@pytest.mark.parametrize("verb", command.VERBS)
+def test_what_is_one_thing_has_one_name_in_every_verb(verb):
+    parser = importlib.import_module(f"d2road.cli.{verb.replace('-', '_')}").build_parser()
+    for action in parser._actions:
+        for name, others in ONE_NAME.items():
+            if others & set(action.option_strings):
+                assert action.option_strings[0] == name, f"{verb}: {action.option_strings}"
+
+
 @pytest.mark.parametrize("verb", command.VERBS)
 def test_every_verb_has_one_parser(verb):
     assert isinstance(importlib.import_module(f"d2road.cli.{verb.replace('-', '_')}").build_parser(), ArgumentParser)

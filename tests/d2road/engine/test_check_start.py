@@ -1,5 +1,7 @@
 """What a run starts from is missed before anything is opened, built or written."""
 
+import logging
+
 import pytest
 
 from d2road.cli.train import main
@@ -26,7 +28,8 @@ def test_evaluation_without_weights_is_refused(tmp_path):
 
 
 def test_a_training_without_a_teacher_is_refused_unless_it_goes_on(tmp_path):
-    cfg = make_cfg(OWN, ["OUTPUT_DIR", str(tmp_path), "MODEL.EFFICIENT_AD.TEACHER", ""])
+    pairs = ["OUTPUT_DIR", str(tmp_path), "DATASETS.TEST", "()"]
+    cfg = make_cfg(OWN, [*pairs, "MODEL.EFFICIENT_AD.TEACHER", ""])
     with pytest.raises(CheckpointError, match="TEACHER is empty"):
         check_start(cfg)
     cfg.MODEL.EFFICIENT_AD.TEACHER = str(tmp_path / "gone.pth")
@@ -35,6 +38,32 @@ def test_a_training_without_a_teacher_is_refused_unless_it_goes_on(tmp_path):
     (tmp_path / "model_0000009.pth").touch()
     check_start(cfg, resume=True)
     cfg.MODEL.EFFICIENT_AD.TEACHER = "random"
+    check_start(cfg)
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("folder:{folder}:test", "bad"),
+        ("folder:{folder}/nowhere:test", "nowhere"),
+        ("images:{folder}/nowhere", "nowhere"),
+        ("coco:{folder}/none.json:{folder}", r"none\.json"),
+    ],
+)
+def test_test_data_that_is_not_there_is_told_before_the_training(tmp_path, test, said):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (write_category(tmp_path / "data", 2, 1) / "train" / "good").rename(folder / "good")
+    pairs = ["OUTPUT_DIR", str(tmp_path / "out"), "MODEL.EFFICIENT_AD.TEACHER", "random"]
+    cfg = make_cfg(
+        OWN, [*pairs, "DATASETS.TRAIN", f"('folder:{folder}',)", "DATASETS.TEST", f"('{test.format(folder=folder)}',)"]
+    )
+    with pytest.raises(
+        ConfigError, match=rf"(?s)DATASETS\.TEST, which the training ends with: .*{said}.*DATASETS\.TEST \"\(\)\""
+    ):
+        check_start(cfg)
+    assert logging.root.manager.disable == 0
+    cfg.DATASETS.TEST = ()
     check_start(cfg)
 
 
