@@ -29,7 +29,7 @@ from d2road.utils.output_files import make_folder
 from d2road.utils.progress import track
 
 FIT_SEED, SEED = 1000, 0
-FIT_HOURS, GOOD_HOURS, INCIDENTS = 2, 11, 24
+FIT_HOURS, GOOD_HOURS, INCIDENTS = 2, 11, 16
 FOLDER = Path("output/zoo")
 CALIBRATION = FOLDER / "traffic_rules_forecast.json"
 METHOD = ("--method", "rules_forecast")
