@@ -9,6 +9,7 @@
     evaluation      metrics of detection in 2D and 3D as their benchmarks define them
     engine          Trainer, Predictor, launch; meta_arch: the contract of a model
     export          models as files of ONNX, OpenVINO and PyTorch that prove themselves
+    runtime         predictions of exported files without torch
     checkpoint      checkpoints that survive a kill, and weights files that run no code
     visualization   2D and 3D boxes, bird's-eye view, heat maps, curves
     traffic         trajectories without any model: readers, time-space images, events, baselines

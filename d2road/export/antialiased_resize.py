@@ -49,16 +49,18 @@ class AntialiasedResize(nn.Module):
         vertical = (tall > 0) & (tall > 2 * wide)
         if torch.compiler.is_exporting():
             return torch.cond(vertical, vertical_first, horizontal_first, (values, *matrices))
-        # Behind a branch no size is known; said again, all that follows is of constant size.
-        return in_order(vertical, values, *matrices).reshape(-1, int(images.shape[1]), *self.size)
+        # A branch of ONNX would do, but OpenVINO (2026.4) computes a convolution behind one wrongly. So all images go
+        # one way and none the other, and what is none costs nothing.
+        count = vertical.long() * images.shape[0]
+        parts = vertical_first(values[:count], *matrices), horizontal_first(values[count:], *matrices)
+        return torch.cat(parts).reshape(-1, int(images.shape[1]), *self.size)
 
 
 def pass_along(values: Tensor, high: Tensor, low: Tensor) -> Tensor:
     """(..., n) of whole numbers 0..255 to (..., m), rounded and clipped; halves (m, n) of the weights."""
     # What the lower half leaves below 2^11 cannot change the result, which is therefore exact.
-    half = 2048.0  # HALF, which a scripted function cannot see
-    total = values @ high.transpose(0, 1) + torch.floor(values @ low.transpose(0, 1) / half)
-    return torch.floor((total + half / 2) / half).clamp(0.0, 255.0)
+    total = values @ high.transpose(0, 1) + torch.floor(values @ low.transpose(0, 1) / HALF)
+    return torch.floor((total + HALF / 2) / HALF).clamp(0, 255)
 
 
 def horizontal_first(values: Tensor, high_y: Tensor, low_y: Tensor, high_x: Tensor, low_x: Tensor) -> Tensor:
@@ -71,16 +73,6 @@ def vertical_first(values: Tensor, high_y: Tensor, low_y: Tensor, high_x: Tensor
     """Both passes over (B, C, H, W), the other way round."""
     found = pass_along(values.transpose(-1, -2), high_y, low_y).transpose(-1, -2)
     return pass_along(found, high_x, low_x).contiguous()
-
-
-@torch.jit.script_if_tracing
-def in_order(vertical: Tensor, values: Tensor, high_y: Tensor, low_y: Tensor, high_x: Tensor, low_x: Tensor) -> Tensor:
-    """Either of them: a branch of the graph, which a traced Python branch would not be."""
-    if bool(vertical):
-        found = vertical_first(values, high_y, low_y, high_x, low_x)
-    else:
-        found = horizontal_first(values, high_y, low_y, high_x, low_x)
-    return found
 
 
 def weight_halves(n: int, m: int) -> tuple[Tensor, Tensor]:

@@ -74,7 +74,8 @@ class OpenVinoSession:
             self._compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError for everything
             raise DataError(f"{path}: OpenVINO cannot load it ({_first_line(error)}); export it anew") from error
-        self.output_names = [output.get_any_name() for output in model.outputs]  # compiling adds others
+        # An output may have several names, in no order; compiling adds some.
+        self._names = [sorted(output.get_names()) for output in self._compiled.outputs]
         self.entries: dict[str, str] = {}
         for key in KEYS:
             if model.has_rt_info(["d2road", key]):
@@ -83,7 +84,7 @@ class OpenVinoSession:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name."""
         found = self._compiled(dict(inputs))
-        return {name: np.array(found[number]) for number, name in enumerate(self.output_names)}
+        return {name: np.array(found[number]) for number, names in enumerate(self._names) for name in names}
 
 
 class TorchSession:

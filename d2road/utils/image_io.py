@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -150,6 +149,8 @@ def write_image(path: str | os.PathLike, image: np.ndarray, bgr: bool = False) -
         ValueError: the array is no image.
         FileNotFoundError: the folder is not there.
     """
+    import cv2  # reading needs Pillow alone
+
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image is (H, W, 3) uint8, got {image.shape} {image.dtype} for {path}")
     suffix = Path(path).suffix.lower()

@@ -15,16 +15,21 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from d2road.engine.defaults import load_weights
-from efficientad.calibration_statistics import Quantiles, check_quantiles, resize_maps
+from d2road.export.graph import ExportGraph, ExportOptions
+from d2road.utils.errors import ConfigError
+from efficientad.calibration_statistics import MAP_END, Quantiles, check_quantiles, resize_maps
 from efficientad.conformal import split_threshold
 from efficientad.data.image_iteration import DatasetImages, Entry, calibration_names, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD
 from efficientad.fusion import fusion_checks as _checks  # noqa: F401  only registration
+from efficientad.fusion.fusion_graph import FusionGraph
 from efficientad.fusion.fusion_state import PARTS, FusionState
 from efficientad.fusion.map_fusion import fuse_maps
+from efficientad.inference.graph_parts import export_anomaly_graph, network_size
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.patchcore.bank_calibration import log_threshold, with_rounding
 from efficientad.patchcore.bank_fit import without_images_of
+from efficientad.patchcore.bank_graph import graph_of
 from efficientad.patchcore.patchcore_detector import PatchCore
 
 logger = logging.getLogger(__name__)
@@ -162,6 +167,35 @@ class AnomalyFusion(nn.Module):
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
         return self.patchcore.resize_image(rgb)
+
+    def export_graph(self, cfg: CfgNode, images: Sequence[np.ndarray], options: ExportOptions) -> ExportGraph:
+        """The whole detector as a graph, see `d2road.engine.meta_arch.ExportsGraph`."""
+        student, patchcore = self.efficient_ad, self.patchcore
+        if student.inference.precision != "fp32":
+            raise ConfigError(f"INFERENCE.PRECISION is {student.inference.precision}: a graph is in fp32; set it back")
+        parts = patchcore.extractor, patchcore.neighbourhood, patchcore.neighbours, patchcore.blur
+        graph = FusionGraph(
+            student.networks,
+            graph_of(patchcore.state, parts, network_size(patchcore.image_size, options)),
+            shares_features=self.shares_features,
+            pixels=((student.pixel_mean, student.pixel_std), (patchcore.pixel_mean, patchcore.pixel_std)),
+            quantiles=self.state.map_quantiles,
+            weights=self.weights,
+            combine=self.combine,
+        )
+        guarantee = self.state.guarantee.text if self.state.guarantee else ""
+        return export_anomaly_graph(
+            graph,
+            self,
+            images,
+            resizes_to=patchcore.image_size,
+            options=options,
+            pixel_mean=student.pixel_mean,
+            pixel_std=student.pixel_std,
+            threshold=self.anomaly_threshold(),
+            spread=MAP_END,  # of normalised maps, by their definition
+            metadata={"meta_architecture": "AnomalyFusion", "map_start": 0.0, "guarantee": guarantee},
+        )
 
     def fold_for_inference(self) -> None:
         """Work with faster networks of the same maps."""

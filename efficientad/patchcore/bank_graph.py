@@ -125,6 +125,15 @@ class PatchCoreGraph(nn.Module):
         return enlarged(gaussian_blur(whole, self.blur), output)
 
 
+def graph_of(
+    state: BankState, parts: tuple[FeatureExtractor, int, int, float], size: tuple[int, int]
+) -> PatchCoreGraph:
+    """Maps and scores of normalised images of a size (h, w); `parts` as for `export_bank_graph`."""
+    extractor, neighbourhood, neighbours, blur = parts
+    bank = BankGraph(state.bank, neighbours)
+    return PatchCoreGraph(copy.deepcopy(extractor).cpu(), neighbourhood, bank, blur, size)
+
+
 def export_bank_graph(
     detect: Detect,
     state: BankState,
@@ -141,11 +150,10 @@ def export_bank_graph(
     Raises:
         ConfigError: see `graph_parts.network_size`.
     """
-    (extractor, neighbourhood, neighbours, blur), size = parts, network_size(resizes_to, options)
+    extractor, size = parts[0], network_size(resizes_to, options)
     map_start, map_threshold = float(state.map_start), float(state.map_threshold)
-    bank = BankGraph(state.bank, neighbours)
     return export_anomaly_graph(
-        PatchCoreGraph(copy.deepcopy(extractor).cpu(), neighbourhood, bank, blur, size),
+        graph_of(state, parts, size),
         detect,
         images,
         resizes_to=resizes_to,

@@ -38,14 +38,15 @@ OFFERS = {
     "Mono3DVG": {"HasDefaultMapper", "TakesResults"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
+        "ExportsGraph",
     },
     "PatchCore": {
         "HasDefaultMapper", "FitsWithoutGradients", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
-        "AcceptsGoodImages",
+        "AcceptsGoodImages", "ExportsGraph",
     },
     "AnomalyFusion": {
         "HasDefaultMapper", "FitsWithoutGradients", "FoldsForInference", "ResizesImages", "RequiresCalibration",
-        "HasAnomalyThreshold", "AcceptsGoodImages",
+        "HasAnomalyThreshold", "AcceptsGoodImages", "ExportsGraph",
     },
     "TeacherDistillation": {"HasDefaultMapper"},
     "TinyDetector": set(),

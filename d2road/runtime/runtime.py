@@ -1,0 +1,108 @@
+"""Predicting on images from an exported file."""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from d2road.export.engines import engines_for
+from d2road.export.file_metadata import parse_entries
+from d2road.runtime.task import Result, RuntimeTask
+from d2road.utils.errors import DataError
+from d2road.utils.image_io import read_image
+
+Image = np.ndarray | str | Path
+
+
+class Runtime:
+    """An exported file, called as `d2road.engine.Predictor` is.
+
+    Args:
+        path: .onnx for onnxruntime, .xml for OpenVINO, .pt2 for PyTorch, which that one imports.
+        batch_size: images of one size that pass through together; what is found in one does not depend on the others.
+        threads: of the processor; 0 for the engine's own choice.
+    Raises:
+        FileNotFoundError, ConfigError, DataError: no such file, no engine for it, or one of another program.
+
+    Attributes:
+        metadata: of the model, see `d2road.export.graph.ExportGraph`.
+
+    Example:
+        runtime = Runtime("model.onnx")
+        runtime("image.jpg")["is_anomalous"]
+    """
+
+    def __init__(self, path: str | os.PathLike, batch_size: int = 1, threads: int = 0):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+        self.batch_size = batch_size
+        self.session = engines_for(path)[0](path, threads=threads)
+        content = parse_entries(self.session.entries, str(path))
+        self.metadata = content.metadata
+        self.task = task_of(content.task, self.metadata, str(path))
+
+    @overload
+    def __call__(self, images: Image, **extra: Any) -> Result: ...
+
+    @overload
+    def __call__(self, images: Sequence[Image], **extra: Any) -> list[Result]: ...
+
+    def __call__(self, images: Image | Sequence[Image], **extra: Any) -> Result | list[Result]:
+        """Predict on an image or a list of images.
+
+        Args:
+            images: (H, W, 3) uint8 arrays in BGR order as cv2.imread gives them, or paths; one or a list.
+            extra: further inputs of the task that hold for every image.
+        Returns:
+            for each image what the module of the task says, a dict. A list for a list.
+        Raises:
+            FileNotFoundError, DataError: no such image, a file that is none, or an input that the file does not take.
+            ValueError: an array of another shape or type.
+        """
+        if isinstance(images, (np.ndarray, str, Path)):
+            return self([images], **extra)[0]
+        results: list[Result] = [{}] * len(images)
+        for start in range(0, len(images), self.batch_size):
+            pixels = [_read(image) for image in images[start : start + self.batch_size]]
+            for places in _by_size(pixels):
+                chosen = [pixels[place] for place in places]
+                outputs = self.session.run(self.task.inputs(chosen, **extra))
+                for place, result in zip(places, self.task.results(outputs, chosen, **extra), strict=True):
+                    results[start + place] = result
+        return results
+
+
+def task_of(task: str, metadata: Any, path: str) -> RuntimeTask:
+    """What a task adds to the runtime.
+
+    Raises:
+        DataError: one that this version does not know.
+    """
+    name = f"d2road.runtime.{task}"
+    if not task.isidentifier() or importlib.util.find_spec(name) is None:
+        raise DataError(f"{path}: the task {task!r} has no runtime in this version of d2road")
+    return importlib.import_module(name).make_task(metadata)
+
+
+def _read(image: Image) -> np.ndarray:
+    """(H, W, 3) uint8 in RGB order."""
+    if not isinstance(image, np.ndarray):
+        return read_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            "expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
+            f"got shape {image.shape}, {image.dtype}"
+        )
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def _by_size(images: Sequence[np.ndarray]) -> list[list[int]]:
+    """Places of images of equal size together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(place)
+    return list(groups.values())

@@ -1,0 +1,98 @@
+"""The runtime: what the predictor says, without torch, and quickly."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from d2road.engine import Predictor
+from d2road.export.graph import ExportOptions
+from d2road.export.test_images import generated_images
+from d2road.runtime import Runtime
+from d2road.runtime.runtime import task_of
+from d2road.utils.errors import DataError
+from tests.factories.anomaly_models import calibrated, image_of, small_cfg
+from tests.factories.exported_files import onnx_file
+
+pytest.importorskip("onnxruntime")
+BLOCKED = ("torch", "torchvision", "detectron2", "cv2", "scipy", "onnx", "timm")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Folder with model.onnx and two images, and the predictor of the same model."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("exported")
+    model = calibrated()
+    onnx_file(model.export_graph(None, generated_images(), ExportOptions()), folder)
+    torch.save({"model": model.state_dict()}, folder / "weights.pth")
+    rng = np.random.default_rng(1)
+    for number, side in enumerate((150, 170)):
+        image = image_of(rng, side)
+        image[40:70, 30:90] = (0, 0, 250)
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return folder, Predictor(small_cfg(), folder / "weights.pth")
+
+
+def test_it_says_what_the_predictor_says(exported):
+    folder, predict = exported
+    files = [folder / "0.png", folder / "1.png"]
+    images = [cv2.imread(str(file)) for file in files]
+    runtime = Runtime(folder / "model.onnx", batch_size=3)
+    expected = predict(files)
+    for found in (runtime(files), runtime(images), runtime([images[0], images[1], images[0]])[:2]):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one["anomaly_map"], other["anomaly_map"].numpy(), atol=1e-4, rtol=1e-4)
+            assert one["anomaly_score"] == pytest.approx(float(other["anomaly_score"]), rel=1e-4)
+            assert one["anomaly_threshold"] == float(other["anomaly_threshold"])
+            assert one["is_anomalous"] is (float(other["anomaly_score"]) > float(other["anomaly_threshold"]))
+    assert runtime(str(files[0]))["anomaly_map"].shape == (150, 150)
+
+
+def test_it_needs_neither_torch_nor_detectron2_nor_a_second(exported, repo_dir):
+    folder, predict = exported
+    program = f"""
+import json, sys, time
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Blocked())
+start = time.process_time()
+from d2road.runtime import Runtime
+runtime = Runtime("{folder}/model.onnx", threads=1)
+taken = time.process_time() - start
+found = runtime("{folder}/0.png")
+print(json.dumps([taken, found["anomaly_score"], found["is_anomalous"]]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=repo_dir, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    taken, score, _ = json.loads(done.stdout)
+    assert score == pytest.approx(float(predict(folder / "0.png")["anomaly_score"]), rel=1e-4)
+    assert taken < 1  # seconds of the processor
+
+
+def test_what_it_cannot_take_is_refused(exported, tmp_path):
+    folder, _ = exported
+    runtime = Runtime(folder / "model.onnx")
+    image = np.zeros((60, 60, 3), np.uint8)
+    with pytest.raises(ValueError, match="uint8 with values"):
+        runtime(image.astype(float))
+    with pytest.raises(FileNotFoundError):
+        runtime(tmp_path / "gone.png")
+    with pytest.raises(DataError, match="takes images alone, not camera"):
+        runtime(image, camera=1)
+    with pytest.raises(DataError, match="has no runtime"):
+        task_of("poetry", {}, "a.onnx")
+    with pytest.raises(ValueError, match="batch_size"):
+        Runtime(folder / "model.onnx", batch_size=0)
+    model = calibrated("INPUT.IMAGE_SIZE", (0, 0))
+    onnx_file(model.export_graph(None, generated_images(), ExportOptions(image_size=(140, 130))), tmp_path)
+    fixed = Runtime(tmp_path / "model.onnx")
+    assert fixed(np.zeros((140, 130, 3), np.uint8))["anomaly_map"].shape == (140, 130)
+    with pytest.raises(DataError, match="takes 140 x 130 alone"):
+        fixed(image)
