@@ -67,14 +67,18 @@ def _compare(session: FileSession, check: GraphCheck, content: FileMetadata, nam
         outputs = session.run(check.inputs)
     except Exception as error:  # of an engine that loads a graph and cannot run it
         note = f"{name}: {(str(error).strip().splitlines() or [''])[-1][:120]}"
-        return [
-            Deviation(session.engine, output, np.inf, tolerance, np.inf, note)
-            for output, tolerance in content.tolerances.items()
-        ]
+        return [_none(session.engine, output, tolerance, note) for output, tolerance in content.tolerances.items()]
     return [
         deviation_of(session.engine, output, outputs[output], check.outputs[output], tolerance)
+        if output in outputs
+        else _none(session.engine, output, tolerance, "the file has no such output")
         for output, tolerance in content.tolerances.items()
     ]
+
+
+def _none(engine: str, output: str, tolerance: tuple[float, float], note: str) -> Deviation:
+    """Of an output that is not there."""
+    return Deviation(engine, output, np.inf, tolerance, np.inf, note)
 
 
 def deviation_of(
@@ -83,8 +87,7 @@ def deviation_of(
     """Of one output; values that are infinite or NaN must be the same."""
     found, expected = np.asarray(found), np.asarray(expected)
     if found.shape != expected.shape:
-        note = f"shape {found.shape}, expected {expected.shape}"
-        return Deviation(engine, output, np.inf, tolerance, np.inf, note)
+        return _none(engine, output, tolerance, f"shape {found.shape}, expected {expected.shape}")
     got, want = found.astype(np.float64), expected.astype(np.float64)
     same = (got == want) | (np.isnan(got) & np.isnan(want))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -74,7 +74,7 @@ def parse_entries(entries: Mapping[str, str], path: str) -> FileMetadata:
             f"{path}: was not written by d2road export: its metadata lack {', '.join(missing)}; export the model anew"
         )
     try:
-        return FileMetadata(
+        content = FileMetadata(
             version=entries[PREFIX + "version"],
             config_sha256=entries[PREFIX + "config_sha256"],
             metadata=json.loads(entries[PREFIX + "metadata"]),
@@ -84,6 +84,11 @@ def parse_entries(entries: Mapping[str, str], path: str) -> FileMetadata:
             },
             checks=tuple(_decode(entries[f"{PREFIX}check_{number}"]) for number in range(2)),
         )
+        if any(check.outputs.keys() != content.tolerances.keys() for check in content.checks):
+            raise ValueError("test images have other outputs than the graph")
+        if content.metadata["task"] != entries[PREFIX + "task"]:
+            raise ValueError("two tasks")
+        return content
     except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: its metadata are damaged ({error}); export the model anew") from error
 

@@ -237,6 +237,15 @@ def anomaly_model_files(root: Path) -> None:
     (root / "calibration.json").write_text(json.dumps({"threshold": 1e9, "rate": 1.0}))
 
 
+def exported_files(root: Path) -> None:
+    """model.onnx, which holds two test images."""
+    from tests.factories.exported_files import onnx_file
+    from tests.factories.exported_graphs import grey_graph
+
+    root.mkdir(parents=True, exist_ok=True)
+    onnx_file(grey_graph(), root)
+
+
 def bank_model_files(root: Path) -> None:
     """config.yaml and weights.pth of a fitted PatchCore, with a category, and an image that is not in its bank."""
     from detectron2.modeling import build_model
