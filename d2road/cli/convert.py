@@ -1,4 +1,4 @@
-"""Import trained EfficientAD models of other programs, calibrate one anew, or convert published grounding data.
+"""Import trained EfficientAD models of other programs, calibrate one anew, or convert grounding or detection data.
 
     d2road convert --source anomalib model.ckpt OUT.pth [KEY VALUE ...]
     d2road convert --source nelson1425 FOLDER OUT.pth --unsafe-pickle --calibrate-on GOOD_IMAGES
@@ -13,7 +13,18 @@ what MODEL.WEIGHTS takes; beside it OUT.yaml is the config that belongs to it.
 
 These write the schema of docs/grounding_data.md, the last without sentences (`d2road make-data grounding` makes them
 with sentences). The converted data is used as grounding:FILE:IMAGES, where IMAGES is the folder that is named at the
-end. The exit code is 0, or 2 for input that cannot be converted.
+end.
+
+    d2road convert --source yolo:DATA.yaml[:SPLIT] --output FILE                     (2D boxes: docs/bridges.md)
+    d2road convert --source voc:ROOT[:SPLIT] [--images DIR] [--voc-corners pixels|edges] --output FILE
+    d2road convert --source label-studio:EXPORT.json --images DIR --output FILE
+    d2road convert --source cvat:ANNOTATIONS.xml --images DIR --output FILE
+    d2road convert --source coco:ANNOTATIONS.json:IMAGES --to yolo|voc --output DIR [--split NAME] [--link]
+    d2road convert --source coco:ANNOTATIONS.json:IMAGES --to label-studio --output FILE
+        [--predictions coco_instances_results.json] [--min-score 0.3]
+
+Without --to these write COCO's JSON, and any of the five sources may be converted to any target. What is there already
+is never replaced. The exit code is 0, or 2 for input that cannot be converted.
 """
 
 import argparse
@@ -24,18 +35,22 @@ from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.values import number_option
 
 MODEL_SOURCES = ("nelson1425", "anomalib", "own")
+BOX_SOURCES = ("coco", "yolo", "voc", "label-studio", "cvat")
+BOX_TARGETS = ("coco", "yolo", "voc", "label-studio")
+VOC_CORNERS = ("pixels", "edges")
 
 
 def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("convert", __doc__)
     parser.add_argument(
-        "--source", required=True, help=f"{', '.join(MODEL_SOURCES)}, or grounding data: see the examples"
+        "--source", required=True, help=f"{', '.join(MODEL_SOURCES)}, or data by its name: see the examples"
     )
     parser.add_file("input", "IN", "checkpoint, or folder of a nelson1425 training")
-    parser.add_file("output", "OUT", "the .pth or grounding file to write")
+    parser.add_file("output", "OUT", "the .pth, JSON file or folder to write")
     models = parser.add_argument_group("models")
     models.add_argument("--calibrate-on", type=Path, metavar="DIR", help="folder of good images, searched in depth")
     models.add_argument(
@@ -50,8 +65,34 @@ def build_parser() -> ArgumentParser:
     data.add_argument(
         "--labels", default="", metavar="DIR", help="monomulti3d: folder of label files, with all objects"
     )
+    add_box_options(parser)
     parser.add_config()
     return parser
+
+
+def add_box_options(parser: ArgumentParser) -> None:
+    """Options of 2D detection data."""
+    boxes = parser.add_argument_group("2D boxes")
+    boxes.add_argument("--to", choices=BOX_TARGETS, help="format to write (default: coco)")
+    boxes.add_argument("--split", default="train", metavar="NAME", help="yolo, voc: split to write (default: train)")
+    boxes.add_argument("--link", action="store_true", help="yolo, voc: link to the images instead of copying them")
+    boxes.add_argument(
+        "--voc-corners",
+        choices=VOC_CORNERS,
+        default="",
+        help="whether VOC's corners are pixel indices from 1, or edges",
+    )
+    boxes.add_argument(
+        "--predictions", default="", metavar="FILE", help="label-studio: COCO results in place of labels"
+    )
+    boxes.add_argument(
+        "--min-score",
+        type=number_option(0, 1),
+        default=0.0,
+        metavar="S",
+        help="the least of --predictions (default: 0)",
+    )
+    boxes.add_argument("--url", default="", metavar="PREFIX", help="label-studio: what stands before the file names")
 
 
 def convert_model(args: argparse.Namespace) -> None:
@@ -71,14 +112,30 @@ def convert_model(args: argparse.Namespace) -> None:
     )
 
 
-def convert_grounding(args: argparse.Namespace) -> None:
-    """Convert grounding data, or label files."""
+def place_output(args: argparse.Namespace, what: str) -> None:
+    """Let `source` be a whole name and `output` what is written, however they were given."""
     if ":" not in args.source and args.input is not None and args.output is not None:
         args.source = f"{args.source}:{args.input}"
     elif args.output is None:  # a single word by position
         args.output = args.input
     if args.output is None:
-        raise ConfigError(f"--source {args.source} needs --output, the grounding file to write")
+        raise ConfigError(f"--source {args.source} needs --output, the {what} to write")
+
+
+def convert_boxes(args: argparse.Namespace) -> None:
+    """Convert 2D detection data."""
+    place_output(args, "folder" if args.to in ("yolo", "voc") else "file")
+    from d2road.data.bridges import convert_boxes as convert
+
+    names = ("images", "split", "voc_corners", "link", "predictions", "min_score", "url")
+    options = {name: getattr(args, name) for name in names}
+    done = convert(args.source, args.output, args.to or "coco", **options)
+    print("\n".join([*done.lines, f"to use it: {done.usage}"]))
+
+
+def convert_grounding(args: argparse.Namespace) -> None:
+    """Convert grounding data, or label files."""
+    place_output(args, "grounding file")
     from mono3dvg.data.grounding_creation import convert_grounding as convert
 
     folders = {name: getattr(args, name) for name in ("images", "calib", "denorm", "labels")}
@@ -95,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         convert_model(args)
     else:
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-        convert_grounding(args)
+        is_boxes = args.to or args.source.partition(":")[0] in BOX_SOURCES
+        (convert_boxes if is_boxes else convert_grounding)(args)
     return 0
 
 

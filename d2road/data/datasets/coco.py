@@ -22,6 +22,8 @@ from d2road.utils.input_files import read_json
 from d2road.utils.values import id_order, named
 
 logger = logging.getLogger(__name__)
+# datumaro writes such files, unless it is told to reindex.
+RENUMBER = "; to number them anew: d2road convert --source coco:FILE:IMAGE_DIR --output NEW.json"
 
 
 def register_coco(name: str, json_file: str, image_dir: str, hint: str = "", **metadata: Any) -> None:
@@ -187,7 +189,7 @@ def add_annotations(
     seen: set[int | str] = set()
     dropped = DroppedBoxes(source, "xywh")
     for number, annotation in enumerate(annotations):
-        defect = _annotation_defect(annotation, number, records, contiguous, seen)
+        defect = structural_defect(annotation, number, records, contiguous, seen)
         if defect:
             defects.append(defect)
             continue
@@ -215,13 +217,20 @@ def is_crowd(annotation: Mapping[str, Any]) -> int:
     return int(bool(annotation.get("iscrowd") or annotation.get("ignore")))
 
 
-def _annotation_defect(annotation: Any, number: int, records: dict, contiguous: dict, seen: set) -> str:
-    """The structural error of an annotation, or ""."""
+def structural_defect(annotation: Any, number: int, records: dict, contiguous: dict, seen: set) -> str:
+    """The structural error of an annotation, or "".
+
+    Args:
+        annotation: of a file, anything.
+        number: its place in the list.
+        records, contiguous: by image id and by category id.
+        seen: ids of annotations before it.
+    """
     if not isinstance(annotation, dict) or type(annotation.get("id")) not in (int, str):
         return f"annotations[{number}] needs an id (integer or text): {annotation}"
     name = f"annotation id {annotation['id']}"
     if annotation["id"] in seen:
-        return f"{name} comes twice"
+        return f"{name} comes twice{RENUMBER}"
     if _lacks(records, annotation.get("image_id")):
         return f"{name} belongs to image_id {annotation.get('image_id')!r}, which is not in images"
     if _lacks(contiguous, annotation.get("category_id")):
