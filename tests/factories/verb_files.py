@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from d2road.traffic.baselines.lasting_rules import DescribedWindows, LastingRules
+from tests.factories.box_data import GOLDEN
 from tests.factories.grounding_files import annotation, answer, box, expression, grounding_content
 from tests.factories.stream_fcd import write_fcd
 
@@ -54,6 +56,15 @@ def coco_files(root: Path) -> None:
     (root / "annotations.json").write_text(json.dumps(content))
     found = [{"image_id": 1, "category_id": 1, "bbox": [40, 20, 20, 10], "score": 0.9}]
     (root / "results.json").write_text(json.dumps(found))
+
+
+def box_files(root: Path) -> None:
+    """YOLO's, VOC's, Label Studio's and CVAT's files of other programs, and images/."""
+    for name in ("datumaro_yolo", "globox_voc", "source"):
+        shutil.copytree(GOLDEN / name, root / name)
+    (root / "source" / "images").rename(root / "images")
+    for path in (GOLDEN / "label_studio" / "export.json", GOLDEN / "globox_cvat.xml"):
+        shutil.copy(path, root)
 
 
 def kitti_files(root: Path) -> None:

@@ -150,6 +150,20 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("convert", "monomulti3d", "--source monomulti3d:{d}/train.json --images {d}/images --calib {d}/calib "
               "--denorm {d}/denorm --labels {d}/labels --output {o}.json", files.monomulti3d_files,
               ("train.json", "calib/a_obstacle.txt", "denorm/a_obstacle.txt", "labels/a_obstacle.txt")),
+    VerbInput("convert", "yolo", "--source yolo:{d}/datumaro_yolo/data.yaml:train --output {o}.json", files.box_files,
+              tuple(f"datumaro_yolo/{name}" for name in
+                    ("data.yaml", "train.txt", "labels/train/a.txt", "images/train/a.png"))),
+    VerbInput("convert", "voc", "--source voc:{d}/globox_voc --images {d}/images --output {o}.json", files.box_files,
+              ("globox_voc/a.xml",)),
+    VerbInput("convert", "label-studio", "--source label-studio:{d}/export.json --images {d}/images --output {o}.json",
+              files.box_files, ("export.json",)),
+    VerbInput("convert", "cvat", "--source cvat:{d}/globox_cvat.xml --images {d}/images --output {o}.json",
+              files.box_files, ("globox_cvat.xml",)),
+    VerbInput("convert", "to-yolo", "--source coco:{d}/source/coco.json:{d}/images --to yolo --output {o}",
+              files.box_files, ("source/coco.json", "images/turned.jpg")),
+    VerbInput("convert", "to-label-studio", "--source coco:{d}/annotations.json:{d}/images --to label-studio "
+              "--output {o}.json --predictions {d}/results.json", files.coco_files,
+              ("annotations.json", "results.json")),
     VerbInput("export", "bf16", f"--precision bf16 {MODEL} --calibrate-on {{d}}/tiles/train/good {{o}}.pth",
               files.anomaly_model_files, ("config.yaml", "weights.pth", "tiles/train/good/000.png")),
     VerbInput("export", "bank", f"--precision int8 {MODEL} {{o}}.pth", files.bank_model_files,

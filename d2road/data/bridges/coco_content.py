@@ -61,7 +61,7 @@ class CocoContent:
         """Add a box by its corners (x1, y1, x2, y2), pixels from the top left corner of the image."""
         x, y, right, bottom = (float(value) for value in corners)
         width, height = right - x, bottom - y
-        entry = {"id": len(self.annotations) + 1, "image_id": image_id, "category_id": category_id}
+        entry: dict[str, Any] = {"id": len(self.annotations) + 1, "image_id": image_id, "category_id": category_id}
         entry |= {"bbox": [x, y, width, height], "area": width * height, "iscrowd": 0}
         self.annotations.append(entry | extra)
 

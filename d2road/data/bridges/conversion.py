@@ -60,7 +60,7 @@ def read_source(source: str, images: str = "", voc_corners: str = "") -> CocoCon
     if kind == "yolo":
         return read_yolo(*words)
     if kind == "voc":
-        return read_voc(*words, **{"split": ""} if len(words) == 1 else {}, image_dir=images, corners=voc_corners)
+        return read_voc(words[0], words[1] if len(words) > 1 else "", images, voc_corners)
     return read_cvat(words[0], images) if kind == "cvat" else read_label_studio(words[0], images)
 
 

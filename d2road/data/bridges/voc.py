@@ -120,13 +120,7 @@ def _add_file(
     """
     where = f"{content.source}: {name}.xml"
     path = _find_image(images, name, _text(tree, "filename") if tree is not None else "")
-    given = None
-    if tree is not None and tree.find("size") is not None:
-        given = tuple(
-            whole_number_of(tree.findtext(f"size/{side}"), f"{where}: {side}") for side in ("width", "height")
-        )
-    if not given or 0 in given:
-        given = None
+    given = _size_of(tree, where)
     if path is not None:
         image_id = content.add_image(path.relative_to(images).as_posix(), shown_size(path, given, where))
     elif given is None or tree is None or needed:
@@ -142,6 +136,15 @@ def _add_file(
     ids = content.class_ids()
     for number, thing in enumerate(tree.findall("object"), 1):
         _add_object(content, image_id, thing, ids, f"{where}: object {number}", pixels)
+
+
+def _size_of(tree: ET.Element | None, where: str) -> tuple[int, int] | None:
+    """(width, height) of an XML file; None where it has none, or zeros."""
+    if tree is None or tree.find("size") is None:
+        return None
+    width = whole_number_of(tree.findtext("size/width"), f"{where}: width")
+    height = whole_number_of(tree.findtext("size/height"), f"{where}: height")
+    return (width, height) if width and height else None
 
 
 def _find_image(images: Path, name: str, file_name: str) -> Path | None:
