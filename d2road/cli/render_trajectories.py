@@ -2,7 +2,7 @@
 
     d2road render-trajectories --input "highd:highD/data" --output datasets/highd_time_space
     d2road render-trajectories --input "fcd:run/fcd.xml.gz?edges=main:0" --output datasets/run \\
-        --views 5 TIME_SPACE.LANE_LAYOUT stacked TIME_SPACE.LANES "('0', '1', '2')"
+        --views 5 --whole TIME_SPACE.LANE_LAYOUT stacked TIME_SPACE.LANES "('0', '1', '2')"
 
 --input is READER:PATH?OPTION=VALUE&..., see docs/trajectories.md. The output folder gets train/good/NNNNNN.png and a
 line for each in meta.csv; other folders, such as validation/good of another part of the time, can be added to it with
@@ -40,8 +40,9 @@ def build_parser() -> ArgumentParser:
         "--chunk", type=number_option(1e-3), default=60.0, help="seconds that are read at once (default 60)"
     )
     parser.add_argument(
-        "--views", type=integer_option(0), default=0, help="draw the first so many with axes too, into views"
+        "--views", type=integer_option(0), default=0, help="draw so many with axes too, spread evenly, into views"
     )
+    parser.add_argument("--whole", action="store_true", help="draw each recording as a whole, too, into views")
     parser.add_argument("--overwrite", action="store_true", help="replace images of other parameters")
     parser.add_pairs("TIME_SPACE.KEY VALUE")
     return parser
@@ -74,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from d2road.config.time_space import window_grid_of
     from d2road.traffic.readers import open_trajectories
-    from d2road.traffic.time_space.window_folder import WindowFolder
+    from d2road.traffic.time_space.recording_view import RecordingViews
+    from d2road.traffic.time_space.window_folder import VIEWS, WindowFolder
+    from d2road.utils.output_files import make_folder
     from d2road.utils.run_lock import lock_folder
 
     cfg = config_of(args)
@@ -83,14 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     with lock_folder(args.output, "rendering", "choose another --output"):
         folder.prepare(parameters_of(args, cfg, source), args.overwrite)
-        rows, rendered = folder.render_windows(source.chunks(args.chunk), grid)
+        whole = RecordingViews()
+        chunks = source.chunks(args.chunk)
+        rows, rendered = folder.render_windows(whole.watch(chunks) if args.whole else chunks, grid)
         if not rows:
             raise ConfigError(f"{args.input}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
+        drawn = folder.draw_views(rows, grid)
+        if args.whole:
+            drawn += whole.save(make_folder(args.output / VIEWS), grid.renderer)
         folder.finish(rows, source)
     seconds = time.monotonic() - start
     print(source.problems.report())
     speed = f"{seconds:.0f} s ({rendered / seconds:.1f}/s)"
     print(f"{len(rows)} windows, {rendered} drawn in {speed}; {args.output} is complete")
+    if drawn:
+        print(f"with axes: {len(drawn)} in {args.output / VIEWS} (look at {drawn[-1].name})")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 NUMBERS = tuple(name for name in COLUMNS if name not in NAMES)
 NEEDED = ("vehicle", "t", "s")
+# Words in the names that files give them.
+USUAL_NAMES = {
+    "vehicle": {"vehicle", "id", "track", "object", "car", "veh", "trackid"},
+    "t": {"time", "timestamp", "timestep", "sec", "seconds", "frame"},
+    "s": {"pos", "position", "distance", "station", "x", "y", "chainage", "dist"},
+}
 # What one of them is in the table's unit.
 UNITS = {
     "t": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0},
@@ -85,6 +92,7 @@ class PlainTable(Source):
         parquet = kind_of(self.path) == "parquet"
         have = parquet_columns(self.path) if parquet else read_header(self.path, self.file_separator())
         self._refuse_fcd(have)
+        self._refuse_other_names(have)
         column = self.columns["recording"]
         names = [""]
         if column in have:
@@ -108,6 +116,18 @@ class PlainTable(Source):
         if not self.mapped and "timestep_time" in have:
             raise DataError(
                 f"{self.path} is floating-car data of SUMO, with the columns {shown(have)}: read it as fcd:{self.path}"
+            )
+
+    def _refuse_other_names(self, have: Sequence[str]) -> None:
+        """Say how columns of other names are given, with those of the file that look like them."""
+        missing = [name for name in NEEDED if name not in self.mapped and name not in have]
+        if missing:
+            free = [column for column in have if column not in self.columns.values()]
+            found = {name: next((c for c in free if _looks_like(name, c)), "") for name in missing}
+            pairs = ",".join(f"{name}={column or 'COLUMN'}" for name, column in ({**self.mapped, **found}).items())
+            raise DataError(
+                f"{self.path} lacks the columns {', '.join(missing)}; it has {shown(have) or 'none'}. Say which they "
+                f"are: csv:{self.path}?columns={pairs} (units in docs/trajectories.md)"
             )
 
     def file_separator(self) -> str:
@@ -149,6 +169,12 @@ class ParquetTable(PlainTable):
     def _stored(self, recording: str) -> Iterator[pd.DataFrame]:
         for block in parquet_blocks(self.path, COLUMNS):
             yield block[(block["recording"].astype(str) == recording).to_numpy()].drop(columns="recording")
+
+
+def _looks_like(name: str, column: str) -> bool:
+    """Whether a column of a file may be this one of the table, by the words of its name."""
+    words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower())
+    return not USUAL_NAMES[name].isdisjoint(words)
 
 
 def pairs_of(option: str, text: str, known: Collection[str]) -> dict[str, str]:

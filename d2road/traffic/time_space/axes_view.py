@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -16,6 +16,8 @@ from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.utils.output_files import atomic_write
 
 COLORS_OF_SCALE = 512
+# Of anomaly maps: speeds are magenta, red, yellow, green and blue already.
+HEAT = LinearSegmentedColormap.from_list("anomaly", ["#002b3a", "#00b8d4", "#ffffff"])
 Extent = tuple[float, float, float, float]
 """Left, right, bottom and top: seconds and metres."""
 
@@ -62,7 +64,7 @@ def plot_time_space(
     if truth_mask is not None and np.any(truth_mask):
         _outline(axes, np.asarray(truth_mask) != 0, extent, "white")
     if renderer.channels == "speed":
-        _draw_scale(figure, axes, renderer)
+        draw_speed_scale(figure, axes, renderer)
     return figure
 
 
@@ -90,12 +92,12 @@ def _name_panels(axes: Axes, renderer: TimeSpaceRenderer, s0: float, lanes: Sequ
 def _draw_heat(figure: Figure, axes: Axes, heat: np.ndarray, extent: Extent, threshold: float | None) -> None:
     known = np.where(np.isfinite(heat), heat, np.nanmin(heat) if np.isfinite(heat).any() else 0.0)
     scale = Normalize(float(known.min()), max(float(known.max()), float(known.min()) + 1e-9))
-    image = axes.imshow(
-        known, extent=extent, aspect="auto", cmap="inferno", norm=scale, alpha=0.75 * scale(known), zorder=2
-    )
+    image = axes.imshow(known, extent=extent, aspect="auto", cmap=HEAT, norm=scale, alpha=0.75 * scale(known), zorder=2)
     if threshold is not None:
         _outline(axes, known > threshold, extent, "tab:red")
-    bar = figure.colorbar(image, ax=axes, location="right", label="anomaly map", fraction=0.04, pad=0.01)
+    bar = figure.colorbar(
+        image, ax=axes, location="right", label="anomaly map (cyan to white)", fraction=0.04, pad=0.01
+    )
     if bar.solids is not None:
         bar.solids.set_alpha(1)
 
@@ -105,7 +107,8 @@ def _outline(axes: Axes, inside: np.ndarray, extent: Extent, color: str) -> None
         axes.contour(inside[::-1], levels=[0.5], extent=extent, colors=[color], linewidths=1.2, zorder=3)
 
 
-def _draw_scale(figure: Figure, axes: Axes, renderer: TimeSpaceRenderer) -> None:
+def draw_speed_scale(figure: Figure, axes: Axes, renderer: TimeSpaceRenderer) -> None:
+    """Add the scale of a renderer's colours of speed below a diagram."""
     low = -0.15 * renderer.max_speed
     speeds = np.linspace(low, renderer.max_speed, COLORS_OF_SCALE)
     colors = speed_colors(speeds, speeds, renderer.max_speed, renderer.stopped_speed, renderer.max_acceleration)

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from d2road.traffic.readers import Source
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
 from d2road.traffic.time_space.window_grid import GridWindow, WindowGrid
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import write_image
+from d2road.utils.image_io import read_image, write_image
 from d2road.utils.input_files import open_text
 from d2road.utils.output_dir import prepare_output_dir
-from d2road.utils.output_files import atomic_write, write_json
+from d2road.utils.output_files import atomic_write, make_folder, write_json
 
 META, VIEWS = "meta.csv", "views"
 # What each folder was drawn with: .time_space/train_good/parameters.json and the problems of the source.
@@ -36,7 +38,7 @@ class WindowFolder:
 
     Attributes:
         out: the data set. folder: of the images in it, "train/good".
-        views: how many of them, the first ones, are drawn with axes too.
+        views: how many of them, spread evenly, are drawn with axes too.
     """
 
     out: Path
@@ -62,8 +64,6 @@ class WindowFolder:
             raise ConfigError(f"{folder} holds files that this tool did not write: choose another --output or --folder")
         images = os.path.relpath(folder, state)
         prepare_output_dir(state, PARAMETERS, parameters, [images], [images], overwrite)
-        if self.views:
-            (self.out / VIEWS).mkdir(exist_ok=True)
         self.write_meta([])
 
     def render_windows(self, chunks: Iterable[Trajectories], grid: WindowGrid) -> tuple[list[Row], int]:
@@ -81,8 +81,6 @@ class WindowFolder:
             if not (self.out / name).is_file():
                 write_image(self.out / name, window.render(grid.renderer))
                 rendered += 1
-            if len(rows) < self.views:
-                save_window_view(self.out / VIEWS / f"{len(rows):06d}.png", window, grid)
             rows.append(meta_row(name, window, grid))
             now = time.monotonic()
             if now - last >= EVERY_S:
@@ -92,6 +90,17 @@ class WindowFolder:
                 )
                 last = now
         return rows, rendered
+
+    def draw_views(self, rows: Sequence[Row], grid: WindowGrid) -> list[Path]:
+        """Draw `views` of the images with axes, spread evenly over all of them, as OUT/views/NNNNNN.png."""
+        if not self.views:
+            return []
+        folder = make_folder(self.out / VIEWS)
+        numbers = np.unique(np.linspace(0, len(rows) - 1, min(self.views, len(rows))).round().astype(int)).tolist()
+        paths = [folder / f"{number:06d}.png" for number in numbers]
+        for number, path in zip(numbers, paths):
+            save_view(path, rows[number], self.out, grid)
+        return paths
 
     def finish(self, rows: Sequence[Row], source: Source) -> None:
         """Write what was wrong with the source, and meta.csv last, for it says that the folder is complete."""
@@ -123,9 +132,11 @@ def meta_row(name: str, window: GridWindow, grid: WindowGrid) -> Row:
     return [name, *place, renderer.dt, renderer.ds, seen["vehicle"].nunique()]
 
 
-def save_window_view(path: Path, window: GridWindow, grid: WindowGrid) -> None:
-    """The window with axes."""
-    direction = "along" if window.direction > 0 else "against"
-    title = f"{window.recording}, {direction} the axis" + (f", lanes {' '.join(window.lanes)}" if window.lanes else "")
-    image = window.render(grid.renderer)
-    save_figure(plot_time_space(image, grid.renderer, window.t0, window.s0, window.lanes, title=title), path)
+def save_view(path: Path, row: Row, out: Path, grid: WindowGrid) -> None:
+    """The image of a row of meta.csv with axes."""
+    name, recording, direction, lanes, t0, s0 = (str(value) for value in row[:6])
+    title = f"{recording}, {'along' if int(direction) > 0 else 'against'} the axis"
+    title += f", lanes {lanes}" if lanes else ""
+    image = read_image(out / name)
+    figure = plot_time_space(image, grid.renderer, float(t0), float(s0), lanes.split() or None, title=title)
+    save_figure(figure, path)

@@ -104,8 +104,11 @@ def test_a_source_that_was_wrong_can_be_put_right(tmp_path, capsys):
 
 def test_the_folder_is_a_data_set_with_views_beside_it(source, tmp_path):
     out = tmp_path / "out"
-    assert run(source, out, "--views", "2", *SMALL) == 0
-    assert len(list((out / "views").glob("*.png"))) == 2
+    assert run(source, out, "--views", "3", "--whole", *SMALL) == 0
+    names = sorted(path.name for path in (out / "views").iterdir())
+    last = len(meta(out)) - 1
+    windows = [f"{number:06d}.png" for number in (0, round(last / 2), last)]
+    assert names[:3] == windows and names[3].startswith("recording_") and len(names) == 4
     assert render_trajectories.main(
         ["--source", f"csv:{source}?start=10", "--out", str(out), "--folder", "validation/good", *SMALL]
     ) == 0  # fmt: skip

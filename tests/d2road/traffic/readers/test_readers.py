@@ -288,7 +288,7 @@ def test_parquet_of_the_table_itself(tmp_path):
         ("csv:{f}?units=t=parsec", "units of t is 'parsec', expected one of s, ms"),
         ("csv:{f}?ordered=maybe", "ordered is 'maybe', expected bool"),
         ("csv:{f}?limit=much", "limit is 'much', expected float"),
-        ("csv:{f}", "lacks the columns t, s, vehicle; it has a, b"),
+        ("csv:{f}", "lacks the columns vehicle, t, s; it has a, b"),
         ("{f}.dat", "does not say how to read it: use READER:PATH with one of commonroad, csv, exid"),
         ("ngsim:{f}?units=yards", "expected 'feet' or 'metres'"),
     ],
