@@ -5,11 +5,11 @@
     d2road web --config-file configs/diffusion_det/toy_roadside3d/effnet_lite0.yaml \\
         --weights output/toy_roadside3d/effnet_lite0/model_final.pth --port 8000
 
-Tabs: Detect (a detector in 2D or 3D; without another one the shipped toy detector), Ask (a model of grounding, which
-answers sentences about an image and its camera), Inspect (a model of anomalies) and Traffic (trajectories, drawn and
-scored by rules as score-stream does). Each model goes to the tab of its kind; --model may be given repeatedly. KEY
-VALUE pairs belong to the model of --config-file, those of TIME_SPACE to the windows of Traffic, --device to all.
-Weights are loaded with the first request, and requests are worked on one after the other.
+Tabs: Detect (a detector in 2D or 3D), Ask (a model of grounding, which answers sentences about an image and its
+camera), Inspect (a model of anomalies) and Traffic (trajectories, drawn and scored by rules as score-stream does). Each
+model goes to the tab of its kind; --model may be given repeatedly. The other tabs have the shipped toy models, with
+examples. KEY VALUE pairs belong to the model of --config-file, those of TIME_SPACE to the windows of Traffic, --device
+to all. Weights are loaded with the first request, and requests are worked on one after the other.
 
 The page is for this machine alone unless --host says otherwise; it has no passwords, so a page for others belongs
 behind a server that asks for one. It sends nothing anywhere and loads nothing from elsewhere. Uploads and results are
@@ -35,8 +35,12 @@ from d2road.utils.values import integer_option, number_option
 if TYPE_CHECKING:
     from d2road.web.served_model import ServedModel
 
-# Of the tab Detect, where no other detector is given.
-SHIPPED = ("diffusion_det/toy_roadside/demo.yaml", "d2road://diffusion_det_toy.pth")
+# Of the tabs for which no other model is given.
+SHIPPED = (
+    ("diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy"),
+    ("mono3dvg/toy_grounding/demo.yaml", "zoo:mono3dvg_toy"),
+    ("efficientad/toy_loco/patchcore.yaml", "zoo:patchcore_fasteners"),
+)
 INTERRUPTED = 130  # exit codes, as a shell gives them to a program that SIGINT or SIGTERM ended
 TERMINATED = 143
 
@@ -62,12 +66,12 @@ def build_parser() -> ArgumentParser:
 
 
 def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
-    """The models that a command line names, by task; the shipped detector where none is named.
+    """The models of all tabs, by task: those that a command line names, else the shipped ones.
 
     Raises:
         FileNotFoundError, ConfigError: a config cannot be used, or two models are of one kind.
     """
-    from d2road.web.served_model import DETECT, ServedModel
+    from d2road.web.served_model import TASKS, ServedModel
 
     device = ["MODEL.DEVICE", args.device] if args.device else []
     own = [word for pair in pairs_of(args.opts, time_space=False) for word in pair]
@@ -84,9 +88,10 @@ def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
                 "one of each kind; serve the other one at another --port"
             )
         models[model.task] = model
-    if DETECT not in models:
-        models[DETECT] = ServedModel(*SHIPPED, device)
-    return models
+    for config, weights in SHIPPED:
+        model = ServedModel(config, weights, device, shipped=True)
+        models.setdefault(model.task, model)
+    return {task: models[task] for task in TASKS}
 
 
 def pairs_of(opts: Sequence[str], time_space: bool) -> list[tuple[str, ...]]:

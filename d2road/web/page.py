@@ -12,7 +12,7 @@ from pathlib import Path
 import gradio as gr
 
 from d2road.utils.errors import ConfigError
-from d2road.web.page_parts import Workplace, missing_tab
+from d2road.web.page_parts import Workplace
 from d2road.web.page_tabs import ask_tab, detect_tab, inspect_tab
 from d2road.web.result_files import ResultFolders
 from d2road.web.served_model import ASK, DETECT, INSPECT, ServedModel
@@ -25,41 +25,22 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 32  # requests in the queue; later ones are told to come again
 KEEP_S = 3600  # uploads and results are deleted after it
 HEADLINE = "# d2road\nPerception for roadside cameras and driving. Files stay on the machine that serves this page."
-TABS: dict[str, tuple[str, Callable[[ServedModel, Workplace], None], str]] = {
-    DETECT: (
-        "Detect",
-        detect_tab,
-        "No detector is given. Start the page with one: `d2road web --config-file CONFIG --weights MODEL.pth`",
-    ),
-    ASK: (
-        "Ask",
-        ask_tab,
-        "No model of grounding is given. Train one (docs/mono3dvg.md) and start the page with it:\n\n"
-        "    d2road web --model configs/mono3dvg/toy_grounding/effnet_lite0.yaml "
-        "output/mono3dvg/toy_grounding/model_final.pth",
-    ),
-    INSPECT: (
-        "Inspect",
-        inspect_tab,
-        "No model of anomalies is given. Train one on 50 to 300 good images and start the page with it:\n\n"
-        "    d2road train --config-file configs/efficientad/own_images_patchcore.yaml "
-        "DATASETS.TRAIN \"('folder:mine',)\" OUTPUT_DIR output/mine\n"
-        "    d2road web --model output/mine/config.yaml output/mine/model_final.pth",
-    ),
+TABS: dict[str, tuple[str, Callable[[ServedModel, Workplace], None]]] = {
+    DETECT: ("Detect", detect_tab),
+    ASK: ("Ask", ask_tab),
+    INSPECT: ("Inspect", inspect_tab),
 }
 
 
 def build_page(models: Mapping[str, ServedModel], windows: TrafficWindows, place: Workplace) -> gr.Blocks:
-    """The page with the models of its tabs, by task; a tab without one says what to give. Traffic needs none."""
+    """The page: a tab for each model, by task, and Traffic, which needs none."""
     with gr.Blocks(title="d2road", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
         gr.Markdown(HEADLINE)
         with gr.Tabs():
-            for task, (name, lay_out, missing) in TABS.items():
+            for task, model in models.items():
+                name, lay_out = TABS[task]
                 with gr.Tab(name, id=task, elem_id=f"tab-{task}"):
-                    if task in models:
-                        lay_out(models[task], place)
-                    else:
-                        missing_tab(missing)
+                    lay_out(model, place)
             with gr.Tab("Traffic", id="traffic", elem_id="tab-traffic"):
                 traffic_tab(windows, place)
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)

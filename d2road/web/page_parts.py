@@ -89,9 +89,8 @@ def downloads(name: str) -> gr.File:
     return gr.File(label="Downloads", file_count="multiple", interactive=False, elem_id=name)
 
 
-def missing_tab(text: str) -> None:
-    """A tab without a model says what to give."""
-    gr.Markdown(text)
+def example_button(name: str) -> gr.Button:
+    return gr.Button("Example", elem_id=f"{name}-example")
 
 
 def camera_controls(name: str, needed: bool) -> tuple[gr.File, gr.Textbox, gr.File]:

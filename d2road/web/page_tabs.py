@@ -1,6 +1,6 @@
 """The tabs of models: components of gradio around their requests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from d2road.engine.annotators import CONFIDENCE
 from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
 from d2road.web.ask_request import AskUpload, ask
 from d2road.web.detect_request import DetectUpload, detect
+from d2road.web.examples import FIRST, SENTENCES, kit_examples, roadside_example
 from d2road.web.inspect_request import inspect
 from d2road.web.page_parts import (
     IMAGE_TYPES,
@@ -18,6 +19,7 @@ from d2road.web.page_parts import (
     Workplace,
     camera_controls,
     downloads,
+    example_button,
     file_box,
     focal_of,
     image_out,
@@ -78,6 +80,8 @@ def detect_tab(model: ServedModel, place: Workplace) -> None:
         concurrency_id=QUEUE,
         api_visibility="private",
     )
+    if model.shipped:
+        fill_by_example(run, "detect", [image, calib, denorm], lambda number: _view(place, number))
     step.change(_image_of_step, [step, paths], shown, queue=False, api_visibility="private")
 
 
@@ -101,6 +105,27 @@ def _sampling_values(chosen: Sequence[Any]) -> tuple[str, int, int, int]:
 
 def _image_of_step(step: float, paths: list[str]) -> Any:
     return paths[int(step)] if 0 <= int(step) < len(paths) else gr.skip()
+
+
+def fill_by_example(
+    run: gr.Button, name: str, outputs: list[gr.components.Component], make: Callable[[int], tuple]
+) -> None:
+    """A button that fills the fields of a tab with an example, another one with each click."""
+    with run.parent:
+        button, number = example_button(name), gr.State(FIRST)
+    button.click(
+        lambda number: (*make(number), number + 1),
+        [number],
+        [*outputs, number],
+        concurrency_id=QUEUE,
+        api_visibility="private",
+    )
+
+
+def _view(place: Workplace, number: int) -> tuple[str, str, str]:
+    """Image, calibration and ground plane of a rendered view."""
+    example = roadside_example(place.folders.new(), number)
+    return str(example.image), str(example.calib), str(example.denorm)
 
 
 # --- Ask ---
@@ -142,6 +167,8 @@ def ask_tab(model: ServedModel, place: Workplace) -> None:
         concurrency_id=QUEUE,
         api_visibility="private",
     )
+    if model.shipped:
+        fill_by_example(run, "ask", [image, calib, denorm, text], lambda number: (*_view(place, number), SENTENCES))
 
 
 # --- Inspect ---
@@ -157,7 +184,13 @@ def inspect_tab(model: ServedModel, place: Workplace) -> None:
         with gr.Column(scale=2):
             message = message_box("inspect")
             gallery = gr.Gallery(
-                label="Heat maps", columns=3, format="png", interactive=False, buttons=SAVING, elem_id="inspect-gallery"
+                label="Heat maps",
+                columns=3,
+                object_fit="contain",
+                format="png",
+                interactive=False,
+                buttons=SAVING,
+                elem_id="inspect-gallery",
             )
             table = gr.Dataframe(
                 headers=["file", "score", "threshold", "verdict"], interactive=False, elem_id="inspect-table"
@@ -187,3 +220,9 @@ def inspect_tab(model: ServedModel, place: Workplace) -> None:
         concurrency_id=QUEUE,
         api_visibility="private",
     )
+    if model.shipped:
+
+        def kits(number: int) -> tuple[list[str]]:
+            return ([str(path) for path in kit_examples(place.folders.new(), number)],)
+
+        fill_by_example(run, "inspect", [images], kits)

@@ -68,6 +68,7 @@ class ServedModel:
     Args:
         config_file, weights: as of `d2road predict`; "" takes MODEL.WEIGHTS.
         opts: KEY, VALUE, KEY, VALUE, ...
+        shipped: one that comes with the project, for which the page has examples.
     Raises:
         FileNotFoundError, ConfigError: the config cannot be used.
     """
@@ -75,10 +76,10 @@ class ServedModel:
     # Models share the machine: two inferences at a time would take longer than one after the other, and more memory.
     _one_at_a_time = threading.RLock()
 
-    def __init__(self, config_file: str, weights: str = "", opts: Sequence[str] = ()):
+    def __init__(self, config_file: str, weights: str = "", opts: Sequence[str] = (), shipped: bool = False):
         pairs = [*opts, *(("MODEL.WEIGHTS", weights) if weights else ())]
         cfg = setup_cfg(argparse.Namespace(config_file=config_file, opts=pairs), predicts=True)
-        self.config_file = config_file
+        self.config_file, self.shipped = config_file, shipped
         self.cfg: CfgNode = with_class_names(cfg, stored_class_names(cfg.MODEL.WEIGHTS))
         self.kind = annotator_class(self.cfg.MODEL.META_ARCHITECTURE)
 

@@ -83,4 +83,12 @@ def traffic_tab(windows: TrafficWindows, place: Workplace) -> None:
 
 def gallery_of(name: str, label: str, columns: int) -> gr.Gallery:
     """Drawings side by side."""
-    return gr.Gallery(label=label, columns=columns, format="png", interactive=False, buttons=SAVING, elem_id=name)
+    return gr.Gallery(
+        label=label,
+        columns=columns,
+        object_fit="contain",
+        format="png",
+        interactive=False,
+        buttons=SAVING,
+        elem_id=name,
+    )

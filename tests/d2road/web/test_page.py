@@ -1,6 +1,7 @@
 """The page in a real browser: every tab by clicking, two users at once, and uploads that cannot be used."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -191,12 +192,20 @@ def test_a_malformed_and_an_oversize_upload_are_said_in_the_page(visit, files):
     assert message(page, "detect") == "Upload an image first."
 
 
-def test_tabs_without_models_say_what_to_give(browser, files):
-    with served_page(log=files / "bare.txt") as address:
+def test_shipped_models_come_with_examples(browser, files):
+    """Each tab of `d2road web` without options, with an example and its first answer."""
+    with served_page(log=files / "shipped.txt") as address:
         page = browser.new_page()
         page.set_default_timeout(TIMEOUT_MS)
         page.goto(address)
-        for tab, words in (("Ask", "No model of grounding is given"), ("Inspect", "No model of anomalies is given")):
-            page.click(f"button[role=tab]:has-text('{tab}')")
-            page.wait_for_selector(f"text={words}")
+        said = {}
+        for task in ("detect", "ask", "inspect"):
+            page.click(f"button[role=tab]:has-text('{task.capitalize()}')")
+            page.click(f"#{task}-example")
+            page.wait_for_selector(f"#{task}-image{'s' if task == 'inspect' else ''} .file-preview tr")
+            page.click(f"#{task}-run")
+            said[task] = message(page, task)
         page.close()
+    assert re.match(r"[1-9]\d* found from a score of 0\.5 on: .*car", said["detect"])
+    assert len(said["ask"].splitlines()) == 4 and re.search(r"“a car”: [1-9]\d* found", said["ask"])
+    assert said["inspect"].startswith("2 of 3 images are anomalous")

@@ -1,0 +1,44 @@
+"""Images to try the shipped models with: rendered views and drawn kits that no training had."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2road.synthetic.fastener_kit.kit_writer import render_kit_image
+from d2road.synthetic.roadside.compose import render_frame
+from d2road.synthetic.roadside.roadside_labels import calibration_files
+from d2road.synthetic.roadside.roadside_writer import frame_rng
+from d2road.utils.image_io import write_image
+from d2road.utils.output_files import write_small
+
+SEED = 1_000_003  # of no data set of this project
+FIRST = 2  # a view with many road users
+SENTENCES = "a car\nthe white car\nthe bus on the left\nall pedestrians"
+KITS = ("good", "logical", "structural")
+
+
+@dataclass(frozen=True)
+class RoadsideExample:
+    """Files of a view: image, calibration and ground plane."""
+
+    image: Path
+    calib: Path
+    denorm: Path
+
+
+def roadside_example(folder: Path, number: int) -> RoadsideExample:
+    """Render a roadside view, another one for each number."""
+    frame = render_frame(frame_rng(SEED, "val", number))
+    texts = calibration_files(frame.view)
+    paths = RoadsideExample(folder / f"view_{number}.png", folder / "calib.txt", folder / "denorm.txt")
+    write_image(paths.image, frame.image, bgr=True)
+    write_small(paths.calib, texts["calib"])
+    write_small(paths.denorm, texts["denorm"])
+    return paths
+
+
+def kit_examples(folder: Path, number: int) -> list[Path]:
+    """Draw a good fastener kit, one of wrong parts and a damaged one, others for each number."""
+    paths = [folder / f"kit_{number}_{group}.png" for group in KITS]
+    for path, group in zip(paths, KITS):
+        write_image(path, render_kit_image(SEED, group, number).image)
+    return paths

@@ -1,0 +1,23 @@
+"""Examples of the page: what they show is what the shipped models are for."""
+
+import cv2
+import numpy as np
+
+from d2road.data.camera_files import CameraFiles
+from d2road.structures.principal_point import camera_size_problem
+from d2road.web.examples import kit_examples, roadside_example
+
+
+def test_a_view_comes_with_its_camera(tmp_path):
+    example = roadside_example(tmp_path, 0)
+    image = cv2.imread(str(example.image))
+    camera = CameraFiles(str(example.calib), str(example.denorm))(example.image)
+    assert camera is not None and camera.height_m > 3
+    assert camera_size_problem(camera, image.shape[1], image.shape[0]) is None
+
+
+def test_kits_are_three_images_and_others_for_another_number(tmp_path):
+    images = [cv2.imread(str(path)) for path in (*kit_examples(tmp_path, 0), *kit_examples(tmp_path, 1))]
+    assert len(images) == 6 and len({image.tobytes() for image in images}) == 6
+    again = kit_examples(tmp_path, 0)[1]
+    assert np.array_equal(cv2.imread(str(again)), images[1])
