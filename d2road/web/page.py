@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from d2road.utils.errors import ConfigError
+from d2road.web.free_port import free_port
 from d2road.web.page_parts import Workplace
 from d2road.web.page_tabs import ask_tab, detect_tab, inspect_tab
 from d2road.web.result_files import ResultFolders
@@ -60,7 +59,7 @@ def served(
     Raises:
         ConfigError: host or port cannot be had.
     """
-    number = _free_port(host, port)
+    number = free_port(host, port)
     with tempfile.TemporaryDirectory(prefix="d2road_web_") as folder:
         # gradio reads both when they matter: no statistics, no look for newer versions; uploads go where results go.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
@@ -94,18 +93,3 @@ def serve(
     with served(models, windows, host, port, limits) as address:
         print(f"d2road web: {address}", flush=True)
         threading.Event().wait()
-
-
-def _free_port(host: str, port: int) -> int:
-    """The port itself, or for 0 one that is free."""
-    try:
-        kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(kind, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return probe.getsockname()[1]
-    except OSError as error:
-        raise ConfigError(
-            f"--host {host} --port {port} cannot be had ({error.strerror or error}); is another page there? "
-            "Choose another --port, 0 for any that is free"
-        ) from error
