@@ -67,7 +67,7 @@ def predict_files(
                 logger.error("%s: %s", file, text)
                 problems.append(f"{file}: {text}")
         found = annotate.write(folder)
-    logger.info("%s; %d annotated files in %s", found, written, folder)
+    logger.info("%s; %d annotated file%s in %s", found, written, "s" * (written != 1), folder)
     if problems:
         logger.error("%d of the inputs failed:\n  %s", len(problems), "\n  ".join(problems))
     return len(problems)

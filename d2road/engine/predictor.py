@@ -7,6 +7,8 @@ from typing import Any, overload
 
 import detectron2.data.transforms as T
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -21,9 +23,9 @@ from d2road.engine.defaults import load_weights, require_weights
 from d2road.structures.camera import Camera
 from d2road.structures.principal_point import check_camera_size
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import read_image
+from d2road.utils.image_io import read_image, to_eight_bits
 
-Image = np.ndarray | str | Path
+Image = np.ndarray | str | Path | PIL.Image.Image
 
 
 class Predictor:
@@ -91,7 +93,8 @@ class Predictor:
         """Predict on an image or a list of images.
 
         Args:
-            images: (H, W, 3) uint8 arrays, 0..255, in BGR order as cv2.imread gives them, or paths; one or a list.
+            images: (H, W, 3) uint8 arrays, 0..255, in BGR order as cv2.imread gives them, Pillow's images, or paths;
+                one or a list.
             camera: that took all of them, in their pixels, for models that estimate 3D.
             extra: further model inputs that hold for every image.
         Returns:
@@ -102,7 +105,7 @@ class Predictor:
             DataError: a file that is no image, or the camera of another resolution.
             ValueError: an array of another shape or type.
         """
-        if isinstance(images, (np.ndarray, str, Path)):
+        if isinstance(images, (np.ndarray, str, Path, PIL.Image.Image)):
             return self([images], camera, **extra)[0]
         outputs: list[dict[str, Any]] = []
         for start in range(0, len(images), self.batch_size):
@@ -119,8 +122,8 @@ class Predictor:
         With a camera, in pixels of the given image, also "camera", in those of the resized one. "content_id" identifies
         the pixels, so that random parts of a model give equal images equal results, whatever their files are called.
         """
-        path = None if isinstance(image, np.ndarray) else str(image)
-        pixels = check_image(image) if isinstance(image, np.ndarray) else read_image(image, bgr=True)
+        path = str(image) if isinstance(image, (str, Path)) else None
+        pixels = read_pixels(image)
         height, width = pixels.shape[:2]
         identity = content_id(pixels)
         if self.cfg.INPUT.FORMAT == "RGB":
@@ -172,6 +175,21 @@ def content_id(pixels: np.ndarray) -> str:
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr(pixels.shape).encode())
     return f"pixels {digest.hexdigest()}"
+
+
+def read_pixels(image: Image) -> np.ndarray:
+    """The pixels of an array, a Pillow image or a file: (H, W, 3) uint8, BGR, upright as EXIF says.
+
+    Raises:
+        FileNotFoundError, DataError: as `read_image`. ValueError: an array that is no image.
+    """
+    if isinstance(image, np.ndarray):
+        return check_image(image)
+    if isinstance(image, PIL.Image.Image):
+        name = str(getattr(image, "filename", "") or "of Pillow")
+        upright = PIL.ImageOps.exif_transpose(to_eight_bits(image, name)).convert("RGB")
+        return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
+    return read_image(image, bgr=True)
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

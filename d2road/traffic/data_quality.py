@@ -31,6 +31,7 @@ DROPPED = (
     *("not a number", "ragged row", "persons and containers", "duplicate row", "time backwards", "time leap"),
     *("unknown lane", "off the road", "no speed"),
 )
+NOTES = {"assumed length"}  # usual, and no fault of the data
 EXAMPLES = 5
 
 
@@ -98,9 +99,13 @@ class QualityReport:
             kept.append(Example(file, int(rows[i]), text(i) if callable(text) else text))
 
     def report(self) -> str:
-        """Lines for people: each kind, how often, what was done, and the first rows."""
+        """Lines for people: each kind, how often, what was done, and the first rows; what is no problem as a note."""
+        kinds = [(kind, count) for kind, count in self.counts.most_common() if kind not in NOTES]
         lines = [f"{self.rows} rows read"]
-        for kind, count in self.counts.most_common():
+        for kind in NOTES & self.counts.keys():
+            texts = dict.fromkeys(example.text for example in self.examples[kind])
+            lines.append(f"note: {kind} of {self.counts[kind]} rows ({PROBLEM_KINDS[kind]}): {', '.join(texts)}")
+        for kind, count in kinds:
             lines.append(f"{kind}: {count} ({PROBLEM_KINDS[kind]})")
             lines += [f"    {example}" for example in self.examples[kind]]
         lines += [f"{what} left out: {_listed(names)}" for what, names in self.left_out.items()]

@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
+from PIL import ExifTags, Image
 
 from d2road.config import make_cfg
 from d2road.config import setup as config_setup
@@ -49,6 +50,35 @@ def test_sees_what_detectron2_sees(cfg, data, order):
     one = ours(cv2.imread(str(files[0])))
     assert torch.equal(one["instances"].scores, ours(str(files[0]))["instances"].scores)
     assert ours([]) == [] and ours.metadata.thing_classes == ["rectangle"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "I;16"])
+def test_images_of_pillow_are_seen_as_their_file(cfg, tmp_path, mode):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (40, 52, 3)).astype(np.uint8)
+    image = (
+        Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(pixels).convert(mode)
+    )
+    image.save(tmp_path / "image.png")
+    predict = Predictor(cfg)
+    prepared = [
+        predict.prepare(source) for source in (image, Image.open(tmp_path / "image.png"), tmp_path / "image.png")
+    ]
+    assert all(torch.equal(one["image"], prepared[2]["image"]) for one in prepared)
+    assert torch.equal(predict(image)["instances"].scores, predict([image])[0]["instances"].scores)
+
+
+def test_a_turned_image_of_pillow_is_upright(cfg, tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 52, 3)).astype(np.uint8))
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    image.save(tmp_path / "image.png", exif=exif)
+    by_file, by_image = (
+        predictor_module.read_pixels(s) for s in (tmp_path / "image.png", Image.open(tmp_path / "image.png"))
+    )
+    assert by_file.shape == (52, 40, 3) and np.array_equal(by_file, by_image)
 
 
 def test_weights_by_argument(cfg, tmp_path):

@@ -19,6 +19,15 @@ def drive(vehicle="a", count=50, **columns):
     return track(vehicle, t, s=10 + 20 * t, **columns)
 
 
+def test_what_is_usual_is_a_note_of_a_line_and_no_list_of_rows():
+    problems = QualityReport(rows=9)
+    problems.add("assumed length", "a.csv", [2, 3, 4], "vehicle: 5 m", count=9)
+    problems.add("gap", "a.csv", [5], "vehicle a is missing for 9 s")
+    note, *rest = problems.report().splitlines()[1:]
+    assert note.startswith("note: assumed length of 9 rows") and note.endswith(": vehicle: 5 m")
+    assert rest[0].startswith("gap: 1") and "row 5" in rest[1] and len(rest) == 2
+
+
 def test_clean_data_has_no_problems(tmp_path):
     source = source_of(tmp_path / "x.csv", drive())
     source.table()
