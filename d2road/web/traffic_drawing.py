@@ -1,7 +1,6 @@
 """Drawings of the tab Traffic: the whole recording as a time-space diagram with its alarms, and scores over time."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +11,26 @@ from matplotlib.patches import Rectangle
 
 from d2road.traffic.events.alarms import Alarm
 from d2road.traffic.table import Trajectories
-from d2road.traffic.time_space.axes_view import plot_time_space, save_figure
+from d2road.traffic.time_space.axes_view import save_figure
+from d2road.traffic.time_space.recording_view import FIRST_STEP_S, GAP_STEPS, plot_recording
 from d2road.traffic.time_space.window_grid import WindowGrid
 
-SIZE = (400, 1000)  # height and width in pixels of the diagram inside its axes
 RECORDINGS = 4  # that are drawn
 
 
 def draw_trajectories(table: Trajectories, grid: WindowGrid, alarms: Sequence[Alarm], folder: Path) -> list[Path]:
-    """A diagram of each of the first recordings and of its directions, alarms in red frames; returns their paths."""
+    """A diagram of each of the first recordings and of its directions, alarms in white frames; returns their paths."""
     paths: list[Path] = []
     for recording in table.recordings[:RECORDINGS]:
         own = table.select(recording=recording)
         for direction in own.directions:
-            part = own.select(direction=direction)
-            start, end = part.span
-            s = part.frame["s"].to_numpy()
-            low, high = float(s.min()), float(s.max())
-            renderer = replace(
-                grid.renderer,
-                size=SIZE,
-                dt=max((end - start) / (SIZE[1] - 1), grid.renderer.dt),
-                ds=max((high - low + 1) / SIZE[0], 0.01),
-                lane_layout="overlay",
-                channels="speed",
-            )
-            title = f"{recording}: {len(part.vehicles)} vehicles, direction {direction:+d}"
-            figure = plot_time_space(renderer.render(part, start, low, direction), renderer, start, low, title=title)
+            rows = own.select(direction=direction).frame.astype({"vehicle": str})
+            title = f"{recording}, direction {direction:+d}"
+            figure = plot_recording(rows, grid.renderer, grid.renderer.max_gap or GAP_STEPS * FIRST_STEP_S, title)
             for alarm in alarms:
                 if alarm.recording == recording and alarm.direction == direction:
                     size = alarm.end - alarm.start, alarm.s_high - alarm.s_low
-                    frame = Rectangle((alarm.start, alarm.s_low), *size, fill=False, edgecolor="tab:red", linewidth=2)
+                    frame = Rectangle((alarm.start, alarm.s_low), *size, fill=False, edgecolor="white", linewidth=2)
                     figure.axes[0].add_patch(frame)
             path = folder / f"time_space_{len(paths) + 1}.png"
             save_figure(figure, path)

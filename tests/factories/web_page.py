@@ -23,9 +23,14 @@ def web_python() -> str:
 
 @contextmanager
 def served_page(*options: str, log: Path) -> Iterator[str]:
-    """The address of `d2road web`, run with these options on a free port; what it says goes to `log`."""
+    """The address of `d2road web`, run with these options on a free port; what it says goes to `log`.
+
+    At the end it is stopped as by a system that shuts down, and leaves nothing behind.
+    """
     command = [web_python(), "-W", "ignore", "-m", "d2road.cli", "web", "--port", "0", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    folder = log.with_suffix(".tmp")
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     with open(log, "w") as errors:
         server = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=log.parent
@@ -40,6 +45,7 @@ def served_page(*options: str, log: Path) -> Iterator[str]:
             server.wait(timeout=120)
             assert server.stdout is not None
             server.stdout.close()
+    assert server.returncode == 143 and not list(folder.glob("d2road_web_*")), "uploads and results go with the page"
 
 
 @contextmanager
