@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.common.records import write_record
@@ -57,9 +58,12 @@ def join_tables(pieces: Sequence[Piece], target: Path) -> Path:
     """One file of several recordings, row group by row group."""
     writer = None
     for piece in pieces:
-        table = pq.read_table(piece.table_path)
+        table = pq.read_table(piece.table_path).replace_schema_metadata()
+        # Names are numbered in each recording by itself, in as many bytes as that takes: written as they are.
+        types = [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema]
+        table = table.cast(pa.schema(types))
         writer = writer or pq.ParquetWriter(target, table.schema)
-        writer.write_table(table.cast(writer.schema))
+        writer.write_table(table)
     assert writer is not None
     writer.close()
     return target

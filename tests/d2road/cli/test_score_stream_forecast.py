@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -168,3 +169,9 @@ def test_rules_of_the_model_zoo_are_their_calibration(files, option, monkeypatch
     assert "did you mean 'crawl'" in capsys.readouterr().err
     assert run(files, option, "zoo:net", *live, "{d}/zoo.csv") == 2
     assert ("--config-file" if option == "--weights" else "no calibration") in capsys.readouterr().err
+    if option == "--weights":  # the shipped rules with a threshold of one's own
+        lenient = partial(alarm_threshold, least_hours=0)
+        monkeypatch.setattr("d2road.traffic.events.stream_session.alarm_threshold", lenient)
+        assert run(files, option, "zoo:crawl", "--input", source("live"), "--calibrate", "{d}/own.json") == 0
+        own, shipped = (json.loads((files / name).read_text()) for name in ("own.json", "c.json"))
+        assert own["rules"] == shipped["rules"] and own["threshold"] != shipped["threshold"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from d2road.config import make_cfg
 from d2road.model_zoo import shipped_entries
 from d2road.utils.text_tensors import decode, encode
 from efficientad.checkpoint.teacher_files import checksum, load_teacher
@@ -113,3 +114,19 @@ def test_shipped_teachers_describe_an_image(name):
         features = teacher.eval()((image - 0.45) / 0.225)
     spread = features.std(dim=(0, 2, 3))
     assert torch.isfinite(features).all() and features.shape[1] == 384 and 0.05 < float(spread.median()) < 3
+
+
+@pytest.mark.parametrize("name", ["own_images", "mvtec_ad/screw", "mvtec_loco/breakfast_box", "visa/candle"])
+def test_configs_to_begin_with_have_a_teacher_that_is_there_and_fits(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    node = make_cfg(f"efficientad/{name}.yaml").MODEL.EFFICIENT_AD
+    assert load_teacher(PDN(node.SIZE, node.OUT_CHANNELS), node.TEACHER).startswith("PDN distilled from")
+    assert "photographs" not in node.TEACHER  # whose images are for non-commercial research
+
+
+@pytest.mark.parametrize("name", ["screw_small", "screw_medium", "screw_published"])
+def test_configs_of_published_teachers_say_what_to_fetch(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    node = make_cfg(f"efficientad/mvtec_ad/{name}.yaml").MODEL.EFFICIENT_AD
+    with pytest.raises(FileNotFoundError, match=rf"fetch teacher_{node.SIZE}\.pth of .*nelson1425"):
+        load_teacher(PDN(node.SIZE, node.OUT_CHANNELS), node.TEACHER)
