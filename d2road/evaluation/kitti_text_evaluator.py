@@ -22,11 +22,13 @@ from d2road.data.catalog import class_names_of
 from d2road.data.datasets.label_types import DONT_CARE
 from d2road.evaluation.metrics.kitti_objects import ObjectTable, parse_objects
 from d2road.evaluation.plot_data import PlotData, write_plot_data
-from d2road.evaluation.range_plots import object_range_plots
+from d2road.evaluation.pose_examples import pose_examples
+from d2road.evaluation.range_plots import object_range_figures
 from d2road.structures import Camera
 from d2road.structures.kitti_rows import format_kitti_row, row_of
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder, write_small
+from d2road.visualization.figure_data import Figure
 
 SMALLEST_M = 0.01  # what two decimals can hold; a dimension of 0 would be no box
 
@@ -60,8 +62,16 @@ class KittiTextEvaluator(DatasetEvaluator):
         raise NotImplementedError
 
     def plot_data(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> PlotData:
-        """What there is to show of what `score` was given: errors over range."""
-        return object_range_plots(truth, predictions, type_names(self.class_names))
+        """What there is to show of what `score` was given: errors over range, and examples."""
+        classes, records = type_names(self.class_names), list(self.records.values())
+        examples = pose_examples(records, truth, predictions, self.class_names, classes, self.on_ground)
+        return PlotData(self.range_figures(truth, predictions, cameras), examples)
+
+    def range_figures(
+        self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]
+    ) -> dict[str, Figure]:
+        """Errors over range of each class."""
+        return object_range_figures(truth, predictions, type_names(self.class_names))
 
     def reset(self) -> None:
         self._texts: dict[int | str, str] = {}

@@ -14,7 +14,6 @@ from d2road.evaluation.metrics.kitti_ap import COUNTED, Pairs
 from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs
 from d2road.evaluation.metrics.roadside_protocol import class_flags, matched_errors
-from d2road.evaluation.plot_data import PlotData
 from d2road.visualization.figure_data import Figure, Lines, Panels, Series
 
 BIN_M = 10.0
@@ -49,9 +48,9 @@ def table_errors(columns: Mapping[str, np.ndarray], truth: ObjectTable) -> BoxEr
     return BoxErrors(columns["range_m"], depth, sizes, columns["yaw_rad"])
 
 
-def object_range_plots(
+def object_range_figures(
     truth: ObjectTable, predictions: ObjectTable, classes: Sequence[str], pairs: Pairs | None = None
-) -> PlotData:
+) -> dict[str, Figure]:
     """Errors over range of each class.
 
     Args:
@@ -65,7 +64,7 @@ def object_range_plots(
         flags, judged = class_flags(truth, predictions, name)
         if (flags == COUNTED).any():
             by_class[name] = table_errors(matched_errors(truth, predictions, pairs, flags, judged), truth)
-    return PlotData(range_figures(by_class))
+    return range_figures(by_class)
 
 
 def range_figures(by_class: Mapping[str, BoxErrors], matched: str = MATCHED) -> dict[str, Figure]:

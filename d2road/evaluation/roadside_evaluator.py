@@ -22,10 +22,10 @@ from d2road.evaluation.metrics.roadside_protocol import (
     matched_errors,
 )
 from d2road.evaluation.metrics.rope_score import evaluate_rope
-from d2road.evaluation.plot_data import PlotData
 from d2road.evaluation.results import write_results
 from d2road.structures import Camera
 from d2road.utils.output_files import atomic_write
+from d2road.visualization.figure_data import Figure
 
 MODERATE = next(i for i, d in enumerate(DIFFICULTIES) if d.name == "moderate")
 COMPAT_OVERLAPS = (0.5, 0.7, 0.25)
@@ -71,11 +71,13 @@ class RoadsideEvaluator(KittiTextEvaluator):
         write_matches(self.output_dir / "roadside_matches.npz", tables, errors)
         return {**ground_tasks(ground), "compat": compat_task(compat), "rope": rope_task(rope)}
 
-    def plot_data(self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]) -> PlotData:
-        """Errors over range, in the frame of the ground."""
+    def range_figures(
+        self, truth: ObjectTable, predictions: ObjectTable, cameras: Sequence[Camera]
+    ) -> dict[str, Figure]:
+        """Errors over range of each class, in the frame of the ground."""
         rotations = ground_rotations(cameras)
         truth, predictions = (to_ground_frame(objects, rotations) for objects in (truth, predictions))
-        return super().plot_data(truth, predictions, cameras)
+        return super().range_figures(truth, predictions, cameras)
 
 
 def ground_tasks(results: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:

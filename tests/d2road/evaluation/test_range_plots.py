@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from d2road.evaluation.metrics.kitti_objects import ObjectTable
-from d2road.evaluation.range_plots import BoxErrors, object_range_plots, range_bins, range_figure
+from d2road.evaluation.range_plots import BoxErrors, object_range_figures, range_bins, range_figure
 
 
 def objects(z_m: np.ndarray, scores: float, kind: str = "car", length: float = 4.0, yaw: float = 0.0) -> ObjectTable:
@@ -20,7 +20,7 @@ def objects(z_m: np.ndarray, scores: float, kind: str = "car", length: float = 4
 def test_depth_size_and_heading_are_those_that_were_put_in():
     truth = objects(np.repeat([15.0, 35.0], 5), 0)
     found = objects(np.repeat([16.0, 33.0], 5), 0.9, length=4.4, yaw=np.pi - 0.1)
-    figure = object_range_plots(truth, found, ["car", "bus"]).figures
+    figure = object_range_figures(truth, found, ["car", "bus"])
     assert list(figure) == ["errors_car"]
     depth, size, heading, reversed_, count = figure["errors_car"].panels
     assert depth.series[0].x == (15, 35) and depth.series[0].y == pytest.approx((1, -2)) and depth.y_label == "m"
@@ -40,4 +40,4 @@ def test_bins_with_few_boxes_are_left_out():
     bins = range_bins(np.array([1, 2, 3, 11, 12, 25, 26, 29.9]))
     assert [rows.tolist() for rows in bins] == [[0, 1, 2], [5, 6, 7]]
     two = objects(np.array([15.0, 16.0]), 0)
-    assert not object_range_plots(two, two, ["car"]).figures
+    assert not object_range_figures(two, two, ["car"])
