@@ -49,29 +49,33 @@ def match_boxes(truth: BoxTruth, detections: Sequence[Mapping[str, Any]], overla
         key = (number[a["image_id"]], position[a["category_id"]])
         labels[key].append(a)
         objects[key] += not a["iscrowd"]
-    groups: dict[tuple[int, int], list[Mapping]] = defaultdict(list)
-    for d in detections:
-        groups[number[d["image_id"]], position[d["category_id"]]].append(d)
-    rows: list[tuple[int, int, float, bool]] = []
-    for (image, category), found in sorted(groups.items()):
-        ordered = sorted(found, key=lambda d: -d["score"])[:COCO_DETECTIONS]
-        hits, excused = _match_image(ordered, labels.get((image, category), []), overlap)
-        rows += [(image, category, d["score"], bool(h)) for d, h, e in zip(ordered, hits, excused) if not e]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    places = table[:, :2].astype(np.int64)
-    return BoxMatches(places[:, 0], places[:, 1], table[:, 2], table[:, 3] > 0, objects)
+    image = np.array([number[d["image_id"]] for d in detections], dtype=np.int64)
+    category = np.array([position[d["category_id"]] for d in detections], dtype=np.int64)
+    score = np.array([d["score"] for d in detections], dtype=np.float64)
+    order = np.lexsort((-score, category, image))  # stable: of equal scores the first given comes first
+    group = image[order] * len(position) + category[order]
+    starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]]) if len(group) else np.zeros(0, dtype=np.int64)
+    hit, kept = np.zeros(len(order), dtype=bool), np.zeros(len(order), dtype=bool)
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)]):
+        end = min(end, start + COCO_DETECTIONS)
+        kept[start:end] = True
+        labelled = labels.get(divmod(int(group[start]), len(position)))
+        if labelled:
+            found = [detections[i]["bbox"] for i in order[start:end].tolist()]
+            hit[start:end], excused = _match_image(found, labelled, overlap)
+            kept[start:end] &= ~excused
+    chosen = order[kept]
+    return BoxMatches(image[chosen], category[chosen], score[chosen], hit[kept], objects)
 
 
 def _match_image(
-    found: Sequence[Mapping], labelled: Sequence[Mapping], overlap: float
+    found_xywh: Sequence[Sequence[float]], labelled: Sequence[Mapping], overlap: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(D,) hits and (D,) excused by a crowd; `found` by falling score."""
-    hits, excused = np.zeros(len(found), dtype=bool), np.zeros(len(found), dtype=bool)
-    if not labelled:
-        return hits, excused
+    """(D,) hits and (D,) excused by a crowd; boxes by falling score."""
+    hits, excused = np.zeros(len(found_xywh), dtype=bool), np.zeros(len(found_xywh), dtype=bool)
     labelled = sorted(labelled, key=lambda a: bool(a["iscrowd"]))
     crowd = np.array([bool(a["iscrowd"]) for a in labelled])
-    overlaps = overlaps_of([d["bbox"] for d in found], [a["bbox"] for a in labelled], crowd)
+    overlaps = overlaps_of(found_xywh, [a["bbox"] for a in labelled], crowd)
     free = np.ones(len(labelled), dtype=bool)
     for i in np.flatnonzero((overlaps >= overlap).any(axis=1)):
         for kind, outcome in ((~crowd, hits), (crowd, excused)):
