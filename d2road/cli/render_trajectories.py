@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
-from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.errors import ConfigError, DataError, report_errors
 from d2road.utils.values import integer_option, number_option
 
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder.prepare(parameters_of(args, cfg, source), args.overwrite)
         whole = RecordingViews()
         chunks = source.chunks(args.chunk)
-        rows, rendered = folder.render_windows(whole.watch(chunks) if args.whole else chunks, grid)
+        try:
+            rows, rendered = folder.render_windows(whole.watch(chunks) if args.whole else chunks, grid)
+        except DataError:  # the next try has other options
+            folder.discard()
+            raise
         if not rows:
             raise ConfigError(f"{args.input}: no window holds a vehicle; check TIME_SPACE.S_RANGE, DIRECTION and LANES")
         drawn = folder.draw_views(rows, grid)

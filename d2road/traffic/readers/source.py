@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.data_quality import QualityReport, drop_duplicates, drop_not_numbers
+from d2road.traffic.data_quality import NOTES, QualityReport, drop_duplicates, drop_not_numbers
 from d2road.traffic.quality_checks import GapCheck, UnitCheck
 from d2road.traffic.readers.axis import Road
 from d2road.traffic.readers.facing import Facing
@@ -119,7 +119,7 @@ class Source:
             raise DataError(f"{self.path} holds no rows of trajectories")
         if not self.problems.kept and not self.resumed:
             raise DataError(f"{self.path}: no row is left. {self.problems.reasons()}\n{self.problems.report()}")
-        level = logging.WARNING if self.problems.counts else logging.INFO
+        level = logging.WARNING if self.problems.counts.keys() - NOTES else logging.INFO
         logger.log(level, "%s: %s", self.path, self.problems.report())
 
     def table(self) -> Trajectories:

@@ -93,7 +93,7 @@ def plot_recording(rows: pd.DataFrame, renderer: TimeSpaceRenderer, max_gap: flo
     figure = Figure(figsize=(14, 7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="black")
-    axes.add_collection(LineCollection(segments, colors=speed_colors(means, means, *limits), linewidths=0.7))
+    axes.add_collection(LineCollection(list(segments), colors=speed_colors(means, means, *limits), linewidths=0.7))
     low, high = points.min(axis=0), points.max(axis=0)
     pad = np.maximum(0.01 * (high - low), 0.5)
     axes.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))

@@ -5,6 +5,7 @@ OUT/FOLDER/NNNNNN.png are the images, OUT/meta.csv says where each of them is, O
 
 import csv
 import os
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class WindowFolder:
         images = os.path.relpath(folder, state)
         prepare_output_dir(state, PARAMETERS, parameters, [images], [images], overwrite)
         self.write_meta([])
+
+    def discard(self) -> None:
+        """Remove the images and their parameters: those of a source that turned out to be wrong."""
+        for folder in (self.out / self.folder, self.state):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def render_windows(self, chunks: Iterable[Trajectories], grid: WindowGrid) -> tuple[list[Row], int]:
         """Render the windows that have no image yet.

@@ -121,6 +121,15 @@ def test_the_folder_is_a_data_set_with_views_beside_it(source, tmp_path):
         assert len(DatasetCatalog.get(f"{name}:{split}")) == count
 
 
+@pytest.mark.parametrize("wrong", ["units=speed=mph", "columns=t=speed,speed=t", "start=1e6", "limit=-1"])
+def test_after_a_wrong_option_the_right_one_draws_into_the_same_folder(source, tmp_path, wrong):
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert render_trajectories.main(["--input", f"csv:{source}?{wrong}", "--output", str(out), *SMALL]) == 2
+    assert run(source, out, *SMALL) == 0
+    assert len(list((out / "train" / "good").iterdir())) == len(meta(out)) == 8
+
+
 def test_foreign_files_stay(source, tmp_path, capsys):
     (tmp_path / "out/train/good").mkdir(parents=True)
     (tmp_path / "out/train/good/mine.png").touch()
