@@ -5,6 +5,7 @@ Values are percentages of the image as a browser shows it. A rectangle turns clo
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -46,13 +47,11 @@ def read_label_studio(path: str | Path, image_dir: str | Path = "") -> CocoConte
             result = _labelled_result(as_object(task, where), where, content)
             if result is not None:
                 name, size = _image_of(task, result, images, where)
-                found.append((name, size, _boxes_of(result, where, content)))
+                found.append((name, size, _boxes_of(result, size, where, content)))
         except (DataError, FileNotFoundError) as error:
             errors.append(str(error))
-    names = [name for name, _, _ in found]
-    errors += [
-        f"image {name} is in several tasks: remove all but one" for name in sorted(set(names)) if names.count(name) > 1
-    ]
+    tasks_of = Counter(name for name, _, _ in found)
+    errors += [f"image {name} is in several tasks: remove all but one" for name, n in sorted(tasks_of.items()) if n > 1]
     raise_errors(errors, content.source)
     content.add_classes(sorted({label for _, _, boxes in found for label, _ in boxes}))
     ids = content.class_ids()
@@ -111,7 +110,7 @@ def _image_of(
             raise FileNotFoundError(f"{where}: {url} is not below {images} (looked for {', '.join(names)})")
         return name, shown_size(images / name, given, where)
     if given is None:
-        raise DataError(f"{where} has no regions, so that nothing tells the size of {url}: say by --images where it is")
+        raise DataError(f"{where} has no regions with a size of {url}: say by --images where it is")
     return names[0], given
 
 
@@ -149,8 +148,10 @@ def names_of_url(url: str) -> list[str]:
     return names if query or not path.startswith("/data/upload/") else names[-2:] + names[:-2]
 
 
-def _boxes_of(result: list[dict[str, Any]], where: str, content: CocoContent) -> list[tuple[str, list[float]]]:
-    """(label, corners in pixels) of the regions of an annotation."""
+def _boxes_of(
+    result: list[dict[str, Any]], size: tuple[int, int], where: str, content: CocoContent
+) -> list[tuple[str, list[float]]]:
+    """(label, corners in pixels) of the regions of an annotation of an image of this (width, height)."""
     found = []
     for region in result:
         kind = region.get("type")
@@ -168,13 +169,14 @@ def _boxes_of(result: list[dict[str, Any]], where: str, content: CocoContent) ->
             content.notes["regions without a label left out"] += 1
         if len(labels) > 1:
             content.notes["regions of several labels made a box for each"] += 1
-        size = [field(region, name, as_number, where, 1) for name in ("original_width", "original_height")]
         corners = _corners(value, kind, size, where, content)
         found += [(label, corners) for label in labels]
     return found
 
 
-def _corners(value: Mapping[str, Any], kind: str, size: list[float], where: str, content: CocoContent) -> list[float]:
+def _corners(
+    value: Mapping[str, Any], kind: str, size: tuple[int, int], where: str, content: CocoContent
+) -> list[float]:
     """Corners in pixels of a rectangle, or of the enclosing box of a turned one or of a polygon."""
     if kind == "polygonlabels":
         content.notes["polygons made their enclosing boxes"] += 1

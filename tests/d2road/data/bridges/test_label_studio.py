@@ -135,6 +135,17 @@ def test_without_images_sizes_are_those_of_the_tasks(tmp_path):
     assert [(i["file_name"], i["width"]) for i in content.images][1] == ("images/sub/b.png", 100)
 
 
+def test_regions_without_a_size_have_that_of_their_image(tmp_path):
+    def remove(task):
+        for one in task["annotations"][0]["result"]:
+            del one["original_width"], one["original_height"]
+
+    content = read_label_studio(changed(tmp_path, remove), IMAGES)
+    assert boxes_of(content) == boxes_of(read_label_studio(EXPORT, IMAGES))
+    with pytest.raises(DataError, match="task 1 has no regions with a size"):
+        read_label_studio(changed(tmp_path, remove))
+
+
 def test_predictions_become_tasks_that_read_back(tmp_path):
     results = [
         {"image_id": 1, "category_id": 7, "bbox": [1.5, 2.25, 30, 20.125], "score": 0.75},
