@@ -160,7 +160,7 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("convert", "cvat", "--source cvat:{d}/globox_cvat.xml --images {d}/images --output {o}.json",
               files.box_files, ("globox_cvat.xml",)),
     VerbInput("convert", "to-yolo", "--source coco:{d}/source/coco.json:{d}/images --to yolo --output {o}",
-              files.box_files, ("source/coco.json", "images/turned.jpg")),
+              files.box_files, ("source/coco.json",)),  # images are copied as they are
     VerbInput("convert", "to-label-studio", "--source coco:{d}/annotations.json:{d}/images --to label-studio "
               "--output {o}.json --predictions {d}/results.json", files.coco_files,
               ("annotations.json", "results.json")),
