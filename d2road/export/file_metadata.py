@@ -97,7 +97,7 @@ def _encode(check: GraphCheck, graph: ExportGraph) -> str:
     buffer = io.BytesIO()
     arrays = {f"inputs.{name}": np.asarray(check.inputs[name]) for name in graph.input_names}
     arrays |= {f"outputs.{name}": np.asarray(check.outputs[name]) for name in graph.output_names}
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # numpy's stub mixes the two
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -64,7 +64,7 @@ def _trace(graph: ExportGraph, buffer: io.BytesIO) -> None:
         torch.onnx.export(
             graph.module.eval(),
             example,
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the older exporter takes open files
             dynamo=False,
             input_names=list(graph.input_names),
             output_names=list(graph.output_names),

@@ -11,11 +11,15 @@ from d2road.cli import accept, export
 from d2road.config.validate import find_problems
 from d2road.engine import Predictor, Trainer, evaluate, load_weights
 from d2road.engine.meta_arch import check_training_files
+from d2road.export.engines import OnnxRuntimeSession
+from d2road.export.graph import ExportOptions
+from d2road.export.test_images import generated_images
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from efficientad.data.image_iteration import DatasetImages, calibration_names
 from efficientad.fusion import fusion_detector
 from tests.factories.anomaly_models import calibrated, entries, narrow_networks
 from tests.factories.bank_models import bank_data
+from tests.factories.exported_files import onnx_file
 from tests.factories.fused_models import fusion_cfg
 
 
@@ -193,3 +197,15 @@ def test_what_cannot_be_is_said_before_anything_is_built(tmp_path):
         check_training_files(fusion_cfg())
     with pytest.raises(FileNotFoundError, match="BANK_WEIGHTS: there is no file"):
         check_training_files(fusion_cfg(node + "STUDENT_WEIGHTS", __file__, node + "BANK_WEIGHTS", "/gone.pth"))
+
+
+def test_a_file_says_what_the_model_says(model, tmp_path):
+    graph = model.export_graph(None, generated_images(), ExportOptions())
+    session = OnnxRuntimeSession(onnx_file(graph, tmp_path))
+    rgb = np.random.default_rng(3).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(model.resize_image(rgb).transpose(2, 0, 1).astype(np.float32))
+    (expected,) = model([{"image": pixels, "height": 150, "width": 200}])
+    found = session.run({"images": np.stack([rgb, rgb])})
+    for row in range(2):
+        np.testing.assert_allclose(found["anomaly_map"][row], expected["anomaly_map"], atol=1e-4, rtol=1e-4)
+        assert found["anomaly_score"][row] == pytest.approx(float(expected["anomaly_score"]), rel=1e-4)

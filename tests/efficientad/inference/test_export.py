@@ -50,7 +50,7 @@ def arguments(trained, out, *more):
 def export(line):
     """The model that a command line exports."""
     args = build_parser().parse_args(line)
-    return export_model(Path(args.output), args.precision, args.config_file, args.opts, args.calibrate_on)
+    return export_model(Path(args.output), args.precision or "int8", args.config_file, args.opts, args.calibrate_on)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -94,7 +94,10 @@ def test_names_of_version_0_1_are_taken():
 def test_what_is_wrong_is_said(trained, tmp_path, capsys):
     config = ["--config-file", str(trained[0] / "config.yaml")]
     for command, said in (
-        ([*config, str(tmp_path / "out.onnx")], "ends with .pth"),
+        ([*config, str(tmp_path / "out.bin")], "ends with .pth, .onnx, .xml, .pt2"),
+        ([*config, "--format", "torch", str(tmp_path / "out.onnx")], "a file of --format torch ends with .pt2"),
+        ([*config, "--precision", "int8", str(tmp_path / "out.onnx")], "--precision is for a checkpoint"),
+        ([*config, "--image-size", "9", "9", str(tmp_path / "out.pth")], "OUT is a checkpoint: leave it out"),
         ([*config, "--weights", str(tmp_path / "gone.pth"), str(tmp_path / "o.pth")], "gone.pth"),
         ([*config, str(tmp_path / "o.pth")], "name a checkpoint with --weights"),
         (arguments(trained, tmp_path / "o.pth") + ["MODEL.EFFICIENT_AD.ATTENTION_DIM", "32"], "another network"),
