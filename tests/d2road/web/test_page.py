@@ -17,7 +17,15 @@ TIMEOUT_MS = 60_000  # a busy machine is no failure
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def browser():
+    """Asked for first: without it, or without gradio, all tests of this file are skipped."""
+    web_python()
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("page")
     for kind, write in MODELS.items():
         (folder / kind).mkdir()
@@ -35,18 +43,11 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(files):
-    web_python()
     options = []
     for kind in MODELS:
         options += ["--model", f"{files}/{kind}/config.yaml", f"{files}/{kind}/weights.pth"]
     options += ["TIME_SPACE.S_RANGE", "(0, 512)", "TIME_SPACE.STRIDE", "1.0"]
     with served_page(*options, "--max-upload-mb", "0.6", log=files / "log.txt") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
         yield found
 
 

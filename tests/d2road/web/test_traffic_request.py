@@ -1,7 +1,6 @@
 """The tab Traffic: alarms and scores of `d2road score-stream`, drawn, and readers that read no other file."""
 
 import csv
-import threading
 
 import cv2
 import pandas as pd
@@ -65,17 +64,6 @@ def test_without_good_traffic_it_is_drawn_alone(files, windows, tmp_path):
     magenta = (image[..., 0] > 120) & (image[..., 1] < 60) & (image[..., 2] > 120)
     upper = magenta[: len(image) * 3 // 4]  # above the scale of colours
     assert upper.sum() > 50
-
-
-def test_it_runs_in_another_thread_than_the_first(files, windows, tmp_path):
-    found = []
-    upload = TrafficUpload(files / "live.xml", good=files / "good.xml")
-    work = threading.Thread(
-        target=lambda: found.append(inspect_traffic(windows, upload, UploadLimits(), ResultFolders(tmp_path)))
-    )
-    work.start()
-    work.join()
-    assert len(found[0].alarms) == 1
 
 
 @pytest.mark.parametrize(
