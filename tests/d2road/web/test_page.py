@@ -1,4 +1,7 @@
-"""The page in a real browser: every tab by clicking, two users at once, and uploads that cannot be used."""
+"""The page in a real browser: every tab by clicking, two users at once, and uploads that cannot be used.
+
+Detect has a small model of its own, Ask and Inspect the shipped ones with their examples.
+"""
 
 import json
 import re
@@ -7,12 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.factories.stored_grounder import grounder_files
 from tests.factories.stream_fcd import write_fcd
-from tests.factories.verb_files import bank_model_files, detector_files
+from tests.factories.verb_files import detector_files
 from tests.factories.web_page import chromium, message, served_page, upload, web_python
 
-MODELS = {"detector": detector_files, "grounder": grounder_files, "bank": bank_model_files}
 TIMEOUT_MS = 60_000  # a busy machine is no failure
 
 
@@ -27,15 +28,13 @@ def browser():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("page")
-    for kind, write in MODELS.items():
-        (folder / kind).mkdir()
-        write(folder / kind)
+    detector_files(folder)
     text = write_fcd(folder / "live.xml")
     (folder / "traffic.xml").write_text("\n".join(line for line in text.splitlines() if 'id="x"' not in line))
     rng = np.random.default_rng(0)
     for name in ("first.png", "second.png"):
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
-    cv2.imwrite(str(folder / "large.png"), rng.integers(0, 256, (500, 500, 3), dtype=np.uint8))
+    cv2.imwrite(str(folder / "large.png"), rng.integers(0, 256, (800, 800, 3), dtype=np.uint8))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     (folder / "good.csv").write_text("file,score\n" + "".join(f"{i}.png,{0.1 * i}\n" for i in range(20)))
     return folder
@@ -43,11 +42,9 @@ def files(tmp_path_factory, browser):
 
 @pytest.fixture(scope="module")
 def address(files):
-    options = []
-    for kind in MODELS:
-        options += ["--model", f"{files}/{kind}/config.yaml", f"{files}/{kind}/weights.pth"]
+    options = ["--model", f"{files}/config.yaml", f"{files}/weights.pth"]
     options += ["TIME_SPACE.S_RANGE", "(0, 512)", "TIME_SPACE.STRIDE", "1.0"]
-    with served_page(*options, "--max-upload-mb", "0.6", log=files / "log.txt") as found:
+    with served_page(*options, "--max-upload-mb", "1.5", log=files / "log.txt") as found:
         yield found
 
 
@@ -105,43 +102,44 @@ def test_detect_finds_boxes_step_by_step(visit, files, tmp_path):
     assert "step_2" in page.get_attribute("#detect-image-out img", "src")
 
 
-def test_ask_answers_each_sentence(visit, files, tmp_path):
-    page, folder = visit(), files / "grounder"
+def test_ask_answers_each_sentence_of_an_example(visit, tmp_path):
+    page = visit()
     page.click("button[role=tab]:has-text('Ask')")
-    for box, name in (("ask-image", "street.png"), ("ask-calib", "calib.txt"), ("ask-denorm", "denorm.txt")):
-        upload(page, box, folder / name)
-    page.fill("#ask-text textarea", "the red car\nthe bus")
+    page.click("#ask-example")
+    for box in ("ask-image", "ask-calib", "ask-denorm"):
+        page.wait_for_selector(f"#{box} .file-preview tr")
+    sentences = page.input_value("#ask-text textarea").splitlines()
+    page.click("#ask-run")
+    said = message(page, "ask")
+    answers = json.loads(downloaded(page, "ask-files", ".json", tmp_path).read_text())
+    assert [answer["text"] for answer in answers] == sentences and len(said.splitlines()) == 4
+    for answer, line in zip(answers, said.splitlines()):
+        count = f"{len(answer['boxes'])} found (" if answer["boxes"] else "nothing in this image is meant"
+        assert line.startswith(f"“{answer['text']}”: {count}")
+    assert re.search("“a car”: [1-9]", said)
+    drawn = cv2.imread(str(downloaded(page, "ask-files", ".png", tmp_path)))
+    image = cv2.imread(str(downloaded(page, "ask-image", ".png", tmp_path)))
+    assert len(drawn) > 4 * len(image), "an image for each sentence, and its words"
     page.fill("#ask-score textarea", "1")
     page.click("#ask-run")
-    nothing = "“the red car”: nothing in this image is meant\n“the bus”: nothing in this image is meant"
-    assert message(page, "ask") == nothing
-    page.fill("#ask-score textarea", "0")
-    page.click("#ask-run")
-    page.wait_for_function(f"document.querySelector('#ask-message textarea').value != {nothing!r}")
-    answers = json.loads(downloaded(page, "ask-files", ".json", tmp_path).read_text())
-    said = message(page, "ask").splitlines()
-    assert [answer["text"] for answer in answers] == ["the red car", "the bus"] and len(said) == 2
-    for answer, line in zip(answers, said):
-        assert answer["boxes"] and line.startswith(f"“{answer['text']}”: {len(answer['boxes'])} found (")
-    height = cv2.imread(str(downloaded(page, "ask-files", ".png", tmp_path))).shape[0]
-    assert height > 2 * 270, "an image for each sentence, and its words"
+    page.wait_for_function(f"document.querySelector('#ask-message textarea').value != {said!r}")
+    assert message(page, "ask").splitlines() == [f"“{s}”: nothing in this image is meant" for s in sentences]
 
 
 def test_inspect_says_which_images_are_anomalous(visit, files, tmp_path):
     page = visit()
     page.click("button[role=tab]:has-text('Inspect')")
-    upload(
-        page, "inspect-images", [files / "bank" / "image.png", files / "bank" / "tiles" / "test" / "blot" / "000.png"]
-    )
+    page.click("#inspect-example")
+    page.wait_for_selector("#inspect-images .file-preview tr:nth-child(3)")
     upload(page, "inspect-good", files / "good.csv")
     page.click("#inspect-run")
-    assert "of 2 images are anomalous" in message(page, "inspect")
+    assert message(page, "inspect").startswith("2 of 3 images are anomalous")
     page.wait_for_selector("#inspect-histogram img")
-    page.wait_for_selector("#inspect-gallery .thumbnail-item:nth-child(2), #inspect-gallery img >> nth=1")
+    page.wait_for_selector("#inspect-gallery img >> nth=2")
     rows = downloaded(page, "inspect-files", ".csv", tmp_path).read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["file", "image.png", "000.png"]
+    assert [row.split(",")[3] for row in rows] == ["verdict", "good", "anomalous", "anomalous"]
     table = page.inner_text("#inspect-table")
-    assert all(row.split(",")[3] in table for row in rows[1:])
+    assert all(row.split(",")[0] in table for row in rows[1:])
 
 
 def test_traffic_is_drawn_and_its_alarm_listed(visit, files, tmp_path):
@@ -191,22 +189,3 @@ def test_a_malformed_and_an_oversize_upload_are_said_in_the_page(visit, files):
     page.wait_for_selector("text=/exceeds|too large|maximum/i")
     page.click("#detect-run")
     assert message(page, "detect") == "Upload an image first."
-
-
-def test_shipped_models_come_with_examples(browser, files):
-    """Each tab of `d2road web` without options, with an example and its first answer."""
-    with served_page(log=files / "shipped.txt") as address:
-        page = browser.new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        page.goto(address)
-        said = {}
-        for task in ("detect", "ask", "inspect"):
-            page.click(f"button[role=tab]:has-text('{task.capitalize()}')")
-            page.click(f"#{task}-example")
-            page.wait_for_selector(f"#{task}-image{'s' if task == 'inspect' else ''} .file-preview tr")
-            page.click(f"#{task}-run")
-            said[task] = message(page, task)
-        page.close()
-    assert re.match(r"[1-9]\d* found from a score of 0\.5 on: .*car", said["detect"])
-    assert len(said["ask"].splitlines()) == 4 and re.search(r"“a car”: [1-9]\d* found", said["ask"])
-    assert said["inspect"].startswith("2 of 3 images are anomalous")
