@@ -9,7 +9,7 @@ Result = dict[str, Any]
 
 
 class RuntimeTask(Protocol):
-    """A task of an exported file; the module `d2road.runtime.TASK` makes it by `make_task(metadata)`."""
+    """A task of an exported file; the module of its name beside this one makes it by `make_task(metadata)`."""
 
     def inputs(self, images: Sequence[np.ndarray], **extra: Any) -> dict[str, np.ndarray]:
         """Inputs by name, of images (H, W, 3) uint8 in RGB order and of one size.
