@@ -23,7 +23,7 @@ VERBS = {
     "eval-rope": ("judge prediction files", "Rope3D's ACS, AOS, AAS, AGS, AP and Rope score"),
     "eval-grounding": ("judge prediction files", "3D grounding: accuracy, F1, N-acc, T-acc"),
     "eval-anomaly": ("judge prediction files", "anomaly maps: AUROC, AU-PRO, sPRO, F1"),
-    "convert": ("convert & export", "import models of other programs and published grounding data"),
+    "convert": ("convert & export", "import models, grounding data and 2D boxes of other programs"),
     "export": ("convert & export", "write a model for onnxruntime, OpenVINO or torch.export, or in lower precision"),
     "export-check": ("convert & export", "run an exported file on its own test images, against what the model found"),
     "render-trajectories": ("traffic", "draw trajectories as time-space images to train on or to score"),

@@ -21,7 +21,7 @@ end.
     d2road convert --source cvat:ANNOTATIONS.xml --images DIR --output FILE
     d2road convert --source coco:ANNOTATIONS.json:IMAGES --to yolo|voc --output DIR [--split NAME] [--link]
     d2road convert --source coco:ANNOTATIONS.json:IMAGES --to label-studio --output FILE
-        [--predictions coco_instances_results.json] [--min-score 0.3]
+        [--predictions coco_instances_results.json] [--confidence 0.3]
 
 Without --to these write COCO's JSON, and any of the five sources may be converted to any target. What is there already
 is never replaced. The exit code is 0, or 2 for input that cannot be converted.
@@ -74,7 +74,7 @@ def add_box_options(parser: ArgumentParser) -> None:
     """Options of 2D detection data."""
     boxes = parser.add_argument_group("2D boxes")
     boxes.add_argument("--to", choices=BOX_TARGETS, help="format to write (default: coco)")
-    boxes.add_argument("--split", default="train", metavar="NAME", help="yolo, voc: split to write (default: train)")
+    boxes.add_argument("--split", default="", metavar="NAME", help="yolo, voc: split to write (default: train)")
     boxes.add_argument("--link", action="store_true", help="yolo, voc: link to the images instead of copying them")
     boxes.add_argument(
         "--voc-corners",
@@ -86,7 +86,7 @@ def add_box_options(parser: ArgumentParser) -> None:
         "--predictions", default="", metavar="FILE", help="label-studio: COCO results in place of labels"
     )
     boxes.add_argument(
-        "--min-score",
+        "--confidence",
         type=number_option(0, 1),
         default=0.0,
         metavar="S",
@@ -127,7 +127,7 @@ def convert_boxes(args: argparse.Namespace) -> None:
     place_output(args, "folder" if args.to in ("yolo", "voc") else "file")
     from d2road.data.bridges import convert_boxes as convert
 
-    names = ("images", "split", "voc_corners", "link", "predictions", "min_score", "url")
+    names = ("images", "split", "voc_corners", "link", "predictions", "confidence", "url")
     options = {name: getattr(args, name) for name in names}
     done = convert(args.source, args.output, args.to or "coco", **options)
     print("\n".join([*done.lines, f"to use it: {done.usage}"]))

@@ -70,11 +70,11 @@ def convert_boxes(
     to: str = "coco",
     *,
     images: str = "",
-    split: str = "train",
+    split: str = "",
     voc_corners: str = "",
     link: bool = False,
     predictions: str = "",
-    min_score: float = 0.0,
+    confidence: float = 0.0,
     url: str = "",
 ) -> Conversion:
     """Convert 2D detection data; what is there already is never replaced.
@@ -84,19 +84,20 @@ def convert_boxes(
         out: the file to write, or the folder for YOLO and VOC.
         to: one of `TARGETS`.
         images: folder of the images, where the format does not say.
-        split: name of the split that YOLO and VOC get.
+        split: name of the split that YOLO and VOC get; "" for train.
         voc_corners: "pixels", "edges" or "", of a source or target of VOC.
         link: link to images instead of copying them, for YOLO and VOC.
         predictions: COCO results that become the predictions of Label Studio's tasks, in place of the labels.
-        min_score: the lowest of them that is written.
+        confidence: the lowest of them that is written.
         url: what Label Studio finds the images by, put before their names.
     Raises:
-        FileNotFoundError, D2RoadError: input that cannot be converted, or an output that is there already.
+        ConfigError: an option that means nothing here, or an output that is there already.
+        FileNotFoundError, D2RoadError: input that cannot be converted.
     """
     if to not in TARGETS:
         raise ConfigError(f"--to {to}: expected one of {', '.join(TARGETS)}")
-    if predictions and to != "label-studio":
-        raise ConfigError(f"--predictions become tasks of Label Studio: say --to label-studio, not {to}")
+    given = {"images": images, "split": split, "voc-corners": voc_corners, "link": link, "predictions": predictions}
+    _refuse_idle_options(source.partition(":")[0], to, {**given, "confidence": confidence, "url": url})
     out = Path(out).expanduser()
     if to in ("coco", "label-studio") and os.path.lexists(out):
         raise ConfigError(f"{out} is there already: choose another --output, or remove it")
@@ -108,20 +109,36 @@ def convert_boxes(
             json.dump(content.to_json(), file)
         return Conversion(content.summary(), f"coco:{out}:{content.image_dir or 'IMAGE_DIR'}")
     if to == "label-studio":
-        return _write_tasks(content, out, predictions, min_score, url)
+        return _write_tasks(content, out, predictions, confidence, url)
     if not content.image_dir:
         raise ConfigError(f"{to} holds the images too: say by --images where they are")
     if to == "yolo":
-        return _write_yolo(content, out, split, link)
-    return _write_voc(content, out, split, voc_corners, link)
+        return _write_yolo(content, out, split or "train", link)
+    return _write_voc(content, out, split or "train", voc_corners, link)
 
 
-def _write_tasks(content: CocoContent, out: Path, predictions: str, min_score: float, url: str) -> Conversion:
+def _refuse_idle_options(kind: str, to: str, given: Mapping[str, str | float]) -> None:
+    """Raise a ConfigError for options that were given and that this source and target do not use."""
+    folder, tasks = to in ("yolo", "voc"), to == "label-studio"
+    used = {"images": kind in ("voc", "label-studio", "cvat"), "voc-corners": "voc" in (kind, to)}
+    used |= {
+        "split": folder,
+        "link": folder,
+        "predictions": tasks,
+        "url": tasks,
+        "confidence": bool(given["predictions"]),
+    }
+    idle = [f"--{name}" for name, value in given.items() if value and not used[name]]
+    if kind in SOURCES and idle:
+        raise ConfigError(f"{', '.join(idle)} would do nothing with --source {kind} --to {to}: leave it out")
+
+
+def _write_tasks(content: CocoContent, out: Path, predictions: str, confidence: float, url: str) -> Conversion:
     interface = out.with_suffix(".xml")
     if os.path.lexists(interface):
         raise ConfigError(f"{interface} is there already: choose another --output, or remove it")
     if predictions:
-        content = with_predictions(content, predictions, min_score)
+        content = with_predictions(content, predictions, confidence)
     tasks = label_studio_tasks(content, url)
     with atomic_write(interface, "w") as file:
         file.write(labelling_interface(content))

@@ -14,7 +14,7 @@ LOCAL_FILES = "/data/local-files/?d="
 FROM_NAME, TO_NAME = "label", "image"
 
 
-def with_predictions(content: CocoContent, results: str | Path, min_score: float) -> CocoContent:
+def with_predictions(content: CocoContent, results: str | Path, confidence: float) -> CocoContent:
     """The images and classes of the content with the boxes of a COCO results file, each with its `score`.
 
     Args:
@@ -34,8 +34,8 @@ def with_predictions(content: CocoContent, results: str | Path, min_score: float
         defect = _row_defect(row, images, known)
         if defect:
             errors.append(f"predictions[{number}] {defect}")
-        elif row["score"] < min_score:
-            found.notes[f"predictions left out: score below {min_score:g}"] += 1
+        elif row["score"] < confidence:
+            found.notes[f"predictions left out: score below {confidence:g}"] += 1
         else:
             x, y, w, h = row["bbox"]
             found.add_box(row["image_id"], row["category_id"], (x, y, x + w, y + h), score=float(row["score"]))

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from d2road.cli import convert
-from d2road.data.bridges import SOURCES, TARGETS, voc
+from d2road.data.bridges import SOURCES, TARGETS, convert_boxes, voc
 from d2road.data.bridges.conversion import read_source
 from d2road.data.datasets.coco import load_coco
 from d2road.utils.errors import DataError
@@ -31,8 +31,8 @@ def test_what_the_parser_says_without_the_library_is_what_it_has():
 @pytest.mark.parametrize(("source", "target"), product(SOURCES, TARGETS))
 def test_every_source_becomes_every_target(source, target, tmp_path, capsys):
     out = tmp_path / ("out" if target in ("yolo", "voc") else "out.json")
-    line = ["--source", INPUTS[source], "--images", str(IMAGES), "--to", target, "--output", str(out)]
-    assert convert.main(line) == 0
+    line = ["--source", INPUTS[source], "--to", target, "--output", str(out)]
+    assert convert.main(line + ["--images", str(IMAGES)] * (source not in ("coco", "yolo"))) == 0
     lines = capsys.readouterr().out.splitlines()
     content = read_source(INPUTS[source], str(IMAGES))
     assert lines[0].startswith(f"{len(content.images)} images (") and lines[-1].startswith("to use it: ")
@@ -45,6 +45,17 @@ def test_every_source_becomes_every_target(source, target, tmp_path, capsys):
     assert len(back.annotations) == len(content.annotations) - len(ignored)
     if not ignored:  # the rotated box of Label Studio reaches 12.5 pixels beyond its image
         assert worst_difference(boxes_of(back), boxes_of(content)) < (1e-3 if source != "label-studio" else 15)
+
+
+@pytest.mark.parametrize("target", ["yolo", "voc"])
+def test_real_coco_comes_back(target, shared_dir, tmp_path):
+    folder = shared_dir / "data" / "coco_subset"
+    source = f"coco:{folder}/instances_val2017.json:{folder}/val2017"
+    done = convert_boxes(source, tmp_path / "out", target, split="val", link=True)
+    found, expected = read_source(done.usage), read_source(source)
+    assert [c["name"] for c in found.categories] == [c["name"] for c in expected.categories]
+    assert len(found.images) == len(expected.images)
+    assert worst_difference(boxes_of(found), boxes_of(expected)) < 1e-3
 
 
 def test_written_coco_is_what_the_reader_takes(tmp_path):
@@ -74,7 +85,11 @@ def test_repeated_ids_of_annotations_are_told_with_a_cure_that_works(tmp_path, c
         (["--source", "yolo:a:b:c", "--output", "o"], "does not read as yolo:DATA.yaml[:SPLIT]"),
         (["--source", "yolo", "--output", "o"], "does not read as yolo:DATA.yaml[:SPLIT]"),
         (["--source", INPUTS["coco"]], "needs --output, the file to write"),
-        (["--source", INPUTS["coco"], "--predictions", "p", "--output", "o"], "--to label-studio, not coco"),
+        (
+            ["--source", INPUTS["coco"], "--predictions", "p", "--link", "--output", "o"],
+            "--link, --predictions would do",
+        ),
+        (["--source", INPUTS["yolo"], "--images", "i", "--output", "o"], "--images would do nothing"),
         (["--source", f"cvat:{GOLDEN}/globox_cvat.xml", "--to", "yolo", "--output", "o"], "say by --images"),
         (["--source", INPUTS["coco"], "--output", str(GOLDEN / "README.md")], "is there already"),
     ],

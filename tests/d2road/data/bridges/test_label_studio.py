@@ -154,7 +154,7 @@ def test_predictions_become_tasks_that_read_back(tmp_path):
     ]
     (tmp_path / "results.json").write_text(json.dumps(results))
     out = tmp_path / "tasks.json"
-    options = {"predictions": str(tmp_path / "results.json"), "min_score": 0.3}
+    options = {"predictions": str(tmp_path / "results.json"), "confidence": 0.3}
     done = convert_boxes(SOURCE, out, "label-studio", **options)
     assert "1 predictions left out: score below 0.3" in "\n".join(done.lines)
     tasks = json.loads(out.read_text())
