@@ -34,11 +34,19 @@ TRAINING = "training"
 
 
 def plot_evaluation(cfg: CfgNode) -> None:
-    """Draw what the evaluators left below OUTPUT_DIR/inference; does nothing where TEST.PLOTS is off."""
-    if not cfg.TEST.get("PLOTS", False) or not cfg.OUTPUT_DIR or not comm.is_main_process():
+    """Draw what the evaluators left below OUTPUT_DIR/inference; where TEST.PLOTS is off, remove what is there.
+
+    That would be of an earlier evaluation, whose results are overwritten.
+    """
+    if not cfg.OUTPUT_DIR or not comm.is_main_process():
         return
     with _logged("plots of the evaluation"):
         start, count = time.perf_counter(), 0
+        if not cfg.TEST.get("PLOTS", False):
+            for path in plot_files(Path(cfg.OUTPUT_DIR) / "inference"):
+                draw_figures(path.parent, path.stem, {})
+                path.unlink()
+            return
         for path in plot_files(Path(cfg.OUTPUT_DIR) / "inference"):
             count += len(draw_figures(path.parent, path.stem, read_plot_data(path).figures))
         if count:
@@ -58,15 +66,15 @@ def plot_training(cfg: CfgNode) -> None:
 
 def draw_figures(folder: Path, name: str, figures: Mapping[str, Figure]) -> list[Path]:
     """Write figures as FOLDER/NAME_FIGURE.png; those of an earlier evaluation that are not there any more go."""
-    from d2road.visualization.figure_drawing import figure_png  # matplotlib takes a second
-
-    if figures:
-        make_folder(folder)
     paths = [folder / f"{name}_{figure}.png" for figure in figures]
     for old in set(folder.glob(f"{name}_*.png")) - set(paths):
         old.unlink()
-    for path, figure in zip(paths, figures.values()):
-        write_small(path, figure_png(figure))
+    if figures:
+        from d2road.visualization.figure_drawing import figure_png  # matplotlib takes a second
+
+        make_folder(folder)
+        for path, figure in zip(paths, figures.values()):
+            write_small(path, figure_png(figure))
     return paths
 
 

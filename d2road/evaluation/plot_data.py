@@ -150,6 +150,7 @@ def write_plot_data(output_dir: str | os.PathLike, name: str, make: Callable[[],
     start = time.perf_counter()
     path = Path(output_dir) / FOLDER / f"{name}.json"
     try:
+        path.unlink(missing_ok=True)  # of an earlier evaluation, whose results are gone too
         data = make()
         make_folder(path.parent)
         write_json(path, as_json(name, data), indent=None)

@@ -14,15 +14,15 @@ from d2road.utils.errors import D2RoadError
 from d2road.visualization.figure_data import Figure
 from d2road.visualization.training_figures import training_figures
 
-OPEN_ROWS = 30  # a longer table of results is folded
-SMALLEST_PIXELS = 4
+OPEN_ROWS = 16  # of a table of results; what is far longer is folded behind them
 GROUPS = {WORST: "Worst images", BEST: "Best images"}
-LEGEND = (
-    "Labels are dashed, predictions solid with their scores; of anomalies the image with the labelled region stands at "
-    "the left, the heat map at the right."
+LEGEND_BOXES = "Labels are dashed, predictions solid with their scores."
+LEGEND_HEAT = (
+    "The image with the outline of the labelled region, and the anomaly map over it: a red line surrounds what lies "
+    "above the threshold."
 )
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 1120px;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 1440px;
   margin: 0 auto; padding: 1rem 1.25rem 4rem; }
 h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.25rem; margin-top: 2.5rem;
   border-bottom: 1px solid #ccc; } h3 { font-size: 1.05rem; }
@@ -31,7 +31,7 @@ th, td { text-align: left; padding: 0.15rem 0.9rem 0.15rem 0; border-bottom: 1px
   overflow-wrap: anywhere; }
 table.numbers td:last-child { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 600px), 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: 0.85rem; color: #444; overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; display: block; border: 1px solid #e4e4e4; }
 pre { font-size: 0.75rem; overflow-x: auto; background: #f6f6f6; padding: 0.75rem; }
@@ -89,12 +89,20 @@ def _results(run: RunSummary) -> list[Markup]:
             content.append(element("h3", data_set))
         for task, row in tasks.items():
             rows = [(name, _number(value)) for name, value in row.items()]
-            half = -(-len(rows) // 2) if len(rows) > 8 else len(rows)
-            parts = [table((task, ""), part, "numbers") for part in (rows[:half], rows[half:]) if part]
-            block = element("div", *parts, class_="columns")
-            folded = element("details", element("summary", f"{task}: {len(rows)} metrics"), block)
-            content.append(folded if len(rows) > OPEN_ROWS else block)
+            first = len(rows) if len(rows) <= OPEN_ROWS + OPEN_ROWS // 2 else OPEN_ROWS
+            content.append(_in_columns(task, rows[:first]))
+            if rows[first:]:
+                summary = element("summary", f"{len(rows) - first} more metrics of {task}")
+                content.append(element("details", summary, _in_columns("", rows[first:])))
     return content
+
+
+def _in_columns(task: str, rows: Sequence[tuple[str, str]]) -> Markup:
+    """Two tables side by side, where there is much."""
+    half = -(-len(rows) // 2) if len(rows) > 8 else len(rows)
+    head = (task, "") if task else ()
+    parts = [table(head, part, "numbers") for part in (rows[:half], rows[half:]) if part]
+    return element("div", *parts, class_="columns")
 
 
 def _number(value: Any) -> str:
@@ -144,7 +152,8 @@ def _examples(heading: str, examples: Sequence[Example]) -> list[Markup]:
         drawn.append(element("figure", image, element("figcaption", f"{example.caption} ({file})")))
     content: list[Markup] = []
     if drawn:
-        content = [element("h3", heading), element("p", LEGEND), element("div", *drawn, class_="figures")]
+        legends = [LEGEND_HEAT] * any(e.heat for e in examples) + [LEGEND_BOXES] * any(e.found for e in examples)
+        content = [element("h3", heading), element("p", " ".join(legends)), element("div", *drawn, class_="figures")]
     if failed:
         text = f"{heading}: {len(failed)} of {len(examples)} could not be drawn, such as: {failed[0]}"
         content.append(element("p", text, class_="note"))

@@ -12,7 +12,7 @@ from d2road.config import make_cfg
 from d2road.engine.plots import read_metrics
 from d2road.engine.resume_check import flat_config
 from d2road.engine.run_identity import RECORD
-from d2road.evaluation.plot_data import FOLDER, PlotData, plot_files, read_plot_data
+from d2road.evaluation.plot_data import PlotData, plot_files, read_plot_data
 from d2road.utils.errors import D2RoadError, DataError
 from d2road.utils.input_files import read_json, read_text
 
@@ -153,6 +153,3 @@ def _try(run: RunSummary, otherwise: T, read: Callable[[], T]) -> T:
     except (D2RoadError, OSError, yaml.YAMLError, ImportError, ValueError, AttributeError, TypeError) as error:
         run.notes.append(f"{type(error).__name__}: {error}")
         return otherwise
-
-
-__all__ = ["FOLDER", "RunSummary", "changed_settings", "environment_of", "read_run", "results_by_data_set"]

@@ -8,7 +8,8 @@ import numpy as np
 from d2road.visualization.figure_data import ITERATION, Figure, Lines, Panels, Series
 
 SPAN = 0.05  # of the training over which losses are averaged
-MOST_PANELS = 12
+MOST_PANELS = 12  # of results, the first that were asked for
+MOST_LOSSES = 24
 # How a step is worked off: shown below the losses, not among the results.
 SCHEDULE = {"lr": "learning rate", "grad_norm": "gradient norm", "time": "seconds a step"}
 NO_RESULTS = {*SCHEDULE, "iteration", "eta_seconds", "data_time", "rank_data_time", "total_loss", "seed"}
@@ -39,7 +40,8 @@ def training_figures(rows: Sequence[Mapping[str, Any]], results: Sequence[str] =
         panels = [
             Lines(name, ITERATION, "", [Series(name, *columns[name])], points=True) for name in ordered[:MOST_PANELS]
         ]
-        figures["results"] = Panels("Results of the evaluations", panels, columns=min(3, len(panels)))
+        left_out = f" ({len(ordered) - len(panels)} more are in metrics.json)" if len(ordered) > len(panels) else ""
+        figures["results"] = Panels(f"Results of the evaluations{left_out}", panels, columns=min(3, len(panels)))
     return figures
 
 
@@ -58,12 +60,14 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], 
 def _losses(columns: Mapping[str, tuple[list[float], list[float]]], parts: Sequence[str]) -> Panels:
     """The total and its parts, as logged and averaged."""
     panels = []
-    for name in ["total_loss", *(p for p in parts if p != "total_loss")][:MOST_PANELS]:
+    names = ["total_loss", *(p for p in parts if p != "total_loss")]
+    for name in names[:MOST_LOSSES]:
         x, y = columns[name]
         series = [Series("logged", x, y)] if len(x) < 8 else [Series("average", x, _averaged(y), *_spread(y))]
         panels.append(Lines(name, ITERATION, "", series, points=len(x) < 8))
     about = "" if len(columns["total_loss"][0]) < 8 else ", averaged, with the range of the logged values around it"
-    return Panels(f"Losses of the training{about}", panels, columns=min(3, len(panels)))
+    left_out = f" ({len(names) - len(panels)} more are in metrics.json)" if len(names) > len(panels) else ""
+    return Panels(f"Losses of the training{about}{left_out}", panels, columns=min(3, len(panels)))
 
 
 def _window(count: int) -> int:

@@ -8,12 +8,13 @@ import pytest
 from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
-from d2road.config import validate
+from d2road.config import make_cfg, validate
 from d2road.engine import Trainer, plots
 from d2road.report.run_report import run_page
 from d2road.report.run_summary import read_run
 from d2road.utils.errors import ConfigError
 from tests.factories.html_pages import parsed
+from tests.factories.run_folders import write_run
 from tests.factories.tiny_system import make_data, tiny_cfg
 
 
@@ -64,6 +65,14 @@ def test_switched_off_there_is_nothing(data, tmp_path):
     assert any("There is no plot data" in text for text in page.text["p"])
 
 
+def test_plots_of_an_earlier_evaluation_go_with_its_results(tmp_path):
+    run = write_run(tmp_path)
+    (run / "inference" / "plots" / "boxes_lines.png").write_bytes(b"x")
+    cfg = make_cfg(opts=["OUTPUT_DIR", str(run), "TEST.PLOTS", "False"])
+    plots.plot_evaluation(cfg)
+    assert not list((run / "inference" / "plots").iterdir())
+
+
 def test_what_fails_is_logged_and_the_training_ends_as_without(data, tmp_path, monkeypatch, caplog):
     def fail(figure):
         raise RuntimeError("no canvas")
@@ -96,8 +105,6 @@ def test_plots_of_figures_that_are_gone_are_removed(tmp_path):
 
 
 def test_the_key_takes_true_and_false_alone():
-    from d2road.config import make_cfg
-
     assert make_cfg(opts=["TEST.PLOTS", "False"]).TEST.PLOTS is False
     with pytest.raises(ConfigError, match=r"TEST\.PLOTS is 'sometimes'"):
         validate(make_cfg(opts=["TEST.PLOTS", "sometimes"]))

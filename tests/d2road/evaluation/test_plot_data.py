@@ -33,6 +33,8 @@ def test_an_error_is_logged_and_not_raised(tmp_path, caplog):
     def fail():
         raise RuntimeError("no such curve")
 
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "boxes.json").write_text("of an earlier evaluation")
     with caplog.at_level(logging.WARNING, "d2road"):
         assert write_plot_data(tmp_path, "boxes", fail) is None
     assert "no such curve" in caplog.text and not plot_files(tmp_path)

@@ -47,3 +47,10 @@ def test_where_nothing_is_logged_there_is_no_figure(given):
 def test_few_values_are_shown_as_they_are_and_one_evaluation_is_no_curve():
     figures = training_figures([{"iteration": 19, "total_loss": 2.0}, {"iteration": 19, "bbox/AP": 3.0}])
     assert list(figures) == ["losses"] and figures["losses"].panels[0].series[0].y == (2.0,)
+
+
+def test_what_is_left_out_is_said():
+    row = {"total_loss": 1.0, **{f"loss_{i}": 1.0 for i in range(30)}, **{f"bbox/AP-{i}": 2.0 for i in range(20)}}
+    figures = training_figures([{"iteration": i, **row} for i in range(3)])
+    assert len(figures["losses"].panels) == 24 and "7 more are in metrics.json" in figures["losses"].title
+    assert len(figures["results"].panels) == 12 and "8 more are in metrics.json" in figures["results"].title
