@@ -96,8 +96,9 @@ def convert_boxes(
     """
     if to not in TARGETS:
         raise ConfigError(f"--to {to}: expected one of {', '.join(TARGETS)}")
-    given = {"images": images, "split": split, "voc-corners": voc_corners, "link": link, "predictions": predictions}
-    _refuse_idle_options(source.partition(":")[0], to, {**given, "confidence": confidence, "url": url})
+    given: dict[str, str | float] = {"images": images, "split": split, "voc-corners": voc_corners, "link": link}
+    given |= {"predictions": predictions, "confidence": confidence, "url": url}
+    _refuse_idle_options(source.partition(":")[0], to, given)
     out = Path(out).expanduser()
     if to in ("coco", "label-studio") and os.path.lexists(out):
         raise ConfigError(f"{out} is there already: choose another --output, or remove it")
