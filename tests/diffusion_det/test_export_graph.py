@@ -12,9 +12,11 @@ from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
 from d2road.export.shortest_edge_resize import ShortestEdgeResize
 from d2road.export.torch_file import write_torch
+from d2road.runtime import Runtime
+from d2road.runtime.detection import objects_of
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import class_scores
-from diffusion_det.export_checks import draw_noise
+from diffusion_det.export_checks import detect, draw_noise, metadata
 from diffusion_det.export_graph import DetectionGraph, noise_rows, unrolled
 
 NODE = "MODEL.DiffusionDet."
@@ -157,3 +159,34 @@ def test_torch_export_is_refused(export, tmp_path):
     _, graph = export(steps=1)
     with pytest.raises(ConfigError, match=r"export it to OUT\.onnx"):
         write_torch(graph, tmp_path / "detector.pt2", "")
+
+
+def test_selection_outside_is_that_of_the_detector(small_cfg, small_model):
+    """In numpy, from what the steps of the detector predict."""
+    for opts in ((), (NODE + "USE_FOCAL", False), (NODE + "ENSEMBLE", False)):
+        model = unrolled(small_model(*SIZE, *opts).eval(), 3)
+        options = ExportOptions(steps=3, nms=False)
+        entry = {"image": torch.from_numpy(IMAGES[0].transpose(2, 0, 1).copy()).float(), "content_id": "one"}
+        entry |= {"height": 180, "width": 280}
+        expected = detect(model, entry, nms=True)
+        found = objects_of(detect(model, entry, nms=False), metadata(model, small_cfg(*SIZE), options), 180, 280)
+        assert len(found["boxes"]) > 3
+        np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-6)
+        np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-3)
+        assert np.array_equal(found["classes"], expected["classes"])
+
+
+def test_runtime_finds_what_the_graph_finds(export, tmp_path):
+    """Without torch, from an image file and a seed."""
+    model, graph = export(steps=1, nms=False)
+    write_onnx(graph, tmp_path / "detector.onnx", "")
+    Image.fromarray(IMAGES[0]).save(tmp_path / "image.png")
+    found = Runtime(tmp_path / "detector.onnx")(tmp_path / "image.png", seed=3)
+    noise = np.random.default_rng(3).standard_normal((1, 20, 4), dtype=np.float32)
+    whole = DetectionGraph(unrolled(model, 1), ShortestEdgeResize(72, 128), "RGB", nms=True)
+    with torch.no_grad():
+        boxes, scores, classes = (v.numpy() for v in whole(torch.tensor(IMAGES[0])[None], torch.from_numpy(noise)))
+    assert len(found["boxes"]) > 3
+    np.testing.assert_allclose(found["boxes"], boxes, atol=0.05)
+    np.testing.assert_allclose(found["scores"], scores, atol=1e-3)
+    assert np.array_equal(found["classes"], classes)
