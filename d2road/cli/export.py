@@ -102,7 +102,7 @@ def _export_graph(args: argparse.Namespace, kind: str) -> int:
         raise ConfigError(f"OUT is {args.output}: a file of --format {kind} ends with {suffix}")
     from d2road.config import setup_cfg
     from d2road.engine.model_export import export_to_file
-    from d2road.export.check_file import table_of
+    from d2road.export.check_file import failure_of, table_of
     from d2road.export.graph import ExportOptions
     from d2road.utils.output_files import check_output, make_folder
 
@@ -112,7 +112,10 @@ def _export_graph(args: argparse.Namespace, kind: str) -> int:
     options = ExportOptions(steps=args.steps, nms=not args.no_nms, image_size=size)
     rows = export_to_file(setup_cfg(args, predicts=True), Path(args.output), kind, args.test_images, options)
     print(table_of(rows))
-    return 0 if all(row.passes for row in rows) else 1
+    failure = failure_of(args.output, rows)
+    if failure:
+        print(failure, file=sys.stderr)
+    return 1 if failure else 0
 
 
 if __name__ == "__main__":

@@ -25,14 +25,13 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Check; returns the exit code."""
     args = build_parser().parse_args(argv)
-    from d2road.export.check_file import check_file, table_of
+    from d2road.export.check_file import check_file, failure_of, table_of
 
     rows = check_file(args.file)
     print(table_of(rows))
-    failed = [row for row in rows if not row.passes]
-    if failed:
-        names = ", ".join(f"{row.output} in {row.engine}" for row in failed)
-        print(f"{args.file}: NOT EQUAL to the model that it was made of: {names}", file=sys.stderr)
+    failure = failure_of(args.file, rows)
+    if failure:
+        print(failure, file=sys.stderr)
         return 1
     print(f"{args.file}: as the model within the tolerances")
     return 0

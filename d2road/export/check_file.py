@@ -109,6 +109,12 @@ def table_of(rows: Iterable[Deviation]) -> str:
     return "\n".join(lines)
 
 
+def failure_of(path: str | os.PathLike, rows: Iterable[Deviation]) -> str:
+    """What to say of a file with deviations that exceed their tolerance; "" of one without."""
+    failed = ", ".join(f"{row.output} in {row.engine}" for row in rows if not row.passes)
+    return f"{path}: NOT EQUAL to the model that it was made of: {failed}; do not use it there" if failed else ""
+
+
 def _entries_of_onnx(path: str | os.PathLike) -> dict[str, str]:
     """Metadata of a .onnx file where onnxruntime is not here."""
     model = require_package("onnx", "export", "reading the test images of a .onnx file").load(os.fspath(path))
