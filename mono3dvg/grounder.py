@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -11,34 +12,35 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
+from d2road.export.graph import ExportGraph, ExportOptions
 from d2road.modeling.padding import by_padded_size
 from d2road.structures import Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
-from mono3dvg.criterion import GroundingCriterion, GroundingTargets, read_targets
+from mono3dvg.criterion import GroundingCriterion, read_targets
 from mono3dvg.data.model_inputs import PLACEHOLDER_TEXT, objects_of
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.dense_head import DenseHead, RawMaps, ReferHead, covered_cells, decode_peaks, gather_each
 from mono3dvg.detection.labelled_candidates import candidates_of_objects
 from mono3dvg.detection.objects import Objects
 from mono3dvg.detection.query_head import DecodeContext, Proposals, QueryHead, RawQueries, decode_queries
-from mono3dvg.fusion.fusion_neck import FusionNeck
+from mono3dvg.export.grounder_graph import export_graph
+from mono3dvg.fusion.fusion_neck import FusionNeck, channels_last
 from mono3dvg.grounder_options import InferenceOptions, InputOptions, TrainingOptions
 from mono3dvg.grounder_state import GrounderState
 from mono3dvg.grounding_features import (
     Detections,
     FusedFeatures,
-    GroundingOutputs,
     ImageBatch,
     ImageFeatures,
-    ScoredCandidates,
 )
 from mono3dvg.inference import answer_scores, expressions_in_chunks, select_answers
 from mono3dvg.relation.relation_features import RelationFeatures, compute_relation_features
 from mono3dvg.relation.relation_layer import RelationLayer, RelationOutput
 from mono3dvg.text.text_features import TextFeatures
+from mono3dvg.training_outputs import training_outputs
 from mono3dvg.training_stages import keep_submodules, training_stage
 
 
@@ -123,6 +125,10 @@ class Mono3DVG(nn.Module):
                 self.state.set_threshold(task["score_threshold"])
                 return
 
+    def export_graph(self, cfg: CfgNode, images: Sequence[np.ndarray], options: ExportOptions) -> ExportGraph:
+        """All stages as one graph; see `d2road.engine.meta_arch.ExportsGraph` and `mono3dvg.export`."""
+        return export_graph(self, cfg, images, options)
+
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Detectron2's contract.
 
@@ -141,7 +147,7 @@ class Mono3DVG(nn.Module):
         """
         if self.training:
             targets = read_targets(batched_inputs, self.device, self.stage.sentences)
-            return self.criterion(self.training_outputs(batched_inputs, targets), targets)
+            return self.criterion(training_outputs(self, batched_inputs, targets), targets)
         return by_padded_size(self.answer, batched_inputs, self.backbone)
 
     def answer(self, batched_inputs: list[dict]) -> list[dict]:
@@ -168,33 +174,36 @@ class Mono3DVG(nn.Module):
             images = [torch.zeros_like(image) for image in images]
         batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
         cameras = [c if self.inputs.use_given_ground else Camera(c.P) for c in camera_list(batched_inputs)]
-        return ImageBatch(
-            pixels=batch.tensor,
-            colors=((batch.tensor * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1),
-            sizes=batch.image_sizes,
-            sizes_hw=torch.tensor(batch.image_sizes, dtype=torch.float32, device=self.device),
-            scene=SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device)),
-        )
+        scene = SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
+        sizes_hw = torch.tensor(batch.image_sizes, dtype=torch.float32, device=self.device)
+        return ImageBatch(batch.tensor, self.colors(batch.tensor), batch.image_sizes, sizes_hw, scene)
 
-    def encode_image(self, batched_inputs: list[dict]) -> ImageFeatures:
-        """All that does not depend on sentences: maps, detections and the candidates that these hold."""
-        image, options = self.encode_maps(batched_inputs), self.inference
+    def colors(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, H, W) as colours from 0 to 1."""
+        return ((pixels * self.pixel_std + self.pixel_mean) / 255).clamp(0, 1)
+
+    def encode_image(self, inputs: list[dict] | ImageBatch, padded: bool = False) -> ImageFeatures:
+        """All that does not depend on sentences: maps, detections and the candidates that these hold.
+
+        `padded` leaves room for all candidates that there can be, see `decode_peaks`.
+        """
+        image, options = self.encode_maps(inputs), self.inference
         with torch.no_grad():
             image.peaks = decode_peaks(
-                image.raw, image.batch.scene, image.batch.sizes, self.inputs.stride, self.priors_hwl,
+                image.raw, image.batch.scene, image.batch.sizes_hw, self.inputs.stride, self.priors_hwl,
                 self.inputs.ry_frame, top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d,
-                nms_bev=options.nms_bev,
+                nms_bev=options.nms_bev, padded=padded,
             ).detach()  # fmt: skip
         image.relation = self.relation_features(image.peaks, image.batch) if self.relation is not None else None
         return image
 
-    def encode_maps(self, batched_inputs: list[dict]) -> ImageFeatures:
-        """Maps of the backbone and raw detections."""
-        batch = self.preprocess(batched_inputs)
-        maps = self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last))
+    def encode_maps(self, inputs: list[dict] | ImageBatch) -> ImageFeatures:
+        """Maps of the backbone and raw detections, of inputs as they come or preprocessed."""
+        batch = inputs if isinstance(inputs, ImageBatch) else self.preprocess(inputs)
+        maps = self.backbone(channels_last(batch.pixels))
         maps = [maps[name] for name in self.inputs.in_features]
         height, width = maps[0].shape[2:]
-        covered = covered_cells(batch.sizes, (height, width), self.inputs.stride, self.device)
+        covered = covered_cells(batch.sizes_hw, (height, width), self.inputs.stride, self.device)
         return ImageFeatures(batch, maps, self.dense_head(maps[0]), covered)
 
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
@@ -260,43 +269,6 @@ class Mono3DVG(nn.Module):
         if raw is None:
             return given
         return replace(given, attributes=raw.attributes_at(given.cells).detach().float().sigmoid())
-
-    def training_outputs(self, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
-        """What the criterion needs in this training stage; the relation layer works on labelled objects too."""
-        sentences = targets.sentences
-        if sentences is None:
-            image = self.encode_maps(batched_inputs)
-            # The coarser maps are for sentences.
-            return GroundingOutputs(image, unused=sum((m.sum() for m in image.maps[1:]), image.maps[0].new_zeros(())))
-        if not self.stage.image_maps:
-            return self._outputs_of_labels(batched_inputs, targets)
-        needs_peaks = self.relation is not None or self.query_head is not None
-        image = self.encode_image(batched_inputs) if needs_peaks else self.encode_maps(batched_inputs)
-        fused = self.fuse(image, self.encode_text(sentences.texts, sentences.places), sentences.image_of)
-        outputs = GroundingOutputs(image, fused.refer)
-        # Not every head uses all that the neck returns.
-        outputs.unused = fused.sentence.sum() + fused.text.features.sum()
-        if self.query_head is not None:
-            outputs.queries = self.run_queries(image, fused)
-        if self.relation is not None:
-            given = self.labelled_candidates(targets.objects, image.batch, image.raw, self.training_options.jitter)
-            features = self.relation_features(given, image.batch)
-            outputs.labelled = ScoredCandidates(given, self.relate(fused, given.cells[fused.image_of], features))
-            assert image.peaks is not None and image.relation is not None
-            scores = self.relate(fused, image.peaks.cells[fused.image_of], image.relation)
-            outputs.peaks = ScoredCandidates(image.peaks, scores)
-        return outputs
-
-    def _outputs_of_labels(self, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
-        """Without maps: fused features of the candidates are zero."""
-        assert targets.sentences is not None and self.relation is not None
-        batch, sentences = self.preprocess(batched_inputs), targets.sentences
-        given = self.labelled_candidates(targets.objects, batch, jitter=self.training_options.jitter)
-        features = self.relation_features(given, batch)
-        text = self.encode_text(sentences.texts, sentences.places)
-        no_map = text.features.new_zeros(len(text), given.cells.shape[1], text.features.shape[-1])
-        scores = self.relation(features, sentences.image_of, no_map, text)
-        return GroundingOutputs(labelled=ScoredCandidates(given, scores))
 
     @torch.no_grad()
     def refer_objects(self, batched_inputs: list[dict]) -> list[list[Tensor]]:

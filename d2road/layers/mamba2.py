@@ -180,7 +180,7 @@ class GatedRMSNorm(nn.Module):
         """Both (..., dim); the result is of the type of `y`."""
         wide = torch.promote_types(y.dtype, torch.float32)
         gated = (y.to(wide) * F.silu(gate.to(wide))).unflatten(-1, (self.groups, -1))
-        normal = F.rms_norm(gated, gated.shape[-1:], eps=self.eps).flatten(-2)
+        normal = (gated * gated.square().mean(-1, keepdim=True).add(self.eps).rsqrt()).flatten(-2)
         return (normal * self.weight.to(wide)).to(y.dtype)
 
 

@@ -42,7 +42,7 @@ def write_state(x: Tensor, dt: Tensor, B: Tensor) -> Tensor:
     heads, dim = x.shape[2:]
     grouped = (x * dt.unsqueeze(-1)).unflatten(2, (B.shape[2], -1)).flatten(3)  # (N, L, g, r * p)
     state = grouped.permute(0, 2, 3, 1) @ B.transpose(1, 2)  # (N, g, r * p, n)
-    return state.reshape(len(x), heads, dim, B.shape[-1])
+    return state.reshape(x.shape[0], heads, dim, B.shape[-1])
 
 
 def scan_orders(height: int, width: int, directions: int, device: torch.device | None = None) -> list[Tensor]:

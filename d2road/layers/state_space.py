@@ -141,8 +141,7 @@ def _scan(
         state = initial.view(batch, groups, share, dim, size).permute(0, 1, 4, 2, 3)  # (b, g, n, r, p)
     if not length:
         return x, _outer_layout(state)
-    chunks = math.ceil(length / chunk_size)
-    steps = math.ceil(length / chunks)  # equal chunks: 65 steps are 2 chunks of 33, not of 64
+    chunks, steps = _chunks(length, chunk_size)
     x, dt, B, C = (_split(t, chunks, steps) for t in (x, dt, B, C))
 
     B, C = B.transpose(2, 3), C.transpose(2, 3)  # (b, c, g, q, n)
@@ -171,6 +170,14 @@ def _scan(
         far = (C @ states).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
         y = (far * since_start.view(batch, chunks, steps, groups, share, 1)).add_(y)
     return y.reshape(batch, chunks * steps, heads, dim)[:, :length], _outer_layout(state)
+
+
+def _chunks(length: int, chunk_size: int) -> tuple[int, int]:
+    """Number of chunks and their steps, equal ones: 65 steps are 2 chunks of 33, not of 64."""
+    if length <= chunk_size:
+        return 1, length  # as it is, perhaps a length that a graph leaves open
+    chunks = math.ceil(length / chunk_size)
+    return chunks, math.ceil(length / chunks)
 
 
 def _split(t: Tensor, chunks: int, steps: int) -> Tensor:

@@ -104,9 +104,7 @@ class Grounds(TensorRecord):
     def frame(self) -> Tensor:
         """(B, 3, 3) rotations from the levelled ground frame, as `Camera.ground_rotation`; identity if not known."""
         down = -self.normal()
-        right = torch.zeros_like(down)
-        right[:, 0] = 1
-        right = right - down[:, :1] * down
+        right = down.new_tensor([1.0, 0.0, 0.0]) - down[:, :1] * down
         right = right / right.norm(dim=-1, keepdim=True)
         frame = torch.stack([right, down, torch.linalg.cross(right, down)], dim=-1)
         identity = torch.eye(3, device=frame.device).expand_as(frame)

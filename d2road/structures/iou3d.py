@@ -34,6 +34,16 @@ def pairwise_iou_bev(a: Tensor, b: Tensor) -> Tensor:
     return _pairwise(a, b, _iou_bev)
 
 
+def pairwise_iou_bev_dense(a: Tensor, b: Tensor) -> Tensor:
+    """`pairwise_iou_bev` by the same operations whatever the boxes are, as a graph needs it: slower, unchecked."""
+    dtype, shape = torch.promote_types(a.dtype, b.dtype), (len(a), len(b), 8)
+    a, b = resolve_heading(a)[:, None].expand(shape), resolve_heading(b)[None].expand(shape)
+    meet = _circles_meet(a, b)
+    a, b = a.flatten(0, 1), b.flatten(0, 1)
+    overlap = torch.where(meet.flatten(), overlap_area(a, b), 0.0)
+    return _ratio(overlap, _footprint(a) + _footprint(b) - overlap).view(meet.shape).to(dtype)
+
+
 def aligned_iou_3d(a: Tensor, b: Tensor) -> Tensor:
     """IoU pair by pair: (..., 7), (..., 7) -> (...), leading dimensions broadcast."""
     return _aligned(a, b, _iou_3d)
@@ -107,8 +117,13 @@ def _footprint_overlap(a: Tensor, b: Tensor, wanted: Tensor) -> Tensor:
 
 def _circles_meet(a: Tensor, b: Tensor) -> Tensor:
     """Whether the circles around two footprints meet; by broadcasting."""
-    reach = (torch.hypot(a[..., 4], a[..., 5]) + torch.hypot(b[..., 4], b[..., 5])) / 2
-    return torch.hypot(a[..., 0] - b[..., 0], a[..., 2] - b[..., 2]) <= reach
+    reach = (_hypot(a[..., 4], a[..., 5]) + _hypot(b[..., 4], b[..., 5])) / 2
+    return _hypot(a[..., 0] - b[..., 0], a[..., 2] - b[..., 2]) <= reach
+
+
+def _hypot(x: Tensor, y: Tensor) -> Tensor:
+    """torch.hypot, which no graph knows."""
+    return (x.square() + y.square()).sqrt()
 
 
 def _heights_meet(a: Tensor, b: Tensor) -> Tensor:

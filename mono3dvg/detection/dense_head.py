@@ -5,7 +5,7 @@ candidates.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from d2road.structures import pairwise_iou_bev
 from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import SceneGeometry, upright_frame
+from d2road.structures.iou3d import pairwise_iou_bev_dense
 from mono3dvg.detection.box_coding import RawBoxes, decode_rows
 from mono3dvg.detection.candidates import Candidates
+
+PairwiseOverlap = Callable[[Tensor, Tensor], Tensor]
 
 _FAR_AWAY = -1e4  # rows and boxes of padding: they overlap nothing
 
@@ -48,8 +51,8 @@ def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
 
 def gather_each(maps: Tensor, cells: Tensor) -> Tensor:
     """(B, R, Hf, Wf) at cells (B, K) of each image -> (B, K, R)."""
-    image = torch.arange(len(cells), device=cells.device).repeat_interleave(cells.shape[1])
-    return gather_cells(maps, image, cells.flatten()).unflatten(0, cells.shape)
+    image = torch.arange(cells.shape[0], device=cells.device)[:, None].expand(cells.shape)
+    return gather_cells(maps, image.flatten(), cells.flatten()).unflatten(0, cells.shape)
 
 
 class ChannelNorm(nn.Module):
@@ -153,10 +156,10 @@ def cells_to_pixels(cells: Tensor, width: int, stride: float) -> Tensor:
 
 
 def covered_cells(
-    sizes_hw: Sequence[tuple[int, int]], map_hw: tuple[int, int], stride: float, device: torch.device
+    sizes_hw: Sequence[tuple[int, int]] | Tensor, map_hw: tuple[int, int], stride: float, device: torch.device
 ) -> Tensor:
     """(B, Hf, Wf) bool: cells whose centre lies in the unpadded image."""
-    size = torch.tensor(sizes_hw, dtype=torch.float32, device=device)
+    size = torch.as_tensor(sizes_hw, dtype=torch.float32, device=device)
     v, u = ((torch.arange(n, device=device) + 0.5) * stride for n in map_hw)
     return (v[None, :, None] < size[:, :1, None]) & (u[None, None, :] < size[:, 1:, None])
 
@@ -180,7 +183,7 @@ def find_peaks(heat: Tensor, top_k: int, covered: Tensor) -> tuple[Tensor, Tenso
 def decode_peaks(
     raw: RawMaps,
     scene: SceneGeometry,
-    sizes_hw: Sequence[tuple[int, int]],
+    sizes_hw: Sequence[tuple[int, int]] | Tensor,
     stride: float,
     priors_hwl: Tensor,
     ry_frame: str,
@@ -189,6 +192,7 @@ def decode_peaks(
     threshold: float = 0.05,
     nms_2d: float = 1.0,
     nms_bev: float = 1.0,
+    padded: bool = False,
 ) -> Candidates:
     """Peaks of the heat maps of B images as candidates, best first, without near duplicates.
 
@@ -201,6 +205,7 @@ def decode_peaks(
         threshold: heat below which a peak is none.
         nms_2d, nms_bev: overlap of the 2D boxes, of the footprints, above which the weaker of two is the same object
             detected again; 1 keeps all.
+        padded: leave room for `top_k` candidates in every image, so that no shape hangs on what is found.
     """
     heat = raw.heat.float().sigmoid()
     batch, _, height, width = heat.shape
@@ -211,7 +216,7 @@ def decode_peaks(
         raw.at(image, flat), cells_to_pixels(flat, width, stride), stride, priors_hwl[classes.flatten()].float(), each,
         upright_frame(each, ry_frame),
     )  # fmt: skip
-    limits = heat.new_tensor([[w, h, w, h] for h, w in sizes_hw])[image]
+    limits = torch.as_tensor(sizes_hw, dtype=heat.dtype, device=heat.device).flip(1).repeat(1, 2)[image]  # w h w h
     boxes = decoded.boxes_xyxy.clamp(min=0).minimum(limits)
     # A heat map between 0.5 cells tells classes apart softly: all classes at the cell, not only that of the peak.
     probs = gather_each(heat, cells)
@@ -226,32 +231,39 @@ def decode_peaks(
         cells=cells,
         valid=values > max(threshold, 0.0),
     )
-    keep = found.valid & ~suppress(found, upright_frame(scene, ry_frame), nms_2d, nms_bev)
-    return compact(found, keep)
+    overlap = pairwise_iou_bev_dense if padded else pairwise_iou_bev
+    keep = found.valid & ~suppress(found, upright_frame(scene, ry_frame), nms_2d, nms_bev, overlap)
+    return compact(found, keep, padded)
 
 
-def compact(found: Candidates, keep: Tensor) -> Candidates:
-    """Those to keep (B, K), in order, and no more padding than the fullest image needs (one row at least)."""
-    order = torch.sort((~keep).to(torch.uint8), dim=1, stable=True).indices
-    most = max(int(keep.sum(1).max()), 1) if len(keep) else 1
+def compact(found: Candidates, keep: Tensor, padded: bool = False) -> Candidates:
+    """Those to keep (B, K), in order, and no more padding than the fullest image needs (one row at least).
+
+    padded: keep K rows, the others as padding.
+    """
+    count = keep.shape[1]
+    place = torch.arange(count, device=keep.device) + (~keep) * count
+    order = place.argsort(dim=1)
+    most = count if padded else max(int(keep.sum(1).max()), 1) if len(keep) else 1
     kept = found.take(order[:, :most])
     kept.valid = keep.gather(1, order[:, :most])
     return kept
 
 
 @torch.no_grad()
-def suppress(found: Candidates, frame: Tensor, nms_2d: float, nms_bev: float) -> Tensor:
+def suppress(
+    found: Candidates, frame: Tensor, nms_2d: float, nms_bev: float, overlap: PairwiseOverlap = pairwise_iou_bev
+) -> Tensor:
     """Greedy non-maximum suppression, whatever the classes: (B, K) candidates that overlap a better one which stays."""
     batch, count = found.valid.shape
     same = torch.zeros(batch, count, count, dtype=torch.bool, device=found.heat.device)
     if nms_2d < 1:
         boxes = with_area(found.boxes_xyxy)
-        same |= iou_and_giou(boxes[:, :, None], boxes[:, None])[0] > nms_2d
+        same = same | (iou_and_giou(boxes[:, :, None], boxes[:, None])[0] > nms_2d)
     if nms_bev < 1:
         level = torch.cat([found.rows[..., :3] @ frame, found.rows[..., 3:]], dim=-1)
-        same |= torch.stack([pairwise_iou_bev(rows, rows) > nms_bev for rows in level.nan_to_num(_FAR_AWAY)])
-    gone = ~found.valid
+        same = same | torch.stack([overlap(rows, rows) > nms_bev for rows in level.nan_to_num(_FAR_AWAY)])
+    gone, same = ~found.valid, same.triu(1)
     for k in range(count if nms_2d < 1 or nms_bev < 1 else 0):  # best first
-        stays = ~gone[:, k]
-        gone[:, k + 1 :] |= stays[:, None] & same[:, k, k + 1 :]
+        gone = gone | (~gone[:, k : k + 1] & same[:, k])
     return gone & found.valid

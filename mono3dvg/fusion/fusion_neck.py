@@ -98,7 +98,7 @@ class FusionNeck(nn.Module):
         words = words.masked_fill(~mask.unsqueeze(-1), 0)
         fused: Tensor | None = None
         for step, level in enumerate(reversed(range(len(maps)))):
-            image = self.lateral[level](maps[level].contiguous(memory_format=torch.channels_last))
+            image = self.lateral[level](channels_last(maps[level]))
             if step < self.fused_levels:
                 visual = repeat_rows(image, rows)
                 fused = visual if fused is None else visual + resize(fused, visual.shape[-2:])
@@ -147,6 +147,11 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     )
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """(N, D, H, W) with the channels of a pixel side by side in memory, which a traced graph does not know."""
+    return x if torch.jit.is_tracing() else x.contiguous(memory_format=torch.channels_last)
+
+
 class _RepeatRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
@@ -171,7 +176,7 @@ def repeat_rows(x: Tensor, rows: Tensor) -> Tensor:
     Args:
         x: (B, ...); rows: (N,) long.
     """
-    return _RepeatRows.apply(x, rows)
+    return _RepeatRows.apply(x, rows) if x.requires_grad else x.index_select(0, rows)
 
 
 class PixelNorm(nn.LayerNorm):
@@ -184,4 +189,8 @@ class PixelNorm(nn.LayerNorm):
 
 def _resize_mask(inside: Tensor, size: Sequence[int]) -> Tensor:
     """(B, H, W) bool at another size; a pixel is inside if its centre is."""
-    return F.interpolate(inside.unsqueeze(1).float(), list(size), mode="nearest-exact").squeeze(1) > 0.5
+    rows, columns = (
+        torch.div((2 * torch.arange(new, device=inside.device) + 1) * old, 2 * new, rounding_mode="floor")
+        for new, old in zip(size, inside.shape[-2:])
+    )
+    return inside[:, rows[:, None], columns]

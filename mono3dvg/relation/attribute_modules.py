@@ -36,7 +36,8 @@ _FINE, _COARSE = 0.06, 0.5
 def to_logit(log_prob: Tensor) -> Tensor:
     """Logits of probabilities that are given by their logarithms."""
     log_prob = log_prob.clamp(max=-_CERTAIN)
-    return log_prob - torch.log(-torch.expm1(log_prob))
+    # 1 - exp(x) without loss of digits near x = 0, by functions that a graph knows.
+    return log_prob - torch.log(torch.tanh(log_prob / -2) * (1 + log_prob.exp()))
 
 
 def encode_count(count: Tensor) -> Tensor:
@@ -88,9 +89,8 @@ class AttributeModules(nn.Module):
         deep = states @ self.state_head(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
         own = (unary @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
         if self.distance is not None:
-            own[..., _DISTANCE] += self.distance(
-                read[:, _DISTANCE], scores[..., _DISTANCE], numbers, features.distance_m
-            )
+            fits = self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, features.distance_m)
+            own = own + F.pad(fits[..., None], (_DISTANCE, len(MENTIONABLE) - 1 - _DISTANCE))
         # What the sentence compares with: one of all candidates, or none.
         anchor_probs = F.pad(own[..., ANCHOR].masked_fill(~features.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
         compared = self.compare(read[:, _COMPARED], anchor_probs, features)
@@ -209,7 +209,8 @@ def soft_rank(share: Tensor, anchor_probs: Tensor, features: RelationFeatures) -
     Args:
         share: (N, K) from 0 to 1 of being in the set; anchor_probs: (N, K) of being the anchor, which has no rank.
     """
-    others = ~torch.eye(share.shape[1], dtype=torch.bool, device=share.device)
+    place = torch.arange(share.shape[1], device=share.device)
+    others = place != place[:, None]
     by_key = torch.einsum("nijr,nj->nir", features.precedes.float() * others[..., None], share)
     to_anchor = (features.offset_m.norm(dim=-1).float() @ anchor_probs[..., None])[..., 0]  # (N, K) m
     nearer = torch.sigmoid((to_anchor[:, :, None] - to_anchor[:, None]) / _NEARER_M * 2) * others

@@ -41,7 +41,7 @@ class PresenceHead(nn.Module):
             words: (N, T, D), mask (N, T) True for words.
         """
         with_none = F.pad(answers.float().masked_fill(~valid, -1e4), (0, TOP), value=-1e4)
-        nobody = with_none.new_zeros(len(with_none), 1)
+        nobody = with_none.new_zeros(with_none.shape[0], 1)
         shares = torch.cat([nobody, with_none[:, : answers.shape[1]]], dim=1).softmax(-1)[:, 1:].to(states.dtype)
         pooled = (shares[:, None] @ states)[:, 0]
         attention = self.word_scores(words)[..., 0].masked_fill(~mask, -1e4).softmax(-1)

@@ -1,8 +1,6 @@
 """Text encoder: a pretrained transformers encoder, or a small RoBERTa trained with the rest, and a token filter."""
 
 import logging
-import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from d2road.checkpoint.weights import RANDOM
+from d2road.export.sentence_tokens import log_numbers
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
@@ -32,7 +31,6 @@ logger = logging.getLogger(__name__)
 SCRATCH = "scratch"
 BYTES_PER_TOKEN = 32  # of a compressed tokenizer, with room to spare
 FINGERPRINT = 32
-_FIGURES = re.compile(r"\d+(?:\.\d+)?")
 
 
 class TextEncoder(nn.Module):
@@ -106,6 +104,11 @@ class TextEncoder(nn.Module):
         """What of the encoder was trained before, for tables; "none"."""
         return "none" if self.source == SCRATCH else self.source.rsplit("/", 1)[-1]
 
+    @property
+    def pad_id(self) -> int:
+        """The token that fills sentences up."""
+        return PAD_ID if self.source == SCRATCH else self.encoder.config.pad_token_id or 0
+
     def train(self, mode: bool = True) -> "TextEncoder":
         """A frozen encoder stays in evaluation mode."""
         super().train(mode)
@@ -134,7 +137,7 @@ class TextEncoder(nn.Module):
 
     def save_tokenizer(self, path: str | Path) -> None:
         """Write `tokenizer.json`, to be read, compared, or named as `tokenizer`."""
-        self._require_tokenizer().save(str(path))
+        self.ready_tokenizer().save(str(path))
 
     def _take_tokenizer(self, tokenizer: Tokenizer, pinned: bool) -> None:
         check_vocabulary(tokenizer, len(self.encoder.get_input_embeddings().get_parameter("weight")), self.source)
@@ -147,7 +150,12 @@ class TextEncoder(nn.Module):
         if self.source == SCRATCH:
             self.tokenizer_packed.copy_(pack(tokenizer, len(self.tokenizer_packed)))
 
-    def _require_tokenizer(self) -> Tokenizer:
+    def ready_tokenizer(self) -> Tokenizer:
+        """The tokenizer, which cuts sentences off at `max_tokens`.
+
+        Raises:
+            ConfigError: there is none yet.
+        """
         self.learn_deferred()
         if self.tokenizer is None:
             raise ConfigError(
@@ -214,28 +222,35 @@ class TextEncoder(nn.Module):
         encodings = self._tokenize(texts, places or [f"sentence {index}" for index in range(len(texts))])
         device = self.project.weight.device
         ids = [torch.tensor(encoding.ids) for encoding in encodings]
-        pad = PAD_ID if self.source == SCRATCH else self.encoder.config.pad_token_id or 0
-        padded = pad_sequence(ids, batch_first=True, padding_value=pad).to(device)
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.pad_id).to(device)
         attended = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True).to(device)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden = self.encoder(input_ids=padded, attention_mask=attended).last_hidden_state
         kept = [torch.tensor(_words(encoding)) for encoding in encodings]
         chosen = pad_sequence(kept, batch_first=True).to(device)
         mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in kept], batch_first=True).to(device)
-        hidden = hidden.gather(1, chosen.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-        features = self.norm(self.project(hidden)).masked_fill(~mask.unsqueeze(-1), 0)
+        features = self.embed(padded, attended, chosen, mask)
         spans = [[encoding.offsets[i] for i in _words(encoding)] for encoding in encodings]
         tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
         logs = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
         numbers = pad_sequence(logs, batch_first=True, padding_value=torch.nan).to(device)
         return TextFeatures(features, mask, tokens, spans, numbers)
 
+    def embed(self, ids: Tensor, attended: Tensor, chosen: Tensor, mask: Tensor) -> Tensor:
+        """Features (N, T, D) of the words at `chosen` (N, T) among tokens (N, S); zero where `mask` (N, T) is False.
+
+        Args:
+            ids: (N, S) tokens, with special ones; attended: (N, S) 1 for these, 0 for what fills a sentence up.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden = self.encoder(input_ids=ids, attention_mask=attended).last_hidden_state
+        hidden = hidden.gather(1, chosen.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+        return self.norm(self.project(hidden)).masked_fill(~mask.unsqueeze(-1), 0)
+
     def _tokenize(self, texts: Sequence[str], places: Sequence[str]) -> list[Encoding]:
         if not texts:
             raise ValueError("the text encoder got no sentences: leave images without sentences out")
         for text, place in zip(texts, places, strict=True):
             check_sentence(text, place)
-        encodings = self._require_tokenizer().encode_batch(list(texts))
+        encodings = self.ready_tokenizer().encode_batch(list(texts))
         for encoding, text, place in zip(encodings, texts, places):
             if not _words(encoding):
                 raise DataError(f"{place}: the tokenizer finds no word in {text!r}")
@@ -271,16 +286,6 @@ def _small_roberta(
         eos_token_id=2,
     )  # fmt: skip
     return RobertaModel(config, add_pooling_layer=False)
-
-
-def log_numbers(text: str, spans: Sequence[tuple[int, int]]) -> list[float]:
-    """Of each word, a half-open range of characters, the logarithm of the number in figures that it touches, else NaN.
-
-    Figures may be any decimal digits of Unicode; 0 has no logarithm and counts as none.
-    """
-    found = [(m.start(), m.end(), float(m.group())) for m in _FIGURES.finditer(text)]
-    logs = [(start, end, math.log(value)) for start, end, value in found if 0 < value < math.inf]
-    return [next((log for a, b, log in logs if a < end and start < b), math.nan) for start, end in spans]
 
 
 def build_text_encoder(cfg: CfgNode) -> TextEncoder:

@@ -118,6 +118,7 @@ def test_all_pairs_equal_pair_by_pair(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(iou3d, "_PIECE_CPU", 7)  # pieces that do not divide the rest
             assert torch.equal(pairwise(a, b), whole) and torch.equal(aligned(a[:, None], b), whole)
+    torch.testing.assert_close(iou3d.pairwise_iou_bev_dense(a, b), pairwise_iou_bev(a, b), atol=1e-12, rtol=0)
 
 
 def test_gradients_agree_with_differences():

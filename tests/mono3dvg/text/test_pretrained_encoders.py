@@ -171,7 +171,7 @@ def test_the_encoder_half_of_a_model_is_read_whole_or_alone(tmp_path, saved):
     model.save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
     encoder = TextEncoder(8, str(tmp_path), max_tokens=32).eval()
-    ids = torch.tensor([encoder._require_tokenizer().encode("the red car").ids])
+    ids = torch.tensor([encoder.ready_tokenizer().encode("the red car").ids])
     with torch.no_grad():
         expected = model.get_encoder()(input_ids=ids).last_hidden_state
         torch.testing.assert_close(encoder.encoder(input_ids=ids).last_hidden_state, expected)

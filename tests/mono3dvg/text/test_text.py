@@ -11,9 +11,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from d2road.export.sentence_tokens import log_numbers
 from mono3dvg.text import text_encoder
 from mono3dvg.text.pretrained_encoders import load_encoder
-from mono3dvg.text.text_encoder import TextEncoder, log_numbers
+from mono3dvg.text.text_encoder import TextEncoder
 from mono3dvg.text.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
 from mono3dvg.text.training_sentences import training_sentences
 from tests.factories.grounders import tiny_cfg

@@ -1,0 +1,1 @@
+"""The grounder as graphs of tensors, for programs without PyTorch."""
