@@ -5,6 +5,7 @@ are one set, and nothing has to be handed from file to file. The tokenizer stays
 """
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from d2road.structures import Camera
 from d2road.utils.errors import ConfigError
 from mono3dvg.export.parts import CAMERA, TOKENS, ImagePart, ScoringPart, SentencePart, WholeGrounder
 from mono3dvg.inference import answer_scores
+
+logger = logging.getLogger(__name__)
 
 # Metres and radians; pixels; probability.
 TOLERANCES = {
@@ -55,6 +58,8 @@ def export_graph(model: Any, cfg: CfgNode, images: Sequence[np.ndarray], options
         camera = Camera(K, None if number else np.array(LEVEL_GROUND))  # the second has none
         inputs = graph_inputs(model, image, camera, texts)
         checks.append(GraphCheck(inputs, expected_outputs(model, cfg, image, camera, texts)))
+        if not len(checks[-1].outputs["boxes_3d"]):
+            logger.warning("Nothing is found in test image %d, which so proves little: see --test-images", number + 1)
     names = module.output_names
     return ExportGraph(
         module=module.eval(),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from d2road.export.traceable_operations import traceable_operations
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.scene_tensors import scene_of_tensors
+from d2road.utils.errors import ConfigError
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.grounder_options import InferenceOptions, InputOptions
 from mono3dvg.grounding_features import Detections, FusedFeatures, ImageBatch, ImageFeatures
@@ -176,7 +177,7 @@ class ScoringPart(nn.Module):
         )  # fmt: skip
         relation = None
         if self.model.relation is not None:
-            relation = RelationFeatures(*(given[name][None] for name in RELATION), valid=valid)
+            relation = RelationFeatures(**{name: given[name][None] for name in RELATION}, valid=valid)
         maps = [tensor for name, tensor in given.items() if name.startswith("map_")]
         return ImageFeatures(UNUSED, maps, UNUSED, given["covered"], peaks, relation)
 
@@ -197,6 +198,11 @@ class WholeGrounder(nn.Module):
             boxes_3d (D, 7), boxes (D, 4), classes, heat (D,), surest detections first; scores (N, D); presence (N,)
             where a head says so; relevance (N, S) of the words, which come first.
         """
+        if torch.compiler.is_exporting():
+            raise ConfigError(
+                "torch.export cannot follow the grounder, where how many candidates there are depends on the image: "
+                "export it to OUT.onnx or OUT.xml"
+            )
         with traceable_operations():
             seen = dict(zip(self.image.output_names, self.image(images, projection, ground_plane), strict=True))
             words = self.sentence(*tokens)

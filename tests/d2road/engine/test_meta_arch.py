@@ -35,7 +35,7 @@ PROTOCOLS = (
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
     "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph"},
-    "Mono3DVG": {"HasDefaultMapper", "TakesResults"},
+    "Mono3DVG": {"HasDefaultMapper", "TakesResults", "ExportsGraph"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
         "ExportsGraph",

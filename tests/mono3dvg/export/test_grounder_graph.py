@@ -1,18 +1,23 @@
 """The grounder as a graph: what the model answers, untraced for every variant, and from files for any input."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from d2road.export.check_file import check_file
-from d2road.export.engines import engines_for
 from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
+from d2road.runtime import Runtime
+from d2road.runtime.grounding import make_task
 from d2road.structures import Camera
-from d2road.utils.errors import ConfigError
-from mono3dvg.export.grounder_graph import graph_inputs
+from d2road.utils.errors import ConfigError, DataError
+from mono3dvg.export.grounder_graph import metadata
 from tests.factories.grounders import NODE, tiny_cfg
 
 LIKE_THE_SHIPPED = (
@@ -29,6 +34,7 @@ VARIANTS = {
         "INPUT.FORMAT", "BGR",
     ),
 }  # fmt: skip
+TEXTS = ("the car", "two white vans about 40 m away", "all that is left of the bus", "it", "the 3rd truck")
 EVERYTHING = (NODE + "DETECTION.MIN_HEAT", 0.0, "TEST.GROUNDING.MIN_SCORE", 0.0)
 
 
@@ -41,19 +47,29 @@ def noisy_image(height, width, seed=0):
 IMAGES = [noisy_image(180, 320), noisy_image(150, 200, 1)]
 
 
-@pytest.fixture
-def grounder(repo_dir, grounding_data, tmp_path):
+@pytest.fixture(scope="module")
+def grounder(repo_dir, grounding_data, tmp_path_factory):
     """A model whose detections differ clearly, and its config."""
 
     def make(*opts):
         seed_all_rng(5)
-        cfg = tiny_cfg(repo_dir, grounding_data, tmp_path / "out", *EVERYTHING, *opts)
+        cfg = tiny_cfg(repo_dir, grounding_data, tmp_path_factory.mktemp("out"), *EVERYTHING, *opts)
         model = build_model(cfg).eval()
         with torch.no_grad():
             model.dense_head.heat.weight *= 30
         return model, cfg
 
     return make
+
+
+@pytest.fixture(scope="module")
+def exported(grounder, tmp_path_factory):
+    """A file, its model and config."""
+    pytest.importorskip("onnxruntime")
+    model, cfg = grounder(*LIKE_THE_SHIPPED)
+    path = tmp_path_factory.mktemp("exported") / "grounder.onnx"
+    write_onnx(model.export_graph(cfg, IMAGES, ExportOptions()), path, cfg.dump())
+    return path, model, cfg
 
 
 def outputs_of(graph, inputs):
@@ -74,29 +90,71 @@ def test_the_graph_computes_what_the_stages_of_the_model_do(grounder, variant):
             np.testing.assert_allclose(found[name], check.outputs[name], atol=1e-4, rtol=1e-4, err_msg=name)
 
 
-def test_a_file_answers_any_sentences_about_images_of_any_size(grounder, tmp_path):
-    model, cfg = grounder(*LIKE_THE_SHIPPED)
-    path = tmp_path / "grounder.onnx"
-    write_onnx(model.export_graph(cfg, IMAGES, ExportOptions()), path, cfg.dump())
-    assert all(row.passes for row in check_file(path))
-    texts = ("the car", "two white vans about 40 m away", "all that is left of the bus", "it", "the 3rd truck")
+def test_every_engine_reproduces_the_file(exported):
+    rows = check_file(exported[0])
+    assert {row.output for row in rows} >= {"boxes_3d", "scores", "presence"} and all(row.passes for row in rows)
+
+
+def test_the_runtime_answers_any_sentences_about_images_of_any_size(exported):
+    """As many as come, of any length, and of the image's own camera; the same boxes as the model, in its order."""
+    path, model, cfg = exported
     image, camera = noisy_image(200, 240, 2), Camera(np.array([[200.0, 0, 118, 9], [0, 210, 95, -4], [0, 0, 1, 0.1]]))
-    entry = model_input(image, camera, texts, cfg)
     with torch.no_grad():
-        (expected,) = model([entry])
-    found = engines_for(path)[0](path).run(graph_inputs(model, image, camera, texts))
-    for scores, answer in zip(found["scores"], expected["groundings"], strict=True):
-        order = np.argsort(-scores, kind="stable")
-        np.testing.assert_allclose(scores[order], answer["scores"], atol=1e-3)
-        chosen = order[scores[order] > np.median(scores)]
-        np.testing.assert_allclose(found["boxes_3d"][chosen], answer["boxes"][: len(chosen)], atol=0.01)
-        np.testing.assert_allclose(found["boxes"][chosen], answer["boxes_xyxy"][: len(chosen)], atol=0.05)
+        (expected,) = model([model_input(image, camera, TEXTS, cfg)])
+    limit = float(np.median(np.concatenate([answer["scores"] for answer in expected["groundings"]])))
+    runtime = Runtime(path)
+    found = runtime(image[:, :, ::-1], sentences=TEXTS, camera=camera, score_threshold=limit)["groundings"]
+    assert [answer["text"] for answer in found] == list(TEXTS) and sum(len(a["scores"]) for a in found) > 20
+    for one, other in zip(found, expected["groundings"], strict=True):
+        count = int((other["scores"] >= limit).sum())
+        assert len(one["scores"]) == count and 0 < one["presence"] < 1
+        np.testing.assert_allclose(one["scores"], other["scores"][:count], atol=1e-3)
+        np.testing.assert_allclose(one["boxes"], other["boxes"][:count], atol=0.01)
+        np.testing.assert_allclose(one["boxes_xyxy"], other["boxes_xyxy"][:count], atol=0.05)
+        np.testing.assert_array_equal(one["classes"], other["classes"][:count])
+    nothing = runtime(image, sentences=TEXTS[:1], camera=camera.P, score_threshold=1.1)["groundings"]
+    assert [answer["boxes"].shape for answer in nothing] == [(0, 7)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sentences": ["car"]}, "needs the camera of the image"),
+        ({"sentences": ["car"], "camera": np.zeros((3, 3))}, "positive focal lengths"),
+        ({"sentences": ["car"], "camera": np.eye(3), "ground": np.ones(3)}, "four finite numbers"),
+        ({"sentences": "car", "camera": np.eye(3)}, "expected a list of at least one"),
+        ({"sentences": ["car", " "], "camera": np.eye(3)}, "expected words that say what to find"),
+        ({"sentences": ["car"], "camera": np.eye(3), "noise": 1}, "not noise"),
+    ],
+)
+def test_the_runtime_refuses_what_it_cannot_answer(exported, given, message):
+    _, model, cfg = exported
+    task = make_task(metadata(model, cfg, ExportOptions()))
+    with pytest.raises(DataError, match=message):
+        task.inputs([IMAGES[0]], **given)
+
+
+def test_the_runtime_needs_no_torch(exported, repo_dir):
+    program = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "detectron2", "transformers", "cv2", "onnx"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from d2road.runtime import Runtime
+image = np.zeros((90, 160, 3), np.uint8)
+camera = [[120, 0, 80], [0, 120, 45], [0, 0, 1]]
+found = Runtime("{exported[0]}", threads=1)(image, sentences=["the car"], camera=camera)
+print(found["groundings"][0]["text"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=repo_dir, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout == "the car\n", done.stderr
 
 
 def model_input(image, camera, texts, cfg):
     """As `d2road.engine.Predictor` makes it of an image (H, W, 3) RGB."""
-    from detectron2.data.transforms import ResizeShortestEdge
-
     edge = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
     pixels = edge.get_transform(image).apply_image(image)
     (height, width), (new_height, new_width) = image.shape[:2], pixels.shape[:2]
