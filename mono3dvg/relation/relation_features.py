@@ -261,10 +261,12 @@ def compute_relation_features(
     else:
         colors = color_features(found.boxes_xyxy, images)
     # 1 or -1 where an attribute is known, 0 where nothing is known of it.
-    traits = torch.cat([found.class_probs, 2 * found.attributes - 1], dim=-1).float()
+    traits = [found.class_probs.float()]
+    if found.attributes.shape[-1]:  # a graph takes a width of 0 for one that is to be kept
+        traits.append(2 * found.attributes.float() - 1)
     offset = position[:, None] - position[:, :, None]  # (B, K, K, 2), from i to j
     return RelationFeatures(
-        unary=torch.cat([evaluate_features(UNARY_FEATURES, geometry), colors, traits], dim=-1),
+        unary=torch.cat([evaluate_features(UNARY_FEATURES, geometry), colors, *traits], dim=-1),
         pairwise=evaluate_features(PAIRWISE_FEATURES, PairGeometry(geometry, offset)).clamp(
             -_MAX_PAIRWISE, _MAX_PAIRWISE
         ),
