@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from d2road.evaluation.results import plain
+from d2road.utils.console import LONG
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import make_folder, write_json
@@ -158,7 +159,8 @@ def write_plot_data(output_dir: str | os.PathLike, name: str, make: Callable[[],
         logger.warning("The data of the plots %s could not be written (%s); results are whole", path, error)
         logger.debug("Traceback of the plots", exc_info=True)
         return None
-    logger.info("Data of %d figures in %s, made in %.1f s", len(data.figures), path, time.perf_counter() - start)
+    text = "Data of %d figures in %s, made in %.1f s"
+    logger.info(text, len(data.figures), path, time.perf_counter() - start, extra=LONG)
     return path
 
 
