@@ -11,6 +11,8 @@
     export          models as files of ONNX, OpenVINO and PyTorch that prove themselves
     runtime         predictions of exported files without torch
     checkpoint      checkpoints that survive a kill, and weights files that run no code
+    web             the page in the browser: d2road web
+    report          a run as one page: d2road report
     visualization   2D and 3D boxes, bird's-eye view, heat maps, curves
     traffic         trajectories without any model: readers, time-space images, events, baselines
     synthetic       generators of toy data: roadside views, fastener kits, traffic incidents
@@ -21,4 +23,4 @@ The systems are `diffusion_det`, `mono3dvg` and `efficientad`; none of these pac
 Importing this package imports none of its parts.
 """
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

@@ -22,4 +22,4 @@ def test_valid_input_ends_with_its_code(case, tmp_path):
 
 
 def test_every_verb_that_reads_files_is_there():
-    assert set(VERBS) - {case.verb for case in VERB_INPUTS} == {"quickstart", "env", "web"}
+    assert set(VERBS) - {case.verb for case in VERB_INPUTS} == {"quickstart", "env", "web", "zoo"}
