@@ -35,7 +35,7 @@ endef
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
-	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
+	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners
 
 setup: $(VENV)/.ready-dev
 
@@ -267,9 +267,6 @@ bench-zoo-photographs: setup
 
 bench-zoo-fasteners: setup $(TOY_LOCO_DONE)
 	$(FAST) $(PY) train_net.py --config-file configs/efficientad/toy_loco/patchcore.yaml SEED 0
-
-bench-zoo-traffic: setup
-	$(PY) -m benchmarks.zoo.traffic_rules
 
 clean:
 	rm -rf output build dist *.egg-info

@@ -19,10 +19,8 @@ interrupt (Ctrl-C, SIGTERM) ends it in order, with everything saved.
 While it follows, standard error tells at once, with the time: another file under the name (rotation; it is read as
 another recording, NAME.2), a clock that goes back or leaps, rows that are dropped, and silence.
 
-Rules that are shipped need no good traffic; their threshold is that of a simulated motorway, so look at DRIFT lines,
-and --calibrate sets one of yours:
-
-    d2road score-stream --weights zoo:traffic_rules_forecast --input "fcd:traffic.xml?edges=main:0" --follow
+A calibration of rules in the model zoo is named by --calibration zoo:NAME or --weights zoo:NAME; --weights beside
+--calibrate keeps its rules and counts a threshold of yours.
 
 The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it, also
 without a config.
