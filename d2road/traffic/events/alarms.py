@@ -271,4 +271,4 @@ class Groups:
         """Unite two sets; whether they were two."""
         i, j = self.root(i), self.root(j)
         self.parent[j] = i
-        return i != j
+        return bool(i != j)  # numbers of NumPy would make every count of them one

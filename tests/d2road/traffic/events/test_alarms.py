@@ -1,5 +1,7 @@
 """Alarms of scored windows, counted by hand, by scipy's connected components and by the online tracker."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +93,8 @@ def test_threshold_for_a_rate():
     # Alone: 9, 8, 6; the pair 5, 7 is one alarm. Above 5 there are 9, 8, 7, 6: four alarms; above 6 three.
     windows = stream([9, 0, 0, 8, 0, 0, 5, 7, 0, 0, 6], stride=15, duration=20)
     assert alarm_threshold(windows, hours=10, rate=0.3) == (6.0, 3)
+    joined = stream([9, 8, 0, 0, 7, 0, 0, 6, 0, 0, 5])  # 9 and 8 are one alarm, the limit comes after they have met
+    assert json.loads(json.dumps(alarm_threshold(joined, hours=10, rate=0.2))) == [6.0, 2]
     assert alarm_threshold(windows, hours=10, rate=0.4) == (0.0, 4)  # 5 joins 7, and below it all is one
     assert alarm_threshold(windows, hours=10, rate=0.05) == (9.0, 0)
     with pytest.raises(ValueError, match=r"from 2\.00 h of good traffic; expected at least 10 h"):
