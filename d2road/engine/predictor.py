@@ -8,7 +8,6 @@ from typing import Any, overload
 import detectron2.data.transforms as T
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -23,7 +22,7 @@ from d2road.engine.defaults import load_weights, require_weights
 from d2road.structures.camera import Camera
 from d2road.structures.principal_point import check_camera_size
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import read_image, to_eight_bits
+from d2road.utils.image_io import pillow_pixels, read_image
 
 Image = np.ndarray | str | Path | PIL.Image.Image
 
@@ -186,9 +185,7 @@ def read_pixels(image: Image) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return check_image(image)
     if isinstance(image, PIL.Image.Image):
-        name = str(getattr(image, "filename", "") or "of Pillow")
-        upright = PIL.ImageOps.exif_transpose(to_eight_bits(image, name)).convert("RGB")
-        return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
+        return np.ascontiguousarray(pillow_pixels(image)[:, :, ::-1])
     return read_image(image, bgr=True)
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d2road.export.engines import FileSession, engines_for
+from d2road.export.engines import FileSession, engines_for, entries_of_session
 from d2road.export.file_metadata import FileMetadata, parse_entries
 from d2road.export.graph import GraphCheck
-from d2road.utils.optional_packages import require_package
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def check_file(path: str | os.PathLike) -> list[Deviation]:
     content: FileMetadata | None = None
     for kind in engines_for(path):
         session = kind(path)
-        # OpenVINO drops the metadata of a .onnx file, which onnxruntime has told before.
-        content = content or parse_entries(session.entries or _entries_of_onnx(path), str(path))
+        content = content or parse_entries(entries_of_session(session, path), str(path))
         rows += check_session(session, content)
     return rows
 
@@ -113,9 +111,3 @@ def failure_of(path: str | os.PathLike, rows: Iterable[Deviation]) -> str:
     """What to say of a file with deviations that exceed their tolerance; "" of one without."""
     failed = ", ".join(f"{row.output} in {row.engine}" for row in rows if not row.passes)
     return f"{path}: NOT EQUAL to the model that it was made of: {failed}; do not use it there" if failed else ""
-
-
-def _entries_of_onnx(path: str | os.PathLike) -> dict[str, str]:
-    """Metadata of a .onnx file where onnxruntime is not here."""
-    model = require_package("onnx", "export", "reading the test images of a .onnx file").load(os.fspath(path))
-    return {entry.key: entry.value for entry in model.metadata_props}

@@ -10,6 +10,7 @@ import numpy as np
 
 from d2road.export.file_metadata import KEYS, PREFIX
 from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.optional_packages import require_package
 
 
 class FileSession(Protocol):
@@ -146,6 +147,18 @@ def engines_for(path: str | os.PathLike) -> list[type]:
         names = " or ".join(kind.engine for kind in kinds)  # type: ignore[attr-defined]
         raise ConfigError(f"{path}: nothing here runs it: pip install {names}")
     return found
+
+
+def entries_of_session(session: FileSession, path: str | os.PathLike) -> dict[str, str]:
+    """The metadata of a loaded file as text.
+
+    Raises:
+        ConfigError: OpenVINO, which drops those of a .onnx file, is alone here, without the package onnx.
+    """
+    if session.engine != OpenVinoSession.engine or Path(path).suffix.lower() != ".onnx":
+        return session.entries
+    model = require_package("onnx", "export", "reading the metadata of a .onnx file without onnxruntime")
+    return {entry.key: entry.value for entry in model.load(os.fspath(path)).metadata_props}
 
 
 def _first_line(error: Exception) -> str:

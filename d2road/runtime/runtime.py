@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import PIL.Image
 
-from d2road.export.engines import engines_for
+from d2road.export.engines import engines_for, entries_of_session
 from d2road.export.file_metadata import parse_entries
 from d2road.runtime.task import Result, RuntimeTask
 from d2road.utils.errors import DataError
-from d2road.utils.image_io import read_image
+from d2road.utils.image_io import pillow_pixels, read_image
 
-Image = np.ndarray | str | Path
+Image = np.ndarray | str | Path | PIL.Image.Image
 
 
 class Runtime:
@@ -41,7 +42,7 @@ class Runtime:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         self.batch_size = batch_size
         self.session = engines_for(path)[0](path, threads=threads)
-        content = parse_entries(self.session.entries, str(path))
+        content = parse_entries(entries_of_session(self.session, path), str(path))
         self.metadata = content.metadata
         self.task = task_of(content.task, self.metadata, str(path))
 
@@ -55,7 +56,8 @@ class Runtime:
         """Predict on an image or a list of images.
 
         Args:
-            images: (H, W, 3) uint8 arrays in BGR order as cv2.imread gives them, or paths; one or a list.
+            images: (H, W, 3) uint8 arrays in BGR order as cv2.imread gives them, Pillow's images, or paths; one or a
+                list.
             extra: further inputs of the task that hold for every image.
         Returns:
             for each image what the module of the task says, a dict. A list for a list.
@@ -63,7 +65,7 @@ class Runtime:
             FileNotFoundError, DataError: no such image, a file that is none, or an input that the file does not take.
             ValueError: an array of another shape or type.
         """
-        if isinstance(images, (np.ndarray, str, Path)):
+        if isinstance(images, (np.ndarray, str, Path, PIL.Image.Image)):
             return self([images], **extra)[0]
         results: list[Result] = [{}] * len(images)
         for start in range(0, len(images), self.batch_size):
@@ -90,6 +92,8 @@ def task_of(task: str, metadata: Any, path: str) -> RuntimeTask:
 
 def _read(image: Image) -> np.ndarray:
     """(H, W, 3) uint8 in RGB order."""
+    if isinstance(image, PIL.Image.Image):
+        return pillow_pixels(image)
     if not isinstance(image, np.ndarray):
         return read_image(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

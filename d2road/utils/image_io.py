@@ -32,11 +32,7 @@ def open_image(path: str | os.PathLike, entry: str = "") -> Image.Image:
         FileNotFoundError: no such file.
         DataError: not an image, or cut off.
     """
-    image = _read(path, entry, _decoded)
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # an EXIF block that cannot be understood; the image itself is whole
-        return image
+    return _upright(_read(path, entry, _decoded))
 
 
 def image_size(path: str | os.PathLike, entry: str = "") -> tuple[int, int]:
@@ -55,6 +51,13 @@ def frame_count(path: str | os.PathLike) -> int:
         FileNotFoundError, DataError: as `open_image`.
     """
     return _read(path, "", lambda image: getattr(image, "n_frames", 1) if image.format in MOVING else 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # an EXIF block that cannot be understood; the image itself is whole
+        return image
 
 
 def _turned_size(image: Image.Image) -> tuple[int, int]:
@@ -104,6 +107,16 @@ def open_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:
     """
     # A palette's transparent entry is a colour like the others here.
     return to_eight_bits(open_image(path, entry), path).convert("RGB")
+
+
+def pillow_pixels(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, of an image that Pillow has read, as `read_image` gives of its file.
+
+    Raises:
+        DataError: as `to_eight_bits`.
+    """
+    name = str(getattr(image, "filename", "") or "of Pillow")
+    return np.array(to_eight_bits(_upright(image), name).convert("RGB"))  # 8 bits have lost the orientation
 
 
 def to_eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:

@@ -1,6 +1,7 @@
 """A file holds the graph and what it must reproduce, in every format; and says so where it does not."""
 
 import hashlib
+import sys
 
 import numpy as np
 import pytest
@@ -125,3 +126,13 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
     write_onnx(grey_graph(), tmp_path / "a.onnx", "")
     with pytest.raises(ConfigError, match="pip install onnxruntime or openvino"):
         engines_for(tmp_path / "a.onnx")
+
+
+def test_a_foreign_file_is_told_where_the_package_onnx_is_missing(monkeypatch, tmp_path, capsys):
+    write_onnx(grey_graph(), tmp_path / "a.onnx", "")
+    model = onnx.load(tmp_path / "a.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "a.onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)  # importing it fails
+    assert export_check.main([str(tmp_path / "a.onnx")]) == 2
+    assert "was not written by d2road export" in capsys.readouterr().err

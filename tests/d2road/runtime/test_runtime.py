@@ -6,6 +6,8 @@ import sys
 
 import cv2
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
 import pytest
 
 from d2road.engine import Predictor
@@ -15,7 +17,7 @@ from d2road.runtime import Runtime
 from d2road.runtime.runtime import task_of
 from d2road.utils.errors import DataError
 from tests.factories.anomaly_models import calibrated, image_of, small_cfg
-from tests.factories.exported_files import onnx_file
+from tests.factories.exported_files import needs_openvino, onnx_file
 
 pytest.importorskip("onnxruntime")
 BLOCKED = ("torch", "torchvision", "detectron2", "cv2", "scipy", "onnx", "timm")
@@ -51,6 +53,36 @@ def test_it_says_what_the_predictor_says(exported):
             assert one["anomaly_threshold"] == float(other["anomaly_threshold"])
             assert one["is_anomalous"] is (float(other["anomaly_score"]) > float(other["anomaly_threshold"]))
     assert runtime(str(files[0]))["anomaly_map"].shape == (150, 150)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
+def test_images_of_pillow_are_what_their_files_are(exported, mode, tmp_path):
+    folder, predict = exported
+    with PIL.Image.open(folder / "0.png") as file:
+        grey = np.asarray(file.convert("L")).astype(np.uint16) * 257
+        image = PIL.Image.fromarray(grey) if mode == "I;16" else file.convert(mode)
+    turned = PIL.Image.Exif()
+    turned[PIL.ExifTags.Base.Orientation] = 6
+    image.crop((0, 0, 150, 90)).save(tmp_path / "turned.png", exif=turned)
+    runtime = Runtime(folder / "model.onnx")
+    of_file = runtime(tmp_path / "turned.png")
+    with PIL.Image.open(tmp_path / "turned.png") as image:
+        assert image.mode == mode
+        found, expected = runtime(image), predict(image)
+        assert runtime([image])[0]["anomaly_score"] == found["anomaly_score"]
+    assert found["anomaly_map"].shape == (150, 90)  # upright
+    assert found["anomaly_score"] == of_file["anomaly_score"]
+    np.testing.assert_allclose(found["anomaly_map"], expected["anomaly_map"].numpy(), atol=1e-4, rtol=1e-4)
+
+
+@needs_openvino
+def test_openvino_alone_runs_an_onnx_file(exported, monkeypatch):
+    folder, predict = exported
+    monkeypatch.setattr("d2road.export.engines.is_installed", lambda engine: engine.engine == "openvino")
+    runtime = Runtime(folder / "model.onnx")
+    assert runtime.session.engine == "openvino"
+    score = float(predict(folder / "0.png")["anomaly_score"])
+    assert runtime(folder / "0.png")["anomaly_score"] == pytest.approx(score, rel=1e-4)
 
 
 def test_it_needs_neither_torch_nor_detectron2_nor_a_second(exported, repo_dir):
