@@ -122,23 +122,30 @@ def take_shipped_rules(args: argparse.Namespace) -> None:
     """Put the file of the model zoo in the place of its address, and its method where none is given.
 
     Raises:
-        ConfigError, CheckpointError: there is no such entry, or it is none of rules.
+        ConfigError, CheckpointError: there is no such entry, it is none of rules, or there are two calibrations.
     """
-    address = args.weights or str(args.calibration or "")
-    name = zoo_name(address)
-    if name is None:
+    address = str(args.calibration or "")
+    if zoo_name(args.weights or "") is None and zoo_name(address) is None:
         return
     from d2road.model_zoo import find_entry, shipped_file
     from d2road.traffic.events.stream_options import method_of_calibration
 
-    if find_entry(name).storage != "json":
-        if args.weights:  # a network, which the config describes
+    name = zoo_name(args.weights or "")
+    if name is None or find_entry(name).storage != "json":  # of a network, which the config describes
+        name = zoo_name(address)
+        if name is None:
             return
-        raise ConfigError(f"--calibration {address} is no calibration; `d2road zoo list` says what it is")
-    if args.weights:
+        if find_entry(name).storage != "json":
+            raise ConfigError(f"--calibration {address} is no calibration; `d2road zoo list` says what it is")
+    elif args.calibration:
+        raise ConfigError(
+            f"--weights {args.weights} and --calibration {args.calibration} are two calibrations: leave one out"
+        )
+    else:
         place = max(i for i in range(len(args.opts) - 1) if args.opts[i : i + 2] == ["MODEL.WEIGHTS", args.weights])
         del args.opts[place : place + 2]
-    args.weights, args.calibration = "", shipped_file(name)
+        args.weights = ""
+    args.calibration = shipped_file(name)
     args.method = args.method or method_of_calibration(args.calibration)
 
 

@@ -169,6 +169,12 @@ def test_rules_of_the_model_zoo_are_their_calibration(files, option, monkeypatch
     assert "did you mean 'crawl'" in capsys.readouterr().err
     assert run(files, option, "zoo:net", *live, "{d}/zoo.csv") == 2
     assert ("--config-file" if option == "--weights" else "no calibration") in capsys.readouterr().err
+    both = ("--weights", "zoo:crawl", "--calibration", "{d}/c.json")
+    assert run(files, *both, *live, "{d}/zoo.csv") == 2
+    assert "two calibrations" in capsys.readouterr().err
+    for weights in ("other.pth", "zoo:net"):  # a network beside it does not hide the address
+        assert run(files, "--weights", weights, "--calibration", "zoo:net", *live, "{d}/zoo.csv") == 2
+        assert "zoo:net is no calibration" in capsys.readouterr().err
     if option == "--weights":  # the shipped rules with a threshold of one's own
         lenient = partial(alarm_threshold, least_hours=0)
         monkeypatch.setattr("d2road.traffic.events.stream_session.alarm_threshold", lenient)
