@@ -136,6 +136,8 @@ def _refuse_idle_options(kind: str, to: str, given: Mapping[str, str | float]) -
 
 def _write_tasks(content: CocoContent, out: Path, predictions: str, confidence: float, url: str) -> Conversion:
     interface = out.with_suffix(".xml")
+    if interface == out:
+        raise ConfigError(f"--output {out}: the interface of the tasks goes there: name a .json file")
     if os.path.lexists(interface):
         raise ConfigError(f"{interface} is there already: choose another --output, or remove it")
     if predictions:
@@ -165,6 +167,8 @@ def _write_yolo(content: CocoContent, out: Path, split: str, link: bool) -> Conv
 def _write_voc(content: CocoContent, out: Path, split: str, corners: str, link: bool) -> Conversion:
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already: choose another --output, or remove it")
+    if "/" in split or ":" in split or split in (".", ".."):
+        raise ConfigError(f"--split {split}: expected the name of a list, without / and :, such as train")
     files = voc_files(content, split, corners)
     parts = sorted({path.partition("/")[0] for path in files} | {"JPEGImages"})
     _write_folder(out, files, _image_files(content, "JPEGImages"), link, parts)

@@ -92,6 +92,9 @@ def test_repeated_ids_of_annotations_are_told_with_a_cure_that_works(tmp_path, c
         (["--source", INPUTS["yolo"], "--images", "i", "--output", "o"], "--images would do nothing"),
         (["--source", f"cvat:{GOLDEN}/globox_cvat.xml", "--to", "yolo", "--output", "o"], "say by --images"),
         (["--source", INPUTS["coco"], "--output", str(GOLDEN / "README.md")], "is there already"),
+        (["--source", INPUTS["coco"], "--to", "label-studio", "--output", "o.xml"], "name a .json file"),
+        (["--source", INPUTS["coco"], "--to", "voc", "--split", "../../x", "--output", "o"], "without / and :"),
+        (["--source", INPUTS["coco"], "--to", "voc", "--split", "a:b", "--output", "o"], "without / and :"),
     ],
 )
 def test_lines_that_cannot_be_are_told(line, said, tmp_path, monkeypatch, capsys):
