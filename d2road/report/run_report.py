@@ -70,8 +70,8 @@ def _facts(run: RunSummary) -> list[tuple[str, str]]:
     config = run.config
     facts = [("state", run.state()), ("model", config.get("MODEL.META_ARCHITECTURE", ""))]
     facts += [("started", run.record.get("started", "")), ("seed", config.get("SEED", ""))]
-    for label, key in (("training data", "DATASETS.TRAIN"), ("test data", "DATASETS.TEST")):
-        facts.append((label, ", ".join(map(str, config.get(key) or ()))))
+    facts.append(("training data", ", ".join(map(str, config.get("DATASETS.TRAIN") or ()))))
+    facts.append(("test data", ", ".join(run.test_sets)))
     data = run.record.get("data") or {}
     if isinstance(data, Mapping) and data.get("images"):
         facts.append(("training images", f"{data['images']}, {data.get('annotations', '?')} annotations"))
@@ -80,7 +80,7 @@ def _facts(run: RunSummary) -> list[tuple[str, str]]:
 
 
 def _results(run: RunSummary) -> list[Markup]:
-    found = results_by_data_set(run.results, run.config.get("DATASETS.TEST") or ())
+    found = results_by_data_set(run.results, run.test_sets)
     if not any(found.values()):
         return [element("p", "No evaluation has finished: there is no results.json.", class_="note")]
     content: list[Markup] = []

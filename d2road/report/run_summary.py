@@ -35,6 +35,7 @@ class RunSummary:
         environment: versions and devices, as the log has them; "" if it has none.
         record: run.json.
         metrics: rows of metrics.json.
+        test_sets: DATASETS.TEST of the training or the evaluation that came last, to which the results belong.
         results: results.json: {task: {metric: value}}, or that by data set.
         evaluations: (data set, name, plot data).
         is_finished: the last weights of the training are there.
@@ -48,6 +49,7 @@ class RunSummary:
     environment: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    test_sets: Sequence[str] = ()
     results: dict[str, Any] = field(default_factory=dict)
     evaluations: list[tuple[str, str, PlotData]] = field(default_factory=list)
     is_finished: bool = False
@@ -83,12 +85,15 @@ def read_run(path: Path) -> RunSummary:
     run = RunSummary(path)
     run.config_text = _try(run, "", lambda: _config_text(path))
     run.config = _try(run, {}, lambda: flat_config(run.config_text))
+    run.test_sets = _try(run, (), lambda: _test_sets(path))
     run.changed = _try(run, [], lambda: changed_settings(run.config))
     run.environment = _try(run, "", lambda: environment_of(path / LOG))
     run.record = _try(run, {}, lambda: _object(path / RECORD))
     run.metrics = _try(run, [], lambda: read_metrics(path / "metrics.json"))
     run.results = _try(run, {}, lambda: _object(path / "results.json"))
-    run.is_finished = (path / "model_final.pth").is_file() or run.iterations >= run.config.get("SOLVER.MAX_ITER", 1e18)
+    total = run.config.get("SOLVER.MAX_ITER")
+    reached = isinstance(total, int) and run.iterations >= total
+    run.is_finished = reached or (path / "model_final.pth").is_file()
     for file in plot_files(path / "inference"):
         data = _try(run, None, lambda file=file: read_plot_data(file))  # type: ignore[misc]
         if data is not None:
@@ -133,9 +138,18 @@ def _config_text(path: Path) -> str:
     return read_text(present[0], "config") if present else ""
 
 
+def _test_sets(path: Path) -> tuple[str, ...]:
+    """Test sets of the newest config: an evaluation in the folder of a training replaces its results alone."""
+    present = [path / name for name in CONFIGS if (path / name).is_file()]
+    if not present:
+        return ()
+    newest = max(present, key=lambda file: file.stat().st_mtime_ns)
+    return tuple(str(name) for name in flat_config(read_text(newest, "config")).get("DATASETS.TEST") or ())
+
+
 def _data_set(run: RunSummary, file: Path) -> str:
     """The data set of a file of plot data: its folder's name where there are several."""
-    folder, names = file.parent.parent, run.config.get("DATASETS.TEST") or [""]
+    folder, names = file.parent.parent, run.test_sets or ("",)
     return str(names[0]) if folder == run.path / "inference" else folder.name
 
 

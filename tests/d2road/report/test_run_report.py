@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import cv2
 import numpy as np
@@ -66,6 +67,26 @@ def test_damaged_files_become_notes(tmp_path):
     assert damaged.metrics == whole.metrics and len(damaged.notes) >= 4
     page = parsed(run_page(damaged))
     assert page.text["h2"][-1] == "What could not be read" and len(images_of(page)) == 3
+
+
+def test_results_of_a_later_evaluation_are_named_by_its_own_test_set(tmp_path):
+    run = write_run(tmp_path)
+    later = run / "config_eval.yaml"
+    later.write_text((run / "config.yaml").read_text().replace("coco:val.json:images", "coco:other.json:images"))
+    made = (run / "config.yaml").stat().st_mtime_ns
+    os.utime(later, ns=(made + 10**9, made + 10**9))
+    page = parsed(run_page(read_run(run), images=0))
+    assert "Evaluation on coco:other.json:images" in page.text["h2"] and "coco:other.json:images" in page.text["td"]
+    os.utime(later, ns=(made - 10**9, made - 10**9))  # the training began anew after it
+    assert "Evaluation on coco:val.json:images" in parsed(run_page(read_run(run), images=0)).text["h2"]
+
+
+def test_a_config_with_a_wrong_kind_of_length_is_no_crash(tmp_path):
+    run = write_run(tmp_path, steps=20, max_iter=40)
+    text = (run / "config.yaml").read_text()
+    assert "MAX_ITER: 40" in text
+    (run / "config.yaml").write_text(text.replace("MAX_ITER: 40", "MAX_ITER: many"))
+    assert read_run(run).state() == "not finished: 20 of many iterations are logged"
 
 
 def test_a_log_alone_is_enough_and_no_run_is_refused(tmp_path):
