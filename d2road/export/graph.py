@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from d2road.utils.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -25,6 +27,18 @@ class ExportOptions:
     steps: int | None = None
     nms: bool = True
     image_size: tuple[int, int] | None = None
+
+    def refuse_sampling(self, model: str) -> None:
+        """For models without a sampler, which must not drop its options silently.
+
+        Args:
+            model: for messages.
+        Raises:
+            ConfigError: `steps` or `nms` was given.
+        """
+        for option, is_given in (("--steps", self.steps is not None), ("--no-nms", not self.nms)):
+            if is_given:
+                raise ConfigError(f"{option} is for DiffusionDet, this is {model}: leave it out")
 
 
 @dataclass(frozen=True)

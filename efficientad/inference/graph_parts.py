@@ -78,6 +78,7 @@ def network_size(model_size: tuple[int, int], options: ExportOptions) -> tuple[i
     Raises:
         ConfigError: the model takes images of any size as they are, and none is given; or another is given.
     """
+    options.refuse_sampling("an anomaly detector")
     if all(model_size):
         if options.image_size is not None:
             raise ConfigError(

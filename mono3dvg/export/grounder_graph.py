@@ -79,6 +79,7 @@ def require_graph(model: Any, cfg: CfgNode, options: ExportOptions) -> None:
         ConfigError: a query head, an ablated input, a training stage that does not train all parts, a map that is
             scanned where the size of the images is open.
     """
+    options.refuse_sampling("a grounder")
     node = cfg.MODEL.MONO3DVG
     if model.query_head is not None:
         raise ConfigError(

@@ -15,7 +15,7 @@ from d2road.export.graph import ExportOptions
 from d2road.export.test_images import generated_images
 from d2road.runtime import Runtime
 from d2road.runtime.runtime import task_of
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 from tests.factories.anomaly_models import calibrated, image_of, small_cfg
 from tests.factories.exported_files import needs_openvino, onnx_file
 
@@ -106,6 +106,14 @@ print(json.dumps([taken, found["anomaly_score"], found["is_anomalous"]]))
     taken, score, _ = json.loads(done.stdout)
     assert score == pytest.approx(float(predict(folder / "0.png")["anomaly_score"]), rel=1e-4)
     assert taken < 1  # seconds of the processor
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [(ExportOptions(steps=2), "--steps"), (ExportOptions(nms=False), "--no-nms")]
+)
+def test_options_of_a_sampler_are_not_dropped_silently(options, named):
+    with pytest.raises(ConfigError, match=f"{named} is for DiffusionDet, this is an anomaly detector"):
+        calibrated().export_graph(None, generated_images(), options)
 
 
 def test_what_it_cannot_take_is_refused(exported, tmp_path):

@@ -17,7 +17,7 @@ from d2road.runtime import Runtime
 from d2road.runtime.grounding import make_task
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError
-from mono3dvg.export.grounder_graph import metadata
+from mono3dvg.export.grounder_graph import metadata, require_graph
 from tests.factories.grounders import NODE, tiny_cfg
 
 LIKE_THE_SHIPPED = (
@@ -177,3 +177,9 @@ def test_models_without_a_graph_are_refused(grounder, opts, message):
     model, cfg = grounder(*opts)
     with pytest.raises(ConfigError, match=message):
         model.export_graph(cfg, IMAGES, ExportOptions())
+
+
+def test_options_of_a_sampler_are_not_dropped_silently():
+    for options, named in ((ExportOptions(steps=2), "--steps"), (ExportOptions(nms=False), "--no-nms")):
+        with pytest.raises(ConfigError, match=f"{named} is for DiffusionDet, this is a grounder"):
+            require_graph(None, None, options)
