@@ -132,7 +132,7 @@ def test_configuration_begins_with_the_toy_detector(repo_dir):
     cfg = setup_cfg(default_argument_parser().parse_args(arguments))
     assert cfg.INPUT.RANDOM_FLIP == "none" and cfg.INPUT.COLOR_JITTER == 0
     own = build_model(cfg).state_dict()
-    toy = load_weights_file(cfg.MODEL.WEIGHTS)["model"]
+    toy = load_weights_file(cfg.MODEL.WEIGHTS)
     other = {key for key, value in own.items() if key in toy and toy[key].shape != value.shape}
     assert other and all("class_logits" in key for key in other)
     assert all(key.startswith("pose.") for key in own.keys() - toy.keys())

@@ -104,7 +104,7 @@ def test_killed_three_ways_and_resumed_to_the_bit(repo_dir, data, uninterrupted,
     assert "ITER 17" not in log
 
     # Resumed without workers; killed in the middle of writing the checkpoint after iteration 17.
-    cut = run(repo_dir, data, tmp_path, "--resume", workers, "0", CUT_SAVE="17")
+    cut = run(repo_dir, data, tmp_path, "--resume", "--verbose", workers, "0", CUT_SAVE="17")
     assert cut.returncode == -signal.SIGKILL, cut.stdout + cut.stderr
     assert re.search(r"Starting training from iteration (6|12)\n", cut.stdout)
     assert "ITER 16\n" in cut.stdout and "ITER 17\n" not in cut.stdout
@@ -115,7 +115,7 @@ def test_killed_three_ways_and_resumed_to_the_bit(repo_dir, data, uninterrupted,
     # The newest checkpoint loses its tail: the one before it is taken, and the run goes to its end.
     newest = tmp_path / "model_0000011.pth"
     newest.write_bytes(newest.read_bytes()[:-100])
-    last = run(repo_dir, data, tmp_path, "--resume", workers, "1")
+    last = run(repo_dir, data, tmp_path, "--resume", "--verbose", workers, "1")
     assert last.returncode == 0, last.stderr
     assert "model_0000011.pth is damaged" in last.stdout and "Starting training from iteration 6" in last.stdout
 

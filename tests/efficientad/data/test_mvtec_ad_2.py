@@ -99,7 +99,9 @@ def test_maps_of_images_without_labels_are_written_for_the_server(can, tmp_path)
         output = {"anomaly_map": np.ones((SIDE, SIDE)), "anomaly_score": 1.0, "anomaly_threshold": 0.5}
         evaluator.process([record], [output])
     assert evaluator.evaluate() == {}
-    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
+    out = tmp_path / "out"
+    assert (out / "images.csv").is_file()  # beside what the server takes
+    written = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*") if p.parent != out)
     names = ("000_regular", "001_overexposed")
     assert written == [f"anomaly_images/can/test_private/{n}.tiff" for n in names] + [
         f"anomaly_images_thresholded/can/test_private/{n}.png" for n in names
