@@ -35,7 +35,7 @@ endef
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
-	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners
+	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
 setup: $(VENV)/.ready-dev
 
@@ -264,6 +264,11 @@ bench-zoo-photographs: setup
 	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 0 SOLVER.MAX_ITER 2400 OUTPUT_DIR output/teacher_narrow_photographs
 	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 1 SOLVER.MAX_ITER 4500 OUTPUT_DIR output/teacher_narrow_photographs_2 \
 		MODEL.WEIGHTS output/teacher_narrow_photographs/model_final.pth
+
+bench-zoo-traffic: setup
+	$(PY) -m benchmarks.zoo.traffic_rules
+	$(PY) -m benchmarks.zoo.pack traffic_rules_forecast
+	$(PY) -m benchmarks.zoo.page
 
 bench-zoo-fasteners: setup $(TOY_LOCO_DONE)
 	$(FAST) $(PY) train_net.py --config-file configs/efficientad/toy_loco/patchcore.yaml SEED 0
