@@ -1,7 +1,7 @@
 """3D visual grounding from an exported file: sentences to tokens before the graph, the choice of boxes after it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from d2road.utils.errors import DataError
 from d2road.utils.optional_packages import require_package
 
 
+@runtime_checkable
 class HasProjection(Protocol):
     """A camera, such as `d2road.structures.Camera`: P (3, 4) pixels of the image, ground (4,) or None."""
 
@@ -123,10 +124,10 @@ def _camera(
     """Projection (3, 4) and plane (4,), zeros for none, float32."""
     if camera is None:
         raise DataError("grounding needs the camera of the image: pass camera, its matrix (3, 4) or (3, 3) in pixels")
-    if isinstance(camera, (np.ndarray, list, tuple)):
-        matrix = np.asarray(camera, dtype=np.float64)
-    else:
+    if isinstance(camera, HasProjection):
         matrix, ground = np.asarray(camera.P, dtype=np.float64), camera.ground if ground is None else ground
+    else:
+        matrix = np.asarray(camera, dtype=np.float64)
     if matrix.shape == (3, 3):
         matrix = np.concatenate([matrix, np.zeros((3, 1))], axis=1)
     if matrix.shape != (3, 4) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
