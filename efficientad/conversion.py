@@ -117,8 +117,8 @@ def export_model(
     kind = make_cfg(config_file, opts).MODEL.META_ARCHITECTURE
     if kind not in (EfficientAD.__name__, PatchCore.__name__):
         raise ConfigError(
-            f"{config_file}: MODEL.META_ARCHITECTURE is {kind}, export is for EfficientAD and PatchCore; take the "
-            "config.yaml of its training"
+            f"{config_file}: MODEL.META_ARCHITECTURE is {kind}, export is for EfficientAD and PatchCore where OUT "
+            "is a .pth: take the config.yaml of a training of theirs, or name OUT.onnx for a file of the whole model"
         )
     if kind == PatchCore.__name__:
         return export_bank(out, precision, config_of_model(config_file, opts), calibrate_on)

@@ -178,7 +178,7 @@ def test_verbs_that_are_not_for_it_say_so(run, tmp_path, capsys):
     assert "takes in no images after its training" in capsys.readouterr().err
     assert export.main([*common, "--precision", "int8", str(tmp_path / "b.pth")]) == 2
     told = capsys.readouterr().err
-    assert "export is for EfficientAD and PatchCore" in told and str(config) in told
+    assert "export is for EfficientAD and PatchCore" in told and "OUT.onnx" in told and str(config) in told
 
 
 def test_what_cannot_be_is_said_before_anything_is_built(tmp_path):
