@@ -8,6 +8,7 @@ the threshold; incidents of seed 0 are scored once with it. No incident sets any
 `benchmarks.zoo.pack`, and benchmarks/results/zoo/traffic_rules_forecast.json.
 """
 
+import argparse
 import hashlib
 import sys
 import time
@@ -80,6 +81,7 @@ def score(pieces: Sequence[Piece]) -> pd.DataFrame:
 
 def main() -> None:
     """Simulate, fit, calibrate, measure."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     start = time.perf_counter()
     recordings = list_recordings()
     todo = [piece for part in recordings.values() for piece in part if not piece.table_path.is_file()]
