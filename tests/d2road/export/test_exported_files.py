@@ -1,6 +1,8 @@
 """A file holds the graph and what it must reproduce, in every format; and says so where it does not."""
 
+import base64
 import hashlib
+import io
 import sys
 
 import numpy as np
@@ -10,7 +12,7 @@ import d2road
 from d2road.cli import export_check
 from d2road.export.check_file import check_file, deviation_of
 from d2road.export.engines import OnnxRuntimeSession, TorchSession, engines_for
-from d2road.export.file_metadata import parse_entries
+from d2road.export.file_metadata import entries_of, parse_entries
 from d2road.export.graph import ExportGraph
 from d2road.export.onnx_file import write_onnx
 from d2road.export.openvino_file import write_openvino
@@ -136,3 +138,15 @@ def test_a_foreign_file_is_told_where_the_package_onnx_is_missing(monkeypatch, t
     monkeypatch.setitem(sys.modules, "onnx", None)  # importing it fails
     assert export_check.main([str(tmp_path / "a.onnx")]) == 2
     assert "was not written by d2road export" in capsys.readouterr().err
+
+
+def test_a_file_whose_check_would_compare_nothing_is_refused():
+    entries = entries_of(grey_graph(), "cfg")
+    assert parse_entries(entries, "x.onnx").tolerances
+    nothing = {"d2road.outputs": "{}"}
+    for key in ("d2road.check_0", "d2road.check_1"):
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False)
+        nothing[key] = base64.b64encode(buffer.getvalue()).decode("ascii")
+    with pytest.raises(DataError, match=r"x\.onnx: its metadata are damaged \(no output has a tolerance"):
+        parse_entries({**entries, **nothing}, "x.onnx")
