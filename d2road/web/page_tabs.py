@@ -30,7 +30,7 @@ from d2road.web.page_parts import (
     text_field,
 )
 from d2road.web.served_model import ServedModel
-from d2road.web.uploads import number_or_none
+from d2road.web.uploads import number_or_none, whole_number
 
 MOST_STEPS, MOST_BOXES = 16, 500  # what a request may ask for
 ALL_STEPS = "all steps together"
@@ -100,7 +100,8 @@ def sampling_controls(choices: SamplingChoices) -> list[gr.components.Component]
 
 def _sampling_values(chosen: Sequence[Any]) -> tuple[str, int, int, int]:
     sampler, steps, boxes, seed = chosen
-    return str(sampler), min(int(steps), MOST_STEPS), min(int(boxes), MOST_BOXES), int(seed or 0)
+    whole = whole_number(steps, "Steps", MOST_STEPS), whole_number(boxes, "Boxes", MOST_BOXES)
+    return str(sampler), *whole, int(seed or 0)
 
 
 def _image_of_step(step: float, paths: list[str]) -> Any:

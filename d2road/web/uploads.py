@@ -116,6 +116,17 @@ def number_or_none(text: str | None, name: str) -> float | None:
     return value
 
 
+def whole_number(value: float | None, name: str, largest: int) -> int:
+    """The whole number of a slider, at most `largest`.
+
+    Raises:
+        DataError: it was emptied (None), or is no number of 1 or more.
+    """
+    if value is None or not math.isfinite(value) or value < 1:
+        raise DataError(f"{name} is {'empty' if value is None else f'{value:g}'}, expected a number from 1 on")
+    return min(int(value), largest)
+
+
 def _read_named(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray:
     """What a reader makes of a file; its errors name the file as it was uploaded, without the server's folder."""
     try:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from d2road.utils.errors import ConfigError, DataError
-from d2road.web.uploads import UploadLimits, camera_of_request, number_or_none
+from d2road.web.uploads import UploadLimits, camera_of_request, number_or_none, whole_number
 
 LIMITS = UploadLimits()
 P2 = "P2: 100 0 40 0 0 100 30 0 0 0 1 0\n"
@@ -101,3 +101,12 @@ def test_a_field_of_a_number_may_be_empty():
     for text in ("a", "nan", "1e999", "1,5"):
         with pytest.raises(DataError, match=f"the score is '{text}', expected a number"):
             number_or_none(text, "the score")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(None, "Steps is empty"), (0, "Steps is 0"), (float("nan"), "Steps is nan")]
+)
+def test_an_emptied_slider_is_told_by_its_name(value, words):
+    with pytest.raises(DataError, match=f"{words}, expected a number from 1 on"):
+        whole_number(value, "Steps", 16)
+    assert whole_number(4.0, "Steps", 16) == 4 and whole_number(99, "Steps", 16) == 16
