@@ -22,9 +22,8 @@ from d2road.engine.defaults import load_weights, require_weights
 from d2road.structures.camera import Camera
 from d2road.structures.principal_point import check_camera_size
 from d2road.utils.errors import ConfigError
-from d2road.utils.image_io import pillow_pixels, read_image
-
-Image = np.ndarray | str | Path | PIL.Image.Image
+from d2road.utils.image_io import AnyImage as Image
+from d2road.utils.image_io import read_pixels
 
 
 class Predictor:
@@ -174,33 +173,6 @@ def content_id(pixels: np.ndarray) -> str:
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr(pixels.shape).encode())
     return f"pixels {digest.hexdigest()}"
-
-
-def read_pixels(image: Image) -> np.ndarray:
-    """The pixels of an array, a Pillow image or a file: (H, W, 3) uint8, BGR, upright as EXIF says.
-
-    Raises:
-        FileNotFoundError, DataError: as `read_image`. ValueError: an array that is no image.
-    """
-    if isinstance(image, np.ndarray):
-        return check_image(image)
-    if isinstance(image, PIL.Image.Image):
-        return np.ascontiguousarray(pillow_pixels(image)[:, :, ::-1])
-    return read_image(image, bgr=True)
-
-
-def check_image(image: np.ndarray) -> np.ndarray:
-    """The array itself, if it is an image as cv2.imread gives.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
-            f"expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
-            f"got shape {image.shape}, {image.dtype}"
-        )
-    return image
 
 
 def _to_cpu(output: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from d2road.export.engines import engines_for, entries_of_session
 from d2road.export.file_metadata import parse_entries
 from d2road.runtime.task import Result, RuntimeTask
 from d2road.utils.errors import DataError
-from d2road.utils.image_io import pillow_pixels, read_image
-
-Image = np.ndarray | str | Path | PIL.Image.Image
+from d2road.utils.image_io import AnyImage as Image
+from d2road.utils.image_io import read_pixels
 
 
 class Runtime:
@@ -69,7 +68,8 @@ class Runtime:
             return self([images], **extra)[0]
         results: list[Result] = [{}] * len(images)
         for start in range(0, len(images), self.batch_size):
-            pixels = [_read(image) for image in images[start : start + self.batch_size]]
+            bgr = map(read_pixels, images[start : start + self.batch_size])
+            pixels = [np.ascontiguousarray(image[:, :, ::-1]) for image in bgr]
             for places in _by_size(pixels):
                 chosen = [pixels[place] for place in places]
                 outputs = self.session.run(self.task.inputs(chosen, **extra))
@@ -88,20 +88,6 @@ def task_of(task: str, metadata: Any, path: str) -> RuntimeTask:
     if not task.isidentifier() or importlib.util.find_spec(name) is None:
         raise DataError(f"{path}: the task {task!r} has no runtime in this version of d2road")
     return importlib.import_module(name).make_task(metadata)
-
-
-def _read(image: Image) -> np.ndarray:
-    """(H, W, 3) uint8 in RGB order."""
-    if isinstance(image, PIL.Image.Image):
-        return pillow_pixels(image)
-    if not isinstance(image, np.ndarray):
-        return read_image(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
-            "expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
-            f"got shape {image.shape}, {image.dtype}"
-        )
-    return np.ascontiguousarray(image[:, :, ::-1])
 
 
 def _by_size(images: Sequence[np.ndarray]) -> list[list[int]]:

@@ -14,6 +14,7 @@ from d2road.utils.input_files import open_input
 from d2road.utils.output_files import atomic_write
 
 T = TypeVar("T")
+AnyImage = np.ndarray | str | Path | Image.Image
 JPEG_QUALITY = 90
 SIXTEEN_BIT = 65535
 MOVING = ("GIF", "PNG", "WEBP")
@@ -152,6 +153,33 @@ def read_image(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
     """
     rgb = np.asarray(open_rgb(path))
     return np.ascontiguousarray(rgb[:, :, ::-1]) if bgr else np.array(rgb)
+
+
+def read_pixels(image: AnyImage) -> np.ndarray:
+    """The pixels of an array, a Pillow image or a file: (H, W, 3) uint8, BGR, upright as EXIF says.
+
+    Raises:
+        FileNotFoundError, DataError: as `read_image`. ValueError: an array that is no image.
+    """
+    if isinstance(image, np.ndarray):
+        return check_image(image)
+    if isinstance(image, Image.Image):
+        return np.ascontiguousarray(pillow_pixels(image)[:, :, ::-1])
+    return read_image(image, bgr=True)
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The array itself, if it is an image as cv2.imread gives.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            f"expected an image of shape (H, W, 3), uint8 with values 0..255 in BGR order as cv2.imread gives; "
+            f"got shape {image.shape}, {image.dtype}"
+        )
+    return image
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray, bgr: bool = False) -> None:

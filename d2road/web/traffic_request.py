@@ -17,6 +17,7 @@ from d2road.traffic.events.stream_session import StreamSession
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.input_files import GZIP_MARK
 from d2road.utils.output_files import write_json
 from d2road.web.result_files import ResultFolders, result_stem, write_table
 from d2road.web.traffic_drawing import draw_scores, draw_trajectories
@@ -169,11 +170,12 @@ def _spec(path: Path, upload: TrafficUpload, limits: UploadLimits, folder: Path)
             f"option {', '.join(forbidden)} is not offered here, only {', '.join(sorted(SAFE_OPTIONS))}: use "
             "d2road score-stream for the others"
         )
+    with path.open("rb") as file:
+        if file.read(len(GZIP_MARK)) == GZIP_MARK:
+            raise DataError(f"{path.name} is packed: unpack it, so that its size is known")
     folder.mkdir(parents=True)
     copy = folder / f"{result_stem(path)}{path.suffix.lower() if path.suffix.lower() in TYPES else ''}"
     shutil.copyfile(path, copy)
-    if copy.read_bytes()[:2] == b"\x1f\x8b":
-        raise DataError(f"{path.name} is packed: unpack it, so that its size is known")
     return f"{upload.reader}:{copy}" + (f"?{urlencode(options)}" if options else "")
 
 
