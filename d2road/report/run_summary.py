@@ -133,14 +133,18 @@ def results_by_data_set(results: Mapping[str, Any], names: Sequence[str]) -> dic
     }
 
 
+def _present_configs(path: Path) -> list[Path]:
+    return [path / name for name in CONFIGS if (path / name).is_file()]
+
+
 def _config_text(path: Path) -> str:
-    present = [path / name for name in CONFIGS if (path / name).is_file()]
+    present = _present_configs(path)
     return read_text(present[0], "config") if present else ""
 
 
 def _test_sets(path: Path) -> tuple[str, ...]:
     """Test sets of the newest config: an evaluation in the folder of a training replaces its results alone."""
-    present = [path / name for name in CONFIGS if (path / name).is_file()]
+    present = _present_configs(path)
     if not present:
         return ()
     newest = max(present, key=lambda file: file.stat().st_mtime_ns)

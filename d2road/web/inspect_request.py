@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2road.evaluation.verdicts import anomaly_verdict
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import write_image
 from d2road.utils.input_files import read_text
@@ -56,7 +57,7 @@ def inspect(
         output = answer.output
         score = float(output["anomaly_score"])
         threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
-        verdict = "no threshold" if threshold is None else "anomalous" if score > threshold else "good"
+        verdict = anomaly_verdict(score, threshold) or "no threshold"
         drawn = folder / f"{number:02d}_{result_stem(path)}_heat_map.png"
         write_image(drawn, answer.image_rgb)
         heat_maps.append((drawn, f"{path.name}: {verdict}, score {score:.4g}"))

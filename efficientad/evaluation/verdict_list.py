@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2road.evaluation.verdicts import anomaly_verdict
 from d2road.utils.output_files import atomic_write
 from efficientad.data.dataset_layouts import GOOD, UNLABELLED
 
@@ -26,7 +27,7 @@ class ScoredImage:
 
     def verdict(self, threshold: float | None) -> str:
         """What the model says of it; "" without a threshold."""
-        return "" if threshold is None else "anomalous" if self.score > threshold else GOOD
+        return anomaly_verdict(self.score, threshold)
 
     def outcome(self, threshold: float | None) -> str:
         """ "hit", "miss", "false alarm" or "correct"; "" without a threshold or a label."""

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 
 from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext
+from d2road.evaluation.verdicts import anomaly_verdict
 from d2road.utils.output_files import atomic_write
 from d2road.visualization import draw_heatmap_figure
 from efficientad.conformal import NO_GUARANTEE
@@ -43,7 +44,7 @@ class HeatMapAnnotator(Annotator):
         """
         score, origin = float(output["anomaly_score"]), context.origin
         threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
-        verdict = "" if threshold is None else "anomalous" if score > threshold else "good"
+        verdict = anomaly_verdict(score, threshold)
         row = {"score": score, "threshold": "" if threshold is None else threshold, "verdict": verdict}
         self.rows.append(
             {"file": origin.get("file_name", ""), "frame": origin.get("frame", ""), **row}
