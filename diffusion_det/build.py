@@ -24,9 +24,9 @@ from diffusion_det.sampler import SAMPLER_REGISTRY
 
 
 def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
-    """Decoder that MODEL.DiffusionDet.HEAD names."""
+    """Decoder that MODEL.DiffusionDet.HEAD names; its first FREEZE_HEADS stages do not train."""
     node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
-    return DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
+    head = DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
         strides=strides,
         num_outputs=node.NUM_CLASSES if node.USE_FOCAL else node.NUM_CLASSES + 1,
         num_classes=node.NUM_CLASSES,
@@ -47,6 +47,9 @@ def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
         prior_prob=node.PRIOR_PROB if node.USE_FOCAL else None,
         bias_by_shape=node.OFFICIAL_COMPAT,
     )
+    for stage in head.head_series[: node.FREEZE_HEADS]:
+        stage.requires_grad_(False)
+    return head
 
 
 def in_model_order(values: Tensor, data_classes: Sequence[str], model_classes: Sequence[str]) -> Tensor:

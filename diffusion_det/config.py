@@ -41,6 +41,7 @@ OURS = {
     # unused, renewal decided by the first image of a batch, noise from the global random state. Off, these are fixed.
     "OFFICIAL_COMPAT": False,
     "HEAD": "DynamicHead",  # DIFFUSION_HEAD_REGISTRY
+    "FREEZE_HEADS": 0,  # decoder stages, from the first, that do not train
     "POOLER_CANONICAL_SIZE": 224.0,  # a box of this side pools from stride 16; small images want less
     "TIMESTEPS": 1000,
     "SAMPLER": "ddim",  # ddim | ddpm | dpmsolver++ | restart
@@ -132,6 +133,8 @@ def check(cfg: CN) -> list[str]:
         wrong("NHEADS", f"must divide HIDDEN_DIM = {node.HIDDEN_DIM}")
     if "fpn" in cfg.MODEL.BACKBONE.NAME.lower() and cfg.MODEL.FPN.OUT_CHANNELS != node.HIDDEN_DIM:
         wrong("HIDDEN_DIM", f"must equal MODEL.FPN.OUT_CHANNELS = {cfg.MODEL.FPN.OUT_CHANNELS}")
+    if not 0 <= node.FREEZE_HEADS <= node.NUM_HEADS:
+        wrong("FREEZE_HEADS", f"choose 0 to NUM_HEADS = {node.NUM_HEADS}")
     if node.TEST_NUM_PROPOSALS == 0 or node.TEST_NUM_PROPOSALS < -1:
         wrong("TEST_NUM_PROPOSALS", "choose the number of boxes at test time, or -1 for NUM_PROPOSALS")
     if not 1 <= node.SAMPLE_STEP <= node.TIMESTEPS:
