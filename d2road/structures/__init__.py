@@ -1,19 +1,29 @@
-"""Cameras and boxes in 3D and their overlaps: plain tensors and arrays, no Detectron2."""
+"""Cameras and boxes in 3D and their overlaps: plain tensors and arrays, no Detectron2.
 
-from d2road.structures.boxes3d import Boxes3D
-from d2road.structures.camera import Camera
-from d2road.structures.iou3d import (
-    aligned_giou_3d,
-    aligned_giou_bev,
-    aligned_iou_3d,
-    aligned_iou_bev,
-    pairwise_iou_3d,
-    pairwise_iou_bev,
-)
+What is named here is loaded when it is asked for, so that the modules that are plain numpy, such as `camera` and
+`roadside_camera`, do without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from d2road.structures.boxes3d import Boxes3D
+    from d2road.structures.camera import Camera
+    from d2road.structures.iou3d import (
+        aligned_giou_3d,
+        aligned_giou_bev,
+        aligned_iou_3d,
+        aligned_iou_bev,
+        pairwise_iou_3d,
+        pairwise_iou_bev,
+    )
+    from d2road.structures.roadside_camera import RoadsideCamera
 
 __all__ = [
     "Boxes3D",
     "Camera",
+    "RoadsideCamera",
     "aligned_giou_3d",
     "aligned_giou_bev",
     "aligned_iou_3d",
@@ -21,3 +31,11 @@ __all__ = [
     "pairwise_iou_3d",
     "pairwise_iou_bev",
 ]
+
+_MODULES = {"Boxes3D": "boxes3d", "Camera": "camera", "RoadsideCamera": "roadside_camera"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'iou3d')}"), name)
