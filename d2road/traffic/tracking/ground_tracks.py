@@ -8,9 +8,9 @@ of the track and sizes its robust means, and
 | track | | int64 | from 1; never used again, never below 1 |
 | speed | m/s | float64 | of the middle of the vehicle over the ground, 0 or more |
 | speed_sd | m/s | float64 | its standard deviation |
-| course | rad | float64 | direction of the motion, from +x towards +y; NaN while the vehicle stands |
+| course | rad | float64 | direction of the motion, from +x towards +y; NaN unless it moves |
 | course_sd | rad | float64 | NaN with course |
-| motion | | str | "moving", "standing" or "reversing" |
+| motion | | str | "moving", "standing", "reversing", or "unknown" |
 | seen | | bool | whether a detection of this frame is in it; else the row is predicted or interpolated |
 
 `heading` is where the vehicle's front points: that of the motion, its opposite while reversing; NaN until it is known.
@@ -28,7 +28,7 @@ from d2road.traffic.tracking import ground_detections
 from d2road.traffic.tracking.row_table import checked_rows, refuse, refuse_covariance
 from d2road.utils.output_files import atomic_write
 
-MOTIONS = ("moving", "standing", "reversing")
+MOTIONS = ("moving", "standing", "reversing", "unknown")
 DTYPES = {
     "frame": "int64",
     "t": "float64",

@@ -1,0 +1,185 @@
+"""Kalman tracker on the ground plane: gated assignment by Mahalanobis distance in two stages of scores.
+
+For each frame: predict; assign detections with high scores to all tracks; assign those with low scores to the tracks
+that are left, for a vehicle half hidden is found with little confidence (Zhang et al., "ByteTrack", ECCV 2022); begin
+tracks of high scores that are left; end tracks that nobody has seen for too long. Differs from ByteTrack: distances are
+those of positions in metres under their covariances, times are seconds.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from d2road.traffic.tracking.association import assign, association_costs
+from d2road.traffic.tracking.frame_detections import HEADING, UNSEEN, FrameDetections
+from d2road.traffic.tracking.ground_detections import GroundDetections
+from d2road.traffic.tracking.ground_tracks import GroundTracks, concat
+from d2road.traffic.tracking.kalman import innovation, predict, update
+from d2road.traffic.tracking.motion_model import OBSERVATION, STATES
+from d2road.traffic.tracking.track_history import Step, Track
+from d2road.traffic.tracking.track_rows import live_rows, smoothed_rows
+from d2road.traffic.tracking.tracker import TRACKER_REGISTRY
+from d2road.traffic.tracking.tracker_options import TrackerOptions
+from d2road.utils.errors import DataError
+
+
+@TRACKER_REGISTRY.register(name="ground_kalman")
+class GroundKalmanTracker:
+    """Tracker of one video, see this module; a `tracker.Tracker`.
+
+    Args:
+        options: all of them.
+        in_view: from points (N, 2) of the ground to (N,) bool: a track predicted elsewhere ends once it is missed.
+    """
+
+    def __init__(
+        self, options: TrackerOptions | None = None, in_view: Callable[[np.ndarray], np.ndarray] | None = None
+    ):
+        self.options = options or TrackerOptions()
+        self.in_view = in_view
+        self.tracks: list[Track] = []
+        self.finished: list[GroundTracks] = []
+        self.t, self.frame = -np.inf, -1
+        self.next_id = 1
+
+    def update(self, detections: GroundDetections, t: float, frame: int | None = None) -> GroundTracks:
+        """As `tracker.Tracker.update` says."""
+        frame = self._checked(detections, t, frame)
+        dt = t - self.t if np.isfinite(self.t) else 0.0
+        self.t, self.frame = t, frame
+        found = FrameDetections.of(detections)
+        means, covariances, transition = self._predict(dt)
+        pairs = self._associate(found, means, covariances)
+        self._take(found, means, covariances, transition, pairs)
+        self._begin(found, {j for _, j in pairs})
+        self._end()
+        self._give_away_old()
+        return live_rows([k for k in self.tracks if k.id and t - k.last_seen <= self.options.shown_s])
+
+    def take_finished(self) -> GroundTracks:
+        """As `tracker.Tracker.take_finished` says."""
+        taken, self.finished = self.finished, []
+        return concat(taken)
+
+    def finish(self) -> GroundTracks:
+        """As `tracker.Tracker.finish` says."""
+        for track in self.tracks:
+            self._retire(track)
+        self.tracks = []
+        return self.take_finished()
+
+    def _checked(self, detections: GroundDetections, t: float, frame: int | None) -> int:
+        """The frame's number."""
+        if not (np.isfinite(t) and t > self.t):
+            raise DataError(
+                f"the tracker got a frame at t = {t} s after one at {self.t} s; times must rise: leave out frames that "
+                "come late, and begin a new tracker where a video begins anew"
+            )
+        numbers = np.unique(detections.rows["frame"].to_numpy())
+        times = detections.rows["t"].to_numpy()
+        if len(numbers) > 1 or (times != t).any() or (frame is not None and len(numbers) and numbers[0] != frame):
+            raise DataError(
+                f"the tracker got detections of frames {numbers.tolist()} at t = {np.unique(times).tolist()} s for the "
+                f"frame {'' if frame is None else frame} at t = {t} s; give it one frame after the other"
+            )
+        if frame is None:
+            frame = int(numbers[0]) if len(numbers) else self.frame + 1
+        return frame
+
+    def _predict(self, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means (T, 6) and covariances (T, 6, 6) of all tracks dt seconds later, and the transition (6, 6)."""
+        model, tracks = self.options.motion, self.tracks
+        transition = model.transition(dt)
+        means = np.array([track.last.mean for track in tracks]).reshape(-1, STATES)
+        covariances = np.array([track.last.covariance for track in tracks]).reshape(-1, STATES, STATES)
+        noise = np.array([track.noise for track in tracks]).reshape(-1, 2, 2)
+        means, covariances = predict(means, covariances, transition, model.process_noise(dt, means, noise))
+        return means, covariances, transition
+
+    def _associate(self, found: FrameDetections, means: np.ndarray, covariances: np.ndarray) -> list[tuple[int, int]]:
+        """Pairs (track, detection): high scores with all tracks, then low scores with confirmed ones that are left."""
+        options = self.options
+        if not len(means) or not len(found.score):
+            return []
+        noise = options.motion.white(found.noise)
+        expected, spread = innovation(means[:, None], covariances[:, None], OBSERVATION, noise[None])
+        costs, distance = association_costs(found.position - expected, spread, options.new_density)
+        other_class = np.array([track.vehicle.cls for track in self.tracks])[:, None] != found.cls
+        costs, inside = costs + options.class_cost * other_class, distance <= options.gate
+        high = found.score >= options.high_score
+        pairs = assign(costs, inside & high)
+        taken = {i for i, _ in pairs}
+        left = np.array([track.id > 0 and i not in taken for i, track in enumerate(self.tracks)])
+        return pairs + assign(costs, inside & left[:, None] & ~high & (found.score >= options.low_score))
+
+    def _take(
+        self,
+        found: FrameDetections,
+        means: np.ndarray,
+        covariances: np.ndarray,
+        transition: np.ndarray,
+        pairs: list[tuple[int, int]],
+    ) -> None:
+        """Add an instant to each track: corrected by its detection, or predicted."""
+        rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
+        new_means, new_covariances = means.copy(), covariances.copy()
+        if pairs:
+            white = self.options.motion.white(found.noise[columns])
+            new_means[rows], new_covariances[rows] = update(
+                means[rows], covariances[rows], found.position[columns], OBSERVATION, white
+            )
+        detection_of = dict(pairs)
+        for i, track in enumerate(self.tracks):
+            j = detection_of.get(i)
+            numbers = UNSEEN if j is None else found.numbers[j]
+            state = (means[i], covariances[i], new_means[i], new_covariances[i], transition)
+            track.follow(Step(self.frame, self.t, *state, numbers))
+            if j is not None:
+                track.hit(str(found.cls[j]), found.noise[j])
+                self._confirm(track)
+
+    def _confirm(self, track: Track) -> None:
+        if not track.id and track.hits >= self.options.confirm_hits:
+            track.id, self.next_id = self.next_id, self.next_id + 1
+
+    def _begin(self, found: FrameDetections, taken: set[int]) -> None:
+        """New tracks from detections with high scores that are left and do not double a vehicle that has one."""
+        fresh = found.score >= self.options.high_score
+        if taken:
+            fresh[sorted(taken)] = False
+            away = np.linalg.norm(found.position[:, None] - found.position[sorted(taken)], axis=-1)
+            fresh &= (away >= self.options.duplicate_m).all(1)
+        for j in np.flatnonzero(fresh):
+            numbers = found.numbers[j]
+            state = self.options.motion.born(found.position[j], found.noise[j], float(numbers[HEADING]))
+            track = Track([Step(self.frame, self.t, *state, *state, np.eye(STATES), numbers)], found.noise[j], self.t)
+            track.hit(str(found.cls[j]), found.noise[j])
+            self._confirm(track)
+            self.tracks.append(track)
+
+    def _end(self) -> None:
+        """Tracks that nobody has seen for too long, or that have left the view, end."""
+        options, kept = self.options, []
+        gone = np.zeros(len(self.tracks), dtype=bool)
+        if self.in_view is not None and self.tracks:
+            gone = ~self.in_view(np.array([track.last.mean[:2] for track in self.tracks]))
+        for track, left in zip(self.tracks, gone):
+            lost = self.t - track.last_seen > options.lost_s or (left and track.misses > 0)
+            if lost or (not track.id and track.misses > options.candidate_misses):
+                self._retire(track)
+            else:
+                kept.append(track)
+        self.tracks = kept
+
+    def _retire(self, track: Track) -> None:
+        if track.id:
+            track.trim()
+            self.finished.append(smoothed_rows(track))
+
+    def _give_away_old(self) -> None:
+        """Smoothed rows of tracks that have grown long, so that memory stays bounded."""
+        until = self.t - self.options.lag_s
+        for track in self.tracks:
+            if track.id and self.t - track.steps[0].t > self.options.history_s:
+                self.finished.append(smoothed_rows(track, until))
+                track.steps = [step for step in track.steps if step.t > until]
