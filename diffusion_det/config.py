@@ -135,6 +135,8 @@ def check(cfg: CN) -> list[str]:
         wrong("HIDDEN_DIM", f"must equal MODEL.FPN.OUT_CHANNELS = {cfg.MODEL.FPN.OUT_CHANNELS}")
     if not 0 <= node.FREEZE_HEADS <= node.NUM_HEADS:
         wrong("FREEZE_HEADS", f"choose 0 to NUM_HEADS = {node.NUM_HEADS}")
+    elif node.FREEZE_HEADS and not cfg.MODEL.WEIGHTS:
+        wrong("FREEZE_HEADS", "frozen stages keep the weights that they begin with, so name these in MODEL.WEIGHTS")
     if node.TEST_NUM_PROPOSALS == 0 or node.TEST_NUM_PROPOSALS < -1:
         wrong("TEST_NUM_PROPOSALS", "choose the number of boxes at test time, or -1 for NUM_PROPOSALS")
     if not 1 <= node.SAMPLE_STEP <= node.TIMESTEPS:

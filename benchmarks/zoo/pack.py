@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 from d2road.checkpoint import averaged_weights, load_weights_file
+from d2road.checkpoint.base_weights import base_metadata, differing_weights
 from d2road.checkpoint.packed_weights import write_packed
 from d2road.checkpoint.weights import weights_of
 from d2road.model_zoo.catalogue import CATALOGUE, FOLDER
+from d2road.utils.addresses import ZOO
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.input_files import read_json
@@ -30,12 +32,18 @@ from d2road.utils.registry import unknown_name
 LARGEST, LARGEST_ALL = 8_000_000, 25_000_000  # bytes of a file, and of all files
 
 
-def pack_weights(source: str | Path, target: Path, int8: bool) -> None:
-    """The weights to predict with, averages where the checkpoint has them, in the form of the model zoo."""
+def pack_weights(source: str | Path, target: Path, int8: bool, base: str = "") -> None:
+    """The weights to predict with, averages where the checkpoint has them, in the form of the model zoo.
+
+    Args:
+        base: entry of the model zoo whose weights are not repeated, "" for a file that is whole.
+    """
     loaded = load_weights_file(source)
     given = averaged_weights({**loaded, "model": weights_of(loaded, str(source))})
     state = {name: torch.as_tensor(value) for name, value in present_state_dict(given).items()}
-    write_packed(target, state, int8)
+    if base:
+        state = differing_weights(state, load_weights_file(f"{ZOO}{base}"))
+    write_packed(target, state, int8, base_metadata(base) if base else None)
 
 
 def pack_entry(row: dict[str, Any], source: str) -> None:
@@ -51,7 +59,7 @@ def pack_entry(row: dict[str, Any], source: str) -> None:
     if row["storage"] == "json":
         shutil.copyfile(source, target)
     else:
-        pack_weights(source, target, int8=row["storage"] == "int8")
+        pack_weights(source, target, int8=row["storage"] == "int8", base=row.get("base", ""))
     content = target.read_bytes()
     row["size"], row["sha256"] = len(content), hashlib.sha256(content).hexdigest()
     if len(content) > LARGEST:
@@ -74,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError(unknown_name("entry with a file", args.name, [r["name"] for r in rows if "file" in r]))
     pack_entry(found[0], args.source or found[0]["source"])
     write_json(CATALOGUE, rows)
+    above = [row["name"] for row in rows if row.get("base") == args.name]
+    if above:
+        print(f"pack {' and '.join(above)} again: built on the file that was there before")
     print(f"{FOLDER / found[0]['file']}: {found[0]['size']} bytes, SHA-256 {found[0]['sha256']}")
 
 

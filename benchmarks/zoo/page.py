@@ -27,7 +27,8 @@ verify` show and check them; nothing is downloaded. The addresses of version 0.1
 This page is made by `python -m benchmarks.zoo.page` from [`catalogue.json`](d2road/model_zoo/catalogue.json) and the
 [records](benchmarks/results); a test fails where they disagree. Storage: `half` is 16-bit; `int8` has convolution and
 linear weights as 8-bit integers per output channel ([docs/weights.md](docs/weights.md#weights-in-8-bits)), what that
-costs is measured below; both compute in 32 bits."""
+costs is measured below; both compute in 32 bits. An entry that builds on another one holds the weights that differ
+alone, and the checksum of its base; both are read together."""
 
 
 def read_value(record: str) -> float:
@@ -84,6 +85,7 @@ def _section(entry: Entry) -> str:
     facts = [f"- config: [`configs/{entry.config}`](configs/{entry.config})"] if entry.config else []
     facts += [f"- classes: {', '.join(entry.class_names)}"] if entry.class_names else []
     facts += [f"- trained on: {entry.data}", f"- seed {entry.seed}, made by `{entry.command}`"]
+    facts += [f"- builds on [`{entry.base}`](#{entry.base}): its file holds what differs"] if entry.base else []
     facts += [f"- licence: {entry.licence}", f"- `{entry.file}`, SHA-256 `{entry.sha256}`"]
     lines += ["\n".join(facts), _table(["measured", "value", "record"], [_measured(one) for one in entry.metrics])]
     return "\n\n".join(lines)

@@ -106,14 +106,19 @@ def _check_pair(name: str, value: Tensor, scale: Tensor, source: str) -> None:
         raise CheckpointError(f"{source}: {name} has scales that are not positive numbers: the file is damaged")
 
 
-def write_packed(path: str | Path, state: Mapping[str, Tensor], int8: bool) -> None:
+def write_packed(
+    path: str | Path, state: Mapping[str, Tensor], int8: bool, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write weights as `.safetensors`, in 16 bits or in the 8-bit form.
 
+    Args:
+        metadata: more of the header, such as `base_metadata`.
     Raises:
         OutputError: it cannot be written.
     """
     from safetensors.torch import save
 
-    content = save(pack_state(state, int8), metadata={STORAGE: INT8} if int8 else {"format": "pt"})
+    form = {STORAGE: INT8} if int8 else {"format": "pt"}
+    content = save(pack_state(state, int8), metadata={**form, **(metadata or {})})
     with atomic_write(path) as file:
         file.write(content)

@@ -50,6 +50,7 @@ class Entry:
         name: behind `zoo:`. system: package that uses it. title: what it is, in a line.
         use: how, as a command or as keys of a config. config: below configs/, "" where it is no model by itself.
         file, size, sha256: below this folder; "" and 0 where it is to be fetched. storage: half, int8 or json.
+        base: entry whose weights the file does not repeat, "" for a file that is whole.
         former: names of earlier versions. class_names: by the class indices of the model.
         metrics, data, seed, command: how good, trained on what, from which seed, by what; source: what is packed.
         licence: of the weights and of what they were trained on.
@@ -68,6 +69,7 @@ class Entry:
     size: int = 0
     sha256: str = ""
     storage: str = ""
+    base: str = ""
     former: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     seed: int | None = None
@@ -93,6 +95,9 @@ def read_catalogue(path: Path = CATALOGUE) -> dict[str, Entry]:
     found = {entry.name: entry for entry in entries}
     if len(found) < len(entries):
         raise DataError(f"{path}: {len(entries)} entries have {len(found)} names; each needs its own")
+    for number, entry in enumerate(entries):  # earlier ones, so that no two build on each other
+        if entry.base and entry.base not in {one.name for one in entries[:number] if one.file}:
+            raise DataError(f"{path}, {entry.name}: expected the base {entry.base!r} above it, an entry with a file")
     return found
 
 
@@ -139,7 +144,7 @@ def _entry(row: Mapping[str, Any], path: Path) -> Entry:
         name=name,
         **required,
         metrics=tuple(metrics),
-        **{key: text(key) for key in ("file", "sha256", "storage", "command", "source")},
+        **{key: text(key) for key in ("file", "sha256", "storage", "base", "command", "source")},
         size=field(row, "size", as_integer, source) if "size" in row else 0,
         former=texts("former"),
         class_names=texts("class_names"),

@@ -51,7 +51,13 @@ def fetch_hint(entry: Entry) -> str:
 
 
 def checked_file(entry: Entry) -> Path:
-    """The file of an entry, once its checksum is right; see `shipped_file`."""
+    """The file of an entry, once its checksum and that of its base are right; see `shipped_file`."""
+    if entry.base:
+        try:
+            shipped_file(entry.base)
+        except (CheckpointError, FileNotFoundError) as error:
+            told = f"{ZOO}{entry.name} builds on {ZOO}{entry.base}, which cannot be read: {error}"
+            raise type(error)(told) from error
     return _fetched_file(entry, entry.fetch) if entry.fetch is not None else _packaged_file(entry)
 
 
