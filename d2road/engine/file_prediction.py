@@ -12,12 +12,12 @@ from d2road.data.camera_files import CameraFiles
 from d2road.engine.annotators import AnnotatingPredictor
 from d2road.engine.meta_arch import needs_camera
 from d2road.engine.prediction_inputs import VIDEOS, find_inputs, output_paths, renamed_text
-from d2road.engine.video_files import VideoReader, VideoWriter
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError, OutputError
 from d2road.utils.image_io import frame_count, read_image, write_image
 from d2road.utils.output_files import make_folder
 from d2road.utils.progress import track
+from d2road.video import VideoFile, VideoWriter
 
 logger = logging.getLogger(__name__)
 
@@ -112,11 +112,8 @@ def annotate_video(annotate: AnnotatingPredictor, file: Path, target: Path, came
         FileNotFoundError, DataError: it cannot be read, or not to its end; what could be read is annotated.
         OutputError: the copy cannot be written.
     """
-    count = 0
-    with VideoReader(file) as video, VideoWriter(target, video.fps) as writer:
-        for index, frame in enumerate(track(video, total=video.claimed, label=file.name)):
-            writer.write(annotate(frame, camera, fixed_view=True, file_name=str(file), frame=index))
-            count += 1
-    if not count:
-        raise DataError("cannot be read as a video: no frame can be decoded")
-    video.raise_if_cut_off(count)
+    with VideoFile(file) as video, VideoWriter(target, video.fps) as writer:
+        for frame in track(video, total=video.claimed, label=file.name):
+            drawn = annotate(frame.image_bgr, camera, fixed_view=True, file_name=str(file), frame=frame.index)
+            writer.write(drawn, frame.t)
+    video.raise_if_cut_off()

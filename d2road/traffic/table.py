@@ -17,7 +17,6 @@ Rows are sorted by recording, t and vehicle, and a vehicle has one row at an ins
 """
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from d2road.utils.errors import DataError
+from d2road.utils.natural_order import natural_key
 from d2road.utils.output_files import atomic_write
 
 NAMES = ("recording", "vehicle", "cls", "lane")
@@ -198,11 +198,6 @@ def concat(tables: Sequence[Trajectories]) -> Trajectories:
         for name in COLUMNS
     }
     return Trajectories.from_frame(pd.DataFrame(columns))
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that takes digits in a name as numbers."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def codes_in(column: pd.Series, names: Iterable[str]) -> np.ndarray:

@@ -17,11 +17,10 @@ from PIL import Image
 from d2road.cli.predict import read_sentences
 from d2road.config import make_cfg
 from d2road.data.camera_files import CameraFiles
-from d2road.engine import annotators, video_files
+from d2road.engine import annotators
 from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class, nothing_found
 from d2road.engine.file_prediction import predict_files, require_camera
 from d2road.engine.prediction_inputs import output_paths
-from d2road.engine.video_files import PLAYED_BY_BROWSERS, VideoWriter, best_codec
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.errors import ConfigError
 from d2road.visualization import class_color
@@ -136,18 +135,6 @@ def test_nothing_above_the_confidence_tells_the_highest_score_and_what_would_sho
     predict_files(cfg, [str(image)], tmp_path / "out", confidence=float(hint[1]))
     assert len(predictions(tmp_path / "out")) == 1
     assert "gave nothing" in nothing_found(None, 0.5)
-
-
-def test_videos_are_written_with_a_codec_that_browsers_play_where_there_is_one(tmp_path, caplog, monkeypatch):
-    frame = np.zeros((*SIZE, 3), np.uint8)
-    for code in dict.fromkeys((best_codec(), "mp4v")):
-        monkeypatch.setattr(video_files, "best_codec", lambda code=code: code)
-        caplog.clear()
-        with VideoWriter(tmp_path / "out.mp4", 25) as writer:
-            writer.write(frame)
-        four = int(cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode()
-        plays = four.lower() in ("avc1", "h264", "vp09", "vp90")
-        assert plays == (code in PLAYED_BY_BROWSERS) == ("browsers do not play" not in caplog.text)
 
 
 def test_a_video_is_annotated_frame_by_frame(cfg, tmp_path):

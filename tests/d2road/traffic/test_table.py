@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from d2road.traffic.table import COLUMNS, DTYPES, Trajectories, concat, natural_key
+from d2road.traffic.table import COLUMNS, DTYPES, Trajectories, concat
+from d2road.utils.natural_order import natural_key
 from tests.factories.trajectories import steps, table, track
 
 

@@ -1,0 +1,83 @@
+"""A video file as a source of frames."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from d2road.utils.errors import DataError
+from d2road.utils.input_files import open_input
+from d2road.video.decoders import AvDecoder, Decoder, OpenCvDecoder, StreamLostError, has_av
+from d2road.video.frame import Frame, FrameSource
+from d2road.video.presentation_clock import PresentationClock
+
+COMPLETE_SHARE = 0.95  # of the frames that a file claims: containers count roughly
+
+
+class VideoFile(FrameSource):
+    """A video file. Close it, or use it as a context.
+
+    Raises:
+        FileNotFoundError, DataError: no such file, no regular file, no video, or frames that are too large.
+    """
+
+    def __init__(self, path: Path):
+        with open_input(path, "video"):  # a decoder would wait for a named pipe
+            pass
+        self.path, self.name = path, str(path)
+        self.decoder = _decoder(path)
+        self.fps, self.claimed = self.decoder.fps, self.decoder.claimed
+        self.clock = PresentationClock(1 / self.fps)
+        self.frames = 0
+        self.last_t = self.longest_step_s = 0.0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for stamp, image in self.decoder:
+            t = self.clock(stamp)
+            self.longest_step_s = max(self.longest_step_s, t - self.last_t)
+            self.last_t = t
+            self.frames += 1
+            yield Frame(self.frames - 1, t, image)
+
+    def close(self) -> None:
+        self.decoder.close()
+
+    def problems(self) -> list[str]:
+        """After its end: no frame at all, far fewer than it claims, or damaged ones."""
+        if not self.frames:
+            return ["cannot be read as a video: no frame can be decoded"]
+        found = [f"{self._told()}: is it cut off?"] if self._is_cut_off() else []
+        if self.decoder.damaged:
+            found.append(f"{self.decoder.damaged} frames are damaged")
+        return found
+
+    def raise_if_cut_off(self) -> None:
+        """Raise DataError where no frame or far fewer frames were read than the file claims."""
+        cut_off = [text for text in self.problems() if "damaged" not in text]
+        if cut_off:
+            raise DataError(cut_off[0])
+
+    def _is_cut_off(self) -> bool:
+        """By the count of frames, or by time where there is none but what a decoder makes up from rate and length."""
+        if self.claimed and self.frames >= COMPLETE_SHARE * self.claimed - 1:
+            return False
+        if self.decoder.is_counted:
+            return True
+        # The last frame lasts, too, and of uneven ones nobody knows how long.
+        return self.last_t + 2 * self.longest_step_s < COMPLETE_SHARE * self.decoder.duration_s
+
+    def _told(self) -> str:
+        if self.claimed:
+            return f"only {self.frames} of {self.claimed} frames can be decoded"
+        return f"ends after {self.last_t:.1f} s, though it claims {self.decoder.duration_s:.1f} s"
+
+    def statistics(self) -> dict[str, Any]:
+        return {"frames_with_estimated_time": self.clock.estimated, "damaged_frames": self.decoder.damaged}
+
+
+def _decoder(path: Path) -> Decoder:
+    if not has_av():
+        return OpenCvDecoder(str(path))
+    try:
+        return AvDecoder(f"file:{path.absolute()}")  # a name with a colon in it is no protocol
+    except StreamLostError as error:
+        raise DataError(f"{error}; is it cut off, or no video?") from error
