@@ -73,7 +73,7 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--method",
-        choices=("model", "rules", "rules_forecast"),
+        choices=("model", "rules", "rules_forecast", "rules_camera"),
         help="what scores; rules where --good is given, else model",
     )
     parser.add_argument(

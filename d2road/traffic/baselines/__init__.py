@@ -8,11 +8,12 @@ from d2road.traffic.baselines.forest import VehicleForest
 from d2road.traffic.baselines.lasting_rules import LastingRules
 from d2road.traffic.baselines.pca import ImagePca, PatchPca
 from d2road.traffic.baselines.rules import KinematicRules
-from d2road.traffic.baselines.track_surprise import TrackSurprise
+from d2road.traffic.baselines.track_surprise import CameraSurprise, TrackSurprise
 
 __all__ = [
     "BASELINES",
     "Baseline",
+    "CameraSurprise",
     "ImagePca",
     "KinematicRules",
     "LastingRules",
@@ -27,6 +28,7 @@ BASELINES: dict[str, type[Baseline]] = {
     "rules": KinematicRules,
     "rules_v2": LastingRules,
     "rules_forecast": TrackSurprise,
+    "rules_camera": CameraSurprise,
     "isolation_forest": VehicleForest,
     "pca": ImagePca,
     "patch_pca": PatchPca,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from d2road.traffic.baselines.evidence_scale import ROAD, EvidenceScale
 from d2road.traffic.baselines.lasting_features import NEAR_M, Seconds, with_leaders
 from d2road.traffic.baselines.vehicle_features import per_second
 
@@ -34,14 +35,15 @@ class DrivingStates:
     """Vehicle-seconds with what their drivers react to, and what they did next.
 
     seconds: (M,) rows, see `Seconds`; values: (M, F), see STATE_FEATURES; acceleration: (M,) m/s^2, to the next
-    second, NaN where there is none; changes: (M,) whether the vehicle is in another lane then; names: of the vehicles;
-    t0: s, beginning of second 0.
+    second, NaN where there is none; changes: (M,) whether the vehicle is in another lane then; room: (M,) m that are
+    known to be free ahead in the lane, infinite without an end; names: of the vehicles; t0: s, beginning of second 0.
     """
 
     seconds: Seconds
     values: np.ndarray
     acceleration: np.ndarray
     changes: np.ndarray
+    room: np.ndarray
     names: np.ndarray
     t0: float
 
@@ -51,33 +53,39 @@ class DrivingStates:
         return np.isfinite(self.acceleration)
 
 
-def compute_driving_states(samples: pd.DataFrame, names: np.ndarray, t0: float) -> DrivingStates:
+def compute_driving_states(
+    samples: pd.DataFrame, names: np.ndarray, t0: float, scale: EvidenceScale = ROAD, s_end: float = np.inf
+) -> DrivingStates:
     """The states of all vehicles of a carriageway for some time, a window's or a whole recording's.
 
     Args:
         samples, names: as `sorted_samples` gives them. t0: s, the beginning of second 0.
+        scale: what speeds are compared with. s_end: m, where what is seen ends, for a scale that has ends.
     """
     if not len(samples):
         none, number = np.zeros(0), np.zeros(0, dtype=int)
         seconds = Seconds(number, number, number, none, none, number, none, number.astype(bool))
         values = np.zeros((0, len(STATE_FEATURES)))
-        return DrivingStates(seconds, values, none, number.astype(bool), names, t0)
+        return DrivingStates(seconds, values, none, number.astype(bool), none, names, t0)
     table = per_second(samples, t0)
     seconds = with_leaders(table)
     goes_on = np.append(seconds.follows[1:], False)
     acceleration, changes = np.full(len(goes_on), np.nan), np.zeros(len(goes_on), dtype=bool)
     acceleration[:-1], changes[:-1] = np.diff(seconds.speed), np.diff(seconds.lane) != 0
     acceleration[~goes_on] = np.nan
-    values = np.stack(list(_states(seconds, table["length"].to_numpy()).values()), axis=1).astype(np.float32)
-    return DrivingStates(seconds, values, acceleration, changes & goes_on, names, t0)
+    values = np.stack(list(_states(seconds, table["length"].to_numpy(), scale).values()), axis=1).astype(np.float32)
+    room = np.minimum(seconds.gap, (s_end - seconds.s).clip(0)) if scale.ends else seconds.gap
+    return DrivingStates(seconds, values, acceleration, changes & goes_on, room, names, t0)
 
 
-def _states(seconds: Seconds, length: np.ndarray) -> dict[str, np.ndarray]:
+def _states(seconds: Seconds, length: np.ndarray, scale: EvidenceScale) -> dict[str, np.ndarray]:
     """Columns of STATE_FEATURES, (M,) each."""
     s, speed = seconds.s, seconds.speed
     ahead, behind = _rows_in_lane(seconds)
     second = np.where(ahead >= 0, ahead[ahead], -1)
     near, count, coming = _near(seconds)
+    if scale.memory_s:
+        near, count = _near_in_time(seconds, scale.memory_s)
 
     def gap(row: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.where(row >= 0, values, FAR_M).clip(OVERLAP_M, FAR_M)
@@ -120,3 +128,19 @@ def _near(seconds: Seconds) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     found = np.empty((3, len(order)))
     found[:, order] = columns
     return found[0], found[1], found[2]
+
+
+def _near_in_time(seconds: Seconds, memory_s: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean speed of the other vehicles' seconds within `memory_s` of each, and their number a second: (M,) each."""
+    count = int(seconds.second.max()) + 1
+    low = (seconds.second - memory_s).clip(0)
+    high = (seconds.second + memory_s + 1).clip(max=count)
+    totals = [np.append(0.0, np.cumsum(np.bincount(seconds.second, w, count))) for w in (None, seconds.speed)]
+    number, speed = (total[high] - total[low] for total in totals)
+    # Rows of a vehicle stand together in order of time: its own are a stretch of them.
+    key = seconds.vehicle * (count + 2 * memory_s + 1) + seconds.second
+    first, last = np.searchsorted(key, key - memory_s), np.searchsorted(key, key + memory_s, side="right")
+    own = np.append(0.0, np.cumsum(seconds.speed))
+    others = number - (last - first)
+    mean = (speed - (own[last] - own[first])) / np.maximum(others, 1)
+    return np.where(others > 0, mean, seconds.speed), others / (high - low)

@@ -10,6 +10,7 @@ import numpy as np
 
 from d2road.traffic.baselines.absence import Absences, find_absences
 from d2road.traffic.baselines.driving_states import DrivingStates, compute_driving_states
+from d2road.traffic.baselines.evidence_scale import ROAD, EvidenceScale
 from d2road.traffic.baselines.forecaster import MotionForecaster
 from d2road.traffic.baselines.lasting_features import sorted_samples
 from d2road.traffic.baselines.lasting_rules import window_density
@@ -34,16 +35,17 @@ class Place:
 
 @dataclass(frozen=True)
 class RoadTracks:
-    """States of all vehicles of a carriageway, and the gaps of their tracks."""
+    """States of all vehicles of a carriageway, the gaps of their tracks, and the scale of evidence."""
 
     states: DrivingStates
     absences: Absences
+    scale: EvidenceScale = ROAD
 
     @classmethod
-    def of(cls, window: TrafficWindow) -> "RoadTracks":
-        """All that a window's table holds while it lasts."""
+    def of(cls, window: TrafficWindow, scale: EvidenceScale = ROAD, s_end: float = np.inf) -> "RoadTracks":
+        """All that a window's table holds while it lasts; s_end: m, where what is seen ends."""
         samples, names = sorted_samples(window)
-        return cls(compute_driving_states(samples, names, window.t0), find_absences(samples))
+        return cls(compute_driving_states(samples, names, window.t0, scale, s_end), find_absences(samples), scale)
 
     def vehicles(self, forecaster: MotionForecaster, places: Sequence[Place]) -> tuple[WindowVehicles, np.ndarray]:
         """Evidence KINDS of the vehicles of windows, and the vehicles' numbers in `states.names`: (V,).
@@ -53,7 +55,7 @@ class RoadTracks:
         """
         states = self.states
         surprise = forecaster.surprise(states.values, states.acceleration, states.changes)
-        evidence = compute_track_evidence(states, surprise)
+        evidence = compute_track_evidence(states, surprise, self.scale)
         window, numbers, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)], [np.zeros((0, len(KINDS)))]
         for first, group in _of_one_time(places):
             extents = [(place.s0, place.s1) for place in group]
@@ -80,11 +82,14 @@ class DescribedTracks:
         return sum(len(places) for _, places in self.groups)
 
     @classmethod
-    def of(cls, windows: Iterable[TrafficWindow]) -> "DescribedTracks":
+    def of(cls, windows: Iterable[TrafficWindow], scale: EvidenceScale = ROAD) -> "DescribedTracks":
         """Of windows, those of one time side by side, which are gone through once and not kept."""
         return cls(
             tuple(
-                (RoadTracks.of(group[0]), tuple(Place(w.t0, w.t1, w.s0, w.s1, window_density(w)) for w in group))
+                (
+                    RoadTracks.of(group[0], scale, max(w.s1 for w in group)),
+                    tuple(Place(w.t0, w.t1, w.s0, w.s1, window_density(w)) for w in group),
+                )
                 for group in windows_of_one_time(windows)
             )
         )

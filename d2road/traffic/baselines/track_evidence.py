@@ -6,45 +6,29 @@ stretches of seconds that lie in the window's time whole.
 Letters: M vehicle-seconds, C kinds of evidence, V vehicles of a window, K places of windows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from d2road.traffic.baselines.driving_states import STATE_FEATURES, DrivingStates
+from d2road.traffic.baselines.evidence_scale import ROAD, EvidenceScale
 from d2road.traffic.baselines.forecaster import Surprise
-from d2road.traffic.baselines.lasting_features import (
-    CHANGING_S,
-    CLEAR_M,
-    FOLLOWING_S,
-    LASTING_S,
-    ROAD_TIME_GAP,
-    Seconds,
-)
+from d2road.traffic.baselines.lasting_features import CLEAR_M, ROAD_TIME_GAP, Seconds
 from d2road.traffic.baselines.vehicle_features import LONGEST_TIME_GAP, MOVING, STOPPED
 
-FORECAST_S = 10  # that a difference from the forecast lasts
-# What is seen without a forecast, as the rules see it; seconds that it lasts.
-PLAIN = {
-    "wrong_way": 1,
-    "standing": FORECAST_S,
-    "slower": LASTING_S,
-    "faster": LASTING_S,
-    "speed": 1,
-    "braking": 1,
-    "accelerating": 1,
-    "close": FOLLOWING_S,
-    "lane_changes": CHANGING_S,
-}
-FORECAST = {
-    "idm_above": FORECAST_S,  # m/s^2 more than the Intelligent Driver Model says, the mean of so many seconds
-    "idm_below": FORECAST_S,
-    "above": FORECAST_S,  # m/s^2 more than the learned forecast
-    "below": FORECAST_S,
-    "unlikely": FORECAST_S,  # nats a second, of accelerations (heavy-tailed) and of changes of lane
-}
-EVIDENCE = {**PLAIN, **FORECAST}
+FORECAST_S = ROAD.forecast_s  # that a difference from the forecast lasts
+# What is seen without a forecast, as the rules see it.
+PLAIN = ("wrong_way", "standing", "slower", "faster", "speed", "braking", "accelerating", "close", "lane_changes")
+FORECAST = (
+    "idm_above",  # m/s^2 more than the Intelligent Driver Model says, the mean of some seconds
+    "idm_below",
+    "above",  # m/s^2 more than the learned forecast
+    "below",
+    "unlikely",  # nats a second, of accelerations (heavy-tailed) and of changes of lane
+)
+EVIDENCE = (*PLAIN, *FORECAST)
 DECADE = float(np.log(10.0))
 
 
@@ -83,20 +67,36 @@ class TrackEvidence:
             yield vehicle[start][inside], highest[inside]
 
 
-def compute_track_evidence(states: DrivingStates, surprise: Surprise) -> TrackEvidence:
+def lengths_of(scale: EvidenceScale) -> dict[str, int]:
+    """Seconds that each kind of EVIDENCE lasts."""
+    plain = {
+        "wrong_way": 1,
+        "standing": scale.standing_s,
+        "slower": scale.lasting_s,
+        "faster": scale.lasting_s,
+        "speed": 1,
+        "braking": 1,
+        "accelerating": 1,
+        "close": scale.following_s,
+        "lane_changes": scale.changing_s,
+    }
+    return {name: plain.get(name, scale.forecast_s) for name in EVIDENCE}
+
+
+def compute_track_evidence(states: DrivingStates, surprise: Surprise, scale: EvidenceScale = ROAD) -> TrackEvidence:
     """Evidence from the states of vehicles and from how they differ from the forecast; columns EVIDENCE."""
-    seconds = states.seconds
+    seconds, lengths = states.seconds, lengths_of(scale)
     runs = np.cumsum(~seconds.follows)
-    columns = {**_plain(states, runs), **_against_forecast(surprise, runs)}
+    columns = {**_plain(states, runs, lengths), **_against_forecast(surprise, runs, lengths["above"])}
     values = np.stack([columns[name] for name in EVIDENCE], axis=1)
-    return TrackEvidence(seconds, values, tuple(EVIDENCE.values()), states.t0)
+    return TrackEvidence(seconds, values, tuple(lengths.values()), states.t0)
 
 
-def _plain(states: DrivingStates, runs: np.ndarray) -> dict[str, np.ndarray]:
+def _plain(states: DrivingStates, runs: np.ndarray, lengths: Mapping[str, int]) -> dict[str, np.ndarray]:
     seconds = states.seconds
     speed, gap = seconds.speed, seconds.gap
     others = states.values[:, STATE_FEATURES.index("near_speed")].astype(float)
-    room = np.where(np.isfinite(gap), gap / ROAD_TIME_GAP, np.inf)
+    room = np.where(np.isfinite(states.room), states.room / ROAD_TIME_GAP, np.inf)
     change = np.where(seconds.follows, np.diff(speed, prepend=0.0), 0.0)
     moved = seconds.follows & (np.diff(seconds.lane, prepend=-1) != 0)
     headway = np.full(len(speed), LONGEST_TIME_GAP)
@@ -104,25 +104,25 @@ def _plain(states: DrivingStates, runs: np.ndarray) -> dict[str, np.ndarray]:
     behind = ~seconds.follows | (np.diff(seconds.leader, prepend=-2) != 0) | (np.diff(seconds.lane, prepend=-1) != 0)
     return {
         "wrong_way": -speed,
-        "standing": _sum((np.abs(speed) < STOPPED) & (gap > CLEAR_M), runs, PLAIN["standing"]),
-        "slower": _least(np.minimum(others, room) - speed, runs, PLAIN["slower"]),
-        "faster": _least(speed - others, runs, PLAIN["faster"]),
+        "standing": _sum((np.abs(speed) < STOPPED) & (states.room > CLEAR_M), runs, lengths["standing"]),
+        "slower": _least(np.minimum(others, room) - speed, runs, lengths["slower"]),
+        "faster": _least(speed - others, runs, lengths["faster"]),
         "speed": speed,
         "braking": -change,
         "accelerating": change,
-        "close": _least(1 / headway.clip(0.1, LONGEST_TIME_GAP), np.cumsum(behind), PLAIN["close"]),
-        "lane_changes": _sum(moved, runs, PLAIN["lane_changes"]),
+        "close": _least(1 / headway.clip(0.1, LONGEST_TIME_GAP), np.cumsum(behind), lengths["close"]),
+        "lane_changes": _sum(moved, runs, lengths["lane_changes"]),
     }
 
 
-def _against_forecast(surprise: Surprise, runs: np.ndarray) -> dict[str, np.ndarray]:
+def _against_forecast(surprise: Surprise, runs: np.ndarray, length: int) -> dict[str, np.ndarray]:
     columns = {}
     for prefix, values in (("idm_", surprise.idm), ("", surprise.residual)):
-        mean = _mean(values, runs, FORECAST_S)
+        mean = _mean(values, runs, length)
         columns[f"{prefix}above"] = mean
         columns[f"{prefix}below"] = np.where(np.isfinite(mean), -mean, -np.inf)
     lost = np.log1p(surprise.errors**2) + DECADE * surprise.change
-    return {**columns, "unlikely": _mean(lost, runs, FORECAST["unlikely"])}
+    return {**columns, "unlikely": _mean(lost, runs, length)}
 
 
 def _sum(values: np.ndarray, runs: np.ndarray, length: int) -> np.ndarray:

@@ -6,12 +6,14 @@ it for seconds, in a state that is nothing unusual by itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from d2road.traffic.baselines.baseline import digest_of, require_fit
 from d2road.traffic.baselines.driving_states import STATE_FEATURES
+from d2road.traffic.baselines.evidence_scale import CAMERA, ROAD
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.baselines.forecaster import MotionForecaster
 from d2road.traffic.baselines.lasting_rules import WORDS
@@ -51,15 +53,17 @@ class TrackSurprise:
         kinds: of evidence that is added.
     """
 
+    scale = ROAD  # of evidence
+
     def __init__(self, seed: int = 0, kinds: Sequence[str] = FUSED):
         self.forecaster = MotionForecaster(seed)
         self.kinds = tuple(kinds)
         self.rarity: VehicleRarity | None = None
 
-    @staticmethod
-    def describe(windows: Iterable[TrafficWindow]) -> DescribedTracks:
+    @classmethod
+    def describe(cls, windows: Iterable[TrafficWindow]) -> DescribedTracks:
         """What windows, those of one time side by side, show, for `fit_described` and `scores_described`."""
-        return DescribedTracks.of(windows)
+        return DescribedTracks.of(windows, cls.scale)
 
     def fit(self, windows: Iterable[TrafficWindow]) -> "TrackSurprise":
         """Fit on good windows, those of one time side by side.
@@ -136,6 +140,7 @@ class TrackSurprise:
             "features": list(STATE_FEATURES),
             "kinds": list(KINDS),
             "added": list(self.kinds),
+            **({} if self.scale == ROAD else {"scale": asdict(self.scale)}),  # files of earlier versions have none
             "forecast": self.forecaster.to_json(),
             "rarity": rarity.to_json(),
         }
@@ -157,6 +162,9 @@ class TrackSurprise:
                 f"{len(names[1])} kinds of evidence, expected version {VERSION} for those of this program: fit and "
                 "calibrate them anew"
             )
+        theirs = field(values, "scale", as_object, source) if "scale" in values else asdict(ROAD)
+        if theirs != asdict(cls.scale):
+            raise DataError(f"{source} are of the scale {theirs}, expected {asdict(cls.scale)}: fit and calibrate anew")
         added = field(values, "added", as_list, source)
         unknown = [name for name in added if name not in KINDS]
         if unknown or not added:
@@ -170,3 +178,9 @@ class TrackSurprise:
     def digest(self) -> str:
         """Sixteen hexadecimal digits that tell what was fitted apart."""
         return digest_of(self.to_json())
+
+
+class CameraSurprise(TrackSurprise):
+    """Rules and forecast at the scale of a roadside camera: some seconds of each vehicle, tens of metres of road."""
+
+    scale = CAMERA

@@ -12,10 +12,16 @@ import pandas as pd
 
 from d2road.traffic.baselines.baseline import Described, StreamBaseline
 from d2road.traffic.baselines.lasting_rules import LastingRules
-from d2road.traffic.baselines.track_surprise import TrackSurprise
+from d2road.traffic.baselines.track_surprise import CameraSurprise, TrackSurprise
 from d2road.traffic.events.alarms import LEAST_HOURS, WINDOW_COLUMNS, alarm_threshold, covered_hours
 from d2road.traffic.events.stop_request import StopRequest
-from d2road.traffic.events.stream_options import RULES, RULES_FORECAST, StreamOptions, read_calibration
+from d2road.traffic.events.stream_options import (
+    RULES,
+    RULES_CAMERA,
+    RULES_FORECAST,
+    StreamOptions,
+    read_calibration,
+)
 from d2road.traffic.events.stream_session import StreamModel
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.readers.growing_file import StoppedError
@@ -25,7 +31,11 @@ from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.values import as_object
 
 # Each is fitted, kept, read, explained and watched in one way.
-STREAM_BASELINES: dict[str, type[StreamBaseline]] = {RULES: LastingRules, RULES_FORECAST: TrackSurprise}
+STREAM_BASELINES: dict[str, type[StreamBaseline]] = {
+    RULES: LastingRules,
+    RULES_FORECAST: TrackSurprise,
+    RULES_CAMERA: CameraSurprise,
+}
 FIT_SHARE = 0.6  # of the good windows, the first ones; the rest gives the threshold
 LEAST_WINDOWS = 20  # that a threshold is extrapolated from
 # Of those windows, the share that a tail is fitted to.

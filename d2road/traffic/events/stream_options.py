@@ -13,7 +13,7 @@ from d2road.utils.output_files import check_output, make_folder
 from d2road.utils.values import as_integer, as_number, as_object, as_text, field
 
 LEAST_RATE = 1e-6  # false alarms an hour
-MODEL, RULES, RULES_FORECAST = METHODS = ("model", "rules", "rules_forecast")
+MODEL, RULES, RULES_FORECAST, RULES_CAMERA = METHODS = ("model", "rules", "rules_forecast", "rules_camera")
 MODELS_THRESHOLD = (
     "threshold {:.4g} is the model's own, for single images; --calibrate sets one for a rate of false alarms"
 )
@@ -26,7 +26,7 @@ class StreamOptions:
     Attributes:
         input: SPEC of the trajectories, see `open_trajectories`.
         method: what scores: "model", by config_file and weights, or, fitted on `good` or of the calibration, "rules" or
-            "rules_forecast", with a learned forecast of driving.
+            "rules_forecast", with a learned forecast of driving, or "rules_camera", the same at the scale of a camera.
         good: SPECs of good traffic for rules.
         config_file, weights, opts: what the scores come from; they belong to a state and a threshold, no more.
         batch: windows that are scored together.
