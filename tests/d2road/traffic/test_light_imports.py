@@ -22,7 +22,8 @@ def loaded_by(code: str, repo_dir) -> str:
 
 
 def test_every_package_is_covered():
-    assert {name.rpartition(".")[2] for name in PACKAGES} == {"readers", "time_space", "events", "baselines", "tracking", "seeing"}
+    expected = {"readers", "time_space", "events", "baselines", "tracking", "seeing"}
+    assert {name.rpartition(".")[2] for name in PACKAGES} == expected
 
 
 @pytest.mark.parametrize("package", PACKAGES)
