@@ -25,7 +25,8 @@ from d2road.evaluation.plot_data import PlotData, write_plot_data
 from d2road.evaluation.pose_examples import pose_examples
 from d2road.evaluation.range_plots import object_range_figures
 from d2road.structures import Camera
-from d2road.structures.kitti_rows import format_kitti_row, row_of
+from d2road.structures.kitti_rows import row_of
+from d2road.structures.kitti_text import format_kitti_row
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder, write_small
 from d2road.visualization.figure_data import Figure

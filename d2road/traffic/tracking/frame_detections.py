@@ -29,6 +29,9 @@ class FrameDetections:
     def of(cls, detections: GroundDetections) -> "FrameDetections":
         """Those of a table."""
         rows = detections.rows
-        noise = rows[["var_x", "cov_xy", "cov_xy", "var_y"]].to_numpy().reshape(-1, 2, 2)
-        numbers = rows[["heading", *SIZES, *BOX, "score"]].to_numpy()
-        return cls(rows[["x", "y"]].to_numpy(), noise, rows["cls"].to_numpy(), numbers)
+
+        def columns(*names: str) -> np.ndarray:  # many times faster than rows[[...]]
+            return np.column_stack([rows[name].to_numpy() for name in names])
+
+        noise = columns("var_x", "cov_xy", "cov_xy", "var_y").reshape(-1, 2, 2)
+        return cls(columns("x", "y"), noise, rows["cls"].to_numpy(), columns("heading", *SIZES, *BOX, "score"))

@@ -16,6 +16,7 @@ from d2road.traffic.tracking.ground_detections import GroundDetections
 from d2road.traffic.tracking.ground_tracks import GroundTracks, concat
 from d2road.traffic.tracking.kalman import innovation, predict, update
 from d2road.traffic.tracking.motion_model import OBSERVATION, STATES
+from d2road.traffic.tracking.motion_state import is_moving
 from d2road.traffic.tracking.track_history import Step, Track
 from d2road.traffic.tracking.track_rows import live_rows, smoothed_rows
 from d2road.traffic.tracking.tracker import TRACKER_REGISTRY
@@ -58,8 +59,11 @@ class GroundKalmanTracker:
 
     def take_finished(self) -> GroundTracks:
         """As `tracker.Tracker.take_finished` says."""
-        taken, self.finished = self.finished, []
-        return concat(taken)
+        rows = concat(self.finished).rows
+        settled = min((track.steps[0].t for track in self.tracks), default=np.inf)
+        ready = rows["t"].to_numpy() < settled
+        self.finished = [] if ready.all() else [GroundTracks(rows[~ready].reset_index(drop=True))]
+        return GroundTracks(rows[ready].reset_index(drop=True))
 
     def finish(self) -> GroundTracks:
         """As `tracker.Tracker.finish` says."""
@@ -75,15 +79,14 @@ class GroundKalmanTracker:
                 f"the tracker got a frame at t = {t} s after one at {self.t} s; times must rise: leave out frames that "
                 "come late, and begin a new tracker where a video begins anew"
             )
-        numbers = np.unique(detections.rows["frame"].to_numpy())
-        times = detections.rows["t"].to_numpy()
-        if len(numbers) > 1 or (times != t).any() or (frame is not None and len(numbers) and numbers[0] != frame):
-            raise DataError(
-                f"the tracker got detections of frames {numbers.tolist()} at t = {np.unique(times).tolist()} s for the "
-                f"frame {'' if frame is None else frame} at t = {t} s; give it one frame after the other"
-            )
+        numbers, times = detections.rows["frame"].to_numpy(), detections.rows["t"].to_numpy()
         if frame is None:
             frame = int(numbers[0]) if len(numbers) else self.frame + 1
+        if (numbers != frame).any() or (times != t).any():
+            raise DataError(
+                f"the tracker got detections of frames {np.unique(numbers).tolist()} at t = "
+                f"{np.unique(times).tolist()} s for frame {frame} at t = {t} s; give it one frame after the other"
+            )
         return frame
 
     def _predict(self, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,11 +132,12 @@ class GroundKalmanTracker:
                 means[rows], covariances[rows], found.position[columns], OBSERVATION, white
             )
         detection_of = dict(pairs)
+        moving = is_moving(new_means[:, 2:4], new_covariances[:, 2:4, 2:4])
         for i, track in enumerate(self.tracks):
             j = detection_of.get(i)
             numbers = UNSEEN if j is None else found.numbers[j]
             state = (means[i], covariances[i], new_means[i], new_covariances[i], transition)
-            track.follow(Step(self.frame, self.t, *state, numbers))
+            track.follow(Step(self.frame, self.t, *state, numbers), bool(moving[i]))
             if j is not None:
                 track.hit(str(found.cls[j]), found.noise[j])
                 self._confirm(track)

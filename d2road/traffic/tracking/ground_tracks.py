@@ -8,6 +8,7 @@ of the track and sizes its robust means, and
 | track | | int64 | from 1; never used again, never below 1 |
 | speed | m/s | float64 | of the middle of the vehicle over the ground, 0 or more |
 | speed_sd | m/s | float64 | its standard deviation |
+| acceleration | m/s^2 | float64 | along the motion, of smoothed tracks; NaN where unknown |
 | course | rad | float64 | direction of the motion, from +x towards +y; NaN unless it moves |
 | course_sd | rad | float64 | NaN with course |
 | motion | | str | "moving", "standing", "reversing", or "unknown" |
@@ -34,12 +35,12 @@ DTYPES = {
     "t": "float64",
     "track": "int64",
     **{name: dtype for name, dtype in ground_detections.DTYPES.items() if name not in ("frame", "t")},
-    **dict.fromkeys(("speed", "speed_sd", "course", "course_sd"), "float64"),
+    **dict.fromkeys(("speed", "speed_sd", "acceleration", "course", "course_sd"), "float64"),
     "motion": "str",
     "seen": "bool",
 }
 COLUMNS = tuple(DTYPES)
-MAY_BE_UNKNOWN = (*ground_detections.MAY_BE_UNKNOWN, "course", "course_sd")
+MAY_BE_UNKNOWN = (*ground_detections.MAY_BE_UNKNOWN, "acceleration", "course", "course_sd")
 WHAT = "ground tracks"
 
 

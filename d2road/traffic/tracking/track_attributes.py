@@ -1,5 +1,6 @@
 """What a track knows of its vehicle beside its motion: class, sizes, and which end is the front."""
 
+import bisect
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -17,8 +18,9 @@ class RobustMean:
     """Midmean of a growing sample: the mean of its middle half. Keeps at most KEPT_SIZES values, evenly thinned."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
+        self.values: list[float] = []  # rising
         self.every, self.skipped = 1, 0
+        self.mean = float("nan")
 
     def add(self, value: float) -> None:
         """Take a value; NaN, for unknown, is left out."""
@@ -28,22 +30,12 @@ class RobustMean:
         if self.skipped < self.every:
             return
         self.skipped = 0
-        self.values.append(value)
+        bisect.insort(self.values, value)
         if len(self.values) > KEPT_SIZES:
             self.values, self.every = self.values[::2], 2 * self.every
-
-    @property
-    def mean(self) -> float:
-        """NaN without values."""
-        return midmean(np.array(self.values))
-
-
-def midmean(values: np.ndarray) -> float:
-    """Mean of the middle half of a sample (N,): of the values between its quartiles. NaN of none."""
-    if not len(values):
-        return float("nan")
-    low, high = np.quantile(values, (0.25, 0.75))
-    return float(values[(values >= low) & (values <= high)].mean()) if low < high else float(low)
+        outside = len(self.values) // 4
+        middle = self.values[outside : len(self.values) - outside]
+        self.mean = sum(middle) / len(middle)
 
 
 @dataclass

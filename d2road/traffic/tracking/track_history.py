@@ -1,12 +1,12 @@
 """One track: its filter's past, as far as smoothing needs it, and its vehicle."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from d2road.traffic.tracking.frame_detections import HEADING, SCORE, SIZE, UNSEEN
 from d2road.traffic.tracking.kalman import smooth
-from d2road.traffic.tracking.motion_state import is_moving, speed_and_course
 from d2road.traffic.tracking.track_attributes import FrontEstimate, VehicleAttributes
 
 
@@ -57,15 +57,14 @@ class Track:
         """The newest instant."""
         return self.steps[-1]
 
-    def follow(self, step: Step) -> None:
-        """Take the next instant."""
+    def follow(self, step: Step, moving: bool) -> None:
+        """Take the next instant, and whether the vehicle moves there."""
         dt = step.t - self.last.t
         self.steps.append(step)
         self.misses += 1
-        velocity, spread = step.mean[None, 2:4], step.covariance[None, 2:4, 2:4]
-        if is_moving(velocity, spread)[0]:
-            speed, _, course, _ = speed_and_course(velocity, spread)
-            self.live_side = self.live_front.moved(float(course[0]), float(speed[0]), dt)
+        if moving:
+            vx, vy = step.mean[2:4]
+            self.live_side = self.live_front.moved(math.atan2(vy, vx), math.hypot(vx, vy), dt)
         self.live_front.seen(float(step.numbers[HEADING]), dt)
 
     def hit(self, cls: str, noise: np.ndarray) -> None:

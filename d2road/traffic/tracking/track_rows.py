@@ -16,6 +16,7 @@ def live_rows(tracks: Sequence[Track]) -> GroundTracks:
     """The newest filtered state of each track."""
     if not tracks:
         return GroundTracks.empty()
+    tracks = sorted(tracks, key=lambda track: track.id)
     means = np.stack([track.last.mean for track in tracks])
     covariances = np.stack([track.last.covariance for track in tracks])
     axes = np.array([track.live_front.axis for track in tracks])
@@ -23,22 +24,23 @@ def live_rows(tracks: Sequence[Track]) -> GroundTracks:
     sides = np.array([track.live_side for track in tracks])
     columns = state_columns(means, covariances, axes, signs, sides) | step_columns([track.last for track in tracks])
     columns["track"] = np.array([track.id for track in tracks])
-    columns |= vehicle_columns(tracks, [1] * len(tracks))
-    return GroundTracks.from_frame(pd.DataFrame(columns)[list(COLUMNS)])
+    columns |= vehicle_columns(tracks, [1] * len(tracks)) | {"acceleration": np.full(len(tracks), np.nan)}
+    return _table(columns)
 
 
 def smoothed_rows(track: Track, until: float = np.inf) -> GroundTracks:
     """The smoothed rows of a track up to and including an instant; its front estimate takes them in."""
     means, covariances = track.smoothed()
+    acceleration = acceleration_along(np.array([step.t for step in track.steps]), means[:, 2:4])
     count = sum(step.t <= until for step in track.steps)
     steps, means, covariances = track.steps[:count], means[:count], covariances[:count]
     if not steps:
         return GroundTracks.empty()
     axes, sides = follow_front(track.front, steps, means, covariances)
     columns = state_columns(means, covariances, axes, np.full(count, track.front.sign), sides) | step_columns(steps)
-    columns["track"] = np.full(count, track.id)
+    columns |= {"track": np.full(count, track.id), "acceleration": acceleration[:count]}
     columns |= vehicle_columns([track], [count])
-    return GroundTracks.from_frame(pd.DataFrame(columns)[list(COLUMNS)])
+    return _table(columns)
 
 
 def follow_front(
@@ -89,6 +91,15 @@ def state_columns(
     }
 
 
+def acceleration_along(t: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """(T,) m/s^2 along velocities (T, 2) at times (T,), by central differences; NaN for a single instant."""
+    if len(t) < 2:
+        return np.full(len(t), np.nan)
+    change = np.gradient(velocity, t, axis=0)
+    speed = np.linalg.norm(velocity, axis=1)
+    return (change * velocity).sum(1) / np.maximum(speed, 1e-9)
+
+
 def step_columns(steps: Sequence[Step]) -> dict[str, np.ndarray]:
     """Columns of frame, time and what a detection says of it; score 0 where there is none."""
     numbers = np.stack([step.numbers for step in steps])
@@ -107,3 +118,8 @@ def vehicle_columns(tracks: Sequence[Track], counts: Sequence[int]) -> dict[str,
     sizes = np.repeat(np.array([track.vehicle.lengths for track in tracks]), counts, axis=0)
     cls = np.repeat(np.array([track.vehicle.cls for track in tracks], dtype=object), counts)
     return {"cls": cls, "length": sizes[:, 0], "width": sizes[:, 1], "height": sizes[:, 2]}
+
+
+def _table(columns: dict[str, np.ndarray]) -> GroundTracks:
+    """A table whose columns need no check: a tracker asks for one in each frame."""
+    return GroundTracks(pd.DataFrame({name: columns[name] for name in COLUMNS}))

@@ -28,7 +28,7 @@ class Tracker(Protocol):
     def take_finished(self) -> GroundTracks:
         """Smoothed rows that no later frame can change and that have not been taken yet: keeps memory bounded.
 
-        Rows that were once taken come neither here nor from `finish` again.
+        Blocks follow each other in time: all rows of an instant come at once, after those of all earlier ones.
         """
 
     def finish(self) -> GroundTracks:

@@ -9,7 +9,8 @@ from d2road.data.datasets.frame_files import read_labels
 from d2road.data.datasets.kitti import TYPES, load_kitti
 from d2road.data.datasets.rope3d import load_rope3d
 from d2road.structures import Boxes3D
-from d2road.structures.kitti_rows import format_kitti_row, stack_rows
+from d2road.structures.kitti_rows import stack_rows
+from d2road.structures.kitti_text import format_kitti_row
 
 
 def _sample(folder, load):
