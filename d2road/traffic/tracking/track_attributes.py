@@ -75,6 +75,7 @@ class FrontEstimate:
         axis: rad, the direction that is followed; NaN until there is one.
         driven: m along it. fast: m of these that were driven fast.
         votes: log odds by the detector's headings that the axis points to the front. headings: how many those were.
+        has_moved: whether the axis is that of a motion.
     """
 
     axis: float = float("nan")
@@ -82,11 +83,13 @@ class FrontEstimate:
     fast: float = 0.0
     votes: float = 0.0
     headings: int = 0
+    has_moved: bool = False
 
     def moved(self, course: float, speed: float, dt: float) -> float:
         """Take dt seconds of motion; returns 1 where it goes along the axis, -1 where it goes against it."""
         side = -1.0 if np.cos(course - self.axis) < 0 else 1.0
         self.axis = course if side > 0 else course + np.pi
+        self.has_moved = True
         self.driven += side * speed * dt
         self.fast += side * speed * dt * (speed > FAST)
         return side
@@ -98,7 +101,7 @@ class FrontEstimate:
         if not np.isfinite(self.axis):
             self.axis = heading
         self.headings += 1
-        if not self.driven:  # nothing better is known of the axis than the mean of headings, of either end
+        if not self.has_moved:  # nothing better is known of the axis than the mean of headings, of either end
             off = (heading - self.axis + np.pi / 2) % np.pi - np.pi / 2
             self.axis += off / self.headings
         self.votes += HEADING_VOTE * float(np.cos(heading - self.axis)) * min(dt, 1.0)
