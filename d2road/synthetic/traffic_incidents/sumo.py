@@ -87,8 +87,8 @@ def controlled(words: Sequence[str], folder: Path) -> Iterator[Any]:
             yield connection
             connection.close()
         finally:
-            if process.poll() is None:
-                process.terminate()
+            if process.poll() is None:  # an error ended the block; told to terminate, SUMO waits for its client
+                process.kill()
             process.wait()
 
 
