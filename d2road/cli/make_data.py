@@ -3,6 +3,7 @@
     d2road make-data toy-roadside --output datasets/toy_roadside --seed 0
     d2road make-data fastener-kit --output datasets/toy_loco --seed 0
     d2road make-data traffic-incidents --output datasets/traffic_incidents --seed 0
+    d2road make-data traffic-video --output datasets/traffic_video --seed 0
     d2road make-data toy-grounding --output datasets/toy_grounding --toy datasets/toy_roadside
     d2road make-data grounding --source kitti:ROOT --output FILE
     d2road make-data kitti-lists --root datasets/kitti_object --train train.txt --val val.txt
@@ -151,6 +152,38 @@ def _make_traffic_incidents(args: argparse.Namespace) -> None:
     print(f"{args.output} is complete")
 
 
+SIZES = ("catalogue", "shifted", "sumo")  # of vehicles in clips
+
+
+def _add_traffic_video(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_seed(parser)
+    counts = (("train", 6, "training clips"), ("val", 4, "validation clips"), ("test", 6, "test clips"))
+    _add_counts(parser, *counts)
+    parser.add_argument(
+        "--seconds", type=number_option(1, 600), default=60.0, metavar="S", help="length of a clip (default 60)"
+    )
+    parser.add_argument(
+        "--sizes",
+        choices=SIZES,
+        default=SIZES[0],
+        help=f"of vehicles: those of toy-roadside, those 3 %% larger, or SUMO's own types (default {SIZES[0]})",
+    )
+    _add_running(parser)
+
+
+def _make_traffic_video(args: argparse.Namespace) -> None:
+    from d2road.synthetic.traffic_video import make_traffic_video
+
+    names = ("train", "val", "test", "seconds", "sizes", "workers", "overwrite")
+    done = make_traffic_video(args.output, args.seed, **{name: getattr(args, name) for name in names})
+    print(done["summary"])
+    if done["made"]:
+        rate = done["frames"] / done["seconds"]
+        print(f"{done['made']} clips in {done['seconds']:.0f} s, {rate:.1f} frames/s with {args.workers} workers")
+    print(f"{args.output} is complete")
+
+
 def _add_toy_grounding(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
     parser.add_argument(
@@ -254,6 +287,12 @@ KINDS = {
         "simulated traffic with incidents: time-space images, tables, a long file of FCD (needs the extra traffic)",
         _add_traffic_incidents,
         _make_traffic_incidents,
+    ),
+    "traffic-video": Kind(
+        "rendered roadside videos of simulated traffic with exact calibration, tracks and incidents (needs the extras "
+        "traffic and video)",
+        _add_traffic_video,
+        _make_traffic_video,
     ),
     "toy-grounding": Kind(
         "sentences over the toy roadside views, with one, several or no targets",

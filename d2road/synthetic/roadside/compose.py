@@ -59,25 +59,25 @@ def sample_light(rng: np.random.Generator) -> Light:
 
 def _cast_shadows(view: View, light: Light, things: list[tuple], labelled: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks (540, 960) in 0..1: sunlight that objects keep from the ground, and the dark below vehicles."""
-    shadow: np.ndarray = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    shadow: np.ndarray = np.zeros(view.size[::-1], dtype=np.uint8)
     contact = shadow.copy()
     for number, (mesh, position, heading, footprint) in enumerate(things):
-        _cast_shadow(shadow, view, light, mesh, position, heading)
+        cast_shadow(shadow, view, light, mesh, mesh.stand_at(position, heading))
         if number < labelled:
-            floor = view.to_camera(np.concatenate([footprint, np.zeros((4, 1))], axis=1))
-            cv2.fillConvexPoly(contact, fixed_point(view.camera.project(floor)[0]), 150, cv2.LINE_8, SHIFT)
-    shadow = cv2.GaussianBlur(shadow, (3, 3), 0)
-    small = cv2.resize(contact, (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA)
-    contact = cv2.max(cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), (WIDTH, HEIGHT)), contact)
-    return shadow.astype(np.float32) / 255, contact.astype(np.float32) / 255
+            darken_below(contact, view, np.concatenate([footprint, np.zeros((4, 1))], axis=1))
+    return soften_shadows(shadow, contact)
 
 
-def _cast_shadow(
-    shadow: np.ndarray, view: View, light: Light, mesh: SolidMesh, position: np.ndarray, heading: float
+def cast_shadow(
+    shadow: np.ndarray, view: View, light: Light, mesh: SolidMesh, world: np.ndarray, ground_m: float = 0.0
 ) -> None:  # fmt: skip
-    """Project every face that looks at the sun onto the ground."""
-    world = mesh.stand_at(position, heading)
-    flat = world - (world[:, 2:] / light.sun[2]) * light.sun
+    """Project every face that looks at the sun onto the ground, whose height here is `ground_m`; into the mask.
+
+    Args:
+        shadow: (H, W) uint8.
+        world: (V, 3) vertices where they stand.
+    """
+    flat = world - ((world[:, 2:] - ground_m) / light.sun[2]) * light.sun
     cam = view.to_camera(flat)
     pixels = np.clip(view.camera.project(cam)[0], -5000, 6000)
     normals, _ = face_normals(world[mesh.faces])
@@ -86,6 +86,20 @@ def _cast_shadow(
     for number in np.flatnonzero(lit):
         if mesh.parents[number] < 0:
             cv2.fillConvexPoly(shadow, corners[mesh.faces[number, : mesh.counts[number]]], 255, cv2.LINE_8, SHIFT)
+
+
+def darken_below(contact: np.ndarray, view: View, floor: np.ndarray) -> None:
+    """Paint the dark below a vehicle, whose floor has the world corners (4, 3), into a mask (H, W) uint8."""
+    cv2.fillConvexPoly(contact, fixed_point(view.camera.project(view.to_camera(floor))[0]), 150, cv2.LINE_8, SHIFT)
+
+
+def soften_shadows(shadow: np.ndarray, contact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two masks (H, W) uint8 with soft edges, in 0..1."""
+    height, width = shadow.shape
+    shadow = cv2.GaussianBlur(shadow, (3, 3), 0)
+    small = cv2.resize(contact, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    contact = cv2.max(cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), (width, height)), contact)
+    return shadow.astype(np.float32) / 255, contact.astype(np.float32) / 255
 
 
 def occlusion_order(footprints: list[np.ndarray]) -> list[int]:
@@ -131,9 +145,13 @@ def _entry(polygon: np.ndarray, direction: np.ndarray) -> float:
     return float(along[hit].min()) if hit.any() else np.inf
 
 
-def composite(image: np.ndarray, patches: list[Patch | None], order: list[int]) -> np.ndarray:
+def composite(
+    image: np.ndarray, patches: list[Patch | None], order: list[int], inside: np.ndarray | None = None
+) -> np.ndarray:
     """Paint patches into the image, in place.
 
+    Args:
+        inside: (H, W) bool; the pixels that count, all without it.
     Returns:
         (len(patches),) the share of each patch's covered pixels that nothing later in the order covers.
     """
@@ -150,26 +168,58 @@ def composite(image: np.ndarray, patches: list[Patch | None], order: list[int]) 
         window *= cv2.merge([through, through, through])
         window += patch.color
         covered = patch.alpha > 0.5
+        if inside is not None:
+            covered &= inside[rows, columns]
         own[number] = covered.sum()
         np.copyto(owner[rows, columns], number, where=covered)
     seen = np.bincount(owner[owner >= 0], minlength=len(patches))[: len(patches)]
     return np.where(own > 0, seen / np.maximum(own, 1), 0.0)
 
 
+@dataclass(frozen=True)
+class Sensor:
+    """Lens and sensor: deviation of the blur in pixels, gains of B, G, R, strength of the vignette, where the window
+    of noise begins (row, column) and how strong it is, exponent of the tone curve."""
+
+    blur_px: float
+    gains: np.ndarray
+    vignette: float
+    noise_at: tuple[int, int]
+    noise: float
+    exponent: float
+
+
+def sample_noise_window(rng: np.random.Generator) -> tuple[int, int]:
+    """Where in the tile of sensor noise the window of a frame begins: row, column."""
+    height, width = sensor_noise().shape[:2]
+    return int(rng.integers(height - HEIGHT)), int(rng.integers(width - WIDTH))
+
+
+def sample_sensor(rng: np.random.Generator) -> Sensor:
+    """Blur, exposure, colour cast, vignette, noise, tone curve."""
+    blur = rng.uniform(0.35, 0.85)
+    gains = rng.uniform(0.8, 1.2) * (1 + rng.normal(0, 0.03, 3))
+    vignette = rng.uniform(0, 0.12)
+    return Sensor(blur, gains, vignette, sample_noise_window(rng), rng.uniform(0.004, 0.02), rng.uniform(0.8, 1.1))
+
+
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Lens and sensor: blur, vignette, exposure, colour cast, tone curve, noise. Returns uint8."""
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 0.85))
-    gain = rng.uniform(0.8, 1.2) * (1 + rng.normal(0, 0.03, 3))
+    """Through a lens and sensor that are drawn. Returns uint8."""
+    return expose(image, sample_sensor(rng))
+
+
+def expose(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """The linear image (540, 960, 3), float32, of the scene as the sensor gives it: uint8."""
+    image = cv2.GaussianBlur(image, (0, 0), sensor.blur_px)
     row = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None] ** 2
     column = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None] ** 2
-    vignette = 1 - np.float32(rng.uniform(0, 0.12)) * (row + column)
-    image *= cv2.merge([vignette * np.float32(g) for g in gain])
-    noise = sensor_noise()
-    dy, dx = rng.integers(noise.shape[0] - HEIGHT), rng.integers(noise.shape[1] - WIDTH)
-    image += noise[dy : dy + HEIGHT, dx : dx + WIDTH] * np.float32(rng.uniform(0.004, 0.02))
+    vignette = 1 - np.float32(sensor.vignette) * (row + column)
+    image *= cv2.merge([vignette * np.float32(g) for g in sensor.gains])
+    dy, dx = sensor.noise_at
+    image += sensor_noise()[dy : dy + HEIGHT, dx : dx + WIDTH] * np.float32(sensor.noise)
     image *= 1023
     levels = np.clip(image, 0, 1023, out=image).astype(np.intp)
     # A tone curve by table: gamma close to 1 around mid-grey, soft highlights.
-    x = np.linspace(0, 1, 1024) ** rng.uniform(0.8, 1.1)
+    x = np.linspace(0, 1, 1024) ** sensor.exponent
     table = np.clip(255 * x * (1.08 - 0.08 * x), 0, 255).astype(np.uint8)
     return np.take(table, levels, mode="clip")

@@ -8,7 +8,7 @@ import numpy as np
 from d2road.structures.polygons import clip_convex
 from d2road.synthetic.roadside.meshes import MAX_CORNERS, SolidMesh, cross
 from d2road.synthetic.roadside.textures import TILE, bank
-from d2road.synthetic.roadside.views import HEIGHT, WIDTH, View
+from d2road.synthetic.roadside.views import View
 
 NEAR_CLIP_M = 0.5
 # Polygon corners reach OpenCV in 1/16 pixels.
@@ -45,10 +45,10 @@ def project_polygon(view: View, points: np.ndarray, margin_px: float = 64.0) -> 
     """Pixels (K, 2) of a convex world polygon (N, 3), clipped near the camera and around the image; may be empty."""
     cam = view.to_camera(points)
     cam = clip_convex(cam, cam[:, 2] - NEAR_CLIP_M)
-    K = view.camera.K
+    K, (width, height) = view.camera.K, view.size
     edges = (
-        (1, 0, -(-margin_px - K[0, 2]) / K[0, 0]), (-1, 0, (WIDTH + margin_px - K[0, 2]) / K[0, 0]),
-        (0, 1, -(-margin_px - K[1, 2]) / K[1, 1]), (0, -1, (HEIGHT + margin_px - K[1, 2]) / K[1, 1]),
+        (1, 0, -(-margin_px - K[0, 2]) / K[0, 0]), (-1, 0, (width + margin_px - K[0, 2]) / K[0, 0]),
+        (0, 1, -(-margin_px - K[1, 2]) / K[1, 1]), (0, -1, (height + margin_px - K[1, 2]) / K[1, 1]),
     )  # fmt: skip
     for edge in edges:
         if len(cam) < 3:
@@ -92,13 +92,17 @@ def render_mesh(mesh: SolidMesh, origin: np.ndarray, heading: float, view: View,
     Returns:
         Its patch, or None if it lies outside the image or reaches behind the near plane.
     """
-    world = mesh.stand_at(origin, heading)
+    return render_vertices(mesh, mesh.stand_at(origin, heading), view, light)
+
+
+def render_vertices(mesh: SolidMesh, world: np.ndarray, view: View, light: Light) -> Patch | None:
+    """Draw one object whose vertices stand at `world` (V, 3); returns as `render_mesh`."""
     cam = view.to_camera(world)
     if cam[:, 2].min() < NEAR_CLIP_M:
         return None
     pixels = view.camera.project(cam)[0]
-    x0, y0 = np.clip(np.floor(pixels.min(axis=0)).astype(int) - 1, 0, [WIDTH, HEIGHT])
-    x1, y1 = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + 1, 0, [WIDTH, HEIGHT])
+    x0, y0 = np.clip(np.floor(pixels.min(axis=0)).astype(int) - 1, 0, view.size)
+    x1, y1 = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + 1, 0, view.size)
     if x1 <= x0 or y1 <= y0:
         return None
     scale = _scale_of(max(x1 - x0, y1 - y0))

@@ -6,7 +6,7 @@ import numpy as np
 from d2road.synthetic.roadside.raster import SHIFT, Light, fixed_point, project_polygon
 from d2road.synthetic.roadside.street_traffic import Street
 from d2road.synthetic.roadside.textures import ground_noise
-from d2road.synthetic.roadside.views import HEIGHT, WIDTH, View
+from d2road.synthetic.roadside.views import View
 
 ROAD_END_M = 320.0
 
@@ -17,7 +17,7 @@ class GroundPainter:
     def __init__(self, view: View, street: Street, base_color: np.ndarray) -> None:
         self.view = view
         self.street = street
-        self.image = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        self.image = np.empty((*view.size[::-1], 3), dtype=np.uint8)
         self.image[:] = to_bytes(base_color)
 
     def quad(self, s: tuple[float, float], t: tuple[float, float], color: np.ndarray) -> None:
@@ -132,7 +132,8 @@ def ground_coordinates(view: View, step: int = 1) -> tuple[np.ndarray, np.ndarra
     The slope is metres up per metre forward, negative where the ground is seen; x and y are cut at 500 m.
     """
     M = view.R.T @ np.linalg.inv(view.camera.K)
-    u, v = (np.arange(WIDTH // step) + 0.5) * step, (np.arange(HEIGHT // step)[:, None] + 0.5) * step
+    width, height = view.size
+    u, v = (np.arange(width // step) + 0.5) * step, (np.arange(height // step)[:, None] + 0.5) * step
     x, y, z = ((m[0] * u + m[2]).astype(np.float32) + (m[1] * v).astype(np.float32) for m in M)
     slope = z / y
     reach = view.height_m / np.maximum(-z, view.height_m / 500)
@@ -142,7 +143,7 @@ def ground_coordinates(view: View, step: int = 1) -> tuple[np.ndarray, np.ndarra
 def light_ground(
     rng: np.random.Generator, view: View, albedo: np.ndarray, shadow: np.ndarray, contact: np.ndarray, light: Light
 ) -> np.ndarray:
-    """(540, 960, 3) float32: grain, light, shadows (0..1 masks) and haze over the albedo, sky above it."""
+    """(H, W, 3) float32: grain, light, shadows (0..1 masks) and haze over the albedo, sky above it."""
     # Everything but the shadows is smooth enough for half the resolution.
     x, y, slope = ground_coordinates(view, step=2)
     fine, coarse = ground_noise()
@@ -156,7 +157,7 @@ def light_ground(
     grain += 0.045 * patches
     haze: np.ndarray = light.haze(distance).astype(np.float32)
     level: np.ndarray = (1 + grain) * (1 - haze) / np.float32(255)
-    level, haze, slope = (cv2.resize(a, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR) for a in (level, haze, slope))
+    level, haze, slope = (cv2.resize(a, view.size, interpolation=cv2.INTER_LINEAR) for a in (level, haze, slope))
     sunlit = np.float32(light.sun_strength * light.sun[2])
     level *= (np.float32(light.ambient) + sunlit * (1 - shadow)) * (1 - contact)
     image = albedo.astype(np.float32)

@@ -12,13 +12,17 @@ NEAR_M, FAR_M = 10.0, 80.0
 
 @dataclass(frozen=True)
 class View:
-    """A calibrated view. `R` (3, 3) takes world directions to the camera frame; the camera is at (0, 0, height_m)."""
+    """A calibrated view. `R` (3, 3) takes world directions to the camera frame; the camera is at (0, 0, height_m).
+
+    size: width and height of the image, pixels.
+    """
 
     camera: Camera
     R: np.ndarray
     height_m: float
     pitch_rad: float
     roll_rad: float
+    size: tuple[int, int] = (WIDTH, HEIGHT)
 
     @property
     def position(self) -> np.ndarray:
@@ -43,8 +47,8 @@ def make_view(K: np.ndarray, height_m: float, pitch_rad: float, roll_rad: float)
     return View(Camera(np.round(K, 6), ground), R, height_m, pitch_rad, roll_rad)
 
 
-def sample_view(rng: np.random.Generator) -> View:
-    """Draw pole, lens and pitch.
+def sample_view(rng: np.random.Generator, heights_m: tuple[float, float] = (5.0, 8.0)) -> View:
+    """Draw pole, lens and pitch; `heights_m` is the range of the pole's height.
 
     The pitch puts the ground at 9 to 14 m on the image's lower edge, unless that would push the ground at 80 m closer
     than 1.5 to 5 degrees to the upper edge: a high pole with a long lens then loses some of its near range instead.
@@ -54,7 +58,7 @@ def sample_view(rng: np.random.Generator) -> View:
     fy = float(np.clip(fy, 1000.0, 1400.0))
     cx = WIDTH / 2 + np.clip(rng.normal(0, 8), -20, 20)
     cy = HEIGHT / 2 + np.clip(rng.normal(0, 6), -15, 15)
-    height_m = rng.uniform(5.0, 8.0)
+    height_m = rng.uniform(*heights_m)
     below, above = np.arctan((HEIGHT - cy) / fy), np.arctan(cy / fy)
     near_pitch = np.arctan(height_m / rng.uniform(9.0, 14.0)) - below
     far_pitch = np.arctan(height_m / FAR_M) + above - np.deg2rad(rng.uniform(1.5, 5.0))

@@ -48,10 +48,12 @@ class SumoRoad:
         connection: of TraCI.
         road: that SUMO drives on.
         end: s; the latest instant.
+        sublanes: whether vehicles change lanes by SUMO's sublane model, which has other parameters.
     """
 
-    def __init__(self, connection: Any, road: Road, end: float):
+    def __init__(self, connection: Any, road: Road, end: float, sublanes: bool = False):
         self.sumo, self.api, self.geometry, self.end = connection, connection.vehicle, road, end
+        self.sublanes = sublanes
         self.time = 0.0
 
     def advance(self, seconds: float = STEP_S) -> None:

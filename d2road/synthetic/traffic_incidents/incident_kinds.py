@@ -248,7 +248,8 @@ def hurry(road: SumoRoad, name: str, factor: float, headway: float = 0.5) -> Non
     """Make a driver want a multiple of the limit, and care little for the others; headway: s."""
     road.api.setMaxSpeed(name, 70.0)
     road.api.setTau(name, headway)
-    for key, value in (("lcSpeedGain", "50"), ("lcAssertive", "4"), ("lcKeepRight", "0"), ("lcOvertakeRight", "1")):
+    eagerness = {"lcSpeedGain": "50", "lcAssertive": "4", "lcKeepRight": "0"}
+    for key, value in (eagerness if road.sublanes else {**eagerness, "lcOvertakeRight": "1"}).items():
         road.api.setParameter(name, f"laneChangeModel.{key}", value)
     # Last: it would be lost where the others give the vehicle a type of its own.
     road.api.setSpeedFactor(name, factor)

@@ -1,0 +1,110 @@
+"""The data set of clips on disk: made by several processes, resumable by clip, the same whatever their number.
+
+Clip i of a split depends on (seed, split, i) and the options of all clips alone. Each finished clip leaves a record
+under OUT/.clips, written last and atomically; a later run with the same parameters makes only what has no record.
+"""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from d2road.synthetic.traffic_incidents.incident_writer import sumo_version
+from d2road.synthetic.traffic_video.clip_job import RECORDS, ClipJob, make_clip
+from d2road.synthetic.traffic_video.clip_plan import SPLITS, all_plans
+from d2road.synthetic.traffic_video.vehicle_sizes import SIZES
+from d2road.utils.errors import ConfigError
+from d2road.utils.output_dir import output_dir, read_run_record
+from d2road.utils.output_files import write_json
+from d2road.utils.parallel import run_jobs
+from d2road.utils.progress import track
+from d2road.utils.registry import unknown_name
+
+META, CLIPS = "traffic_video.json", "clips.json"
+# Raised whenever the same seed would give other clips, so that an old folder is not continued.
+VERSION = 1
+SECONDS = (1.0, 600.0)
+
+
+def make_traffic_video(
+    out: str | Path,
+    seed: int = 0,
+    train: int = 6,
+    val: int = 4,
+    test: int = 6,
+    seconds: float = 60.0,
+    sizes: str = SIZES[0],
+    workers: int = 2,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Make the data set, or finish one that an earlier run began.
+
+    Args:
+        out: folder to make.
+        seed: >= 0; decides everything.
+        train, val, test: number of clips of each split; every clip has a camera of its own.
+        seconds: of a clip.
+        sizes: of vehicles, of `vehicle_sizes.SIZES`.
+        workers: processes; 0 or 1 works in this one.
+        overwrite: replace a data set of other parameters that is there.
+    Returns:
+        {"made": clips of this run, "frames": their frames, "seconds": ..., "summary": text with the counts}.
+    Raises:
+        ValueError: negative counts, no clips, clips too short or too long, unknown sizes, or `out` holds other
+            parameters or files.
+        FileNotFoundError: SUMO is not installed.
+        PermissionError: `out` cannot be written.
+        RuntimeError: SUMO fails.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    _refuse({**counts, "seed": seed, "workers": workers}, sum(counts.values()), seconds, sizes)
+    out = Path(out)
+    # Another version of SUMO drives differently.
+    meta = {"version": VERSION, "seed": seed, **counts, "seconds": seconds, "sizes": sizes, "sumo": sumo_version()}
+    with output_dir(out, META, meta, [*SPLITS, RECORDS], [*SPLITS, RECORDS, CLIPS], overwrite):
+        jobs = [ClipJob(str(out), plan) for plan in all_plans(counts, seed, seconds, sizes)]
+        todo = [job for job in jobs if not job.record.is_file()]
+        start = time.monotonic()
+        for _ in track(
+            run_jobs(make_clip, todo, workers, chunk=1), len(jobs), "clips", already_done=len(jobs) - len(todo)
+        ):
+            pass
+        took = time.monotonic() - start
+        records = [read_run_record(job.record) for job in jobs]
+        # Last, for it says that the data set is complete.
+        write_json(out / CLIPS, records)
+        frames = sum(job.plan.frames for job in todo)
+        return {"made": len(todo), "frames": frames, "seconds": took, "summary": summarize(records)}
+
+
+def _refuse(numbers: dict[str, int], clips: int, seconds: float, sizes: str) -> None:
+    """Raise ConfigError for options that cannot be."""
+    for name, value in numbers.items():
+        if value < 0:
+            raise ConfigError(f"--{name} is {value}, expected 0 or more")
+    if clips == 0:
+        raise ConfigError("--train 0 --val 0 --test 0: no clips to make; ask for at least one")
+    if not SECONDS[0] <= seconds <= SECONDS[1] or round(seconds, 1) != seconds:
+        raise ConfigError(
+            f"--seconds is {seconds:g}, expected tenths of a second from {SECONDS[0]:g} to {SECONDS[1]:g}"
+        )
+    if sizes not in SIZES:
+        raise ConfigError(unknown_name("set of sizes", sizes, SIZES))
+
+
+def summarize(records: list[dict[str, Any]]) -> str:
+    """Clips by split, with their kinds of light, lens, road and incident."""
+    lines = []
+    for split in SPLITS:
+        clips = [record for record in records if record["split"] == split]
+        if not clips:
+            continue
+        seconds = sum(record["frames"] / record["fps"] for record in clips)
+        incidents = Counter(record["incident"] for record in clips if record["incident"])
+        told = ", ".join(f"{kind} {count}" for kind, count in incidents.items()) or "none"
+        lines.append(
+            f"{split}: {len(clips)} clips, {seconds:.0f} s, {sum(c['light'] == 'dusk' for c in clips)} at dusk, "
+            f"{sum(c['distorted'] for c in clips)} distorted, {sum(c['slope'] != 'plane' for c in clips)} on roads "
+            f"that are not plane; incidents: {told}"
+        )
+    return "\n".join(lines)
