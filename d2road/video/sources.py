@@ -50,11 +50,17 @@ def open_source(
     return VideoFile(path)
 
 
+def shown_name(text: str) -> str:
+    """An input as it may be logged: without the password that an address may hold."""
+    return re.sub(r"^(\w+://[^/@:]*):[^/@]*@", r"\1:***@", text)
+
+
 def _live(text: str, connect: Callable[[], Decoder], patience_s: float, stop: Callable[[], bool]) -> FrameSource:
+    name = shown_name(text)
     try:
-        return LiveSource(text, connect, patience_s, stop)
+        return LiveSource(name, connect, patience_s, stop)
     except StreamLostError as error:
-        raise StreamLostError(f"--input {text} {error}") from error
+        raise StreamLostError(f"--input {name}: {error}") from error
 
 
 def _open_stream(address: str) -> Decoder:
@@ -63,12 +69,13 @@ def _open_stream(address: str) -> Decoder:
         return OpenCvDecoder(address, TIMEOUT_S)
     is_rtsp = address.lower().startswith("rtsp")
     options = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if is_rtsp else {}
+    options |= {"fflags": "nobuffer", "analyzeduration": "500000"}  # what is looked at beforehand comes late
     decoder = AvDecoder(address, timeout_s=TIMEOUT_S, options=options)
     if decoder.duration_s and not is_rtsp:
         decoder.close()
         raise DataError(
-            f"--input {address} is a file of {decoder.duration_s:.1f} s and no stream; of a stream frames are dropped: "
-            "download it and give the file"
+            f"--input {shown_name(address)} is a file of {decoder.duration_s:.1f} s and no stream: download it and give "
+            "the file, of which no frame is dropped"
         )
     return decoder
 
