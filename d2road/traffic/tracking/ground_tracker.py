@@ -18,7 +18,7 @@ from d2road.traffic.tracking.kalman import innovation, predict, update
 from d2road.traffic.tracking.motion_model import OBSERVATION, STATES
 from d2road.traffic.tracking.motion_state import is_moving
 from d2road.traffic.tracking.track_history import Step, Track
-from d2road.traffic.tracking.track_rows import live_rows, smoothed_rows
+from d2road.traffic.tracking.track_rows import NOTHING, live_rows, smoothed_rows
 from d2road.traffic.tracking.tracker import TRACKER_REGISTRY
 from d2road.traffic.tracking.tracker_options import TrackerOptions
 from d2road.utils.errors import DataError
@@ -59,8 +59,10 @@ class GroundKalmanTracker:
 
     def take_finished(self) -> GroundTracks:
         """As `tracker.Tracker.take_finished` says."""
-        rows = concat(self.finished).rows
         settled = min((track.steps[0].t for track in self.tracks), default=np.inf)
+        if all(table.rows["t"].iat[0] >= settled for table in self.finished):
+            return NOTHING
+        rows = concat(self.finished).rows
         ready = rows["t"].to_numpy() < settled
         self.finished = [] if ready.all() else [GroundTracks(rows[~ready].reset_index(drop=True))]
         return GroundTracks(rows[ready].reset_index(drop=True))
@@ -104,8 +106,8 @@ class GroundKalmanTracker:
         options = self.options
         if not len(means) or not len(found.score):
             return []
-        noise = options.motion.white(found.noise)
-        expected, spread = innovation(means[:, None], covariances[:, None], OBSERVATION, noise[None])
+        # All of the noise, not the new part alone: a gate must hold where the model errs about what lasts.
+        expected, spread = innovation(means[:, None], covariances[:, None], OBSERVATION, found.noise[None])
         costs, distance = association_costs(found.position - expected, spread, options.new_density)
         other_class = np.array([track.vehicle.cls for track in self.tracks])[:, None] != found.cls
         costs, inside = costs + options.class_cost * other_class, distance <= options.gate
@@ -148,12 +150,14 @@ class GroundKalmanTracker:
 
     def _begin(self, found: FrameDetections, taken: set[int]) -> None:
         """New tracks from detections with high scores that are left and do not double a vehicle that has one."""
-        fresh = found.score >= self.options.high_score
-        if taken:
-            fresh[sorted(taken)] = False
-            away = np.linalg.norm(found.position[:, None] - found.position[sorted(taken)], axis=-1)
-            fresh &= (away >= self.options.duplicate_m).all(1)
-        for j in np.flatnonzero(fresh):
+        followed = sorted(taken)
+        for j in np.argsort(-found.score, kind="stable"):
+            if j in taken or found.score[j] < self.options.high_score:
+                continue
+            away = np.linalg.norm(found.position[followed] - found.position[j], axis=-1)
+            if (away < self.options.duplicate_m).any():
+                continue
+            followed.append(int(j))
             numbers = found.numbers[j]
             state = self.options.motion.born(found.position[j], found.noise[j], float(numbers[HEADING]))
             track = Track([Step(self.frame, self.t, *state, *state, np.eye(STATES), numbers)], found.noise[j], self.t)
@@ -175,15 +179,19 @@ class GroundKalmanTracker:
                 kept.append(track)
         self.tracks = kept
 
+    def _keep(self, rows: GroundTracks) -> None:
+        if len(rows):
+            self.finished.append(rows)
+
     def _retire(self, track: Track) -> None:
         if track.id:
             track.trim()
-            self.finished.append(smoothed_rows(track))
+            self._keep(smoothed_rows(track))
 
     def _give_away_old(self) -> None:
         """Smoothed rows of tracks that have grown long, so that memory stays bounded."""
         until = self.t - self.options.lag_s
         for track in self.tracks:
             if track.id and self.t - track.steps[0].t > self.options.history_s:
-                self.finished.append(smoothed_rows(track, until))
+                self._keep(smoothed_rows(track, until))
                 track.steps = [step for step in track.steps if step.t > until]

@@ -3,6 +3,7 @@
 import numpy as np
 
 STANDING = 0.5  # m/s
+KNOWN = 0.8  # m/s, standard deviation up to which a velocity is well enough known to say so
 CHI2_95 = 5.991  # of two degrees of freedom
 
 
@@ -34,4 +35,4 @@ def is_moving(velocity: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 def is_standing(velocity: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """(N,) bool: does not move, and so well measured that it would be known."""
-    return ~is_moving(velocity, covariance) & (np.linalg.eigvalsh(covariance)[:, -1] < STANDING**2)
+    return ~is_moving(velocity, covariance) & (np.linalg.eigvalsh(covariance)[:, -1] < KNOWN**2)

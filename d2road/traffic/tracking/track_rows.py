@@ -11,11 +11,13 @@ from d2road.traffic.tracking.motion_state import is_moving, is_standing, speed_a
 from d2road.traffic.tracking.track_attributes import FrontEstimate
 from d2road.traffic.tracking.track_history import Step, Track
 
+NOTHING = GroundTracks.empty()
+
 
 def live_rows(tracks: Sequence[Track]) -> GroundTracks:
     """The newest filtered state of each track."""
     if not tracks:
-        return GroundTracks.empty()
+        return NOTHING
     tracks = sorted(tracks, key=lambda track: track.id)
     means = np.stack([track.last.mean for track in tracks])
     covariances = np.stack([track.last.covariance for track in tracks])
@@ -35,7 +37,7 @@ def smoothed_rows(track: Track, until: float = np.inf) -> GroundTracks:
     count = sum(step.t <= until for step in track.steps)
     steps, means, covariances = track.steps[:count], means[:count], covariances[:count]
     if not steps:
-        return GroundTracks.empty()
+        return NOTHING
     axes, sides = follow_front(track.front, steps, means, covariances)
     columns = state_columns(means, covariances, axes, np.full(count, track.front.sign), sides) | step_columns(steps)
     columns |= {"track": np.full(count, track.id), "acceleration": acceleration[:count]}
