@@ -17,7 +17,7 @@ class Frame:
     Args:
         index: number in the video, from 0; of a stream, frames that were dropped are counted too.
         t: presentation time, s since the first frame; it rises from frame to frame.
-        image_bgr: (H, W, 3) uint8.
+        image_bgr: (H, W, 3) uint8; (0, 0, 3) where its time alone is known.
     """
 
     index: int

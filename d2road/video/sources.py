@@ -74,8 +74,8 @@ def _open_stream(address: str) -> Decoder:
     if decoder.duration_s and not is_rtsp:
         decoder.close()
         raise DataError(
-            f"--input {shown_name(address)} is a file of {decoder.duration_s:.1f} s and no stream: download it and give "
-            "the file, of which no frame is dropped"
+            f"--input {shown_name(address)} is a file of {decoder.duration_s:.1f} s and no stream: download it and "
+            "give the file, of which no frame is dropped"
         )
     return decoder
 

@@ -28,6 +28,7 @@ class VideoFile(FrameSource):
         self.fps, self.claimed = self.decoder.fps, self.decoder.claimed
         self.clock = PresentationClock(1 / self.fps)
         self.frames = 0
+        self.is_over = False
         self.last_t = self.longest_step_s = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
@@ -37,15 +38,16 @@ class VideoFile(FrameSource):
             self.last_t = t
             self.frames += 1
             yield Frame(self.frames - 1, t, image)
+        self.is_over = True
 
     def close(self) -> None:
         self.decoder.close()
 
     def problems(self) -> list[str]:
-        """After its end: no frame at all, far fewer than it claims, or damaged ones."""
-        if not self.frames:
+        """No frame at all or far fewer than it claims, once its end was reached, and damaged ones."""
+        if not self.frames and self.is_over:
             return ["cannot be read as a video: no frame can be decoded"]
-        found = [f"{self._told()}: is it cut off?"] if self._is_cut_off() else []
+        found = [f"{self._told()}: is it cut off?"] if self.is_over and self._is_cut_off() else []
         if self.decoder.damaged:
             found.append(f"{self.decoder.damaged} frames are damaged")
         return found

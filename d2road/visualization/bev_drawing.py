@@ -105,6 +105,7 @@ def draw_bev(
     class_ids: Sequence[int] | np.ndarray | None = None,
     truth_corners: ArrayLike = (),
     class_names: Sequence[str] = (),
+    background: np.ndarray | None = None,
 ) -> np.ndarray:
     """The scene from above.
 
@@ -115,16 +116,15 @@ def draw_bev(
         class_ids: (N,); None, or ids below 0, give white.
         truth_corners: (M, 8, 3) ground truth, dashed and white.
         class_names: by class id, for the legend of the classes that occur; empty for no legend.
+        background: of `draw_background` for the same view, which all frames of a video share; None draws it.
     Returns:
         (H, W, 3) uint8 RGB of the view's size.
     Raises:
         ValueError: wrong shapes or lengths.
     """
-    canvas = np.full((view.size_wh[1], view.size_wh[0], 3), BACKGROUND, dtype=np.uint8)
+    canvas = draw_background(view, camera, image_wh) if background is None else background.copy()
     corners, truth = checked_corners(corners), checked_corners(truth_corners)
     colors = colors_of(class_ids, len(corners))
-    fill_polygon(canvas, view.to_pixels(visible_ground(camera, image_wh, 2 * view.range_m)), SEEN)
-    _draw_rings(canvas, view, camera, image_wh)
     width = max(1, round(view.size_wh[1] / 800))
     for box, color in zip(corners, colors):
         _draw_footprint(canvas, view, camera, box, color, width, dashed=False)
@@ -132,6 +132,14 @@ def draw_bev(
         _draw_footprint(canvas, view, camera, box, (255, 255, 255), width, dashed=True)
     _draw_camera(canvas, view)
     _draw_legend(canvas, class_ids if class_ids is not None else (), class_names, len(truth) > 0)
+    return canvas
+
+
+def draw_background(view: BevView, camera: Camera, image_wh: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the ground that the camera sees, and range rings."""
+    canvas = np.full((view.size_wh[1], view.size_wh[0], 3), BACKGROUND, dtype=np.uint8)
+    fill_polygon(canvas, view.to_pixels(visible_ground(camera, image_wh, 2 * view.range_m)), SEEN)
+    _draw_rings(canvas, view, camera, image_wh)
     return canvas
 
 
