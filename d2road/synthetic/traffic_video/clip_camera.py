@@ -17,6 +17,7 @@ from d2road.synthetic.traffic_incidents.network import LANE_WIDTH_M, Road
 
 HEIGHTS_M = (5.0, 10.0)
 PLACES_M = (800.0, 1380.0)  # of poles along SUMO's road, clear of the ramp
+MAP_CELL = 6  # pixels
 K1, K2 = (-0.28, -0.08), (0.0, 0.08)  # of OpenCV's model: barrels
 
 
@@ -61,9 +62,12 @@ class ClipCamera:
         """Where in the canvas each pixel of the image is seen, for `cv2.remap`; None if both are the same."""
         if not self.model.distortion.any():
             return None
-        u, v = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+        # Solved at the middles of coarse cells, one beyond each edge, and linear between them: to 0.01 pixels.
+        u, v = np.meshgrid(*((np.arange(-1, size // MAP_CELL + 2) + 0.5) * MAP_CELL for size in (WIDTH, HEIGHT)))
+        coarse = self.model.undistort(np.stack([u, v], axis=-1))
+        fine = cv2.resize(coarse, None, fx=MAP_CELL, fy=MAP_CELL, interpolation=cv2.INTER_LINEAR)
         # OpenCV's first pixel centre is (0, 0).
-        ideal = self.model.undistort(np.stack([u, v], axis=-1)) + np.array(self.margin) - 0.5
+        ideal = fine[MAP_CELL:, MAP_CELL:][:HEIGHT, :WIDTH] + np.array(self.margin) - 0.5
         return cv2.convertMaps(ideal[..., 0].astype(np.float32), ideal[..., 1].astype(np.float32), cv2.CV_16SC2)
 
 

@@ -129,9 +129,9 @@ def filmed_frames(plan: ClipPlan, film: Film, tracks: pd.DataFrame, labels: list
     groups = dict(iter(tracks.groupby("frame")))
     for frame in track(range(plan.frames), label=plan.name, every_s=REPORT_S):
         rows = groups.get(frame, tracks.iloc[:0])
-        vehicles = filmed_vehicles(rows, film.camera, film.shape)
+        vehicles, boxes = filmed_vehicles(rows, film.camera, film.shape)
         image, visible = film.frame(frame, vehicles)
-        labels.append(pd.DataFrame(label_rows(vehicles, visible, film.camera)).assign(frame=frame))
+        labels.append(pd.DataFrame(label_rows(vehicles, boxes, visible, film.camera)).assign(frame=frame))
         yield image
 
 

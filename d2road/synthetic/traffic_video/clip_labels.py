@@ -6,7 +6,7 @@ KITTI's tracking files have it in three levels: 0 none, 1 up to a half, 2 more.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,9 +65,18 @@ def _speeds(tracks: pd.DataFrame) -> np.ndarray:
     return np.linalg.norm(moved, axis=1) / np.maximum(lasted, STEP_S)
 
 
-def filmed_vehicles(rows: pd.DataFrame, camera: ClipCamera, shape: RoadShape) -> list[FilmedVehicle]:
-    """The vehicles of one instant that are before the camera, of rows of `ground_tracks`."""
-    vehicles = []
+class ImageBox(NamedTuple):
+    """The box (4,) x1 y1 x2 y2 around what the image shows of a 3D box, and the share that is cut off."""
+
+    xyxy: np.ndarray
+    truncated: float
+
+
+def filmed_vehicles(
+    rows: pd.DataFrame, camera: ClipCamera, shape: RoadShape
+) -> tuple[list[FilmedVehicle], list[ImageBox]]:
+    """The vehicles of one instant that the image shows or that are hidden in it, and their boxes."""
+    vehicles, boxes = [], []
     for row in rows.itertuples():
         place = np.array([row.X, row.Y])
         if np.hypot(*place) > FAR_M:
@@ -76,17 +85,15 @@ def filmed_vehicles(rows: pd.DataFrame, camera: ClipCamera, shape: RoadShape) ->
         axes = shape.axes(place, row.heading_rad, row.width / 2)
         hwl = (row.height, row.width, row.length)
         vehicle = FilmedVehicle(int(row.id), row.cls, hwl, position, axes, float(row.heading_rad))
-        if image_box(vehicle, camera) is not None:
+        box = image_box(vehicle, camera)
+        if box is not None:
             vehicles.append(vehicle)
-    return vehicles
+            boxes.append(box)
+    return vehicles, boxes
 
 
-def image_box(vehicle: FilmedVehicle, camera: ClipCamera) -> tuple[np.ndarray, float] | None:
-    """The box (4,) x1 y1 x2 y2 around what the image shows of a 3D box, and the share that is cut off.
-
-    Returns:
-        None where the image shows nothing of it, or less than SMALLEST_BOX_PX.
-    """
+def image_box(vehicle: FilmedVehicle, camera: ClipCamera) -> ImageBox | None:
+    """Where the image shows a vehicle's 3D box; None where it shows nothing of it, or less than SMALLEST_BOX_PX."""
     corners, view = vehicle.corners(), camera.view
     depth = view.to_camera(corners)[:, 2] - 2 * NEAR_CLIP_M
     if depth.max() <= 0:
@@ -105,25 +112,23 @@ def image_box(vehicle: FilmedVehicle, camera: ClipCamera) -> tuple[np.ndarray, f
     whole, _ = view.camera.project(view.to_camera(world))
     # Cut off by the canvas, where there is no distortion that would fold far points back, and by the image.
     kept = float(np.prod(np.ptp(pixels, axis=0) / np.ptp(whole, axis=0)) * np.prod(size / np.ptp(shown, axis=0)))
-    return box, round(max(1 - kept, 0.0), 4)
+    return ImageBox(box, round(max(1 - kept, 0.0), 4))
 
 
 def label_rows(
-    vehicles: Sequence[FilmedVehicle], visible: np.ndarray, camera: ClipCamera
-) -> list[dict[str, Any]]:  # fmt: skip
+    vehicles: Sequence[FilmedVehicle], boxes: Sequence[ImageBox], visible: np.ndarray, camera: ClipCamera
+) -> list[dict[str, Any]]:
     """What is written of the vehicles of one instant besides their tracks, by id."""
     view, rotation = camera.view, camera.view.camera.ground_rotation()
     rows = []
-    for vehicle, share in zip(vehicles, visible):
-        found = image_box(vehicle, camera)
-        assert found is not None, "what is filmed is in the image"
+    for vehicle, box, share in zip(vehicles, boxes, visible):
         location = view.to_camera(vehicle.position)
         ahead = view.R @ np.array([np.cos(vehicle.heading), np.sin(vehicle.heading), 0.0])
         ry = float(heading_to_ry(ahead, rotation))
-        (x1, y1, x2, y2), truncated = found
+        x1, y1, x2, y2 = box.xyxy
         rows.append(
             {
-                "id": vehicle.number, "visible": round(float(share), 4), "truncated": truncated,
+                "id": vehicle.number, "visible": round(float(share), 4), "truncated": box.truncated,
                 "occluded": sum(share < threshold for threshold in OCCLUDED_BELOW),
                 "x1": x1, "y1": y1, "x2": x2, "y2": y2, "x": location[0], "y": location[1], "z": location[2],
                 "ry": ry, "alpha": float(ry_to_alpha(np.asarray(ry), location)), "Z": float(vehicle.position[2]),

@@ -141,17 +141,20 @@ def _row(vehicle: ElementTree.Element) -> tuple[str, str, float, float, float, f
 
 
 def pack_fcd(source: Path, target: Path, start: float, seconds: float) -> None:
-    """Copy the instants of a clip of SUMO's FCD, as SUMO wrote them, into a packed file."""
+    """Copy the instants of a clip of SUMO's FCD, as SUMO wrote them, into a packed file.
+
+    SUMO's remarks, which have the time of day, are left out.
+    """
     with (
         open(source, encoding="utf-8") as lines,
         atomic_write(target) as file,
         # Without a time in its header the same content gives the same bytes.
         gzip.GzipFile("", "wb", 1, file, mtime=0) as packed,
     ):
-        keeps = True
+        keeps = False
         for line in lines:
             found = re.search(r'<timestep time="([\d.]+)"', line)
             if found:
                 keeps = start - 0.05 <= float(found[1]) <= start + seconds - STEP_S + 0.05
-            if keeps or "</fcd-export>" in line:
+            if keeps or line.lstrip().startswith(("<?xml", "<fcd-export", "</fcd-export")):
                 packed.write(line.encode())

@@ -76,25 +76,23 @@ def paint_road(rng: np.random.Generator, view: View, shape: RoadShape) -> np.nda
     s, t = _street_grid(view, shape)
     grass = np.array([0.17, 0.31, 0.25]) * rng.uniform(0.75, 1.25) + rng.normal(0, 0.025, 3)
     asphalt = np.full(3, rng.uniform(0.2, 0.36)) + rng.normal(0, 0.008, 3)
-    white = np.full(3, rng.uniform(0.62, 0.85))
-    image = np.empty((*s.shape, 3), dtype=np.uint8)
-    image[:] = to_bytes(grass)
-    image[np.abs(t) < half + 0.3] = to_bytes(np.full(3, rng.uniform(0.4, 0.6)))  # kerb
-    image[np.abs(t) < half] = to_bytes(asphalt)
+    white, kerb = np.full(3, rng.uniform(0.62, 0.85)), np.full(3, rng.uniform(0.4, 0.6))
+    palette = [grass, kerb, asphalt, asphalt * 0.93, white]
+    across = np.abs(t)
+    index = (across < half + 0.3).astype(np.uint8) + (across < half)
     centers = np.arange(-half + LANE_WIDTH_M / 2, half, LANE_WIDTH_M)
     for center in centers[1:-1]:
-        worn = np.abs(np.abs(t - center) - 0.8) < 0.25
-        image[worn] = to_bytes(asphalt * 0.93)
+        index[np.abs(np.abs(t - center) - 0.8) < 0.25] = 3  # worn by wheels
     for _ in range(int(rng.integers(3, 9))):
         s0, t0 = rng.uniform(5, 90), rng.uniform(-1, 1) * half
-        patch = (s > s0) & (s < s0 + rng.uniform(1, 12)) & (t > t0) & (t < min(t0 + rng.uniform(0.3, 2.5), half))
-        image[patch] = to_bytes(asphalt * rng.uniform(0.75, 1.2))
-    phase = rng.uniform(0, PERIOD_M)
+        s1, t1 = s0 + rng.uniform(1, 12), min(t0 + rng.uniform(0.3, 2.5), half)
+        index[(s > s0) & (s < s1) & (t > t0) & (t < t1)] = len(palette)
+        palette.append(asphalt * rng.uniform(0.75, 1.2))
+    dashed = (s + np.float32(rng.uniform(0, PERIOD_M))) % np.float32(PERIOD_M) < DASH_M
     for number, border in enumerate(np.arange(-half + LANE_WIDTH_M, half - LANE_WIDTH_M / 2, LANE_WIDTH_M)):
-        line = np.abs(t - border) < LINE_M / 2
-        if 0 < number < len(centers) - 2:
-            line &= (s + phase) % PERIOD_M < DASH_M
-        image[line] = to_bytes(white)
+        line = np.abs(t - np.float32(border)) < LINE_M / 2
+        index[line & dashed if 0 < number < len(centers) - 2 else line] = 4
+    image = np.take(np.array([to_bytes(color) for color in palette]), index, axis=0)
     return cv2.resize(image, view.size, interpolation=cv2.INTER_AREA)
 
 
@@ -102,16 +100,18 @@ def _street_grid(view: View, shape: RoadShape) -> tuple[np.ndarray, np.ndarray]:
     """s and t of the ground seen by each sample of a grid SUPERSAMPLED times as fine as the canvas, float32."""
     width, height = view.size
     u, v = ((np.arange(n * SUPERSAMPLED) + 0.5) / SUPERSAMPLED for n in (width, height))
-    M = view.R.T @ np.linalg.inv(view.camera.K)
-    rays = [M[i, 0] * u + M[i, 1] * v[:, None] + M[i, 2] for i in range(3)]
-    down = np.maximum(-rays[2], view.height_m / FAR_M * np.hypot(rays[0], rays[1]))
-    xy = np.stack([rays[0], rays[1]], axis=-1) / down[..., None]
-    place = xy * view.height_m
+    street, M = shape.street, view.R.T @ np.linalg.inv(view.camera.K)
+    c, n = np.cos(street.yaw_rad), np.sin(street.yaw_rad)
+    # Along the street, across it, and down, of the ray through each sample.
+    rows = np.array([n * M[0] + c * M[1], c * M[0] - n * M[1], -M[2]])
+    along, across, down = ((r[0] * u + r[2]).astype(np.float32) + (r[1] * v[:, None]).astype(np.float32) for r in rows)
+    down = np.maximum(down, np.hypot(along, across) * np.float32(view.height_m / FAR_M))
+    along, across = along / down, across / down
+    drop = np.full_like(down, view.height_m)
     for _ in range(0 if shape.kind == "plane" else 4):
-        # Where the ray meets the height found so far; grades are small against the rays' slopes.
-        place = xy * (view.height_m - shape.height(place))[..., None]
-    s, t = shape.street_coordinates(place)
-    return s.astype(np.float32), t.astype(np.float32)
+        # Down to the height found so far; grades are small against the rays' slopes.
+        drop = (view.height_m - shape.height_at(along * drop, across * drop + street.camera_t)).astype(np.float32)
+    return along * drop, across * drop + np.float32(street.camera_t)
 
 
 def stands_before_road(street: Street, prop: Prop) -> bool:

@@ -35,9 +35,12 @@ class RoadShape:
     def height(self, xy: npt.ArrayLike) -> np.ndarray:
         """(...,) m above the plane z = 0 at places (..., 2) of the ground frame."""
         xy = np.asarray(xy, dtype=np.float64)
+        return self.height_at(*self.street_coordinates(xy))
+
+    def height_at(self, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """(...,) m above the plane z = 0 at places of the street."""
         if self.kind == "plane":
-            return np.zeros(xy.shape[:-1])
-        s, t = self.street_coordinates(xy)
+            return np.zeros_like(s)
         return self._own_height(s, t) - (self.plane[0] * s + self.plane[1] * t + self.plane[2])
 
     def street_coordinates(self, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
