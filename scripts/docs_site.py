@@ -2,6 +2,7 @@
 
 A hook of MkDocs (`make docs`). README.md is the first page; other pages of the repository come by the names in PAGES.
 A link to a page leads to it, one to any other file below `extra.source_url`, or becomes its path where there is none.
+Formulas of the pages of mathematics become MathML, which browsers show without a script.
 """
 
 import posixpath
@@ -40,6 +41,8 @@ REFERENCE = (
     "efficientad",
 )
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+FORMULA_PAGES = "math_"  # how their names begin; elsewhere a dollar is a dollar
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 FENCE = re.compile(r"(^```.*?^```)", re.M | re.S)
 
 
@@ -64,6 +67,8 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     by_page = {name: source for source, name in PAGES.items()}
     name = page.file.src_uri
     source = by_page.get(name, f"docs/{name}")
+    if name.startswith(FORMULA_PAGES):
+        markdown = with_mathml(markdown)
     parts = FENCE.split(markdown)
     return "".join(part if part.startswith("```") else relink(part, source, name, config) for part in parts)
 
@@ -86,6 +91,20 @@ def relink(text: str, source: str, page: str, config: MkDocsConfig) -> str:
         return label if found in label else f"{label} (`{found}`)"
 
     return LINK.sub(replace, text)
+
+
+def with_mathml(markdown: str) -> str:
+    """Replace formulas between dollars, as GitHub shows them, by MathML."""
+    from latex2mathml.converter import convert
+
+    def replace(match: re.Match[str]) -> str:
+        block, inline = match.groups()
+        if block:
+            mathml = convert(" ".join(block.split()), display="block")
+            return f'\n\n<div class="formula">{mathml}</div>\n\n'
+        return f'<span class="formula">{convert(inline)}</span>'
+
+    return FORMULA.sub(replace, markdown)
 
 
 def reference_page(package: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -254,6 +255,19 @@ def test_links_out_of_docs_become_paths_on_the_site():
     assert plain == "see [data](datasets.md#toy), keys (`configs/x.yaml`), ![a](images/a.png)"
     linked = hook.relink(text, "docs/z.md", "z.md", SimpleNamespace(extra={"source_url": "https://host/tree"}))
     assert "[keys](https://host/tree/configs/x.yaml)" in linked
+
+
+def test_formulas_become_mathml_that_an_xml_parser_reads():
+    pytest.importorskip("latex2mathml", reason="`make docs` installs it")
+    pytest.importorskip("mkdocs", reason="`make docs` installs it")
+    hook = load_hook()
+    for page in sorted((REPO / "docs").glob("math_*.md")):
+        shown = hook.with_mathml(page.read_text())
+        formulas = re.findall(r"<math.*?</math>", shown, re.S)
+        assert len(formulas) > 30 and "$" not in shown
+        for formula in formulas:
+            ElementTree.fromstring(formula)
+            assert "\\" not in re.sub(r"<[^>]+>", "", formula), f"{page.name}: {formula}"
 
 
 def load_hook():

@@ -55,7 +55,7 @@ def load_weights_file(path: str | Path) -> dict:
         CheckpointError: it is damaged or of another kind.
     """
     name = present_file(str(path))
-    local = _resolve(name)
+    local = local_path(name)
     form = file_forms.form_of(local, name)
     if form == file_forms.SAFETENSORS:
         return _load_safetensors(local, name)
@@ -109,8 +109,12 @@ def weights_of(loaded: dict, source: str) -> dict[str, Any]:
     return weights
 
 
-def _resolve(name: str) -> Path:
-    """A local path for ``name``, fetched by Detectron2's path manager where it is an address."""
+def local_path(name: str) -> Path:
+    """A local path for a weights file, fetched by Detectron2's path manager where it is an address.
+
+    Raises:
+        FileNotFoundError, CheckpointError: it is not there, or cannot be fetched.
+    """
     if not is_address(name):
         if not Path(name).is_file():
             raise FileNotFoundError(

@@ -1,13 +1,19 @@
-"""Run a model over images and videos, and write annotated copies and one file of all that was found.
+"""Run a model over images and videos, and write annotated copies and one table of all that was found.
 
     d2road predict --config-file configs/diffusion_det/coco/resnet50.yaml \\
-        --input street.jpg "frames/*.png" clip.mp4 --output output/predictions \\
+        --input street.jpg "frames/*.png" clip.mp4 list.txt shard.tar --output output/predictions \\
         [--confidence 0.5] [--calib FILE|DIR [--denorm FILE|DIR]] --weights model.pth [KEY VALUE ...]
+    d2road predict ... --batch-size 8 --num-gpus 4 --format parquet --no-drawings      many images
+    d2road predict ... --resume                                                        after a stop or a crash
+
+Inputs are files, folders, patterns, text files (.txt) with an input a line, and tar archives (.tar, .tar.gz, .tgz, ...)
+whose images are read without unpacking them. A file that cannot be read is reported, the others are worked off, and the
+exit code is 1; it is 2 where the model or the options are wrong. What is found depends on the pixels alone: not on
+names, order, batches or other inputs.
 
 Of a detector OUTPUT/predictions.json holds COCO results ({"image_id", "category_id", "bbox": [x, y, width, height],
-"score"}) with the file name and, for videos, the frame's number. A file that cannot be read is reported, the others are
-worked off, and the exit code is 1; it is 2 where the model or the options are wrong. What is found depends on the
-pixels alone: not on names, order or other inputs.
+"score"}) with the file name and, for videos, the frame's number. --format jsonl or parquet writes the same rows as
+predictions.jsonl or predictions.parquet, and inputs.csv with a line for each input.
 
 Models of anomalies give heat maps, in the same colours for all images, and OUTPUT/scores.csv with a line for each:
 file, (frame,) score, threshold, verdict, teacher. An image is anomalous if its score is above the threshold that was
@@ -22,9 +28,14 @@ Models of grounding answer sentences: --text "..." (several in quotes), --text-f
 out). Each is drawn over a copy of the image of its own, its words shaded by their relevance, and OUTPUT/
 predictions.json has for each image and sentence text, boxes (x, y, z, h, w, l, ry), scores, boxes_xyxy,
 category_names and words. --confidence is the model's own threshold unless it is given.
+
+--num-gpus N takes N processes, on a machine without GPUs on its CPU; torchrun starts them too. OUTPUT/.journal keeps
+what each has done: --resume goes on there with the same weights, config and options, and works off inputs that are new,
+have changed, or failed.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,12 +44,18 @@ from d2road.utils.arguments import ArgumentParser, add_verbose, verb_parser
 from d2road.utils.console import start_console
 from d2road.utils.errors import ConfigError, DataError, report_errors
 from d2road.utils.input_files import text_lines
+from d2road.utils.values import integer_option
 
 
 def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("predict", __doc__)
-    parser.add_argument("--input", nargs="+", required=True, help="images, videos, folders, patterns like 'a/*.png'")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        help="images, videos, folders, patterns like 'a/*.png', lists (.txt), archives (.tar)",
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for annotated copies and what was found")
     parser.add_argument(
         "--confidence",
@@ -50,6 +67,20 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--denorm", default="", metavar="FILE|DIR", help="ground plane in the camera frame")
     parser.add_argument("--text", nargs="+", default=[], metavar="SENTENCE", help="for models of grounding")
     parser.add_argument("--text-file", default="", metavar="FILE", help="sentences, one a line")
+    parser.add_argument("--format", choices=("json", "jsonl", "parquet"), default="", help="of the table")
+    parser.add_argument("--no-drawings", action="store_true", help="write the table alone, no annotated copies")
+    parser.add_argument(
+        "--batch-size", type=integer_option(1), default=1, metavar="N", help="images at a time (default: 1)"
+    )
+    parser.add_argument(
+        *("--num-gpus", "--num-processes"),
+        type=integer_option(0),
+        default=1,
+        metavar="N",
+        help="processes on this machine, on GPUs or its CPU (default: 1)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where a prediction into --output was stopped")
+    parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
     add_verbose(parser)
     parser.add_config(required=True)
@@ -82,24 +113,43 @@ def read_sentences(texts: Sequence[str], file: str = "") -> list[str]:
     return [*texts, *(line for line in lines if line)]
 
 
-@report_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """Predict; returns the exit code."""
-    args = build_parser().parse_args(argv)
-    args.opts += args.more
+def run(args: argparse.Namespace) -> int:
+    """Predict; runs in every process. Returns the number of inputs that failed."""
+    from detectron2.utils import comm
+
     from d2road.config import setup_cfg
     from d2road.data.camera_files import CameraFiles
-    from d2road.engine.file_prediction import predict_files
-    from d2road.utils.run_lock import lock_folder
+    from d2road.engine.distributed import locked_output
+    from d2road.engine.file_prediction import FileOptions, predict_files
 
     start_console("d2road", verbose=args.verbose)
+    if not comm.is_main_process():
+        logging.getLogger("d2road").setLevel(logging.WARNING)
     for option, path in (("--calib", args.calib), ("--denorm", args.denorm)):
         if path and not Path(path).exists():
             raise FileNotFoundError(f"{option} {path} does not exist (looked from {Path.cwd()})")
     cameras, sentences = CameraFiles(args.calib, args.denorm), read_sentences(args.text, args.text_file)
     cfg = setup_cfg(args, predicts=True)
-    with lock_folder(args.output, "prediction", "choose another --output"):
-        failed = predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences)
+    options = FileOptions(args.batch_size, args.resume, args.format, not args.no_drawings)
+    with locked_output(args.output, "prediction", "--output"):
+        return predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences, options)
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start the processes and predict; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    args.opts += args.more
+    from d2road.engine import launch
+    from d2road.engine.prediction_journal import Journal
+
+    try:
+        failed = launch(run, args)
+    except KeyboardInterrupt:
+        print("\nStopped. To go on: the same command with --resume", file=sys.stderr)
+        return 130
+    if failed is None:  # other processes did it
+        failed = Journal(Path(args.output)).failed
     return 1 if failed else 0
 
 

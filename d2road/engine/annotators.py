@@ -1,4 +1,4 @@
-"""Annotated images: what a model finds, drawn over its input and collected in a file, by META_ARCHITECTURE.
+"""Annotated images: what a model finds, as rows of a table and drawn over its input, by META_ARCHITECTURE.
 
 Boxes in 2D or 3D are drawn for every model that gives `instances`; a model with other outputs registers an annotator:
 
@@ -9,7 +9,7 @@ Boxes in 2D or 3D are drawn for every model that gives `instances`; a model with
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +26,6 @@ from d2road.data.scene_objects import poses_as_json, predicted_objects
 from d2road.engine import Predictor
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, D2RoadError
-from d2road.utils.output_files import write_json
 from d2road.utils.registry import Registry
 from d2road.visualization import BevView, draw_scene, fit_view
 
@@ -46,11 +45,13 @@ class ImageContext:
         camera: that took it, for models that estimate 3D.
         fixed_view: keep the size and range of the view from above, as a video needs.
         origin: file_name, and of a video frame; written with each prediction.
+        image_id: of rows that carry one.
     """
 
     camera: Camera | None = None
     fixed_view: bool = False
     origin: Mapping[str, Any] = field(default_factory=dict)
+    image_id: int = 0
 
     def view_of(self, image_rgb: np.ndarray, is_empty: bool = False) -> BevView | None:
         """The view from above that all frames of a video share; None, for one that fits the objects, of single images.
@@ -64,7 +65,7 @@ class ImageContext:
 
 
 class Annotator(ABC):
-    """Draws and collects the outputs of a meta-architecture.
+    """Tells the outputs of a meta-architecture as rows of a table, and draws them.
 
     Args:
         predict: the model.
@@ -76,6 +77,8 @@ class Annotator(ABC):
 
     answers_sentences: ClassVar[bool] = False
     scores_images: ClassVar[bool] = False  # gives "anomaly_score", and "anomaly_threshold" where there is one
+    table: ClassVar[str] = "predictions.json"  # what the rows go to where no other format is asked for
+    columns: ClassVar[Mapping[str, str]]  # of the rows and their kinds, see `d2road.engine.prediction_tables`
 
     def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str]):
         if self.answers_sentences and not sentences:
@@ -90,86 +93,121 @@ class Annotator(ABC):
         return {}
 
     @abstractmethod
+    def rows(self, output: Mapping[str, Any], context: ImageContext) -> list[dict[str, Any]]:
+        """What was found in an image, as JSON can hold it: keys of `columns`, those without a value left out."""
+
+    @abstractmethod
     def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """The (H, W, 3) uint8 image with what was found."""
 
+    def highest_score(self, output: Mapping[str, Any]) -> float | None:
+        """Of all that was found in an image, written or not; None where nothing was."""
+        return None
+
     @abstractmethod
-    def write(self, folder: Path) -> str:
-        """Write what was found so far; returns what to say about it."""
+    def summary(self, rows: Iterable[Mapping[str, Any]], path: Path, highest: float | None = None) -> str:
+        """What to say about all rows, which are in the file `path`; highest: of all images, see `highest_score`."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in an image: rows for the table; highest: see `Annotator.highest_score`; drawn: (H, W', 3) uint8
+    BGR, None where no drawing was asked for."""
+
+    rows: list[dict[str, Any]]
+    highest: float | None
+    drawn: np.ndarray | None
 
 
 class AnnotatingPredictor:
-    """Predicts on images, draws what is found and collects it.
+    """Predicts on images, tells what is found as rows and draws it.
 
     Args:
         cfg: frozen config with MODEL.WEIGHTS.
         confidence, sentences: as of `Annotator`.
+        batch_size: images that pass through the network together; see `Predictor`.
+        draws: whether copies are drawn.
     Raises:
         FileNotFoundError, D2RoadError: the weights, or a model that is not ready to predict.
     """
 
-    def __init__(self, cfg: CfgNode, confidence: float | None = None, sentences: Sequence[str] = ()):
+    def __init__(
+        self,
+        cfg: CfgNode,
+        confidence: float | None = None,
+        sentences: Sequence[str] = (),
+        batch_size: int = 1,
+        draws: bool = True,
+    ):
         cfg = with_class_names(cfg, stored_class_names(cfg.MODEL.WEIGHTS))
-        self.predict = Predictor(cfg)
+        self.batch_size, self.draws = batch_size, draws
+        self.predict = Predictor(cfg, batch_size=batch_size)
         self.annotator = annotator_class(cfg.MODEL.META_ARCHITECTURE)(self.predict, cfg, confidence, sentences)
-        self.is_used = False
 
-    def __call__(
-        self, image_bgr: np.ndarray, camera: Camera | None = None, fixed_view: bool = False, **origin: Any
-    ) -> np.ndarray:
-        """The annotated copy of a (H, W, 3) uint8 BGR image.
+    def __call__(self, images_bgr: Sequence[np.ndarray], contexts: Sequence[ImageContext]) -> list[Found]:
+        """What is found in each of a list of (H, W, 3) uint8 BGR images."""
+        cameras = [context.camera for context in contexts]
+        known = {"camera": cameras} if any(camera is not None for camera in cameras) else {}
+        outputs = self.predict(list(images_bgr), **known, **self.annotator.model_inputs())
+        return [self._tell(*each) for each in zip(images_bgr, outputs, contexts)]
 
-        Args:
-            camera, fixed_view, origin: as of `ImageContext`.
-        """
-        self.is_used = True
-        inputs = self.annotator.model_inputs()
-        output = self.predict(image_bgr, **({} if camera is None else {"camera": camera}), **inputs)
-        drawn = self.annotator.draw(image_bgr[:, :, ::-1], output, ImageContext(camera, fixed_view, origin))
-        return np.ascontiguousarray(drawn[:, :, ::-1])
-
-    def write(self, folder: Path) -> str:
-        """Write what was found so far; returns what to say about it."""
-        return self.annotator.write(folder) if self.is_used else "nothing predicted"
+    def _tell(self, image_bgr: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> Found:
+        rows, highest = self.annotator.rows(output, context), self.annotator.highest_score(output)
+        drawn = None
+        if self.draws:
+            drawn = np.ascontiguousarray(self.annotator.draw(image_bgr[:, :, ::-1], output, context)[:, :, ::-1])
+        return Found(rows, highest, drawn)
 
 
 class DetectionAnnotator(Annotator):
-    """Detections, of FOLDER/predictions.json as COCO results."""
+    """Detections as COCO results, with what 3D models add."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "image_id": "int", "file_name": "text", "frame": "int", "category_id": "int", "category_name": "text",
+        "bbox": "4 float", "score": "float", "location": "3 float", "dimensions_hwl": "3 float",
+        "rotation_y": "float", "depth_std_m": "float",
+    }  # fmt: skip
 
     def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str] = ()):
         super().__init__(predict, cfg, confidence, sentences)
         self.meta_arch = cfg.MODEL.META_ARCHITECTURE
         self.confidence = CONFIDENCE if confidence is None else confidence
         self.class_names, self.category_ids = class_lists(cfg)
-        self.results: list[dict] = []
-        self.num_images = 0
-        self.highest: float | None = None  # score of all that was found, drawn or not
 
-    def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
-        """The image with boxes, in 3D with the scene from above beside it."""
+    def _instances(self, output: Mapping[str, Any]) -> Instances:
         if "instances" not in output:
             raise ConfigError(f"{self.meta_arch} gives no instances, and no annotator is registered for what it gives")
-        found: Instances = output["instances"]
-        self.highest = max(
-            (score for score in (*found.scores.tolist(), self.highest) if score is not None), default=None
-        )
+        return output["instances"]
+
+    def rows(self, output: Mapping[str, Any], context: ImageContext) -> list[dict[str, Any]]:
+        """COCO results, one for each object that scores `confidence` or more."""
+        found = self._instances(output)
         found = found[found.scores >= self.confidence]
         objects, poses = predicted_objects(found), poses_as_json(found, context.camera)
+        results = []
         rows = zip(objects.boxes_xyxy.tolist(), found.scores.tolist(), objects.class_ids.tolist(), poses)
         for (left, top, right, bottom), score, index, pose in rows:
-            result = {"image_id": self.num_images, **context.origin, "category_id": self.category_ids.get(index, index)}
+            result = {"image_id": context.image_id, **context.origin}
+            result["category_id"] = self.category_ids.get(index, index)
             if index < len(self.class_names):
                 result["category_name"] = self.class_names[index]
             result.update(bbox=[left, top, right - left, bottom - top], score=score, **pose)
-            self.results.append(result)
-        self.num_images += 1
-        view = context.view_of(image_rgb, is_empty=not len(found)) if found.has("pred_boxes3d") else None
-        return draw_scene(image_rgb, objects, self.class_names, camera=context.camera, view=view)
+            results.append(result)
+        return results
 
-    def write(self, folder: Path) -> str:
-        write_json(folder / "predictions.json", self.results)
-        hint = "" if self.results else nothing_found(self.highest, self.confidence)
-        return f"{len(self.results)} predictions in {folder / 'predictions.json'}{hint}"
+    def highest_score(self, output: Mapping[str, Any]) -> float | None:
+        return max(self._instances(output).scores.tolist(), default=None)
+
+    def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
+        """The image with boxes, in 3D with the scene from above beside it."""
+        found = self._instances(output)
+        found = found[found.scores >= self.confidence]
+        view = context.view_of(image_rgb, is_empty=not len(found)) if found.has("pred_boxes3d") else None
+        return draw_scene(image_rgb, predicted_objects(found), self.class_names, camera=context.camera, view=view)
+
+    def summary(self, rows: Iterable[Mapping[str, Any]], path: Path, highest: float | None = None) -> str:
+        count = sum(1 for _ in rows)
+        return f"{count} predictions in {path}{'' if count else nothing_found(highest, self.confidence)}"
 
 
 def nothing_found(highest: float | None, confidence: float) -> str:

@@ -116,8 +116,11 @@ def by_first_process(function: Callable[[], T]) -> T:
 
 
 @contextmanager
-def locked_output(folder: str, what: str) -> Iterator[None]:
-    """A job's lock on its OUTPUT_DIR, held by the first process, see `lock_folder`; "" needs none.
+def locked_output(folder: str, what: str, key: str = "OUTPUT_DIR") -> Iterator[None]:
+    """A job's lock on its output folder, held by the first process, see `lock_folder`; "" needs none.
+
+    Args:
+        key: that names the folder, for messages.
 
     Raises:
         OutputError: in all processes: another run holds it, or it cannot be written to.
@@ -126,7 +129,7 @@ def locked_output(folder: str, what: str) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        lock = lock_folder(folder, what, "choose another OUTPUT_DIR")
+        lock = lock_folder(folder, what, f"choose another {key}")
         by_first_process(lambda: stack.enter_context(lock))
         yield
 

@@ -1,25 +1,51 @@
-"""Prediction on files: images, videos, folders and patterns become annotated copies and a file of all results."""
+"""Prediction on files: images, videos, lists and archives become annotated copies and a table of all results.
+
+In several processes each takes every n-th input; a journal in the output folder holds what is done, so that a stopped
+prediction goes on, and the first process makes the table of it.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 
 from d2road.data.camera_files import CameraFiles
-from d2road.engine.annotators import AnnotatingPredictor
+from d2road.engine.annotators import AnnotatingPredictor, Annotator
+from d2road.engine.distributed import by_first_process
+from d2road.engine.input_predictor import InputPredictor, Job
+from d2road.engine.job_progress import JobProgress
 from d2road.engine.meta_arch import needs_camera
-from d2road.engine.prediction_inputs import VIDEOS, find_inputs, output_paths, renamed_text
-from d2road.structures import Camera
-from d2road.utils.errors import ConfigError, DataError, OutputError
-from d2road.utils.image_io import frame_count, read_image, write_image
+from d2road.engine.prediction_identity import identity_of
+from d2road.engine.prediction_inputs import find_sources, output_paths, renamed_text
+from d2road.engine.prediction_journal import Entry, Journal
+from d2road.engine.prediction_tables import require_format, write_table
+from d2road.utils.errors import ConfigError
 from d2road.utils.output_files import make_folder
-from d2road.utils.progress import track
-from d2road.video import VideoFile, VideoWriter
 
 logger = logging.getLogger(__name__)
+
+INPUT_COLUMNS = {"file": "text", "images": "int", "rows": "int", "error": "text"}
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How files are worked off; what is found does not depend on it.
+
+    Args:
+        batch_size: images that pass through the network together.
+        resume: go on where an interrupted prediction in the output folder was.
+        table: format of prediction_tables.FORMATS; "" for the annotator's own.
+        draws: whether annotated copies are written.
+    """
+
+    batch_size: int = 1
+    resume: bool = False
+    table: str = ""
+    draws: bool = True
 
 
 def predict_files(
@@ -29,48 +55,47 @@ def predict_files(
     confidence: float | None = None,
     cameras: CameraFiles | None = None,
     sentences: Sequence[str] = (),
+    options: FileOptions | None = None,
 ) -> int:
-    """Predict on inputs and write annotated copies and what was found into a folder.
+    """Predict on inputs and write annotated copies and what was found into a folder; in all processes of a job.
 
     Args:
         cfg: frozen config with MODEL.WEIGHTS.
-        inputs: files, folders and patterns.
+        inputs: files, folders, patterns, lists and archives, see `find_sources`.
         output: the folder, made if it is missing.
         confidence: lowest score of what is drawn and written; None takes the default, or the model's own.
         cameras: give the camera of a file, for models that estimate 3D.
         sentences: for models of grounding.
+        options: how to go about it.
     Returns:
-        the number of inputs that failed; each is logged.
+        the number of inputs that failed, in all processes; each is logged.
     Raises:
         D2RoadError, FileNotFoundError: the model or its weights, a camera that it needs, an output folder that holds
-            the inputs, or an output that cannot be written.
+            the inputs or another prediction, or an output that cannot be written.
     """
     require_camera(cfg, cameras is not None and bool(cameras.calib))
-    files, problems = find_inputs(inputs)
-    folder = Path(output)
-    targets = output_paths(files, folder)
+    options = options or FileOptions()
+    require_format(options.table)
+    cameras, folder = cameras or CameraFiles(), Path(output)
+    sources, problems = by_first_process(lambda: find_sources(inputs))
+    names = [source.name for source in sources]
+    targets = output_paths(names, folder)
     make_folder(folder)
-    if renamed := renamed_text(files, targets):
+    if options.draws and (renamed := renamed_text(names, targets)):
         logger.info(renamed)
-    written, found = 0, "nothing predicted"
-    if files:
-        annotate = AnnotatingPredictor(cfg, confidence, sentences)
-        for file, target in track(list(zip(files, targets)), label="files"):
-            try:
-                draw = annotate_video if file.suffix.lower() in VIDEOS else annotate_image
-                draw(annotate, file, target, cameras(file) if cameras else None)
-                written += 1
-            except OutputError:  # it would hit the next ones alike
-                raise
-            except (OSError, ValueError, MemoryError, torch.OutOfMemoryError) as error:
-                text = str(error) or type(error).__name__
-                logger.error("%s: %s", file, text)
-                problems.append(f"{file}: {text}")
-        found = annotate.write(folder)
-    logger.info("%s; %d annotated file%s in %s", found, written, "s" * (written != 1), folder)
-    if problems:
-        logger.error("%d of the inputs failed:\n  %s", len(problems), "\n  ".join(problems))
-    return len(problems)
+    if not sources:
+        return _report("nothing predicted", 0, folder, problems)
+    identity = by_first_process(lambda: identity_of(cfg, confidence, cameras, sentences))
+    journal = Journal(folder)
+    by_first_process(lambda: journal.check(identity, options.resume))
+    annotate = AnnotatingPredictor(cfg, confidence, sentences, options.batch_size, options.draws)
+    journal.open(by_first_process(lambda: journal.begin(identity, options.resume)), comm.get_rank())
+    jobs = [Job(source, target.name if options.draws else "") for source, target in zip(sources, targets)]
+    open_jobs = [job for job in jobs if not journal.is_done(job.source, job.copy)]
+    progress = JobProgress("files", len(jobs), len(jobs) - len(open_jobs))
+    InputPredictor(annotate, cameras, journal, progress).work_off(open_jobs[comm.get_rank() :: comm.get_world_size()])
+    progress.wait()
+    return by_first_process(lambda: _finish(journal, jobs, annotate.annotator, options, problems))
 
 
 def require_camera(cfg: CfgNode, has_camera: bool) -> None:
@@ -82,38 +107,57 @@ def require_camera(cfg: CfgNode, has_camera: bool) -> None:
         )
 
 
-def annotate_image(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:
-    """Annotate one image. Raises DataError where it cannot be read, or moves."""
-    write_image(target, annotate(read_still_image(file), camera, file_name=str(file)), bgr=True)
+class FoundRows:
+    """The rows of all inputs in their order, with an `image_id` that counts through; gone through as often as needed.
 
-
-def read_still_image(file: Path) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of an image as every prediction reads it.
-
-    Raises:
-        DataError: it cannot be read, or moves; the message leaves the file's name to the caller.
+    Args:
+        journal: that has all of them.
     """
-    try:
-        frames = frame_count(file)
-        image_bgr = read_image(file, bgr=True)
-    except (OSError, ValueError) as error:
-        raise DataError(str(error).removeprefix(f"image {file} ")) from error
-    if frames > 1:
-        raise DataError(
-            f"holds {frames} frames: make a video of it, e.g. ffmpeg -i {file.name} {file.stem}.mp4, or single images"
-        )
-    return image_bgr
+
+    def __init__(self, journal: Journal, jobs: Sequence[Job]):
+        self.journal, self.jobs = journal, jobs
+
+    def entries(self) -> Iterator[Entry]:
+        """What was found in each input."""
+        for job in self.jobs:
+            entry = self.journal.entry(job.source)
+            if entry is not None:
+                yield entry
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        before = 0
+        for entry in self.entries():
+            for row in entry.rows:
+                yield {**row, "image_id": row["image_id"] + before} if "image_id" in row else row
+            before += entry.images
 
 
-def annotate_video(annotate: AnnotatingPredictor, file: Path, target: Path, camera: Camera | None = None) -> None:
-    """Annotate a video frame by frame.
+def _finish(
+    journal: Journal, jobs: Sequence[Job], annotator: Annotator, options: FileOptions, problems: Sequence[str]
+) -> int:
+    """Write the tables, tell what was found, and return how many inputs failed; in the first process."""
+    journal.open(0, 0)  # what all processes have written
+    found, folder = FoundRows(journal, jobs), journal.output
+    entries = [(e.file, e.images, len(e.rows), e.highest, e.error, e.copy) for e in found.entries()]
+    highest = max((entry[3] for entry in entries if entry[3] is not None), default=None)
+    problems = [*problems, *(f"{file}: {error}" for file, *_, error, _ in entries if error)]
+    text = "nothing predicted"
+    if any(images for _, images, *_ in entries):
+        table = folder / annotator.table
+        if options.table:
+            table = table.with_suffix(f".{options.table}")
+        write_table(table, found, annotator.columns)
+        text = annotator.summary(found, table, highest)
+    if options.table in ("jsonl", "parquet"):
+        rows = [dict(zip(INPUT_COLUMNS, (file, images, count, error))) for file, images, count, _, error, _ in entries]
+        write_table(folder / "inputs.csv", rows, INPUT_COLUMNS)
+    journal.finish(len(problems))
+    copies = sum(bool(copy) and not error for *_, error, copy in entries)
+    return _report(text, copies, folder, problems)
 
-    Raises:
-        FileNotFoundError, DataError: it cannot be read, or not to its end; what could be read is annotated.
-        OutputError: the copy cannot be written.
-    """
-    with VideoFile(file) as video, VideoWriter(target, video.fps) as writer:
-        for frame in track(video, total=video.claimed, label=file.name):
-            drawn = annotate(frame.image_bgr, camera, fixed_view=True, file_name=str(file), frame=frame.index)
-            writer.write(drawn, frame.t)
-    video.raise_if_cut_off()
+
+def _report(found: str, copies: int, folder: Path, problems: Sequence[str]) -> int:
+    logger.info("%s; %d annotated file%s in %s", found, copies, "s" * (copies != 1), folder)
+    if problems:
+        logger.error("%d of the inputs failed:\n  %s", len(problems), "\n  ".join(problems))
+    return len(problems)

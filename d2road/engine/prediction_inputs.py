@@ -1,21 +1,97 @@
-"""Which files a prediction is about: images and videos by file, folder and pattern, and where their copies go."""
+"""Which images and videos a prediction is about, by file, folder, pattern, list and archive, and where copies go."""
 
 import fnmatch
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from d2road.utils.errors import ConfigError
-from d2road.utils.input_files import walk_files
+from d2road.engine.tar_images import Member, is_archive, list_images
+from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.input_files import text_lines, walk_files
 
 logger = logging.getLogger(__name__)
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+LISTS = {".txt"}
 SHOWN = 5  # kinds of files that are left out
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image or a video that is predicted on: a file, or with `member` an image in the archive `path`."""
+
+    path: Path
+    member: Member | None = None
+
+    @property
+    def name(self) -> Path:
+        """What it is called in results: the path, of a member that of its archive with its name behind it."""
+        return self.path / self.member.name if self.member else self.path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is named as a video."""
+        return self.member is None and self.path.suffix.lower() in VIDEOS
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Size in bytes and time of change of the file, by which a later run knows it again; zeros where it is gone."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return 0, 0
+        return status.st_size, status.st_mtime_ns
+
+
+def find_sources(inputs: Sequence[str]) -> tuple[list[Source], list[str]]:
+    """Images and videos that inputs name, each once, and what is wrong with the others.
+
+    Inputs are files, folders, patterns, tar archives, and lists: text files (.txt) with an input a line, which are
+    looked for from where the program was started, or else from the folder of the list.
+    """
+    named, problems = [], []
+    for text in inputs:
+        path = Path(text)
+        if path.suffix.lower() not in LISTS or not path.is_file():
+            named.append(text)
+            continue
+        try:
+            named += _listed(path)
+        except (OSError, DataError) as error:
+            problems.append(f"{text}: {error}")
+    files, missing = find_inputs(named)
+    problems += missing
+    sources: list[Source] = []
+    for file in files:
+        if not is_archive(file):
+            sources.append(Source(file))
+            continue
+        try:
+            members = list_images(file, IMAGES)
+            if not members:
+                raise DataError("no images in this archive")
+            sources += [Source(file, member) for member in members]
+        except (OSError, DataError) as error:
+            problems.append(f"{file}: {str(error).removeprefix(f'archive {file} ')}")
+    return sources, problems
+
+
+def _listed(path: Path) -> list[str]:
+    """The inputs of a list. Raises DataError where it holds none, or names a list."""
+    lines = [line.strip() for line in text_lines(path, "list of inputs") if line.strip()]
+    if not lines:
+        raise DataError(f"list of inputs {path} is empty, expected a file, folder or pattern a line")
+    nested = next((line for line in lines if Path(line).suffix.lower() in LISTS), None)
+    if nested is not None:
+        raise DataError(f"list of inputs {path} names {nested}, and a list in a list is not read: name it by --input")
+    beside = [path.parent / line for line in lines]
+    return [line if Path(line).exists() or not there.exists() else str(there) for line, there in zip(lines, beside)]
 
 
 def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -25,6 +25,8 @@ from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import AnyImage as Image
 from d2road.utils.image_io import read_pixels
 
+Cameras = Camera | Sequence[Camera | None] | None
+
 
 class Predictor:
     """A model ready to predict on images of any size.
@@ -80,20 +82,22 @@ class Predictor:
         self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
 
     @overload
-    def __call__(self, images: Image, camera: Camera | None = None, **extra: Any) -> dict[str, Any]: ...
+    def __call__(self, images: Image, camera: Cameras = None, **extra: Any) -> dict[str, Any]: ...
 
     @overload
-    def __call__(self, images: Sequence[Image], camera: Camera | None = None, **extra: Any) -> list[dict[str, Any]]: ...
+    def __call__(self, images: Sequence[Image], camera: Cameras = None, **extra: Any) -> list[dict[str, Any]]: ...
 
     def __call__(
-        self, images: Image | Sequence[Image], camera: Camera | None = None, **extra: Any
+        self, images: Image | Sequence[Image], camera: Cameras = None, **extra: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Predict on an image or a list of images.
+
+        Images that the network sees at one size pass through it together, so that padding changes nothing.
 
         Args:
             images: (H, W, 3) uint8 arrays, 0..255, in BGR order as cv2.imread gives them, Pillow's images, or paths;
                 one or a list.
-            camera: that took all of them, in their pixels, for models that estimate 3D.
+            camera: that took all of them, in their pixels, for models that estimate 3D; or one for each.
             extra: further model inputs that hold for every image.
         Returns:
             For each image what the model returns, on the CPU: {"instances": Instances} with pred_boxes (XYXY,
@@ -105,14 +109,29 @@ class Predictor:
         """
         if isinstance(images, (np.ndarray, str, Path, PIL.Image.Image)):
             return self([images], camera, **extra)[0]
+        cameras = [camera] * len(images) if camera is None or isinstance(camera, Camera) else list(camera)
+        if len(cameras) != len(images):
+            raise ValueError(f"{len(cameras)} cameras for {len(images)} images, expected one for all or one for each")
         outputs: list[dict[str, Any]] = []
         for start in range(0, len(images), self.batch_size):
-            inputs = [{**self.prepare(image, camera), **extra} for image in images[start : start + self.batch_size]]
+            chosen = slice(start, start + self.batch_size)
+            inputs = [{**self.prepare(*each), **extra} for each in zip(images[chosen], cameras[chosen])]
             if "image_id" in extra:  # the caller says what identifies it
                 inputs = [{key: value for key, value in entry.items() if key != "content_id"} for entry in inputs]
-            with torch.no_grad():
-                outputs.extend(_to_cpu(output) for output in self.model(inputs))
+            outputs.extend(self._run(inputs))
         return outputs
+
+    @torch.no_grad()
+    def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Outputs of model inputs, those of one size together: what pads an image is seen by the layers behind."""
+        by_size: dict[torch.Size, list[int]] = {}
+        for index, entry in enumerate(inputs):
+            by_size.setdefault(entry["image"].shape, []).append(index)
+        outputs: dict[int, dict[str, Any]] = {}
+        for indices in by_size.values():
+            found = self.model([inputs[index] for index in indices])
+            outputs.update((index, _to_cpu(output)) for index, output in zip(indices, found))
+        return [outputs[index] for index in range(len(inputs))]
 
     def prepare(self, image: Image, camera: Camera | None = None) -> dict[str, Any]:
         """The model input of one image: "image" (C, H', W') float32, 0..255, resized, in INPUT.FORMAT order.

@@ -1,10 +1,12 @@
 """Reading and writing images: never half of one, turned as they are meant to be seen, clear words where it fails."""
 
+import io
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -21,7 +23,21 @@ MOVING = ("GIF", "PNG", "WEBP")
 LARGEST_IMAGE = 1 << 27  # pixels; decoded, three times as many bytes
 
 
-def open_image(path: str | os.PathLike, entry: str = "") -> Image.Image:
+@dataclass(frozen=True)
+class ImageBytes:
+    """An image file in memory, which can be read wherever a path can: its name, for messages, and its content."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = str | os.PathLike | ImageBytes
+
+
+def open_image(path: Source, entry: str = "") -> Image.Image:
     """An image, wholly decoded and turned as its EXIF orientation says.
 
     Pillow refuses a file that was cut off, where OpenCV returns the part that is there.
@@ -45,7 +61,7 @@ def image_size(path: str | os.PathLike, entry: str = "") -> tuple[int, int]:
     return _read(path, entry, _turned_size)
 
 
-def frame_count(path: str | os.PathLike) -> int:
+def frame_count(path: Source) -> int:
     """Frames of an image that moves (GIF, PNG, WebP); 1 of every other, with pages or previews beside it or not.
 
     Raises:
@@ -75,15 +91,20 @@ def _decoded(image: Image.Image) -> Image.Image:
     return image
 
 
-def _read(path: str | os.PathLike, entry: str, action: Callable[[Image.Image], T]) -> T:
+def _read(path: Source, entry: str, action: Callable[[Image.Image], T]) -> T:
     """What an action makes of the image behind a path, while its file is open."""
     # Another library may have told Pillow to fill what a cut-off file lacks with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     name = f"image {path}" + (f" ({entry})" if entry else "")
     cure = ": check the image folder and the file names in the annotations" if entry else ""
-    if not os.path.lexists(Path(path).expanduser()):
+    opened: IO[bytes]
+    if isinstance(path, ImageBytes):
+        opened = io.BytesIO(path.content)
+    elif os.path.lexists(Path(path).expanduser()):
+        opened = open_input(path, "image")
+    else:
         raise FileNotFoundError(f"{name} does not exist{cure}")
-    with open_input(path, "image") as file, warnings.catch_warnings():
+    with opened as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounded below
         try:
             with Image.open(file) as image:
@@ -100,7 +121,7 @@ def _read(path: str | os.PathLike, entry: str, action: Callable[[Image.Image], T
             raise DataError(f"{name} cannot be read as an image: {error}. Fetch or export it again") from error
 
 
-def open_rgb(path: str | os.PathLike, entry: str = "") -> Image.Image:
+def open_rgb(path: Source, entry: str = "") -> Image.Image:
     """An image as 8-bit RGB: grey ones get three equal channels, transparency is dropped, see `to_eight_bits`.
 
     Raises:
@@ -120,7 +141,7 @@ def pillow_pixels(image: Image.Image) -> np.ndarray:
     return np.array(to_eight_bits(_upright(image), name).convert("RGB"))  # 8 bits have lost the orientation
 
 
-def to_eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+def to_eight_bits(image: Image.Image, path: Source) -> Image.Image:
     """The image itself; of 16-bit or floating-point grey, which Pillow would cut off at 255, one of 8 bits.
 
     16-bit grey is scaled by 255 / 65535 whatever values it has, floating-point grey by 255.
@@ -145,7 +166,7 @@ def to_eight_bits(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     return Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
 
 
-def read_image(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
+def read_image(path: Source, bgr: bool = False) -> np.ndarray:
     """(H, W, 3) uint8, RGB or BGR, of any image, see `open_rgb`.
 
     Raises:
@@ -153,6 +174,25 @@ def read_image(path: str | os.PathLike, bgr: bool = False) -> np.ndarray:
     """
     rgb = np.asarray(open_rgb(path))
     return np.ascontiguousarray(rgb[:, :, ::-1]) if bgr else np.array(rgb)
+
+
+def read_still_image(file: Source) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of an image as every prediction reads it.
+
+    Raises:
+        DataError: it cannot be read, or moves; the message leaves the file's name to the caller.
+    """
+    try:
+        frames = frame_count(file)
+        image_bgr = read_image(file, bgr=True)
+    except (OSError, ValueError) as error:
+        raise DataError(str(error).removeprefix(f"image {file} ")) from error
+    if frames > 1:
+        name = Path(str(file))
+        raise DataError(
+            f"holds {frames} frames: make a video of it, e.g. ffmpeg -i {name.name} {name.stem}.mp4, or single images"
+        )
+    return image_bgr
 
 
 def read_pixels(image: AnyImage) -> np.ndarray:

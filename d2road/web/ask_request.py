@@ -1,6 +1,5 @@
 """The tab Ask: which objects of an image sentences mean, one, several or none, with the words shaded by relevance."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.image_io import write_image
+from d2road.utils.output_files import write_json
 from d2road.web.result_files import ResultFolders, result_stem, write_table
 from d2road.web.served_model import Request, ServedModel
 from d2road.web.uploads import UploadLimits, camera_of_request
@@ -53,8 +53,8 @@ def ask(model: ServedModel, upload: AskUpload, limits: UploadLimits, folders: Re
     folder = folders.new()
     drawn = folder / f"{result_stem(upload.image)}_answers.png"
     write_image(drawn, answer.image_rgb)
-    answer.annotator.write(folder)
-    answers = json.loads((folder / "predictions.json").read_text())
+    answers = answer.rows
+    write_json(folder / "predictions.json", answers)
     table = folder / "predictions.csv"
     write_table(table, [row for answer in answers for row in answer_rows(answer)], COLUMNS)
     text = "\n".join(in_words(answer) for answer in answers)

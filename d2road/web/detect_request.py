@@ -1,12 +1,12 @@
 """The tab Detect: boxes in an image, in 3D with the scene from above, step by step where the model denoises them."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from d2road.engine.meta_arch import SamplingSetting
 from d2road.utils.image_io import write_image
+from d2road.utils.output_files import write_json
 from d2road.web.result_files import ResultFolders, result_stem, write_table
 from d2road.web.served_model import Request, ServedModel
 from d2road.web.uploads import UploadLimits, camera_of_request
@@ -55,8 +55,8 @@ def detect(model: ServedModel, upload: DetectUpload, limits: UploadLimits, folde
     steps = [folder / f"{result_stem(upload.image)}_step_{number}.png" for number in range(1, len(answer.steps) + 1)]
     for path, image in zip(steps, answer.steps):
         write_image(path, image)
-    answer.annotator.write(folder)
-    found = json.loads((folder / "predictions.json").read_text())
+    found = answer.rows
+    write_json(folder / "predictions.json", found)
     table = folder / "predictions.csv"
     write_table(table, found, COLUMNS)
     return DetectResult(_summary(found, upload), drawn, steps, [drawn, folder / "predictions.json", table])

@@ -54,12 +54,12 @@ class Request:
 @dataclass(frozen=True)
 class Answer:
     """What a model gave, drawn: image_rgb (H, W', 3) uint8; steps: such drawings of denoising steps; output: of the
-    model; annotator: with what it collected of this request."""
+    model; rows: of its table, which the page writes."""
 
     image_rgb: np.ndarray
     steps: list[np.ndarray]
     output: dict[str, Any]
-    annotator: Annotator
+    rows: list[dict[str, Any]]
 
 
 class ServedModel:
@@ -134,9 +134,6 @@ class ServedModel:
     def _drawn(self, request: Request, annotator: Annotator, output: dict[str, Any]) -> Answer:
         image_rgb, context = request.image_bgr[:, :, ::-1], ImageContext(request.camera, origin=request.origin)
         drawn = annotator.draw(image_rgb, output, context)
-        steps = []
-        if request.with_steps:
-            # Another annotator draws them, so that what is written is the whole result alone.
-            other = self.kind(self.predict, self.cfg, request.confidence, request.sentences)
-            steps = [other.draw(image_rgb, {"instances": found}, context) for found in output.get("steps", [])]
-        return Answer(np.ascontiguousarray(drawn), steps, output, annotator)
+        found_by_step = output.get("steps", []) if request.with_steps else []
+        steps = [annotator.draw(image_rgb, {"instances": found}, context) for found in found_by_step]
+        return Answer(np.ascontiguousarray(drawn), steps, output, annotator.rows(output, context))

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from d2road.data.camera_files import read_calib, read_denorm
-from d2road.engine.file_prediction import read_still_image
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.image_io import image_size
+from d2road.utils.image_io import image_size, read_still_image
 
 MEGABYTE = 1 << 20
 

@@ -1,18 +1,15 @@
 """Heat maps of anomalies over their images, and a table of scores."""
 
-import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from detectron2.config import CfgNode
 
-from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext
-from d2road.evaluation.verdicts import anomaly_verdict
-from d2road.utils.output_files import atomic_write
+from d2road.evaluation.verdicts import ANOMALOUS, anomaly_verdict
 from d2road.visualization import draw_heatmap_figure
 from efficientad.conformal import NO_GUARANTEE
 
@@ -21,37 +18,41 @@ logger = logging.getLogger(__name__)
 # Colours of anomaly maps begin at what nine in ten values on good images are below: 0, or what the model says. They end
 # as far above the threshold as they begin below it, or without one here: good images hardly exceed 0.1.
 NO_THRESHOLD_END = 0.5
-SCORE_COLUMNS = ("file", "frame", "score", "threshold", "verdict", "teacher", "guarantee")
-OPTIONAL_COLUMNS = ("frame", "guarantee")  # left out where no image has any
 
 
 @ANNOTATORS.register(name="AnomalyFusion")
 @ANNOTATORS.register(name="EfficientAD")
 @ANNOTATORS.register(name="PatchCore")
 class HeatMapAnnotator(Annotator):
-    """Anomaly maps over the images, and FOLDER/scores.csv with a line for each."""
+    """Anomaly maps over the images, and a line for each in a table."""
 
     scores_images = True
+    table: ClassVar[str] = "scores.csv"
+    columns: ClassVar[Mapping[str, str]] = {
+        "file": "text", "frame": "int?", "score": "float", "threshold": "float", "verdict": "text", "teacher": "text",
+        "guarantee": "text?",
+    }  # fmt: skip
 
-    def __init__(self, predict: Predictor, cfg: CfgNode, confidence: float | None, sentences: Sequence[str] = ()):
-        super().__init__(predict, cfg, confidence, sentences)
-        self.rows: list[dict] = []
+    def rows(self, output: Mapping[str, Any], context: ImageContext) -> list[dict[str, Any]]:
+        """One row: score, threshold and verdict where there is one, and what they rest on."""
+        score, threshold, verdict = _judged(output)
+        file = context.origin.get("file_name", "")
+        if "frame" not in context.origin:
+            logger.info("%s: score %.4g%s", file, score, verdict and f", {verdict}")
+        row = {"file": file, "frame": context.origin.get("frame"), "score": score, "threshold": threshold}
+        words = {
+            "verdict": verdict,
+            "teacher": output.get("teacher", ""),
+            "guarantee": output.get("anomaly_guarantee", ""),
+        }
+        return [{name: value for name, value in {**row, **words}.items() if value not in (None, "")}]
 
     def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """A grey copy with the map in colours, the same for all images; a line around what is above the threshold.
 
         Verdict, score and threshold stand above it, and at its right what the colours mean.
         """
-        score, origin = float(output["anomaly_score"]), context.origin
-        threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
-        verdict = anomaly_verdict(score, threshold)
-        row = {"score": score, "threshold": "" if threshold is None else threshold, "verdict": verdict}
-        self.rows.append(
-            {"file": origin.get("file_name", ""), "frame": origin.get("frame", ""), **row}
-            | {"teacher": output.get("teacher", ""), "guarantee": output.get("anomaly_guarantee", "")}
-        )
-        if "frame" not in origin:
-            logger.info("%s: score %.4g%s", origin.get("file_name", ""), score, verdict and f", {verdict}")
+        score, threshold, verdict = _judged(output)
         # Where the score is more than the maximum of the map, its threshold says nothing of pixels.
         of_map = float(output["map_threshold"]) if "map_threshold" in output else threshold
         if "map_score" in output and "map_threshold" not in output:
@@ -63,16 +64,21 @@ class HeatMapAnnotator(Annotator):
             f"score {score:.3g}" if threshold is None else f"{verdict}: score {score:.3g}, threshold {threshold:.3g}"
         )
         return draw_heatmap_figure(
-            image_rgb, heat, (start, end), title, of_map, verdict == "anomalous" if verdict else None
+            image_rgb, heat, (start, end), title, of_map, verdict == ANOMALOUS if verdict else None
         )
 
-    def write(self, folder: Path) -> str:
-        columns = [c for c in SCORE_COLUMNS if c not in OPTIONAL_COLUMNS or any(row[c] != "" for row in self.rows)]
-        with atomic_write(folder / "scores.csv", "w") as file:
-            table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-            table.writeheader()
-            table.writerows(self.rows)
-        alarms = sum(row["verdict"] == "anomalous" for row in self.rows)
-        for text in dict.fromkeys(row["guarantee"] for row in self.rows if row["guarantee"]):
+    def summary(self, rows: Iterable[Mapping[str, Any]], path: Path, highest: float | None = None) -> str:
+        verdicts, guarantees = Counter[str](), dict[str, None]()
+        for row in rows:
+            verdicts[row.get("verdict", "")] += 1
+            guarantees.setdefault(row.get("guarantee", ""))
+        for text in filter(None, guarantees):
             logger.log(logging.WARNING if text.startswith(NO_GUARANTEE) else logging.INFO, "Threshold: %s", text)
-        return f"{len(self.rows)} scores in {folder / 'scores.csv'}, {alarms} of them above the threshold"
+        return f"{verdicts.total()} scores in {path}, {verdicts[ANOMALOUS]} of them above the threshold"
+
+
+def _judged(output: Mapping[str, Any]) -> tuple[float, float | None, str]:
+    """Score, threshold and verdict of a model's output; no threshold, no verdict."""
+    threshold = float(output["anomaly_threshold"]) if "anomaly_threshold" in output else None
+    score = float(output["anomaly_score"])
+    return score, threshold, anomaly_verdict(score, threshold)

@@ -76,7 +76,7 @@ def test_every_image_gets_a_heat_map_and_a_line(options, tmp_path):
     for row in rows:
         assert row["verdict"] == ("anomalous" if float(row["score"]) > float(row["threshold"]) else "good")
     assert rows[1]["verdict"] == "anomalous" and float(rows[1]["score"]) > 2 * float(rows[0]["score"])
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b.jpg", "c.png", "scores.csv"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b.jpg", "c.png", "scores.csv", ".journal"}
     assert cv2.imread(str(tmp_path / "out" / "c.png"))[-512:, :768].shape == (512, 768, 3)
     drawn = cv2.imread(str(tmp_path / "out" / "b.jpg"))[-512:, :512]
     drawn = cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(int)

@@ -18,7 +18,13 @@ from d2road.cli.predict import read_sentences
 from d2road.config import make_cfg
 from d2road.data.camera_files import CameraFiles
 from d2road.engine import annotators
-from d2road.engine.annotators import AnnotatingPredictor, DetectionAnnotator, annotator_class, nothing_found
+from d2road.engine.annotators import (
+    AnnotatingPredictor,
+    DetectionAnnotator,
+    ImageContext,
+    annotator_class,
+    nothing_found,
+)
 from d2road.engine.file_prediction import predict_files, require_camera
 from d2road.engine.prediction_inputs import output_paths
 from d2road.structures import Boxes3D, Camera
@@ -33,10 +39,14 @@ SIZE = (60, 80)  # height, width
 class OneBox:
     """A predictor that finds the same two boxes everywhere."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg, batch_size=1):
         pass
 
-    def __call__(self, image_bgr):
+    def __call__(self, images_bgr, camera=None, **extra):
+        cameras = camera or [None] * len(images_bgr)
+        return [self.find(image, *([own] if own else []), **extra) for image, own in zip(images_bgr, cameras)]
+
+    def find(self, image_bgr):
         assert image_bgr.dtype == np.uint8 and image_bgr.flags["C_CONTIGUOUS"]
         found = Instances(image_bgr.shape[:2])
         found.pred_boxes = Boxes(torch.tensor([[10.0, 30, 50, 55], [0, 0, 5, 5]]))
@@ -56,8 +66,8 @@ def cfg(monkeypatch):
 class PosedBox(OneBox):
     """With a 3D box before the camera, turned about the ground's normal; only frames with a camera are taken."""
 
-    def __call__(self, image_bgr, camera):
-        found = super().__call__(image_bgr)["instances"]
+    def find(self, image_bgr, camera):
+        found = super().find(image_bgr)["instances"]
         frame = camera.ground_rotation()
         rows = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]] * 2)
         found.pred_boxes3d = Boxes3D.from_kitti(rows, frame)
@@ -90,12 +100,17 @@ def predictions(folder):
     return json.loads((folder / "predictions.json").read_text())
 
 
+def outputs(folder):
+    """Names of all files in an output folder but the journal."""
+    return {path.name for path in folder.iterdir() if path.name != ".journal"}
+
+
 def test_a_folder_gives_annotated_copies_and_coco_results(cfg, tmp_path):
     for name in ("b.png", "a.png"):
         draw_image(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").write_text("not an image")
     assert predict_files(cfg, [str(tmp_path / "in")], tmp_path / "out") == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "predictions.json"]
+    assert outputs(tmp_path / "out") == {"a.png", "b.png", "predictions.json"}
     expected = {"category_id": 1, "bbox": [10, 30, 40, 25], "score": 0.75}
     names = [str(tmp_path / "in" / name) for name in ("a.png", "b.png")]
     assert predictions(tmp_path / "out") == [{"image_id": i, "file_name": n, **expected} for i, n in enumerate(names)]
@@ -108,7 +123,7 @@ def test_patterns_equal_stems_and_lower_confidence(cfg, tmp_path):
     for name in ("x/1.jpg", "y/1.jpg", "y/2.bmp"):
         draw_image(tmp_path / name)
     assert predict_files(cfg, [str(tmp_path / "**" / "*.*")], tmp_path / "out", confidence=0.2) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.jpg", "1_2.jpg", "2.png", "predictions.json"}
+    assert outputs(tmp_path / "out") == {"1.jpg", "1_2.jpg", "2.png", "predictions.json"}
     assert len(predictions(tmp_path / "out")) == 6
 
 
@@ -121,7 +136,7 @@ def test_copies_of_many_files_get_names_of_their_own_and_others_are_told(cfg, tm
     assert len({tuple(sorted(p.name for p in output_paths(order, tmp_path))) for order in orders}) == 1
     with caplog.at_level("INFO"):
         predict_files(cfg, [str(path) for path in files], tmp_path / "out")
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {*targets, "predictions.json"}
+    assert outputs(tmp_path / "out") == {*targets, "predictions.json"}
     (line,) = [record.getMessage() for record in caplog.records if "by other names" in record.getMessage()]
     assert "x.webp -> x.webp.png" in line and "and 1 more" in line and "z.jpg" not in line
 
@@ -140,7 +155,7 @@ def test_nothing_above_the_confidence_tells_the_highest_score_and_what_would_sho
 def test_a_video_is_annotated_frame_by_frame(cfg, tmp_path):
     clip = video(tmp_path / "clip.mp4", frames=4)
     assert predict_files(cfg, [str(clip)], tmp_path / "out") == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"clip.mp4", "predictions.json"}
+    assert outputs(tmp_path / "out") == {"clip.mp4", "predictions.json"}
     assert [p["frame"] for p in predictions(tmp_path / "out")] == [0, 1, 2, 3]
     copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
     frames = []
@@ -159,7 +174,7 @@ def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
     (tmp_path / "empty").mkdir()
     names = ["half.jpg", "text.png", "broken.mp4", "empty", "missing.jpg", "good.jpg"]
     assert predict_files(cfg, [str(tmp_path / name) for name in names], tmp_path / "out") == 5
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"good.jpg", "predictions.json"}
+    assert outputs(tmp_path / "out") == {"good.jpg", "predictions.json"}
     assert len(predictions(tmp_path / "out")) == 1
     reported = [
         "half.jpg: cannot be read as an image",
@@ -201,8 +216,8 @@ def test_whatever_is_in_a_folder_the_images_in_it_are_annotated_and_the_rest_is_
     with open(folder / "sparse.png", "wb") as file:
         file.truncate(1 << 40)
     assert predict_files(cfg, [str(folder)], tmp_path / "out") == 10
-    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"a.png", "z.jpg", "predictions.json"}
-    assert not [p for p in (tmp_path / "out").iterdir() if p.stem not in ("a", "z", "predictions")]
+    assert outputs(tmp_path / "out") >= {"a.png", "z.jpg", "predictions.json"}
+    assert outputs(tmp_path / "out") == {"a.png", "z.jpg", "predictions.json"}
     reasons = {
         "huge.png": "20000x20000|exceeds",
         "pipe.png": "named pipe",
@@ -308,7 +323,7 @@ class Listener(OneBox):
     class model:
         score_threshold = 0.4
 
-    def __call__(self, image_bgr, camera, expressions):
+    def find(self, image_bgr, camera, expressions):
         row = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]])
         answers = []
         for number, expression in enumerate(expressions):
@@ -348,9 +363,9 @@ def test_annotators_are_found_by_meta_architecture(cfg, tmp_path, monkeypatch):
     assert annotator_class("DiffusionDet") is annotator_class("GeneralizedRCNN") is DetectionAnnotator
     with pytest.raises(ConfigError, match="--text: GeneralizedRCNN answers no sentences"):
         AnnotatingPredictor(cfg, sentences=["the car"])
-    monkeypatch.setattr(OneBox, "__call__", lambda self, image: {"sem_seg": None})
+    monkeypatch.setattr(OneBox, "find", lambda self, image: {"sem_seg": None})
     with pytest.raises(ConfigError, match="GeneralizedRCNN gives no instances"):
-        AnnotatingPredictor(cfg)(np.zeros((*SIZE, 3), np.uint8))
+        AnnotatingPredictor(cfg)([np.zeros((*SIZE, 3), np.uint8)], [ImageContext()])
     cfg.MODEL.META_ARCHITECTURE = "Mono3DVG"
     with pytest.raises(ConfigError, match="give them by --text or --text-file"):
         AnnotatingPredictor(cfg)

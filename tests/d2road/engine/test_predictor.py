@@ -179,6 +179,27 @@ def test_equal_pixels_give_equal_results_whatever_they_are_called(repo_dir, tmp_
     assert not torch.equal(predict(decoded, image_id=5)["instances"].scores[:1], found[0].scores[:1])
 
 
+def test_what_is_found_in_an_image_does_not_depend_on_its_batch(repo_dir):
+    """Shipped models of anomalies and of boxes, on images of two sizes in every order."""
+    rng = np.random.default_rng(3)
+    images = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for size in ((60, 90), (90, 60), (60, 90))]
+    images = [cv2.GaussianBlur(image, (0, 0), 4) for image in images]
+    cases = (
+        ("efficientad/toy_loco/patchcore.yaml", "zoo:patchcore_fasteners", lambda found: found["anomaly_map"]),
+        ("diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy", lambda found: found["instances"].scores),
+    )
+    for config, weights, values in cases:
+        predict = Predictor(str(repo_dir / "configs" / config), weights)
+        alone = [values(predict(image)) for image in images]
+        predict.batch_size = 3
+        for order in ((0, 1, 2), (2, 0, 1)):
+            among = predict([images[index] for index in order])
+            for index, found in zip(order, among):
+                torch.testing.assert_close(values(found), alone[index], atol=2e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="2 cameras for 3 images"):
+        predict(images, [None, None])
+
+
 def test_the_camera_of_another_resolution_is_refused(cfg):
     """KITTI's own camera with its image, and with the image at half its size."""
     predictor, camera = Predictor(cfg), Camera(np.array([[721.5, 0, 609.6], [0, 721.5, 172.9], [0, 0, 1]]))
