@@ -1,50 +1,19 @@
-"""The pages of mathematics: what they name exists, and every formula is one that the site can show."""
+"""The pages of mathematics: symbols are mapped to functions, and every formula is one that GitHub and the site show."""
 
-import importlib
 import re
 
 import pytest
 
-from d2road.config import make_cfg
-
 PAGES = ("math_diffusion_det.md", "math_efficientad.md", "math_mono3dvg.md")
 NAMES = re.compile(r"`((?:diffusion_det|efficientad|mono3dvg|d2road)(?:\.\w+)+)`")
-KEYS = re.compile(r"`((?:MODEL|DATASETS|SOLVER|INPUT|TEST)(?:\.\w+)+)(?: \w+)?`")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 
 
-def find(name):
-    """A module, or what is in one, by its dotted name."""
-    parts = name.split(".")
-    for count in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:count]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[count:]:
-            found = getattr(found, part)
-        return found
-    raise ModuleNotFoundError(name)
-
-
 @pytest.mark.parametrize("page", PAGES)
-def test_functions_and_keys_that_a_page_names_exist(page, repo_dir):
+def test_a_page_maps_its_symbols_to_functions(page, repo_dir):
+    """That these exist, tests/test_docs.py sees of every page."""
     text = (repo_dir / "docs" / page).read_text()
-    names = sorted(set(NAMES.findall(text)))
-    assert len(names) > 15
-    missing = []
-    for name in names:
-        try:
-            find(name)
-        except (ModuleNotFoundError, AttributeError) as error:
-            missing.append(f"{name}: {error}")
-    assert not missing, "\n".join(missing)
-    cfg = make_cfg()
-    for key in KEYS.findall(text):
-        node = cfg
-        for part in key.split("."):
-            assert part in node, key
-            node = node[part]
+    assert len(set(NAMES.findall(text))) > 15
 
 
 @pytest.mark.parametrize("page", PAGES)
