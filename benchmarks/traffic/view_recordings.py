@@ -112,7 +112,7 @@ def exact_recording(job: Job) -> Iterator[SimulatedRecording]:
                     assert found.incident is not None, "one was asked for"
                     found = replace(found, incident=visible_incident(found.table, found.incident, scenario))
                 else:
-                    found = simulate_good(Path(folder), scenario, rng, HOURS_PIECE_S)
+                    found = simulate_good(Path(folder), scenario, rng, HOURS_PIECE_S, FRAME_S)
             except NotPossibleError:
                 continue
             yield found

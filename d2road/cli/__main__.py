@@ -29,6 +29,7 @@ VERBS = {
     "export-check": ("convert & export", "run an exported file on its own test images, against what the model found"),
     "render-trajectories": ("traffic", "draw trajectories as time-space images to train on or to score"),
     "score-stream": ("traffic", "score traffic as it is recorded, and print alarms"),
+    "watch": ("traffic", "watch a roadside camera: alarms with image, clip and a sentence, to files and others"),
     "zoo": ("help", "models that are shipped, by name: list, info NAME, verify"),
     "quickstart": ("help", "toy data, a short training, its evaluation and drawings: what `make demo` runs"),
     "env": ("help", "what a bug report needs: versions, devices, data sets"),

@@ -191,6 +191,16 @@ def traffic_files(root: Path) -> None:
     (root / "rules.json").write_text(json.dumps(rules))
 
 
+def watched_files(root: Path) -> None:
+    """Of a watched camera: its calibration, its tracks, and fitted rules."""
+    from tests.factories.watched_tracks import fitted_camera_rules, flow, write_camera
+
+    write_camera(root)
+    flow(60).to_parquet(root / "tracks.parquet")
+    rules = {"threshold": 1e9, "rate": 1.0, "method": "rules_camera", "rules": fitted_camera_rules().to_json()}
+    (root / "rules.json").write_text(json.dumps(rules))
+
+
 def run_files(root: Path) -> None:
     """The folder `run` of a finished run, with the images of its examples."""
     from tests.factories.run_folders import write_run

@@ -192,4 +192,6 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
               ("fcd.xml",)),
     VerbInput("score-stream", "rules-calibration", f"{BY_RULES} --calibration {{d}}/rules.json", files.traffic_files,
               ("fcd.xml", "rules.json")),
+    VerbInput("watch", "tracks", "--input {d}/tracks.parquet --calib {d}/camera.yaml --calibration {d}/rules.json "
+              "--output {o}", files.watched_files, ("tracks.parquet", "camera.yaml", "rules.json")),
 )  # fmt: skip

@@ -47,16 +47,21 @@ class SimulatedRecording:
     without: Trajectories | None = None
 
 
-def simulate_good(folder: Path, scenario: Scenario, rng: np.random.Generator, seconds: float) -> SimulatedRecording:
+def simulate_good(
+    folder: Path, scenario: Scenario, rng: np.random.Generator, seconds: float, period: float = STEP_S
+) -> SimulatedRecording:
     """So many seconds of good traffic, after a warm-up; `folder` is for SUMO's files.
 
+    Args:
+        period: s from a sample of the table to the next; the traffic is the same.
     Raises:
         FileNotFoundError: SUMO is not installed.
         RuntimeError: SUMO fails.
     """
     end = scenario.warm_up + seconds
     demand, words = _prepare(folder, scenario, rng, end)
-    _drive(folder, [*words, "--end", f"{end:g}"])
+    more = [] if period == STEP_S else ["--device.fcd.period", f"{period:g}"]
+    _drive(folder, [*words, *more, "--end", f"{end:g}"])
     table = read_observed(folder / FCD_FILE, demand.drivers, scenario)
     return SimulatedRecording(scenario, table, scenario.warm_up, end, _collisions(folder), folder / FCD_FILE)
 

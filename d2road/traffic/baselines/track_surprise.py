@@ -132,6 +132,14 @@ class TrackSurprise:
             states.t0 + float(states.seconds.second[middle]) + 0.5, float(states.seconds.s[middle]),
         )  # fmt: skip
 
+    def vehicle_scores(self, window: TrafficWindow) -> dict[str, float]:
+        """Score of each vehicle of a window, by name; the window's is the highest."""
+        rarity = require_fit(self, self.rarity)
+        ((tracks, places),) = self.describe([window]).groups
+        vehicles, numbers = tracks.vehicles(self.forecaster, places)
+        scores = sum_beyond_usual(rarity.by_kind(vehicles)[:, columns_of(self.kinds)])
+        return {str(tracks.states.names[number]): float(score) for number, score in zip(numbers, scores)}
+
     def to_json(self) -> dict[str, Any]:
         """What was fitted, for `from_json`."""
         rarity = require_fit(self, self.rarity)

@@ -120,7 +120,8 @@ def stream_model(
         return [(float(one), None) for one in rules.scores(windows)]
 
     return StreamModel(
-        grid, score, threshold, note, images=False, explain=rules.explain, digest=rules.digest(),
+        grid, score, threshold, note, images=False, explain=rules.explain,
+        vehicle_scores=rules.vehicle_scores if isinstance(rules, TrackSurprise) else None, digest=rules.digest(),
         fitted={"rules": rules.to_json()},
     )  # fmt: skip
 

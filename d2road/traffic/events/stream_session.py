@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import pandas as pd
 
 from d2road.traffic.baselines.explanation import Explanation
-from d2road.traffic.data_quality import DROPPED
+from d2road.traffic.data_quality import DROPPED, QualityReport
 from d2road.traffic.events.alarms import SECONDS_PER_HOUR, alarm_threshold
 from d2road.traffic.events.drift import DriftReference, describe_conditions
 from d2road.traffic.events.drift_watch import open_watch
@@ -20,14 +21,14 @@ from d2road.traffic.events.stream_options import MODELS_THRESHOLD, StreamOptions
 from d2road.traffic.events.stream_output import ScoreFile, alarm_line, drift_line, over_line, write_alarm_picture
 from d2road.traffic.events.stream_state import GoodWindow, StreamState, finite_or_none, read_state
 from d2road.traffic.events.window_stream import ScoredWindow, StreamScorer, WindowScorer
-from d2road.traffic.readers import Source, open_trajectories
+from d2road.traffic.readers import open_trajectories
 from d2road.traffic.readers.fcd import Fcd
 from d2road.traffic.readers.growing_file import GrowingFile, StoppedError
 from d2road.traffic.readers.plain import PlainCsv
 from d2road.traffic.readers.tail_reader import TailReader, can_grow
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
-from d2road.traffic.time_space.window_grid import WindowGrid
+from d2road.traffic.time_space.window_grid import Tick, WindowGrid
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.output_files import make_folder, write_json
 
@@ -40,8 +41,23 @@ REREAD_S = 5.0
 LONGEST_GAP_S = 3600.0
 
 PRINT = partial(print, flush=True)
+AlarmListener = Callable[[ScoredWindow, Explanation | None], Path | None]
 
 logger = logging.getLogger(__name__)
+
+
+class ChunkSource(Protocol):
+    """Where trajectories come from, in pieces in order of time: a reader of files, or a tracker that runs.
+
+    path: for messages; problems: with its rows.
+    """
+
+    path: Path
+    problems: QualityReport
+
+    def chunks(self, seconds: float) -> Iterator[Trajectories | Tick]:
+        """The table in pieces of about so many seconds; a Tick where there is nothing new up to an instant."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,8 @@ class StreamModel:
     """What scores a stream.
 
     grid: of windows; score: of them; threshold: its own, or None; note: what that is, printed where it is taken;
-    images: whether windows are drawn before they are scored; explain: why a window alarms; digest: tells what was
-    fitted apart; fitted: what a calibration keeps beside the threshold.
+    images: whether windows are drawn before they are scored; explain: why a window alarms; vehicle_scores: of its
+    vehicles by name; digest: tells what was fitted apart; fitted: what a calibration keeps beside the threshold.
     """
 
     grid: WindowGrid
@@ -59,6 +75,7 @@ class StreamModel:
     note: str = MODELS_THRESHOLD
     images: bool = True
     explain: Callable[[TrafficWindow], Explanation | None] | None = None
+    vehicle_scores: Callable[[TrafficWindow], Mapping[str, float]] | None = None
     digest: str = ""
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,6 +88,8 @@ class StreamSession:
         load_model: gives what scores; called once the input and the saved state are known to be good.
         stop: asked whether somebody wants it to end; interrupts ask while it runs.
         say: told each line of alarms, of drift and of the end.
+        source: of the trajectories, in the place of the options' input; it has no state to go on from.
+        on_alarm: told of each alarm that begins and why, in the place of a picture; returns a file to name, or None.
     Raises:
         FileNotFoundError, ConfigError, DataError: the options, the input, the saved state or what `load_model` reads
             cannot be used.
@@ -83,12 +102,17 @@ class StreamSession:
         load_model: Callable[[], StreamModel],
         stop: StopRequest | None = None,
         say: Callable[[str], None] = PRINT,
+        source: ChunkSource | None = None,
+        on_alarm: AlarmListener | None = None,
     ):
         self.options, self.say, saved = options, say, read_state(options)
+        self.on_alarm = on_alarm
         self.stop = StopRequest() if stop is None else stop  # one that nobody asked yet is False
         options.check_outputs()
         self.resumed, state = saved is not None, saved or StreamState()
-        self.source, self.tail = self._open(state)
+        self.source: ChunkSource
+        self.tail: TailReader | None
+        self.source, self.tail = self._open(state) if source is None else (source, None)
         self.model = model = load_model()
         state.check_scorer(model.digest, options.state)
         self.grid = replace(model.grid, start=state.next_t0, longest_gap=LONGEST_GAP_S)
@@ -112,7 +136,7 @@ class StreamSession:
         self.good: list[GoodWindow] = list(state.good)
         self.conditions = list(state.conditions)
 
-    def _open(self, state: StreamState) -> tuple[Source, TailReader | None]:
+    def _open(self, state: StreamState) -> tuple[ChunkSource, TailReader | None]:
         source = open_trajectories(self.options.input)
         if not isinstance(source, (Fcd, PlainCsv)) or not can_grow(source.path):
             if self.options.follow or self.options.state:
@@ -152,10 +176,13 @@ class StreamSession:
             self.pending.append(made(window, self.grid.renderer))
         self._finalize()
 
-    def _watched(self, chunks: Iterable[Trajectories]) -> Iterator[Trajectories]:
+    def _watched(self, chunks: Iterable[Trajectories | Tick]) -> Iterator[Trajectories | Tick]:
         """Chunks; who comes for the next one has handed out all windows of those before, which are finalized then."""
         for chunk in chunks:
-            self._note_time(chunk)
+            if isinstance(chunk, Tick):
+                self.seen = max(self.seen, chunk.t) if self.began is not None else self.seen
+            else:
+                self._note_time(chunk)
             yield chunk
             self._finalize()
             self._tell_dropped()
@@ -221,8 +248,11 @@ class StreamSession:
             self.scores.add(row, self.drift.evidence if self.drift else None)
         if not scored.begins:
             return
-        path, why = None, self.model.explain(window) if self.model.explain else None
-        if self.options.pictures is not None:
+        path: Path | None = None
+        why = self.model.explain(window) if self.model.explain else None
+        if self.on_alarm is not None:
+            path = self.on_alarm(scored, why)
+        elif self.options.pictures is not None:
             path = self.options.pictures / f"{self.scorer.raised:06d}.png"
             write_alarm_picture(path, scored, self.grid, self.scorer.threshold, why)
         self.say(alarm_line(scored, self.grid.renderer, self.scorer.threshold, path, why))

@@ -85,10 +85,10 @@ class CameraSite:
         return road.to_ground(np.stack([self.direction * s, offset], axis=-1))
 
     def lane_names(self, offset: np.ndarray) -> np.ndarray:
-        """(N,) names of the camera's lanes at offsets, "-1" beside all."""
+        """(N,) names of the camera's lanes at offsets; what is beside the outer lanes is theirs."""
         road = self.camera.road
         assert road is not None, "checked when the site was made"
-        return np.asarray(road.lane_of(offset)).astype(str)
+        return np.asarray(road.lane_of(np.clip(offset, *road.borders_m[[0, -1]]))).astype(str)
 
     def offsets(self, table: Trajectories) -> np.ndarray:
         """(N,) offset of each row from the road axis, m; who changes lanes takes LANE_CHANGE_S for it.
@@ -113,20 +113,25 @@ class CameraSite:
         return offset
 
 
-def view_stretch(camera: RoadsideCamera, direction: int, near_m: float, far_m: float) -> tuple[float, float]:
+def view_stretch(
+    camera: RoadsideCamera, direction: int | None, near_m: float = NEAR_M, far_m: float = FAR_M
+) -> tuple[float, float]:
     """Lower and upper s (m) between which the middle of every lane of a direction is in the image of a camera.
 
     Args:
-        direction: of the lanes, 1 or -1; s is direction times the distance along the road axis.
+        direction: of the lanes, 1 or -1; s is direction times the distance along the road axis. None: of all lanes, and
+            s is that distance.
         near_m, far_m: distances from the foot point that the stretch keeps.
     Raises:
         DataError: the road is not in the image.
     """
     road = camera.road
-    if road is None or not (road.directions == direction).any():
-        raise DataError(f"the camera's road has no lane of direction {direction}: give its heading and lane borders")
+    own = None if road is None else road.directions == direction if direction else np.ones(len(road.directions), bool)
+    if road is None or own is None or not own.any():
+        which = f"no lane of direction {direction}" if direction else "no lanes"
+        raise DataError(f"the camera's road has {which}: give its heading and lane borders")
     along = np.arange(-far_m, far_m + STEP_M / 2, STEP_M)
-    middles = (road.borders_m[:-1] + road.borders_m[1:])[road.directions == direction] / 2
+    middles = (road.borders_m[:-1] + road.borders_m[1:])[own] / 2
     points = road.to_ground(np.stack(np.broadcast_arrays(along[:, None], middles), axis=-1))
     pixels = camera.ground_to_image(points)
     distance = np.hypot(points[..., 0], points[..., 1])
@@ -135,8 +140,9 @@ def view_stretch(camera: RoadsideCamera, direction: int, near_m: float, far_m: f
     seen = (inside & (distance >= near_m) & (distance <= far_m)).all(axis=1)
     if seen.sum() < 2:
         raise DataError(
-            f"no stretch of the road between {near_m:g} and {far_m:g} m lies in the image with all lanes of direction "
-            f"{direction}: check the road's heading and lane borders in the calibration"
+            f"no stretch of the road between {near_m:g} and {far_m:g} m lies in the image with all lanes"
+            f"{f' of direction {direction}' if direction else ''}: check the road's heading and lane borders in the "
+            "calibration"
         )
-    ends = np.sort(direction * along[seen][[0, -1]])
+    ends = np.sort((direction or 1) * along[seen][[0, -1]])
     return float(ends[0]), float(ends[1])

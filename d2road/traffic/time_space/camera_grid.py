@@ -13,9 +13,10 @@ def camera_grid(view: tuple[float, float], direction: int | None = None, stride_
 
     Args:
         view: lower and upper s (m) of the road in view, see `d2road.traffic.seeing.camera_site.view_stretch`.
-        direction: of the traffic, None: both.
+        direction: of the traffic, whose s `view` is. None: both; `view` is then the distance along the road, and s of
+            the traffic that comes towards the camera is that with its sign turned.
         stride_s: from a window to the next.
     """
     low, high = view
     renderer = TimeSpaceRenderer(size=SIZE, dt=DT_S, ds=(high - low) / SIZE[0])
-    return WindowGrid(renderer, stride_s, s_range=view, direction=direction)
+    return WindowGrid(renderer, stride_s, s_range=view, direction=direction, mirrored=direction is None)

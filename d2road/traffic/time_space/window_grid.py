@@ -37,6 +37,13 @@ class GridWindow:
 
 
 @dataclass(frozen=True)
+class Tick:
+    """Word of a stream that its recording has no more rows up to t (s): windows need not wait for the next vehicle."""
+
+    t: float
+
+
+@dataclass(frozen=True)
 class WindowGrid:
     """Where windows are.
 
@@ -50,6 +57,8 @@ class WindowGrid:
         s_range: first and last metre of the road; windows from the first on, as many as fit, one at least. None:
             windows at the multiples of stride_s, wherever vehicles are.
         direction: 1 or -1; None is all that there are.
+        mirrored: whether s_range is that of direction 1, and the other carriageway has it with its signs turned, as
+            the tracks of a camera have.
         lanes: to draw. None: all; with lane_layout "stacked" they must be named, so that panels stay what they are.
         keep_empty: windows without vehicles too; with s_range only.
         keep_partial: the window that the recording's end cuts off too. A recording's only window is always kept.
@@ -70,6 +79,7 @@ class WindowGrid:
     keep_partial: bool = False
     start: float | None = None
     longest_gap: float = math.inf
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("stride", self.stride), ("stride_s", self.step_s)):
@@ -89,16 +99,28 @@ class WindowGrid:
         """Metres from a window to the next along the road."""
         return self.renderer.stretch if self.stride_s is None else self.stride_s
 
-    def over(self, chunks: Iterable[Trajectories]) -> Iterator[GridWindow]:
+    def range_of(self, direction: int) -> tuple[float, float] | None:
+        """First and last metre of a carriageway."""
+        if self.s_range is None or direction == 1 or not self.mirrored:
+            return self.s_range
+        return -self.s_range[1], -self.s_range[0]
+
+    def over(self, chunks: Iterable[Trajectories | Tick]) -> Iterator[GridWindow]:
         """Windows of a stream, ordered by recording, time, direction, lane and position.
 
         Args:
-            chunks: of one recording each, as Source.chunks gives them: in order of time, recording after recording.
+            chunks: of one recording each, as Source.chunks gives them: in order of time, recording after recording; a
+                Tick is of the recording of the chunk before it.
         Raises:
             ValueError: a chunk holds several recordings, or begins before the one ahead of it ends.
         """
         stream: _Stream | None = None
         for chunk in chunks:
+            if isinstance(chunk, Tick):
+                if stream is not None:
+                    stream.end = max(stream.end, chunk.t)
+                    yield from stream.ready()
+                continue
             if not len(chunk):
                 continue
             if not chunk.one_recording:
@@ -193,7 +215,7 @@ class _Stream:
             here = inside.select(direction=direction, lanes=grid.lanes)
             for lanes in self._groups(here):
                 seen = here if lanes is None else here.select(lanes=lanes)
-                for s0 in self._positions(seen):
+                for s0 in self._positions(seen, direction):
                     yield GridWindow(self.recording, direction, lanes, t0, s0, table)
 
     def _groups(self, table: Trajectories) -> list[tuple[str, ...] | None]:
@@ -203,18 +225,19 @@ class _Stream:
             return [names]
         return [(name,) for name in names or table.lanes()]
 
-    def _positions(self, table: Trajectories) -> list[float]:
+    def _positions(self, table: Trajectories, direction: int) -> list[float]:
         """s0 of the windows along the road that hold something of a table."""
         grid, step, stretch = self.grid, self.grid.step_s, self.grid.renderer.stretch
+        s_range = grid.range_of(direction)
         top = table.frame["s"].to_numpy()
         bottom = top - table.frame["length"].to_numpy()
-        if grid.s_range is None:
+        if s_range is None:
             if not len(top):
                 return []
             first, last = math.floor((bottom.min() - stretch) / step), math.floor(top.max() / step)
             origin = 0.0
         else:
-            origin, first = grid.s_range[0], 0
-            last = max(0, math.floor((grid.s_range[1] - origin - stretch) / step + ON_GRID))
+            origin, first = s_range[0], 0
+            last = max(0, math.floor((s_range[1] - origin - stretch) / step + ON_GRID))
         positions = [origin + i * step for i in range(first, last + 1)]
         return [s0 for s0 in positions if grid.keep_empty or ((top > s0) & (bottom < s0 + stretch)).any()]

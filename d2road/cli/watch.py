@@ -1,0 +1,187 @@
+"""Watch a roadside camera: alarms with time, place, vehicles, image, clip and one sentence each.
+
+    d2road watch --input tracks/ --calib camera.yaml --calibration rules.json --output watched \\
+        --sink mqtt://broker/road/alarms --sink https://example.org/alarms
+    d2road watch --input traffic.mp4 --calib camera.yaml --config-file CONFIG --weights MODEL --calibration rules.json
+
+INPUT is a folder that `d2road track` wrote, its tracks.csv, any trajectories along the camera's road (READER:PATH), or
+a video, a folder of images or a stream, in which vehicles are then detected and tracked. Recorded tracks and a camera
+that runs go the same way: windows of what this camera sees, rules and a learned forecast at its scale, alarms.
+
+CALIB is the camera's calibration with its road (docs/watch.md). A threshold comes from good traffic of this camera:
+
+    d2road watch --calib camera.yaml --good GOOD_TRACKS --input MORE_GOOD_TRACKS --calibrate rules.json --rate 1
+
+counts on at least 10 hours the lowest one with at most --rate false alarms an hour; a calibration holds the rules too.
+Without one, --good fits the rules and extrapolates, a first guess.
+
+OUTPUT/alarms.jsonl has every alarm before anybody is told of it, OUTPUT/alarms.csv the same as a table, images/ and
+clips/ what they show. --sink hands alarms to an MQTT broker or a webhook besides, each at least once and in order, also
+when nobody answers for a while or the run is killed: the same command with the same output goes on. The exit code is 0
+at the end of the input, 130 after Ctrl-C, 143 after SIGTERM, 2 for what cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2road.utils.addresses import zoo_name
+from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.values import number_option
+
+if TYPE_CHECKING:
+    from d2road.structures.roadside_camera import RoadsideCamera
+    from d2road.traffic.events.stream_options import StreamOptions
+    from d2road.traffic.watch.camera_watch import ClipWriter
+    from d2road.traffic.watch.delivery import AlarmReceiver
+    from d2road.traffic.watch.track_source import TrackSource
+
+OUTPUT = Path("output/watch")
+
+
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = verb_parser("watch", __doc__)
+    parser.add_argument("--input", required=True, metavar="INPUT", help="tracks, trajectories, a video or a stream")
+    parser.add_argument("--calib", required=True, type=Path, metavar="FILE", help="camera.yaml, or its folder")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR", help=f"folder of the alarms; {OUTPUT}")
+    parser.add_argument("--good", action="append", default=[], metavar="INPUT", help="good tracks to fit rules on")
+    threshold = parser.add_mutually_exclusive_group()
+    threshold.add_argument("--threshold", type=number_option(), help="a window that scores above it alarms")
+    threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote, or zoo:NAME")
+    threshold.add_argument("--calibrate", type=Path, metavar="FILE", help="write a threshold from these good tracks")
+    parser.add_argument(
+        "--rate", type=number_option(1e-6), default=1.0, help="false alarms an hour that --calibrate allows; 1"
+    )
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
+    parser.add_argument("--sink", action="append", default=[], metavar="ADDRESS", help="mqtt:// or http(s):// address")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="of recorded tracks, to cut clips from")
+    parser.add_argument("--near", type=number_option(0), default=10.0, help="m; vehicles are looked at from there; 10")
+    parser.add_argument("--far", type=number_option(1), default=80.0, help="m; and up to there; 80")
+    return parser
+
+
+def options_of(args: argparse.Namespace) -> StreamOptions:
+    """The run over the stream that a command line asks for.
+
+    Raises:
+        ConfigError: options do not go together.
+    """
+    from d2road.traffic.events.stream_options import RULES_CAMERA, StreamOptions
+
+    calibration = args.calibration
+    name = zoo_name(str(calibration or ""))
+    if name is not None:
+        from d2road.model_zoo import find_entry, shipped_file
+
+        if find_entry(name).storage != "json":
+            raise ConfigError(f"--calibration {calibration} is no calibration; `d2road zoo list` says what it is")
+        calibration = shipped_file(name)
+    return StreamOptions(
+        input=args.input, method=RULES_CAMERA, good=tuple(trajectories_of(one) for one in args.good),
+        threshold=args.threshold, calibration=calibration, calibrate=args.calibrate, rate=args.rate, scores=args.scores,
+    )  # fmt: skip
+
+
+def trajectories_of(text: str) -> str:
+    """What a reader of trajectories reads: of a folder that `d2road track` wrote its trajectories."""
+    from d2road.traffic.tracking.track_files import TRAJECTORIES
+
+    folder = Path(text)
+    return str(folder / TRAJECTORIES) if (folder / TRAJECTORIES).is_file() else text
+
+
+def tracks_of(text: str, camera: RoadsideCamera) -> TrackSource | None:
+    """The tracks that an input names, None for trajectories.
+
+    Raises:
+        FileNotFoundError, DataError: they cannot be read.
+    """
+    from d2road.traffic.tracking.track_files import CSV, TRAJECTORIES, read_track_blocks
+    from d2road.traffic.watch.track_source import TrackSource
+
+    path = Path(text)
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() and (path / CSV).is_file() and not (path / TRAJECTORIES).is_file():
+        path = path / CSV  # of a run that was killed
+    if path.name != CSV or not path.is_file():
+        return None
+    assert camera.road is not None, "the watch asked for it"
+    return TrackSource(folder.name, read_track_blocks(path), camera.road)
+
+
+def receivers_of(addresses: Sequence[str]) -> list[AlarmReceiver]:
+    """Who is told of alarms.
+
+    Raises:
+        ConfigError: an address is of no such kind, or stands there twice.
+    """
+    from d2road.traffic.watch.mqtt_sink import MqttSink
+    from d2road.traffic.watch.webhook import Webhook
+
+    found: list[AlarmReceiver] = []
+    for address in addresses:
+        scheme = address.partition("://")[0]
+        if scheme in ("mqtt", "mqtts"):
+            found.append(MqttSink(address))
+        elif scheme in ("http", "https"):
+            found.append(Webhook(address))
+        else:
+            raise ConfigError(f"--sink takes mqtt://, mqtts://, http:// or https://, got {scheme[:20]!r}")
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise ConfigError("--sink: one address stands there twice; leave one out")
+    return found
+
+
+def clips_of(video: Path | None) -> ClipWriter | None:
+    """What cuts clips of a video.
+
+    Raises:
+        FileNotFoundError: there is no such video.
+    """
+    if video is None:
+        return None
+    if not video.is_file():
+        raise FileNotFoundError(f"--video {video} does not exist: clips of alarms are cut from it")
+    from d2road.video.clips import cut_clip
+
+    return partial(cut_clip, video)
+
+
+@report_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Watch, tell, write; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    from d2road.data.roadside_camera_files import read_roadside_camera
+    from d2road.traffic.events.stop_request import StopRequest
+    from d2road.traffic.readers.growing_file import StoppedError
+    from d2road.traffic.watch.camera_watch import CameraWatch
+
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    if not args.near < args.far:
+        raise ConfigError(f"--near is {args.near:g} m and --far {args.far:g} m: expected the first one smaller")
+    stop = StopRequest()
+    with stop.listening():
+        camera = read_roadside_camera(args.calib)
+        watch = CameraWatch(
+            camera, args.output, receivers_of(args.sink), clips_of(args.video), near_m=args.near, far_m=args.far
+        )
+        watch.grid()  # says what the calibration lacks before anything is read
+        source = tracks_of(args.input, camera)
+        args.input = trajectories_of(args.input)
+        try:
+            return watch.run(options_of(args), source, stop)
+        except StoppedError:  # while rules were fitted: there is nothing to save
+            return stop.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

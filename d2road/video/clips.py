@@ -1,0 +1,79 @@
+"""Clips of videos: cut from a file, or from the last seconds of a stream, which are kept as JPEG in bounded memory."""
+
+from collections import deque
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from d2road.video.frame import Frame
+from d2road.video.video_file import VideoFile
+from d2road.video.video_writer import VideoWriter
+
+KEPT_S = 60.0
+LARGEST_BYTES = 256 << 20
+JPEG_QUALITY = 90
+FEWEST = 2  # frames of a clip
+
+
+def cut_clip(video: Path, start_s: float, end_s: float, path: Path) -> bool:
+    """Write the frames of a video file between two presentation times; whether there were any.
+
+    Raises:
+        DataError: it cannot be read. OutputError: the clip cannot be written.
+    """
+    found: list[tuple[float, np.ndarray]] = []
+    for frame in VideoFile(video):
+        if frame.t > end_s:
+            break
+        if frame.t >= start_s:
+            found.append((frame.t, _packed(frame.image_bgr)))
+    return _write(found, path)
+
+
+class ClipBuffer:
+    """The newest frames of a stream.
+
+    Args:
+        kept_s: seconds that are kept. largest_bytes: of memory, however many frames that are.
+    """
+
+    def __init__(self, kept_s: float = KEPT_S, largest_bytes: int = LARGEST_BYTES):
+        self.kept_s, self.largest_bytes = kept_s, largest_bytes
+        self._frames: deque[tuple[float, np.ndarray]] = deque()
+        self._bytes = 0
+
+    def add(self, frame: Frame) -> None:
+        """Take in a frame, and let go of those that are too old or too many."""
+        packed = _packed(frame.image_bgr)
+        self._frames.append((frame.t, packed))
+        self._bytes += packed.nbytes
+        while len(self._frames) > 1 and self._is_full(frame.t):
+            self._bytes -= self._frames.popleft()[1].nbytes
+
+    def _is_full(self, t: float) -> bool:
+        return t - self._frames[0][0] > self.kept_s or self._bytes > self.largest_bytes
+
+    def write(self, start_s: float, end_s: float, path: Path) -> bool:
+        """Write the frames between two times; whether there are any.
+
+        Raises:
+            OutputError: the clip cannot be written.
+        """
+        return _write([one for one in self._frames if start_s <= one[0] <= end_s], path)
+
+
+def _packed(image: np.ndarray) -> np.ndarray:
+    good, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert good, "an 8-bit image can always be encoded"
+    return packed
+
+
+def _write(frames: list[tuple[float, np.ndarray]], path: Path) -> bool:
+    if len(frames) < FEWEST:
+        return False
+    rate = 1 / max(float(np.median(np.diff([t for t, _ in frames]))), 1e-3)
+    with VideoWriter(path, rate) as writer:
+        for t, packed in frames:
+            writer.write(cv2.imdecode(packed, cv2.IMREAD_COLOR), t - frames[0][0])
+    return True

@@ -1,0 +1,59 @@
+"""d2road watch on recorded tracks: who stands is told with image, place and sentence; good traffic calibrates."""
+
+import json
+
+import pytest
+
+from d2road.cli import watch
+from tests.factories.alarm_receivers import listening
+from tests.factories.watched_tracks import flow, write_camera
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watch")
+    flow(500, 0).to_parquet(folder / "good.parquet")
+    flow(180, 1, stops="1020").to_parquet(folder / "live.parquet")
+    write_camera(folder)
+    return folder
+
+
+def words(files, output, *more):
+    tracks, camera = str(files / "live.parquet"), str(files / "camera.yaml")
+    return ["--input", tracks, "--calib", camera, "--output", str(output), *more]
+
+
+def test_who_stands_is_told_to_files_and_to_a_webhook(files, tmp_path, capsys):
+    with listening() as server:
+        line = words(files, tmp_path, "--good", str(files / "good.parquet"), "--sink", server.address)
+        assert watch.main(line) == 0
+    (alarm,) = [json.loads(one) for one in (tmp_path / "alarms.jsonl").read_text().splitlines()]
+    assert server.got == [alarm]
+    culprit = alarm["vehicles"][0]
+    assert (culprit["track"], culprit["lane"], culprit["culprit"]) == ("1020", "1", True)
+    # It enters at 80 s and stands after 3 s, 30 m into the view; its lane lies 7.5 m to the left of the camera.
+    assert 80 < alarm["t"] < 97 and alarm["x_m"] == -7.5 and 25 < alarm["y_m"] < 60
+    assert alarm["rate_per_hour"] == 1.0 and "track 1020" in alarm["sentence"]
+    assert (tmp_path / alarm["image"]).read_bytes()[:4] == b"\x89PNG" and alarm["clip"] is None
+    assert "track 1020" in (tmp_path / "alarms.csv").read_text()
+    assert "ALARM" in capsys.readouterr().out
+
+
+def test_what_it_cannot_use_is_said_before_it_reads(files, tmp_path, capsys):
+    from dataclasses import replace
+
+    from d2road.data.roadside_camera_files import read_roadside_camera, write_camera
+
+    bare = tmp_path / "bare.yaml"
+    write_camera(bare, replace(read_roadside_camera(files / "camera.yaml"), road=None))
+    good = ("--good", str(files / "good.parquet"))
+    for more, said in (
+        (("--calib", str(bare), *good), "has to know the road"),
+        (("--near", "90", *good), "--near"),
+        (("--sink", "smtp://x", *good), "--sink takes"),
+        (("--sink", "http://a/b", "--sink", "http://a/b", *good), "twice"),
+        (("--video", "none.mp4", *good), "none.mp4"),
+        ((), "needs good traffic"),
+    ):
+        assert watch.main(words(files, tmp_path / "out", *more)) == 2
+        assert said in capsys.readouterr().err
