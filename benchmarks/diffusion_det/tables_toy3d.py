@@ -30,6 +30,7 @@ RANGES = ("10-30m", "30-50m", "50-80m")
 OCCLUSIONS = ("occluded_0", "occluded_1", "occluded_2")
 # Variants whose tables are those of one model; the state variant is compared with the read-out.
 TRAINED = {"readout": "", "nojitter": "; trained on exact planes, none predicted"}
+FROZEN = "; trunk and first stage as in 2D (shipped)"  # the variant of the model zoo
 MAIN_RUN = "ddim4"
 
 Metrics = dict[str, dict[str, float]]
@@ -103,7 +104,12 @@ def headline(records: Records) -> list[str]:
     head = ["seed", "input, sampling"]
     head += [f"{c} {m}@{o:g}" for c in CLASSES.values() for m in ("3D", "BEV") for o in (0.5, 0.25)]
     head += [f"{c} 3D@{o:g} compat" for c in CLASSES.values() for o in (0.5, 0.25)] + ["2D AP50"]
-    rows = rows_of(records, "readout", names, lambda m: [value(m, *key) for key in keys])
+    frozen = {name: words + FROZEN for name, words in names.items()}
+    rows = [
+        row
+        for variant, labels in (("readout", names), ("shipped", frozen))
+        for row in rows_of(records, variant, labels, lambda m: [value(m, *key) for key in keys])
+    ]
     return table("Headline", "Pose as a read-out (A); fused depth.", head, rows)
 
 

@@ -3,6 +3,7 @@
 BENCH = "diffusion_toy3d"
 CONFIGS = {
     "readout": "configs/diffusion_det/toy_roadside3d/effnet_lite0.yaml",
+    "shipped": "configs/diffusion_det/toy_roadside3d/shipped.yaml",
     "state": "configs/diffusion_det/toy_roadside3d/effnet_lite0_state.yaml",
     "nojitter": "configs/diffusion_det/toy_roadside3d/effnet_lite0_nojitter.yaml",
 }

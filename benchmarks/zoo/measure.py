@@ -37,6 +37,20 @@ def detection_metrics(cfg: CfgNode, weights: str) -> Metrics:
     return dict(Trainer.test(cfg, model)["bbox"])
 
 
+def pose_metrics(cfg: CfgNode, weights: str) -> Metrics:
+    """AP in the image and on the ground in 3D, with the given ground plane and from the image and intrinsics alone."""
+    from benchmarks.diffusion_det.pose_study import Choice, PoseStudy
+
+    study = PoseStudy(cfg, weights)
+    study.run(cfg.MODEL.DiffusionDet.SAMPLER, cfg.MODEL.DiffusionDet.SAMPLE_STEP)
+    found = {}
+    for name, choice in {"plane": Choice(), "rgb": Choice({"use_given_ground": False})}.items():
+        measured = study.evaluate(choice, f"{cfg.OUTPUT_DIR}/{name}")
+        ground = {key: value for key, value in measured["ground"].items() if key.endswith(("3d@0.25", "3d@0.5"))}
+        found[name] = {"ground": ground, "bbox": measured["bbox"]}
+    return found
+
+
 def grounding_metrics(cfg: CfgNode, weights: str) -> Metrics:
     """Mean F1, N-acc and T-acc on the test data, with the score threshold that the weights bring."""
     model = build_model(cfg).eval()
@@ -73,6 +87,7 @@ MEASURES: dict[str, tuple[Callable[[CfgNode, str], Metrics], tuple[str, ...]]] =
         detection_metrics,
         ("MODEL.DiffusionDet.SAMPLE_STEP", "1", "MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "100"),
     ),
+    "diffusion_det_toy3d": (pose_metrics, ("MODEL.DiffusionDet.SAMPLE_STEP", "4")),
     "mono3dvg_toy": (
         grounding_metrics,
         ("DATASETS.TRAIN", "()", "DATASETS.TEST", "('toy_grounding_test',)", "TEST.GROUNDING.THRESHOLD_DATA", ""),

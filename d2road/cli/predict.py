@@ -23,6 +23,7 @@ Models that estimate 3D need the camera: --calib is a file with a line "P2: 12 n
 plane "a b c d" (a x + b y + c z + d = 0, camera frame), each for all inputs, or a folder that holds STEM.txt for each.
 They draw 3D boxes with the scene from above beside them, and write location (bottom centre, camera frame, m),
 dimensions_hwl (m) and rotation_y (rad; about the ground's normal with --denorm, else about the camera's y axis).
+Their score is that of the box in the image, which --confidence looks at, times the expected overlap in 3D.
 
 Models of grounding answer sentences: --text "..." (several in quotes), --text-file (one a line; empty lines are left
 out). Each is drawn over a copy of the image of its own, its words shaded by their relevance, and OUTPUT/

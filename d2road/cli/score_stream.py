@@ -20,7 +20,8 @@ While it follows, standard error tells at once, with the time: another file unde
 another recording, NAME.2), a clock that goes back or leaps, rows that are dropped, and silence.
 
 A calibration of rules in the model zoo is named by --calibration zoo:NAME or --weights zoo:NAME; --weights beside
---calibrate keeps its rules and counts a threshold of yours.
+--calibrate keeps its rules and counts a threshold of yours, and --threshold beside --weights keeps its rules with that
+threshold in place of its own.
 
 The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it, also
 without a config.
@@ -54,7 +55,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2road.utils.addresses import zoo_name
+from d2road.utils.addresses import ZOO, zoo_name
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import integer_option, number_option
@@ -84,8 +85,12 @@ def build_parser() -> ArgumentParser:
         "--batch", type=integer_option(1), default=4, help="windows that pass through the network together; 4"
     )
     threshold = parser.add_mutually_exclusive_group()
-    threshold.add_argument("--threshold", type=number_option(), help="a window that scores above it alarms")
-    threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote, or zoo:NAME")
+    threshold.add_argument(
+        "--threshold", type=number_option(), help="a window that scores above it alarms; it wins over that of --weights"
+    )
+    threshold.add_argument(
+        "--calibration", type=calibration_path, metavar="FILE", help="that --calibrate wrote, or zoo:NAME"
+    )
     threshold.add_argument("--calibrate", type=Path, metavar="FILE", help="write a threshold from this good traffic")
     parser.add_argument(
         "--rate", type=number_option(1e-6), default=1.0, help="false alarms an hour that --calibrate allows; 1"
@@ -95,6 +100,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write a picture of every alarm")
     return parser
+
+
+def calibration_path(text: str) -> Path:
+    """The path of a calibration, or its address in the model zoo, of which Path would fold `d2road://`."""
+    name = zoo_name(text)
+    return Path(text if name is None else f"{ZOO}{name}")
 
 
 def options_of(args: argparse.Namespace) -> StreamOptions:

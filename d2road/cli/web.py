@@ -5,15 +5,17 @@
     d2road web --config-file configs/diffusion_det/toy_roadside3d/effnet_lite0.yaml \\
         --weights output/toy_roadside3d/effnet_lite0/model_final.pth --port 8000
 
-Tabs: Detect (a detector in 2D or 3D), Ask (a model of grounding, which answers sentences about an image and its
-camera), Inspect (a model of anomalies) and Traffic (trajectories, drawn and scored by rules as score-stream does). Each
-model goes to the tab of its kind; --model may be given repeatedly. The other tabs have the shipped toy models, with
-examples. KEY VALUE pairs belong to the model of --config-file, those of TIME_SPACE to the windows of Traffic, --device
-to all. Weights are loaded with the first request, and requests are worked on one after the other.
+Tabs: Detect (a detector in 2D, one in 3D, or both), Ask (a model of grounding, which answers sentences about an image
+and its camera), Inspect (a model of anomalies) and Traffic (trajectories, drawn and scored by rules as score-stream
+does). Each model goes to the tab of its kind; --model may be given repeatedly. The other tabs have the shipped toy
+models, with examples. KEY VALUE pairs belong to the model of --config-file, those of TIME_SPACE to the windows of
+Traffic, --device to all. Weights are loaded with the first request, and requests are worked on one after the other.
 
-The page is for this machine alone unless --host says otherwise; it has no passwords, so a page for others belongs
-behind a server that asks for one. It sends nothing anywhere and loads nothing from elsewhere. Uploads and results are
-kept in a temporary folder for an hour, at most until the page ends. It ends with Ctrl-C or SIGTERM.
+The page is for this machine alone unless --host says otherwise; for others it asks for a password, of --auth FILE (a
+line USER:PASSWORD each, readable by you alone) or of the environment variable D2ROAD_WEB_AUTH, and refuses to start
+without one unless --no-auth says that something else guards it. Passwords travel as they are: over a network that is
+not yours, put a server with HTTPS before the page. It sends nothing anywhere and loads nothing from elsewhere. Uploads
+and results are kept in a temporary folder for an hour, at most until the page ends. It ends with Ctrl-C or SIGTERM.
 
 It needs gradio: pip install 'd2road[web]'.
 """
@@ -26,6 +28,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 # Of the tabs for which no other model is given.
 SHIPPED = (
     ("diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy"),
+    ("diffusion_det/toy_roadside3d/demo.yaml", "zoo:diffusion_det_toy3d"),
     ("mono3dvg/toy_grounding/demo.yaml", "zoo:mono3dvg_toy"),
     ("efficientad/toy_loco/patchcore.yaml", "zoo:patchcore_fasteners"),
 )
@@ -61,6 +65,8 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--max-megapixels", type=number_option(0.001), default=33.6, help="largest image (default: %(default)s)"
     )
+    parser.add_argument("--auth", type=Path, metavar="FILE", help="users that may enter, a line USER:PASSWORD each")
+    parser.add_argument("--no-auth", action="store_true", help="ask for no password, whatever --host is")
     parser.add_config()
     return parser
 
@@ -71,7 +77,7 @@ def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
     Raises:
         FileNotFoundError, ConfigError: a config cannot be used, or two models are of one kind.
     """
-    from d2road.web.served_model import TASKS, ServedModel
+    from d2road.web.served_model import DETECT, DETECT_3D, TASKS, ServedModel
 
     device = ["MODEL.DEVICE", args.device] if args.device else []
     own = [word for pair in pairs_of(args.opts, time_space=False) for word in pair]
@@ -88,10 +94,12 @@ def load_models(args: argparse.Namespace) -> dict[str, ServedModel]:
                 "one of each kind; serve the other one at another --port"
             )
         models[model.task] = model
+    own_detector = bool({DETECT, DETECT_3D} & set(models))
     for config, weights in SHIPPED:
         model = ServedModel(config, weights, device, shipped=True)
-        models.setdefault(model.task, model)
-    return {task: models[task] for task in TASKS}
+        if not (own_detector and model.task in (DETECT, DETECT_3D)):  # whose classes would be others
+            models.setdefault(model.task, model)
+    return {task: models[task] for task in TASKS if task in models}
 
 
 def pairs_of(opts: Sequence[str], time_space: bool) -> list[tuple[str, ...]]:
@@ -106,16 +114,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("d2road web needs gradio: pip install 'd2road[web]'")
-    from d2road.web.page import serve
+    from d2road.web.page import Address, serve
+    from d2road.web.page_users import check_users, users_of_page
     from d2road.web.traffic_request import TrafficWindows
     from d2road.web.uploads import MEGABYTE, UploadLimits
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    users = users_of_page(args.auth)
+    check_users(args.host, users, args.no_auth)
     limits = UploadLimits(round(args.max_upload_mb * MEGABYTE), round(args.max_megapixels * 1e6))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the temporary folder goes
     try:
         windows = TrafficWindows([word for pair in pairs_of(args.opts, time_space=True) for word in pair])
-        serve(load_models(args), windows, args.host, args.port, limits)
+        serve(load_models(args), windows, Address(args.host, args.port, users), limits)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

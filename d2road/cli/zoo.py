@@ -26,7 +26,7 @@ def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("zoo", __doc__)
     parser.add_argument("action", choices=ACTIONS, help="list, info NAME or verify [NAME]")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of an entry, with or without zoo:")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of an entry, or its beginning, with or without zoo:")
     return parser
 
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.action == "info") > bool(args.name) or (args.action == "list" and args.name):
         parser.error("info needs the NAME of an entry, list takes none")
-    from d2road.model_zoo import find_entry, read_catalogue, shipped_entries
+    from d2road.model_zoo import find_entry_by_prefix, read_catalogue, shipped_entries
     from d2road.utils.addresses import zoo_name
 
     name = zoo_name(args.name or "") or args.name
@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(table(list(read_catalogue().values()))))
         return 0
     if args.action == "info":
-        print("\n".join(describe(find_entry(name))))
+        print("\n".join(describe(find_entry_by_prefix(name))))
         return 0
-    return verify([find_entry(name)] if name else list(shipped_entries().values()))
+    return verify([find_entry_by_prefix(name)] if name else list(shipped_entries().values()))
 
 
 def table(entries: Sequence["Entry"]) -> list[str]:

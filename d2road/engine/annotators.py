@@ -18,6 +18,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
+from torch import Tensor
 
 from d2road.checkpoint.stored_classes import stored_class_names
 from d2road.data import class_names_of
@@ -160,7 +161,11 @@ class AnnotatingPredictor:
 
 
 class DetectionAnnotator(Annotator):
-    """Detections as COCO results, with what 3D models add."""
+    """Detections as COCO results, with what 3D models add.
+
+    Those in 3D are drawn and written from a confidence of their boxes in the image on: their scores are that times the
+    expected overlap in 3D, which ranks them and is low even where there is an object for sure.
+    """
 
     columns: ClassVar[Mapping[str, str]] = {
         "image_id": "int", "file_name": "text", "frame": "int", "category_id": "int", "category_name": "text",
@@ -182,7 +187,7 @@ class DetectionAnnotator(Annotator):
     def rows(self, output: Mapping[str, Any], context: ImageContext) -> list[dict[str, Any]]:
         """COCO results, one for each object that scores `confidence` or more."""
         found = self._instances(output)
-        found = found[found.scores >= self.confidence]
+        found = found[sure_of(found) >= self.confidence]
         objects, poses = predicted_objects(found), poses_as_json(found, context.camera)
         results = []
         rows = zip(objects.boxes_xyxy.tolist(), found.scores.tolist(), objects.class_ids.tolist(), poses)
@@ -196,18 +201,23 @@ class DetectionAnnotator(Annotator):
         return results
 
     def highest_score(self, output: Mapping[str, Any]) -> float | None:
-        return max(self._instances(output).scores.tolist(), default=None)
+        return max(sure_of(self._instances(output)).tolist(), default=None)
 
     def draw(self, image_rgb: np.ndarray, output: Mapping[str, Any], context: ImageContext) -> np.ndarray:
         """The image with boxes, in 3D with the scene from above beside it."""
         found = self._instances(output)
-        found = found[found.scores >= self.confidence]
+        found = found[sure_of(found) >= self.confidence]
         view = context.view_of(image_rgb, is_empty=not len(found)) if found.has("pred_boxes3d") else None
         return draw_scene(image_rgb, predicted_objects(found), self.class_names, camera=context.camera, view=view)
 
     def summary(self, rows: Iterable[Mapping[str, Any]], path: Path, highest: float | None = None) -> str:
         count = sum(1 for _ in rows)
         return f"{count} predictions in {path}{'' if count else nothing_found(highest, self.confidence)}"
+
+
+def sure_of(found: Instances) -> Tensor:
+    """What a confidence is compared with: scores (D,), of 3D models those of their boxes in the image."""
+    return found.scores_2d if found.has("scores_2d") else found.scores
 
 
 def nothing_found(highest: float | None, confidence: float) -> str:

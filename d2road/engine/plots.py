@@ -60,7 +60,7 @@ def plot_training(cfg: CfgNode) -> None:
         return
     with _logged("plots of the training"):
         folder = Path(cfg.OUTPUT_DIR)
-        figures = training_figures(read_metrics(folder / "metrics.json"), result_names(folder))
+        figures = training_figures(read_metrics(folder / "metrics.json")[0], result_names(folder))
         draw_figures(folder / FOLDER, TRAINING, figures)
 
 
@@ -109,21 +109,23 @@ class TrainingPlots(HookBase):
         plot_training(self.cfg)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.json, by rising iteration; lines that are cut off are left out.
+def read_metrics(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of metrics.json, by rising iteration, and how many lines are none: cut off, or damaged.
 
     Raises:
         OSError, DataError: it cannot be read.
     """
-    rows = []
+    rows, damaged = [], 0
     for line in text_lines(path, "log of metrics", largest=None) if path.is_file() else ():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
-            continue
+            row = None if line.strip() else {}
         if isinstance(row, dict) and isinstance(row.get("iteration"), (int, float)):
             rows.append(row)
-    return sorted(rows, key=lambda row: row["iteration"])
+        elif row != {}:
+            damaged += 1
+    return sorted(rows, key=lambda row: row["iteration"]), damaged
 
 
 def result_names(folder: Path) -> list[str]:

@@ -119,6 +119,24 @@ def find_entry(name: str) -> Entry:
     return found
 
 
+def find_entry_by_prefix(name: str) -> Entry:
+    """An entry by its name, or by the beginning of it that no other one has.
+
+    Raises:
+        CheckpointError: there is none, or there are several; names them, or the nearest.
+    """
+    begun = [entry for entry in read_catalogue().values() if name and entry.name.startswith(name)]
+    if len(begun) == 1:
+        return begun[0]
+    try:
+        return find_entry(name)
+    except CheckpointError:
+        if not begun:
+            raise
+        names = ", ".join(entry.name for entry in begun)
+        raise CheckpointError(f"{len(begun)} models begin with {name!r}: {names}; name one of them") from None
+
+
 def _entry(row: Mapping[str, Any], path: Path) -> Entry:
     name = field(row, "name", as_text, str(path))
     source = f"{path}, {name}"

@@ -178,7 +178,13 @@ def _settings(run: RunSummary) -> list[Markup]:
     rows = [(key, _setting(value), _setting(default)) for key, value, default in run.changed]
     changed = table(("key", "value", "default"), rows)
     whole = element("details", element("summary", "All settings"), element("pre", run.config_text))
-    return [element("p", f"{len(rows)} settings differ from their defaults."), changed, whole]
+    content = [element("p", f"{len(rows)} settings differ from their defaults."), changed, whole]
+    if run.of_evaluation:
+        rows = [(key, _setting(value), _setting(trained)) for key, value, trained in run.of_evaluation]
+        own = table(("key", "value", "in the training"), rows)
+        text = f"The results are of a later evaluation, with {len(rows)} settings other than those of the training:"
+        content = [element("p", text), own, element("h3", "Training"), *content]
+    return content
 
 
 def _setting(value: Any) -> Markup:

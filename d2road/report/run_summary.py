@@ -32,6 +32,7 @@ class RunSummary:
         config: settings by full key.
         config_text: as the file has them.
         changed: (key, value, default) of the settings that are not the default.
+        of_evaluation: (key, value, value in `config`) where an evaluation that came after the training has others.
         environment: versions and devices, as the log has them; "" if it has none.
         record: run.json.
         metrics: rows of metrics.json.
@@ -46,6 +47,7 @@ class RunSummary:
     config: dict[str, Any] = field(default_factory=dict)
     config_text: str = ""
     changed: list[tuple[str, Any, Any]] = field(default_factory=list)
+    of_evaluation: list[tuple[str, Any, Any]] = field(default_factory=list)
     environment: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -87,9 +89,13 @@ def read_run(path: Path) -> RunSummary:
     run.config = _try(run, {}, lambda: flat_config(run.config_text))
     run.test_sets = _try(run, (), lambda: _test_sets(path))
     run.changed = _try(run, [], lambda: changed_settings(run.config))
+    run.of_evaluation = _try(run, [], lambda: evaluation_settings(path, run.config))
     run.environment = _try(run, "", lambda: environment_of(path / LOG))
     run.record = _try(run, {}, lambda: _object(path / RECORD))
-    run.metrics = _try(run, [], lambda: read_metrics(path / "metrics.json"))
+    run.metrics, damaged = _try(run, ([], 0), lambda: read_metrics(path / "metrics.json"))
+    if damaged:
+        total_rows = damaged + len(run.metrics)
+        run.notes.append(f"metrics.json: {damaged} of {total_rows} rows are cut off or damaged, and left out of curves")
     run.results = _try(run, {}, lambda: _object(path / "results.json"))
     total = run.config.get("SOLVER.MAX_ITER")
     reached = isinstance(total, int) and run.iterations >= total
@@ -108,6 +114,23 @@ def changed_settings(config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         (key, value, default.get(key, NO_DEFAULT))
         for key, value in sorted(config.items())
         if key not in default or default[key] != value
+    ]
+
+
+def evaluation_settings(path: Path, config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, value, value of the training) of the settings of a later evaluation that are not those of the training.
+
+    Args:
+        path: folder of the run. config: of the training, by full key.
+    """
+    newest = _newest_config(path)
+    if newest is None or newest == _present_configs(path)[0]:
+        return []
+    own = flat_config(read_text(newest, "config"))
+    return [
+        (key, value, config.get(key, NO_DEFAULT))
+        for key, value in sorted(own.items())
+        if key not in config or config[key] != value
     ]
 
 
@@ -137,6 +160,10 @@ def _present_configs(path: Path) -> list[Path]:
     return [path / name for name in CONFIGS if (path / name).is_file()]
 
 
+def _newest_config(path: Path) -> Path | None:
+    return max(_present_configs(path), key=lambda file: file.stat().st_mtime_ns, default=None)
+
+
 def _config_text(path: Path) -> str:
     present = _present_configs(path)
     return read_text(present[0], "config") if present else ""
@@ -144,10 +171,9 @@ def _config_text(path: Path) -> str:
 
 def _test_sets(path: Path) -> tuple[str, ...]:
     """Test sets of the newest config: an evaluation in the folder of a training replaces its results alone."""
-    present = _present_configs(path)
-    if not present:
+    newest = _newest_config(path)
+    if newest is None:
         return ()
-    newest = max(present, key=lambda file: file.stat().st_mtime_ns)
     return tuple(str(name) for name in flat_config(read_text(newest, "config")).get("DATASETS.TEST") or ())
 
 

@@ -16,9 +16,12 @@ class AnomalyTask:
         metadata: of the file.
     """
 
+    most_images = None
+
     def __init__(self, metadata: Mapping[str, Any]):
-        self.threshold: float | None = metadata["threshold"]
-        self.size = tuple(metadata["image_size"])
+        threshold = metadata["threshold"]
+        self.threshold: float | None = None if threshold is None else float(threshold)
+        self.size = tuple(map(int, metadata["image_size"]))
         self.takes_any_size: bool = metadata["takes_any_size"]
 
     def inputs(self, images: Sequence[np.ndarray], **extra: Any) -> dict[str, np.ndarray]:

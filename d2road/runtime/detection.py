@@ -19,34 +19,64 @@ class DetectionTask:
         metadata: of the file.
     """
 
+    most_images = 1
+
     def __init__(self, metadata: Mapping[str, Any]):
         self.metadata = metadata
         self.names: list[str] = list(metadata["classes"])
+        size = metadata["image_size"]
+        self.size = None if size is None else tuple(map(int, size))
+        self.noise = tuple(map(int, metadata["noise"]))
+        if metadata["nms"] != "inside":
+            for key in ("several_classes_a_box", "nms_thresh"):
+                metadata[key]
 
-    def inputs(self, images: Sequence[np.ndarray], seed: int = 0, **extra: Any) -> dict[str, np.ndarray]:
+    def inputs(
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        seed: int = 0,
+        score_threshold: float = 0.0,
+        **extra: Any,
+    ) -> dict[str, np.ndarray]:
         """See `RuntimeTask`.
 
         Args:
+            score_threshold: see `results`.
             seed: of the noise. Another one gives other random boxes to start from, and about the same objects. The
                 numbers are numpy's, not those of `Predictor`, whose random boxes are others still.
         """
         if extra:
-            raise DataError(f"detection takes images and a seed, not {', '.join(extra)}")
+            raise DataError(f"detection takes images, a seed and a score_threshold, not {', '.join(extra)}")
+        if not 0 <= score_threshold <= 1:
+            raise DataError(f"score_threshold is {score_threshold!r}, expected 0 to 1")
         if len(images) > 1:
             raise DataError(f"{len(images)} images at once: a detector's file takes one, so leave batch_size at 1")
-        size = self.metadata["image_size"]
-        if size is not None and images[0].shape[:2] != tuple(size):
-            found, expected = (f"{height} x {width}" for height, width in (images[0].shape[:2], size))
+        if self.size is not None and images[0].shape[:2] != self.size:
+            found, expected = (f"{height} x {width}" for height, width in (images[0].shape[:2], self.size))
             raise DataError(
                 f"an image of {found} pixels: this file takes {expected} alone, by d2road export --image-size"
             )
-        noise = np.random.default_rng(seed).standard_normal(tuple(self.metadata["noise"]), dtype=np.float32)
+        noise = np.random.default_rng(seed).standard_normal(self.noise, dtype=np.float32)
         return {"images": images[0][None], "noise": noise}
 
-    def results(self, outputs: Mapping[str, np.ndarray], images: Sequence[np.ndarray], **extra: Any) -> list[Result]:
+    def results(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        images: Sequence[np.ndarray],
+        *,
+        score_threshold: float = 0.0,
+        **extra: Any,
+    ) -> list[Result]:
         """Of the image {"boxes": (D, 4) float32 x1, y1, x2, y2 in pixels, "scores": (D,) float32, "classes": (D,)
-        int64, "names": D class names}, best first; without names where the file knows none."""
-        found: Result = dict(objects_of(outputs, self.metadata, *images[0].shape[:2]))
+        int64, "names": D class names}, best first; without names where the file knows none.
+
+        Args:
+            score_threshold: objects from this score on; 0 gives all that the file reports.
+        """
+        objects = objects_of(outputs, self.metadata, *images[0].shape[:2])
+        kept = objects["scores"] >= score_threshold
+        found: Result = {name: values[kept] for name, values in objects.items()}
         if self.names:
             found["names"] = [self.names[c] for c in found["classes"]]
         return [found]

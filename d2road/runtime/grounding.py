@@ -31,12 +31,19 @@ class GroundingTask:
         ConfigError: tokenizers is not installed.
     """
 
+    most_images = 1
+
     def __init__(self, metadata: Mapping[str, Any]):
         tokenizers = require_package("tokenizers", "grounding", "grounding")
-        self.tokenizer = tokenizers.Tokenizer.from_str(metadata["tokenizer"])
-        self.pad_id: int = metadata["pad_id"]
-        self.size = metadata["image_size"]
-        self.threshold: float = metadata["score_threshold"]
+        vocabulary = metadata["tokenizer"]
+        try:
+            self.tokenizer = tokenizers.Tokenizer.from_str(vocabulary)
+        except Exception as error:  # it raises Exception itself
+            raise ValueError(f"a tokenizer that cannot be read: {error}") from error
+        self.pad_id = int(metadata["pad_id"])
+        size = metadata["image_size"]
+        self.size = None if size is None else tuple(map(int, size))
+        self.threshold = float(metadata["score_threshold"])
 
     def inputs(
         self,

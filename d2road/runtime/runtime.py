@@ -13,7 +13,7 @@ import PIL.Image
 from d2road.export.engines import engines_for, entries_of_session
 from d2road.export.file_metadata import parse_entries
 from d2road.runtime.task import Result, RuntimeTask
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, D2RoadError, DataError
 from d2road.utils.image_io import AnyImage as Image
 from d2road.utils.image_io import read_pixels
 
@@ -26,7 +26,8 @@ class Runtime:
         batch_size: images of one size that pass through together; what is found in one does not depend on the others.
         threads: of the processor; 0 for the engine's own choice.
     Raises:
-        FileNotFoundError, ConfigError, DataError: no such file, no engine for it, or one of another program.
+        FileNotFoundError, ConfigError, DataError: no such file, no engine for it, one of another program or with
+            damaged metadata, or a batch that it does not take.
 
     Attributes:
         metadata: of the model, see `d2road.export.graph.ExportGraph`.
@@ -44,6 +45,12 @@ class Runtime:
         content = parse_entries(entries_of_session(self.session, path), str(path))
         self.metadata = content.metadata
         self.task = task_of(content.task, self.metadata, str(path))
+        most = self.task.most_images
+        if most is not None and batch_size > most:
+            raise ConfigError(
+                f"batch_size is {batch_size}: {path} is for {content.task} and takes {most} image at a time; leave it "
+                f"at {most}"
+            )
 
     @overload
     def __call__(self, images: Image, **extra: Any) -> Result: ...
@@ -82,12 +89,18 @@ def task_of(task: str, metadata: Any, path: str) -> RuntimeTask:
     """What a task adds to the runtime.
 
     Raises:
-        DataError: one that this version does not know.
+        DataError: one that this version does not know, or metadata that lack what it needs.
     """
     name = f"d2road.runtime.{task}"
     if not task.isidentifier() or importlib.util.find_spec(name) is None:
         raise DataError(f"{path}: the task {task!r} has no runtime in this version of d2road")
-    return importlib.import_module(name).make_task(metadata)
+    try:
+        return importlib.import_module(name).make_task(metadata)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, D2RoadError):
+            raise
+        said = f"lack {error}" if isinstance(error, KeyError) else f"hold what cannot be ({error})"
+        raise DataError(f"{path}: its metadata are damaged: they {said}; export the model anew") from error
 
 
 def _by_size(images: Sequence[np.ndarray]) -> list[list[int]]:

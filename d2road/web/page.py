@@ -4,8 +4,9 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -14,7 +15,7 @@ from d2road.web.free_port import free_port
 from d2road.web.page_parts import Workplace
 from d2road.web.page_tabs import ask_tab, detect_tab, inspect_tab
 from d2road.web.result_files import ResultFolders
-from d2road.web.served_model import ASK, DETECT, INSPECT, ServedModel
+from d2road.web.served_model import ASK, DETECT, DETECT_3D, INSPECT, ServedModel
 from d2road.web.traffic_request import TrafficWindows
 from d2road.web.traffic_tab import traffic_tab
 from d2road.web.uploads import UploadLimits
@@ -24,11 +25,21 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 32  # requests in the queue; later ones are told to come again
 KEEP_S = 3600  # uploads and results are deleted after it
 HEADLINE = "# d2road\nPerception for roadside cameras and driving. Files stay on the machine that serves this page."
-TABS: dict[str, tuple[str, Callable[[ServedModel, Workplace], None]]] = {
-    DETECT: ("Detect", detect_tab),
-    ASK: ("Ask", ask_tab),
-    INSPECT: ("Inspect", inspect_tab),
-}
+# Name, the tasks whose models it has, of which one at least is there, and what lays it out.
+TABS: tuple[tuple[str, tuple[str, ...], Callable[[Sequence[ServedModel], Workplace], None]], ...] = (
+    ("Detect", (DETECT, DETECT_3D), detect_tab),
+    ("Ask", (ASK,), ask_tab),
+    ("Inspect", (INSPECT,), inspect_tab),
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the page listens, a port of 0 takes a free one, and who may enter, each with a password; all for none."""
+
+    host: str
+    port: int
+    users: Sequence[tuple[str, str]] = ()
 
 
 def build_page(models: Mapping[str, ServedModel], windows: TrafficWindows, place: Workplace) -> gr.Blocks:
@@ -36,10 +47,9 @@ def build_page(models: Mapping[str, ServedModel], windows: TrafficWindows, place
     with gr.Blocks(title="d2road", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
         gr.Markdown(HEADLINE)
         with gr.Tabs():
-            for task, model in models.items():
-                name, lay_out = TABS[task]
-                with gr.Tab(name, id=task, elem_id=f"tab-{task}"):
-                    lay_out(model, place)
+            for name, tasks, lay_out in TABS:
+                with gr.Tab(name, id=name.lower(), elem_id=f"tab-{name.lower()}"):
+                    lay_out([models[task] for task in tasks if task in models], place)
             with gr.Tab("Traffic", id="traffic", elem_id="tab-traffic"):
                 traffic_tab(windows, place)
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)
@@ -47,27 +57,27 @@ def build_page(models: Mapping[str, ServedModel], windows: TrafficWindows, place
 
 @contextmanager
 def served(
-    models: Mapping[str, ServedModel], windows: TrafficWindows, host: str, port: int, limits: UploadLimits
+    models: Mapping[str, ServedModel], windows: TrafficWindows, at: Address, limits: UploadLimits
 ) -> Iterator[str]:
     """The page, served while the context lasts; its uploads and results are deleted at the end.
 
     Args:
         models: by task. windows: of traffic.
-        port: 0 takes a free one.
     Yields:
         the address.
     Raises:
         ConfigError: host or port cannot be had.
     """
-    number = free_port(host, port)
+    number = free_port(at.host, at.port)
     with tempfile.TemporaryDirectory(prefix="d2road_web_") as folder:
         # gradio reads both when they matter: no statistics, no look for newer versions; uploads go where results go.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
         page = build_page(models, windows, Workplace(limits, ResultFolders(Path(folder), KEEP_S)))
         try:
             _, address, _ = page.launch(
-                server_name=host,
+                server_name=at.host,
                 server_port=number,
+                auth=list(at.users) or None,
                 share=False,
                 quiet=True,
                 prevent_thread_lock=True,
@@ -86,10 +96,8 @@ def served(
             page.close(verbose=False)
 
 
-def serve(
-    models: Mapping[str, ServedModel], windows: TrafficWindows, host: str, port: int, limits: UploadLimits
-) -> None:
+def serve(models: Mapping[str, ServedModel], windows: TrafficWindows, at: Address, limits: UploadLimits) -> None:
     """Serve the page until somebody interrupts."""
-    with served(models, windows, host, port, limits) as address:
+    with served(models, windows, at, limits) as address:
         print(f"d2road web: {address}", flush=True)
         threading.Event().wait()

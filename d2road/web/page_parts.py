@@ -93,9 +93,13 @@ def example_button(name: str) -> gr.Button:
     return gr.Button("Example", elem_id=f"{name}-example")
 
 
-def camera_controls(name: str, needed: bool) -> tuple[gr.File, gr.Textbox, gr.File]:
-    """Calibration, focal length and ground plane; open where every request needs a camera."""
-    with gr.Accordion("Camera" if needed else "Camera (needed for 3D)", open=needed):
+def camera_controls(name: str, needed: bool, used: bool = True) -> tuple[gr.File, gr.Textbox, gr.File]:
+    """Calibration, focal length and ground plane.
+
+    Args:
+        needed: every request needs a camera. used: a model finds 3D boxes; otherwise they are folded away.
+    """
+    with gr.Accordion("Camera" if needed else "Camera (needed for 3D)", open=used):
         calib = file_box(f"{name}-calib", "Calibration, a line 'P2: 12 numbers'", TEXT_TYPES)
         focal = text_field(f"{name}-focal", "or focal length, pixels")
         denorm = file_box(f"{name}-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)

@@ -9,7 +9,7 @@ import gradio as gr
 from d2road.engine.annotators import CONFIDENCE
 from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
 from d2road.web.ask_request import AskUpload, ask
-from d2road.web.detect_request import DetectUpload, detect
+from d2road.web.detect_request import AUTOMATIC, KINDS, DetectUpload, detect
 from d2road.web.examples import FIRST, SENTENCES, kit_examples, roadside_example
 from d2road.web.inspect_request import inspect
 from d2road.web.page_parts import (
@@ -39,14 +39,16 @@ ALL_STEPS = "all steps together"
 # --- Detect ---
 
 
-def detect_tab(model: ServedModel, place: Workplace) -> None:
-    """Image, camera and sampling in; boxes, step by step, out."""
-    choices = model.sampling
+def detect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
+    """Image, camera and sampling in; boxes, in 3D where there is a model of them and a camera, step by step, out."""
+    choices = next((model.sampling for model in models if model.sampling), None)
+    in_3d = [model.needs_camera for model in models]
     with gr.Row():
         with gr.Column(scale=1):
             image = file_box("detect-image", "Image", IMAGE_TYPES)
-            confidence = gr.Slider(0, 1, CONFIDENCE, step=0.01, label="Lowest score")
-            calib, focal, denorm = camera_controls("detect", model.needs_camera)
+            confidence = gr.Slider(0, 1, CONFIDENCE, step=0.01, label="Lowest score of a box in the image")
+            kind = gr.Radio(list(KINDS), value=AUTOMATIC, label="Boxes", visible=len(models) > 1, elem_id="detect-kind")
+            calib, focal, denorm = camera_controls("detect", all(in_3d), any(in_3d))
             controls = sampling_controls(choices) if choices else []
             run = run_button("detect", "Detect")
         with gr.Column(scale=2):
@@ -59,14 +61,21 @@ def detect_tab(model: ServedModel, place: Workplace) -> None:
             paths = gr.State([])
 
     def work(
-        image: str | None, confidence: float, calib: str | None, focal: str | None, denorm: str | None, *chosen: Any
+        image: str | None,
+        confidence: float,
+        kind: str,
+        calib: str | None,
+        focal: str | None,
+        denorm: str | None,
+        *chosen: Any,
     ) -> tuple:
         def found() -> tuple:
             if not image:
                 return "Upload an image first.", None, gr.update(visible=False), None, []
             sampling = SamplingSetting(*_sampling_values(chosen)) if choices else None
-            upload = DetectUpload(Path(image), path_of(calib), path_of(denorm), focal_of(focal), confidence, sampling)
-            result = detect(model, upload, place.limits, place.folders)
+            camera = path_of(calib), path_of(denorm), focal_of(focal)
+            upload = DetectUpload(Path(image), *camera, confidence, sampling, kind)
+            result = detect(models, upload, place.limits, place.folders)
             all_paths = [str(path) for path in (result.image, *result.steps)]
             slider = gr.update(maximum=max(len(result.steps), 1), value=0, visible=len(result.steps) > 1)
             return result.text, all_paths[0], slider, [str(path) for path in result.files], all_paths
@@ -75,12 +84,12 @@ def detect_tab(model: ServedModel, place: Workplace) -> None:
 
     run.click(
         work,
-        [image, confidence, calib, focal, denorm, *controls],
+        [image, confidence, kind, calib, focal, denorm, *controls],
         [message, shown, step, files, paths],
         concurrency_id=QUEUE,
         api_visibility="private",
     )
-    if model.shipped:
+    if any(model.shipped for model in models):
         fill_by_example(run, "detect", [image, calib, denorm], lambda number: _view(place, number))
     step.change(_image_of_step, [step, paths], shown, queue=False, api_visibility="private")
 
@@ -132,8 +141,9 @@ def _view(place: Workplace, number: int) -> tuple[str, str, str]:
 # --- Ask ---
 
 
-def ask_tab(model: ServedModel, place: Workplace) -> None:
+def ask_tab(models: Sequence[ServedModel], place: Workplace) -> None:
     """Image, camera and sentences in; the objects meant out."""
+    (model,) = models
     with gr.Row():
         with gr.Column(scale=1):
             image = file_box("ask-image", "Image", IMAGE_TYPES)
@@ -175,8 +185,9 @@ def ask_tab(model: ServedModel, place: Workplace) -> None:
 # --- Inspect ---
 
 
-def inspect_tab(model: ServedModel, place: Workplace) -> None:
+def inspect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
     """Images in; heat maps, scores and verdicts out."""
+    (model,) = models
     with gr.Row():
         with gr.Column(scale=1):
             images = file_box("inspect-images", "Images", IMAGE_TYPES, several=True)

@@ -26,7 +26,7 @@ from d2road.engine.meta_arch import (
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError
 
-DETECT, ASK, INSPECT = TASKS = ("detect", "ask", "inspect")
+DETECT, DETECT_3D, ASK, INSPECT = TASKS = ("detect", "detect in 3D", "ask", "inspect")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ class ServedModel:
     @property
     def task(self) -> str:
         """Of TASKS, by what its annotator says."""
-        return ASK if self.kind.answers_sentences else INSPECT if self.kind.scores_images else DETECT
+        if self.kind.answers_sentences:
+            return ASK
+        return INSPECT if self.kind.scores_images else DETECT_3D if self.needs_camera else DETECT
 
     @property
     def needs_camera(self) -> bool:

@@ -16,9 +16,9 @@ from d2road.traffic.events.stream_options import RULES, RULES_FORECAST, StreamOp
 from d2road.traffic.events.stream_session import StreamSession
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.time_space.window_grid import WindowGrid
-from d2road.utils.errors import ConfigError, DataError
-from d2road.utils.input_files import GZIP_MARK
+from d2road.utils.errors import ConfigError
 from d2road.utils.output_files import write_json
+from d2road.web.packed_uploads import unpack, unpacked_name
 from d2road.web.result_files import ResultFolders, result_stem, write_table
 from d2road.web.traffic_drawing import draw_scores, draw_trajectories
 from d2road.web.uploads import UploadLimits
@@ -155,10 +155,10 @@ def _session(windows: TrafficWindows, upload: TrafficUpload, limits: UploadLimit
 
 
 def _spec(path: Path, upload: TrafficUpload, limits: UploadLimits, folder: Path) -> str:
-    """SPEC of an uploaded file, of which a copy gets a name without `?`.
+    """SPEC of an uploaded file, of which an unpacked copy gets a name without `?`.
 
     Raises:
-        DataError: too large, or not text. ConfigError: a reader or an option that is not offered here.
+        DataError: too large, packed or unpacked. ConfigError: a reader or an option that is not offered here.
     """
     limits.check_file(path)
     if upload.reader not in READERS:
@@ -170,12 +170,10 @@ def _spec(path: Path, upload: TrafficUpload, limits: UploadLimits, folder: Path)
             f"option {', '.join(forbidden)} is not offered here, only {', '.join(sorted(SAFE_OPTIONS))}: use "
             "d2road score-stream for the others"
         )
-    with path.open("rb") as file:
-        if file.read(len(GZIP_MARK)) == GZIP_MARK:
-            raise DataError(f"{path.name} is packed: unpack it, so that its size is known")
     folder.mkdir(parents=True)
-    copy = folder / f"{result_stem(path)}{path.suffix.lower() if path.suffix.lower() in TYPES else ''}"
-    shutil.copyfile(path, copy)
+    name = unpacked_name(path)
+    copy = folder / f"{result_stem(name)}{name.suffix.lower() if name.suffix.lower() in TYPES else ''}"
+    unpack(path, copy, limits.max_bytes)
     return f"{upload.reader}:{copy}" + (f"?{urlencode(options)}" if options else "")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from d2road.utils.values import as_number
+from d2road.web.packed_uploads import PACKED
 from d2road.web.page_parts import (
     QUEUE,
     SAVING,
@@ -29,7 +30,7 @@ from d2road.web.traffic_request import (
 
 def traffic_tab(windows: TrafficWindows, place: Workplace) -> None:
     """Trajectories, and good ones or a calibration, in; diagram, scores and alarms out."""
-    types = list(TYPES)
+    types = [*TYPES, *PACKED]
     with gr.Row():
         with gr.Column(scale=1):
             trajectories = file_box("traffic-file", "Trajectories", types)

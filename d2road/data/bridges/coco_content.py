@@ -34,6 +34,14 @@ class CocoContent:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
 
+    def names_outside(self) -> list[str]:
+        """What is wrong with images whose names lead out of the folder that they are relative to."""
+        return [
+            f"image {name} is not below {self.image_dir or 'its folder'}: name a folder above all images"
+            for name in (str(image["file_name"]) for image in self.images)
+            if Path(name).is_absolute() or ".." in Path(name).parts
+        ]
+
     def add_classes(self, names: Iterable[str]) -> None:
         """Add classes, numbered from 1 as COCO does.
 

@@ -179,12 +179,10 @@ def _image_files(content: CocoContent, folder: str) -> dict[str, Path]:
     """Path below the root -> image; all must be there, of the size that is said, and below their folder."""
     found: dict[str, Path] = {}
     errors = []
+    raise_errors(content.names_outside(), content.source)
     for image in content.images:
         name = Path(image["file_name"])
         path = Path(content.image_dir).expanduser() / name
-        if name.is_absolute() or ".." in name.parts:
-            errors.append(f"image {name} is not below {content.image_dir}: name a folder above all images")
-            continue
         try:
             shown_size(path, (image["width"], image["height"]), f"image id {image['id']}")
         except (DataError, FileNotFoundError) as error:

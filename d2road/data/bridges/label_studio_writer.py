@@ -61,7 +61,10 @@ def label_studio_tasks(content: CocoContent, url: str = "", model: str = "d2road
     Args:
         url: put before the file names; "" for Label Studio's local files, by the name of the image folder.
         model: what Label Studio shows as the version of the model.
+    Raises:
+        DataError: the name of an image leads out of their folder.
     """
+    raise_errors(content.names_outside(), content.source)
     prefix = url or LOCAL_FILES + quote(f"{Path(content.image_dir).expanduser().absolute().name}/")
     names = {category["id"]: category["name"] for category in content.categories}
     tasks = []

@@ -72,10 +72,12 @@ def test_every_choice_of_the_benchmark_is_in_a_table(folder):
 def test_headline_has_both_inputs_and_all_samplings(folder):
     keep("readout_seed1/ddim1_rgb", metrics(30.0))
     keep("readout_seed1/ddim4_plane", metrics(40.0))
+    keep("shipped_seed1/ddim4_plane", metrics(35.0))
     text = tables_toy3d.write_tables().read_text()
     eight = " | ".join(["40.0"] * 8)
     assert f"| 1 | RGB + given plane, DDIM, 4 steps | {eight} | 39.0 | 39.0 | 39.0 | 39.0 | 60.0 |" in text
     assert "| 1 | RGB + intrinsics alone, DDIM, 1 step | 30.0 |" in text
+    assert "| 1 | RGB + given plane, DDIM, 4 steps; trunk and first stage as in 2D (shipped) | 35.0 |" in text
     assert "restart" not in text
     assert "| 1 | car 3D@0.5, RGB + given plane | 40.0 | 40.1 | 40.2 | 40.3 | 40.4 | 40.5 | 40.6 |" in text
     assert "4.0 / 4.0 (+4.0)" in text

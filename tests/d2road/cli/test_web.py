@@ -6,6 +6,7 @@ import pytest
 
 from d2road.cli import web
 from d2road.utils.errors import ConfigError
+from d2road.web.served_model import DETECT, DETECT_3D, TASKS
 from tests.factories.verb_files import detector_files
 
 
@@ -26,6 +27,13 @@ def test_models_go_to_the_tab_of_their_kind_and_the_others_are_shipped(detector)
     assert list(models) == ["detect", "ask", "inspect"] and all(task == model.task for task, model in models.items())
     assert models["detect"].config_file == detector[0] and not models["detect"].shipped
     assert models["ask"].shipped and models["inspect"].shipped
+
+
+def test_shipped_detectors_are_there_in_2d_and_in_3d():
+    models = models_of()
+    assert list(models) == list(TASKS) and all(model.shipped for model in models.values())
+    assert models[DETECT_3D].needs_camera and not models[DETECT].needs_camera
+    assert models[DETECT_3D].cfg.MODEL.WEIGHTS == "zoo:diffusion_det_toy3d"
 
 
 def test_pairs_belong_to_the_model_of_the_config_file(detector):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 from d2road.cli.predict import main as predict_main
 from d2road.engine.meta_arch import SamplingSetting
+from d2road.structures import Camera
 from d2road.utils.errors import ConfigError
-from d2road.web.detect_request import DetectUpload, detect
+from d2road.web.detect_request import IN_2D, IN_3D, DetectUpload, detect
 from d2road.web.result_files import ResultFolders
-from d2road.web.served_model import DETECT, Request, ServedModel
+from d2road.web.served_model import DETECT_3D, Request, ServedModel
 from d2road.web.uploads import UploadLimits
 from tests.factories.pose_models import PRIORS
 from tests.factories.verb_files import detector_files
@@ -40,7 +42,7 @@ def test_it_finds_what_the_command_finds(model, files, tmp_path, monkeypatch):
     monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda name: None)
     line = ["--config-file", str(files / "config.yaml"), "--weights", str(files / "weights.pth"), "--confidence", "0"]
     assert predict_main([*line, "--input", str(files / "street.png"), "--output", str(tmp_path / "out")]) == 0
-    result = detect(model, DetectUpload(files / "street.png", confidence=0), UploadLimits(), ResultFolders(tmp_path))
+    result = detect([model], DetectUpload(files / "street.png", confidence=0), UploadLimits(), ResultFolders(tmp_path))
     expected = json.loads((tmp_path / "out" / "predictions.json").read_text())
     found = json.loads(result.files[1].read_text())
     assert expected and found == [{**row, "file_name": "street.png"} for row in expected]
@@ -53,7 +55,7 @@ def test_it_finds_what_the_command_finds(model, files, tmp_path, monkeypatch):
 def test_sampling_holds_for_one_request(model, files, tmp_path):
     def found(sampling):
         upload = DetectUpload(files / "street.png", confidence=0, sampling=sampling)
-        return detect(model, upload, UploadLimits(), ResultFolders(tmp_path))
+        return detect([model], upload, UploadLimits(), ResultFolders(tmp_path))
 
     own = found(None)
     four = found(SamplingSetting("dpmsolver++", 4, 7, 3))
@@ -76,26 +78,58 @@ def test_steps_add_up_to_the_result(model, files):
 
 
 def test_an_image_without_objects_gives_empty_files(model, files, tmp_path):
-    result = detect(model, DetectUpload(files / "street.png", confidence=1), UploadLimits(), ResultFolders(tmp_path))
+    result = detect([model], DetectUpload(files / "street.png", confidence=1), UploadLimits(), ResultFolders(tmp_path))
     assert result.text.startswith("0 found") and json.loads(result.files[1].read_text()) == []
     assert result.files[2].read_text().startswith("image_id,file_name,")
 
 
-def test_boxes_in_3d_need_a_camera_and_get_the_scene_from_above(files, tmp_path):
+@pytest.fixture(scope="module")
+def model_3d(files):
     node = "MODEL.DiffusionDet.POSE."
     pairs = [node + "ENABLED", "True", node + "DIMENSION_PRIORS", str(PRIORS[:2]), "DATASETS.TRAIN", "()"]
-    model = ServedModel(str(files / "config.yaml"), "random", [*pairs, "DATASETS.TEST", "()"])
-    assert model.task == DETECT and model.needs_camera
+    return ServedModel(str(files / "config.yaml"), "random", [*pairs, "DATASETS.TEST", "()"])
+
+
+def test_boxes_in_3d_need_a_camera_and_get_the_scene_from_above(model_3d, files, tmp_path):
+    model = model_3d
+    assert model.task == DETECT_3D and model.needs_camera
     folders, image = ResultFolders(tmp_path), files / "street.png"
     with pytest.raises(ConfigError, match="need the camera"):
-        detect(model, DetectUpload(image, confidence=0), UploadLimits(), folders)
-    result = detect(model, DetectUpload(image, focal_px=90, confidence=0), UploadLimits(), folders)
+        detect([model], DetectUpload(image, confidence=0), UploadLimits(), folders)
+    result = detect([model], DetectUpload(image, focal_px=90, confidence=0), UploadLimits(), folders)
     assert cv2.imread(str(result.image)).shape[1] > 80, "the scene from above stands beside the image"
     assert "location" in json.loads(result.files[1].read_text())[0]
     assert "x_m" in result.files[2].read_text().splitlines()[0].split(",")
+
+
+def test_of_two_detectors_the_camera_chooses_unless_somebody_does(model, model_3d, files, tmp_path):
+    def found(**words):
+        upload = DetectUpload(files / "street.png", confidence=0, **words)
+        result = detect([model, model_3d], upload, UploadLimits(), ResultFolders(tmp_path))
+        return "location" in json.loads(result.files[1].read_text())[0], result.text.rsplit(". ", 1)[1]
+
+    flat, solid = (False, f"Boxes in 2D by {files / 'weights.pth'}"), (True, "Boxes in 3D by random")
+    assert found() == found(kind=IN_2D) == found(focal_px=90, kind=IN_2D) == flat
+    assert found(focal_px=90) == found(focal_px=90, kind=IN_3D) == solid
+    with pytest.raises(ConfigError, match="need the camera"):
+        found(kind=IN_3D)
+    with pytest.raises(ConfigError, match="expected 3D where a camera is given, 2D, 3D"):
+        found(kind="4D")
 
 
 def test_weights_are_read_with_the_first_request(files):
     model = ServedModel(str(files / "config.yaml"), str(files / "none.pth"))
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         model.ask(Request(np.zeros((60, 80, 3), np.uint8)))
+
+
+def test_boxes_in_3d_are_chosen_by_their_score_in_the_image(model_3d, files, tmp_path):
+    upload = DetectUpload(files / "street.png", focal_px=90, confidence=0)
+    image = cv2.imread(str(files / "street.png"))
+    found = model_3d.ask(Request(image, Camera(np.diag([90.0, 90.0, 1.0]) + [[0, 0, 40], [0, 0, 30], [0, 0, 0]]), 0))
+    instances = found.output["instances"]
+    assert (instances.scores < instances.scores_2d).any()
+    middle = float(instances.scores_2d.median())
+    result = detect([model_3d], replace(upload, confidence=middle), UploadLimits(), ResultFolders(tmp_path))
+    expected = instances.scores[instances.scores_2d >= middle].tolist()
+    assert [row["score"] for row in json.loads(result.files[1].read_text())] == expected

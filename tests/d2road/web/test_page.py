@@ -1,6 +1,6 @@
 """The page in a real browser: every tab by clicking, two users at once, and uploads that cannot be used.
 
-Detect has a small model of its own, Ask and Inspect the shipped ones with their examples.
+Detect has a small model of its own in 2D and the shipped one in 3D, Ask and Inspect the shipped ones with examples.
 """
 
 import json
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from d2road.web.examples import roadside_example
 from tests.factories.stream_fcd import write_fcd
 from tests.factories.verb_files import detector_files
 from tests.factories.web_page import chromium, message, served_page, upload, web_python
@@ -43,6 +44,7 @@ def files(tmp_path_factory, browser):
 @pytest.fixture(scope="module")
 def address(files):
     options = ["--model", f"{files}/config.yaml", f"{files}/weights.pth"]
+    options += ["--model", "diffusion_det/toy_roadside3d/demo.yaml", "zoo:diffusion_det_toy3d"]
     options += ["TIME_SPACE.S_RANGE", "(0, 512)", "TIME_SPACE.STRIDE", "1.0"]
     with served_page(*options, "--max-upload-mb", "1.5", log=files / "log.txt") as found:
         yield found
@@ -100,6 +102,32 @@ def test_detect_finds_boxes_step_by_step(visit, files, tmp_path):
     page.press("#detect-step input[type=number]", "Enter")
     page.wait_for_function(f"document.querySelector('#detect-image-out img').src != {all_steps!r}")
     assert "step_2" in page.get_attribute("#detect-image-out img", "src")
+
+
+def test_detect_finds_boxes_in_3d_once_a_camera_is_given(visit, files, tmp_path):
+    example = roadside_example(tmp_path, 2)
+    page = visit()
+    upload(page, "detect-image", example.image)
+    upload(page, "detect-calib", example.calib)
+    upload(page, "detect-denorm", example.denorm)
+    page.fill("#detect-boxes input[type=number]", "60")
+    page.click("#detect-run")
+    said = message(page, "detect")
+    assert said.endswith("Boxes in 3D by zoo:diffusion_det_toy3d") and re.search(" [1-9]+ car", said)
+    found = json.loads(downloaded(page, "detect-files", ".json", tmp_path).read_text())
+    assert all(row["location"][2] > 0 and len(row["dimensions_hwl"]) == 3 for row in found)
+    drawn = cv2.imread(str(downloaded(page, "detect-files", ".png", tmp_path)))
+    image = cv2.imread(str(example.image))
+    assert drawn.shape[0] == image.shape[0] and drawn.shape[1] > 1.2 * image.shape[1], "the scene from above beside it"
+    page.click("#detect-kind label:has-text('2D')")
+    page.click("#detect-run")
+    page.wait_for_function("document.querySelector('#detect-message textarea').value.includes('Boxes in 2D by')")
+    page.reload()
+    page.wait_for_selector("#detect-run")
+    upload(page, "detect-image", files / "first.png")
+    page.click("#detect-kind label:nth-of-type(3)")
+    page.click("#detect-run")
+    assert "need the camera: give its calibration or focal length" in message(page, "detect")
 
 
 def test_ask_answers_each_sentence_of_an_example(visit, tmp_path):

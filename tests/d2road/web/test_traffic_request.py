@@ -93,7 +93,7 @@ def test_uploads_that_cannot_be_used(files, windows, tmp_path):
     with pytest.raises(DataError):
         tried(trajectories=broken)
     broken.write_bytes(b"\x1f\x8b" + bytes(10))
-    with pytest.raises(DataError, match=r"broken\.xml is packed"):
+    with pytest.raises(DataError, match=r"broken\.xml cannot be unpacked"):
         tried(trajectories=broken)
     with pytest.raises(DataError, match=r"live\.xml has .* MB, at most"):
         tried(max_bytes=100)
