@@ -152,13 +152,16 @@ def _make_traffic_incidents(args: argparse.Namespace) -> None:
     print(f"{args.output} is complete")
 
 
-SIZES = ("catalogue", "shifted", "sumo")  # of vehicles in clips
+# Of clips: sizes of vehicles, traffic, light.
+SIZES = ("catalogue", "shifted", "sumo")
+CLIP_TRAFFIC = ("turns", "free", "dense", "stop_and_go", "empty")
+CLIP_LIGHT = ("turns", "day", "dusk", "nightfall")
 
 
 def _add_traffic_video(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
     _add_seed(parser)
-    counts = (("train", 6, "training clips"), ("val", 4, "validation clips"), ("test", 6, "test clips"))
+    counts = (("train", 8, "training clips"), ("val", 4, "validation clips"), ("test", 8, "test clips"))
     _add_counts(parser, *counts)
     parser.add_argument(
         "--seconds", type=number_option(1, 600), default=60.0, metavar="S", help="length of a clip (default 60)"
@@ -169,13 +172,23 @@ def _add_traffic_video(parser: argparse.ArgumentParser) -> None:
         default=SIZES[0],
         help=f"of vehicles: those of toy-roadside, those 3 %% larger, or SUMO's own types (default {SIZES[0]})",
     )
+    parser.add_argument(
+        "--traffic", choices=CLIP_TRAFFIC, default=CLIP_TRAFFIC[0], help="of all clips; by default kinds take turns"
+    )
+    parser.add_argument(
+        "--light",
+        choices=CLIP_LIGHT,
+        default=CLIP_LIGHT[0],
+        help="of all clips; by default day and dusk take turns; nightfall goes from day to dusk within a clip",
+    )
+    parser.add_argument("--no-incidents", dest="incidents", action="store_false", help="good traffic alone")
     _add_running(parser)
 
 
 def _make_traffic_video(args: argparse.Namespace) -> None:
     from d2road.synthetic.traffic_video import make_traffic_video
 
-    names = ("train", "val", "test", "seconds", "sizes", "workers", "overwrite")
+    names = ("train", "val", "test", "seconds", "sizes", "traffic", "light", "incidents", "workers", "overwrite")
     done = make_traffic_video(args.output, args.seed, **{name: getattr(args, name) for name in names})
     print(done["summary"])
     if done["made"]:

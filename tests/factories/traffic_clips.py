@@ -7,7 +7,7 @@ from d2road.synthetic.roadside.meshes import Mesh, SolidMesh, add_loft, rectangl
 from d2road.synthetic.roadside.raster import Light
 from d2road.synthetic.traffic_video.clip_camera import ClipCamera, sample_camera
 from d2road.synthetic.traffic_video.clip_traffic import ROAD
-from d2road.synthetic.traffic_video.film import Film, FilmedVehicle
+from d2road.synthetic.traffic_video.film import Film, FilmedVehicle, Hour
 from d2road.synthetic.traffic_video.road_background import Background
 from d2road.synthetic.traffic_video.road_shape import RoadShape
 
@@ -23,7 +23,8 @@ def clip_camera(seed: int = 0, distorted: bool = False, downstream: bool = True,
 def black_film(camera: ClipCamera, shape: RoadShape | None = None) -> Film:
     """A film of nothing but the vehicles."""
     empty = np.zeros((*camera.view.size[::-1], 3), dtype=np.float32)
-    return Film(camera, shape or RoadShape(camera.street), Background(empty, empty, empty, None), NOON, CLEAR, False, 0)
+    hour = Hour(NOON, Background(empty, empty, empty, None), CLEAR)
+    return Film(camera, shape or RoadShape(camera.street), [hour], 0)
 
 
 def box_mesh(hwl: tuple[float, float, float]) -> SolidMesh:

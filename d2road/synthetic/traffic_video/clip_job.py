@@ -111,7 +111,7 @@ def set_up(plan: ClipPlan, traffic: ClipTraffic) -> tuple[ClipCamera, Film]:
     camera = sample_camera(rng, ROAD, key, plan.height_share, plan.is_distorted, plan.downstream)
     shape = sample_shape(rng, camera.street, plan.surface)
     film_seed = int(np.random.default_rng(plan.stream(2)).integers(2**31))
-    return camera, start_film(film_seed, camera, shape, plan.light)
+    return camera, start_film(film_seed, camera, shape, plan.light, plan.frames)
 
 
 def _incident_x(traffic: ClipTraffic) -> float:

@@ -4,8 +4,9 @@ Heights of poles, lenses, light, shapes of roads, kinds of traffic and incidents
 of them; everything else is drawn. Splits never share a stream of random numbers, and so neither cameras.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from d2road.synthetic.traffic_video.film import LIGHTS
 from d2road.synthetic.traffic_video.road_shape import SURFACES
@@ -13,21 +14,31 @@ from d2road.synthetic.traffic_video.road_shape import SURFACES
 SPLITS = ("train", "val", "test")
 FPS = 10
 SCENARIOS = ("free", "dense", "free", "stop_and_go")
+TRAFFIC = ("turns", "free", "dense", "stop_and_go", "empty")
+LIGHT = ("turns", *LIGHTS)
 LIMITS_MPS = (22.2, 27.8)  # 80 and 100 km/h
-INCIDENTS = ("", "stopped_vehicle", "lane_changes", "slow_vehicle", "hard_braking", "", "tailgating", "speeding")
+TURN = ("", "stopped_vehicle", "lane_changes", "slow_vehicle", "hard_braking", "", "tailgating", "speeding")
+INCIDENTS = (*TURN, *TURN[:5], "wrong_way", *TURN[6:])
 SEVERITIES = {"stopped_vehicle": "moderate", "slow_vehicle": "severe", "speeding": "mild"}
 GOLDEN = 0.6180339887
 
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One clip: its split and number, the data set's seed, its length in s, and what takes turns."""
+    """One clip: its split and number, the data set's seed and options, and what takes turns.
+
+    seconds: its length; sizes: of vehicle_sizes.SIZES; traffic, light_option: of TRAFFIC and LIGHT, what all clips have
+    instead of turns; incidents: False for good traffic alone.
+    """
 
     split: str
     index: int
     seed: int
     seconds: float
     sizes: str
+    traffic: str = TRAFFIC[0]
+    light_option: str = LIGHT[0]
+    incidents: bool = True
 
     @property
     def name(self) -> str:
@@ -45,7 +56,9 @@ class ClipPlan:
 
     @property
     def light(self) -> str:
-        """Day or dusk."""
+        """Of film.LIGHTS."""
+        if self.light_option != LIGHT[0]:
+            return self.light_option
         return LIGHTS[1] if self.index % 3 == 2 else LIGHTS[0]
 
     @property
@@ -71,6 +84,8 @@ class ClipPlan:
     @property
     def scenario(self) -> str:
         """Kind of traffic; an incident is done to one that moves."""
+        if self.traffic != TRAFFIC[0]:
+            return self.traffic
         name = SCENARIOS[(self.index + SPLITS.index(self.split)) % len(SCENARIOS)]
         if self.incident == "speeding":
             return "free"
@@ -84,6 +99,8 @@ class ClipPlan:
     @property
     def incident(self) -> str:
         """Kind, "" for none."""
+        if not self.incidents or self.traffic in ("empty", "stop_and_go"):
+            return ""
         return INCIDENTS[(self.index + 3 * SPLITS.index(self.split)) % len(INCIDENTS)]
 
     @property
@@ -92,8 +109,8 @@ class ClipPlan:
         return SEVERITIES.get(self.incident, "moderate")
 
 
-def all_plans(counts: dict[str, int], seed: int, seconds: float, sizes: str) -> Iterator[ClipPlan]:
-    """The clips of a data set, of each split as many as `counts` says."""
+def all_plans(counts: Mapping[str, int], seed: int, seconds: float, **options: Any) -> Iterator[ClipPlan]:
+    """The clips of a data set, of each split as many as `counts` says; options: the other fields of `ClipPlan`."""
     for split in SPLITS:
         for index in range(counts[split]):
-            yield ClipPlan(split, index, seed, seconds, sizes)
+            yield ClipPlan(split, index, seed, seconds, **options)

@@ -27,6 +27,7 @@ from d2road.utils.output_files import atomic_write
 # What is filmed lies behind the acceleration lane, so incidents happen from here on.
 ROAD = replace(THREE_LANES, observed=(720.0, 1434.0))
 LEAD = (0.1, 0.25)  # of a clip before its incident
+EMPTY = (0.5, 1.0)  # vehicles an hour and lane
 FCD_FILE = "fcd.xml"
 ATTRIBUTES = "x,y,angle,type,lane,speed,pos,acceleration"
 
@@ -49,8 +50,8 @@ class ClipTraffic:
 
 
 def clip_scenario(name: str, limit: float, sizes: str) -> Scenario:
-    """A kind of traffic of traffic_incidents, with a limit in m/s and vehicles of a set of sizes."""
-    one = find_scenario(name)
+    """A kind of traffic of traffic_incidents, or "empty", with a limit in m/s and vehicles of a set of sizes."""
+    one = replace(find_scenario("free"), flow=EMPTY, ramp=EMPTY) if name == "empty" else find_scenario(name)
     return replace(one, road=ROAD, limit=limit, population=sized_population("idm", sizes))
 
 
@@ -78,7 +79,9 @@ def drive(
         with sumo.controlled(words, folder) as connection:
             road = SumoRoad(connection, scenario.road, latest, sublanes=True)
             road.advance(scenario.warm_up + lead)
-            incident = INCIDENT_KINDS[kind].happen(IncidentScene(road, act_rng, scenario), severity)
+            # A ghost driver comes on the hard shoulder, as in a jam: in a lane it would have to jump aside.
+            scene = IncidentScene(road, act_rng, replace(scenario, waves=scenario.waves or kind == "wrong_way"))
+            incident = INCIDENT_KINDS[kind].happen(scene, severity)
             start = round(incident.onset - lead, 1)
             road.advance(max(start + seconds - road.time, 0.0) + 1)
     else:

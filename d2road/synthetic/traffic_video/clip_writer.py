@@ -11,7 +11,7 @@ from typing import Any
 
 from d2road.synthetic.traffic_incidents.incident_writer import sumo_version
 from d2road.synthetic.traffic_video.clip_job import RECORDS, ClipJob, make_clip
-from d2road.synthetic.traffic_video.clip_plan import SPLITS, all_plans
+from d2road.synthetic.traffic_video.clip_plan import LIGHT, SPLITS, TRAFFIC, all_plans
 from d2road.synthetic.traffic_video.vehicle_sizes import SIZES
 from d2road.utils.errors import ConfigError
 from d2road.utils.output_dir import output_dir, read_run_record
@@ -29,11 +29,14 @@ SECONDS = (1.0, 600.0)
 def make_traffic_video(
     out: str | Path,
     seed: int = 0,
-    train: int = 6,
+    train: int = 8,
     val: int = 4,
-    test: int = 6,
+    test: int = 8,
     seconds: float = 60.0,
     sizes: str = SIZES[0],
+    traffic: str = TRAFFIC[0],
+    light: str = LIGHT[0],
+    incidents: bool = True,
     workers: int = 2,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -45,24 +48,30 @@ def make_traffic_video(
         train, val, test: number of clips of each split; every clip has a camera of its own.
         seconds: of a clip.
         sizes: of vehicles, of `vehicle_sizes.SIZES`.
+        traffic, light: of `clip_plan.TRAFFIC` and `LIGHT`; "turns" lets the kinds take turns.
+        incidents: False makes good traffic alone.
         workers: processes; 0 or 1 works in this one.
         overwrite: replace a data set of other parameters that is there.
     Returns:
         {"made": clips of this run, "frames": their frames, "seconds": ..., "summary": text with the counts}.
     Raises:
-        ValueError: negative counts, no clips, clips too short or too long, unknown sizes, or `out` holds other
+        ValueError: negative counts, no clips, clips too short or too long, an unknown name, or `out` holds other
             parameters or files.
         FileNotFoundError: SUMO is not installed.
         PermissionError: `out` cannot be written.
         RuntimeError: SUMO fails.
     """
     counts = {"train": train, "val": val, "test": test}
-    _refuse({**counts, "seed": seed, "workers": workers}, sum(counts.values()), seconds, sizes)
+    options: dict[str, Any] = {"sizes": sizes, "traffic": traffic, "light_option": light, "incidents": incidents}
+    _refuse({**counts, "seed": seed, "workers": workers}, sum(counts.values()), seconds)
+    for what, name, known in (("set of sizes", sizes, SIZES), ("traffic", traffic, TRAFFIC), ("light", light, LIGHT)):
+        if name not in known:
+            raise ConfigError(unknown_name(what, name, known))
     out = Path(out)
     # Another version of SUMO drives differently.
-    meta = {"version": VERSION, "seed": seed, **counts, "seconds": seconds, "sizes": sizes, "sumo": sumo_version()}
+    meta = {"version": VERSION, "seed": seed, **counts, "seconds": seconds, **options, "sumo": sumo_version()}
     with output_dir(out, META, meta, [*SPLITS, RECORDS], [*SPLITS, RECORDS, CLIPS], overwrite):
-        jobs = [ClipJob(str(out), plan) for plan in all_plans(counts, seed, seconds, sizes)]
+        jobs = [ClipJob(str(out), plan) for plan in all_plans(counts, seed, seconds, **options)]
         todo = [job for job in jobs if not job.record.is_file()]
         start = time.monotonic()
         for _ in track(
@@ -77,7 +86,7 @@ def make_traffic_video(
         return {"made": len(todo), "frames": frames, "seconds": took, "summary": summarize(records)}
 
 
-def _refuse(numbers: dict[str, int], clips: int, seconds: float, sizes: str) -> None:
+def _refuse(numbers: dict[str, int], clips: int, seconds: float) -> None:
     """Raise ConfigError for options that cannot be."""
     for name, value in numbers.items():
         if value < 0:
@@ -88,8 +97,6 @@ def _refuse(numbers: dict[str, int], clips: int, seconds: float, sizes: str) -> 
         raise ConfigError(
             f"--seconds is {seconds:g}, expected tenths of a second from {SECONDS[0]:g} to {SECONDS[1]:g}"
         )
-    if sizes not in SIZES:
-        raise ConfigError(unknown_name("set of sizes", sizes, SIZES))
 
 
 def summarize(records: list[dict[str, Any]]) -> str:
@@ -103,7 +110,7 @@ def summarize(records: list[dict[str, Any]]) -> str:
         incidents = Counter(record["incident"] for record in clips if record["incident"])
         told = ", ".join(f"{kind} {count}" for kind, count in incidents.items()) or "none"
         lines.append(
-            f"{split}: {len(clips)} clips, {seconds:.0f} s, {sum(c['light'] == 'dusk' for c in clips)} at dusk, "
+            f"{split}: {len(clips)} clips, {seconds:.0f} s, {sum(c['light'] != 'day' for c in clips)} at dusk, "
             f"{sum(c['distorted'] for c in clips)} distorted, {sum(c['slope'] != 'plane' for c in clips)} on roads "
             f"that are not plane; incidents: {told}"
         )

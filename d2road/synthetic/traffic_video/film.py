@@ -3,7 +3,10 @@
 All vehicles are drawn in occlusion order; how much of each remains visible is counted in the pixels of the image.
 """
 
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +33,8 @@ from d2road.synthetic.traffic_video.clip_camera import ClipCamera
 from d2road.synthetic.traffic_video.road_background import Background, draw_background
 from d2road.synthetic.traffic_video.road_shape import RoadShape
 
-LIGHTS = ("day", "dusk")
+LIGHTS = ("day", "dusk", "nightfall")
+LAMPS_BELOW = 0.6  # of the light of a clear day
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,48 @@ class FilmedVehicle:
         return own @ self.axes.T + self.position
 
 
+@dataclass(frozen=True)
+class Hour:
+    """How a clip looks in one light: light, what stands still, sensor."""
+
+    light: Light
+    background: Background
+    sensor: Sensor
+
+    @property
+    def has_lamps_on(self) -> bool:
+        """Whether vehicles drive with their lamps on."""
+        return self.light.ambient + self.light.sun_strength / 2 < LAMPS_BELOW
+
+    def towards(self, later: "Hour", share: float) -> "Hour":
+        """The hour between this one and a later one of the same scene: light adds up."""
+
+        def mix(one: Any, other: Any) -> Any:
+            return one * (1 - share) + other * share
+
+        a, b = self.light, later.light
+        strengths = float(mix(a.sun_strength, b.sun_strength)), float(mix(a.ambient, b.ambient))
+        return Hour(
+            Light(a.sun, *strengths, mix(a.haze_color, b.haze_color), a.haze_per_m),
+            self.background.towards(later.background, share),
+            replace(self.sensor, noise=float(mix(self.sensor.noise, later.sensor.noise))),
+        )
+
+
 @dataclass
 class Film:
     """Draws the frames of one clip.
 
     Args:
-        seed: of looks, light, scenery and noise.
+        hours: one, or two between which the light changes from the first frame to the last of `frames`.
+        seed: of looks and noise.
     """
 
     camera: ClipCamera
     shape: RoadShape
-    background: Background
-    light: Light
-    sensor: Sensor
-    is_dusk: bool
+    hours: Sequence[Hour]
     seed: int
+    frames: int = 1
     meshes: dict[int, SolidMesh] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,15 +110,18 @@ class Film:
 
     def frame(self, number: int, vehicles: list[FilmedVehicle]) -> tuple[np.ndarray, np.ndarray]:
         """The image (540, 960, 3) uint8 BGR of an instant, and what share of each vehicle's pixels is visible."""
-        canvas, visible = self.draw(vehicles)
+        hour = self.hours[0]
+        if len(self.hours) > 1:
+            hour = hour.towards(self.hours[1], number / max(self.frames - 1, 1))
+        canvas, visible = self.draw(vehicles, hour)
         if self.bend is not None:
             canvas = cv2.remap(canvas, *self.bend, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         rng = np.random.default_rng([self.seed, number])
-        return expose(canvas, replace(self.sensor, noise_at=sample_noise_window(rng))), visible
+        return expose(canvas, replace(hour.sensor, noise_at=sample_noise_window(rng))), visible
 
-    def draw(self, vehicles: list[FilmedVehicle]) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, vehicles: list[FilmedVehicle], hour: Hour) -> tuple[np.ndarray, np.ndarray]:
         """The canvas as light reaches the lens, float32, and the visible shares."""
-        view = self.camera.view
+        view, light = self.camera.view, hour.light
         shadow: np.ndarray = np.zeros(view.size[::-1], dtype=np.uint8)
         contact = shadow.copy()
         patches: list[Patch | None] = []
@@ -96,14 +130,15 @@ class Film:
             if mesh is None:
                 patches.append(None)
                 continue
-            cast_shadow(shadow, view, self.light, mesh, world, float(vehicle.position[2]))
+            cast_shadow(shadow, view, light, mesh, world, float(vehicle.position[2]))
             floor = vehicle.corners()[:4]
             if view.to_camera(floor)[:, 2].min() > NEAR_CLIP_M:
                 darken_below(contact, view, floor)
-            patches.append(render_vertices(mesh, world, view, self.light))
-        canvas = self.background.with_shadows(*soften_shadows(shadow, contact))
+            mesh = switch_lamps_on(mesh, light) if hour.has_lamps_on else mesh
+            patches.append(render_vertices(mesh, world, view, light))
+        canvas = hour.background.with_shadows(*soften_shadows(shadow, contact))
         order = occlusion_order([vehicle.corners()[:4, :2] for vehicle in vehicles]) if vehicles else []
-        patches.append(self.background.foreground)
+        patches.append(hour.background.foreground)
         return canvas, composite(canvas, patches, [*order, len(vehicles)], self.inside)[: len(vehicles)]
 
     def stand(self, vehicle: FilmedVehicle) -> tuple[SolidMesh | None, np.ndarray]:
@@ -117,18 +152,20 @@ class Film:
     def _build(self, vehicle: FilmedVehicle) -> SolidMesh:
         rng = np.random.default_rng([self.seed, 1, vehicle.number])
         color = CLASSES[vehicle.kind].sample_color(rng)
-        mesh = build_mesh(vehicle.kind, color, np.array(vehicle.hwl), int(rng.integers(2**31)))
-        return switch_lamps_on(mesh, self.light) if self.is_dusk else mesh
+        return build_mesh(vehicle.kind, color, np.array(vehicle.hwl), int(rng.integers(2**31)))
 
 
-def start_film(seed: int, camera: ClipCamera, shape: RoadShape, light_name: str) -> Film:
+def start_film(seed: int, camera: ClipCamera, shape: RoadShape, light_name: str, frames: int) -> Film:
     """Draw light, scenery and sensor of a clip; light_name: of LIGHTS."""
     rng = np.random.default_rng([seed, 0])
-    light, sensor, is_dusk = sample_light(rng), sample_sensor(rng), light_name == "dusk"
-    if is_dusk:
-        light, sensor = dusk(rng, light), replace(sensor, noise=float(rng.uniform(0.018, 0.032)))
-    background = draw_background(rng, camera, shape, light)
-    return Film(camera, shape, background, light, sensor, is_dusk, seed)
+    light, sensor = sample_light(rng), sample_sensor(rng)
+    looks = [(light, sensor)]
+    if light_name != "day":
+        evening = dusk(rng, light), replace(sensor, noise=float(rng.uniform(0.018, 0.032)))
+        looks = [evening] if light_name == "dusk" else [*looks, evening]
+    # The same scenery in each light.
+    hours = [Hour(light, draw_background(deepcopy(rng), camera, shape, light), sensor) for light, sensor in looks]
+    return Film(camera, shape, hours, seed, frames)
 
 
 def dusk(rng: np.random.Generator, light: Light) -> Light:

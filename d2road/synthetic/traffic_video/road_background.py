@@ -1,6 +1,6 @@
 """What stands still in a clip, drawn once: the road with its markings and wear, grass, scenery, light, shadows, sky."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,6 +32,18 @@ class Background:
     shaded: np.ndarray
     haze: np.ndarray
     foreground: Patch | None
+
+    def towards(self, other: "Background", share: float) -> "Background":
+        """Between two backgrounds of one scene in different light."""
+
+        def mix(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+            return cv2.addWeighted(one, 1 - share, two, share, 0.0)
+
+        front, other_front = self.foreground, other.foreground
+        if front is not None and other_front is not None:
+            front = replace(front, color=mix(front.color, other_front.color))
+        layers = (mix(getattr(self, name), getattr(other, name)) for name in ("sunlit", "shaded", "haze"))
+        return Background(*layers, front)
 
     def with_shadows(self, shadow: np.ndarray, contact: np.ndarray) -> np.ndarray:
         """The canvas with the shadows and the dark below vehicles, (H, W) in 0..1, (H, W, 3) float32."""

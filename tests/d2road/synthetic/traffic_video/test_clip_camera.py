@@ -82,7 +82,7 @@ def test_the_film_shows_each_point_where_the_lens_puts_it():
 def test_splits_and_clips_have_cameras_of_their_own():
     cameras = [
         sample_camera(np.random.default_rng(plan.stream(1)), ROAD, 1000.0, plan.height_share, plan.is_distorted, True)
-        for plan in all_plans({"train": 6, "val": 4, "test": 6}, 0, 60.0, "catalogue")
+        for plan in all_plans({"train": 6, "val": 4, "test": 6}, 0, 60.0, sizes="catalogue")
     ]
     for one, other in itertools.combinations(cameras, 2):
         assert not np.allclose(one.model.K, other.model.K, atol=0.01)

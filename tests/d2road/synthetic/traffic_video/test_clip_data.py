@@ -142,19 +142,26 @@ def test_options_that_cannot_be_are_refused(tmp_path):
         ({"train": 0, "val": 0, "test": 0}, "no clips"),
         ({"seconds": 0.5}, "--seconds is 0.5"),
         ({"sizes": "catalog"}, "did you mean 'catalogue'"),
+        ({"light": "night"}, "nightfall"),
+        ({"traffic": "jam"}, "stop_and_go"),
     ):
         with pytest.raises(ConfigError, match=text):
             make_traffic_video(tmp_path / "out", **options)
 
 
 def test_what_clips_show_takes_turns():
-    plans = list(all_plans({"train": 8, "val": 8, "test": 8}, 0, 60.0, "catalogue"))
+    counts = {"train": 8, "val": 8, "test": 8}
+    plans = list(all_plans(counts, 0, 60.0, sizes="catalogue"))
     for split in ("train", "val", "test"):
         own = [plan for plan in plans if plan.split == split]
         assert {plan.light for plan in own} == {"day", "dusk"}
         assert {plan.surface for plan in own} == {"plane", "slope", "crown"}
         assert {plan.downstream for plan in own} == {True, False}
-        assert len({plan.incident for plan in own}) == 7
+        assert len({plan.incident for plan in own}) >= 7
         assert {plan.scenario for plan in own} >= {"free", "dense"}
+    assert "wrong_way" in {plan.incident for plan in plans}
+    quiet = list(all_plans(counts, 0, 60.0, sizes="catalogue", traffic="empty", light_option="dusk"))
+    assert {(plan.scenario, plan.light, plan.incident) for plan in quiet} == {("empty", "dusk", "")}
+    assert not any(p.incident for p in all_plans(counts, 0, 60.0, sizes="catalogue", incidents=False))
     streams = [tuple(plan.stream(part)) for plan in plans for part in range(3)]
     assert len(set(streams)) == len(streams)

@@ -9,7 +9,7 @@ import pytest
 from d2road.synthetic.roadside.raster import Patch
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
 from d2road.synthetic.traffic_video.clip_labels import image_box, label_rows
-from d2road.synthetic.traffic_video.film import switch_lamps_on
+from d2road.synthetic.traffic_video.film import start_film, switch_lamps_on
 from d2road.synthetic.traffic_video.road_shape import RoadShape, sample_shape
 from tests.factories.traffic_clips import NOON, black_film, box_mesh, clip_camera, standing
 
@@ -18,7 +18,7 @@ HWL = (1.6, 1.8, 4.5)
 
 def drawn(film, vehicles):
     """The linear image without the sensor, bent by the lens."""
-    canvas, visible = film.draw(vehicles)
+    canvas, visible = film.draw(vehicles, film.hours[0])
     return (cv2.remap(canvas, *film.bend, cv2.INTER_LINEAR) if film.bend is not None else canvas), visible
 
 
@@ -74,8 +74,8 @@ def test_what_hides_a_vehicle_is_counted():
     behind = standing(shape, 39.0, 0.0, hwl=HWL, number=2)
     film = black_film(camera, shape)
     film.meshes = {1: box_mesh(near.hwl), 2: box_mesh(HWL)}
-    _, alone = film.draw([behind])
-    _, both = film.draw([behind, near])
+    _, alone = film.draw([behind], film.hours[0])
+    _, both = film.draw([behind, near], film.hours[0])
     hidden = hull_mask(camera, near) & hull_mask(camera, behind)
     assert alone == pytest.approx([1.0])
     assert both[1] == pytest.approx(1.0)
@@ -90,8 +90,8 @@ def test_what_stands_before_all_vehicles_hides_them():
     x1, y1, x2, y2 = image_box(vehicle, camera).xyxy.round().astype(int)
     half = (x2 - x1) // 2
     wall = Patch(int(x1), int(y1), np.zeros((y2 - y1, half, 3), np.float32), np.ones((y2 - y1, half), np.float32))
-    object.__setattr__(film.background, "foreground", wall)
-    _, (visible,) = film.draw([vehicle])
+    hour = film.hours[0]
+    _, (visible,) = film.draw([vehicle], replace(hour, background=replace(hour.background, foreground=wall)))
     assert 0.3 < visible < 0.7
 
 
@@ -101,7 +101,7 @@ def test_pixels_beside_the_image_do_not_count_as_visible():
     at_edge = [standing(RoadShape(camera.street), s, 0.0, hwl=HWL) for s in np.arange(6, 14, 1.0)]
     for vehicle in at_edge:
         found = image_box(vehicle, camera)
-        _, (visible,) = film.draw([vehicle])
+        _, (visible,) = film.draw([vehicle], film.hours[0])
         assert visible == (0.0 if found is None else 1.0) or 0 < found.truncated < 1
 
 
@@ -133,9 +133,22 @@ def test_lamps_shine_at_dusk_alone():
 
 def test_noise_differs_from_frame_to_frame_and_not_from_run_to_run():
     film = black_film(clip_camera(2))
-    film.sensor = replace(film.sensor, noise=0.02)
+    film.hours = [replace(film.hours[0], sensor=replace(film.hours[0].sensor, noise=0.02))]
     one, _ = film.frame(3, [])
     again, _ = film.frame(3, [])
     other, _ = film.frame(4, [])
     assert (one == again).all()
     assert (one != other).mean() > 0.2
+
+
+def test_light_falls_from_the_first_frame_to_the_last():
+    camera = clip_camera(2)
+    film = start_film(5, camera, RoadShape(camera.street), "nightfall", 3)
+    vehicle = standing(RoadShape(camera.street), 30.0, 0.0, hwl=HWL)
+    first, middle, last = (film.frame(number, [vehicle])[0].mean() for number in range(3))
+    assert first > middle > last
+    assert last < 0.7 * first
+    assert [hour.has_lamps_on for hour in film.hours] == [False, True]
+    for number, hour in ((0, film.hours[0]), (2, film.hours[1])):
+        alone = replace(film, hours=[hour], meshes={}).frame(number, [vehicle])[0]
+        assert np.abs(alone.astype(int) - film.frame(number, [vehicle])[0]).max() <= 1
