@@ -37,6 +37,7 @@ have changed, or failed.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,7 @@ def build_parser() -> ArgumentParser:
         help="processes on this machine, on GPUs or its CPU (default: 1)",
     )
     parser.add_argument("--resume", action="store_true", help="go on where a prediction into --output was stopped")
+    parser.add_argument("--fiftyone", action="store_true", help="show images and predictions in FiftyOne's app then")
     parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], dest="more", help=argparse.SUPPRESS)
     add_verbose(parser)
@@ -142,8 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     args.opts += args.more
     from d2road.engine import launch
+    from d2road.engine.fiftyone_app import open_app, require_fiftyone
     from d2road.engine.prediction_journal import Journal
 
+    if args.fiftyone:
+        require_fiftyone()
     try:
         failed = launch(run, args)
     except KeyboardInterrupt:
@@ -151,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     if failed is None:  # other processes did it
         failed = Journal(Path(args.output)).failed
+    if args.fiftyone and os.environ.get("RANK", "0") == "0":  # under torchrun all processes come here
+        open_app(Path(args.output))
     return 1 if failed else 0
 
 

@@ -129,11 +129,17 @@ class Journal:
     def entry(self, source: Source) -> Entry | None:
         """The newest result of an input; None where there is none."""
         place = self._places.get(key_of(source))
-        if place is None:
-            return None
-        with open(place[0], "rb") as file:
-            file.seek(place[1])
-            return _entry(file.readline(), place[0])
+        return None if place is None else self._at(*place)
+
+    def entries(self) -> Iterator[Entry]:
+        """The newest results of all inputs."""
+        for place in self._places.values():
+            yield self._at(*place)
+
+    def _at(self, path: Path, offset: int) -> Entry:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return _entry(file.readline(), path)
 
     def finish(self, failed: int) -> None:
         """Note that all inputs were worked on, and how many of them failed."""

@@ -7,9 +7,10 @@ from d2road.evaluation.kitti_evaluator import KittiEvaluator
 from d2road.evaluation.kitti_text_evaluator import KittiTextEvaluator
 from d2road.evaluation.metrics.dair_protocol import evaluate_dair
 from d2road.evaluation.metrics.kitti_protocol import evaluate_kitti
+from d2road.evaluation.metrics.omni3d_protocol import evaluate_omni3d
 from d2road.evaluation.metrics.roadside_protocol import evaluate_roadside
 from d2road.evaluation.metrics.rope_score import evaluate_rope
-from d2road.evaluation.omni3d_evaluator import Omni3DEvaluator, evaluate_omni3d
+from d2road.evaluation.omni3d_evaluator import Omni3DEvaluator
 from d2road.evaluation.results import write_results
 from d2road.evaluation.roadside_evaluator import RoadsideEvaluator
 

@@ -51,21 +51,24 @@ def precision_recall_figure(precision: BoxPrecision, class_names: Sequence[str])
     known = np.isfinite(table).any(axis=(0, 1))
     series = []
     for overlap in (0.5, 0.75):
-        mean = _mean(table[np.isclose(OVERLAPS, overlap)][0])
-        series.append(_curve(f"all classes, IoU {overlap:g}", mean))
-    series.append(_curve("all classes, IoU 0.5 to 0.95", _mean(table.transpose(1, 0, 2).reshape(len(RECALLS), -1))))
+        mean = mean_curve(table[np.isclose(OVERLAPS, overlap)][0])
+        series.append(named_curve(f"all classes, IoU {overlap:g}", mean))
+    series.append(
+        named_curve("all classes, IoU 0.5 to 0.95", mean_curve(table.transpose(1, 0, 2).reshape(len(RECALLS), -1)))
+    )
     if 1 < known.sum() <= MOST_CLASSES:
-        series += [_curve(f"{class_names[k]}, IoU 0.5", table[0, :, k]) for k in np.flatnonzero(known).tolist()]
+        series += [named_curve(f"{class_names[k]}, IoU 0.5", table[0, :, k]) for k in np.flatnonzero(known).tolist()]
     title = "Precision and recall of boxes (COCO's protocol)"
     return Lines(title, "recall", "precision", series, UNIT, UNIT)
 
 
-def _curve(name: str, values: np.ndarray) -> Series:
+def named_curve(name: str, values: np.ndarray, recalls: Sequence[float] | np.ndarray = RECALLS) -> Series:
+    """A curve of precision over recalls, with its area in the name where it is whole."""
     area = f" (AP {100 * np.mean(values):.1f})" if np.isfinite(values).all() else ""
-    return Series(name + area, RECALLS, values)
+    return Series(name + area, recalls, values)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def mean_curve(values: np.ndarray) -> np.ndarray:
     """(R,) mean over the columns that are known; NaN where none is."""
     kept = values[:, np.isfinite(values).all(axis=0)]
     return kept.mean(axis=1) if kept.size else np.full(len(values), np.nan)

@@ -14,7 +14,9 @@ from d2road.data.catalog import class_names_of
 from d2road.data.datasets.omni3d_sources import KEY as COVERAGE_KEY
 from d2road.evaluation.coco_evaluator import BoxEvaluator
 from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
-from d2road.evaluation.metrics.omni3d_protocol import evaluate_omni3d
+from d2road.evaluation.metrics.omni3d_protocol import match_omni3d, results_of
+from d2road.evaluation.omni3d_plots import omni3d_plots
+from d2road.evaluation.plot_data import write_plot_data
 from d2road.structures.boxes3d import box_corners
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder, write_json
@@ -28,12 +30,14 @@ class Omni3DEvaluator(DatasetEvaluator):
     Results go under "omni3d"; without 3D predictions there are none. Predictions go to
     `omni3d_instances_results.json` in `output_dir`.
 
+    Args:
+        plots: leave figures for `d2road report`, see `plot_data`.
     Raises:
         DataError: nothing tells whether every object of the data is labelled, which decides what counts as false.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str):
-        self.dataset_name = dataset_name
+    def __init__(self, dataset_name: str, output_dir: str, plots: bool = False):
+        self.dataset_name, self.plots = dataset_name, plots
         self.output_dir = output_dir
         self.class_names = class_names_of(dataset_name)
         metadata = MetadataCatalog.get(dataset_name)
@@ -80,8 +84,11 @@ class Omni3DEvaluator(DatasetEvaluator):
         make_folder(Path(self.output_dir))
         write_json(Path(self.output_dir) / "omni3d_instances_results.json", predictions, indent=None)
         truth = omni3d_ground_truth(DatasetCatalog.get(self.dataset_name))
-        results = evaluate_omni3d(truth, predictions, self.class_names, sparse_images=self.sparse_images)
+        flat, solid = match_omni3d(truth, predictions, self.class_names, sparse_images=self.sparse_images)
+        results = results_of(flat, solid, self.class_names)
         logger.info("Omni3D, %s: %s", self.dataset_name, ", ".join(f"{k} {v:.2f}" for k, v in results.items()))
+        if self.plots:
+            write_plot_data(self.output_dir, "omni3d", lambda: omni3d_plots(flat, solid, self.class_names))
         return {"omni3d": results}
 
 
@@ -103,5 +110,7 @@ def omni3d_ground_truth(dataset_dicts: Sequence[dict]) -> list[dict]:
 @EVALUATOR_REGISTRY.register(name="omni3d")
 def build_omni3d_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
     """COCO's AP of boxes and Omni3D's of 3D boxes."""
-    boxes = BoxEvaluator(dataset_name, output_dir, plots=cfg.TEST.get("PLOTS", False))
-    return DatasetEvaluators([boxes, Omni3DEvaluator(dataset_name, output_dir)])
+    plots = cfg.TEST.get("PLOTS", False)
+    return DatasetEvaluators(
+        [BoxEvaluator(dataset_name, output_dir, plots=plots), Omni3DEvaluator(dataset_name, output_dir, plots)]
+    )

@@ -67,34 +67,40 @@ def object_range_figures(
     return range_figures(by_class)
 
 
-def range_figures(by_class: Mapping[str, BoxErrors], matched: str = MATCHED) -> dict[str, Figure]:
-    """A figure for each of the classes with the most matches, "errors_CLASS"; `matched` says when a box is one."""
+def range_figures(
+    by_class: Mapping[str, BoxErrors], matched: str = MATCHED, distance: str = RANGE
+) -> dict[str, Figure]:
+    """A figure for each of the classes with the most matches, "errors_CLASS".
+
+    Args:
+        matched: says when a box is one. distance: says what `range_m` is.
+    """
     most = sorted(by_class, key=lambda name: -len(by_class[name].range_m))[:MOST_CLASSES]
     figures: dict[str, Figure] = {}
     for name in most:
         if len(by_class[name].range_m) >= FEWEST:
-            figures["errors_" + re.sub(r"\W", "_", name)] = range_figure(name, by_class[name], matched)
+            figures["errors_" + re.sub(r"\W", "_", name)] = range_figure(name, by_class[name], matched, distance)
     return figures
 
 
-def range_figure(name: str, errors: BoxErrors, matched: str = MATCHED) -> Panels:
-    """Depth, size and heading of one class, and the number of matches, in bins of 10 m."""
+def range_figure(name: str, errors: BoxErrors, matched: str = MATCHED, distance: str = RANGE) -> Panels:
+    """Depth, size and heading of one class, and the number of matches, in bins of 10 m; see `range_figures`."""
     bins = range_bins(errors.range_m)
     at = [float(np.mean(errors.range_m[rows])) for rows in bins]
     yaw = np.degrees(np.abs(errors.yaw_rad))
     sizes = 100 * np.abs(errors.sizes)
     turned = [100 * float((yaw[rows] > 90).mean()) for rows in bins]
     panels = [
-        Lines("Depth, predicted less labelled: median, 10 to 90 %", RANGE, "m",
+        Lines("Depth, predicted less labelled: median, 10 to 90 %", distance, "m",
               [_banded("depth", at, errors.depth_m, bins)], points=True),
-        Lines("Size: median of the absolute error", RANGE, "%",
+        Lines("Size: median of the absolute error", distance, "%",
               [_median(side, at, sizes[:, i], bins) for i, side in enumerate(("height", "width", "length"))],
               points=True),
-        Lines("Heading, front and rear not told apart, absolute error: median, 10 to 90 %", RANGE, "degrees",
+        Lines("Heading, front and rear not told apart, absolute error: median, 10 to 90 %", distance, "degrees",
               [_banded("heading", at, np.minimum(yaw, 180 - yaw), bins)], points=True),
-        Lines("Heading more than 90 degrees off", RANGE, "%",
+        Lines("Heading more than 90 degrees off", distance, "%",
               [Series("reversed", at, turned)], y_range=SHARE, points=True),
-        Lines("Boxes", RANGE, "count", [Series("boxes", at, [len(rows) for rows in bins])], points=True),
+        Lines("Boxes", distance, "count", [Series("boxes", at, [len(rows) for rows in bins])], points=True),
     ]  # fmt: skip
     return Panels(f"{name}: errors over range of {len(errors.range_m)} boxes found ({matched})", panels)
 

@@ -192,6 +192,19 @@ def box_corners(
     return turned + location[:, None]
 
 
+def box_axes(corners: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Sides and direction of boxes by their corners (N, 8, 3), in the order of the drawing.
+
+    Returns:
+        (N, 3) height, width, length, m, and (N, 3) from the middle of the rear to the middle of the front, m.
+    """
+    corners = np.asarray(corners, dtype=np.float64)
+    signs = np.stack([_CORNER_Y, _CORNER_Z, _CORNER_X])
+    low = signs < signs.max(1, keepdims=True)
+    between = [corners[:, ~some].mean(1) - corners[:, some].mean(1) for some in low]
+    return np.linalg.norm(np.stack(between, axis=1), axis=2), between[2]
+
+
 def project_boxes(
     camera: Camera, corners: np.ndarray, size_wh: tuple[float, float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,17 @@ def evaluate_omni3d(
         percent: AP3D, AP3D-15, AP3D-25, AP3D-50, AP3D-near, AP3D-medium, AP3D-far, AP3D-<class>, AP2D; NaN where no
         object counts.
     """
+    return results_of(*match_omni3d(truth, predictions, class_names, exhaustive, sparse_images), class_names)
+
+
+def match_omni3d(
+    truth: Sequence[dict],
+    predictions: Sequence[dict],
+    class_names: Sequence[str],
+    exhaustive: bool = True,
+    sparse_images: Collection[int | str] = (),
+) -> tuple["Omni3DEval", "Omni3DEval"]:
+    """The accumulated evaluations of 2D and of 3D boxes; arguments as of `evaluate_omni3d`."""
     ids = {"truth": _annotations(truth), "predictions": _annotations(predictions)}
     found = {a["image_id"] for rows in ids.values() for a in rows}
     images = {image: number for number, image in enumerate(sorted(found, key=id_order), 1)}
@@ -62,6 +73,11 @@ def evaluate_omni3d(
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.evaluate()
             evaluation.accumulate()
+    return flat, solid
+
+
+def results_of(flat: "Omni3DEval", solid: "Omni3DEval", class_names: Sequence[str]) -> dict[str, float]:
+    """What `evaluate_omni3d` returns, of the evaluations of `match_omni3d`."""
     results = {"AP3D": solid.mean_ap()}
     results |= {f"AP3D-{round(100 * iou)}": solid.mean_ap(iou=iou) for iou in (0.15, 0.25, 0.5)}
     results |= {f"AP3D-{name}": solid.mean_ap(depth=name) for name in ("near", "medium", "far")}
@@ -110,11 +126,25 @@ class Omni3DEval(COCOeval):
             overlaps[:, solid] = pairwise_oriented_iou(np.array([row["corners"] for row in found]), corners)
         return overlaps
 
+    def precision(self, iou: float | None = None, depth: str = "all") -> np.ndarray:
+        """(T, R, K) precision at the recalls of `params.recThrs`, -1 where a class has no object; T is 1 with `iou`."""
+        table = self.eval["precision"][..., self.params.areaRngLbl.index(depth), -1]
+        return table if iou is None else table[[np.abs(self.params.iouThrs - iou).argmin()]]
+
+    def matched(self) -> list[tuple[dict, dict]]:
+        """(prediction, object) pairs at the lowest overlap, objects that are ignored left out."""
+        pairs = []
+        for image in self.evalImgs[: len(self.params.imgIds) * len(self.params.catIds) * len(self.params.areaRng)]:
+            if image is None or list(image["aRng"]) != list(self.params.areaRng[0]):
+                continue
+            for found, wanted, ignored in zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0]):
+                if wanted and not ignored:
+                    pairs.append((self.cocoDt.anns[found], self.cocoGt.anns[int(wanted)]))
+        return pairs
+
     def mean_ap(self, iou: float | None = None, depth: str = "all", category: int | None = None) -> float:
         """Mean precision in percent over recall, overlaps and classes with objects; NaN if there are none."""
-        precision = self.eval["precision"][..., self.params.areaRngLbl.index(depth), -1]  # (T, R, K)
-        if iou is not None:
-            precision = precision[[np.abs(self.params.iouThrs - iou).argmin()]]
+        precision = self.precision(iou, depth)
         if category is not None:
             precision = precision[..., [category]]
         counted = precision[precision > -1]
