@@ -35,6 +35,7 @@ endef
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
+	bench-video-memory \
 	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
 setup: $(VENV)/.ready-dev
@@ -245,6 +246,10 @@ bench-mono3dvg-kitti: setup
 bench-faults: setup
 	$(PY) -m benchmarks.reliability.faults
 	$(PY) -m benchmarks.reliability.faults --table
+
+# Half an hour of video through tracking, drawing and writing, with the memory of each minute.
+bench-video-memory: setup
+	$(PY) -m benchmarks.video.memory_over_time --minutes 30 --fps 5
 
 # The model zoo: what the targets below and bench-diffusion-toy, bench-mono3dvg-toy have trained (`d2road zoo info NAME` names
 # the one) is packed, measured and listed in MODEL_ZOO.md. ZOO="NAME NAME" for some of it.

@@ -216,11 +216,11 @@ def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
 
 def load_detector(args: argparse.Namespace, camera: RoadsideCamera) -> Any:
     """The model of --config-file and --weights, for a camera."""
-    from d2road.config import setup_cfg
     from d2road.engine import Predictor
     from d2road.engine.ground_detector import GroundDetector
+    from d2road.engine.predictor import read_config
 
-    return GroundDetector(Predictor(setup_cfg(args, predicts=True)), camera, args.min_score)
+    return GroundDetector(Predictor(read_config(args.config_file, opts=args.opts)), camera, args.min_score)
 
 
 def told(record: dict[str, Any], folder: str) -> str:

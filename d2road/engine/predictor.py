@@ -159,15 +159,16 @@ class Predictor:
         return prepared
 
 
-def read_config(path: str | Path, weights: str | Path | None = None) -> CfgNode:
+def read_config(path: str | Path, weights: str | Path | None = None, opts: Sequence[str] = ()) -> CfgNode:
     """The complete config of a YAML file. Its data sets need not be there, unless the class count comes from them.
 
     Args:
         weights: to predict with, instead of MODEL.WEIGHTS; the class names are theirs where they tell any.
+        opts: KEY VALUE pairs that replace what the file says.
     Raises:
         FileNotFoundError, ConfigError: no such file, unknown keys, or values that cannot be derived.
     """
-    cfg = make_cfg(str(path))
+    cfg = make_cfg(str(path), list(opts))
     dataset_problems(cfg)  # registers data sets that are named by their place; missing ones do no harm here
     problems = finalize(cfg, str(weights or cfg.MODEL.WEIGHTS))
     if problems:

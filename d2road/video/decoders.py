@@ -8,6 +8,7 @@ import importlib.util
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -40,6 +41,7 @@ class Decoder(ABC):
         is_counted: whether the container counts its frames, so that `claimed` is no estimate.
         duration_s: that a file claims to last; 0 where it does not say.
         is_timed: whether stamps tell when a frame was taken.
+        start_s: time stamp of the first frame of a file.
         damaged: packets and frames that could not be decoded without errors so far.
     """
 
@@ -48,7 +50,11 @@ class Decoder(ABC):
     is_counted: bool
     duration_s: float
     is_timed: bool
+    start_s: float = 0.0
     damaged: int = 0
+
+    def seek(self, stamp_s: float) -> None:  # noqa: B027
+        """Go on from a frame at or before a time stamp of a file; one that cannot do that begins at the start."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[float | None, np.ndarray]]:
@@ -110,6 +116,12 @@ class AvDecoder(Decoder):
         self.duration_s = max(0.0, float(self._container.duration or 0) / 1e6)
         self.is_timed = not set(self._container.format.name.split(",")) & set(NOT_TIMED)
         self.damaged = 0
+        if self._stream.start_time is not None:
+            self.start_s = float(self._stream.start_time * self._stream.time_base)
+
+    def seek(self, stamp_s: float) -> None:
+        with suppress(self._errors):
+            self._container.seek(round(stamp_s / self._stream.time_base), stream=self._stream)  # to a key frame before
 
     def __iter__(self) -> Iterator[tuple[float | None, np.ndarray]]:
         packets = self._container.demux(self._stream)

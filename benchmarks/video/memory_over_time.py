@@ -1,0 +1,171 @@
+"""Memory of a long tracking run: 30 minutes of video through the whole loop, as fast as it goes.
+
+    python -m benchmarks.video.memory_over_time --minutes 30 --fps 5
+
+A short video made by FFmpeg's test source is decoded again and again; in every frame vehicles are simulated on the
+ground, tracked, drawn, encoded and written, as `d2road track` does. No network runs: what a model holds does not depend
+on how long it runs. RSS is read each minute of video; it is flat if the second half grows by less than `FLAT_SHARE`.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from benchmarks.common.records import write_record
+from d2road.engine.track_run import TrackRun
+from d2road.structures.road_axis import RoadAxis
+from d2road.structures.roadside_camera import RoadsideCamera, plane_from_angles
+from d2road.traffic.tracking.ground_detections import COLUMNS, GroundDetections
+from d2road.utils.errors import ConfigError
+from d2road.video import Frame, FrameSource, VideoFile
+from d2road.video.h264_encoders import writes_h264_by_av
+
+SIZE = (480, 272)
+SHORT_S = 20  # of the video that is repeated
+FLAT_SHARE = 0.05
+NOISE_M, MISSED, SPEEDS, LANES_M = 0.3, 0.1, (12.0, 30.0), (-5.25, -1.75, 1.75, 5.25)
+NEAR_M, FAR_M = 12.0, 120.0
+
+
+class RepeatedVideo(FrameSource):
+    """A video again and again, with times that go on."""
+
+    def __init__(self, path: Path, seconds: float, fps: float):
+        self.name, self.fps, self.path, self.seconds = str(path), fps, path, seconds
+        self.claimed = round(seconds * fps)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.claimed):
+            if index % round(SHORT_S * self.fps) == 0:
+                video = VideoFile(self.path)
+                frames = iter(video)
+            yield Frame(index, index / self.fps, next(frames).image_bgr)
+
+    def close(self) -> None:
+        pass
+
+
+class SimulatedTraffic:
+    """Vehicles that come at random, drive away at their speed and are found with noise; a detector of every frame."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.vehicles: list[list[float]] = []  # lane, y, speed
+        self.t = 0.0
+
+    def __call__(self, frame: Frame) -> GroundDetections:
+        dt, self.t = frame.t - self.t, frame.t
+        self.vehicles = [[x, y + v * dt, v] for x, y, v in self.vehicles if y < FAR_M]
+        if self.rng.random() < dt / 1.5:
+            self.vehicles.append([self.rng.choice(LANES_M), NEAR_M, self.rng.uniform(*SPEEDS)])
+        seen = [vehicle for vehicle in self.vehicles if self.rng.random() > MISSED]
+        rows = []
+        for x, y, _ in seen:
+            place = np.array([x, y]) + self.rng.normal(0, NOISE_M, 2)
+            rows.append(
+                [
+                    frame.index,
+                    frame.t,
+                    "car",
+                    0.9,
+                    *place,
+                    NOISE_M**2,
+                    0,
+                    NOISE_M**2,
+                    np.pi / 2,
+                    4.5,
+                    1.8,
+                    1.5,
+                    0,
+                    0,
+                    9,
+                    9,
+                ]
+            )
+        return GroundDetections.from_frame(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def camera() -> RoadsideCamera:
+    """A camera 8 m high, along a road of four lanes."""
+    K = np.array([[420.0, 0, SIZE[0] / 2], [0, 420, SIZE[1] / 2], [0, 0, 1]])
+    road = RoadAxis(np.pi / 2, np.array([-7.0, -3.5, 0, 3.5, 7.0]), np.ones(4, dtype=int))
+    return RoadsideCamera(*SIZE, K, plane_from_angles(np.deg2rad(12), 0.0, 8.0), road=road)
+
+
+def write_test_video(path: Path, fps: float) -> None:
+    """SHORT_S seconds of FFmpeg's moving test image."""
+    import av
+
+    with (
+        av.open(f"testsrc2=size={SIZE[0]}x{SIZE[1]}:rate={fps:g}:duration={SHORT_S + 1}", format="lavfi") as source,
+        av.open(str(path), "w") as target,
+    ):
+        stream = target.add_stream("libx264", rate=round(fps))
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for frame in source.decode(video=0):
+            target.mux(stream.encode(frame.reformat(format="yuv420p")))
+        target.mux(stream.encode(None))
+
+
+def measure(minutes: float, fps: float, seed: int) -> dict:
+    """RSS in MiB at each minute of video, and what the run counted."""
+    process, rss = psutil.Process(), []
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_test_video(Path(folder, "short.mp4"), fps)
+        source = RepeatedVideo(Path(folder, "short.mp4"), 60 * minutes, fps)
+        run = TrackRun(Path(folder), source, camera(), SimulatedTraffic(seed), {})
+
+        def watched() -> Iterator[Frame]:
+            for frame in source:
+                if frame.index % round(60 * fps) == 0:
+                    rss.append(process.memory_info().rss / 2**20)
+                    print(f"{frame.t / 60:.0f} min: {rss[-1]:.1f} MiB", flush=True)
+                yield frame
+
+        record = run.run(watched())
+        files = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+    rss.append(process.memory_info().rss / 2**20)
+    half = rss[len(rss) // 2]
+    growth = max(rss[len(rss) // 2 :]) / half - 1
+    return {
+        "rss_mib_each_minute": [round(value, 1) for value in rss],
+        "growth_in_second_half": round(growth, 4),
+        "flat": growth < FLAT_SHARE,
+        "frames": record["frames"],
+        "tracks": record["tracks"],
+        "stage_share": record["stage_share"],
+        "bytes_written": files,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--fps", type=float, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if not writes_h264_by_av():
+        raise ConfigError("the benchmark needs PyAV: pip install 'd2road[video]'")
+    start = time.monotonic()
+    metrics = measure(args.minutes, args.fps, args.seed)
+    print(metrics)
+    write_record(
+        "video",
+        f"memory_{args.minutes:g}min",
+        metrics=metrics,
+        command=f"python -m benchmarks.video.memory_over_time --minutes {args.minutes:g} --fps {args.fps:g}",
+        config=f"{args.fps:g} frames a second of {SIZE[0]}x{SIZE[1]}, {args.minutes:g} minutes of video",
+        seed=args.seed,
+        seconds=time.monotonic() - start,
+    )
+
+
+if __name__ == "__main__":
+    main()

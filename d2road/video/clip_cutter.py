@@ -1,0 +1,37 @@
+"""Cutting a clip out of a recorded video."""
+
+from pathlib import Path
+
+from d2road.utils.errors import DataError
+from d2road.video.video_file import VideoFile
+from d2road.video.video_writer import VideoWriter
+
+
+def cut_clip(video: Path, start_s: float, end_s: float, target: Path) -> int:
+    """Write the frames of a video from one presentation time to another, encoded anew.
+
+    Args:
+        video: a file that may still be growing, in fragments.
+        start_s, end_s: s since its first frame; what is beyond its ends is left out.
+        target: an mp4 file, whole or not there.
+    Returns:
+        the number of frames.
+    Raises:
+        FileNotFoundError, DataError: the video cannot be read, or has no frame there. OutputError: as `VideoWriter`.
+    """
+    if not start_s <= end_s:
+        raise DataError(f"a clip from {start_s:g} to {end_s:g} s: expected an end after the start")
+    with VideoFile(video) as source:
+        origin = source.decoder.start_s
+        source.decoder.seek(origin + max(start_s, 0.0))
+        with VideoWriter(target, source.fps) as writer:
+            last = float("-inf")
+            for stamp, image in source.decoder:
+                last = last + 1 / source.fps if stamp is None else stamp - origin
+                if last > end_s:
+                    break
+                if last >= start_s:
+                    writer.write(image, last)
+    if not writer.count:
+        raise DataError(f"{video} has no frame from {start_s:g} to {end_s:g} s: it ends at {last:.1f} s")
+    return writer.count

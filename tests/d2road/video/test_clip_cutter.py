@@ -1,0 +1,34 @@
+"""Clips that are cut out of a video."""
+
+import av
+import pytest
+
+from d2road.utils.errors import DataError
+from d2road.video import video_file
+from d2road.video.clip_cutter import cut_clip
+from tests.factories.videos import number_of, write_video
+
+TIMES = [0.0, 0.1, 0.3, 0.4, 0.5, 0.9, 1.0, 1.1, 1.5]
+
+
+@pytest.mark.parametrize("reader", ["av", "opencv"])
+@pytest.mark.parametrize("late_s", [0.0, 7.0])
+def test_a_clip_has_the_frames_between_two_times_as_far_apart_as_they_were(tmp_path, monkeypatch, reader, late_s):
+    if reader == "opencv":
+        monkeypatch.setattr(video_file, "has_av", lambda: False)
+    whole = write_video(tmp_path / "whole.mkv", [late_s + t for t in TIMES])
+    assert cut_clip(whole, 0.29, 1.05, tmp_path / "clip.mp4") == 5
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        frames = [(frame.time, number_of(frame.to_ndarray(format="bgr24"))) for frame in container.decode(video=0)]
+    assert [number for _, number in frames] == [2, 3, 4, 5, 6]
+    assert [t for t, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.6, 0.7], abs=2e-3)
+
+
+def test_what_is_beyond_the_video_is_left_out_and_nothing_is_no_clip(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", TIMES)
+    assert cut_clip(whole, -5, 0.35, tmp_path / "clip.mp4") == 3
+    with pytest.raises(DataError, match="has no frame from 20 to 30 s"):
+        cut_clip(whole, 20, 30, tmp_path / "none.mp4")
+    with pytest.raises(DataError, match="expected an end after the start"):
+        cut_clip(whole, 2, 1, tmp_path / "none.mp4")
+    assert not (tmp_path / "none.mp4").exists()
