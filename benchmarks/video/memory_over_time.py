@@ -1,6 +1,6 @@
 """Memory of a long tracking run: 30 minutes of video through the whole loop, as fast as it goes.
 
-    python -m benchmarks.video.memory_over_time --minutes 30 --fps 5
+    python -m benchmarks.video.memory_over_time --minutes 30 --fps 3
 
 A short video made by FFmpeg's test source is decoded again and again; in every frame vehicles are simulated on the
 ground, tracked, drawn, encoded and written, as `d2road track` does. No network runs: what a model holds does not depend
@@ -148,7 +148,7 @@ def measure(minutes: float, fps: float, seed: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--fps", type=float, default=5)
+    parser.add_argument("--fps", type=float, default=3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if not writes_h264_by_av():
