@@ -193,7 +193,9 @@ def _make_traffic_video(args: argparse.Namespace) -> None:
     print(done["summary"])
     if done["made"]:
         rate = done["frames"] / done["seconds"]
+        cpu = 1000 * done["cpu_seconds"] / done["frames"]
         print(f"{done['made']} clips in {done['seconds']:.0f} s, {rate:.1f} frames/s with {args.workers} workers")
+        print(f"{cpu:.0f} ms of processor a frame")
     print(f"{args.output} is complete")
 
 

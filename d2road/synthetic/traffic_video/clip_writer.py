@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from d2road.synthetic.traffic_incidents.incident_writer import sumo_version
-from d2road.synthetic.traffic_video.clip_job import RECORDS, ClipJob, make_clip
+from d2road.synthetic.traffic_video.clip_job import RECORDS, TIMES, ClipJob, make_clip
 from d2road.synthetic.traffic_video.clip_plan import LIGHT, SPLITS, TRAFFIC, all_plans
 from d2road.synthetic.traffic_video.vehicle_sizes import SIZES
 from d2road.utils.errors import ConfigError
@@ -53,7 +53,8 @@ def make_traffic_video(
         workers: processes; 0 or 1 works in this one.
         overwrite: replace a data set of other parameters that is there.
     Returns:
-        {"made": clips of this run, "frames": their frames, "seconds": ..., "summary": text with the counts}.
+        {"made": clips of this run, "frames": their frames, "seconds": ..., "cpu_seconds": of processor that rendering
+        them took, "summary": text with the counts}.
     Raises:
         ValueError: negative counts, no clips, clips too short or too long, an unknown name, or `out` holds other
             parameters or files.
@@ -81,9 +82,15 @@ def make_traffic_video(
         took = time.monotonic() - start
         records = [read_run_record(job.record) for job in jobs]
         # Last, for it says that the data set is complete.
-        write_json(out / CLIPS, records)
-        frames = sum(job.plan.frames for job in todo)
-        return {"made": len(todo), "frames": frames, "seconds": took, "summary": summarize(records)}
+        write_json(out / CLIPS, [{key: v for key, v in record.items() if key not in TIMES} for record in records])
+        made = {job.plan.name for job in todo}
+        return {
+            "made": len(todo),
+            "frames": sum(job.plan.frames for job in todo),
+            "seconds": took,
+            "cpu_seconds": sum(record["render_cpu_s"] for record in records if record["name"] in made),
+            "summary": summarize(records),
+        }
 
 
 def _refuse(numbers: dict[str, int], clips: int, seconds: float) -> None:
