@@ -18,6 +18,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 
 from d2road.checkpoint import fit, stored_classes
+from d2road.checkpoint.config_hint import config_hint
 from d2road.checkpoint.model_state import take_sizes
 from d2road.checkpoint.recovery import Admit, newest_intact
 from d2road.checkpoint.resnet_origin import warn_of_other_kind
@@ -262,7 +263,8 @@ class Checkpointer(DetectionCheckpointer):
         report.require_some()
         if require:
             report.require_complete(
-                "use the config that it was trained with (the number of classes is what differs most often)",
+                "use the config that it was trained with (the number of classes is what differs most often)"
+                + config_hint(path),
                 buffers=require == "all",
             )
         report.log()

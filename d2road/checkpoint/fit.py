@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from d2road.checkpoint.config_hint import config_hint
 from d2road.utils.aliases import present_state_dict
 from d2road.utils.errors import CheckpointError
 
@@ -63,7 +64,7 @@ class WeightsReport:
         raise CheckpointError(
             f"{self.source}: none of its {len(self.unexpected)} weights has a name that the model knows (the model's "
             f"first is '{first or self.missing[0]}'; the file has {listed(self.unexpected, 3)}): it belongs to another "
-            "model"
+            f"model{config_hint(self.source)}"
         )
 
     def require_complete(self, cure: str, buffers: bool = False) -> None:

@@ -92,7 +92,8 @@ def read_run(path: Path) -> RunSummary:
     run.of_evaluation = _try(run, [], lambda: evaluation_settings(path, run.config))
     run.environment = _try(run, "", lambda: environment_of(path / LOG))
     run.record = _try(run, {}, lambda: _object(path / RECORD))
-    run.metrics, damaged = _try(run, ([], 0), lambda: read_metrics(path / "metrics.json"))
+    nothing: tuple[list[dict[str, Any]], int] = ([], 0)
+    run.metrics, damaged = _try(run, nothing, lambda: read_metrics(path / "metrics.json"))
     if damaged:
         total_rows = damaged + len(run.metrics)
         run.notes.append(f"metrics.json: {damaged} of {total_rows} rows are cut off or damaged, and left out of curves")

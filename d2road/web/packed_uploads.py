@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import GZIP_MARK
@@ -63,8 +63,8 @@ def _mark(path: Path) -> bytes:
 @contextmanager
 def _opened(path: Path, is_zip: bool) -> Iterator[IO[bytes]]:
     if not is_zip:
-        with gzip.open(path, "rb") as packed:
-            yield packed  # type: ignore[misc]
+        with gzip.open(path, "rb") as unpacked:
+            yield cast(IO[bytes], unpacked)
         return
     try:
         archive = zipfile.ZipFile(path)

@@ -182,6 +182,8 @@ def test_runtime_finds_what_the_graph_finds(export, tmp_path):
     write_onnx(graph, tmp_path / "detector.onnx", "")
     Image.fromarray(IMAGES[0]).save(tmp_path / "image.png")
     found = Runtime(tmp_path / "detector.onnx")(tmp_path / "image.png", seed=3)
+    with pytest.raises(ConfigError, match=r"batch_size is 4: .*detector\.onnx is for detection and takes 1 image"):
+        Runtime(tmp_path / "detector.onnx", batch_size=4)
     noise = np.random.default_rng(3).standard_normal((1, 20, 4), dtype=np.float32)
     whole = DetectionGraph(unrolled(model, 1), ShortestEdgeResize(72, 128), "RGB", nms=True)
     with torch.no_grad():

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from d2road.checkpoint import Checkpointer
+from d2road.checkpoint.config_hint import config_hint
 from d2road.checkpoint.fit import match, without_wrappers
 from d2road.utils.errors import CheckpointError
 
@@ -132,3 +133,15 @@ def test_averages_of_other_programs_do_not_pass_for_own_ones(tmp_path):
     content = {"model": filled(5.0).state_dict(), "ema": filled(7.0).state_dict()}
     load(net, content, tmp_path / "w.pth", require="parameters", use_ema=True)
     assert (net["body"].weight == 5).all()
+
+
+def test_where_weights_do_not_fit_their_config_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    beside = rf"its config is {tmp_path / 'config.yaml'}, so take --config-file {tmp_path / 'config.yaml'}"
+    with pytest.raises(CheckpointError, match=f"another model; {beside}"):
+        load(model(), {"model": {"foo": torch.ones(1)}}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=f"trained with .*; {beside}"):
+        load(model(), {"model": model(classes=5).state_dict()}, tmp_path / "w.pth", require="parameters")
+    with pytest.raises(CheckpointError, match=r"another model; its config is configs/mono3dvg/toy_gro"):
+        Checkpointer(model()).load("zoo:mono3dvg_toy")
+    assert config_hint("zoo:efficientad_teacher_narrow_own") == config_hint("zoo:none") == config_hint("w.pth") == ""

@@ -181,3 +181,10 @@ def test_rules_of_the_model_zoo_are_their_calibration(files, option, monkeypatch
         assert run(files, option, "zoo:crawl", "--input", source("live"), "--calibrate", "{d}/own.json") == 0
         own, shipped = (json.loads((files / name).read_text()) for name in ("own.json", "c.json"))
         assert own["rules"] == shipped["rules"] and own["threshold"] != shipped["threshold"]
+        assert run(files, option, "zoo:crawl", "--input", source("live"), "--threshold", "1e9") == 0
+        assert "ALARM" not in capsys.readouterr().out, "a threshold that is given wins"
+        assert run(files, option, "zoo:crawl", "--input", source("live")) == 0
+        assert "ALARM" in capsys.readouterr().out
+    else:
+        assert run(files, option, "d2road://crawl", *live, "{d}/folded.csv") == 0  # which Path would fold
+        assert (files / "folded.csv").read_text() == (files / "file.csv").read_text()

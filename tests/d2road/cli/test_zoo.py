@@ -28,6 +28,16 @@ def test_info_by_any_name(capsys, name):
         assert part in text
 
 
+def test_info_by_the_beginning_of_a_name(capsys):
+    assert main(["zoo", "info", "mono"]) == 0 and "zoo:mono3dvg_toy" in capsys.readouterr().out
+    assert main(["zoo", "info", "diffusion_det_toy"]) == 0  # of which another name is the beginning of more
+    assert "zoo:diffusion_det_toy\n" in capsys.readouterr().out
+    assert main(["zoo", "info", "efficientad_teacher_narrow"]) == 2
+    said = capsys.readouterr().err
+    assert "2 models begin with" in said and "efficientad_teacher_narrow_own, efficientad_teacher_narrow_ph" in said
+    assert main(["zoo", "verify", "zoo:patch"]) == 0 and "patchcore_fasteners: good" in capsys.readouterr().out
+
+
 def test_info_of_weights_of_others_says_what_to_fetch_and_invents_no_checksum(capsys):
     assert main(["zoo", "info", "diffusion_det_coco_resnet50"]) == 0
     text = capsys.readouterr().out

@@ -64,7 +64,10 @@ def test_damaged_files_become_notes(tmp_path):
     with (run / "metrics.json").open("a") as file:
         file.write('{"iteration": 44, "total')
     damaged = read_run(run)
-    assert damaged.metrics == whole.metrics and len(damaged.notes) >= 4
+    assert damaged.metrics == whole.metrics and len(damaged.notes) >= 5
+    assert f"metrics.json: 1 of {len(whole.metrics) + 1} rows are cut off or damaged, and left out" in " ".join(
+        damaged.notes
+    )
     page = parsed(run_page(damaged))
     assert page.text["h2"][-1] == "What could not be read" and len(images_of(page)) == 3
 
@@ -77,6 +80,8 @@ def test_results_of_a_later_evaluation_are_named_by_its_own_test_set(tmp_path):
     os.utime(later, ns=(made + 10**9, made + 10**9))
     page = parsed(run_page(read_run(run), images=0))
     assert "Evaluation on coco:other.json:images" in page.text["h2"] and "coco:other.json:images" in page.text["td"]
+    assert [key for key, _, _ in read_run(run).of_evaluation] == ["DATASETS.TEST"]
+    assert any("later evaluation, with 1 settings other than" in text for text in page.text["p"])
     os.utime(later, ns=(made - 10**9, made - 10**9))  # the training began anew after it
     assert "Evaluation on coco:val.json:images" in parsed(run_page(read_run(run), images=0)).text["h2"]
 

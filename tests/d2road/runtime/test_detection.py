@@ -6,6 +6,7 @@ import torch
 from torchvision.ops import batched_nms
 
 from d2road.runtime.detection import DetectionTask, best_candidates, objects_of, suppress
+from d2road.runtime.runtime import task_of
 from d2road.utils.errors import DataError
 
 METADATA = {
@@ -81,3 +82,54 @@ def test_what_a_file_does_not_take_is_refused():
         DetectionTask(METADATA).inputs([image, image])
     with pytest.raises(DataError, match="not camera"):
         DetectionTask(METADATA).inputs([image], camera=None)
+
+
+def test_objects_below_a_score_are_left_out():
+    task = DetectionTask(METADATA)
+    rng = np.random.default_rng(3)
+    outputs = {"boxes": random_boxes(30)[None], "scores": rng.uniform(size=(1, 30, 3)).astype(np.float32)}
+    images = [np.zeros((100, 100, 3), np.uint8)]
+    (everything,) = task.results(outputs, images)
+    (found,) = task.results(outputs, images, score_threshold=0.9)
+    count = int((everything["scores"] >= 0.9).sum())
+    assert 0 < count < len(everything["scores"])
+    for name in ("boxes", "scores", "classes", "names"):
+        assert np.array_equal(found[name], everything[name][:count])
+    plain, chosen = task.inputs(images, seed=1), task.inputs(images, seed=1, score_threshold=0.9)
+    assert np.array_equal(plain["noise"], chosen["noise"]), "the network sees the same"
+    for wrong in (-0.1, 50, float("nan")):
+        with pytest.raises(DataError, match=r"score_threshold is .*expected 0 to 1"):
+            task.inputs(images, score_threshold=wrong)
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "words"),
+    [
+        ("detection", {"noise": None}, "hold what cannot be"),
+        ("detection", {"classes": 3}, "hold what cannot be"),
+        ("detection", {"image_size": ["a", 2]}, "hold what cannot be"),
+        ("detection", "nms_thresh", "lack 'nms_thresh'"),
+        ("detection", "noise", "lack 'noise'"),
+        ("anomaly", "threshold", "lack 'threshold'"),
+        ("anomaly", {"image_size": 256}, "hold what cannot be"),
+        ("anomaly", {"threshold": "high"}, "hold what cannot be"),
+        ("grounding", "pad_id", "lack 'pad_id'"),
+        ("grounding", {"tokenizer": "{}"}, r"hold what cannot be \(a tokenizer that cannot be read"),
+    ],
+)
+def test_damaged_metadata_are_said_when_the_file_is_opened(task, change, words):
+    if task == "grounding":
+        tokenizers = pytest.importorskip("tokenizers")
+        vocabulary = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, "a")).to_str()
+    else:
+        vocabulary = ""
+    whole = {
+        **METADATA, "threshold": 0.5, "takes_any_size": True, "tokenizer": vocabulary, "pad_id": 0,
+        "score_threshold": 0.5,
+    }  # fmt: skip
+    whole["image_size"] = [60, 80] if task == "anomaly" else None
+    task_of(task, whole, "a.onnx")
+    if isinstance(change, str):
+        del whole[change]
+    with pytest.raises(DataError, match=rf"a\.onnx: its metadata are damaged: they {words}.*export the model anew"):
+        task_of(task, whole if isinstance(change, str) else {**whole, **change}, "a.onnx")

@@ -58,6 +58,19 @@ def test_real_coco_comes_back(target, shared_dir, tmp_path):
     assert worst_difference(boxes_of(found), boxes_of(expected)) < 1e-3
 
 
+@pytest.mark.parametrize("target", ["yolo", "voc", "label-studio"])
+@pytest.mark.parametrize("name", ["../other/a.png", "/etc/a.png", "sub/../../a.png"])
+def test_names_that_lead_out_of_their_folder_are_refused_whatever_is_written(target, name, tmp_path):
+    content = json.loads((GOLDEN / "source" / "coco.json").read_text())
+    content["images"][0]["file_name"] = name
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(content))
+    out = tmp_path / ("tasks.json" if target == "label-studio" else "out")
+    with pytest.raises(DataError, match=rf"image {name} is not below .*: name a folder above all images"):
+        convert_boxes(f"coco:{path}:{IMAGES}", out, target)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["coco.json"]
+
+
 def test_written_coco_is_what_the_reader_takes(tmp_path):
     out = tmp_path / "coco.json"
     assert convert.main(["--source", INPUTS["yolo"], str(out)]) == 0
