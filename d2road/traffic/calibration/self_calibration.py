@@ -29,7 +29,9 @@ ITERATIONS, ROUNDS = 12, 3
 # What deviations of noise are taken to be before the residuals tell, and never less than.
 EDGE_PX, EDGE_SHARE, BOTTOM_FACTOR, SMALLEST_PX = 0.8, 0.015, 1.5, 0.2
 ACROSS = 0.03  # wander within the lane, in heights of the camera
-HEADING_RAD = (np.deg2rad(1.0), np.deg2rad(0.1))
+HEADING_RAD = np.deg2rad(0.4)  # of single vehicles against their direction of traffic
+MOST_STRAY, MOST_TURN, FEWEST_STRAIGHT = 1.5, 3.0, 0.4  # deviations, deviations, share of the vehicles
+INFLATION = 1.1  # of deviations, chosen on simulated cameras: what the linear covariance leaves out
 LOOSE_ACROSS, LOOSE_HEADING_RAD = 0.1, np.deg2rad(4.0)  # where tracks serve only as headings of vehicles
 
 
@@ -86,22 +88,44 @@ def calibrate_from_tracks(
     optics = Lens(lens.K, lens.distortion)
     samples = samples if "sizes" in ways else _without_boxes(samples)
     every = [wide_prior(lens.focal_std), *evidence]
-    free = np.array([lens.focal_std > 0])
     best: tuple[float, TrackModel, TrackState] | None = None
     for log_focal in _focal_guesses(lens, samples.width):
         theta = first_plane(samples, optics, log_focal)
         if theta is None:
             continue
         state, direction = start_state(samples, optics, theta)
-        model = TrackModel(samples, optics, direction, _first_noise(samples, ways))
-        model = model.with_noise(_with_across(model, state, ACROSS if "tracks" in ways else LOOSE_ACROSS))
-        state, linear = minimise(model, state, every, bool(free[0]))
+        model = _model_at(samples, optics, direction, state, ways)
+        state, linear = minimise(model, state, every, lens.focal_std > 0)
         value = linear.reduced.cost + total(every, state.camera)[2]
         if best is None or value < best[0]:
             best = value, model, state
     if best is None:
         raise DataError("the vehicles lie on no plane below the camera: are their boxes those of this video?")
-    return _finish(*best[1:], every, lens, ways)
+    model, state = best[1:]
+    straight = _straight_vehicles(model, state) if "tracks" in ways else np.ones(samples.vehicles, dtype=bool)
+    if not straight.all() and straight.sum() >= max(fewest, FEWEST_STRAIGHT * len(straight)):
+        samples = samples.of_vehicles(straight)
+        state, direction = start_state(samples, optics, state.theta)
+        model = _model_at(samples, optics, direction, state, ways)
+        state, _ = minimise(model, state, every, lens.focal_std > 0)
+    return _finish(model, state, every, lens, ways)
+
+
+def _model_at(
+    samples: TrackSamples, optics: Lens, direction: np.ndarray, state: TrackState, ways: Sequence[str]
+) -> TrackModel:
+    """The likelihood with the noise to begin with."""
+    model = TrackModel(samples, optics, direction, _first_noise(samples, ways))
+    return model.with_noise(_with_across(model, state, ACROSS if "tracks" in ways else LOOSE_ACROSS))
+
+
+def _straight_vehicles(model: TrackModel, state: TrackState) -> np.ndarray:
+    """(J,) False for vehicles that change lanes or turn: the boxes of a long one then follow no single heading."""
+    vehicle = model.samples.vehicle
+    across = model.residuals(state)[:, 6]
+    stray = np.sqrt(np.bincount(vehicle, across**2) / np.bincount(vehicle))
+    turn = np.abs(model.prior_residuals(state)[:, 3])
+    return (stray < MOST_STRAY) & (turn < MOST_TURN) & (model.direction >= 0)
 
 
 def minimise(
@@ -143,7 +167,7 @@ def _finish(
         model = model.with_noise(_noise_of(model, state, ways))
         state, linear = minimise(model, state, evidence, free)
     covariance, weak = sandwich(linear, total(evidence, state.camera)[0], free)
-    covariance = covariance * robust_loss(model.residuals(state)) ** 2
+    covariance = covariance * (INFLATION * robust_loss(model.residuals(state))) ** 2
     log_focal, pitch, roll, log_height = state.theta
     K = lens.K.copy()
     K[[0, 1], [0, 1]] *= np.exp(log_focal)
@@ -221,7 +245,7 @@ def _without_boxes(samples: TrackSamples) -> TrackSamples:
 def _first_noise(samples: TrackSamples, ways: Sequence[str]) -> Noise:
     edges = np.hypot(EDGE_PX, EDGE_SHARE * samples.box_heights)[:, None] * np.ones(4)
     bottom = BOTTOM_FACTOR * edges[:, :2]
-    heading = HEADING_RAD[0] if "tracks" in ways else LOOSE_HEADING_RAD
+    heading = HEADING_RAD if "tracks" in ways else LOOSE_HEADING_RAD
     return Noise(edges, bottom, np.ones(len(bottom)), heading)
 
 
@@ -231,10 +255,10 @@ def _with_across(model: TrackModel, state: TrackState, across: float) -> Noise:
 
 
 def _noise_of(model: TrackModel, state: TrackState, ways: Sequence[str]) -> Noise:
-    """Deviations by the median of absolute residuals: one factor for pixels, one for tracks, one for headings.
+    """Deviations of pixels by the median of absolute residuals.
 
     The unknowns of rows and vehicles take up a share of what pixels and tracks disagree by, which is given back. One
-    factor for all pixels: each by itself, those that the unknowns follow most closely would seem exact.
+    factor for all: each kind by itself, those that the unknowns follow most closely would seem exact.
     """
     r, old, samples = model.residuals(state), model.noise, model.samples
     count = np.bincount(samples.vehicle)
@@ -249,7 +273,4 @@ def _noise_of(model: TrackModel, state: TrackState, ways: Sequence[str]) -> Nois
     per_height = model.height_px(state)
     if "tracks" not in ways:
         return Noise(edges, bottom, LOOSE_ACROSS * per_height, old.heading)
-    turn = model.prior_residuals(state)[:, 3][(count > 3) & (model.direction >= 0)]
-    spread = 1.4826 * float(np.median(np.abs(turn))) if len(turn) > 5 else 1.0
-    heading = max(old.heading * float(np.clip(spread, 0.2, 5)), HEADING_RAD[1])
-    return Noise(edges, bottom, ACROSS * per_height, heading)
+    return Noise(edges, bottom, ACROSS * per_height, HEADING_RAD)

@@ -20,8 +20,8 @@ from d2road.traffic.calibration.track_samples import TrackSamples
 
 COMMON_SIZE, GROWTH, FIRST_DIRECTION = 4, 5, 6  # positions after theta among the numbers of the camera
 VEHICLE = 11  # numbers of a vehicle
-OUTLIER = 4.0  # deviations at which a residual counts half as much (Cauchy)
-SAME = 1.5  # deviation of what a detector errs by in all frames of a vehicle, over that of one frame
+OUTLIER = 8.0  # deviations at which a residual counts half as much (Cauchy)
+SAME = 0.8  # deviation of what a detector errs by in all frames of a vehicle, over that of one frame
 STEP = 1e-6
 OUTWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # how edges move when boxes grow
 

@@ -12,7 +12,7 @@ from d2road.traffic.calibration.observations import BOX, NO_TRACK, SIZE, Calibra
 from d2road.traffic.calibration.size_priors import prior_arrays
 
 BORDER_PX = 2.0  # edges of boxes nearer to the border of the image are cut by it
-PER_TRACK = 10  # rows of one vehicle: more repeat its errors, not its information
+PER_TRACK = 5  # rows of one vehicle: more repeat its errors, not its information, and the stated deviations shrink
 MIN_HEIGHT_PX = 8.0
 MIN_SCORE = 0.3
 
@@ -40,6 +40,15 @@ class TrackSamples:
     def vehicles(self) -> int:
         """How many vehicles there are."""
         return len(self.log_size)
+
+    def of_vehicles(self, keep: np.ndarray) -> "TrackSamples":
+        """Those of the vehicles with `keep` (J,) set, numbered anew."""
+        rows = keep[self.vehicle]
+        number = np.cumsum(keep) - 1
+        return TrackSamples(
+            number[self.vehicle[rows]], self.boxes[rows], self.edges[rows], self.bottom[rows], self.log_size[keep],
+            self.size_std[keep], self.t[rows], self.width, self.height,
+        )  # fmt: skip
 
     @property
     def box_heights(self) -> np.ndarray:
