@@ -32,7 +32,7 @@ endef
 .PHONY: setup peers demo teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-second-road bench-traffic-networks bench-traffic-learned bench-efficientad-fusion \
+	bench-second-road bench-traffic-networks bench-traffic-learned bench-camera-view bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
 	bench-video-memory \
@@ -211,6 +211,11 @@ bench-traffic-networks: setup
 bench-traffic-learned: setup
 	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --learned
 	$(PY) -m benchmarks.traffic.rules_benchmark --hours $(RULES_HOURS) --learned
+
+# What a camera's view and its seeing cost: interrupted, it goes on; SEEING=file of a model of seeing that was fitted.
+VIEW_HOURS ?= 13
+bench-camera-view: setup
+	$(PY) -m benchmarks.traffic.view_benchmark --hours $(VIEW_HOURS) $(if $(SEEING),--seeing $(SEEING))
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding

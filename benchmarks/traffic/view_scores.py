@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.traffic.view_recordings import FOLDER, ViewPiece, site_of
-from d2road.traffic.baselines.road_tracks import DescribedTracks
+from benchmarks.traffic.view_recordings import FOLDER, FRAME_S, ViewPiece, site_of
+from d2road.traffic.baselines.evidence_scale import CAMERA
+from d2road.traffic.baselines.road_tracks import DescribedTracks, Place, RoadTracks
 from d2road.traffic.baselines.track_surprise import CameraSurprise
 from d2road.traffic.seeing.camera_site import CameraSite
 from d2road.traffic.seeing.seeing_model import SeeingModel
@@ -53,10 +54,10 @@ class ViewScores:
             return
         site = site_of(piece, camera)
         tables = both_tables(piece, camera, site, self.model)
+        described = {name: describe_view(table, site) for name, table in tables.items()}
         for row, table, rules in ((EXACT, EXACT, EXACT), (UNFITTED, SEEN, EXACT), (SEEN, SEEN, SEEN)):
-            windows = windows_of_view(tables[table], site)
-            scores = self.rules[rules].scores(windows) if windows else np.zeros(0)
-            rows = [(w.recording, w.t0, w.t1, w.s0, w.s1) for w in windows]
+            tracks, rows = described[table]
+            scores = self.rules[rules].scores_described(tracks)
             frame = pd.DataFrame(rows, columns=COLUMNS).assign(score=scores)
             with atomic_write(self.path(piece, camera, row), "w") as file:
                 frame.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
@@ -76,10 +77,29 @@ def both_tables(piece: ViewPiece, camera: int, site: CameraSite, model: SeeingMo
     return {EXACT: at_zero.crop(near), SEEN: see_tracks(near, at_zero, model, rng)}
 
 
-def windows_of_view(table: Trajectories, site: CameraSite) -> list[TrafficWindow]:
-    """Windows of a camera's view, as a stream has them."""
-    grid = camera_grid(site.view, site.direction)
-    return [TrafficWindow.unrendered(one, grid.renderer) for one in grid.over([table])] if len(table) else []
+def describe_view(table: Trajectories, site: CameraSite) -> tuple[DescribedTracks, list[tuple]]:
+    """Tracks of a camera's recording with the places of its windows, and a row of COLUMNS for each of these.
+
+    The windows are those of a stream; the tracks are gone through once for the recording, as in the benchmark of rules,
+    where a stream goes through them window by window.
+    """
+    if not len(table):
+        return DescribedTracks(()), []
+    view, grid = site.view, camera_grid(site.view, site.direction)
+    t = table.frame["t"].to_numpy()
+    start, end = table.span
+    starts = start + grid.stride * np.arange(max(1, int((end - start - grid.renderer.duration) / grid.stride) + 1))
+    instants = np.unique(t)
+    places = []
+    for t0 in starts:
+        t1 = t0 + grid.renderer.duration
+        count, frames = (np.diff(np.searchsorted(times, (t0, t1)))[0] for times in (t, instants))
+        if count:
+            places.append(Place(t0, t1, *view, count / frames / (view[1] - view[0]) * 1000))
+    name = table.recordings[0]
+    window = TrafficWindow(name, start, end + FRAME_S, *view, table, None, site.direction)
+    tracks = RoadTracks.of(window, CAMERA, view[1])
+    return DescribedTracks(((tracks, tuple(places)),)), [(name, p.t0, p.t1, p.s0, p.s1) for p in places]
 
 
 def cameras_of(piece: ViewPiece) -> range:
@@ -102,7 +122,7 @@ def fit_view_rules(pieces: Sequence[ViewPiece], model: SeeingModel) -> ViewScore
             for camera in cameras_of(piece):
                 site = site_of(piece, camera)
                 for row, table in both_tables(piece, camera, site, model).items():
-                    parts[row].append(CameraSurprise.describe(windows_of_view(table, site)))
+                    parts[row].append(describe_view(table, site)[0])
     for row, file in files.items():
         if row not in rules:
             rules[row] = CameraSurprise()

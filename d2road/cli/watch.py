@@ -4,9 +4,10 @@
         --sink mqtt://broker/road/alarms --sink https://example.org/alarms
     d2road watch --input traffic.mp4 --calib camera.yaml --config-file CONFIG --weights MODEL --calibration rules.json
 
-INPUT is a folder that `d2road track` wrote, its tracks.csv, any trajectories along the camera's road (READER:PATH), or
-a video, a folder of images or a stream, in which vehicles are then detected and tracked. Recorded tracks and a camera
-that runs go the same way: windows of what this camera sees, rules and a learned forecast at its scale, alarms.
+INPUT is a folder that `d2road track` wrote, its tracks.csv, or any trajectories along the camera's road (READER:PATH);
+with a detector (--config-file) or --detections of an earlier run it is a video, a folder of images, a stream or a
+device. Recorded tracks and a camera that runs go the same way: windows of what this camera sees, rules and a learned
+forecast at its scale, alarms.
 
 CALIB is the camera's calibration with its road (docs/watch.md). A threshold comes from good traffic of this camera:
 
@@ -16,9 +17,10 @@ counts on at least 10 hours the lowest one with at most --rate false alarms an h
 Without one, --good fits the rules and extrapolates, a first guess.
 
 OUTPUT/alarms.jsonl has every alarm before anybody is told of it, OUTPUT/alarms.csv the same as a table, images/ and
-clips/ what they show. --sink hands alarms to an MQTT broker or a webhook besides, each at least once and in order, also
-when nobody answers for a while or the run is killed: the same command with the same output goes on. The exit code is 0
-at the end of the input, 130 after Ctrl-C, 143 after SIGTERM, 2 for what cannot be used.
+clips/ what they show, tracks_001/ (and so on, run by run) the tracks of a video. --sink hands alarms to an MQTT broker
+or a webhook besides, each at least once and in order, also when nobody answers for a while or the run is killed: the
+same command with the same output goes on. The exit code is 0 at the end of the input, 1 where a video was damaged, 130
+after Ctrl-C, 143 after SIGTERM, 2 for what cannot be used.
 """
 
 from __future__ import annotations
@@ -33,24 +35,30 @@ from typing import TYPE_CHECKING
 
 from d2road.utils.addresses import zoo_name
 from d2road.utils.arguments import ArgumentParser, verb_parser
-from d2road.utils.errors import ConfigError, report_errors
+from d2road.utils.errors import ConfigError, DataError, report_errors
 from d2road.utils.values import number_option
 
 if TYPE_CHECKING:
     from d2road.structures.roadside_camera import RoadsideCamera
+    from d2road.traffic.events.stop_request import StopRequest
     from d2road.traffic.events.stream_options import StreamOptions
-    from d2road.traffic.watch.camera_watch import ClipWriter
+    from d2road.traffic.watch.camera_watch import CameraWatch, ClipWriter
     from d2road.traffic.watch.delivery import AlarmReceiver
     from d2road.traffic.watch.track_source import TrackSource
 
 OUTPUT = Path("output/watch")
+
+logger = logging.getLogger("d2road.watch")
 
 
 def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("watch", __doc__)
     parser.add_argument("--input", required=True, metavar="INPUT", help="tracks, trajectories, a video or a stream")
-    parser.add_argument("--calib", required=True, type=Path, metavar="FILE", help="camera.yaml, or its folder")
+    parser.add_argument("--calib", required=True, metavar="FILE", help="camera.yaml, or its folder")
+    parser.add_argument(
+        "--scale-calib", action="store_true", help="the video is the calibrated view at another resolution"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR", help=f"folder of the alarms; {OUTPUT}")
     parser.add_argument("--good", action="append", default=[], metavar="INPUT", help="good tracks to fit rules on")
     threshold = parser.add_mutually_exclusive_group()
@@ -63,8 +71,18 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--scores", type=Path, metavar="FILE", help="write the score of every window as CSV")
     parser.add_argument("--sink", action="append", default=[], metavar="ADDRESS", help="mqtt:// or http(s):// address")
     parser.add_argument("--video", type=Path, metavar="FILE", help="of recorded tracks, to cut clips from")
+    parser.add_argument("--detections", default="", metavar="FILE", help="of an earlier run, instead of a model")
+    parser.add_argument(
+        "--min-score", type=number_option(0, 1), default=0.15, metavar="S", help="least score that is kept; 0.15"
+    )
+    parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
+    parser.add_argument(
+        "--patience", type=number_option(0), default=600.0, metavar="S", help="for a stream that is lost; 600"
+    )
     parser.add_argument("--near", type=number_option(0), default=10.0, help="m; vehicles are looked at from there; 10")
     parser.add_argument("--far", type=number_option(1), default=80.0, help="m; and up to there; 80")
+    parser.add_config()
+    parser.set_defaults(denorm="")
     return parser
 
 
@@ -156,29 +174,77 @@ def clips_of(video: Path | None) -> ClipWriter | None:
     return partial(cut_clip, video)
 
 
+def watch_of(args: argparse.Namespace, camera: RoadsideCamera, clip: ClipWriter | None) -> CameraWatch:
+    """The watch that a command line asks for, checked before anything is read.
+
+    Raises:
+        ConfigError, DataError: the sinks or the camera cannot be used.
+    """
+    from d2road.traffic.watch.camera_watch import CameraWatch
+
+    watch = CameraWatch(camera, args.output, receivers_of(args.sink), clip, near_m=args.near, far_m=args.far)
+    watch.grid()
+    return watch
+
+
+def watch_tracks(args: argparse.Namespace, stop: StopRequest) -> int:
+    """Watch recorded tracks; returns the exit code."""
+    from d2road.data.roadside_camera_files import read_roadside_camera
+
+    camera = read_roadside_camera(args.calib)
+    watch = watch_of(args, camera, clips_of(args.video))
+    source = tracks_of(args.input, camera)
+    args.input = trajectories_of(args.input)
+    return watch.run(options_of(args), source, stop)
+
+
+def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
+    """Detect, track and watch a video or a stream; returns the exit code."""
+    from itertools import chain
+
+    from d2road.cli.track import load_detector, open_frames, read_calibration
+    from d2road.engine.ground_detector import StoredDetector
+    from d2road.engine.watched_video import WatchedVideo
+    from d2road.traffic.tracking.detection_files import read_detections
+    from d2road.traffic.watch.track_source import TrackSource
+    from d2road.video.sources import shown_name
+
+    video_input, args.input = args.input, "csv:video"  # of no reader: it comes from the tracker
+    options = options_of(args)
+    args.input = video_input
+    given = read_detections(args.detections) if args.detections else None
+    with open_frames(args, given, stop) as source:
+        frames = iter(source)
+        first = next(frames, None)
+        if first is None:
+            raise DataError(f"--input {source.name}: {'; '.join(source.problems()) or 'no frame came'}")
+        camera = read_calibration(args, first.size_wh)
+        detect = load_detector(args, camera) if given is None else StoredDetector(given, None)
+        name = Path(shown_name(args.input)).stem or "video"
+        video = WatchedVideo(chain([first], frames), camera, detect, args.output, name, lambda: bool(stop))
+        watch = watch_of(args, camera, video.clips.write)
+        assert camera.road is not None, "the watch asked for it"
+        code = watch.run(options, TrackSource(name, video.blocks(), camera.road), stop)
+        for problem in source.problems():
+            logger.error(problem)
+        return code or (1 if source.problems() else 0)
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Watch, tell, write; returns the exit code."""
     args = build_parser().parse_args(argv)
-    from d2road.data.roadside_camera_files import read_roadside_camera
     from d2road.traffic.events.stop_request import StopRequest
     from d2road.traffic.readers.growing_file import StoppedError
-    from d2road.traffic.watch.camera_watch import CameraWatch
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     if not args.near < args.far:
         raise ConfigError(f"--near is {args.near:g} m and --far {args.far:g} m: expected the first one smaller")
     stop = StopRequest()
     with stop.listening():
-        camera = read_roadside_camera(args.calib)
-        watch = CameraWatch(
-            camera, args.output, receivers_of(args.sink), clips_of(args.video), near_m=args.near, far_m=args.far
-        )
-        watch.grid()  # says what the calibration lacks before anything is read
-        source = tracks_of(args.input, camera)
-        args.input = trajectories_of(args.input)
         try:
-            return watch.run(options_of(args), source, stop)
+            is_video = args.config_file or args.detections
+            return watch_video(args, stop) if is_video else watch_tracks(args, stop)
         except StoppedError:  # while rules were fitted: there is nothing to save
             return stop.exit_code
 

@@ -3,14 +3,17 @@
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 from d2road.data.roadside_camera_files import write_camera as write_camera_file
 from d2road.traffic.baselines.track_surprise import CameraSurprise
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.camera_grid import camera_grid
 from d2road.traffic.time_space.traffic_window import TrafficWindow
-from tests.factories.camera_sites import straight_camera, straight_site
+from d2road.traffic.tracking.ground_detections import COLUMNS
+from tests.factories.camera_sites import LANES, straight_camera, straight_site
 from tests.factories.trajectories import table, track
+from tests.factories.videos import write_video
 
 SPEED, EVERY_S, DT = 10.0, 4.0, 0.2
 
@@ -53,3 +56,25 @@ def fitted_camera_rules():
     """Rules of the scale of a camera, fitted on the flow."""
     grid = camera_grid(straight_site().view, 1)
     return CameraSurprise().fit([TrafficWindow.unrendered(one, grid.renderer) for one in grid.over([flow(400)])])
+
+
+def write_watched_video(folder, tracks, size_wh=(160, 90)):
+    """clip.mp4, camera.yaml, detections.csv and frames.csv of tracks of the straight site, as options of watch."""
+    camera = straight_camera().scaled(*size_wh)
+    write_camera_file(folder / "camera.yaml", camera)
+    frame = tracks.frame
+    times = np.unique(frame["t"].to_numpy())
+    number = np.searchsorted(times, frame["t"].to_numpy())
+    offset = np.where(frame["lane"] == "0", LANES["1"], LANES["2"])
+    place = camera.road.to_ground(np.stack([frame["s"] - frame["length"] / 2, offset], axis=1))
+    values = {
+        "frame": number, "t": frame["t"], "cls": "car", "score": 0.9, "x": place[:, 0], "y": place[:, 1],
+        "var_x": 0.01, "cov_xy": 0.0, "var_y": 0.01, "heading": np.pi / 2, "length": 4.0, "width": 1.8, "height": 1.5,
+        "x1": 0.0, "y1": 0.0, "x2": 9.0, "y2": 9.0,
+    }  # fmt: skip
+    pd.DataFrame({name: values[name] for name in COLUMNS}).to_csv(folder / "detections.csv", index=False)
+    lines = [f"{number},{t:.6f}" for number, t in enumerate(times)]
+    (folder / "frames.csv").write_text("\n".join(["frame,t", *lines, ""]))
+    write_video(folder / "clip.mp4", list(times), size_wh)
+    video, calib, found = (str(folder / name) for name in ("clip.mp4", "camera.yaml", "detections.csv"))
+    return ["--input", video, "--calib", calib, "--detections", found]

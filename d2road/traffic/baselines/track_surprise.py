@@ -17,7 +17,7 @@ from d2road.traffic.baselines.evidence_scale import CAMERA, ROAD
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.baselines.forecaster import MotionForecaster
 from d2road.traffic.baselines.lasting_rules import WORDS
-from d2road.traffic.baselines.road_tracks import ABSENT, KINDS, DescribedTracks, Place, RoadTracks
+from d2road.traffic.baselines.road_tracks import ABSENT, KINDS, DescribedTracks, Place, RoadTracks, surprises
 from d2road.traffic.baselines.track_evidence import PLAIN
 from d2road.traffic.baselines.vehicle_rarity import USUAL, VehicleRarity, WindowVehicles, sum_beyond_usual
 from d2road.traffic.time_space.traffic_window import TrafficWindow
@@ -91,7 +91,10 @@ class TrackSurprise:
             np.concatenate([one.acceleration[one.known] for one in states]) if states else np.zeros(0),
             np.concatenate([one.changes[one.known] for one in states]) if states else np.zeros(0, dtype=bool),
         )
-        good = WindowVehicles.joined([one.vehicles(self.forecaster, at)[0] for one, at in zip(tracks, places)])
+        known = surprises(self.forecaster, tracks)
+        good = WindowVehicles.joined(
+            [one.vehicles(self.forecaster, at, of)[0] for one, at, of in zip(tracks, places, known)]
+        )
         self.rarity = VehicleRarity(good)
         return good
 
@@ -103,8 +106,9 @@ class TrackSurprise:
         """(N,), from what `describe` says of the windows."""
         rarity = require_fit(self, self.rarity)
         found = [np.zeros(0)]
-        for tracks, places in windows.groups:
-            vehicles, _ = tracks.vehicles(self.forecaster, places)
+        known = surprises(self.forecaster, [tracks for tracks, _ in windows.groups])
+        for (tracks, places), surprise in zip(windows.groups, known):
+            vehicles, _ = tracks.vehicles(self.forecaster, places, surprise)
             chosen = rarity.by_kind(vehicles)[:, columns_of(self.kinds)]
             found.append(vehicles.highest(sum_beyond_usual(chosen)))
         return np.concatenate(found)

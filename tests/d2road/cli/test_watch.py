@@ -5,8 +5,9 @@ import json
 import pytest
 
 from d2road.cli import watch
+from d2road.video import VideoFile
 from tests.factories.alarm_receivers import listening
-from tests.factories.watched_tracks import flow, write_camera
+from tests.factories.watched_tracks import fitted_camera_rules, flow, write_camera, write_watched_video
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +58,22 @@ def test_what_it_cannot_use_is_said_before_it_reads(files, tmp_path, capsys):
     ):
         assert watch.main(words(files, tmp_path / "out", *more)) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_video_and_its_recorded_tracks_give_the_same_alarms(tmp_path):
+    line = write_watched_video(tmp_path, flow(42, 1, stops="1002"))
+    rules = {"threshold": 6.0, "rate": 2.0, "method": "rules_camera", "rules": fitted_camera_rules().to_json()}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    more = ["--calibration", str(tmp_path / "rules.json"), "--output"]
+    assert watch.main([*line, *more, str(tmp_path / "live")]) == 0
+    again = ["--input", str(tmp_path / "live" / "tracks_001"), *line[2:4], "--video", str(tmp_path / "clip.mp4")]
+    assert watch.main([*again, *more, str(tmp_path / "recorded")]) == 0
+    live, recorded = (
+        [json.loads(one) for one in (tmp_path / name / "alarms.jsonl").read_text().splitlines()]
+        for name in ("live", "recorded")
+    )
+    assert live and [{**one, "recording": ""} for one in live] == [{**one, "recording": ""} for one in recorded]
+    assert live[0]["rate_per_hour"] == 2.0
+    for name in ("live", "recorded"):
+        times = [frame.t for frame in VideoFile(tmp_path / name / live[0]["clip"])]
+        assert 3.0 < times[-1] <= 12.1

@@ -1,0 +1,80 @@
+"""A video that is watched: its tracks as they become final, its frames for clips, its tracks on the disk.
+
+Tracks are final some seconds after their instant, when no later frame changes them any more; for a watch these are few,
+so that an alarm about who stands does not wait until it drives on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from pathlib import Path
+
+from d2road.engine.ground_detector import Detect
+from d2road.engine.video_tracking import VideoTracking
+from d2road.structures.roadside_camera import RoadsideCamera
+from d2road.traffic.readers.growing_file import StoppedError
+from d2road.traffic.time_space.window_grid import Tick
+from d2road.traffic.tracking.camera_detections import in_view
+from d2road.traffic.tracking.ground_tracker import GroundKalmanTracker
+from d2road.traffic.tracking.ground_tracks import GroundTracks
+from d2road.traffic.tracking.track_files import TrackFiles
+from d2road.traffic.tracking.tracker_options import TrackerOptions
+from d2road.video.clips import ClipBuffer
+from d2road.video.frame import Frame
+
+WATCHING = TrackerOptions(lost_s=2.0, lag_s=2.5, history_s=3.0)
+TAKE_S = 0.5
+# Rows that are as old as this have been given out, whatever the tracker still holds.
+FINAL_S = WATCHING.history_s + TAKE_S + 0.2
+
+
+class WatchedVideo:
+    """Tracks of a video in blocks, for `d2road.traffic.watch.track_source.TrackSource`.
+
+    Args:
+        frames: with rising times. camera: of them. detect: finds vehicles.
+        folder: that the tracks are written to, below a name that is free.
+        recording: name of the video.
+        stop: asked after each frame whether to end.
+    """
+
+    def __init__(
+        self,
+        frames: Iterable[Frame],
+        camera: RoadsideCamera,
+        detect: Detect,
+        folder: Path,
+        recording: str,
+        stop: Callable[[], bool] = lambda: False,
+    ):
+        self.camera, self.stop, self.clips = camera, stop, ClipBuffer()
+        self.tracking = VideoTracking(
+            frames, detect, GroundKalmanTracker(WATCHING, lambda points: in_view(camera, points)), TAKE_S
+        )
+        self.folder = next(path for i in count(1) if not (path := folder / f"tracks_{i:03d}").exists())
+        self.recording = recording
+
+    def blocks(self) -> Iterator[GroundTracks | Tick]:
+        """Final tracks in order of time, and how far the video is.
+
+        Raises:
+            StoppedError: `stop` asks for the end; the tracks up to there are on the disk.
+        """
+        files = TrackFiles(self.folder, self.camera, self.recording)
+        told = float("-inf")
+        try:
+            for step in self.tracking:
+                self.clips.add(step.frame)
+                if len(step.finished):
+                    files.add(step.finished)
+                    yield step.finished
+                if step.frame.t - FINAL_S >= told + TAKE_S:
+                    told = step.frame.t - FINAL_S
+                    yield Tick(told)
+                if self.stop():
+                    raise StoppedError
+        finally:
+            rest = self.tracking.finish()
+            files.add(rest)
+            files.close()
+        if len(rest):
+            yield rest
