@@ -36,7 +36,7 @@ endef
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
 	bench-video-memory \
-	bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
+	bench-camera-calibration bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
 setup: $(VENV)/.ready-dev
 
@@ -274,6 +274,11 @@ bench-zoo-photographs: setup
 	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 0 SOLVER.MAX_ITER 2400 OUTPUT_DIR output/teacher_narrow_photographs
 	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 1 SOLVER.MAX_ITER 4500 OUTPUT_DIR output/teacher_narrow_photographs_2 \
 		MODEL.WEIGHTS output/teacher_narrow_photographs/model_final.pth
+
+# 500 simulated cameras of each kind; then, with CLIPS=folder of `make-data traffic-video`, rendered ones.
+bench-camera-calibration: setup
+	$(PY) -m benchmarks.traffic.calibration_simulation
+	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS))
 
 bench-zoo-traffic: setup
 	$(PY) -m benchmarks.zoo.traffic_rules

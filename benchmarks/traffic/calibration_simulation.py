@@ -3,8 +3,8 @@
 python -m benchmarks.traffic.calibration_simulation                    500 cameras, K given; then sizes 3 % too large
 python -m benchmarks.traffic.calibration_simulation --cameras 20       a quick look, without a record
 
-Cameras, roads, traffic and the errors of a detector are drawn anew for each; see `simulated_traffic.py`. What was chosen
-(rows of a vehicle, loss, inflation) was chosen on seeds that begin with 7; these begin with 1900.
+Cameras, roads, traffic and the errors of a detector are drawn anew for each, see `simulated_traffic.py`. What was
+chosen (rows of a vehicle, loss, inflation) was chosen on seeds that begin with 7; these begin with 1900.
 """
 
 import argparse

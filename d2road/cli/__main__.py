@@ -14,6 +14,7 @@ VERBS = {
     "eval": ("train & evaluate", "evaluate a trained model on its test data"),
     "report": ("train & evaluate", "write one HTML page of a run: results, figures, images, curves, settings"),
     "predict": ("predict", "run a model over images, folders, videos and sentences, and draw what it finds"),
+    "calibrate-camera": ("predict", "calibrate a fixed roadside camera by its traffic, map points, known lengths"),
     "track": ("predict", "track vehicles of a roadside video or stream in metres, with speeds"),
     "web": ("predict", "serve a page in the browser that asks models about uploaded files"),
     "accept": ("predict", "add good images that were called anomalous to a model, with an audit trail"),

@@ -201,6 +201,20 @@ def watched_files(root: Path) -> None:
     (root / "rules.json").write_text(json.dumps(rules))
 
 
+def calibration_files(root: Path) -> None:
+    """Of a simulated camera: boxes.csv of 20 s of traffic, map.csv and calib.txt with K."""
+    from d2road.traffic.calibration.simulated_traffic import draw_camera, simulate_traffic
+
+    generator = np.random.default_rng([7, 5])
+    camera = draw_camera(generator)
+    simulate_traffic(camera, generator, seconds=20.0).rows.to_csv(root / "boxes.csv", index=False)
+    ground = np.array([[-4.0, 18], [5, 16], [-6, 60], [7, 55], [0, 30]])
+    rows = np.concatenate([camera.ground_to_image(ground), ground], axis=1)
+    np.savetxt(root / "map.csv", rows, delimiter=",", header="u,v,x,y", comments="", fmt="%.3f")
+    numbers = np.concatenate([camera.K, np.zeros((3, 1))], axis=1).reshape(-1)
+    (root / "calib.txt").write_text("P2: " + " ".join(f"{value:.6f}" for value in numbers) + "\n")
+
+
 def run_files(root: Path) -> None:
     """The folder `run` of a finished run, with the images of its examples."""
     from tests.factories.run_folders import write_run

@@ -194,4 +194,6 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
               ("fcd.xml", "rules.json")),
     VerbInput("watch", "tracks", "--input {d}/tracks.parquet --calib {d}/camera.yaml --calibration {d}/rules.json "
               "--output {o}", files.watched_files, ("tracks.parquet", "camera.yaml", "rules.json")),
+    VerbInput("calibrate-camera", "all", "--observations {d}/boxes.csv --points {d}/map.csv --calib {d}/calib.txt "
+              "--size 960x540 --output {o}", files.calibration_files, ("boxes.csv", "map.csv", "calib.txt")),
 )  # fmt: skip
