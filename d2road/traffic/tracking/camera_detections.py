@@ -21,18 +21,26 @@ class PixelNoise:
     Args:
         base_px: of each of u and v, for the smallest boxes.
         share_of_height: more of it for each pixel of the 2D box's height.
+        cut_share: added to share_of_height where the box touches the border of the image: a part of the vehicle is
+            not seen there, and its middle is guessed.
+        border_px: how near to the border a box touches it.
         metres: on the ground, however near the vehicle is.
         farthest_m: detections beyond are left out: their place means nothing.
     """
 
-    base_px: float = 0.7
+    base_px: float = 1.0
     share_of_height: float = 0.02
+    cut_share: float = 0.25
+    border_px: float = 4.0
     metres: float = 0.1
     farthest_m: float = 150.0
 
-    def pixels(self, boxes_xyxy: np.ndarray) -> np.ndarray:
-        """(N, 1) standard deviations for boxes (N, 4)."""
-        return self.base_px + self.share_of_height * (boxes_xyxy[:, 3:] - boxes_xyxy[:, 1:2])
+    def pixels(self, boxes_xyxy: np.ndarray, width: int, height: int) -> np.ndarray:
+        """(N, 1) standard deviations for boxes (N, 4) of an image of width x height pixels."""
+        first, last = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+        cut = (first[:, 0] < self.border_px) | (last > np.array([width, height]) - self.border_px).any(1)
+        share = self.share_of_height + self.cut_share * cut
+        return self.base_px + (share * (last[:, 1] - first[:, 1]))[:, None]
 
 
 def detections_on_ground(
@@ -70,7 +78,8 @@ def detections_on_ground(
         )
     pixels = camera.camera_to_image(boxes[:, :3])
     place = camera.image_to_ground(pixels)
-    covariance = camera.ground_covariance(pixels, noise.pixels(boxes_xyxy), calibration=False)
+    pixel_std = noise.pixels(boxes_xyxy, camera.width, camera.height)
+    covariance = camera.ground_covariance(pixels, pixel_std, calibration=False)
     covariance = covariance + noise.metres**2 * np.eye(2)
     sizes = np.where(boxes[:, [5, 4, 3]] > 0, boxes[:, [5, 4, 3]], np.nan)
     rows = pd.DataFrame(

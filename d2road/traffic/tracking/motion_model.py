@@ -27,9 +27,9 @@ class MotionModel:
         birth_lateral_sd: m/s, across the heading.
     """
 
-    acceleration_density: float = 1.5
+    acceleration_density: float = 0.7
     lateral_density: float = 0.3
-    lasting_share: float = 0.5
+    lasting_share: float = 0.6
     lasting_time: float = 1.0
     birth_speed_sd: float = 15.0
     birth_lateral_sd: float = 3.0

@@ -12,7 +12,7 @@ class TrackerOptions:
 
     Args:
         high_score, low_score: detections from the one on may begin a track, from the other on may continue one.
-        gate: squared Mahalanobis distance of a detection to a track, at most; 13.8 leaves out one of a thousand.
+        gate: squared Mahalanobis distance of a detection to a track, at most; 20 leaves out one of twenty thousand.
         new_density: new vehicles and false detections a frame and m^2: the less, the more a track reaches out.
         class_cost: added to the squared distance where the class is not that of the track.
         confirm_hits: detections that make a track of a candidate.
@@ -25,9 +25,9 @@ class TrackerOptions:
         motion: the motion model.
     """
 
-    high_score: float = 0.5
-    low_score: float = 0.15
-    gate: float = 13.8
+    high_score: float = 0.18
+    low_score: float = 0.08
+    gate: float = 20.0
     new_density: float = 1e-4
     class_cost: float = 2.0
     confirm_hits: int = 3

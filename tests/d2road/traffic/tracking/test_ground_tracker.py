@@ -78,10 +78,10 @@ def test_a_vehicle_that_leaves_the_view_ends_at_once():
 
 
 def test_low_scores_keep_a_track_and_begin_none():
-    rows = drive(TIMES[:20], straight(0, 12)) + drive(TIMES[:20], straight(20, 12), score=0.3)
+    rows = drive(TIMES[:20], straight(0, 12)) + drive(TIMES[:20], straight(20, 12), score=0.12)
     for row in rows:
         if row["x"] == 0 and row["frame"] >= 8:
-            row["score"] = 0.3
+            row["score"] = 0.12
     _, smoothed = run(GroundKalmanTracker(), TIMES[:20], rows)
     assert smoothed.ids == [1] and len(smoothed) == 20 and smoothed.rows["seen"].all()
 
