@@ -77,7 +77,8 @@ def evaluate(pieces: Sequence[ViewPiece], model: SeeingModel) -> tuple[dict[str,
     """Metrics of what is there, and what they are of."""
     parts = complete(pieces)
     scores = fit_view_rules(parts["fit"], model)
-    rest = [piece for part in ("threshold", "test", "incidents") for piece in parts[part]]
+    wanted = {piece.name for part in ("threshold", "test", "incidents") for piece in parts[part]}
+    rest = [piece for piece in pieces if piece.name in wanted]  # hour by hour
     for piece in track(iter(rest), len(rest), "views scored", every_s=30):
         for camera in cameras_of(piece):
             scores.make(piece, camera)
