@@ -106,7 +106,7 @@ class Film:
         height, width = self.camera.view.size[::-1]
         u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
         bent = self.camera.in_image(np.stack([u, v], axis=-1))
-        self.inside = ((bent >= 0) & (bent <= [WIDTH, HEIGHT])).all(axis=-1)
+        self.inside: np.ndarray = np.all((bent >= 0) & (bent <= [WIDTH, HEIGHT]), axis=-1)
 
     def frame(self, number: int, vehicles: list[FilmedVehicle]) -> tuple[np.ndarray, np.ndarray]:
         """The image (540, 960, 3) uint8 BGR of an instant, and what share of each vehicle's pixels is visible."""

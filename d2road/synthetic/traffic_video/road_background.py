@@ -42,8 +42,8 @@ class Background:
         front, other_front = self.foreground, other.foreground
         if front is not None and other_front is not None:
             front = replace(front, color=mix(front.color, other_front.color))
-        layers = (mix(getattr(self, name), getattr(other, name)) for name in ("sunlit", "shaded", "haze"))
-        return Background(*layers, front)
+        sunlit, shaded = mix(self.sunlit, other.sunlit), mix(self.shaded, other.shaded)
+        return Background(sunlit, shaded, mix(self.haze, other.haze), front)
 
     def with_shadows(self, shadow: np.ndarray, contact: np.ndarray) -> np.ndarray:
         """The canvas with the shadows and the dark below vehicles, (H, W) in 0..1, (H, W, 3) float32."""
