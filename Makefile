@@ -32,7 +32,7 @@ endef
 .PHONY: setup peers demo teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-second-road bench-traffic-networks bench-traffic-learned bench-camera-view bench-efficientad-fusion \
+	bench-second-road bench-traffic-networks bench-traffic-learned bench-camera-view bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
 	bench-video-memory \
@@ -206,6 +206,10 @@ bench-second-road: setup
 bench-traffic-networks: setup
 	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --keep-tables
 	$(PY) -m benchmarks.traffic.network_study
+
+# How fast clips are rendered.
+bench-traffic-video: setup
+	$(PY) -m benchmarks.traffic.clip_speed --clips 2 --seconds 15 --record clips
 
 # Forests, banks and forecasts of trajectories beside the rules; 3 GB of tables.
 bench-traffic-learned: setup
