@@ -258,7 +258,7 @@ bench-faults: setup
 
 # Half an hour of video through tracking, drawing and writing, with the memory of each minute.
 bench-video-memory: setup
-	$(PY) -m benchmarks.video.memory_over_time --minutes 30 --fps 3
+	$(PY) -m benchmarks.video.memory_over_time --minutes 30 --fps 2
 
 # The model zoo: what the targets below and bench-diffusion-toy, bench-mono3dvg-toy have trained (`d2road zoo info NAME` names
 # the one) is packed, measured and listed in MODEL_ZOO.md. ZOO="NAME NAME" for some of it.

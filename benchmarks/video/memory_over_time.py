@@ -1,6 +1,6 @@
 """Memory of a long tracking run: 30 minutes of video through the whole loop, as fast as it goes.
 
-    python -m benchmarks.video.memory_over_time --minutes 30 --fps 3
+    python -m benchmarks.video.memory_over_time --minutes 30 --fps 2
 
 A short video made by FFmpeg's test source is decoded again and again; in every frame vehicles are simulated on the
 ground, tracked, drawn, encoded and written, as `d2road track` does. No network runs: what a model holds does not depend
@@ -26,7 +26,7 @@ from d2road.utils.errors import ConfigError
 from d2road.video import Frame, FrameSource, VideoFile
 from d2road.video.h264_encoders import writes_h264_by_av
 
-SIZE = (480, 272)
+SIZE = (320, 180)
 SHORT_S = 20  # of the video that is repeated
 FLAT_SHARE = 0.05
 NOISE_M, MISSED, SPEEDS, LANES_M = 0.3, 0.1, (12.0, 30.0), (-5.25, -1.75, 1.75, 5.25)
@@ -39,16 +39,19 @@ class RepeatedVideo(FrameSource):
     def __init__(self, path: Path, seconds: float, fps: float):
         self.name, self.fps, self.path, self.seconds = str(path), fps, path, seconds
         self.claimed = round(seconds * fps)
+        self.video: VideoFile | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self.claimed):
             if index % round(SHORT_S * self.fps) == 0:
-                video = VideoFile(self.path)
-                frames = iter(video)
+                self.close()
+                self.video = VideoFile(self.path)
+                frames = iter(self.video)
             yield Frame(index, index / self.fps, next(frames).image_bgr)
 
     def close(self) -> None:
-        pass
+        if self.video is not None:
+            self.video.close()
 
 
 class SimulatedTraffic:
@@ -93,7 +96,7 @@ class SimulatedTraffic:
 
 def camera() -> RoadsideCamera:
     """A camera 8 m high, along a road of four lanes."""
-    K = np.array([[420.0, 0, SIZE[0] / 2], [0, 420, SIZE[1] / 2], [0, 0, 1]])
+    K = np.array([[280.0, 0, SIZE[0] / 2], [0, 280, SIZE[1] / 2], [0, 0, 1]])
     road = RoadAxis(np.pi / 2, np.array([-7.0, -3.5, 0, 3.5, 7.0]), np.ones(4, dtype=int))
     return RoadsideCamera(*SIZE, K, plane_from_angles(np.deg2rad(12), 0.0, 8.0), road=road)
 
@@ -148,7 +151,7 @@ def measure(minutes: float, fps: float, seed: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--fps", type=float, default=3)
+    parser.add_argument("--fps", type=float, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if not writes_h264_by_av():
