@@ -108,3 +108,15 @@ def test_the_kept_fcd_is_sumos_own_of_the_clip_alone(weaving, tmp_path):
     both = own.merge(both, on=["frame", "vehicle"], suffixes=("", "_read"))
     assert len(both) > 0.98 * len(own)
     assert both["s_read"].to_numpy() == pytest.approx(both["s"].to_numpy(), abs=0.02)
+
+
+def test_a_ghost_driver_comes_on_the_hard_shoulder_without_jumps(tmp_path):
+    scenario = replace(clip_scenario("free", 27.8, "catalogue"), warm_up=5.0)
+    made = drive(tmp_path, scenario, np.random.default_rng(0), 30.0, "wrong_way", "severe")
+    ghost = made.table[made.table["vehicle"] == made.incident.vehicle].sort_values("frame")
+    ghost = ghost[ghost["x"] < 1440]
+    assert len(ghost) > 100
+    assert set(ghost["lane"]) == {"0"}
+    assert np.ptp(ghost["y"]) == 0
+    assert np.diff(ghost["x"]) == pytest.approx(-2.4, abs=1e-3)
+    assert np.abs(ghost["heading_rad"]).to_numpy() == pytest.approx(np.pi)
