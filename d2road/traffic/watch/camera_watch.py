@@ -9,6 +9,7 @@ OUTPUT/clips/ID.mp4     of the video around the alarm, where there is a video
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # its package loads torch
 
 LOG, TABLE, IMAGES, CLIPS = "alarms.jsonl", "alarms.csv", "images", "clips"
 BEFORE_S, AFTER_S = 6.0, 6.0  # of a clip, around the instant of its alarm
+TITLE_WIDTH = 90  # characters
 PATIENCE_S = 15.0  # at the end, for receivers that do not answer
 
 # (from s, to s, file) writes a clip of the video; whether there was something to write.
@@ -131,7 +133,8 @@ class _Alarms:
         image = self.watch.output / IMAGES / f"{identity}.png"
         try:
             scores = self.model.vehicle_scores(scored.window) if self.model.vehicle_scores else {}
-            title = f"{report.recording}: score {report.score:.3g}, threshold {self.threshold:.3g}\n{report.sentence}"
+            title = f"{report.recording}: score {report.score:.3g}, threshold {self.threshold:.3g}\n"
+            title += textwrap.fill(report.sentence, TITLE_WIDTH)
             write_alarm_image(image, scored, self.model.grid.renderer, self.threshold, scores, why, title)
             report = replace(report, image=f"{IMAGES}/{identity}.png")
         except OutputError as error:  # the alarm itself matters more
