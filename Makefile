@@ -32,7 +32,7 @@ endef
 .PHONY: setup peers demo teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-second-road bench-traffic-networks bench-traffic-learned bench-camera-view bench-traffic-video bench-efficientad-fusion \
+	bench-second-road bench-traffic-networks bench-traffic-learned bench-tracking bench-camera-view bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
 	bench-video-memory \
@@ -210,6 +210,14 @@ bench-traffic-networks: setup
 # How fast clips are rendered.
 bench-traffic-video: setup
 	$(PY) -m benchmarks.traffic.clip_speed --clips 2 --seconds 15 --record clips
+
+# Tracks on the clips of make-data traffic-video, against trackers in pixels; `make peers` first.
+CLIPS ?= datasets/traffic_video
+TRACKED ?= test_000 test_001
+bench-tracking: setup
+	$(FAST) $(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(TRACKED)
+	for input in worsened detector; do PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(PEERS)/tracking/bin/python -W ignore \
+		-m benchmarks.traffic.tracking_benchmark --clips $(CLIPS) --input $$input --names $(TRACKED) --record || exit 1; done
 
 # Forests, banks and forecasts of trajectories beside the rules; 3 GB of tables.
 bench-traffic-learned: setup
