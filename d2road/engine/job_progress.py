@@ -32,8 +32,12 @@ class JobProgress:
         self._own += count
         if self._store is not None:
             self._store.add(self._key, count)
-        if comm.is_main_process() and time.monotonic() - self._last >= self.every_s:
-            self._print(self.done)
+        if (
+            comm.is_main_process()
+            and time.monotonic() - self._last >= self.every_s
+            and (done := self.done) < self.total
+        ):
+            self._print(done)
 
     @property
     def done(self) -> int:
