@@ -1,11 +1,12 @@
 """What fp16 and int8 cost the shipped grounder: F1 of its exported file in each on test sentences, as a statement.
 
-python -m benchmarks.mono3dvg.exported_precision
+python -m benchmarks.mono3dvg.exported_precision            measure what has no record, and print the table
 
 The sentences were chosen before anything was measured: all of every tenth test image. Nothing is chosen by what comes
 out; ranges of int8_static come from training views. Records go to benchmarks/results/exported_precision/.
 """
 
+import argparse
 import json
 import time
 from collections import defaultdict
@@ -97,6 +98,8 @@ def evaluate(file: Path, truth: Path, views: list[View], name: str) -> dict[str,
 
 def main() -> None:
     """Measure all precisions and print the table."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
     torch.set_num_threads(1)
     cfg = read_config(CONFIG, WEIGHTS)
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = WEIGHTS, "cpu"
