@@ -132,7 +132,8 @@ def observe_input(args: argparse.Namespace) -> tuple["CalibrationObservations", 
 
     if not args.config_file:
         raise ConfigError("--input needs a detector: give --config-file and --weights, or --observations FILE instead")
-    predict, last = Predictor(setup_cfg(args, predicts=True)), []
+    predict = Predictor(setup_cfg(args, predicts=True))
+    last: list[np.ndarray] = []
     with open_source(args.input) as source:
         first = next(iter(source), None)
         if first is None:

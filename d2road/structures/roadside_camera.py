@@ -24,7 +24,7 @@ NEAR_M = 1e-3
 STEP = 1e-6  # of numeric derivatives
 
 
-def ground_axes(pitch_rad: float, roll_rad: float) -> np.ndarray:
+def ground_axes(pitch_rad: float | np.ndarray, roll_rad: float | np.ndarray) -> np.ndarray:
     """(3, 3) columns: axes X, Y, Z of the ground frame in the camera frame."""
     cp, sp, cr, sr = np.cos(pitch_rad), np.sin(pitch_rad), np.cos(roll_rad), np.sin(roll_rad)
     return np.array([[cr, sr * sp, sr * cp], [sr, -cr * sp, -cr * cp], [0.0, cp, -sp]])

@@ -76,7 +76,8 @@ def start_state(samples: TrackSamples, lens: Lens, theta: np.ndarray) -> tuple[T
 def directions_of_traffic(headings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(D,) most frequent headings modulo half turns, the most frequent first; straight ahead where there are none."""
     found: list[float] = []
-    left, total = np.ones(len(headings), dtype=bool), max(float(weights.sum()), 1e-9)
+    left: np.ndarray = np.ones(len(headings), dtype=bool)
+    total = max(float(weights.sum()), 1e-9)
     for _ in range(MAX_DIRECTIONS):
         if not left.any():
             break

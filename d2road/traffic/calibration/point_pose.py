@@ -114,7 +114,9 @@ def _result(best, free, pixels, points, size, K, distortion, pixel_std) -> Point
     lens = np.asarray(distortion, dtype=np.float64).copy()
     lens[0] += x[LENS]
     theta_covariance = covariance[:4, :4] + np.diag([1e-12] * 4)
-    camera = RoadsideCamera(*size, scaled, plane_from_angles(x[1], x[2], float(np.exp(x[3]))), lens, covariance[:4, :4])
+    camera = RoadsideCamera(
+        size[0], size[1], scaled, plane_from_angles(x[1], x[2], float(np.exp(x[3]))), lens, covariance[:4, :4]
+    )
     return PointPose(camera, Gaussian(x[:4], np.linalg.inv(theta_covariance)), off, float(x[4]), x[5:7])
 
 

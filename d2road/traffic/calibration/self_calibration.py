@@ -137,7 +137,7 @@ def minimise(
     for _ in range(iterations):
         A = linear.reduced.information.sum(axis=0) + A_more
         b = linear.reduced.gradient.sum(axis=0) + b_more
-        use = np.ones(len(b), dtype=bool)
+        use: np.ndarray = np.ones(len(b), dtype=bool)
         use[0] = free_focal
         cost, moved, small = linear.reduced.cost + cost_more, False, False
         for _ in range(6):
@@ -199,7 +199,7 @@ def sandwich(linear: Linearised, known: np.ndarray, free_focal: bool) -> tuple[n
     """
     information, gradient = linear.reduced.information, linear.reduced.gradient
     total_information = information.sum(axis=0) + known
-    use = np.ones(len(known), dtype=bool)
+    use: np.ndarray = np.ones(len(known), dtype=bool)
     use[0] = free_focal
     bread = np.zeros_like(known)
     bread[np.ix_(use, use)] = np.linalg.inv(total_information[np.ix_(use, use)])

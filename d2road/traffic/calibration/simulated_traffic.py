@@ -4,7 +4,7 @@ Errors are those that matter to a calibration: of a vehicle in all its frames (i
 single frames, misses, outliers, lane changes, wander within the lane, and sizes whose mean is not that of the prior.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -151,8 +151,3 @@ def _seen(
     boxes = np.clip(boxes, 0, [camera.width, camera.height, camera.width, camera.height])
     whole = (boxes[:, 2] - boxes[:, 0] > 4) & (boxes[:, 3] - boxes[:, 1] > 4)
     return np.concatenate([rows[:, :1], boxes, bottom], axis=1)[whole], cls
-
-
-def without_common_errors(noise: TrafficNoise) -> TrafficNoise:
-    """The same without what all vehicles share."""
-    return replace(noise, growth_px=0.0, common_size=0.0)
