@@ -9,6 +9,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import Tensor
 
+from d2road.checkpoint.model_state import take_sizes
 from d2road.engine.meta_arch import register_training_files, register_training_hooks
 from d2road.utils.errors import DataError
 from d2road.utils.rng import preserve_rng
@@ -138,6 +139,7 @@ def _measure_maps(
     threshold = decision_threshold(scores.tolist(), false_positive_rate)
     threshold += ROUNDING * max(abs(threshold), MAP_END)
     model.state.set_map_quantiles(torch.tensor(pairs), threshold)
+    model.state.set_good_scores(scores.tolist())
     _warn_of_scores(model, scores.tolist(), false_positive_rate)
     logger.info("Calibrated on %d good images: quantiles %s, threshold %.6g", len(scores), pairs, threshold)
 
@@ -250,6 +252,7 @@ class Calibration(HookBase):
                 trainer.save_checkpoint()  # what was learned stays, whatever is wrong with the images
             raise
         # Averaged weights are gone again, and with them what was measured; only that is taken over.
+        take_sizes(model, found)
         state = model.state_dict()
         for name, value in found.items():
             state[name].copy_(value)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from d2road.checkpoint.model_state import ModelState
 from d2road.utils.errors import CheckpointError
+from efficientad.good_scores import StateWithGoodScores
 
 RECALIBRATE = "d2road convert --source own --config-file CONFIG --calibrate-on FOLDER_OF_GOOD_IMAGES IN OUT"
 # The same for another precision, on the images of the config.
@@ -29,7 +29,7 @@ def describe_setting(
     return ", ".join([*parts, *(["a border around padded maps"] if padding and compat == "anomalib" else [])])
 
 
-class CalibrationState(ModelState):
+class CalibrationState(StateWithGoodScores):
     """Buffers that are saved in every checkpoint.
 
     map_quantiles (2, 2): lower and higher quantile, of the student-teacher and of the autoencoder map; threshold: score
@@ -84,6 +84,7 @@ class CalibrationState(ModelState):
         """Take over quantiles (2, 2) and threshold, measured under `setting` (default: the model's own)."""
         self.map_quantiles.copy_(quantiles)
         self.threshold.fill_(threshold)
+        self.set_good_scores([])
         self.forget_decoded()
         self.set_text("maps", setting or self.setting)
 

@@ -211,6 +211,10 @@ class EfficientAD(nn.Module):
         """The score above which an image is anomalous; None where none was set."""
         return float(self.state.threshold) if self.state.has_threshold else None
 
+    def good_scores(self) -> list[float]:
+        """Scores of the good images that the threshold was taken from, rising; [] where they are not known."""
+        return self.state.good_scores
+
     def fold_for_inference(self) -> None:
         """Work with networks that give the same maps faster, until the model trains or loads weights again.
 
@@ -251,6 +255,7 @@ class EfficientAD(nn.Module):
             pixel_std=self.pixel_std,
             threshold=self.anomaly_threshold(),
             spread=MAP_END,  # of normalised maps, by their definition
+            good_scores=self.good_scores(),
             metadata={"meta_architecture": "EfficientAD", "teacher": self.state.teacher_name, "map_start": 0.0},
         )
 

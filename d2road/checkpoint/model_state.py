@@ -21,6 +21,7 @@ class ModelState(nn.Module):
         super().__init__()
         self._text_names: list[str] = []
         self._sized_by_data: list[str] = []
+        self._optional: list[str] = []
         self._decoded: dict[str, str] = {}  # once: on a GPU, reading a buffer waits for it
         self.register_load_state_dict_pre_hook(_check_stored)
         self.register_load_state_dict_post_hook(_forget_decoded)
@@ -47,6 +48,11 @@ class ModelState(nn.Module):
         self.register_buffer(name, value)
         self._sized_by_data.append(name)
 
+    def register_optional(self, name: str, empty: Tensor) -> None:
+        """Add a buffer that is sized by data and that state dicts of earlier versions lack: they leave it empty."""
+        self.register_sized_by_data(name, empty)
+        self._optional.append(name)
+
     def take_sizes(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         """Give buffers that are sized by data the shapes that they have in a state dict, before it is loaded.
 
@@ -70,9 +76,12 @@ class ModelState(nn.Module):
         """
 
 
-def _check_stored(module: ModelState, state_dict: Mapping[str, Any], prefix: str, *_: object) -> None:
+def _check_stored(module: ModelState, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     found = {name: state_dict[prefix + name] for name in module._text_names if prefix + name in state_dict}
     module.check_stored({name: present_text(decode(record)) for name, record in found.items()})
+    if any(f"{prefix}{name}" in state_dict for name in module._text_names):  # otherwise it is of something else
+        for name in module._optional:
+            state_dict.setdefault(prefix + name, module.get_buffer(name)[:0])
     module.take_sizes(state_dict, prefix)
 
 

@@ -10,6 +10,7 @@ more by having the methods of the protocols below:
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
     HasAnomalyThreshold          the score above which an image is anomalous
+    KeepsGoodScores              scores of the good images that it was taken from
     AcceptsGoodImages            `d2road accept`: good images added after the training, with an audit trail
     FitsWithoutGradients         its training is one step, in which it is fitted to all of its data
     ExportsGraph                 `d2road export OUT.onnx`: the model as one graph that proves itself
@@ -51,6 +52,7 @@ __all__ = [
     "FoldsForInference",
     "HasAnomalyThreshold",
     "HasDefaultMapper",
+    "KeepsGoodScores",
     "OffersTestTimeAugmentation",
     "RequiresCalibration",
     "ResizesImages",
@@ -124,6 +126,14 @@ class HasAnomalyThreshold(Protocol):
 
     def anomaly_threshold(self) -> float | None:
         """The score above which an image is anomalous; None where none was set."""
+
+
+@runtime_checkable
+class KeepsGoodScores(Protocol):
+    """An anomaly detector that knows what its threshold was taken from."""
+
+    def good_scores(self) -> list[float]:
+        """Scores of those good images, rising; [] where they are not known, as of earlier versions."""
 
 
 @runtime_checkable

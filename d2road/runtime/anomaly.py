@@ -14,6 +14,9 @@ class AnomalyTask:
 
     Args:
         metadata: of the file.
+
+    Attributes:
+        good_scores: of the good images that the threshold was taken from, rising; [] where the file has none.
     """
 
     most_images = None
@@ -21,6 +24,7 @@ class AnomalyTask:
     def __init__(self, metadata: Mapping[str, Any]):
         threshold = metadata["threshold"]
         self.threshold: float | None = None if threshold is None else float(threshold)
+        self.good_scores = [float(score) for score in metadata.get("good_scores", ())]
         self.size = tuple(map(int, metadata["image_size"]))
         self.takes_any_size: bool = metadata["takes_any_size"]
 

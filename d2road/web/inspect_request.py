@@ -12,7 +12,7 @@ from d2road.utils.image_io import write_image
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import write_json
 from d2road.web.result_files import ResultFolders, result_stem, write_table
-from d2road.web.score_histogram import draw_histogram
+from d2road.web.score_histogram import draw_histogram, draw_roc
 from d2road.web.served_model import Request, ServedModel
 from d2road.web.uploads import UploadLimits
 
@@ -22,12 +22,14 @@ COLUMNS = ("file", "score", "threshold", "verdict")
 @dataclass(frozen=True)
 class InspectResult:
     """text: verdicts in words; images: heat maps with their captions; rows: (file, score, threshold, verdict);
-    histogram: of scores of good images with these marked, None without any; files: for downloading."""
+    histogram: of scores of good images with these marked, None without any; roc: of these against them, None unless
+    these are said to be anomalous; files: for downloading."""
 
     text: str
     images: list[tuple[Path, str]]
     rows: list[tuple[str, float, float | None, str]]
     histogram: Path | None
+    roc: Path | None
     files: list[Path]
 
 
@@ -37,16 +39,19 @@ def inspect(
     limits: UploadLimits,
     folders: ResultFolders,
     good_scores: Path | None = None,
+    all_anomalous: bool = False,
 ) -> InspectResult:
     """Score uploaded images.
 
     Args:
-        good_scores: scores.csv that `d2road predict` wrote of good images with the same model.
+        good_scores: scores.csv that `d2road predict` wrote of good images with the same model; None takes those that
+            the model's threshold was taken from, where it knows them.
+        all_anomalous: the images are known to be anomalous, so that a ROC curve can be drawn.
     Raises:
         D2RoadError, OSError: what was uploaded, or the model's files, cannot be used.
     """
     limits.check_count(len(images))
-    good = None if good_scores is None else read_good_scores(good_scores)
+    good = [] if good_scores is None else read_good_scores(good_scores)
     pixels = [limits.read_image(path) for path in images]
     folder = folders.new()
     heat_maps: list[tuple[Path, str]] = []
@@ -67,12 +72,17 @@ def inspect(
     write_table(folder / "scores.csv", table)
     write_json(folder / "scores.json", table)
     files = [path for path, _ in heat_maps] + [folder / "scores.json", folder / "scores.csv"]
-    histogram = None
-    if good is not None:
+    histogram = roc = None
+    good = good or model.good_scores()
+    if good:
         histogram = folder / "histogram.png"
         write_image(histogram, draw_histogram(good, [row[1] for row in rows], rows[0][2]))
         files.append(histogram)
-    return InspectResult(_summary(rows, guarantees), heat_maps, rows, histogram, files)
+    if good and all_anomalous:
+        roc = folder / "roc.png"
+        write_image(roc, draw_roc(good, [row[1] for row in rows], rows[0][2]))
+        files.append(roc)
+    return InspectResult(_summary(rows, guarantees), heat_maps, rows, histogram, roc, files)
 
 
 def read_good_scores(path: Path) -> list[float]:

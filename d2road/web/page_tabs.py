@@ -191,7 +191,8 @@ def inspect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
     with gr.Row():
         with gr.Column(scale=1):
             images = file_box("inspect-images", "Images", IMAGE_TYPES, several=True)
-            good = file_box("inspect-good", "Scores of good images, scores.csv of d2road predict (optional)", [".csv"])
+            good = file_box("inspect-good", "Other scores of good images, scores.csv of d2road predict", [".csv"])
+            bad = gr.Checkbox(False, label="All of them are anomalous (draws a ROC curve)", elem_id="inspect-bad")
             run = run_button("inspect", "Inspect")
         with gr.Column(scale=2):
             message = message_box("inspect")
@@ -208,27 +209,32 @@ def inspect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
                 headers=["file", "score", "threshold", "verdict"], interactive=False, elem_id="inspect-table"
             )
             histogram = image_out("inspect-histogram", "Scores of good images", visible=False)
+            roc = image_out("inspect-roc", "ROC curve against good images", visible=False)
             files = downloads("inspect-files")
+    hidden = gr.update(visible=False)
 
-    def work(images: list[str] | None, good: str | None) -> tuple:
+    def work(images: list[str] | None, good: str | None, bad: bool) -> tuple:
         def found() -> tuple:
             if not images:
-                return "Upload images first.", None, None, gr.update(visible=False), None
-            result = inspect(model, [Path(path) for path in images], place.limits, place.folders, path_of(good))
-            drawn = gr.update(value=str(result.histogram or "") or None, visible=result.histogram is not None)
+                return "Upload images first.", None, None, hidden, hidden, None
+            paths = [Path(path) for path in images]
+            result = inspect(model, paths, place.limits, place.folders, path_of(good), bool(bad))
+            drawn = [
+                gr.update(value=str(p or "") or None, visible=p is not None) for p in (result.histogram, result.roc)
+            ]
             rows = [
                 [name, f"{score:.4g}", "" if t is None else f"{t:.4g}", verdict]
                 for name, score, t, verdict in result.rows
             ]
             gallery = [(str(path), caption) for path, caption in result.images]
-            return result.text, gallery, rows, drawn, [str(path) for path in result.files]
+            return result.text, gallery, rows, *drawn, [str(path) for path in result.files]
 
-        return outcome(place, found, (None, None, gr.update(visible=False), None))
+        return outcome(place, found, (None, None, hidden, hidden, None))
 
     run.click(
         work,
-        [images, good],
-        [message, gallery, table, histogram, files],
+        [images, good, bad],
+        [message, gallery, table, histogram, roc, files],
         concurrency_id=QUEUE,
         api_visibility="private",
     )

@@ -18,6 +18,7 @@ from d2road.engine import Predictor
 from d2road.engine.annotators import Annotator, ImageContext, annotator_class
 from d2road.engine.meta_arch import (
     DenoisesBoxes,
+    KeepsGoodScores,
     SamplingChoices,
     SamplingSetting,
     needs_camera,
@@ -110,6 +111,11 @@ class ServedModel:
         """The loaded model, while no other request is worked on."""
         with self._one_at_a_time:
             yield self.predict
+
+    def good_scores(self) -> list[float]:
+        """Scores of the good images that a model of anomalies took its threshold from; [] where it has none."""
+        with self.alone() as predict:
+            return predict.model.good_scores() if isinstance(predict.model, KeepsGoodScores) else []
 
     def ask(self, request: Request) -> Answer:
         """Work on one request.

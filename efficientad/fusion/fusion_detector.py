@@ -164,6 +164,10 @@ class AnomalyFusion(nn.Module):
         """The score above which an image is anomalous; None where none was set."""
         return float(self.state.threshold) if torch.isfinite(self.state.threshold) else None
 
+    def good_scores(self) -> list[float]:
+        """Scores of the good images that the threshold was taken from, rising; [] where they are not known."""
+        return self.state.good_scores
+
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
         return self.patchcore.resize_image(rgb)
@@ -194,6 +198,7 @@ class AnomalyFusion(nn.Module):
             pixel_std=student.pixel_std,
             threshold=self.anomaly_threshold(),
             spread=MAP_END,  # of normalised maps, by their definition
+            good_scores=self.good_scores(),
             metadata={"meta_architecture": "AnomalyFusion", "map_start": 0.0, "guarantee": guarantee},
         )
 
@@ -256,6 +261,7 @@ class AnomalyFusion(nn.Module):
         of_score, of_map = (split_threshold(column.tolist(), rate, randomly_drawn=True) for column in table.T)
         threshold, guarantee = with_rounding(of_score.value), of_score.guarantee.void(SAME_IMAGES)
         self.state.set_thresholds(threshold, with_rounding(of_map.value), guarantee)
+        self.state.set_good_scores(table[:, 0].tolist())
         log_threshold(threshold, guarantee)
         return {"threshold": threshold, "calibration_images": float(len(table))}
 

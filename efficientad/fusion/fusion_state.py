@@ -5,16 +5,16 @@ import math
 import torch
 from torch import Tensor
 
-from d2road.checkpoint.model_state import ModelState
 from d2road.utils.errors import CheckpointError
 from efficientad.conformal import Guarantee, guarantee_from_json
+from efficientad.good_scores import StateWithGoodScores
 
 PARTS = ("student", "autoencoder", "bank")
 GUARANTEE_LENGTH = 512
 CURE = "calibrate it: d2road train with its config and MODEL.WEIGHTS, DATASETS.CALIBRATION naming good images"
 
 
-class FusionState(ModelState):
+class FusionState(StateWithGoodScores):
     """Buffers that are saved in every checkpoint.
 
     map_quantiles (3, 2): lower and higher quantile of the maps of student, autoencoder and memory bank on good images;
@@ -48,6 +48,7 @@ class FusionState(ModelState):
         """Take over what was calibrated under the present setting."""
         self.threshold.fill_(threshold)
         self.map_threshold.fill_(map_threshold)
+        self.set_good_scores([])
         self.forget_decoded()
         self.set_text("promise", guarantee.to_json())
         self.set_text("calibrated_for", self.setting)

@@ -105,6 +105,7 @@ def export_anomaly_graph(
     pixel_std: Tensor,
     threshold: float | None,
     spread: float,
+    good_scores: Sequence[float],
     metadata: Mapping[str, Any],
 ) -> ExportGraph:
     """The graph of an anomaly detector, with what the detector itself says of the test images.
@@ -114,6 +115,7 @@ def export_anomaly_graph(
         detect: the model, on its own inputs.
         resizes_to: the model's `image_size`.
         spread: of the values of maps of good images, which deviations are measured by.
+        good_scores: of the good images that the threshold was taken from.
         metadata: of the model, beside what all have.
     Raises:
         ConfigError: see `network_size`.
@@ -132,6 +134,7 @@ def export_anomaly_graph(
         "takes_any_size": any_size,
         "input": "images: (batch, height, width, 3) uint8, RGB; resized and normalised inside",
         "spread": spread,
+        "good_scores": [float(f"{score:.6g}") for score in good_scores],
         **metadata,
     }
     return ExportGraph(

@@ -162,6 +162,7 @@ def export_bank_graph(
         pixel_std=extractor.std,
         threshold=float(state.threshold) if state.has_threshold else None,
         spread=map_threshold - map_start if map_threshold > map_start else map_threshold,
+        good_scores=state.good_scores,
         metadata={
             "meta_architecture": "PatchCore",
             "teacher": state.text("features"),

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from d2road.checkpoint.model_state import ModelState
 from d2road.utils.errors import CheckpointError
 from d2road.utils.text_tensors import decode, encode
 from efficientad.conformal import Guarantee, guarantee_from_json
+from efficientad.good_scores import StateWithGoodScores
 from efficientad.modeling.memory_bank import MemoryBank
 
 TRAIN = "d2road train --config-file CONFIG"
@@ -32,7 +32,7 @@ def describe_setting(image_size: tuple[int, int], neighbours: int, blur: float) 
     return f"images of {size}, {neighbours} neighbours, a blur of {blur:g} pixels"
 
 
-class BankState(ModelState):
+class BankState(StateWithGoodScores):
     """Buffers that are saved in every checkpoint. Letters: M vectors of C channels.
 
     vectors (M, C) in fp32, or codes (M, C), scales and offsets (C,) in int8: of the bank; images (M,): number of the
@@ -148,6 +148,7 @@ class BankState(ModelState):
         self.threshold.fill_(threshold)
         self.map_threshold.fill_(map_threshold)
         self.map_start.fill_(map_start)
+        self.set_good_scores([])
         self.forget_decoded()
         self.set_text("promise", guarantee.to_json() if guarantee else "")
         self.set_text("calibrated_for", self.setting if guarantee else "")
@@ -195,6 +196,7 @@ class BankState(ModelState):
     def _void_guarantee(self, reason: str) -> None:
         if self.guarantee is not None:
             self.set_text("promise", self.guarantee.void(reason).to_json())
+        self.set_good_scores([])  # those of another bank
 
     def require_calibration(self) -> None:
         """Raise CheckpointError, with the cure, unless there is a bank that is calibrated for the present setting."""

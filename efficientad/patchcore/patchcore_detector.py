@@ -182,6 +182,10 @@ class PatchCore(nn.Module):
         """The score above which an image is anomalous; None where none was set."""
         return float(self.state.threshold) if self.state.has_threshold else None
 
+    def good_scores(self) -> list[float]:
+        """Scores of the good images that the threshold was taken from, rising; [] where they are not known."""
+        return self.state.good_scores
+
     def anomaly_guarantee(self) -> str:
         """What the threshold promises, in words; "" before the model is calibrated."""
         return self.state.guarantee.text if self.state.guarantee is not None else ""
@@ -272,6 +276,7 @@ class PatchCore(nn.Module):
             guarantee = guarantee.void(KNOWN_BEFORE)
         of_map = split_threshold(found.maxima, guarantee.wanted_rate, guarantee.randomly_drawn)
         self.state.set_thresholds(value, with_rounding(of_map.value), found.map_start, guarantee)
+        self.state.set_good_scores(found.scores)
         log_threshold(value, guarantee)
         return {"threshold": value, "calibration_images": float(guarantee.n)}
 

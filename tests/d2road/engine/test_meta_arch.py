@@ -30,7 +30,7 @@ PROTOCOLS = (
     meta_arch.AcceptsGoodImages, meta_arch.DenoisesBoxes, meta_arch.ExportsGraph,
     meta_arch.FitsWithoutGradients, meta_arch.FoldsForInference, meta_arch.HasAnomalyThreshold,
     meta_arch.HasDefaultMapper, meta_arch.OffersTestTimeAugmentation, meta_arch.RequiresCalibration,
-    meta_arch.ResizesImages, meta_arch.TakesResults,
+    meta_arch.KeepsGoodScores, meta_arch.ResizesImages, meta_arch.TakesResults,
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
@@ -38,15 +38,15 @@ OFFERS = {
     "Mono3DVG": {"HasDefaultMapper", "TakesResults", "ExportsGraph"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
-        "ExportsGraph",
+        "ExportsGraph", "KeepsGoodScores",
     },
     "PatchCore": {
         "HasDefaultMapper", "FitsWithoutGradients", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
-        "AcceptsGoodImages", "ExportsGraph",
+        "AcceptsGoodImages", "ExportsGraph", "KeepsGoodScores",
     },
     "AnomalyFusion": {
         "HasDefaultMapper", "FitsWithoutGradients", "FoldsForInference", "ResizesImages", "RequiresCalibration",
-        "HasAnomalyThreshold", "AcceptsGoodImages", "ExportsGraph",
+        "HasAnomalyThreshold", "AcceptsGoodImages", "ExportsGraph", "KeepsGoodScores",
     },
     "TeacherDistillation": {"HasDefaultMapper"},
     "TinyDetector": set(),

@@ -11,7 +11,7 @@ from d2road.engine.meta_arch import SamplingSetting
 from d2road.utils.errors import ConfigError, DataError
 from d2road.web.inspect_request import inspect, read_good_scores
 from d2road.web.result_files import ResultFolders
-from d2road.web.score_histogram import draw_histogram
+from d2road.web.score_histogram import draw_histogram, draw_roc
 from d2road.web.served_model import INSPECT, Request, ServedModel
 from d2road.web.uploads import UploadLimits
 from tests.factories.verb_files import bank_model_files
@@ -51,6 +51,18 @@ def test_scores_and_verdicts_are_those_of_the_command(model, files, tmp_path, mo
     drawn = cv2.imread(str(tmp_path / "out" / "image.png"))
     assert np.array_equal(drawn, cv2.imread(str(result.images[0][0])))
     assert result.images[0][1].startswith(f"image.png: {verdicts[0]}")
+
+
+def test_without_a_file_the_histogram_has_the_scores_that_the_threshold_is_of(model, files, tmp_path):
+    known = model.good_scores()
+    assert known == sorted(known) and known[-1] <= model.predict.model.anomaly_threshold()
+    result = inspect(model, [files / "image.png"], UploadLimits(), ResultFolders(tmp_path))
+    expected = draw_histogram(known, [result.rows[0][1]], result.rows[0][2])
+    assert np.array_equal(cv2.imread(str(result.histogram))[:, :, ::-1], expected) and result.roc is None
+    both = [files / "image.png", files / "tiles" / "test" / "blot" / "000.png"]
+    drawn = inspect(model, both, UploadLimits(), ResultFolders(tmp_path), all_anomalous=True)
+    expected = draw_roc(known, [row[1] for row in drawn.rows], drawn.rows[0][2])
+    assert np.array_equal(cv2.imread(str(drawn.roc))[:, :, ::-1], expected) and drawn.roc in drawn.files
 
 
 def test_a_model_of_anomalies_has_no_steps(model):

@@ -159,10 +159,11 @@ def test_inspect_says_which_images_are_anomalous(visit, files, tmp_path):
     page.click("button[role=tab]:has-text('Inspect')")
     page.click("#inspect-example")
     page.wait_for_selector("#inspect-images .file-preview tr:nth-child(3)")
-    upload(page, "inspect-good", files / "good.csv")
+    page.click("#inspect-bad input")
     page.click("#inspect-run")
     assert message(page, "inspect").startswith("2 of 3 images are anomalous")
     page.wait_for_selector("#inspect-histogram img")
+    page.wait_for_selector("#inspect-roc img")
     page.wait_for_selector("#inspect-gallery img >> nth=2")
     rows = downloaded(page, "inspect-files", ".csv", tmp_path).read_text().splitlines()
     assert [row.split(",")[3] for row in rows] == ["verdict", "good", "anomalous", "anomalous"]
