@@ -53,6 +53,8 @@ def test_it_says_what_the_predictor_says(exported):
             assert one["anomaly_threshold"] == float(other["anomaly_threshold"])
             assert one["is_anomalous"] is (float(other["anomaly_score"]) > float(other["anomaly_threshold"]))
     assert runtime(str(files[0]))["anomaly_map"].shape == (150, 150)
+    known = predict.model.good_scores()
+    assert runtime.task.good_scores == pytest.approx(known, rel=1e-5) and len(known) > 1
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
