@@ -107,4 +107,4 @@ def in_view(camera: RoadsideCamera, points: np.ndarray) -> np.ndarray:
     """(N,) bool: which points (N, 2) of the ground the camera sees."""
     pixels = camera.ground_to_image(points)
     with np.errstate(invalid="ignore"):
-        return ((pixels >= 0) & (pixels <= [camera.width, camera.height])).all(1)
+        return np.asarray(((pixels >= 0) & (pixels <= [camera.width, camera.height])).all(axis=1))
