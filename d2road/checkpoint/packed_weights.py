@@ -8,6 +8,7 @@ Symmetric, per channel and rounded to nearest, as in Krishnamoorthi, "Quantizing
 efficient inference", 2018, section 3.2; of weights alone, which are float32 again before anything is computed.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -119,6 +120,20 @@ def write_packed(
     from safetensors.torch import save
 
     form = {STORAGE: INT8} if int8 else {"format": "pt"}
-    content = save(pack_state(state, int8), metadata={**form, **(metadata or {})})
+    header = {**form, **(metadata or {})}
+    content = save(pack_state(state, int8), metadata=header)
     with atomic_write(path) as file:
-        file.write(content)
+        file.write(_in_order(content, header))
+
+
+def _in_order(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with its metadata in this order: safetensors writes them in a random one, and a checksum of
+    the file would tell nothing.
+
+    Its first 8 bytes are the length of the header, JSON that is filled up with spaces.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = {**json.loads(content[8 : 8 + length]), "__metadata__": dict(metadata)}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    assert len(text) == length
+    return content[:8] + text + content[8 + length :]

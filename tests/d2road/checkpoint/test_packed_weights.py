@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from d2road.checkpoint import load_weights_file
@@ -86,3 +87,15 @@ def test_a_form_of_a_later_version_is_refused_and_files_of_others_are_as_they_ar
         load_weights_file(tmp_path / "new.safetensors")
     save_file(tensors, tmp_path / "other.safetensors", {"format": "pt"})
     assert set(load_weights_file(tmp_path / "other.safetensors")) == set(tensors)
+
+
+def test_the_same_weights_give_the_same_bytes(state, tmp_path):
+    """safetensors writes metadata in another order each time."""
+    metadata = {f"key_{number}": "ä" for number in range(8)}
+    contents = set()
+    for number in range(4):
+        write_packed(tmp_path / f"{number}.safetensors", state, int8=True, metadata=metadata)
+        contents.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(contents) == 1
+    with safe_open(tmp_path / "0.safetensors", "pt") as file:
+        assert file.metadata() == {STORAGE: "int8_per_channel", **metadata}
