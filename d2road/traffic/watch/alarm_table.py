@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 from d2road.traffic.watch.delivery import RefusedError
 from d2road.utils.output_files import append_text
@@ -29,7 +30,7 @@ class AlarmTable:
         record = json.loads(line)
         if record.get("kind") != "alarm":
             raise RefusedError(f"a record of kind {record.get('kind')!r} is no row of alarms")
-        culprit = next((one for one in record["vehicles"] if one["culprit"]), {})
+        culprit: dict[str, Any] = next((one for one in record["vehicles"] if one["culprit"]), {})
         values = {**{name: culprit.get(name, "") for name in ("track", "cls", "lane", "speed_kmh")}, **record}
         append_text(self.path, _line("" if values[name] is None else values[name] for name in COLUMNS))
 
