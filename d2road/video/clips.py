@@ -75,5 +75,7 @@ def _write(frames: list[tuple[float, np.ndarray]], path: Path) -> bool:
     rate = 1 / max(float(np.median(np.diff([t for t, _ in frames]))), 1e-3)
     with VideoWriter(path, rate) as writer:
         for t, packed in frames:
-            writer.write(cv2.imdecode(packed, cv2.IMREAD_COLOR), t - frames[0][0])
+            image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+            assert image is not None, "it was encoded here"
+            writer.write(image, t - frames[0][0])
     return True
