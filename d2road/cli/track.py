@@ -56,7 +56,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tracks, video and record")
     parser.add_argument("--detections", default="", metavar="FILE", help="of an earlier run, instead of a model")
     parser.add_argument(
-        "--min-score", type=number_option(0, 1), default=0.08, metavar="S", help="least score that is kept; 0.08"
+        "--min-score", type=number_option(0, 1), metavar="S", help="least score that is kept (default: the tracker's)"
     )
     parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
     parser.add_argument("--seconds", type=number_option(0), metavar="S", help="end after so much of the video")
@@ -184,7 +184,10 @@ def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
     from d2road.engine.ground_detector import GroundDetector, StoredDetector
     from d2road.engine.track_run import TrackRun
     from d2road.traffic.tracking.detection_files import read_detections
+    from d2road.traffic.tracking.tracker_options import TrackerOptions
 
+    if args.min_score is None:
+        args.min_score = TrackerOptions().low_score
     given = read_detections(args.detections) if args.detections else None
     if given is None and not args.config_file:
         raise ConfigError("--config-file is missing: of the detector, or give --detections of an earlier run")

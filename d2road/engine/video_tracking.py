@@ -7,7 +7,7 @@ It prints and writes nothing; `track_run` and other programs wrap it.
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class StageTimes:
     """Seconds that the stages of a program took, by name; stages are not nested."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
