@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from d2road.traffic.baselines.explanation import Explanation
 from d2road.traffic.events.rules_stream import load_rules
 from d2road.traffic.events.stop_request import StopRequest
@@ -85,7 +87,7 @@ class CameraWatch:
         assert road is not None, "the grid asked for it"
         number = int(lane) if lane.isdecimal() and int(lane) < len(road.directions) else 0
         offset = (road.borders_m[number] + road.borders_m[number + 1]) / 2
-        x, y = road.to_ground([direction * s, offset])
+        x, y = road.to_ground(np.array([direction * s, offset]))
         return round(float(x), 2), round(float(y), 2)
 
     def run(
