@@ -23,4 +23,4 @@ The systems are `diffusion_det`, `mono3dvg` and `efficientad`; none of these pac
 Importing this package imports none of its parts.
 """
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
