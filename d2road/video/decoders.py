@@ -116,8 +116,9 @@ class AvDecoder(Decoder):
         self.duration_s = max(0.0, float(self._container.duration or 0) / 1e6)
         self.is_timed = not set(self._container.format.name.split(",")) & set(NOT_TIMED)
         self.damaged = 0
-        if self._stream.start_time is not None and self._stream.time_base is not None:
-            self.start_s = float(self._stream.start_time * self._stream.time_base)
+        start, unit = self._stream.start_time, self._stream.time_base
+        if start is not None and unit is not None:
+            self.start_s = float(start * unit)
 
     def seek(self, stamp_s: float) -> None:
         with suppress(self._errors):
