@@ -12,6 +12,7 @@
     runtime         predictions of exported files without torch
     checkpoint      checkpoints that survive a kill, and weights files that run no code
     web             the page in the browser: d2road web
+    video           frames and their times from files, streams and devices; videos out
     report          a run as one page: d2road report
     visualization   2D and 3D boxes, bird's-eye view, heat maps, curves
     traffic         trajectories without any model: readers, time-space images, events, baselines

@@ -18,6 +18,7 @@ on the road, ten vehicles. The common error of all sizes, 3 %, stays in the heig
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--fit-distortion", action="store_true", help="find k1 by the map points")
     parser.add_argument("--every", type=integer_option(1), default=2, metavar="N", help="take each N-th frame; 2")
     parser.add_argument("--seconds", type=number_option(1), metavar="S", help="end after so much of the video")
-    parser.add_argument("--min-score", type=number_option(0, 1), default=0.3, metavar="S", help="of detections; 0.3")
+    parser.add_argument("--confidence", type=number_option(0, 1), default=0.3, metavar="S", help="of detections; 0.3")
     add_verbose(parser)
     parser.add_config()
     return parser
@@ -150,7 +151,11 @@ def observe_input(args: argparse.Namespace) -> tuple["CalibrationObservations", 
                     last[:] = [frame.image_bgr]
                     yield frame
 
-        observations = observe(predict, track(chosen(), None, "frames"), lens.K, size, args.min_score)
+        frames = chosen()
+        if source.claimed:
+            seconds = min(args.seconds or math.inf, (source.claimed - 1) / source.fps)
+            frames = track(frames, 1 + int(seconds * source.fps) // args.every, "frames")
+        observations = observe(predict, frames, lens.K, size, args.confidence)
     return link_in_image(observations), (last or [first.image_bgr])[0], lens
 
 

@@ -56,7 +56,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tracks, video and record")
     parser.add_argument("--detections", default="", metavar="FILE", help="of an earlier run, instead of a model")
     parser.add_argument(
-        "--min-score", type=number_option(0, 1), metavar="S", help="least score that is kept (default: the tracker's)"
+        "--confidence", type=number_option(0, 1), metavar="S", help="least score that is kept (default: the tracker's)"
     )
     parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
     parser.add_argument("--seconds", type=number_option(0), metavar="S", help="end after so much of the video")
@@ -117,7 +117,7 @@ def settings_of(args: argparse.Namespace, camera: RoadsideCamera) -> dict[str, A
         "config": args.config_file,
         "options": list(args.opts),
         "detections": args.detections,
-        "min_score": args.min_score,
+        "confidence": args.confidence,
     }
 
 
@@ -186,8 +186,8 @@ def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
     from d2road.traffic.tracking.detection_files import read_detections
     from d2road.traffic.tracking.tracker_options import TrackerOptions
 
-    if args.min_score is None:
-        args.min_score = TrackerOptions().low_score
+    if args.confidence is None:
+        args.confidence = TrackerOptions().low_score
     given = read_detections(args.detections) if args.detections else None
     if given is None and not args.config_file:
         raise ConfigError("--config-file is missing: of the detector, or give --detections of an earlier run")
@@ -223,7 +223,7 @@ def load_detector(args: argparse.Namespace, camera: RoadsideCamera) -> Any:
     from d2road.engine.ground_detector import GroundDetector
     from d2road.engine.predictor import read_config
 
-    return GroundDetector(Predictor(read_config(args.config_file, opts=args.opts)), camera, args.min_score)
+    return GroundDetector(Predictor(read_config(args.config_file, opts=args.opts)), camera, args.confidence)
 
 
 def told(record: dict[str, Any], folder: str) -> str:

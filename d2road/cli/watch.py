@@ -73,7 +73,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--video", type=Path, metavar="FILE", help="of recorded tracks, to cut clips from")
     parser.add_argument("--detections", default="", metavar="FILE", help="of an earlier run, instead of a model")
     parser.add_argument(
-        "--min-score", type=number_option(0, 1), default=0.15, metavar="S", help="least score that is kept; 0.15"
+        "--confidence", type=number_option(0, 1), default=0.08, metavar="S", help="least score that is kept; 0.08"
     )
     parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
     parser.add_argument(

@@ -9,6 +9,7 @@ SCRIPTS = {
     "make_toy_roadside": "make-data toy-roadside",
     "make_toy_loco": "make-data fastener-kit",
     "make_traffic_incidents": "make-data traffic-incidents",
+    "make_traffic_video": "make-data traffic-video",
     "make_toy_grounding": "make-data toy-grounding",
     "make_grounding": "make-data grounding",
     "prepare_kitti": "make-data kitti-lists",

@@ -201,6 +201,13 @@ def watched_files(root: Path) -> None:
     (root / "rules.json").write_text(json.dumps(rules))
 
 
+def tracked_files(root: Path) -> None:
+    """clip.mp4 of a second, with camera.yaml, detections.csv and frames.csv."""
+    from tests.factories.tracked_video import make_clip
+
+    make_clip(root, [i / 10 for i in range(10)])
+
+
 def calibration_files(root: Path) -> None:
     """Of a simulated camera: boxes.csv of 20 s of traffic, map.csv and calib.txt with K."""
     from d2road.traffic.calibration.simulated_traffic import draw_camera, simulate_traffic

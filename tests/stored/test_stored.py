@@ -22,6 +22,7 @@ from tests.factories.anomaly_models import narrow_networks, write_category
 from tests.factories.grounders import data_name, make_data
 
 STORED = Path(__file__).resolve().parent / "v0_1"
+ADDED = {"state.good_score_bytes"}  # states that are newer than the file, and optional
 CAMERA = Camera(np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]]), [0.0, -0.97, -0.24, 6.0])
 
 
@@ -98,7 +99,7 @@ def test_other_loaders_find_the_weights_too(name, tmp_path):
         model = build_model(make_cfg(str(STORED / name / "config.yaml.txt")))
         for path in (source, slim):
             assert model.load_state_dict(torch.load(path, weights_only=True)["model"], strict=True)
-    assert set(torch.load(slim, weights_only=True)["model"]) == set(model.state_dict())
+    assert set(torch.load(slim, weights_only=True)["model"]) == set(model.state_dict()) - ADDED
 
 
 def test_a_training_of_a_grounder_goes_on(tmp_path):
@@ -147,7 +148,7 @@ def test_a_training_of_an_anomaly_detector_goes_on(tmp_path, monkeypatch):
         assert trainer.start_iter == 2
         loaded = trainer.bare_model.state_dict()
         assert all(torch.equal(loaded[key], value) for key, value in stored["model"].items() if key in loaded)
-        assert set(aliases.present_state_dict(stored["model"])) == set(loaded)
+        assert set(aliases.present_state_dict(stored["model"])) == set(loaded) - ADDED
         trainer.train()
     written = torch.load("out/model_final.pth", weights_only=True)
     assert written["iteration"] == 2

@@ -10,7 +10,7 @@ from d2road.config import make_cfg
 from d2road.config.validate import find_problems
 
 # Types that turn a word into something else than a number.
-NO_NUMBERS = {"Path", "str", "None"}
+NO_NUMBERS = {"Path", "str", "None", "calibration_path"}
 
 
 def parsers(parser, name):

@@ -122,8 +122,8 @@ def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path, finder, capsys):
     del options["--detections"]
     command = words(options, "--config-file", "any", "--output", str(tmp_path / "out"), "--no-video")
     assert main(command) == 0
-    assert main([*command, "--resume", "--min-score", "0.4"]) == 2
-    assert "min_score 0.08 there, 0.4 now" in capsys.readouterr().err
+    assert main([*command, "--resume", "--confidence", "0.4"]) == 2
+    assert "confidence 0.08 there, 0.4 now" in capsys.readouterr().err
 
 
 def bad(tmp_path, capsys, options, *more):

@@ -142,7 +142,7 @@ def test_from_a_config_file(cfg, tmp_path, monkeypatch):
     fill = {"TinyDetector": lambda config: setattr(config.INPUT, "MIN_SIZE_TEST", 32)}
     monkeypatch.setattr(config_setup, "_FINALIZERS", fill)
     keys = {"TINY": CfgNode({"DROPOUT": 0.0, "NORM": True, "POISON": ""})}
-    monkeypatch.setattr(predictor_module, "make_cfg", lambda path: _with_keys(make_cfg(path), keys))
+    monkeypatch.setattr(predictor_module, "make_cfg", lambda path, opts: _with_keys(make_cfg(path, opts), keys))
     (tmp_path / "tiny.yaml").write_text("MODEL:\n  META_ARCHITECTURE: TinyDetector\n  DEVICE: cuda\n")
     found = Predictor(tmp_path / "tiny.yaml", cfg.MODEL.WEIGHTS)
     assert found.cfg.INPUT.MIN_SIZE_TEST == 32 and found.metadata is None

@@ -77,7 +77,7 @@ def test_mjpeg_has_the_times_of_arrival_and_is_connected_anew_when_it_ends():
     assert len(connections) >= 2 and told["reconnections"] >= 1 and told["clock"] == "arrival"
     times = np.array([frame.t for frame in frames])
     assert (np.diff(times) > 0).all()
-    assert number_of(frames[0].image_bgr) == 0
+    assert number_of(frames[0].image_bgr) <= 3, "of those that came before it was looked at, the newest"
     assert np.diff(times).max() >= 0.1, "the time without a connection passed"
 
 
