@@ -195,7 +195,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("watch", "tracks", "--input {d}/tracks.parquet --calib {d}/camera.yaml --calibration {d}/rules.json "
               "--output {o}", files.watched_files, ("tracks.parquet", "camera.yaml", "rules.json")),
     VerbInput("track", "detections", "--input {d}/clip.mp4 --calib {d}/camera.yaml --detections {d}/detections.csv "
-              "--output {o} --no-video", files.tracked_files, ("clip.mp4", "camera.yaml", "detections.csv", "frames.csv")),
+              "--output {o} --no-video", files.tracked_files,
+              ("clip.mp4", "camera.yaml", "detections.csv", "frames.csv")),
     VerbInput("calibrate-camera", "all", "--observations {d}/boxes.csv --points {d}/map.csv --calib {d}/calib.txt "
               "--size 960x540 --output {o}", files.calibration_files, ("boxes.csv", "map.csv", "calib.txt")),
 )  # fmt: skip
