@@ -21,9 +21,9 @@ import os, sys, time
 from d2road.utils.run_lock import lock_folder
 with lock_folder(sys.argv[1], "training"):
     if not os.fork():
+        print("held", flush=True)  # by the child, which has forgotten the lock by then
         time.sleep(60)
         os._exit(0)
-    print("held", flush=True)
     time.sleep(60)
 """
 
