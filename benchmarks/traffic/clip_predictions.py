@@ -18,7 +18,7 @@ from d2road.utils.output_files import atomic_write, make_folder
 from d2road.utils.progress import track
 from d2road.video import VideoFile
 
-CONFIG, WEIGHTS = "diffusion_det/toy_roadside3d/shipped.yaml", "zoo:diffusion_det_toy3d"
+CONFIG, WEIGHTS = "diffusion_det/toy_roadside3d/demo.yaml", "zoo:diffusion_det_toy3d"
 LEAST_SCORE = 0.05
 BOX = ["x1", "y1", "x2", "y2"]
 ROW = ["x", "y", "z", "h", "w", "l", "ry"]
