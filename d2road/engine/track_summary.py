@@ -91,6 +91,7 @@ def summary(
         more: further entries.
     """
     seconds = {**stages, "other": max(0.0, wall_s - sum(stages.values()))}
+    total = sum(seconds.values())  # more than the wall clock has, where a stage began before it
     return {
         "state": state,
         "settings": dict(settings),
@@ -104,6 +105,6 @@ def summary(
         "wall_seconds": round(wall_s, 3),
         "frames_per_second": round(counts.frames / wall_s, 3) if wall_s > 0 else None,
         "stage_seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "stage_share": {name: round(value / wall_s, 4) for name, value in seconds.items()} if wall_s > 0 else {},
+        "stage_share": {name: round(value / total, 4) for name, value in seconds.items()} if total > 0 else {},
         **more,
     }
