@@ -17,7 +17,7 @@ class MqttSink:
     """Publishes alarms to a broker; a message counts as delivered when the broker has acknowledged it.
 
     Args:
-        address: mqtt://[USER:PASSWORD@]HOST[:PORT][/TOPIC], or mqtts:// with TLS; the topic is d2road/alarms without.
+        address: `mqtt://[USER:PASSWORD@]HOST[:PORT][/TOPIC]`, or mqtts:// with TLS; the topic is d2road/alarms without.
     Raises:
         ConfigError: no such address, or paho-mqtt is not installed.
     """
