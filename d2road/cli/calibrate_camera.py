@@ -129,34 +129,31 @@ def observe_input(args: argparse.Namespace) -> tuple["CalibrationObservations", 
     from d2road.engine.predictor import Predictor
     from d2road.traffic.calibration.image_tracks import link_in_image
     from d2road.utils.progress import track
-    from d2road.video import open_source
+    from d2road.video import open_source, with_first_frame
 
     if not args.config_file:
         raise ConfigError("--input needs a detector: give --config-file and --weights, or --observations FILE instead")
     predict = Predictor(setup_cfg(args, predicts=True))
     last: list[np.ndarray] = []
     with open_source(args.input) as source:
-        first = next(iter(source), None)
-        if first is None:
-            raise DataError(f"--input {args.input} holds no frame")
-        size = first.image_bgr.shape[1], first.image_bgr.shape[0]
+        first, frames = with_first_frame(source)
+        size = first.size_wh
         lens = known_lens(args, size)
 
         def chosen() -> Any:
-            yield first
-            for number, frame in enumerate(source, 1):
+            for number, frame in enumerate(frames):
                 if args.seconds and frame.t - first.t > args.seconds:
                     return
                 if number % args.every == 0:
                     last[:] = [frame.image_bgr]
                     yield frame
 
-        frames = chosen()
+        seen = chosen()
         if source.claimed:
             seconds = min(args.seconds or math.inf, (source.claimed - 1) / source.fps)
-            frames = track(frames, 1 + int(seconds * source.fps) // args.every, "frames")
-        observations = observe(predict, frames, lens.K, size, args.confidence)
-    return link_in_image(observations), (last or [first.image_bgr])[0], lens
+            seen = track(seen, 1 + int(seconds * source.fps) // args.every, "frames")
+        observations = observe(predict, seen, lens.K, size, args.confidence)
+    return link_in_image(observations), last[0], lens
 
 
 def calibrate(args: argparse.Namespace) -> None:

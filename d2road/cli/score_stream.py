@@ -108,6 +108,22 @@ def calibration_path(text: str) -> Path:
     return Path(text if name is None else f"{ZOO}{name}")
 
 
+def shipped_calibration(address: Path | None) -> Path | None:
+    """The file of a calibration in the model zoo; None for other paths.
+
+    Raises:
+        ConfigError, CheckpointError: the entry is no calibration, or cannot be read.
+    """
+    name = zoo_name(str(address or ""))
+    if name is None:
+        return None
+    from d2road.model_zoo import find_entry, shipped_file
+
+    if find_entry(name).storage != "json":
+        raise ConfigError(f"--calibration {address} is no calibration; `d2road zoo list` says what it is")
+    return shipped_file(name)
+
+
 def options_of(args: argparse.Namespace) -> StreamOptions:
     """The run that a command line asks for.
 
@@ -143,11 +159,9 @@ def take_shipped_rules(args: argparse.Namespace) -> None:
 
     name = zoo_name(args.weights or "")
     if name is None or find_entry(name).storage != "json":  # of a network, which the config describes
-        name = zoo_name(address)
-        if name is None:
+        shipped = shipped_calibration(args.calibration)
+        if shipped is None:
             return
-        if find_entry(name).storage != "json":
-            raise ConfigError(f"--calibration {address} is no calibration; `d2road zoo list` says what it is")
     elif args.calibration:
         raise ConfigError(
             f"--weights {args.weights} and --calibration {args.calibration} are two calibrations: leave one out"
@@ -155,8 +169,8 @@ def take_shipped_rules(args: argparse.Namespace) -> None:
     else:
         place = max(i for i in range(len(args.opts) - 1) if args.opts[i : i + 2] == ["MODEL.WEIGHTS", args.weights])
         del args.opts[place : place + 2]
-        args.weights = ""
-    args.calibration = shipped_file(name)
+        args.weights, shipped = "", shipped_file(name)
+    args.calibration = shipped
     args.method = args.method or method_of_calibration(args.calibration)
 
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2road.utils.arguments import ArgumentParser, add_verbose, verb_parser
 from d2road.utils.console import start_console
-from d2road.utils.errors import ConfigError, DataError, report_errors
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import number_option
 
 if TYPE_CHECKING:
@@ -179,12 +179,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
     """The run that a command line asks for; returns its record."""
-    from itertools import chain
-
     from d2road.engine.ground_detector import GroundDetector, StoredDetector
     from d2road.engine.track_run import TrackRun
     from d2road.traffic.tracking.detection_files import read_detections
     from d2road.traffic.tracking.tracker_options import TrackerOptions
+    from d2road.video import with_first_frame
 
     if args.confidence is None:
         args.confidence = TrackerOptions().low_score
@@ -192,10 +191,7 @@ def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
     if given is None and not args.config_file:
         raise ConfigError("--config-file is missing: of the detector, or give --detections of an earlier run")
     with open_frames(args, given, stop) as source:
-        frames = iter(source)
-        first = next(frames, None)
-        if first is None:
-            raise DataError(f"--input {source.name}: {'; '.join(source.problems()) or 'no frame came'}")
+        first, frames = with_first_frame(source)
         camera = read_calibration(args, first.size_wh if first.image_bgr.size else None)
         settings = settings_of(args, camera)
         if source.is_live and args.resume:
@@ -214,7 +210,7 @@ def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
             stop=lambda: bool(stop),
             highest_score=lambda: model.highest if isinstance(model, GroundDetector) else None,
         )
-        return tracking.run(limited(chain([first], frames), args.seconds))
+        return tracking.run(limited(frames, args.seconds))
 
 
 def load_detector(args: argparse.Namespace, camera: RoadsideCamera) -> Any:

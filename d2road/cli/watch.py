@@ -33,9 +33,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2road.utils.addresses import zoo_name
+from d2road.cli.score_stream import calibration_path, shipped_calibration
 from d2road.utils.arguments import ArgumentParser, verb_parser
-from d2road.utils.errors import ConfigError, DataError, report_errors
+from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import number_option
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--good", action="append", default=[], metavar="INPUT", help="good tracks to fit rules on")
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=number_option(), help="a window that scores above it alarms")
-    threshold.add_argument("--calibration", type=Path, metavar="FILE", help="that --calibrate wrote, or zoo:NAME")
+    threshold.add_argument(
+        "--calibration", type=calibration_path, metavar="FILE", help="that --calibrate wrote, or zoo:NAME"
+    )
     threshold.add_argument("--calibrate", type=Path, metavar="FILE", help="write a threshold from these good tracks")
     parser.add_argument(
         "--rate", type=number_option(1e-6), default=1.0, help="false alarms an hour that --calibrate allows; 1"
@@ -94,14 +96,7 @@ def options_of(args: argparse.Namespace) -> StreamOptions:
     """
     from d2road.traffic.events.stream_options import RULES_CAMERA, StreamOptions
 
-    calibration = args.calibration
-    name = zoo_name(str(calibration or ""))
-    if name is not None:
-        from d2road.model_zoo import find_entry, shipped_file
-
-        if find_entry(name).storage != "json":
-            raise ConfigError(f"--calibration {calibration} is no calibration; `d2road zoo list` says what it is")
-        calibration = shipped_file(name)
+    calibration = shipped_calibration(args.calibration) or args.calibration
     return StreamOptions(
         input=args.input, method=RULES_CAMERA, good=tuple(trajectories_of(one) for one in args.good),
         threshold=args.threshold, calibration=calibration, calibrate=args.calibrate, rate=args.rate, scores=args.scores,
@@ -200,13 +195,12 @@ def watch_tracks(args: argparse.Namespace, stop: StopRequest) -> int:
 
 def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
     """Detect, track and watch a video or a stream; returns the exit code."""
-    from itertools import chain
-
     from d2road.cli.track import load_detector, open_frames, read_calibration
     from d2road.engine.ground_detector import StoredDetector
     from d2road.engine.watched_video import WatchedVideo
     from d2road.traffic.tracking.detection_files import read_detections
     from d2road.traffic.watch.track_source import TrackSource
+    from d2road.video import with_first_frame
     from d2road.video.sources import shown_name
 
     video_input, args.input = args.input, "csv:video"  # of no reader: it comes from the tracker
@@ -214,14 +208,11 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
     args.input = video_input
     given = read_detections(args.detections) if args.detections else None
     with open_frames(args, given, stop) as source:
-        frames = iter(source)
-        first = next(frames, None)
-        if first is None:
-            raise DataError(f"--input {source.name}: {'; '.join(source.problems()) or 'no frame came'}")
+        first, frames = with_first_frame(source)
         camera = read_calibration(args, first.size_wh)
         detect = load_detector(args, camera) if given is None else StoredDetector(given, None)
         name = Path(shown_name(args.input)).stem or "video"
-        video = WatchedVideo(chain([first], frames), camera, detect, args.output, name, lambda: bool(stop))
+        video = WatchedVideo(frames, camera, detect, args.output, name, lambda: bool(stop))
         watch = watch_of(args, camera, video.clips.write)
         assert camera.road is not None, "the watch asked for it"
         code = watch.run(options, TrackSource(name, video.blocks(), camera.road), stop)

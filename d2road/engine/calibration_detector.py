@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from d2road.engine.ground_detector import class_names_of, instances_of
 from d2road.engine.predictor import Predictor
 from d2road.structures.camera import Camera
 from d2road.traffic.calibration.observations import CalibrationObservations
-from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.errors import DataError
 from d2road.video.frame import Frame
 
 SIZE_SPREAD = 0.06  # relative deviation of a size that a detector says, at least
@@ -27,18 +28,14 @@ def observe(
     Raises:
         ConfigError: a model that finds no objects with names. DataError: a frame of another size.
     """
-    names = list(predict.metadata.get("thing_classes", [])) if predict.metadata is not None else []
-    if not names:
-        raise ConfigError("calibration needs a detector with classes, which this config has not: MODEL.CLASS_NAMES")
+    names = class_names_of(predict, "calibration")
     camera, parts = Camera(K), []
     for frame in frames:
-        height, width = frame.image_bgr.shape[:2]
-        if (width, height) != size:
+        if frame.size_wh != size:
+            width, height = frame.size_wh
             raise DataError(f"frame {frame.index} has {width}x{height} pixels, the first had {size[0]}x{size[1]}")
-        output: dict[str, Any] = predict(frame.image_bgr, camera)
-        if "instances" not in output:
-            raise ConfigError("calibration needs a detector; this model gives no instances")
-        parts.append(rows_of(output["instances"], frame, names, camera, least_score))
+        found = instances_of(predict(frame.image_bgr, camera), "calibration")
+        parts.append(rows_of(found, frame, names, camera, least_score))
     columns = ["frame", "t", "track", "cls", "score", "x1", "y1", "x2", "y2"]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({name: [] for name in columns})
     return CalibrationObservations.from_frame(table, *size)

@@ -44,6 +44,21 @@ class PinholeView:
         return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
+def class_names_of(predict: Predictor, user: str) -> list[str]:
+    """Names by the class indices of a detector. Raises ConfigError that names its user where it knows none."""
+    names = list(predict.metadata.get("thing_classes", [])) if predict.metadata is not None else []
+    if not names:
+        raise ConfigError(f"{user} needs a detector with classes, which this config has not: MODEL.CLASS_NAMES")
+    return names
+
+
+def instances_of(output: dict[str, Any], user: str) -> Instances:
+    """What a detector found. Raises ConfigError that names its user where the model is no detector."""
+    if "instances" not in output:
+        raise ConfigError(f"{user} needs a detector; this model gives no instances")
+    return output["instances"]
+
+
 class GroundDetector:
     """A detector whose boxes are put on the ground plane of a camera.
 
@@ -62,20 +77,15 @@ class GroundDetector:
     """
 
     def __init__(self, predict: Predictor, camera: RoadsideCamera, least_score: float):
-        if predict.metadata is None or not predict.metadata.get("thing_classes"):
-            raise ConfigError("tracking needs a detector with classes, which this config has not: MODEL.CLASS_NAMES")
         self.predict, self.least_score = predict, least_score
-        self.class_names = list(predict.metadata.thing_classes)
+        self.class_names = class_names_of(predict, "tracking")
         self.view = PinholeView(camera)
         self.highest = 0.0
 
     def __call__(self, frame: Frame) -> GroundDetections:
         """What is found in a frame. Raises DataError where it has another size than the camera."""
         camera = self.view.camera
-        output: dict[str, Any] = self.predict(self.view(frame.image_bgr), camera.pinhole)
-        if "instances" not in output:
-            raise ConfigError("tracking needs a detector; this model gives no instances")
-        found: Instances = output["instances"]
+        found = instances_of(self.predict(self.view(frame.image_bgr), camera.pinhole), "tracking")
         self.highest = max(self.highest, float(found.scores.max()) if len(found) else 0.0)
         found = found[found.scores >= self.least_score]
         boxes_xyxy = found.pred_boxes.tensor.numpy().astype(np.float64)

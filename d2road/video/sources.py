@@ -1,14 +1,15 @@
 """Which source of frames an input names: a video file, a folder of images, a stream or a device."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.optional_packages import require_package
 from d2road.video.decoders import AvDecoder, Decoder, OpenCvDecoder, StreamLostError, has_av
-from d2road.video.frame import FrameSource
+from d2road.video.frame import Frame, FrameSource
 from d2road.video.image_folder import ImageFolder
 from d2road.video.live_source import LiveSource
 from d2road.video.video_file import VideoFile
@@ -17,6 +18,19 @@ PROTOCOLS = ("rtsp", "rtsps", "http", "https", "rtmp", "rtp", "udp", "tcp", "srt
 DEVICE = re.compile(r"(v4l2|avfoundation|dshow|lavfi):(.+)", re.DOTALL)  # FFmpeg's formats of devices
 NUMBER = re.compile(r"\d{1,2}")
 TIMEOUT_S = 10.0  # of a connection, and of each frame of it
+
+
+def with_first_frame(source: FrameSource) -> tuple[Frame, Iterator[Frame]]:
+    """The first frame, which tells the size, and all frames from it on.
+
+    Raises:
+        DataError: there is none; says why.
+    """
+    frames = iter(source)
+    first = next(frames, None)
+    if first is None:
+        raise DataError(f"--input {source.name}: {'; '.join(source.problems()) or 'no frame came'}")
+    return first, chain([first], frames)
 
 
 def open_source(
