@@ -248,13 +248,17 @@ class RoadsideCamera:
 
         return _derivatives(moved, 4, STEP)
 
+    def _has_shape(self, width: int, height: int) -> bool:
+        """Whether an image of this size can be the camera's resized, to within a pixel."""
+        return abs(width * self.height - height * self.width) <= max(self.width, self.height)
+
     def scaled(self, width: int, height: int) -> "RoadsideCamera":
         """The camera of the image resized to other pixels.
 
         Raises:
             DataError: another aspect ratio (by more than a pixel), which no resize of the whole image gives.
         """
-        if abs(width * self.height - height * self.width) > max(self.width, self.height):
+        if not self._has_shape(width, height):
             raise DataError(
                 f"the camera was calibrated for {self.width}x{self.height} images, these have {width}x{height}: "
                 "another shape, so they are cut or show another view; calibrate anew"
@@ -265,8 +269,8 @@ class RoadsideCamera:
     def require_size(self, width: int, height: int, what: str = "the video") -> None:
         """Raise DataError unless images have the size that the camera was calibrated for."""
         if (width, height) != (self.width, self.height):
-            same_shape = abs(width * self.height - height * self.width) <= max(self.width, self.height)
-            cure = "ask for scaling if it is the same view resized" if same_shape else "calibrate anew"
+            same_view = self._has_shape(width, height)
+            cure = "ask for scaling if it is the same view resized" if same_view else "calibrate anew"
             raise DataError(
                 f"{what} has {width}x{height} pixels, its calibration was made for {self.width}x{self.height}: {cure}"
             )

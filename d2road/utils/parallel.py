@@ -3,9 +3,24 @@
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import cv2
+
+from d2road.utils.output_dir import read_run_record
+from d2road.utils.progress import track
+
+
+class RecordedJob(Protocol):
+    """A job that writes down what it made, last of all."""
+
+    @property
+    def record(self) -> Path:
+        """The file that says so."""
+
+
+Job = TypeVar("Job", bound=RecordedJob)
 
 
 def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int, chunk: int = 4) -> Iterator[Any]:
@@ -20,6 +35,23 @@ def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int, 
         return
     with _process_context(function.__module__).Pool(workers, initializer=_start_worker) as pool:
         yield from pool.imap_unordered(function, jobs, chunksize=chunk)
+
+
+def run_recorded(
+    function: Callable[[Job], Any], jobs: Sequence[Job], workers: int, label: str
+) -> tuple[list[Job], list[Any]]:
+    """Run the jobs that have no record yet, with progress.
+
+    Args:
+        function, workers: as of `run_jobs`.
+        label: of the progress.
+    Returns:
+        the jobs that this call ran; the records of all jobs.
+    """
+    todo = [job for job in jobs if not job.record.is_file()]
+    for _ in track(run_jobs(function, todo, workers, chunk=1), len(jobs), label, already_done=len(jobs) - len(todo)):
+        pass
+    return todo, [read_run_record(job.record) for job in jobs]
 
 
 def _process_context(module: str) -> multiprocessing.context.BaseContext:

@@ -31,10 +31,9 @@ from d2road.synthetic.traffic_incidents.recordings import (
 )
 from d2road.synthetic.traffic_incidents.scenarios import DEFAULT_ROAD, ROADS, SCENARIOS
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import output_dir, read_run_record
+from d2road.utils.output_dir import output_dir
 from d2road.utils.output_files import atomic_write, write_json
-from d2road.utils.parallel import run_jobs
-from d2road.utils.progress import track
+from d2road.utils.parallel import run_recorded
 from d2road.utils.registry import unknown_name
 
 META, WINDOWS_CSV, RECORDINGS_CSV = "traffic_incidents.json", "meta.csv", "recordings.csv"
@@ -91,14 +90,9 @@ def make_traffic_incidents(
         out, META, {**meta, "sumo": version}, folders, (RECORDS, TABLES, FCD, *CATEGORIES.values()), overwrite
     ):
         jobs = list(all_jobs(str(out), seed, counts, good_hours, tuple(views), fcd, of_road))
-        todo = [job for job in jobs if not job.record.is_file()]
         start = time.monotonic()
-        for _ in track(
-            run_jobs(make_recording, todo, workers, chunk=1), len(jobs), "simulate", already_done=len(jobs) - len(todo)
-        ):
-            pass
+        todo, records = run_recorded(make_recording, jobs, workers, "simulate")
         seconds = time.monotonic() - start
-        records = [read_run_record(job.record) for job in jobs]
         windows = [row for record in records for row in record["windows"]]
         write_csv(out / RECORDINGS_CSV, [record["recording"] for record in records])
         write_csv(out / WINDOWS_CSV, windows)

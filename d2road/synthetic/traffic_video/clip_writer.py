@@ -14,10 +14,9 @@ from d2road.synthetic.traffic_video.clip_job import RECORDS, TIMES, ClipJob, mak
 from d2road.synthetic.traffic_video.clip_plan import LIGHT, SPLITS, TRAFFIC, all_plans
 from d2road.synthetic.traffic_video.vehicle_sizes import SIZES
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import output_dir, read_run_record
+from d2road.utils.output_dir import output_dir
 from d2road.utils.output_files import write_json
-from d2road.utils.parallel import run_jobs
-from d2road.utils.progress import track
+from d2road.utils.parallel import run_recorded
 from d2road.utils.registry import unknown_name
 
 META, CLIPS = "traffic_video.json", "clips.json"
@@ -73,14 +72,9 @@ def make_traffic_video(
     meta = {"version": VERSION, "seed": seed, **counts, "seconds": seconds, **options, "sumo": sumo_version()}
     with output_dir(out, META, meta, [*SPLITS, RECORDS], [*SPLITS, RECORDS, CLIPS], overwrite):
         jobs = [ClipJob(str(out), plan) for plan in all_plans(counts, seed, seconds, **options)]
-        todo = [job for job in jobs if not job.record.is_file()]
         start = time.monotonic()
-        for _ in track(
-            run_jobs(make_clip, todo, workers, chunk=1), len(jobs), "clips", already_done=len(jobs) - len(todo)
-        ):
-            pass
+        todo, records = run_recorded(make_clip, jobs, workers, "clips")
         took = time.monotonic() - start
-        records = [read_run_record(job.record) for job in jobs]
         # Last, for it says that the data set is complete.
         write_json(out / CLIPS, [{key: v for key, v in record.items() if key not in TIMES} for record in records])
         made = {job.plan.name for job in todo}
