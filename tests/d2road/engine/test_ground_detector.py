@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from detectron2.data.catalog import Metadata
 from detectron2.structures import Boxes, Instances
 
 from d2road.engine.ground_detector import GroundDetector, PinholeView
@@ -20,7 +21,7 @@ HEADINGS = np.array([1.5, -1.2])
 class PlacedBoxes:
     """A predictor that finds two cars at PLACES of the ground."""
 
-    metadata = SimpleNamespace(thing_classes=["car", "bus"], get=lambda name: ["car", "bus"])
+    metadata = Metadata(name="placed boxes", thing_classes=["car", "bus"])
 
     def __init__(self, camera, is_posed=True):
         self.ideal, self.is_posed = PinholeView(camera).camera, is_posed
