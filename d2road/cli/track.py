@@ -7,8 +7,9 @@
 INPUT is a video file, a folder of images (frames.csv with the columns frame,t in it, or --fps), an address (rtsp://,
 http:// and others), a device (/dev/video0, 0), or FORMAT:NAME of a device of FFmpeg. --calib is the file of
 `d2road calibrate-camera`, or KITTI's calibration with --denorm, the ground plane. Speeds come from presentation times:
-dropped frames and uneven rates do not change them. Of a stream the newest frame is taken and others are dropped; a lost
-connection is made again, for --patience seconds. Ctrl-C and SIGTERM end a run in order.
+dropped frames and uneven rates do not change them. --stride N looks at every N-th frame of a file. Of a stream the
+newest frame is taken and others are dropped; a lost connection is made again, for --patience seconds. Ctrl-C and
+SIGTERM end a run in order.
 
 DIR gets annotated.mp4 (3D boxes, ids, speeds, the scene from above), tracks.csv and .parquet, tracks_mot.txt,
 tracks_kitti.txt, trajectories.parquet for `d2road.traffic` where the calibration knows the road, detections.csv with
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from d2road.utils.arguments import ArgumentParser, add_verbose, verb_parser
 from d2road.utils.console import start_console
 from d2road.utils.errors import ConfigError, report_errors
-from d2road.utils.values import number_option
+from d2road.utils.values import integer_option, number_option
 
 if TYPE_CHECKING:
     from d2road.structures.roadside_camera import RoadsideCamera
@@ -60,6 +61,7 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
     parser.add_argument("--seconds", type=number_option(0), metavar="S", help="end after so much of the video")
+    add_stride(parser)
     parser.add_argument(
         "--patience", type=number_option(0), default=600.0, metavar="S", help="for a stream that is lost; 600"
     )
@@ -70,6 +72,17 @@ def build_parser() -> ArgumentParser:
     add_verbose(parser)
     parser.add_config()
     return parser
+
+
+def add_stride(parser: ArgumentParser) -> None:
+    """The option for a model that is slower than the camera."""
+    parser.add_argument(
+        "--stride",
+        type=integer_option(1),
+        default=1,
+        metavar="N",
+        help="look at every N-th frame of a file or folder; 1",
+    )
 
 
 def read_calibration(args: argparse.Namespace, size_wh: tuple[int, int] | None) -> RoadsideCamera:
@@ -98,12 +111,17 @@ def open_frames(args: argparse.Namespace, stored: StoredDetections | None, stop:
     """The source of frames; times alone where there is no --input."""
     from d2road.engine.stored_frames import StoredFrames
     from d2road.video import open_source
+    from d2road.video.strided_source import StridedSource
 
-    if args.input:
-        return open_source(args.input, args.fps, args.patience, lambda: bool(stop))
-    if stored is None:
+    if not args.input and stored is None:
         raise ConfigError("--input is missing: give a video, a folder, a stream or a device")
-    return StoredFrames(args.detections, stored.times)
+    source: FrameSource
+    if args.input:
+        source = open_source(args.input, args.fps, args.patience, lambda: bool(stop))
+    else:
+        assert stored is not None
+        source = StoredFrames(args.detections, stored.times)
+    return StridedSource(source, args.stride) if args.stride > 1 else source
 
 
 def settings_of(args: argparse.Namespace, camera: RoadsideCamera) -> dict[str, Any]:
@@ -118,6 +136,7 @@ def settings_of(args: argparse.Namespace, camera: RoadsideCamera) -> dict[str, A
         "options": list(args.opts),
         "detections": args.detections,
         "confidence": args.confidence,
+        "stride": args.stride,
     }
 
 

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2road.cli.score_stream import calibration_path, shipped_calibration
+from d2road.cli.track import add_stride
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import number_option
@@ -78,6 +79,7 @@ def build_parser() -> ArgumentParser:
         "--confidence", type=number_option(0, 1), default=0.08, metavar="S", help="least score that is kept; 0.08"
     )
     parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
+    add_stride(parser)
     parser.add_argument(
         "--patience", type=number_option(0), default=600.0, metavar="S", help="for a stream that is lost; 600"
     )
