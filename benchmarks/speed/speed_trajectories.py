@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     for layout in LAYOUTS:
         jobs = [(layout, args.windows)] * max(args.workers, 1)
-        rates, of_processor = map(sum, zip(*run_jobs(draw_windows, jobs, args.workers, chunk=1)))
+        rates, of_processor = map(sum, zip(*run_jobs(draw_windows, jobs, args.workers)))
         metrics[layout] = {"windows_per_second": rates, "windows_per_processor_second": of_processor / len(jobs)}
         print(
             f"{layout}: {rates:.0f} windows/s in {len(jobs)} processes, {of_processor / len(jobs):.0f} a second of "

@@ -23,18 +23,17 @@ class RecordedJob(Protocol):
 Job = TypeVar("Job", bound=RecordedJob)
 
 
-def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int, chunk: int = 4) -> Iterator[Any]:
+def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
     """Yield `function(job)` for every job as they come, in any order; 0 or 1 workers run in this process, in order.
 
     Args:
         function: of a module, so that another process finds it; what it uses up of random numbers must not matter.
-        chunk: jobs that a process takes at once.
     """
     if workers < 2 or len(jobs) < 2:
         yield from map(function, jobs)
         return
     with _process_context(function.__module__).Pool(workers, initializer=_start_worker) as pool:
-        yield from pool.imap_unordered(function, jobs, chunksize=chunk)
+        yield from pool.imap_unordered(function, jobs)
 
 
 def run_recorded(
@@ -49,7 +48,7 @@ def run_recorded(
         the jobs that this call ran; the records of all jobs.
     """
     todo = [job for job in jobs if not job.record.is_file()]
-    for _ in track(run_jobs(function, todo, workers, chunk=1), len(jobs), label, already_done=len(jobs) - len(todo)):
+    for _ in track(run_jobs(function, todo, workers), len(jobs), label, already_done=len(jobs) - len(todo)):
         pass
     return todo, [read_run_record(job.record) for job in jobs]
 

@@ -7,6 +7,7 @@ written last and atomically; a later run with the same parameters draws only wha
 import json
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ from d2road.synthetic.fastener_kit.kit_render import SIZE
 from d2road.synthetic.fastener_kit.logical_anomalies import LOGICAL
 from d2road.synthetic.fastener_kit.structural_anomalies import STRUCTURAL
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import output_dir, read_run_record
+from d2road.utils.output_dir import output_dir
 from d2road.utils.output_files import atomic_write, make_folder, write_json, write_small
-from d2road.utils.parallel import run_jobs
-from d2road.utils.progress import track
+from d2road.utils.parallel import run_recorded
 
 CATEGORY = "fastener_kit"
 # Folder of each group of images; their order is part of the seed.
@@ -38,9 +38,24 @@ GROUPS = {
     "logical": "test/logical_anomalies",
     "structural": "test/structural_anomalies",
 }
-META = "toy_loco.json"
+META, RECORDS = "toy_loco.json", ".images"
 # Raised whenever the same seed would give other images, so that an old folder is not continued.
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class KitJob:
+    """Image `index` of a group to draw into the data set `out`."""
+
+    out: str
+    group: str
+    index: int
+    seed: int
+
+    @property
+    def record(self) -> Path:
+        """The file that says that the image is complete."""
+        return Path(self.out) / RECORDS / self.group / f"{self.index:03d}.json"
 
 
 def make_toy_loco(
@@ -77,27 +92,18 @@ def make_toy_loco(
     out = Path(out)
     # A data set without validation images has no empty folder for them.
     folders = [f"{CATEGORY}/{folder}" for group, folder in GROUPS.items() if counts[group]]
-    folders += [f".images/{group}" for group in GROUPS]
+    folders += [f"{RECORDS}/{group}" for group in GROUPS]
     meta = {"version": VERSION, "seed": seed, **counts, "size": SIZE}
-    with output_dir(out, META, meta, folders, (".images", CATEGORY), overwrite):
-        jobs = [(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
-        todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
+    with output_dir(out, META, meta, folders, (RECORDS, CATEGORY), overwrite):
+        jobs = [KitJob(str(out), group, i, seed) for group, count in counts.items() for i in range(count)]
         start = time.monotonic()
-        for _ in track(run_jobs(render_job, todo, workers), len(jobs), "draw", already_done=len(jobs) - len(todo)):
-            pass
+        todo, records = run_recorded(render_job, jobs, workers, "draw")
         seconds = time.monotonic() - start
-        records = [
-            read_run_record(_record_path(out, group, i)) for group, count in counts.items() for i in range(count)
-        ]
         with atomic_write(out / CATEGORY / "images.jsonl", "w") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
         # Last, for it says that the category is complete.
         write_json(out / CATEGORY / "defects_config.json", defect_types())
         return {"drawn": len(todo), "seconds": seconds, "summary": summarize(records)}
-
-
-def _record_path(out: Path, group: str, index: int) -> Path:
-    return out / ".images" / group / f"{index:03d}.json"
 
 
 def image_rng(seed: int, group: str, index: int) -> np.random.Generator:
@@ -115,20 +121,19 @@ def render_kit_image(seed: int, group: str, index: int) -> KitImage:
     return good_image(rng)
 
 
-def render_job(job: tuple[str, str, int, int]) -> None:
-    """Draw and write one image: (out, group, index, seed)."""
-    out, group, index, seed = Path(job[0]), *job[1:]
-    image = render_kit_image(seed, group, index)
-    file = f"{GROUPS[group]}/{index:03d}.png"
-    _write_png(out / CATEGORY / file, image.image[:, :, ::-1])
+def render_job(job: KitJob) -> None:
+    """Draw and write one image."""
+    image, folder = render_kit_image(job.seed, job.group, job.index), Path(job.out) / CATEGORY
+    file = f"{GROUPS[job.group]}/{job.index:03d}.png"
+    _write_png(folder / file, image.image[:, :, ::-1])
     values = {entry["defect_name"]: entry["pixel_value"] for entry in defect_types()}
-    masks = out / CATEGORY / "ground_truth" / Path(file).parent.name / f"{index:03d}"
+    masks = folder / "ground_truth" / Path(file).parent.name / f"{job.index:03d}"
     for number, (defect, mask) in enumerate(image.defects):
         make_folder(masks)
         _write_png(masks / f"{number:03d}.png", mask.astype(np.uint8) * np.uint8(values[defect]))
     record = {"file": file, "anomaly": image.anomaly, "defects": [defect for defect, _ in image.defects]}
     # Last: a record says that everything before it is complete.
-    write_json(_record_path(out, group, index), record, indent=None)
+    write_json(job.record, record, indent=None)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

@@ -6,6 +6,7 @@ last and atomically; a later run with the same parameters renders only what has 
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,31 @@ from d2road.synthetic.roadside.roadside_labels import (
 )
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH
 from d2road.utils.errors import ConfigError
-from d2road.utils.output_dir import output_dir, read_run_record
+from d2road.utils.output_dir import output_dir
 from d2road.utils.output_files import atomic_write, write_json, write_small
-from d2road.utils.parallel import run_jobs
-from d2road.utils.progress import track
+from d2road.utils.parallel import run_recorded
 
 SPLITS = {"train": "training", "val": "validation"}
 FOLDERS = ("image_2", "label_2", "calib", "denorm", "extrinsics")
-META = "toy_roadside.json"
+META, RECORDS = "toy_roadside.json", ".frames"
 # Raised whenever the same seed would give other images, so that an old folder is not continued.
 VERSION = 1
 JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class FrameJob:
+    """Frame `index` of a split to render into the data set `out`."""
+
+    out: str
+    split: str
+    index: int
+    seed: int
+
+    @property
+    def record(self) -> Path:
+        """The file that says that the frame is complete."""
+        return Path(self.out) / RECORDS / SPLITS[self.split] / f"{self.index:06d}.json"
 
 
 def make_toy_roadside(
@@ -60,25 +75,16 @@ def make_toy_roadside(
     out = Path(out)
     meta = {"version": VERSION, "seed": seed, "train": train, "val": val, "width": WIDTH, "height": HEIGHT}
     folders = [f"{split}/{name}" for split in SPLITS.values() for name in FOLDERS]
-    folders += [f".frames/{split}" for split in SPLITS.values()]
-    with output_dir(
-        out, META, meta, [*folders, "annotations"], [*SPLITS.values(), ".frames", "annotations"], overwrite
-    ):
-        counts = {"train": train, "val": val}
-        jobs = [(str(out), split, i, seed) for split, n in counts.items() for i in range(n)]
-        todo = [job for job in jobs if not _record_path(out, job[1], job[2]).is_file()]
+    folders += [f"{RECORDS}/{split}" for split in SPLITS.values()]
+    with output_dir(out, META, meta, [*folders, "annotations"], [*SPLITS.values(), RECORDS, "annotations"], overwrite):
+        jobs = [FrameJob(str(out), split, i, seed) for split, n in (("train", train), ("val", val)) for i in range(n)]
         start = time.monotonic()
-        for _ in track(run_jobs(render_job, todo, workers), len(jobs), "render", already_done=len(jobs) - len(todo)):
-            pass
+        todo, records = run_recorded(render_job, jobs, workers, "render")
         seconds = time.monotonic() - start
-        records = {split: _read_records(out, split, n) for split, n in counts.items()}
-        for split in counts:
-            _write_split(out, split, records[split])
-        return {"rendered": len(todo), "seconds": seconds, "summary": summarize(records)}
-
-
-def _record_path(out: Path, split: str, index: int) -> Path:
-    return out / ".frames" / SPLITS[split] / f"{index:06d}.json"
+        of_split = {"train": records[:train], "val": records[train:]}
+        for split, frames in of_split.items():
+            _write_split(out, split, frames)
+        return {"rendered": len(todo), "seconds": seconds, "summary": summarize(of_split)}
 
 
 def frame_rng(seed: int, split: str, index: int) -> np.random.Generator:
@@ -86,11 +92,10 @@ def frame_rng(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, list(SPLITS).index(split), index]))
 
 
-def render_job(job: tuple[str, str, int, int]) -> None:
-    """Render and write one frame: (out, split, index, seed)."""
-    out, split, index, seed = Path(job[0]), *job[1:]
-    folder, stem = SPLITS[split], f"{index:06d}"
-    frame = render_frame(frame_rng(seed, split, index))
+def render_job(job: FrameJob) -> None:
+    """Render and write one frame."""
+    out, folder, stem = Path(job.out), SPLITS[job.split], f"{job.index:06d}"
+    frame = render_frame(frame_rng(job.seed, job.split, job.index))
     record = frame_record(frame, f"{folder}/image_2/{stem}.jpg")
     ok, encoded = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert ok, "an 8-bit colour image can always be encoded"
@@ -100,11 +105,7 @@ def render_job(job: tuple[str, str, int, int]) -> None:
     for name, text in calibration_files(frame.view).items():
         write_small(out / folder / name / f"{stem}.{'yaml' if name == 'extrinsics' else 'txt'}", text)
     # Last, and by renaming: a record says that everything before it is complete.
-    write_small(_record_path(out, split, index), json.dumps(record))
-
-
-def _read_records(out: Path, split: str, count: int) -> list[dict[str, Any]]:
-    return [read_run_record(_record_path(out, split, i)) for i in range(count)]
+    write_small(job.record, json.dumps(record))
 
 
 def _write_split(out: Path, split: str, records: list[dict[str, Any]]) -> None:
