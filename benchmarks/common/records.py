@@ -1,8 +1,6 @@
 """Finished benchmark runs as small files, so that a table can grow and nothing runs twice."""
 
 import json
-import platform
-import re
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 import torch
 
+from d2road.utils.environment import processor
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import write_json
 
@@ -36,13 +35,8 @@ REVISION_AT_START = revision()
 
 def machine() -> str:
     """Processor or GPU, number of threads, torch version."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
-        model = found.group(1).strip() if found else model
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}"
+    return f"{processor()}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}"
 
 
 def record_path(bench: str, name: str) -> Path:

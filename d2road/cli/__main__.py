@@ -12,7 +12,7 @@ from d2road.utils.errors import USER_ERROR, report_errors
 VERBS = {
     "train": ("train & evaluate", "train a model, or go on with a training"),
     "eval": ("train & evaluate", "evaluate a trained model on its test data"),
-    "report": ("train & evaluate", "write one HTML page of a run: results, figures, images, curves, settings"),
+    "report": ("train & evaluate", "write one HTML page of a training, an evaluation, a tracked or a watched video"),
     "predict": ("predict", "run a model over images, folders, videos and sentences, and draw what it finds"),
     "calibrate-camera": ("predict", "calibrate a fixed roadside camera by its traffic, map points, known lengths"),
     "track": ("predict", "track vehicles of a roadside video or stream in metres, with speeds"),
@@ -32,7 +32,7 @@ VERBS = {
     "score-stream": ("traffic", "score traffic as it is recorded, and print alarms"),
     "watch": ("traffic", "watch a roadside camera: alarms with image, clip and a sentence, to files and others"),
     "zoo": ("help", "models that are shipped, by name: list, info NAME, verify"),
-    "quickstart": ("help", "toy data, a short training, its evaluation and drawings: what `make demo` runs"),
+    "quickstart": ("help", "toy data, a training, drawings (`make demo`); --video: a clip to tracks and alarms"),
     "env": ("help", "what a bug report needs: versions, devices, data sets"),
 }
 

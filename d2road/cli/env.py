@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
+from d2road.utils.environment import usable_cores
 from d2road.utils.errors import report_errors
 
 REPO = Path(__file__).resolve().parents[2]
@@ -80,8 +81,7 @@ def hardware() -> Iterator[tuple[str, str]]:
         p = torch.cuda.get_device_properties(i)
         yield f"cuda:{i}", f"{p.name}, {p.total_memory / 2**30:.1f} GiB, capability {p.major}.{p.minor}"
     yield "mps", str(torch.backends.mps.is_available())
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield "cores", f"{usable} usable of {os.cpu_count()}; torch uses {torch.get_num_threads()} threads"
+    yield "cores", f"{usable_cores()} usable of {os.cpu_count()}; torch uses {torch.get_num_threads()} threads"
     memory = psutil.virtual_memory()
     yield "memory", f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free"
     yield "allocator", allocator(os.environ.get("LD_PRELOAD", ""))

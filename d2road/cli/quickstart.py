@@ -2,10 +2,15 @@
 
     d2road quickstart                                                   what `make demo` runs: minutes on two cores
     d2road quickstart --images 40 --iterations 20 --output output/quick      a smaller one, on data of its own
+    d2road quickstart --video                                a rendered traffic video to tracks, speeds, alarms, a page
 
 It works from any folder. The data comes below $DETECTRON2_DATASETS (or ./datasets), with --images into OUTPUT. A second
 call goes on, or is done at once. The detector starts from small weights that this project trained on the toy training
 split (MODEL_ZOO.md): training from ImageNet features alone takes longer than a demo should.
+
+With --video it trains nothing: it renders a clip of traffic in which something happens, tracks it with the shipped 3D
+detector, fits rules on simulated good traffic of the same view, watches the tracks, and writes OUTPUT/report.html. It
+needs the extras traffic and video.
 """
 
 from __future__ import annotations
@@ -19,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, DataError, report_errors
-from d2road.utils.values import integer_option
+from d2road.utils.values import integer_option, number_option
 
 if TYPE_CHECKING:  # heavy, as what is imported within functions here
     from detectron2.config import CfgNode
 
 CONFIG = "configs/diffusion_det/toy_roadside/demo.yaml"
 DRAWN = 12
+HOURS = 2.0  # of good traffic
 MIN_SCORE = 0.35
 
 
@@ -33,7 +39,7 @@ def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("quickstart", __doc__)
     parser.add_argument(
-        "--output", type=Path, default=Path("output/demo"), metavar="DIR", help="(default: %(default)s)"
+        "--output", type=Path, metavar="DIR", help="(default: output/demo; with --video output/demo_video)"
     )
     parser.add_argument(
         "--iterations", type=integer_option(1), metavar="N", help="training steps (default: the config's)"
@@ -44,6 +50,18 @@ def build_parser() -> ArgumentParser:
         metavar="N",
         help="train on N images and validate on half as many, rendered into OUTPUT",
     )
+    parser.add_argument("--video", action="store_true", help="a traffic video to one page of tracks, speeds and alarms")
+    parser.add_argument(
+        "--seconds", type=number_option(20, 600), default=40.0, metavar="S", help="of the video (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--hours",
+        type=number_option(0.5),
+        default=HOURS,
+        metavar="H",
+        help="of simulated good traffic that rules and threshold of the video come from (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=integer_option(0), default=0, metavar="N", help="of the video (default: 0)")
     parser.add_argument("--device", default="", help="cuda, cuda:1, mps or cpu (default: what this machine has)")
     return parser
 
@@ -157,14 +175,35 @@ def write_table(cfg: CfgNode, results: Mapping[str, Any], path: Path) -> str:
     return text
 
 
+def video_quickstart(args: argparse.Namespace) -> int:
+    """From a rendered traffic video to a page; returns the exit code.
+
+    Raises:
+        ConfigError: an option that belongs to the images.
+    """
+    given = [f"--{name}" for name in ("iterations", "images") if getattr(args, name) is not None]
+    if given:
+        raise ConfigError(f"{' and '.join(given)}: belongs to the training, --video has none; leave it away")
+    from d2road.cli._quickstart_video import run_video_quickstart
+    from d2road.utils.output_files import make_folder
+    from d2road.utils.run_lock import lock_folder
+
+    with lock_folder(make_folder(args.output), "quickstart", "choose another --output"):
+        return run_video_quickstart(args)
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Render, train, evaluate and draw; returns the exit code."""
+    """Render, train, evaluate and draw, or do the video's part; returns the exit code."""
     args = build_parser().parse_args(argv)
     for option in ("iterations", "images"):
         value = getattr(args, option)
         if value is not None and value < 1:
             raise ConfigError(f"--{option} is {value}, expected 1 or more")
+    if args.output is None:
+        args.output = Path("output/demo_video" if args.video else "output/demo")
+    if args.video:
+        return video_quickstart(args)
     from d2road.config import setup_cfg
 
     opts = render_data(args) + ["OUTPUT_DIR", str(args.output / "train")]

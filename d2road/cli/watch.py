@@ -17,7 +17,8 @@ counts on at least 10 hours the lowest one with at most --rate false alarms an h
 Without one, --good fits the rules and extrapolates, a first guess.
 
 OUTPUT/alarms.jsonl has every alarm before anybody is told of it, OUTPUT/alarms.csv the same as a table, images/ and
-clips/ what they show, tracks_001/ (and so on, run by run) the tracks of a video. --sink hands alarms to an MQTT broker
+clips/ what they show, watch.json what was watched, tracks_001/ (and so on, run by run) the tracks of a video;
+`d2road report OUTPUT` makes one page of it. --sink hands alarms to an MQTT broker
 or a webhook besides, each at least once and in order, also when nobody answers for a while or the run is killed: the
 same command with the same output goes on. The exit code is 0 at the end of the input, 1 where a video was damaged, 130
 after Ctrl-C, 143 after SIGTERM, 2 for what cannot be used.
@@ -28,10 +29,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from d2road.cli.score_stream import calibration_path, shipped_calibration
 from d2road.cli.track import add_stride
@@ -171,15 +172,31 @@ def clips_of(video: Path | None) -> ClipWriter | None:
     return partial(cut_clip, video)
 
 
-def watch_of(args: argparse.Namespace, camera: RoadsideCamera, clip: ClipWriter | None) -> CameraWatch:
+def watch_of(
+    args: argparse.Namespace,
+    camera: RoadsideCamera,
+    clip: ClipWriter | None,
+    counts: Callable[[], Mapping[str, Any]] = dict,
+) -> CameraWatch:
     """The watch that a command line asks for, checked before anything is read.
 
+    Args:
+        counts: of the input, for the record.
     Raises:
         ConfigError, DataError: the sinks or the camera cannot be used.
     """
+    from d2road.data.roadside_camera_files import camera_mapping
     from d2road.traffic.watch.camera_watch import CameraWatch
+    from d2road.traffic.watch.watch_record import WatchAbout
+    from d2road.video.sources import shown_name
 
-    watch = CameraWatch(camera, args.output, receivers_of(args.sink), clip, near_m=args.near, far_m=args.far)
+    names = ("config_file", "opts", "detections", "confidence", "stride", "near", "far")
+    settings = {name: getattr(args, name) for name in names}
+    video = None if args.video is None else str(args.video)
+    about = {"input": shown_name(args.input), "video": video, "settings": settings, "camera": camera_mapping(camera)}
+    watch = CameraWatch(
+        camera, args.output, receivers_of(args.sink), clip, args.near, args.far, about=WatchAbout(about, counts)
+    )
     watch.grid()
     return watch
 
@@ -215,7 +232,7 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
         detect = load_detector(args, camera) if given is None else StoredDetector(given, None)
         name = Path(shown_name(args.input)).stem or "video"
         video = WatchedVideo(frames, camera, detect, args.output, name, lambda: bool(stop))
-        watch = watch_of(args, camera, video.clips.write)
+        watch = watch_of(args, camera, video.clips.write, video.record)
         assert camera.road is not None, "the watch asked for it"
         code = watch.run(options, TrackSource(name, video.blocks(), camera.road), stop)
         for problem in source.problems():

@@ -39,7 +39,7 @@ HEADER = """\
 
 def write_camera(path: str | os.PathLike, camera: RoadsideCamera) -> None:
     """Write a calibration as YAML, atomically."""
-    text = HEADER + yaml.safe_dump(_to_mapping(camera), sort_keys=False, default_flow_style=None, width=120)
+    text = HEADER + yaml.safe_dump(camera_mapping(camera), sort_keys=False, default_flow_style=None, width=120)
     with atomic_write(path, "w") as file:
         file.write(text)
 
@@ -79,7 +79,7 @@ def read_roadside_camera(
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{source} is none of a roadside camera; {EXPECTED}")
     try:
-        camera = _from_mapping(content, source)
+        camera = camera_of_mapping(content, source)
     except DataError as error:
         text = str(error)
         raise DataError(text if text.startswith(source) else f"{source}: {text}") from error
@@ -105,7 +105,8 @@ def camera_from_text_files(
     return RoadsideCamera.from_camera(Camera(read_calib(calib), read_denorm(denorm)), *size)
 
 
-def _to_mapping(camera: RoadsideCamera) -> dict[str, Any]:
+def camera_mapping(camera: RoadsideCamera) -> dict[str, Any]:
+    """A calibration as YAML and JSON hold it; `camera_of_mapping` reads it."""
     content: dict[str, Any] = {
         "format": FORMAT,
         "image": {"width": int(camera.width), "height": int(camera.height)},
@@ -128,7 +129,8 @@ def _to_mapping(camera: RoadsideCamera) -> dict[str, Any]:
     return content
 
 
-def _from_mapping(content: Mapping[str, Any], source: str) -> RoadsideCamera:
+def camera_of_mapping(content: Mapping[str, Any], source: str) -> RoadsideCamera:
+    """The calibration of what `camera_mapping` gave. Raises DataError for values that cannot be."""
     image = field(content, "image", as_object, source)
     K = np.array(number_rows(content, "K", 3, source))
     ground = _numbers(content, "ground_plane", source)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from d2road.data.roadside_camera_files import camera_mapping
 from d2road.engine.ground_detector import Detect, PinholeView
 from d2road.engine.track_summary import COMPLETE, FAILED, RUNNING, STOPPED, TrackCounts, summary
 from d2road.engine.video_tracking import TrackedFrame, VideoTracking
@@ -28,6 +29,7 @@ from d2road.traffic.tracking.ground_tracker import GroundKalmanTracker
 from d2road.traffic.tracking.ground_tracks import GroundTracks
 from d2road.traffic.tracking.track_files import TrackFiles
 from d2road.traffic.tracking.tracker_options import TrackerOptions
+from d2road.utils.environment import now, run_environment
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import write_json
 from d2road.utils.progress import format_progress
@@ -103,7 +105,8 @@ class TrackRun:
         self.draw = TracksDrawer(camera) if draws else None
         self.counts = TrackCounts()
         self.problems: list[str] = []
-        self._started = self._told = 0.0
+        self._started = self._told = self._processor = 0.0
+        self._about: dict[str, Any] = {}
 
     def run(self, frames: Iterable[Frame]) -> dict[str, Any]:
         """Track to the end, or until `stop`; returns the record, which is in summary.json too.
@@ -115,6 +118,8 @@ class TrackRun:
         """
         tracking = VideoTracking(frames, self.detect, self.tracker)
         self._started = self._told = time.monotonic()
+        self._processor = time.process_time()
+        self._about = {"started": now(), "camera": camera_mapping(self.camera), "environment": run_environment()}
         with ExitStack() as stack:
             tracks = TrackFiles(self.folder, self.camera, Path(self.source.name).stem or "video", overwrite=True)
             detections = DetectionWriter(self.folder, self.stored)
@@ -180,6 +185,8 @@ class TrackRun:
             problems=self.problems,
             notes=self.counts.notes(self.highest_score()),
             source=self.source.statistics(),
+            processor_seconds=round(time.process_time() - self._processor, 3),
+            **self._about,
         )
         write_json(self.folder / SUMMARY, record)
         return record

@@ -7,8 +7,10 @@ so that an alarm about who stands does not wait until it drives on.
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from d2road.engine.ground_detector import Detect
+from d2road.engine.track_summary import TrackCounts
 from d2road.engine.video_tracking import VideoTracking
 from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.readers.growing_file import StoppedError
@@ -51,7 +53,7 @@ class WatchedVideo:
             frames, detect, GroundKalmanTracker(WATCHING, lambda points: in_view(camera, points)), TAKE_S
         )
         self.folder = next(path for i in count(1) if not (path := folder / f"tracks_{i:03d}").exists())
-        self.recording = recording
+        self.recording, self.counts = recording, TrackCounts()
 
     def blocks(self) -> Iterator[GroundTracks | Tick]:
         """Final tracks in order of time, and how far the video is.
@@ -64,8 +66,9 @@ class WatchedVideo:
         try:
             for step in self.tracking:
                 self.clips.add(step.frame)
+                self.counts.add(step)
                 if len(step.finished):
-                    files.add(step.finished)
+                    self._write(files, step.finished)
                     yield step.finished
                 if step.frame.t - FINAL_S >= told + TAKE_S:
                     told = step.frame.t - FINAL_S
@@ -74,7 +77,25 @@ class WatchedVideo:
                     raise StoppedError
         finally:
             rest = self.tracking.finish()
-            files.add(rest)
+            self._write(files, rest)
             files.close()
         if len(rest):
             yield rest
+
+    def _write(self, files: TrackFiles, tracks: GroundTracks) -> None:
+        files.add(tracks)
+        self.counts.rows += len(tracks)
+        self.counts.ids.update(tracks.ids)
+
+    def record(self) -> dict[str, Any]:
+        """What was counted until now, as `d2road.engine.track_summary.summary` names it."""
+        counts = self.counts
+        return {
+            "tracks_folder": self.folder.name,
+            "frames": counts.frames,
+            "video_seconds": round(counts.seconds, 3),
+            "detections": counts.detections,
+            "tracks": len(counts.ids),
+            "stage_seconds": {name: round(value, 3) for name, value in self.tracking.times.seconds.items()},
+            "notes": counts.notes(None),
+        }

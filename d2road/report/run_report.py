@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-import d2road
 from d2road.evaluation.plot_data import BEST, WORST, Example
 from d2road.report.example_drawing import as_jpeg, draw_example
-from d2road.report.html_elements import Markup, element, embedded_image, joined, page, table
+from d2road.report.html_elements import Markup, element, embedded_image, joined, table
+from d2road.report.page_layout import Section, figures_of, page_of_sections
 from d2road.report.run_summary import RunSummary, results_by_data_set
 from d2road.utils.errors import D2RoadError
-from d2road.visualization.figure_data import Figure
 from d2road.visualization.training_figures import training_figures
 
 OPEN_ROWS = 16  # of a table of results; what is far longer is folded behind them
@@ -21,24 +19,6 @@ LEGEND_HEAT = (
     "The image with the outline of the labelled region, and the anomaly map over it: a red line surrounds what lies "
     "above the threshold."
 )
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 1440px;
-  margin: 0 auto; padding: 1rem 1.25rem 4rem; }
-h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.25rem; margin-top: 2.5rem;
-  border-bottom: 1px solid #ccc; } h3 { font-size: 1.05rem; }
-table { border-collapse: collapse; font-size: 0.9rem; margin: 0.5rem 0; }
-th, td { text-align: left; padding: 0.15rem 0.9rem 0.15rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top;
-  overflow-wrap: anywhere; }
-table.numbers td:last-child { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 600px), 1fr)); gap: 1rem; }
-figure { margin: 0; } figcaption { font-size: 0.85rem; color: #444; overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; display: block; border: 1px solid #e4e4e4; }
-pre { font-size: 0.75rem; overflow-x: auto; background: #f6f6f6; padding: 0.75rem; }
-summary { cursor: pointer; } .note { background: #fff4e0; padding: 0.5rem 0.75rem; }
-nav a { margin-right: 1rem; }
-"""
-Section = tuple[str, str, list[Markup]]  # id, heading, content
 
 
 def run_page(run: RunSummary, images: int = 6) -> str:
@@ -56,14 +36,7 @@ def run_page(run: RunSummary, images: int = 6) -> str:
         ("environment", "Environment", [element("pre", run.environment)] if run.environment else []),
         ("notes", "What could not be read", [element("p", note, class_="note") for note in run.notes]),
     ]
-    sections = [section for section in sections if section[2]]
-    links = element("nav", *(element("a", heading, href=f"#{anchor}") for anchor, heading, _ in sections))
-    body = [
-        element("section", element("h2", heading), *content, id=anchor) for anchor, heading, content in sections
-    ]  # fmt: skip
-    made = f"Made by d2road {d2road.__version__} on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}."
-    header = element("header", element("h1", name), table((), _facts(run)), links)
-    return page(f"Report of {name}", STYLE, header, element("main", *body), element("footer", element("p", made)))
+    return page_of_sections(f"Report of {name}", name, _facts(run), sections)
 
 
 def _facts(run: RunSummary) -> list[tuple[str, str]]:
@@ -126,18 +99,11 @@ def _evaluations(run: RunSummary, images: int) -> Iterator[Section]:
     for number, data_set in enumerate(data_sets, 1):
         mine = [(name, data) for other, name, data in run.evaluations if other == data_set]
         figures = [(f"{name}: {key}", figure) for name, data in mine for key, figure in data.figures.items()]
-        content = [_figures(figures)] if figures else []
+        content = [figures_of(figures)] if figures else []
         for group, heading in GROUPS.items() if images else ():
             chosen = [e for _, data in mine for e in [e for e in data.examples if e.group == group][:images]]
             content += _examples(heading, chosen)
         yield f"evaluation-{number}", f"Evaluation on {data_set}" if data_set else "Evaluation", content
-
-
-def _figures(figures: Sequence[tuple[str, Figure]]) -> Markup:
-    from d2road.visualization.figure_drawing import figure_png  # matplotlib takes a second
-
-    drawn = [element("figure", embedded_image(figure_png(figure), "png", alt)) for alt, figure in figures]
-    return element("div", *drawn, class_="figures")
 
 
 def _examples(heading: str, examples: Sequence[Example]) -> list[Markup]:
@@ -169,7 +135,7 @@ def _training(run: RunSummary) -> list[Markup]:
         for metric in row
     ]
     figures = training_figures(run.metrics, names)
-    return [_figures([(f"training: {key}", figure) for key, figure in figures.items()])] if figures else []
+    return [figures_of([(f"training: {key}", figure) for key, figure in figures.items()])] if figures else []
 
 
 def _settings(run: RunSummary) -> list[Markup]:

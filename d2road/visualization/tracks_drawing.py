@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2road.structures.camera import Camera
-from d2road.visualization.bev_drawing import BevView, draw_bev
+from d2road.structures.road_axis import RoadAxis
+from d2road.visualization.bev_drawing import RING, BevView, draw_bev
 from d2road.visualization.boxes2d_drawing import class_color, draw_label, line_width
 from d2road.visualization.boxes3d_drawing import draw_boxes3d
-from d2road.visualization.line_drawing import draw_path
+from d2road.visualization.line_drawing import draw_path, fill_polygon
 from d2road.visualization.scene_drawing import side_by_side
 
 KMH = 3.6
@@ -61,3 +62,30 @@ def draw_tracks(
     size = (image_rgb.shape[1], image_rgb.shape[0])
     above = draw_bev(view, camera, size, tracks.corners[solid], tracks.ids[solid], background=background)
     return side_by_side(canvas, above)
+
+
+def draw_paths_from_above(
+    view: BevView, background: np.ndarray, paths: Sequence[np.ndarray], ids: Sequence[int], road: RoadAxis | None = None
+) -> np.ndarray:
+    """Where vehicles drove, from above: a line each in the colour of its id, over the lane borders.
+
+    Args:
+        view, background: as of `draw_tracks`.
+        paths: (N_i, 2) m each, in the ground frame.
+        ids: of the paths.
+    Returns:
+        (H, W, 3) uint8 RGB of the view's size.
+    """
+    canvas = background.copy()
+    if road is not None:
+        reach = np.array([-view.range_m, view.range_m])
+        for border in road.borders_m:
+            ends = road.to_ground(np.stack([reach, np.full(2, border)], axis=1))
+            draw_path(canvas, view.to_pixels(ends), RING)
+    width = max(1, round(canvas.shape[0] / 500))
+    for number, path in zip(ids, paths):
+        color = class_color(int(number))
+        draw_path(canvas, view.to_pixels(path), color, width)
+        end = view.to_pixels(path[-1:]) + 1.5 * width * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        fill_polygon(canvas, end, color)
+    return canvas

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from d2road.traffic.events.alarms import Alarm
 from d2road.traffic.table import Trajectories
@@ -26,12 +25,13 @@ def draw_trajectories(table: Trajectories, grid: WindowGrid, alarms: Sequence[Al
         for direction in own.directions:
             rows = own.select(direction=direction).frame.astype({"vehicle": str})
             title = f"{recording}, direction {direction:+d}"
-            figure = plot_recording(rows, grid.renderer, grid.renderer.max_gap or GAP_STEPS * FIRST_STEP_S, title)
-            for alarm in alarms:
-                if alarm.recording == recording and alarm.direction == direction:
-                    size = alarm.end - alarm.start, alarm.s_high - alarm.s_low
-                    frame = Rectangle((alarm.start, alarm.s_low), *size, fill=False, edgecolor="white", linewidth=2)
-                    figure.axes[0].add_patch(frame)
+            frames = [
+                (alarm.start, alarm.end, alarm.s_low, alarm.s_high)
+                for alarm in alarms
+                if alarm.recording == recording and alarm.direction == direction
+            ]
+            max_gap = grid.renderer.max_gap or GAP_STEPS * FIRST_STEP_S
+            figure = plot_recording(rows, grid.renderer, max_gap, title, frames)
             path = folder / f"time_space_{len(paths) + 1}.png"
             save_figure(figure, path)
             paths.append(path)

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 VOID = {"meta", "img", "br"}
 # What makes a browser fetch something, and what may stand there.
+INSIDE = ("data:image/", "data:video/mp4;", "#")
 LOADING = ("src", "href", "srcset", "data", "action", "poster", "background", "xlink:href")
 NO_TEXT = {"html", "head", "table", "thead", "tbody", "tr"}
 
@@ -49,7 +50,7 @@ def parsed(text: str) -> StrictReader:
     for tag, found in reader.elements:
         for name in LOADING:
             value = found.get(name, "#")
-            assert value.startswith(("data:image/", "#")), f"<{tag} {name}={value[:60]!r}> is outside of the page"
+            assert value.startswith(INSIDE), f"<{tag} {name}={value[:60]!r}> is outside of the page"
         assert not any(name.startswith("on") for name in found), f"<{tag}> runs a program"
     style = "".join(reader.text.get("style", ()))
     assert "url(" not in style and "@import" not in style

@@ -208,6 +208,17 @@ def tracked_files(root: Path) -> None:
     make_clip(root, [i / 10 for i in range(10)])
 
 
+def tracked_folder(root: Path) -> None:
+    """`tracked_files`, and the folder tracks that `d2road track` makes of them."""
+    from d2road.cli.track import main
+
+    tracked_files(root)
+    words = {"input": "clip.mp4", "calib": "camera.yaml", "detections": "detections.csv", "output": "tracks"}
+    line = [word for name, file in words.items() for word in (f"--{name}", str(root / file))]
+    if main([*line, "--no-video"]):
+        raise RuntimeError("the clip cannot be tracked")
+
+
 def calibration_files(root: Path) -> None:
     """Of a simulated camera: boxes.csv of 20 s of traffic, map.csv and calib.txt with K."""
     from d2road.traffic.calibration.simulated_traffic import draw_camera, simulate_traffic

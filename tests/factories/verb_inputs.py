@@ -94,6 +94,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("report", "run", "{d}/run --output {o}.html", files.run_files,
               ("run/config.yaml", "run/metrics.json", "run/results.json", "run/inference/plots/boxes.json",
                "image.png")),
+    VerbInput("report", "video", "{d}/tracks --output {o}.html", files.tracked_folder,
+              ("tracks/summary.json", "tracks/tracks.csv", "clip.mp4")),
     VerbInput("predict", "detector", f"{MODEL} --input {{d}}/image.png {{d}}/images/0.png --output {{o}}",
               files.detector_files, ("config.yaml", "weights.pth", "image.png")),
     VerbInput("predict", "camera", f"{MODEL} --input {{d}}/image.png --output {{o}} --calib {{d}}/calib.txt "

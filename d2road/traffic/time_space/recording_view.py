@@ -1,6 +1,6 @@
 """Whole recordings as time-space diagrams: the path of every vehicle over all of the time, coloured by its speed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.axes_view import draw_speed_scale, save_figure
@@ -75,13 +76,20 @@ def _thinned(rows: pd.DataFrame, step: float) -> pd.DataFrame:
     return order[np.concatenate([[True], is_first])] if len(order) else order
 
 
-def plot_recording(rows: pd.DataFrame, renderer: TimeSpaceRenderer, max_gap: float, title: str = "") -> Figure:
+def plot_recording(
+    rows: pd.DataFrame,
+    renderer: TimeSpaceRenderer,
+    max_gap: float,
+    title: str = "",
+    frames: Sequence[tuple[float, float, float, float]] = (),
+) -> Figure:
     """Time-space diagram of a table.
 
     Args:
         rows: vehicle, t in s, s in m, speed in m/s along the nominal direction.
         renderer: says how speeds are coloured.
         max_gap: seconds without a sample after which a path is interrupted.
+        frames: areas in a white frame, such as alarms: first and last s, lowest and highest m.
     """
     order = rows.sort_values(["vehicle", "t"], kind="stable")
     vehicle, points = order["vehicle"].to_numpy(), order[["t", "s"]].to_numpy(float)  # (N, 2)
@@ -100,5 +108,7 @@ def plot_recording(rows: pd.DataFrame, renderer: TimeSpaceRenderer, max_gap: flo
     axes.set(
         xlabel="time t in s", ylabel="position s along the road in m", title=f"{title}: {len(set(vehicle))} vehicles"
     )
+    for t0, t1, s0, s1 in frames:
+        axes.add_patch(Rectangle((t0, s0), t1 - t0, s1 - s0, fill=False, edgecolor="white", linewidth=2))
     draw_speed_scale(figure, axes, renderer)
     return figure

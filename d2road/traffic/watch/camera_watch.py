@@ -4,6 +4,7 @@ OUTPUT/alarms.jsonl     one JSON object an alarm; on the disk before anybody is 
 OUTPUT/alarms.csv       the same as a table
 OUTPUT/images/ID.png    time-space image of the window with its heat map
 OUTPUT/clips/ID.mp4     of the video around the alarm, where there is a video
+OUTPUT/watch.json       what was watched, by what rules, how far it came
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from d2road.traffic.watch.alarm_report import AlarmReport, make_report
 from d2road.traffic.watch.alarm_table import AlarmTable
 from d2road.traffic.watch.delivery import AlarmReceiver, Delivery, wait_until_delivered
 from d2road.traffic.watch.outbox import Outbox
+from d2road.traffic.watch.watch_record import WatchAbout, recorded
 from d2road.utils.errors import DataError, OutputError
 from d2road.utils.output_files import make_folder
 from d2road.utils.values import as_number
@@ -56,6 +58,7 @@ class CameraWatch:
     Args:
         camera: with its road. output: folder. receivers: who is told besides. clip: writes clips, None without a video.
         near_m, far_m: distances between which vehicles are looked at. stride_s: from a window to the next.
+        about: what the record says of the input.
     """
 
     camera: RoadsideCamera
@@ -65,6 +68,7 @@ class CameraWatch:
     near_m: float = NEAR_M
     far_m: float = FAR_M
     stride_s: float = STRIDE_S
+    about: WatchAbout = field(default_factory=WatchAbout)
 
     def grid(self) -> WindowGrid:
         """Windows of what the camera sees.
@@ -112,7 +116,8 @@ class CameraWatch:
         receivers = [AlarmTable(self.output / TABLE), *self.receivers]
         deliveries = [Delivery(outbox, receiver) for receiver in receivers]
         try:
-            return session.run()
+            with recorded(self.output, self.about, options, session):
+                return session.run()
         finally:
             if not wait_until_delivered(deliveries, PATIENCE_S):
                 say(f"not every alarm has reached everybody; all are in {outbox.path}, the next run delivers the rest")
