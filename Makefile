@@ -35,7 +35,7 @@ endef
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-tracking bench-camera-view bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
-	bench-video-memory \
+	bench-video-memory bench-video-search \
 	bench-camera-calibration bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
 setup: $(VENV)/.ready-dev
@@ -228,6 +228,12 @@ bench-traffic-learned: setup
 VIEW_HOURS ?= 13
 bench-camera-view: setup
 	$(PY) -m benchmarks.traffic.view_benchmark --hours $(VIEW_HOURS) $(if $(SEEING),--seeing $(SEEING))
+
+# Questions about the clips of make-data traffic-video, with detections of benchmarks.traffic.clip_predictions.
+SEARCH_CLIPS ?= test_000 test_001 test_003 test_005
+bench-video-search: setup
+	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(SEARCH_CLIPS)
+	$(PY) -m benchmarks.traffic.video_search --clips $(CLIPS) --names $(SEARCH_CLIPS) --record test
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding

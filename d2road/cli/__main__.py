@@ -16,6 +16,7 @@ VERBS = {
     "predict": ("predict", "run a model over images, folders, videos and sentences, and draw what it finds"),
     "calibrate-camera": ("predict", "calibrate a fixed roadside camera by its traffic, map points, known lengths"),
     "track": ("predict", "track vehicles of a roadside video or stream in metres, with speeds"),
+    "search-video": ("predict", "find moments of a tracked video by a sentence, and cut them as clips"),
     "web": ("predict", "serve a page in the browser that asks models about uploaded files"),
     "accept": ("predict", "add good images that were called anomalous to a model, with an audit trail"),
     "check-data": ("data", "check a data set before training on it: files, boxes, 3D labels, ground plane"),

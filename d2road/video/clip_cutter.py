@@ -1,19 +1,29 @@
 """Cutting a clip out of a recorded video."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from d2road.utils.errors import DataError
 from d2road.video.video_file import VideoFile
 from d2road.video.video_writer import VideoWriter
 
 
-def cut_clip(video: Path, start_s: float, end_s: float, target: Path) -> int:
+def cut_clip(
+    video: Path,
+    start_s: float,
+    end_s: float,
+    target: Path,
+    draw: Callable[[float, np.ndarray], np.ndarray] | None = None,
+) -> int:
     """Write the frames of a video from one presentation time to another, encoded anew.
 
     Args:
         video: a file that may still be growing, in fragments.
         start_s, end_s: s since its first frame; what is beyond its ends is left out.
         target: an mp4 file, whole or not there.
+        draw: makes the image (H, W, 3) uint8 BGR of a time (s) that is written instead.
     Returns:
         the number of frames.
     Raises:
@@ -31,7 +41,7 @@ def cut_clip(video: Path, start_s: float, end_s: float, target: Path) -> int:
                 if last > end_s:
                     break
                 if last >= start_s:
-                    writer.write(image, last)
+                    writer.write(image if draw is None else draw(last, image), last)
     if not writer.count:
         raise DataError(f"{video} has no frame from {start_s:g} to {end_s:g} s: it ends at {last:.1f} s")
     return writer.count

@@ -219,6 +219,15 @@ def tracked_folder(root: Path) -> None:
         raise RuntimeError("the clip cannot be tracked")
 
 
+def searched_files(root: Path) -> None:
+    """tracks.parquet of half a minute of a street, and camera.yaml."""
+    from d2road.data.roadside_camera_files import write_camera
+    from tests.factories.searched_tracks import street, street_camera
+
+    street().to_parquet(root / "tracks.parquet")
+    write_camera(root / "camera.yaml", street_camera())
+
+
 def calibration_files(root: Path) -> None:
     """Of a simulated camera: boxes.csv of 20 s of traffic, map.csv and calib.txt with K."""
     from d2road.traffic.calibration.simulated_traffic import draw_camera, simulate_traffic

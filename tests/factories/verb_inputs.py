@@ -199,6 +199,8 @@ VERB_INPUTS: tuple[VerbInput, ...] = (
     VerbInput("track", "detections", "--input {d}/clip.mp4 --calib {d}/camera.yaml --detections {d}/detections.csv "
               "--output {o} --no-video", files.tracked_files,
               ("clip.mp4", "camera.yaml", "detections.csv", "frames.csv")),
+    VerbInput("search-video", "tracks", "standing --tracks {d}/tracks.parquet --calib {d}/camera.yaml --output {o}",
+              files.searched_files, ("tracks.parquet", "camera.yaml")),
     VerbInput("calibrate-camera", "all", "--observations {d}/boxes.csv --points {d}/map.csv --calib {d}/calib.txt "
               "--size 960x540 --output {o}", files.calibration_files, ("boxes.csv", "map.csv", "calib.txt")),
 )  # fmt: skip

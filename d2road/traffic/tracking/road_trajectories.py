@@ -31,7 +31,7 @@ def to_trajectories(tracks: GroundTracks, road: RoadAxis, recording: str) -> Tra
     rows = tracks.rows
     heading = rows["heading"].to_numpy()
     along, offset = road.along_across(rows[["x", "y"]].to_numpy()).T
-    lane, direction, on_road = _lanes(road, offset)
+    lane, direction, on_road = lanes_at(road, offset)
     length = rows["length"].to_numpy()
     usual = rows["cls"].map({name: length_of_class(name) for name in rows["cls"].unique()}).to_numpy(dtype=float)
     length = np.where(length > 0, length, usual)
@@ -75,7 +75,7 @@ def estimate_road(tracks: GroundTracks) -> RoadAxis:
     return RoadAxis(float(axis), np.zeros(0), np.zeros(0, dtype=int))
 
 
-def _lanes(road: RoadAxis, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lanes_at(road: RoadAxis, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Index of the lane, direction, and whether it is on the road, of offsets (N,) across it."""
     if not len(road.directions):
         return np.full(len(offset), int(ONE_LANE)), np.ones(len(offset), dtype=int), np.ones(len(offset), dtype=bool)

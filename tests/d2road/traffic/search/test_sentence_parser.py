@@ -1,0 +1,100 @@
+"""Search sentences: what they ask for, in several wordings; what is not understood is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from d2road.traffic.search.query import Condition
+from d2road.traffic.search.sentence_parser import parse_sentence
+from d2road.utils.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[4]
+WORDINGS = json.loads((ROOT / "benchmarks" / "traffic" / "search_wordings.json").read_text())
+MEANING = {
+    "large": "size=large", "small": "size=small", "lane_right": "lane=right", "lane_middle": "lane=middle",
+    "lane_left": "lane=left", "lane_2_from_middle": "lane=2 from middle", "standing": "motion=standing",
+    "moving": "motion=moving", "slow": "pace=slow", "fast": "pace=fast", "braking": "trend=braking",
+    "accelerating": "trend=accelerating", "speed_over": "speed>50 km/h", "speed_under": "speed<50 km/h",
+    "lasting_over": "duration>20 s", "lasting_under": "duration<20 s", "toward": "heading=toward",
+    "away": "heading=away", "change_left": "change=left", "change_right": "change=right", "change": "change=any",
+    "overtaking": "overtaking=another vehicle", "image_left": "place=left", "image_right": "place=right",
+    "image_middle": "place=middle", "near": "range=near", "far": "range=far", "distance_under": "distance<30 m",
+    "distance_over": "distance>30 m", "behind": "relation=behind bus", "in_front_of": "relation=in front of bus",
+    "next_to": "relation=next to bus", "after": "time>10 s", "before": "time<10 s",
+}  # fmt: skip
+
+
+def understood(sentence, **options):
+    return str(parse_sentence(sentence, **options))
+
+
+def test_the_sentence_of_the_manual():
+    query = parse_sentence("a truck standing in the right lane for more than 20 seconds")
+    assert str(query) == "class=truck, motion=standing, lane=right, duration>20 s"
+    assert query.conditions == (
+        Condition("class", ("truck",)), Condition("motion", "standing"), Condition("lane", ("right", 0)),
+    )  # fmt: skip
+    assert query.lasting_s == (20.0, float("inf")) and not query.phrase and query.class_phrase == "all trucks"
+
+
+def test_every_seen_wording_of_the_benchmark_means_what_it_shall():
+    assert set(MEANING) == set(WORDINGS["conditions"])
+    for kind, wordings in WORDINGS["conditions"].items():
+        for wording in wordings["seen"]:
+            said = wording.format(adj="", v=50, n=20, d=30, t=10, a="bus")
+            before = wording.startswith("{adj}")
+            sentence = f"find a {said} truck" if before else f"is there a truck {said}?"
+            assert understood(sentence) == f"class=truck, {MEANING[kind]}", sentence
+
+
+@pytest.mark.parametrize(
+    "sentence, expected",
+    [
+        ("a lorry parked for half a minute", "class=truck, motion=standing, duration>30 s"),
+        ("a car that isn't moving", "class=car, motion=standing"),
+        ("a car not in the left lane", "class=car, lane!=left"),
+        ("a bus faster than twenty-five mph", "class=bus, speed>40.23 km/h"),
+        ("a van between 10 and 20 seconds", "class=van, time>10 s, time<20 s"),
+        ("a van standing for between 3 and 5 s", "class=van, motion=standing, duration>3 s, duration<5 s"),
+        ("a car moving from the right lane to the middle lane", "class=car, change=right to middle"),
+        ("a car in the right lane changing to the left lane", "class=car, change=left, change=right to any"),
+        ("what is standing?", "motion=standing"),
+        ("a vehicle not for more than 5 seconds", "class=vehicle, duration<5 s"),
+    ],
+)
+def test_numbers_units_negations_and_changes(sentence, expected):
+    assert understood(sentence) == expected
+
+
+def test_what_no_track_knows_goes_to_the_image():
+    query = parse_sentence("a large grey van behind a red bus that is partly hidden")
+    assert query.phrase == "all grey vehicles behind the red bus that are partly hidden"
+    assert query.class_phrase == "all vans" and query.image_words[0] == "grey"
+    assert [one.kind for one in query.conditions] == ["class", "size", "relation"]
+    assert parse_sentence("a car that is not white").phrase == "all vehicles that are not white"
+
+
+def test_words_that_are_not_understood_are_said_or_left_to_the_image():
+    with pytest.raises(ConfigError, match=r"'rusty', 'ladder'.*class=van.*motion=standing"):
+        parse_sentence("a rusty van standing ladder")
+    assert parse_sentence("a rusty van", leaves_words=True).phrase == "all vehicles rusty"
+    with pytest.raises(ConfigError, match="'or'"):
+        parse_sentence("a car or standing")
+    with pytest.raises(ConfigError, match="'not'"):
+        parse_sentence("a car that is not")
+
+
+def test_a_sentence_that_cannot_be_searched_for_is_refused():
+    with pytest.raises(ConfigError, match="empty"):
+        parse_sentence(" ")
+    with pytest.raises(ConfigError, match="nothing that a vehicle"):
+        parse_sentence("is there the")
+    with pytest.raises(ConfigError, match="one kind of vehicle"):
+        parse_sentence("a car and a truck")
+
+
+def test_classes_of_the_tracks_are_nouns_too():
+    assert understood("a tractor standing", classes=["Tractor"]) == "class=Tractor, motion=standing"
+    with pytest.raises(ConfigError, match="'tractor'"):
+        parse_sentence("a tractor standing")
