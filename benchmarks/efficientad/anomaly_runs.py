@@ -19,6 +19,8 @@ from detectron2.config import CfgNode
 
 from benchmarks.common.trainings import train_once
 from d2road.config import default_argument_parser, make_cfg, setup_cfg
+from d2road.model_zoo import shipped_file
+from d2road.utils.addresses import zoo_name
 from efficientad.config import features_of
 from efficientad.evaluation.spro import CONFIG_FILE
 from efficientad.network_builder import build_teacher
@@ -94,15 +96,19 @@ def add_arguments(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument("--seed", type=int, help="train and evaluate with this seed")
     parser.add_argument("--steps", type=int, help=f"training steps; {steps}")
     parser.add_argument(
-        "--teacher", type=relative, default="", metavar="FILE", help="weights of the teacher; made by `make teacher`"
+        "--teacher",
+        type=relative,
+        default="",
+        metavar="FILE",
+        help="weights of the teacher, or zoo:NAME; made by `make teacher`",
     )
     parser.add_argument("--table", action="store_true", help="write the table of all records")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys that are changed")
 
 
 def relative(path: str) -> str:
-    """A path as seen from the working directory, so that records name no folder of one machine."""
-    return os.path.relpath(Path(path).expanduser()) if path else path
+    """A path as seen from the working directory, so that records name no folder of one machine; zoo names stay."""
+    return os.path.relpath(Path(path).expanduser()) if path and zoo_name(path) is None else path
 
 
 def category_name(data: str, category: str) -> str:
@@ -121,12 +127,12 @@ def find_teacher(path: str = "", images: str = "") -> str:
     """The teacher to use.
 
     Args:
-        path: of its file, "random", or "" for one of the usual places.
+        path: of its file, a name of the model zoo, "random", or "" for one of the usual places.
         images: folder of images to distil it with, for the message.
     Raises:
         FileNotFoundError: there is none.
     """
-    if path == "random" or (path and Path(path).is_file()):
+    if path == "random" or zoo_name(path) is not None or (path and Path(path).is_file()):
         return path
     found = next((str(p) for p in TEACHERS if p.is_file()), "") if not path else ""
     if not found:
@@ -163,7 +169,8 @@ def read_teacher(cfg: CfgNode) -> Teacher:
     """
     node = cfg.MODEL.EFFICIENT_AD
     label = fill_teacher(build_teacher(cfg), node)
-    path = Path(node.TEACHER)
+    shipped = zoo_name(node.TEACHER)
+    path = Path(node.TEACHER) if shipped is None else shipped_file(shipped)
     digest = sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
     found = re.search(r"\(([0-9a-f]{8})\)$", label)
     return Teacher(node.TEACHER, label, found[1] if found else label, digest)

@@ -254,6 +254,8 @@ def test_the_usual_places_of_a_teacher(tmp_path, monkeypatch):
     (tmp_path / "models" / "teacher_small.pth").touch()
     assert find_teacher() == "models/teacher_small.pth"
     assert find_teacher("random") == "random"
+    shipped = "zoo:efficientad_teacher_narrow_own"
+    assert find_teacher(shipped) == relative(shipped) == shipped
 
 
 def test_records_name_no_folder_of_the_machine(here):
