@@ -23,6 +23,7 @@ from d2road.utils.output_files import write_json
 
 CONFIG = "configs/diffusion_det/toy_roadside3d/demo.yaml"
 CLIP = "val_000"  # something happens in it: a vehicle drives slowly
+FIT_HOURS = 2.0  # of good traffic; the rest counts false alarms
 TIMES = "times.json"
 
 
@@ -39,9 +40,13 @@ def run_video_quickstart(args: argparse.Namespace) -> int:
         return code
     with times.step("good traffic of the same view"):
         good = good_traffic(args, clip)
+    with times.step("threshold"):
+        code, threshold = threshold_words(clip, good, output)
+    if code:
+        return code
     watched = output / "watched"
     with times.step("watch"):
-        code = watch_tracks(clip, tracks, good, watched)
+        code = watch_tracks(clip, tracks, threshold, watched)
     if code:
         return code
     with times.step("report"):
@@ -94,16 +99,43 @@ def good_traffic(args: argparse.Namespace, clip: Path) -> list[Path]:
     return make_seen_traffic(folder, clip, about, SHIPPED_DETECTOR, args.hours, args.seed, workers)
 
 
-def watch_tracks(clip: Path, tracks: Path, good: list[Path], watched: Path) -> int:
-    """Alarms of the tracks, by rules fitted on the good traffic."""
+def threshold_words(clip: Path, good: list[Path], output: Path) -> tuple[int, list[str]]:
+    """Exit code, and the words of `d2road watch` that say by which rules and threshold it alarms.
+
+    From FIT_HOURS and LEAST_HOURS of good traffic on, rules are fitted on the first of both and false alarms are
+    counted on the rest; with less, all fits the rules and the threshold is extrapolated.
+    """
+    from d2road.synthetic.traffic_video.seen_traffic import PIECE_S
+    from d2road.traffic.events.alarms import LEAST_HOURS
+    from d2road.traffic.table import Trajectories, concat
+
+    count = round(FIT_HOURS * 3600 / PIECE_S)
+    if (len(good) - count) * PIECE_S < LEAST_HOURS * 3600:
+        return 0, _good_words(good)
+    rules, counted = output / "rules.json", output / "good" / "counted.parquet"
+    if not rules.is_file():
+        concat([Trajectories.from_parquet(path) for path in good[count:]]).to_parquet(counted)
+        code = _verb(
+            "watch", "--input", str(counted), "--calib", str(clip), *_good_words(good[:count]),
+            "--calibrate", str(rules), "--output", str(output / "calibration"),
+        )  # fmt: skip
+        if code:
+            return code, []
+    return 0, ["--calibration", str(rules)]
+
+
+def _good_words(good: list[Path]) -> list[str]:
+    return [word for path in good for word in ("--good", str(path))]
+
+
+def watch_tracks(clip: Path, tracks: Path, threshold: list[str], watched: Path) -> int:
+    """Alarms of the tracks, by the rules and the threshold of `threshold_words`."""
     if _is_complete(watched / "watch.json"):
         return 0
     if watched.exists():  # of a run that was killed, whose alarms would come twice
         shutil.rmtree(watched)
-    calib = ["--calib", str(clip)]
-    fitted = [word for path in good for word in ("--good", str(path))]
     return _verb(
-        "watch", "--input", str(tracks), *calib, "--video", str(clip / "video.mp4"), *fitted,
+        "watch", "--input", str(tracks), "--calib", str(clip), "--video", str(clip / "video.mp4"), *threshold,
         "--scores", str(watched / "scores.csv"), "--output", str(watched),
     )  # fmt: skip
 

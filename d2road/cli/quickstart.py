@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # heavy, as what is imported within functions here
 
 CONFIG = "configs/diffusion_det/toy_roadside/demo.yaml"
 DRAWN = 12
-HOURS = 2.0  # of good traffic
+HOURS = 12.5  # of good traffic: 2 fit rules, 10 and a little for what windows do not cover count false alarms
 MIN_SCORE = 0.35
 
 

@@ -6,7 +6,8 @@
         --weights output/toy_roadside3d/effnet_lite0/model_final.pth --port 8000
 
 Tabs: Detect (a detector in 2D, one in 3D, or both), Ask (a model of grounding, which answers sentences about an image
-and its camera), Inspect (a model of anomalies) and Traffic (trajectories, drawn and scored by rules as score-stream
+and its camera), Inspect (a model of anomalies), Video (a short clip of a calibrated roadside camera to tracks and
+speeds, by the detector in 3D where there is one) and Traffic (trajectories, drawn and scored by rules as score-stream
 does). Each model goes to the tab of its kind; --model may be given repeatedly. The other tabs have the shipped toy
 models, with examples. KEY VALUE pairs belong to the model of --config-file, those of TIME_SPACE to the windows of
 Traffic, --device to all. Weights are loaded with the first request, and requests are worked on one after the other.
@@ -45,6 +46,7 @@ SHIPPED = (
     ("mono3dvg/toy_grounding/demo.yaml", "zoo:mono3dvg_toy"),
     ("efficientad/toy_loco/patchcore.yaml", "zoo:patchcore_fasteners"),
 )
+FRAMES_A_SECOND = 30  # of the longest clip
 INTERRUPTED = 130  # exit codes, as a shell gives them to a program that SIGINT or SIGTERM ended
 TERMINATED = 143
 
@@ -64,6 +66,9 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--max-megapixels", type=number_option(0.001), default=33.6, help="largest image (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-seconds", type=number_option(1), default=20.0, metavar="S", help="longest clip (default: %(default)s)"
     )
     parser.add_argument("--auth", type=Path, metavar="FILE", help="users that may enter, a line USER:PASSWORD each")
     parser.add_argument("--no-auth", action="store_true", help="ask for no password, whatever --host is")
@@ -122,7 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     users = users_of_page(args.auth)
     check_users(args.host, users, args.no_auth)
-    limits = UploadLimits(round(args.max_upload_mb * MEGABYTE), round(args.max_megapixels * 1e6))
+    size = round(args.max_upload_mb * MEGABYTE), round(args.max_megapixels * 1e6)
+    limits = UploadLimits(*size, max_seconds=args.max_seconds, max_frames=round(FRAMES_A_SECOND * args.max_seconds))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the temporary folder goes
     try:
         windows = TrafficWindows([word for pair in pairs_of(args.opts, time_space=True) for word in pair])

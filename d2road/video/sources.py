@@ -20,16 +20,18 @@ NUMBER = re.compile(r"\d{1,2}")
 TIMEOUT_S = 10.0  # of a connection, and of each frame of it
 
 
-def with_first_frame(source: FrameSource) -> tuple[Frame, Iterator[Frame]]:
+def with_first_frame(source: FrameSource, option: str = "--input ") -> tuple[Frame, Iterator[Frame]]:
     """The first frame, which tells the size, and all frames from it on.
 
+    Args:
+        option: said before the source's name in messages.
     Raises:
         DataError: there is none; says why.
     """
     frames = iter(source)
     first = next(frames, None)
     if first is None:
-        raise DataError(f"--input {source.name}: {'; '.join(source.problems()) or 'no frame came'}")
+        raise DataError(f"{option}{source.name}: {'; '.join(source.problems()) or 'no frame came'}")
     return first, chain([first], frames)
 
 

@@ -1,17 +1,20 @@
-"""Images to try the shipped models with: rendered views and drawn kits that no training had."""
+"""Images and clips to try the shipped models with: rendered views, clips and drawn kits that no training had."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2road.data.roadside_camera_files import CAMERA_FILE
 from d2road.synthetic.fastener_kit.kit_writer import render_kit_image
 from d2road.synthetic.roadside.compose import render_frame
 from d2road.synthetic.roadside.roadside_labels import calibration_files
 from d2road.synthetic.roadside.roadside_writer import frame_rng
+from d2road.synthetic.traffic_video.steady_clip import VIDEO, make_steady_clip
 from d2road.utils.image_io import write_image
 from d2road.utils.output_files import write_small
 
 SEED = 1_000_003  # of no data set of this project
 FIRST = 2  # a view with many road users
+EXAMPLE_S = 3.0  # of a clip
 SENTENCES = "a car\nthe white car\nthe bus on the left\nall pedestrians"
 KITS = ("good", "logical", "structural")
 
@@ -34,6 +37,20 @@ def roadside_example(folder: Path, number: int) -> RoadsideExample:
     write_small(paths.calib, texts["calib"])
     write_small(paths.denorm, texts["denorm"])
     return paths
+
+
+@dataclass(frozen=True)
+class VideoExample:
+    """Files of a clip: video and calibration."""
+
+    video: Path
+    calibration: Path
+
+
+def video_example(folder: Path, number: int) -> VideoExample:
+    """Render three seconds of steady traffic before a camera, another one for each number."""
+    make_steady_clip(folder, SEED, number, EXAMPLE_S)
+    return VideoExample(folder / VIDEO, folder / CAMERA_FILE)
 
 
 def kit_examples(folder: Path, number: int) -> list[Path]:

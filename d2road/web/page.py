@@ -19,6 +19,7 @@ from d2road.web.served_model import ASK, DETECT, DETECT_3D, INSPECT, ServedModel
 from d2road.web.traffic_request import TrafficWindows
 from d2road.web.traffic_tab import traffic_tab
 from d2road.web.uploads import UploadLimits
+from d2road.web.video_tab import video_tab
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ TABS: tuple[tuple[str, tuple[str, ...], Callable[[Sequence[ServedModel], Workpla
     ("Detect", (DETECT, DETECT_3D), detect_tab),
     ("Ask", (ASK,), ask_tab),
     ("Inspect", (INSPECT,), inspect_tab),
+    ("Video", (DETECT_3D, DETECT), video_tab),
 )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from d2road.engine.prediction_inputs import IMAGES
 from d2road.utils.errors import is_user_error
+from d2road.web.examples import FIRST
 from d2road.web.result_files import ResultFolders
 from d2road.web.uploads import UploadLimits, number_or_none
 
@@ -104,3 +105,18 @@ def camera_controls(name: str, needed: bool, used: bool = True) -> tuple[gr.File
         focal = text_field(f"{name}-focal", "or focal length, pixels")
         denorm = file_box(f"{name}-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)
     return calib, focal, denorm
+
+
+def fill_by_example(
+    run: gr.Button, name: str, outputs: list[gr.components.Component], make: Callable[[int], tuple]
+) -> None:
+    """A button that fills the fields of a tab with an example, another one with each click."""
+    with run.parent:
+        button, number = example_button(name), gr.State(FIRST)
+    button.click(
+        lambda number: (*make(number), number + 1),
+        [number],
+        [*outputs, number],
+        concurrency_id=QUEUE,
+        api_visibility="private",
+    )

@@ -1,6 +1,6 @@
 """The tabs of models: components of gradio around their requests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from d2road.engine.annotators import CONFIDENCE
 from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
 from d2road.web.ask_request import AskUpload, ask
 from d2road.web.detect_request import AUTOMATIC, KINDS, DetectUpload, detect
-from d2road.web.examples import FIRST, SENTENCES, kit_examples, roadside_example
+from d2road.web.examples import SENTENCES, kit_examples, roadside_example
 from d2road.web.inspect_request import inspect
 from d2road.web.page_parts import (
     IMAGE_TYPES,
@@ -19,8 +19,8 @@ from d2road.web.page_parts import (
     Workplace,
     camera_controls,
     downloads,
-    example_button,
     file_box,
+    fill_by_example,
     focal_of,
     image_out,
     message_box,
@@ -115,21 +115,6 @@ def _sampling_values(chosen: Sequence[Any]) -> tuple[str, int, int, int]:
 
 def _image_of_step(step: float, paths: list[str]) -> Any:
     return paths[int(step)] if 0 <= int(step) < len(paths) else gr.skip()
-
-
-def fill_by_example(
-    run: gr.Button, name: str, outputs: list[gr.components.Component], make: Callable[[int], tuple]
-) -> None:
-    """A button that fills the fields of a tab with an example, another one with each click."""
-    with run.parent:
-        button, number = example_button(name), gr.State(FIRST)
-    button.click(
-        lambda number: (*make(number), number + 1),
-        [number],
-        [*outputs, number],
-        concurrency_id=QUEUE,
-        api_visibility="private",
-    )
 
 
 def _view(place: Workplace, number: int) -> tuple[str, str, str]:

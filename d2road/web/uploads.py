@@ -20,15 +20,18 @@ class UploadLimits:
     """What a request may bring.
 
     Args:
-        max_bytes: of a file. max_pixels: of an image, known from its header. max_files: images of one request.
+        max_bytes: of a file. max_pixels: of an image, known from its header, or of a frame. max_files: images of one
+            request. max_seconds, max_frames: of a clip.
     """
 
     max_bytes: int = 20 * MEGABYTE
     max_pixels: int = 1 << 25
     max_files: int = 16
+    max_seconds: float = 20.0
+    max_frames: int = 600
 
     def __post_init__(self) -> None:
-        if min(self.max_bytes, self.max_pixels, self.max_files) < 1:
+        if min(self.max_bytes, self.max_pixels, self.max_files, self.max_seconds, self.max_frames) < 1:
             raise ConfigError(f"limits of uploads must be 1 or more, got {self}")
 
     def check_file(self, path: Path) -> None:

@@ -4,8 +4,11 @@ import cv2
 import numpy as np
 
 from d2road.data.camera_files import CameraFiles
+from d2road.data.roadside_camera_files import read_roadside_camera
 from d2road.structures.principal_point import camera_size_problem
-from d2road.web.examples import kit_examples, roadside_example
+from d2road.video import VideoFile
+from d2road.web import examples
+from d2road.web.examples import kit_examples, roadside_example, video_example
 
 
 def test_a_view_comes_with_its_camera(tmp_path):
@@ -21,3 +24,12 @@ def test_kits_are_three_images_and_others_for_another_number(tmp_path):
     assert len(images) == 6 and len({image.tobytes() for image in images}) == 6
     again = kit_examples(tmp_path, 0)[1]
     assert np.array_equal(cv2.imread(str(again)), images[1])
+
+
+def test_a_clip_comes_with_its_camera_and_another_number_is_another_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(examples, "EXAMPLE_S", 0.2)
+    clips = [video_example(tmp_path / str(number), number) for number in range(2)]
+    images = [[frame.image_bgr for frame in VideoFile(clip.video)] for clip in clips]
+    assert [len(one) for one in images] == [2, 2] and not np.array_equal(images[0][0], images[1][0])
+    for clip, (image, _) in zip(clips, images):
+        assert read_roadside_camera(clip.calibration, image.shape[1::-1]).road is not None

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from d2road.synthetic.traffic_video.steady_clip import make_steady_clip
 from d2road.web.examples import roadside_example
 from tests.factories.stream_fcd import write_fcd
 from tests.factories.verb_files import detector_files
@@ -36,6 +37,9 @@ def files(tmp_path_factory, browser):
     for name in ("first.png", "second.png"):
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
     cv2.imwrite(str(folder / "large.png"), rng.integers(0, 256, (800, 800, 3), dtype=np.uint8))
+    make_steady_clip(folder / "clip", 5, 1, 2.0)
+    (folder / "broken.mp4").write_bytes(bytes(500))
+    (folder / "large.mp4").write_bytes(bytes(2 << 20))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     (folder / "good.csv").write_text("file,score\n" + "".join(f"{i}.png,{0.1 * i}\n" for i in range(20)))
     return folder
@@ -194,6 +198,39 @@ def test_traffic_is_drawn_and_its_alarm_listed(visit, files, tmp_path):
     page.wait_for_function("document.querySelector('#traffic-message textarea').value.includes('good.csv')")
     said = message(page, "traffic")
     assert said.startswith("error: ") and "/" not in said.split("good.csv")[0], "no folder of the server is told"
+
+
+def test_a_clip_becomes_tracks_and_speeds(visit, files, tmp_path):
+    page = visit()
+    page.click("button[role=tab]:has-text('Video')")
+    page.click("#video-run")
+    assert message(page, "video") == "Upload a clip and the camera.yaml of its camera first."
+    upload(page, "video-file", files / "clip" / "video.mp4")
+    upload(page, "video-calib", files / "clip" / "camera.yaml")
+    page.click("#video-run")
+    page.wait_for_function("document.querySelector('#video-message textarea').value.includes('frames')")
+    found = re.match(r"(\d+) vehicles in 20 frames \(1.9 s\)", message(page, "video"))
+    assert found and int(found[1]) >= 3
+    page.wait_for_selector("#video-above img")
+    source = page.get_attribute("#video-out video", "src")
+    assert page.evaluate("document.querySelector('#video-out video').duration") == pytest.approx(2.0, abs=0.2), source
+    rows = json.loads(downloaded(page, "video-files", "vehicles.json", tmp_path).read_text())
+    assert len(rows) == int(found[1]) and {row["cls"] for row in rows} >= {"car"}
+    table = downloaded(page, "video-files", "vehicles.csv", tmp_path).read_text().splitlines()
+    assert len(table) == len(rows) + 1 and table[0].startswith("track,cls,lane")
+    shown = page.inner_text("#video-table")
+    assert all(f"{row['speed_kmh']:.1f}" in shown for row in rows[:3])
+    page.click("#video-file button[aria-label*='emove'], #video-file button[aria-label*='lear']")
+    upload(page, "video-file", files / "broken.mp4")
+    page.click("#video-run")
+    page.wait_for_function("document.querySelector('#video-message textarea').value.includes('broken.mp4')")
+    said = message(page, "video")
+    assert said.startswith("error: ") and "/" not in said.split("broken.mp4")[0], "no folder of the server is told"
+    page.reload()
+    page.wait_for_selector("#detect-run")
+    page.click("button[role=tab]:has-text('Video')")
+    page.set_input_files("#video-file input[type=file]", str(files / "large.mp4"))
+    page.wait_for_selector("text=/exceeds|too large|maximum/i")
 
 
 def test_two_users_at_once_get_their_own(visit, files):
