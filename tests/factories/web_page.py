@@ -14,6 +14,7 @@ import pytest
 from tests.factories.peers import ROOT, peer_python
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT_MS = 60_000  # a busy machine is no failure
 
 
 def web_python() -> str:

@@ -14,9 +14,7 @@ from d2road.synthetic.traffic_video.steady_clip import make_steady_clip
 from d2road.web.examples import roadside_example
 from tests.factories.stream_fcd import write_fcd
 from tests.factories.verb_files import detector_files
-from tests.factories.web_page import chromium, message, served_page, upload, web_python
-
-TIMEOUT_MS = 60_000  # a busy machine is no failure
+from tests.factories.web_page import TIMEOUT_MS, chromium, message, served_page, upload, web_python
 
 
 @pytest.fixture(scope="module")

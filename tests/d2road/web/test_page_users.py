@@ -8,7 +8,7 @@ import pytest
 from d2road.utils.errors import ConfigError
 from d2road.web.page_users import VARIABLE, check_users, is_this_machine, users_of_page
 from tests.factories.verb_files import detector_files
-from tests.factories.web_page import served_page, web_python
+from tests.factories.web_page import TIMEOUT_MS, chromium, served_page, web_python
 
 
 def test_users_of_a_file_or_of_the_environment(tmp_path, caplog):
@@ -81,3 +81,23 @@ def test_without_a_password_nothing_is_told_and_nothing_taken(tmp_path, monkeypa
         cookie = {"Cookie": "; ".join(one.split(";")[0] for one in cookies)}
         assert status("config", **cookie)[0] == 200 and "detect-run" in status("config", **cookie)[1]
         assert status("gradio_api/upload", boundary, **kind, **cookie)[0] == 200
+
+
+def test_the_login_form_lets_in_who_knows_the_password(tmp_path, monkeypatch):
+    """By clicking, in a browser: a wrong password stays outside, the right one opens the tabs."""
+    web_python()
+    detector_files(tmp_path)
+    monkeypatch.setenv(VARIABLE, "anna:long enough")
+    options = ["--model", str(tmp_path / "config.yaml"), "random"]
+    with chromium() as browser, served_page(*options, log=tmp_path / "log.txt") as address:
+        page = browser.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.goto(address)
+        page.wait_for_selector("input[type=password]")
+        for password in ("long enoug", "long enough"):
+            assert page.query_selector("#detect-run") is None
+            page.fill("input[type=text], input:not([type]), textarea", "anna")
+            page.fill("input[type=password]", password)
+            page.click("button:has-text('Login')")
+            page.wait_for_selector("text=/incorrect/i" if password == "long enoug" else "#detect-run")
+        assert page.query_selector("input[type=password]") is None
