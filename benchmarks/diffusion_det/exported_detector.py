@@ -15,20 +15,16 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 
+from benchmarks.common.exported_models import ENGINES, cpu_config, write_model
 from benchmarks.common.records import write_record
-from d2road.engine.model_export import graph_of
-from d2road.engine.predictor import Predictor, read_config
+from d2road.engine.predictor import Predictor
 from d2road.evaluation.metrics.box_ap import BoxTruth, coco_precision
-from d2road.export.engines import OnnxRuntimeSession, OpenVinoSession
-from d2road.export.graph import ExportOptions
-from d2road.export.onnx_file import write_onnx
 from d2road.utils.image_io import read_image
 from diffusion_det.export_checks import detect, draw_noise
 from diffusion_det.export_graph import unrolled
 
 BENCH = "exported_detector"
 CONFIG, WEIGHTS = "configs/diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy"
-ENGINES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}
 SCORE, PIXELS, PROBABILITY = 0.3, 0.05, 1e-3  # objects that are compared; what they may be off
 
 
@@ -63,13 +59,11 @@ def coco_rows(image_id: int, objects: dict[str, np.ndarray], categories: list[in
 
 def compare(steps: int, engine: str, count: int) -> dict[str, float]:
     """Metrics of the detector and of its file on the first `count` validation views."""
-    cfg = read_config(CONFIG, WEIGHTS)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE, cfg.MODEL.DiffusionDet.SAMPLE_STEP = WEIGHTS, "cpu", steps
+    cfg = cpu_config(CONFIG, WEIGHTS)
+    cfg.MODEL.DiffusionDet.SAMPLE_STEP = steps
     predictor = Predictor(cfg, fuse=False)
     model = unrolled(predictor.model, steps)
-    path = Path(f"output/bench/{BENCH}/{steps}steps.onnx")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(graph_of(cfg, (), ExportOptions()), path, cfg.dump())
+    path = write_model(cfg, Path(f"output/bench/{BENCH}/{steps}steps.onnx"))
     session = ENGINES[engine](path, threads=1)
 
     metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])

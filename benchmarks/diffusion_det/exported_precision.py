@@ -17,24 +17,17 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from benchmarks.common.onnx_precision import PRECISIONS, convert
-from benchmarks.common.records import read_record, write_record
+from benchmarks.common import exported_models as common
 from benchmarks.diffusion_det.exported_detector import coco_rows
-from d2road.engine.model_export import graph_of
-from d2road.engine.predictor import Predictor, read_config
+from d2road.engine.predictor import Predictor
 from d2road.evaluation.metrics.box_ap import BoxTruth, coco_precision
 from d2road.export.engines import OnnxRuntimeSession
-from d2road.export.graph import ExportOptions
-from d2road.export.onnx_file import write_onnx
 from d2road.utils.image_io import read_image
-from d2road.utils.markdown import markdown_table
 from diffusion_det.export_checks import draw_noise
 from diffusion_det.export_graph import unrolled
 
-BENCH = "exported_precision"
 CONFIG, WEIGHTS = "configs/diffusion_det/toy_roadside/demo.yaml", "zoo:diffusion_det_toy"
 CALIBRATION_VIEWS = 16
-COLUMNS = ("precision", "AP", "AP50", "processor time an image", "file")
 
 
 def main() -> None:
@@ -44,26 +37,18 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the records; run nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    name = f"detector_{{}}_{args.images}images"
     if not args.table:
-        measure(args.images)
-    rows = []
-    for precision in PRECISIONS:
-        record = read_record(BENCH, f"detector_{precision}_{args.images}images")
-        if record is not None:
-            m = record["metrics"]
-            rows.append([precision, f"{m['AP']:.2f}", f"{m['AP50']:.2f}", f"{m['seconds']:.3f} s", f"{m['mb']:.1f} MB"])
-    print("\n".join(markdown_table(COLUMNS, rows)))
+        measure(name, args.images)
+    common.print_precisions(("AP", "AP50"), [name], lambda m: [f"{m[key]:.2f}" for key in ("AP", "AP50")])
 
 
-def measure(count: int) -> None:
+def measure(name: str, count: int) -> None:
     """Write the records of all precisions."""
-    cfg = read_config(CONFIG, WEIGHTS)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE, cfg.MODEL.DiffusionDet.SAMPLE_STEP = WEIGHTS, "cpu", 1
+    cfg = common.cpu_config(CONFIG, WEIGHTS)
+    cfg.MODEL.DiffusionDet.SAMPLE_STEP = 1
     predictor = Predictor(cfg, fuse=False)
     model = unrolled(predictor.model, 1)
-    path = Path(f"output/bench/{BENCH}/detector.onnx")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(graph_of(cfg, (), ExportOptions()), path, cfg.dump())
 
     def inputs_of(file: Path) -> dict[str, np.ndarray]:
         pixels = read_image(file)
@@ -71,20 +56,11 @@ def measure(count: int) -> None:
         return {"images": pixels[None], "noise": draw_noise(model, entry)}
 
     training = [Path(r["file_name"]) for r in DatasetCatalog.get(cfg.DATASETS.TRAIN[0])[:CALIBRATION_VIEWS]]
-    calibration = [inputs_of(file) for file in training]
-    for precision in PRECISIONS:
-        name, start = f"detector_{precision}_{count}images", time.perf_counter()
-        if read_record(BENCH, name) is not None:
-            continue
-        file, layers = convert(path, precision, calibration)
-        metrics = {**evaluate(cfg, OnnxRuntimeSession(file, threads=1), inputs_of, count), "layers": layers}
-        metrics["mb"] = file.stat().st_size / 1e6
-        write_record(
-            BENCH, name, metrics=metrics, config=CONFIG, seed=0,
-            command=f"python -m benchmarks.diffusion_det.exported_precision --images {count}",
-            seconds=time.perf_counter() - start,
-        )  # fmt: skip
-        print(precision, metrics, flush=True)
+    common.measure_precisions(
+        common.write_model(cfg, common.PRECISION_FILES / "detector.onnx"), name, [inputs_of(f) for f in training],
+        lambda file, _: evaluate(cfg, OnnxRuntimeSession(file, threads=1), inputs_of, count), config=CONFIG,
+        command=f"python -m benchmarks.diffusion_det.exported_precision --images {count}",
+    )  # fmt: skip
 
 
 def evaluate(cfg: Any, session: OnnxRuntimeSession, inputs_of: Any, count: int) -> dict[str, float]:

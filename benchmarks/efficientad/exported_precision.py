@@ -9,7 +9,6 @@ training of EfficientAD take its first training images. Records go to benchmarks
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common.onnx_precision import PRECISIONS, convert
-from benchmarks.common.records import read_record, write_record
+from benchmarks.common.exported_models import PRECISION_FILES as OUT
+from benchmarks.common.exported_models import cpu_config, measure_precisions, print_precisions
 from d2road.cli import train
 from d2road.engine import Predictor
 from d2road.engine.model_export import export_to_file
-from d2road.engine.predictor import read_config
 from d2road.evaluation.metrics.roc import auroc
 from d2road.runtime import Runtime
 from d2road.synthetic.fastener_kit.kit_writer import render_kit_image
 from d2road.utils.image_io import write_image
-from d2road.utils.markdown import markdown_table
 
-BENCH = "exported_precision"
-OUT = Path("output/bench") / BENCH
 MODELS = {
     "patchcore": ("efficientad/toy_loco/patchcore.yaml", "zoo:patchcore_fasteners"),
     "efficientad": (str(OUT / "efficientad/config.yaml"), str(OUT / "efficientad/model_final.pth")),
@@ -42,7 +37,7 @@ TRAINING = (
     "MODEL.EFFICIENT_AD.HARD_QUANTILE", "0.0", "SOLVER.BASE_LR", "0.001", "SOLVER.MAX_ITER", str(STEPS),
     "SOLVER.STEPS", f"({STEPS - 8},)", "SOLVER.CHECKPOINT_PERIOD", "1000", "SEED", "0",
 )  # fmt: skip
-COLUMNS = ("model", "precision", "AUROC", "logical", "structural", "largest deviation of the spread", "image", "file")
+COLUMNS = ("AUROC", "logical", "structural", "largest deviation of the spread")
 
 
 def kits(group: str, count: int) -> list[np.ndarray]:
@@ -64,34 +59,29 @@ def train_efficientad() -> None:
         raise SystemExit(code)
 
 
-def measure(name: str, count: int) -> None:
+def measure(model: str, name: str, count: int) -> None:
     """Write the records of all precisions of a model."""
-    if name == "efficientad":
+    if model == "efficientad":
         train_efficientad()
-    config, weights = MODELS[name]
-    cfg = read_config(config, weights)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, "cpu"
-    path = OUT / f"{name}.onnx"
+    config, weights = MODELS[model]
+    cfg, path = cpu_config(config, weights), OUT / f"{model}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
     deviations = export_to_file(cfg, path, "onnx")
     groups = {group: kits(group, count) for group in ("good", "logical", "structural")}
     predict = Predictor(cfg)
     expected = [predict(image[:, :, ::-1]) for images in groups.values() for image in images]
-    calibration = [{"images": image[None]} for image in kits("train", CALIBRATION_IMAGES)]
-    for precision in PRECISIONS:
-        record, start = f"{name}_{precision}_{count}images", time.perf_counter()
-        if read_record(BENCH, record) is not None:
-            continue
-        file, layers = convert(path, precision, calibration, LARGEST_LAYER)
-        metrics = {**evaluate(Runtime(file, threads=1), groups, expected), "layers": layers}
-        metrics["mb"] = file.stat().st_size / 1e6
+
+    def metrics_of(file: Path, precision: str) -> dict[str, Any]:
+        metrics = evaluate(Runtime(file, threads=1), groups, expected)
         if precision == "fp32":
             metrics["check"] = {f"{row.engine} {row.output}": [row.largest, row.share] for row in deviations}
-        write_record(
-            BENCH, record, metrics=metrics, config=config, seed=0,
-            command=f"python -m benchmarks.efficientad.exported_precision --model {name} --images {count}",
-            seconds=time.perf_counter() - start,
-        )  # fmt: skip
-        print(precision, json.dumps(metrics), flush=True)
+        return metrics
+
+    calibration = [{"images": image[None]} for image in kits("train", CALIBRATION_IMAGES)]
+    measure_precisions(
+        path, name, calibration, metrics_of, config=config, largest=LARGEST_LAYER,
+        command=f"python -m benchmarks.efficientad.exported_precision --model {model} --images {count}",
+    )  # fmt: skip
 
 
 def evaluate(runtime: Runtime, groups: dict[str, list[np.ndarray]], expected: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,18 +113,16 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the records; run nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for name in args.model:
-        if not args.table:
-            measure(name, args.images)
-        for precision in PRECISIONS:
-            record = read_record(BENCH, f"{name}_{precision}_{args.images}images")
-            if record is not None:
-                m = record["metrics"]
-                aurocs = [f"{m[key]:.3f}" for key in ("auroc", "auroc_logical", "auroc_structural")]
-                off, seconds, mb = f"{m['map_deviation_of_spread']:.2g}", f"{m['seconds']:.3f} s", f"{m['mb']:.1f} MB"
-                rows.append([name, precision, *aurocs, off, seconds, mb])
-    print("\n".join(markdown_table(COLUMNS, rows)))
+    names = {model: f"{model}_{{}}_{args.images}images" for model in args.model}
+    for model, name in () if args.table else names.items():
+        measure(model, name, args.images)
+    print_precisions(COLUMNS, list(names.values()), scores_of)
+
+
+def scores_of(metrics: dict[str, Any]) -> list[str]:
+    """Cells of COLUMNS."""
+    aurocs = [f"{metrics[key]:.3f}" for key in ("auroc", "auroc_logical", "auroc_structural")]
+    return [*aurocs, f"{metrics['map_deviation_of_spread']:.2g}"]
 
 
 if __name__ == "__main__":

@@ -17,27 +17,23 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 
+from benchmarks.common.exported_models import ENGINES, cpu_config, write_model
 from benchmarks.common.records import write_record
-from d2road.engine.model_export import graph_of
-from d2road.engine.predictor import Predictor, read_config
-from d2road.export.engines import OnnxRuntimeSession, OpenVinoSession
+from d2road.engine.predictor import Predictor
+from d2road.export.engines import OnnxRuntimeSession
 from d2road.export.file_metadata import parse_entries
-from d2road.export.graph import ExportOptions
-from d2road.export.onnx_file import write_onnx
 from d2road.runtime.grounding import GroundingTask
 from d2road.structures import Camera
 from d2road.utils.image_io import read_image
 
 BENCH = "exported_grounder"
 CONFIG, WEIGHTS = "configs/mono3dvg/toy_grounding/demo.yaml", "zoo:mono3dvg_toy"
-ENGINES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}
 METERS = 0.01  # what boxes of equal answers may be off
 
 
 def compare(weights: str, engine: str, count: int) -> dict[str, float]:
     """Metrics of the grounder and of its file on `count` sentences of the validation data."""
-    cfg = read_config(CONFIG, weights)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = weights, "cpu"
+    cfg = cpu_config(CONFIG, weights)
     metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
     content = json.loads(Path(metadata.json_file).read_text())
     images = {image["id"]: image for image in content["images"]}
@@ -47,9 +43,7 @@ def compare(weights: str, engine: str, count: int) -> dict[str, float]:
     files = {key: Path(metadata.image_root) / images[key]["file_name"] for key in images}
 
     predictor = Predictor(cfg, fuse=False)
-    path = Path(f"output/bench/{BENCH}/grounder.onnx")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(graph_of(cfg, list(files.values())[:2], ExportOptions()), path, cfg.dump())
+    path = write_model(cfg, Path(f"output/bench/{BENCH}/grounder.onnx"), list(files.values())[:2])
     session = ENGINES[engine](path, threads=1)
     entries = session.entries or OnnxRuntimeSession(path).entries  # OpenVINO drops those of a .onnx file
     task = GroundingTask(parse_entries(entries, str(path)).metadata)

@@ -17,28 +17,19 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 
-from benchmarks.common.onnx_precision import PRECISIONS, convert
-from benchmarks.common.records import read_record, write_record
+from benchmarks.common import exported_models as common
 from d2road.cli import eval_grounding
 from d2road.data import register_by_name
-from d2road.engine.model_export import graph_of
-from d2road.engine.predictor import read_config
 from d2road.export.engines import OnnxRuntimeSession
 from d2road.export.file_metadata import parse_entries
-from d2road.export.graph import ExportOptions
-from d2road.export.onnx_file import write_onnx
 from d2road.runtime.grounding import GroundingTask
 from d2road.structures import Camera
 from d2road.utils.image_io import read_image
-from d2road.utils.markdown import markdown_table
 from d2road.utils.output_files import write_json
 
-BENCH = "exported_precision"
-OUT = Path("output/bench") / BENCH
 CONFIG, WEIGHTS = "configs/mono3dvg/toy_grounding/demo.yaml", "zoo:mono3dvg_toy"
 EVERY, CALIBRATION_VIEWS = 10, 12
-COMMAND = "python -m benchmarks.mono3dvg.exported_precision"
-COLUMNS = ("precision", "mean F1@0.25", "mean F1@0.5", "N-acc", "T-acc", "processor time an image", "file")
+COLUMNS = {"mean_f1_0.25": "mean F1@0.25", "mean_f1_0.5": "mean F1@0.5", "n_acc": "N-acc", "t_acc": "T-acc"}
 
 
 class View:
@@ -83,9 +74,13 @@ def evaluate(file: Path, truth: Path, views: list[View], name: str) -> dict[str,
         for sentence, answer in zip(view.sentences, found["groundings"], strict=True):
             rows = {key: np.asarray(answer[key], dtype=np.float64).tolist() for key in ("boxes", "scores")}
             answers.append({"expression_id": sentence["id"], **rows})
-    write_json(OUT / f"{name}.json", {"score_threshold": float(task.threshold), "predictions": answers})
-    results = OUT / f"{name}_results.json"
-    code = eval_grounding.main(["--gt", str(truth), "--pred", str(OUT / f"{name}.json"), "--json", str(results)])
+    write_json(
+        common.PRECISION_FILES / f"{name}.json", {"score_threshold": float(task.threshold), "predictions": answers}
+    )
+    results = common.PRECISION_FILES / f"{name}_results.json"
+    code = eval_grounding.main(
+        ["--gt", str(truth), "--pred", str(common.PRECISION_FILES / f"{name}.json"), "--json", str(results)]
+    )
     if code:
         raise SystemExit(code)
     measured = json.loads(results.read_text())
@@ -101,31 +96,17 @@ def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
     torch.set_num_threads(1)
-    cfg = read_config(CONFIG, WEIGHTS)
-    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = WEIGHTS, "cpu"
-    OUT.mkdir(parents=True, exist_ok=True)
-    path, truth = OUT / "grounder.onnx", OUT / "grounding_truth.json"
+    path = common.write_model(common.cpu_config(CONFIG, WEIGHTS), common.PRECISION_FILES / "grounder.onnx")
+    truth = common.PRECISION_FILES / "grounding_truth.json"
     content, views = read_views("toy_grounding_test", EVERY)
     write_json(truth, content, indent=None)
-    write_onnx(graph_of(cfg, (), ExportOptions()), path, cfg.dump())
     task = GroundingTask(parse_entries(OnnxRuntimeSession(path).entries, str(path)).metadata)
     calibration = [view.inputs(task) for view in read_views("toy_grounding_train", 7, CALIBRATION_VIEWS)[1]]
-    rows = []
-    for precision in PRECISIONS:
-        name, start = f"grounder_{precision}", time.perf_counter()
-        record = read_record(BENCH, name)
-        if record is None:
-            file, layers = convert(path, precision, calibration)
-            metrics = {**evaluate(file, truth, views, name), "layers": layers, "mb": file.stat().st_size / 1e6}
-            record = write_record(
-                BENCH, name, metrics=metrics, config=CONFIG, seed=0, command=COMMAND,
-                seconds=time.perf_counter() - start,
-            )  # fmt: skip
-        m = record["metrics"]
-        scores = [f"{m[key]:.1f}" for key in ("mean_f1_0.25", "mean_f1_0.5", "n_acc", "t_acc")]
-        rows.append([precision, *scores, f"{m['seconds']:.3f} s", f"{m['mb']:.1f} MB"])
-        print(precision, json.dumps(m), flush=True)
-    print("\n".join(markdown_table(COLUMNS, rows)))
+    common.measure_precisions(
+        path, "grounder_{}", calibration, lambda file, name: evaluate(file, truth, views, f"grounder_{name}"),
+        config=CONFIG, command="python -m benchmarks.mono3dvg.exported_precision",
+    )  # fmt: skip
+    common.print_precisions(tuple(COLUMNS.values()), ["grounder_{}"], lambda m: [f"{m[key]:.1f}" for key in COLUMNS])
 
 
 if __name__ == "__main__":
