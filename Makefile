@@ -241,7 +241,7 @@ TOY_GROUNDING_DONE := $(TOY_GROUNDING)/grounding_test.json
 # 3000 more views to train on, from cameras of their own, for more_views alone; 5 minutes on two cores.
 TOY_MORE := datasets/toy_roadside_more
 TOY_GROUNDING_MORE_DONE := datasets/toy_grounding_more/grounding_train.json
-GROUNDING_VARIANTS ?= more_views main no_presence data_sentences pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
+GROUNDING_VARIANTS ?= more_views more_views_pretrained main no_presence data_sentences pretrained ablation_base text_conditioned_long text_conditioned unidirectional bidirectional \
 	cross_attention mamba_fusion no_text_filter fusion_stages1 fusion_stages2 query no_relation minilm image_only text_only
 
 $(TOY_GROUNDING_DONE): $(TOY_DONE) | setup

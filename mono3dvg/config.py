@@ -27,7 +27,7 @@ MODEL = {
     "ABLATE_INPUT": "",  # see config_checks.ABLATIONS
     # What training learns, see training_stages. "boxes": detection pretraining from images without sentences. "labels":
     # language pretraining from sentences about labelled objects. "": joint training of all, which had better start from
-    # what these two leave.
+    # what these two leave. "text_labels", "text": as "labels" and "", of the text encoder alone.
     "TRAINING_STAGE": "",
 }
 

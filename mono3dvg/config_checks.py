@@ -83,8 +83,8 @@ def model_problems(cfg: CN) -> list[str]:
             root + "TRAINING_STAGE",
             "pretraining is for HEAD 'dense' and ABLATE_INPUT ''; what it leaves can be loaded into others",
         )
-    if node.TRAINING_STAGE == "labels" and not node.RELATION.ENABLED:
-        problems.add(root + "TRAINING_STAGE", "this stage trains the relation layer: set RELATION.ENABLED True")
+    if node.TRAINING_STAGE in ("labels", "text_labels") and not node.RELATION.ENABLED:
+        problems.add(root + "TRAINING_STAGE", "this stage learns by the relation layer: set RELATION.ENABLED True")
     if any(weight < 0 for weight in node.LOSS.values()):
         problems.append(f"MODEL.MONO3DVG.LOSS is {dict(node.LOSS)}: weights must not be negative")
     priors = node.DIMENSION_PRIORS

@@ -6,6 +6,11 @@ The joint training had better start from what the other two leave, which cost le
     labels   language pretraining: text encoder and relation layer, from sentences about labelled objects whose place,
              size and class are given; of images only the colours in the boxes are used, at about a fifth of the cost
     ""       joint training ("all" in the registry)
+
+and two for another text encoder in a trained grounder, of which all else stays as it is:
+
+    text_labels  text encoder alone, from sentences about labelled objects, as "labels"
+    text         text encoder alone, from images and sentences
 """
 
 from collections.abc import Callable, Sequence
@@ -37,6 +42,8 @@ class TrainingStage:
 
 TRAINING_STAGES.register(TrainingStage(), name=JOINT)
 TRAINING_STAGES.register(TrainingStage(trained=("text_encoder", "relation"), image_maps=False), name="labels")
+TRAINING_STAGES.register(TrainingStage(trained=("text_encoder",), image_maps=False), name="text_labels")
+TRAINING_STAGES.register(TrainingStage(trained=("text_encoder",)), name="text")
 TRAINING_STAGES.register(
     TrainingStage(trained=("backbone", "dense_head"), sentences=False, saves_trained_only=True), name="boxes"
 )

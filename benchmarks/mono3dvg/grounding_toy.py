@@ -29,8 +29,10 @@ from benchmarks.mono3dvg.grounding_study import (
     save_weights,
 )
 from benchmarks.mono3dvg.grounding_tables import write_tables
-from benchmarks.mono3dvg.grounding_variants import BENCH, VARIANTS, stages_of
+from benchmarks.mono3dvg.grounding_variants import BENCH, SWAPPED_ENCODERS, VARIANTS, stages_of
+from benchmarks.mono3dvg.text_alignment import swap_text_encoder
 from d2road.config import default_argument_parser, setup_cfg
+from d2road.utils.output_files import make_folder
 
 FOLDER = Path("configs/mono3dvg/toy_grounding")
 TEST = "toy_grounding_test"
@@ -49,7 +51,7 @@ def config_for(variant: str, seed: int, *more: str) -> CfgNode:
 
 def train_stages(variant: str, seed: int) -> Path:
     """Finish all stages; records hold the time of each. Returns the last checkpoint."""
-    weights: Path | None = None
+    weights = swapped_start(variant, seed) if variant in SWAPPED_ENCODERS else None
     for name in (*stages_of(variant), variant):
         start = ["MODEL.WEIGHTS", str(weights)] if weights else []
         cfg = config_for(name, seed, *start).clone()
@@ -58,6 +60,19 @@ def train_stages(variant: str, seed: int) -> Path:
         weights = train_once(cfg, config_file(name), BENCH, f"{name}_seed{seed}/train", command_of(variant, seed))
     assert weights is not None, "there is a last stage"
     return weights
+
+
+def swapped_start(variant: str, seed: int) -> Path:
+    """The weights of a shipped model with the text encoder of a variant; the record says how well words fit."""
+    cfg, config = config_for(variant, seed), config_file(variant)
+    path, start = Path(cfg.OUTPUT_DIR) / "start.pth", time.perf_counter()
+    if not path.is_file():
+        make_folder(path.parent)
+        metrics = swap_text_encoder(cfg, config_for(SWAPPED_ENCODERS[variant], seed), path)
+        seconds, name = time.perf_counter() - start, f"{variant}_seed{seed}/start"
+        command = command_of(variant, seed)
+        write_record(BENCH, name, metrics=metrics, config=config, seed=seed, command=command, seconds=seconds)
+    return path
 
 
 def record_metrics(variant: str, seed: int, weights: Path) -> None:

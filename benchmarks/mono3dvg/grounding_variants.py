@@ -8,6 +8,7 @@ BENCH = "mono3dvg_toy"
 # Name: what the tables call it.
 VARIANTS = {
     "more_views": "main model, 4000 views instead of 1000, longer stages",
+    "more_views_pretrained": "the same detector with a pretrained sentence encoder",
     "main": "main model",
     "no_presence": "main model without a head for presence",
     "data_sentences": "main model, sentences of the data alone, no head for presence",
@@ -34,6 +35,7 @@ VARIANTS = {
 SHARED_STAGES: tuple[str, ...] = ("ablation_base_boxes", "ablation_base_labels")
 OWN_STAGES: dict[str, tuple[str, ...]] = {
     "more_views": ("more_views_labels_seen", "more_views_labels", "more_views_boxes"),
+    "more_views_pretrained": ("more_views_pretrained_labels",),
     "main": ("boxes", "labels_seen", "labels"),
     "no_presence": ("boxes", "labels_seen", "labels"),
     "data_sentences": ("boxes", "labels_data_sentences"),
@@ -41,6 +43,9 @@ OWN_STAGES: dict[str, tuple[str, ...]] = {
     "no_text_filter": ("ablation_base_boxes", "labels_no_text_filter"),
     "minilm": ("ablation_base_boxes", "labels_minilm"),
 }
+
+# Variants that start from a shipped model with another text encoder, and the config of that model.
+SWAPPED_ENCODERS = {"more_views_pretrained": "demo"}
 
 
 def stages_of(variant: str) -> tuple[str, ...]:

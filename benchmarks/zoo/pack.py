@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from d2road.checkpoint import averaged_weights, load_weights_file
-from d2road.checkpoint.base_weights import base_metadata, differing_weights
+from d2road.checkpoint.base_weights import base_metadata, base_part, differing_weights
+from d2road.checkpoint.packaged_part import leave_out
 from d2road.checkpoint.packed_weights import write_packed
 from d2road.checkpoint.weights import weights_of
 from d2road.model_zoo.catalogue import CATALOGUE, FOLDER
@@ -32,18 +33,30 @@ from d2road.utils.registry import unknown_name
 LARGEST, LARGEST_ALL = 8_000_000, 25_000_000  # bytes of a file, and of all files
 
 
-def pack_weights(source: str | Path, target: Path, int8: bool, base: str = "") -> None:
+def pack_weights(
+    source: str | Path,
+    target: Path,
+    int8: bool,
+    base: str = "",
+    base_without: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+) -> None:
     """The weights to predict with, averages where the checkpoint has them, in the form of the model zoo.
 
     Args:
         base: entry of the model zoo whose weights are not repeated, "" for a file that is whole.
+        base_without: parts of which the model has nothing from the base.
+        left_out: frozen parts that the model has from elsewhere, see `d2road.checkpoint.packaged_part`.
     """
     loaded = load_weights_file(source)
     given = averaged_weights({**loaded, "model": weights_of(loaded, str(source))})
     state = {name: torch.as_tensor(value) for name, value in present_state_dict(given).items()}
+    for part in left_out:
+        state = leave_out(state, part)
+    metadata = base_metadata(base, base_without) if base else {}
     if base:
-        state = differing_weights(state, load_weights_file(f"{ZOO}{base}"))
-    write_packed(target, state, int8, base_metadata(base) if base else None)
+        state = differing_weights(state, base_part(load_weights_file(f"{ZOO}{base}"), metadata))
+    write_packed(target, state, int8, metadata)
 
 
 def pack_entry(row: dict[str, Any], source: str) -> None:
@@ -59,7 +72,8 @@ def pack_entry(row: dict[str, Any], source: str) -> None:
     if row["storage"] == "json":
         shutil.copyfile(source, target)
     else:
-        pack_weights(source, target, int8=row["storage"] == "int8", base=row.get("base", ""))
+        more = {key: row[key] for key in ("base", "base_without", "left_out") if key in row}
+        pack_weights(source, target, int8=row["storage"] == "int8", **more)
     content = target.read_bytes()
     row["size"], row["sha256"] = len(content), hashlib.sha256(content).hexdigest()
     if len(content) > LARGEST:

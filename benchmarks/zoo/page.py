@@ -86,6 +86,7 @@ def _section(entry: Entry) -> str:
     facts += [f"- classes: {', '.join(entry.class_names)}"] if entry.class_names else []
     facts += [f"- trained on: {entry.data}", f"- seed {entry.seed}, made by `{entry.command}`"]
     facts += [f"- builds on [`{entry.base}`](#{entry.base}): its file holds what differs"] if entry.base else []
+    facts += [f"- needs: `{entry.needs}`"] if entry.needs else []
     facts += [f"- licence: {entry.licence}", f"- `{entry.file}`, SHA-256 `{entry.sha256}`"]
     lines += ["\n".join(facts), _table(["measured", "value", "record"], [_measured(one) for one in entry.metrics])]
     return "\n\n".join(lines)

@@ -1,10 +1,12 @@
 """Weights that build on those of the model zoo: their file holds what differs from the base alone.
 
 The form: the metadata of a `.safetensors` file has `d2road_base: NAME` and `d2road_base_sha256: SHA256`, of the
-entry `zoo:NAME` that the file was written beside. A tensor that is not in the file has the values of the base.
+entry `zoo:NAME` that the file was written beside. A tensor that is not in the file has the values of the base, unless
+it belongs to a part of which the file takes nothing from the base: `d2road_base_without: PART PART`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,15 +15,26 @@ from d2road.model_zoo import find_entry, shipped_file
 from d2road.utils.addresses import ZOO
 from d2road.utils.errors import CheckpointError
 
-BASE, BASE_SHA256 = "d2road_base", "d2road_base_sha256"
+Value = TypeVar("Value")
+BASE, BASE_SHA256, BASE_WITHOUT = "d2road_base", "d2road_base_sha256", "d2road_base_without"
 # An average over training steps moves weights that never changed by its rounding in float32.
 ROUNDING = 1e-6
 
 
-def base_metadata(name: str) -> dict[str, str]:
-    """Metadata of a file that builds on an entry with a file, as that is now."""
-    entry = find_entry(name)
-    return {BASE: entry.name, BASE_SHA256: entry.sha256}
+def base_metadata(name: str, without: Iterable[str] = ()) -> dict[str, str]:
+    """Metadata of a file that builds on an entry with a file, as that is now.
+
+    Args:
+        without: parts of which nothing is taken from the base, such as "text_encoder".
+    """
+    entry, parts = find_entry(name), " ".join(without)
+    return {BASE: entry.name, BASE_SHA256: entry.sha256, **({BASE_WITHOUT: parts} if parts else {})}
+
+
+def base_part(base: Mapping[str, Value], metadata: Mapping[str, str]) -> dict[str, Value]:
+    """The weights that a file takes from its base, by the metadata of its header."""
+    left = tuple(f"{part}." for part in metadata.get(BASE_WITHOUT, "").split())
+    return {name: value for name, value in base.items() if not name.startswith(left)}
 
 
 def base_address(metadata: Mapping[str, str], source: str) -> str:

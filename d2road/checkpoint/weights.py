@@ -19,7 +19,7 @@ from iopath.common.file_io import get_cache_dir
 
 import d2road.model_zoo  # noqa: F401  makes zoo:NAME an address
 from d2road.checkpoint import file_forms, plain_pickle
-from d2road.checkpoint.base_weights import base_address
+from d2road.checkpoint.base_weights import base_address, base_part
 from d2road.checkpoint.packed_weights import unpack_state
 from d2road.utils.addresses import is_address
 from d2road.utils.aliases import present_file
@@ -213,7 +213,7 @@ def _load_safetensors(local: Path, name: str) -> dict:
         raise _truncated(name, error) from error
     state = unpack_state(tensors, metadata, name)
     base = base_address(metadata, name)
-    return {**load_weights_file(base), **state} if base else state
+    return {**base_part(load_weights_file(base), metadata), **state} if base else state
 
 
 def _load_pickle(local: Path, name: str) -> Any:

@@ -70,6 +70,7 @@ def describe(entry: "Entry") -> list[str]:
     if entry.fetch is None:
         rows += [("file", str(entry.path)), ("bytes", str(entry.size)), ("storage", entry.storage)]
         rows += [("builds on", f"zoo:{entry.base}, whose weights its file does not repeat" if entry.base else "")]
+        rows += [("needs", entry.needs)]
         rows += [("sha256", entry.sha256), ("classes", ", ".join(entry.class_names))]
     else:
         rows += [("fetch", f"{entry.fetch.file} of {entry.fetch.project}"), ("put it at", entry.fetch.put)]

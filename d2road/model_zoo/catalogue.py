@@ -50,7 +50,8 @@ class Entry:
         name: behind `zoo:`. system: package that uses it. title: what it is, in a line.
         use: how, as a command or as keys of a config. config: below configs/, "" where it is no model by itself.
         file, size, sha256: below this folder; "" and 0 where it is to be fetched. storage: half, int8 or json.
-        base: entry whose weights the file does not repeat, "" for a file that is whole.
+        base: entry whose weights the file does not repeat, "" for a file that is whole; base_without: parts of which
+            it has nothing from there. left_out: frozen parts that it has from elsewhere. needs: what to install for it.
         former: names of earlier versions. class_names: by the class indices of the model.
         metrics, data, seed, command: how good, trained on what, from which seed, by what; source: what is packed.
         licence: of the weights and of what they were trained on.
@@ -70,6 +71,9 @@ class Entry:
     sha256: str = ""
     storage: str = ""
     base: str = ""
+    base_without: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    needs: str = ""
     former: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     seed: int | None = None
@@ -162,10 +166,9 @@ def _entry(row: Mapping[str, Any], path: Path) -> Entry:
         name=name,
         **required,
         metrics=tuple(metrics),
-        **{key: text(key) for key in ("file", "sha256", "storage", "base", "command", "source")},
+        **{key: text(key) for key in ("file", "sha256", "storage", "base", "needs", "command", "source")},
+        **{key: texts(key) for key in ("base_without", "left_out", "former", "class_names")},
         size=field(row, "size", as_integer, source) if "size" in row else 0,
-        former=texts("former"),
-        class_names=texts("class_names"),
         seed=field(row, "seed", as_integer, source) if "seed" in row else None,
         fetch=None if fetch is None else Fetch(*(field(fetch, key, as_text, source) for key in Fetch.__annotations__)),
     )

@@ -12,11 +12,14 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from d2road.checkpoint.packaged_part import fills_in
 from d2road.checkpoint.weights import RANDOM
 from d2road.export.sentence_tokens import log_numbers
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
+from mono3dvg.text.length_groups import by_length
 from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
+from mono3dvg.text.scratch_encoder import small_roberta
 from mono3dvg.text.sentence_checks import UnknownWords, check_sentence
 from mono3dvg.text.text_features import TextFeatures
 from mono3dvg.text.text_filter import TextFilter
@@ -42,7 +45,7 @@ class TextEncoder(nn.Module):
     1,000 words or 10,000 characters is an error.
 
     The tokenizer's fingerprint is stored with the weights; "scratch" stores the whole tokenizer, so that a checkpoint
-    needs nothing else.
+    needs nothing else. Weights may leave a pretrained encoder out, see `d2road.checkpoint.packaged_part`.
 
     Args:
         dim: channels of the words.
@@ -85,7 +88,7 @@ class TextEncoder(nn.Module):
         if source == SCRATCH:
             if frozen:
                 raise ConfigError("a text encoder from 'scratch' cannot be frozen: its weights would stay random")
-            self.encoder = _small_roberta(width, layers, heads, dropout, vocab_size, max_tokens)
+            self.encoder = small_roberta(width, layers, heads, dropout, vocab_size, max_tokens)
             self.register_buffer("tokenizer_packed", torch.zeros(BYTES_PER_TOKEN * vocab_size, dtype=torch.uint8))
             if tokenizer:
                 self._take_tokenizer(load_tokenizer(tokenizer), pinned=True)
@@ -93,6 +96,7 @@ class TextEncoder(nn.Module):
             self.encoder, found = load_encoder(source, random_init, download)
             self.encoder.requires_grad_(not frozen)
             self._take_tokenizer(found, pinned=True)
+            fills_in(self, "encoder", self.encoder.state_dict, repr(source))
         self._check_length()
         self.project = nn.Linear(_width(self.encoder), dim)
         self.norm = nn.LayerNorm(dim)
@@ -222,12 +226,11 @@ class TextEncoder(nn.Module):
         encodings = self._tokenize(texts, places or [f"sentence {index}" for index in range(len(texts))])
         device = self.project.weight.device
         ids = [torch.tensor(encoding.ids) for encoding in encodings]
-        padded = pad_sequence(ids, batch_first=True, padding_value=self.pad_id).to(device)
-        attended = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True).to(device)
+        hidden = by_length(ids, self._read) if self.frozen else self._read(ids)
         kept = [torch.tensor(_words(encoding)) for encoding in encodings]
         chosen = pad_sequence(kept, batch_first=True).to(device)
         mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in kept], batch_first=True).to(device)
-        features = self.embed(padded, attended, chosen, mask)
+        features = self._bring(hidden, chosen, mask)
         spans = [[encoding.offsets[i] for i in _words(encoding)] for encoding in encodings]
         tokens = [[text[start:end] for start, end in row] for text, row in zip(texts, spans)]
         logs = [torch.tensor(log_numbers(text, row)) for text, row in zip(texts, spans)]
@@ -240,8 +243,20 @@ class TextEncoder(nn.Module):
         Args:
             ids: (N, S) tokens, with special ones; attended: (N, S) 1 for these, 0 for what fills a sentence up.
         """
+        return self._bring(self._hidden(ids, attended), chosen, mask)
+
+    def _read(self, ids: Sequence[Tensor]) -> Tensor:
+        """Hidden states (N, S, W) of the tokens of N sentences."""
+        device = self.project.weight.device
+        padded = pad_sequence(list(ids), batch_first=True, padding_value=self.pad_id).to(device)
+        attended = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True).to(device)
+        return self._hidden(padded, attended)
+
+    def _hidden(self, ids: Tensor, attended: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden = self.encoder(input_ids=ids, attention_mask=attended).last_hidden_state
+            return self.encoder(input_ids=ids, attention_mask=attended).last_hidden_state
+
+    def _bring(self, hidden: Tensor, chosen: Tensor, mask: Tensor) -> Tensor:
         hidden = hidden.gather(1, chosen.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
         return self.norm(self.project(hidden)).masked_fill(~mask.unsqueeze(-1), 0)
 
@@ -270,22 +285,6 @@ def _words(encoding: Encoding) -> list[int]:
 
 def _width(encoder: "PreTrainedModel") -> int:
     return getattr(encoder.config, "hidden_size", None) or encoder.config.d_model
-
-
-def _small_roberta(
-    width: int, layers: int, heads: int, dropout: float, vocab_size: int, max_tokens: int
-) -> "PreTrainedModel":
-    from transformers import RobertaConfig, RobertaModel
-
-    if heads < 1 or width % heads:
-        raise ConfigError(f"{heads} heads do not divide the text encoder's width {width}")
-    config = RobertaConfig(
-        vocab_size=vocab_size, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
-        max_position_embeddings=max_tokens + PAD_ID + 1, type_vocab_size=1, pad_token_id=PAD_ID, bos_token_id=0,
-        eos_token_id=2,
-    )  # fmt: skip
-    return RobertaModel(config, add_pooling_layer=False)
 
 
 def build_text_encoder(cfg: CfgNode) -> TextEncoder:

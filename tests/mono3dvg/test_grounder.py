@@ -55,6 +55,8 @@ VARIANTS = {
     "attributes_labels": (NODE + "DETECTION.ATTRIBUTES", True, NODE + "TRAINING_STAGE", "labels"),
     "no_numbers": (NODE + "RELATION.NUMBERS", False),
     "presence": (NODE + "RELATION.PRESENCE", True),
+    "text": (NODE + "TRAINING_STAGE", "text"),
+    "text_labels": (NODE + "TRAINING_STAGE", "text_labels"),
     "presence_labels": (NODE + "RELATION.PRESENCE", True, NODE + "TRAINING_STAGE", "labels"),
 }
 
@@ -135,6 +137,17 @@ def test_labels_teach_words_and_comparisons(build, batch):
                 keep[y1 : y2 + 2, x1 : x2 + 2] = True
             x["image"][:, keep if inside else ~keep] = 7
         assert (model(other)["loss_parts"] == losses["loss_parts"]).item() != inside
+
+
+@pytest.mark.parametrize(("alone", "variant"), [("text", "text_conditioned"), ("text_labels", "labels")])
+def test_a_text_encoder_learns_alone_from_the_same_losses(build, batch, alone, variant):
+    keys = (NODE + "RELATION.JITTER", 0.0)
+    stage, whole = (build(*VARIANTS[name], *keys).train() for name in (alone, variant))
+    assert {n.partition(".")[0] for n, p in stage.named_parameters() if p.requires_grad} == {"text_encoder"}
+    losses, every = stage(batch), whole(batch)
+    assert set(losses) == set(every)
+    for name, value in losses.items():
+        torch.testing.assert_close(value, every[name])
 
 
 @pytest.mark.parametrize("variant", ["text_conditioned", "query", "no_relation", "attributes"])

@@ -61,6 +61,17 @@ def test_the_file_holds_what_differs_and_loads_whole(zoo, base):
         torch.testing.assert_close(loaded[first], base[first].float() + 1, rtol=0.01, atol=0.01)
 
 
+def test_of_some_parts_nothing_is_taken_from_the_base(zoo, base, tmp_path):
+    part = next(iter(base)).partition(".")[0]
+    rest = {name for name in base if not name.startswith(f"{part}.")}
+    save_file({"new.weight": torch.ones(3)}, tmp_path / "x.safetensors", base_metadata(NAME, (part, "absent")))
+    assert set(load_weights_file(tmp_path / "x.safetensors")) == {"new.weight", *rest}
+    source = tmp_path / "trained.pth"
+    torch.save({"model": {name: base[name] for name in rest} | {f"{part}.new.weight": torch.ones(2)}}, source)
+    pack.pack_weights(source, tmp_path / "y.safetensors", True, NAME, (part,))
+    assert set(load_weights_file(tmp_path / "y.safetensors")) == {f"{part}.new.weight", *rest}
+
+
 def test_it_is_known_to_the_command(zoo, capsys):
     assert main(["zoo", "info", "own"]) == 0 and f"zoo:{NAME}, whose weights" in capsys.readouterr().out
     assert main(["zoo", "verify"]) == 0
@@ -117,5 +128,5 @@ def test_shipped_files_name_the_bases_that_are_shipped():
     for entry in model_zoo.shipped_entries().values():
         if entry.storage != "json":
             with safe_open(entry.path, "pt") as file:
-                found = {key: value for key, value in file.metadata().items() if key in (BASE, BASE_SHA256)}
-            assert found == (base_metadata(entry.base) if entry.base else {}), entry.name
+                found = {key: value for key, value in file.metadata().items() if key.startswith(BASE)}
+            assert found == (base_metadata(entry.base, entry.base_without) if entry.base else {}), entry.name

@@ -239,10 +239,9 @@ def test_training_stages_are_checked():
         node[key] = value
         assert len(check(cfg)) == 1 and message in check(cfg)[0]
         node[key] = before
-    node.TRAINING_STAGE, node.RELATION.ENABLED = "labels", False
-    assert "set RELATION.ENABLED True" in check(cfg)[0]
-    node.TRAINING_STAGE = "boxes"
-    assert check(cfg) == []
+    for stage, needs_relation in (("labels", True), ("text_labels", True), ("boxes", False), ("text", False)):
+        node.TRAINING_STAGE, node.RELATION.ENABLED = stage, False
+        assert ["set RELATION.ENABLED True" in problem for problem in check(cfg)] == [True] * needs_relation
 
 
 @pytest.mark.parametrize("key, value", [("HEAD", "query"), ("RELATION.ENABLED", False)])

@@ -9,15 +9,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 
+from d2road.checkpoint.packaged_part import leave_out
 from d2road.export.sentence_tokens import log_numbers
+from d2road.utils.errors import CheckpointError
 from mono3dvg.text import text_encoder
+from mono3dvg.text.length_groups import TOGETHER
 from mono3dvg.text.pretrained_encoders import load_encoder
 from mono3dvg.text.text_encoder import TextEncoder
 from mono3dvg.text.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
 from mono3dvg.text.training_sentences import training_sentences
 from tests.factories.grounders import tiny_cfg
+from tests.factories.text_encoders import save_bert
 
 SENTENCES = [
     "The red car to the left of the bus",
@@ -44,19 +47,7 @@ def learned(**options):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A BERT of 16 channels with its tokenizer, as transformers saves them."""
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    path = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "the": 2, "car": 3}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(path)
-    config = BertConfig(
-        vocab_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(path)
-    return path
+    return save_bert(tmp_path_factory.mktemp("bert"))
 
 
 # --- tokenizer --------------------------------------------------------------------------------------------------------
@@ -147,6 +138,28 @@ def test_a_sentence_is_encoded_by_itself(source, folder):
     for row, text in enumerate(texts):
         alone = encoder([text])
         torch.testing.assert_close(together.features[row][together.mask[row]], alone.features[0], atol=1e-6, rtol=1e-5)
+
+
+def test_a_frozen_encoder_reads_sentences_of_like_length_together(folder):
+    """The order stays, and features are those of all at once."""
+    frozen, free = (TextEncoder(8, str(folder), frozen=f, max_tokens=32).eval() for f in (True, False))
+    free.load_state_dict(frozen.state_dict())
+    texts = [" ".join(["the car"] * (1 + 7 * i % 12)) for i in range(3 * TOGETHER + 1)]
+    ours, theirs = frozen(texts), free(texts)
+    assert ours.tokens == theirs.tokens and torch.equal(ours.mask, theirs.mask)
+    torch.testing.assert_close(ours.features, theirs.features, atol=1e-6, rtol=1e-5)
+
+
+def test_weights_may_leave_a_pretrained_encoder_out(folder):
+    first, second = (TextEncoder(8, str(folder), max_tokens=32).eval() for _ in range(2))
+    state = leave_out(first.state_dict(), "encoder")
+    assert not any(name.startswith("encoder.") for name in state)
+    second.load_state_dict(state)
+    texts = ["the car", "car"]
+    torch.testing.assert_close(second(texts).features, first(texts).features)
+    torch.nn.init.zeros_(second.encoder.get_input_embeddings().weight)
+    with pytest.raises(CheckpointError, match="take the one that the training had"):
+        second.load_state_dict(state)
 
 
 def test_checkpoint_carries_the_tokenizer(tmp_path):
