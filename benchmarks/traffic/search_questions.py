@@ -1,7 +1,7 @@
 """Questions about rendered clips, drawn with their exact answers, in the wordings of search_wordings.json.
 
-A question names a class, sometimes a colour, and one to three conditions. It has one to three answers, or none; numbers
-and borders have a margin of a tenth, within which the number of its answers does not become none, or more than none.
+A question names a class, sometimes a colour, and one to three conditions. It has one to three answers of a second or
+more each, or none; numbers may move by a tenth without its answers becoming none, or more than none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ NUMBERS: Mapping[str, tuple[str, Sequence[float]]] = {
     "after": ("t", (20, 30, 40, 50)),
     "before": ("t", (10, 15, 20, 30, 40)),
 }
-MOST_ANSWERS, MARGIN = 3, 0.1
+MOST_ANSWERS, MARGIN, LEAST_ANSWER_S = 3, 0.1, 1.0
 ANCHORS = ("car", "van", "truck", "bus")
 
 
@@ -85,7 +85,8 @@ def draw_questions(
         kinds = _draw_kinds(truth, rng, colored)
         answers = truth.intervals(kinds)
         loose, strict = (truth.intervals(_eased(kinds, sign)) for sign in (1, -1))
-        fits = 1 <= len(answers) <= MOST_ANSWERS and strict if wants_answer else not loose
+        lasts = all(one.t1 - one.t0 >= LEAST_ANSWER_S for one in answers)
+        fits = 1 <= len(answers) <= MOST_ANSWERS and strict and lasts if wants_answer else not loose
         if not fits or any(set(one.kinds) == set(kinds) and one.clip == truth.clip.name for one in found):
             continue
         if not wants_answer and not truth.intervals(kinds[:1]):

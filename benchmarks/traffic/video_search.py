@@ -27,8 +27,7 @@ from benchmarks.traffic.search_truth import ClipTruth, film_colors
 from benchmarks.traffic.tracking_benchmark import OURS, run_ours
 from d2road.engine.phrase_grounder import PhraseGrounder
 from d2road.engine.predictor import read_config
-from d2road.engine.video_search import search_video
-from d2road.traffic.search.key_frames import STEP_S
+from d2road.engine.video_search import image_phrases, rows_to_ask, search_video
 from d2road.traffic.search.query import Query
 from d2road.traffic.search.sentence_parser import parse_sentence
 from d2road.traffic.search.track_scene import TrackScene
@@ -143,20 +142,32 @@ def phrases_of(questions: Sequence[Question]) -> list[str]:
     return sorted(found)
 
 
+def frames_to_ask(scene: TrackScene, question: Question) -> set[int]:
+    """Frames in which the model is asked for a question."""
+    try:
+        query = parse_sentence(question.sentence)
+        found = search_tracks(scene, query)
+    except ConfigError:
+        return set()
+    if not image_phrases(scene, query, found):
+        return set()
+    return {int(scene.frame[row]) for rows in rows_to_ask(scene, found).values() for row in rows}
+
+
 def make_recordings(
     clips: Path, truths: Sequence[ClipTruth], pred: Path, questions: Sequence[Question], work: Path
 ) -> dict[str, Recording]:
-    """Recordings by name, with the model's answers in the frames at whole seconds."""
+    """Recordings by name, with the model's answers in the frames that questions need."""
     grounder = PhraseGrounder(read_config(CONFIG))
     found = {}
     for truth in truths:
         clip = truth.clip
-        phrases = phrases_of([one for one in questions if one.clip == clip.name])
+        own = [one for one in questions if one.clip == clip.name]
+        phrases = phrases_of(own)
         store = make_folder(work) / f"{clip.name}.json"
         answers = ClipAnswers(clip, clip_folder(clips, clip.name) / "video.mp4", phrases, grounder, store)
         scenes = [TrackScene.of(one, clip.camera) for one in (seen_tracks(clip, pred), exact_tracks(clip))]
-        whole = np.flatnonzero(np.abs(clip.times - np.round(clip.times / STEP_S) * STEP_S) < 1e-6)
-        answers.prepare([int(k) for k in whole])
+        answers.prepare({frame for scene in scenes for one in own for frame in frames_to_ask(scene, one)})
         found[clip.name] = Recording(truth, *scenes, answers)
         print(f"{clip.name}: {len(phrases)} phrases asked for in {len(answers.answers)} frames", flush=True)
     return found

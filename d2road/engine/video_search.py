@@ -69,7 +69,7 @@ def search_video(
     asked = found.candidates[:ASKED]
     if len(asked) < len(found.candidates):
         logger.warning("the image is asked for %d of %d candidates, best first", ASKED, len(found.candidates))
-    rows = {(one.track, one.t0): key_rows(scene, one.rows, count) for one in asked}
+    rows = rows_to_ask(scene, found, count)
     scores = score_rows(scene, {row for own in rows.values() for row in own}, phrases, score_phrases, read_frames)
 
     def score_of(one: Candidate) -> float:
@@ -77,6 +77,11 @@ def search_video(
 
     told = f"image {' and '.join(map(repr, phrases))} from {least:g} on"
     return Found(asked, found.steps).with_image(told, score_of, least)
+
+
+def rows_to_ask(scene: TrackScene, found: Found, count: int = KEY_FRAMES) -> dict[tuple[int, float], list[int]]:
+    """Rows at the key frames of the candidates that the image is asked for, by their track and beginning."""
+    return {(one.track, one.t0): key_rows(scene, one.rows, count) for one in found.candidates[:ASKED]}
 
 
 def score_rows(

@@ -1,4 +1,7 @@
-"""Conditions on two vehicles of an instant: relations as the camera sees them, and overtaking."""
+"""Conditions on two vehicles of an instant: relations as the camera sees them, and overtaking.
+
+Relations hold where they hold for sure by the borders of `mono3dvg/language`; the ground frame is that of the camera.
+"""
 
 from collections.abc import Callable
 
@@ -6,8 +9,8 @@ import numpy as np
 
 from d2road.traffic.search.track_scene import TrackScene
 
-BEHIND_M, ASIDE_M, ASIDE_SHARE = 1.5, 5.0, 0.75  # farther along the line of sight; beside it, and of that way
-NEXT_TO_M = 3.25  # gap between two vehicles
+BEHIND_M, ASIDE_M, ASIDE_SHARE = 2.5, 3.5, 0.5  # farther along the line of sight; beside it, and of that way
+NEXT_TO_M = 2.5  # gap between two vehicles
 NEARER_M, NEARER_SHARE = 1.5, 0.05  # in distance from the camera
 CLEAR_M = 2.0  # between the middles of two vehicles, for one to be ahead
 LONGEST_S = 5.0  # of an overtaking, from clearly behind to clearly ahead
