@@ -5,7 +5,7 @@ python -m benchmarks.efficientad.anomaly_benchmark_tables  benchmarks/results/ef
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -139,9 +139,15 @@ def screw_comparisons(entries: Sequence[Entry], metric: str) -> list[Comparison]
     """Linear attention against all others, then the others against the baseline."""
     variants = by_variant(entries)
     pairs = [(LINEAR, other) for other in variants if other != LINEAR]
-    pairs += [(v, BASELINE) for v in variants if v not in (LINEAR, BASELINE)]
+    pairs += [(v, _baseline_of(v, variants)) for v in variants if v not in (LINEAR, _baseline_of(v, variants))]
     found = [compare(variants[a], variants[b], metric) for a, b in pairs if a in variants and b in variants]
     return [comparison for comparison in found if comparison]
+
+
+def _baseline_of(variant: str, variants: Container[str]) -> str:
+    """The baseline with the keys of a variant, where there is one."""
+    _, plus, keys = variant.partition("+")
+    return BASELINE + plus + keys if BASELINE + plus + keys in variants else BASELINE
 
 
 def screw_differences(entries: Sequence[Entry]) -> list[str]:
@@ -170,10 +176,10 @@ def screw_words(entries: Sequence[Entry]) -> list[str]:
         lines += [
             f"- {NAMES[metric]} of {label(c.first)} less that of {label(c.second)}: {c.cell()}, {c.verdict}."
             for c in found
-            if c.second == BASELINE
+            if c.second.partition("+")[0] == BASELINE
         ]
         if LINEAR in variants:
-            trained = [c for c in found if c.first == LINEAR and c.second != BASELINE]
+            trained = [c for c in found if c.first == LINEAR and c.second.partition("+")[0] != BASELINE]
             lines.append(f"- {conclude('linear attention', NAMES[metric], trained, label)}")
     return lines if len(variants) > 1 else []
 

@@ -121,6 +121,7 @@ def test_screw_from_training_to_tables(here):
     page = (records.RESULTS / "efficientad_screw" / "table.md").read_text()
     assert "| memory bank, whitened, no training | 1 |" in page
     assert "| linear attention | 1 |" in page and "| memory bank, no training | 1 |" in page
+    assert "| image AUROC | memory bank, whitened, no training - memory bank, no training | " in page
     assert "linear attention - memory bank, no training" in page and "0.0 % of the published 70000" in page
     assert list(records.RESULTS.glob("efficientad_screw/curve_*_4steps.png"))
     # The same checkpoint in fewer bits, with its own calibration.
