@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from d2road.utils.environment import processor_seconds
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import write_json
@@ -38,8 +39,8 @@ def run_video_quickstart(args: argparse.Namespace) -> int:
         code = track_clip(clip, tracks, args.device)
     if code:
         return code
-    with times.step("good traffic of the same view"):
-        good = good_traffic(args, clip)
+    with times.step("good traffic of the same view") as took:
+        good, took.elsewhere = good_traffic(args, clip)
     with times.step("threshold"):
         code, threshold = threshold_words(clip, good, output)
     if code:
@@ -78,6 +79,7 @@ def render_clip(args: argparse.Namespace) -> Path:
 def track_clip(clip: Path, tracks: Path, device: str) -> int:
     """Track with the shipped detector, unless that is done."""
     if _is_complete(tracks / "summary.json"):
+        print(f"done already: {tracks}")
         return 0
     where = ["--device", device] if device else []
     return _verb(
@@ -86,8 +88,8 @@ def track_clip(clip: Path, tracks: Path, device: str) -> int:
     )  # fmt: skip
 
 
-def good_traffic(args: argparse.Namespace, clip: Path) -> list[Path]:
-    """Hours of good traffic in the same view, as detector and tracker would see them; see `seen_traffic`."""
+def good_traffic(args: argparse.Namespace, clip: Path) -> tuple[list[Path], float]:
+    """Hours of good traffic in the same view, as detector and tracker would see them; see `make_seen_traffic`."""
     from d2road.synthetic.traffic_video.clip_writer import CLIPS
     from d2road.synthetic.traffic_video.seen_traffic import make_seen_traffic
     from d2road.traffic.seeing.shipped_detector import SHIPPED_DETECTOR
@@ -131,6 +133,7 @@ def _good_words(good: list[Path]) -> list[str]:
 def watch_tracks(clip: Path, tracks: Path, threshold: list[str], watched: Path) -> int:
     """Alarms of the tracks, by the rules and the threshold of `threshold_words`."""
     if _is_complete(watched / "watch.json"):
+        print(f"done already: {watched}")
         return 0
     if watched.exists():  # of a run that was killed, whose alarms would come twice
         shutil.rmtree(watched)
@@ -156,6 +159,13 @@ def _verb(*words: str) -> int:
     return main(list(words))
 
 
+@dataclass
+class _Step:
+    """A step while it runs; elsewhere: seconds of processor that it used in processes that nobody here waits for."""
+
+    elsewhere: float = 0.0
+
+
 class _Times:
     """Seconds by the clock and of processor that each step took in all calls, kept in a file."""
 
@@ -164,15 +174,17 @@ class _Times:
         self.steps: dict[str, dict[str, Any]] = read_json(path, "times") if path.is_file() else {}
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> Iterator[_Step]:
         """Count the block."""
         print(f"\n{name}", flush=True)
-        start, processor = self.clock(), processor_seconds()
-        yield
+        start, processor, one = self.clock(), processor_seconds(), _Step()
+        yield one
         before = self.steps.get(name, {"seconds": 0.0, "processor_seconds": 0.0})
         self.steps[name] = {
             "seconds": round(before["seconds"] + self.clock() - start, 1),
-            "processor_seconds": round(before["processor_seconds"] + processor_seconds() - processor, 1),
+            "processor_seconds": round(
+                before["processor_seconds"] + processor_seconds() - processor + one.elsewhere, 1
+            ),
         }
         write_json(self.path, self.steps)
 
@@ -182,9 +194,3 @@ class _Times:
                  for name, one in self.steps.items()]  # fmt: skip
         total = sum(one["processor_seconds"] for one in self.steps.values())
         return "\n".join(["", *lines, f"{total:.0f} s of processor in all"])
-
-
-def processor_seconds() -> float:
-    """Of this process and those that it has waited for."""
-    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime

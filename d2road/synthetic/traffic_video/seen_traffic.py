@@ -21,6 +21,7 @@ from d2road.traffic.seeing.camera_site import FAR_M, NEAR_M, CameraSite
 from d2road.traffic.seeing.seeing_model import SeeingModel
 from d2road.traffic.seeing.seen_tracks import keep_frames, see_tracks
 from d2road.traffic.table import Trajectories
+from d2road.utils.environment import processor_seconds
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder, write_json
 from d2road.utils.parallel import run_recorded
@@ -78,6 +79,7 @@ def make_piece(piece: SeenPiece) -> None:
     Raises:
         FileNotFoundError, RuntimeError: SUMO is not installed, or fails.
     """
+    start = processor_seconds()
     about = piece.about
     site = site_of_clip(read_roadside_camera(piece.clip), about)
     scenario = clip_scenario(about["scenario"], about["limit_mps"], about["sizes"])
@@ -87,21 +89,27 @@ def make_piece(piece: SeenPiece) -> None:
     seen = see_tracks(table, site, SeeingModel.from_json(piece.model, "model of seeing"), see_rng)
     named = seen.frame.assign(recording=f"piece_{piece.number:03d}")
     Trajectories.from_frame(named).to_parquet(piece.path)
-    write_json(piece.record, {"rows": len(seen), "vehicles": int(named["vehicle"].nunique())})
+    took = round(processor_seconds() - start, 2)
+    found = {"rows": len(seen), "vehicles": int(named["vehicle"].nunique()), "processor_seconds": took}
+    write_json(piece.record, found)
 
 
 def make_seen_traffic(
     folder: Path, clip: Path, about: Mapping[str, Any], model: SeeingModel, hours: float, seed: int, workers: int
-) -> list[Path]:
-    """Make so many hours of seen good traffic, or what is missing of them; returns the tables in order.
+) -> tuple[list[Path], float]:
+    """Make so many hours of seen good traffic, or what is missing of them.
 
     Args:
         clip: its folder. about: its record in clips.json.
+    Returns:
+        the tables in order; seconds of processor, SUMO's too, that those took that this call made.
     Raises:
         FileNotFoundError, RuntimeError: as `make_piece`.
     """
     count = max(1, round(hours * 3600 / PIECE_S))
     make_folder(folder)
     pieces = [SeenPiece(str(folder), i, str(clip), dict(about), model.to_json(), seed) for i in range(count)]
-    run_recorded(make_piece, pieces, workers, "good traffic")
-    return [piece.path for piece in pieces]
+    todo, records = run_recorded(make_piece, pieces, workers, "good traffic")
+    made = {piece.number for piece in todo}
+    took = sum(record["processor_seconds"] for piece, record in zip(pieces, records) if piece.number in made)
+    return [piece.path for piece in pieces], took

@@ -32,7 +32,7 @@ def steps(monkeypatch, tmp_path):
     def pieces(folder, clip, about, model, hours, seed, workers):
         assert about == {"name": "val_000"} and model.ghosts_per_hour > 100
         folder.mkdir(exist_ok=True)
-        return [folder / f"{number}.parquet" for number in range(round(4 * hours))]
+        return [folder / f"{number}.parquet" for number in range(round(4 * hours))], 100.0
 
     monkeypatch.setattr(_quickstart_video, "_verb", verb)
     monkeypatch.setattr("d2road.synthetic.traffic_video.make_traffic_video", render)
@@ -75,6 +75,7 @@ def test_the_steps_come_in_order_and_false_alarms_are_counted_on_other_hours_tha
     times = json.loads((tmp_path / "out" / "times.json").read_text())
     assert list(times) == ["make-data traffic-video", "track", "good traffic of the same view", "threshold", "watch",
                            "report"]  # fmt: skip
+    assert times["good traffic of the same view"]["processor_seconds"] >= 100, "of workers, too"
     assert "s of processor in all" in capsys.readouterr().out
 
 

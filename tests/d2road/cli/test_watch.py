@@ -1,12 +1,19 @@
 """d2road watch on recorded tracks: who stands is told with image, place and sentence; good traffic calibrates."""
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 
-from d2road.cli import watch
+from d2road.cli import track, watch
+from d2road.data.roadside_camera_files import write_camera as write_camera_file
+from d2road.traffic.tracking.ground_detections import GroundDetections
 from d2road.video import VideoFile
 from tests.factories.alarm_receivers import listening
+from tests.factories.stream_servers import free_port, mjpeg_server
+from tests.factories.tracked_video import detections, small_camera
 from tests.factories.watched_tracks import fitted_camera_rules, flow, write_camera, write_watched_video
 
 
@@ -83,3 +90,25 @@ def test_a_video_and_its_recorded_tracks_give_the_same_alarms(tmp_path):
     for name in ("live", "recorded"):
         times = [frame.t for frame in VideoFile(tmp_path / name / live[0]["clip"])]
         assert 3.0 < times[-1] <= 12.1
+
+
+def test_a_stream_is_watched_until_it_goes_away_and_leaves_tracks_and_a_record(tmp_path, monkeypatch):
+    write_camera_file(tmp_path / "camera.yaml", small_camera())
+    rules = {"threshold": 1e9, "rate": 2.0, "method": "rules_camera", "rules": fitted_camera_rules().to_json()}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    monkeypatch.setattr(track, "load_detector", lambda args, camera: found_cars)
+    port = free_port()
+    with mjpeg_server(port, frames=20, fps=20) as connections:
+        line = ["--input", f"http://user:secret@127.0.0.1:{port}/", "--calib", str(tmp_path / "camera.yaml")]
+        line += ["--config-file", "any", "--patience", "0.2", "--calibration", str(tmp_path / "rules.json")]
+        threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        assert watch.main([*line, "--output", str(tmp_path / "out")]) == 130
+    record = json.loads((tmp_path / "out" / "watch.json").read_text())
+    assert connections and record["state"] == "stopped" and record["frames"] > 3
+    assert record["rules"]["threshold"] == 1e9 and "secret" not in json.dumps(record)
+    assert (tmp_path / "out" / record["tracks_folder"] / "tracks.csv").is_file()
+
+
+def found_cars(frame):
+    """The cars of `detections` at the time of a frame."""
+    return GroundDetections.from_frame(detections([frame.t], seed=frame.index, frames=[frame.index]))

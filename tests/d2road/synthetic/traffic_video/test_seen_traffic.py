@@ -44,7 +44,8 @@ def test_lanes_of_the_site_are_where_the_clip_has_them(clip):
 def test_pieces_are_seen_in_the_view_and_made_once(clip, monkeypatch):
     folder, about, camera = clip
     monkeypatch.setattr(seen_traffic, "PIECE_S", 60.0)
-    paths = make_seen_traffic(folder / "good", folder, about, SHIPPED_DETECTOR, 2 / 60, 1, 1)
+    paths, took = make_seen_traffic(folder / "good", folder, about, SHIPPED_DETECTOR, 2 / 60, 1, 1)
+    assert took > 0
     low, high = site_of_clip(camera.model, about).view
     tables = [Trajectories.from_parquet(path) for path in paths]
     assert [table.recordings for table in tables] == [["piece_000"], ["piece_001"]]
@@ -56,7 +57,8 @@ def test_pieces_are_seen_in_the_view_and_made_once(clip, monkeypatch):
     paths[1].with_suffix(".json").unlink()
     content, unchanged = paths[1].read_bytes(), paths[0].stat().st_mtime_ns
     paths[1].unlink()
-    assert make_seen_traffic(folder / "good", folder, about, SHIPPED_DETECTOR, 2 / 60, 1, 1) == paths
+    assert make_seen_traffic(folder / "good", folder, about, SHIPPED_DETECTOR, 2 / 60, 1, 1)[0] == paths
+    assert make_seen_traffic(folder / "good", folder, about, SHIPPED_DETECTOR, 2 / 60, 1, 1)[1] == 0
     assert paths[1].read_bytes() == content and paths[0].stat().st_mtime_ns == unchanged
 
 
