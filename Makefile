@@ -230,7 +230,7 @@ bench-camera-view: setup
 	$(PY) -m benchmarks.traffic.view_benchmark --hours $(VIEW_HOURS) $(if $(SEEING),--seeing $(SEEING))
 
 # Questions about the clips of make-data traffic-video, with detections of benchmarks.traffic.clip_predictions.
-SEARCH_CLIPS ?= test_000 test_001 test_003 test_005
+SEARCH_CLIPS ?= test_000 test_001 test_003
 bench-video-search: setup
 	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(SEARCH_CLIPS)
 	$(PY) -m benchmarks.traffic.video_search --clips $(CLIPS) --names $(SEARCH_CLIPS) --record test

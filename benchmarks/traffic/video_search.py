@@ -278,8 +278,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.record:
         record = write_record(
             BENCH, args.record, metrics=metrics, seed=args.seed, seconds=time.time() - begun, config=CONFIG,
-            command=f"python -m benchmarks.traffic.video_search --names {' '.join(args.names)} --seed {args.seed} "
-            f"--record {args.record}",
+            command=f"python -m benchmarks.traffic.video_search --names {' '.join(args.names)} --questions "
+            f"{args.questions} --held-out {args.held_out} --seed {args.seed} --record {args.record}",
             data=f"make-data traffic-video --seed {args.seed}: {', '.join(args.names)}",
             questions={name: outcomes for name, (_, outcomes) in results.items()},
         )  # fmt: skip

@@ -61,7 +61,7 @@ def build_parser() -> ArgumentParser:
         "--frames", type=integer_option(1), default=3, metavar="N", help="in which the model looks at a candidate; 3"
     )
     parser.add_argument(
-        "--image-score", type=number_option(0, 1), default=0.3, metavar="S", help="least score of the model; 0.3"
+        "--image-score", type=number_option(0, 1), default=0.5, metavar="S", help="least score of the model; 0.5"
     )
     parser.add_argument(
         "--unknown-words", choices=("error", "image"), default="error", help="whether they are left to the model"
@@ -197,7 +197,8 @@ def write_answers(args: argparse.Namespace, scene: TrackScene, query: Query, fou
             logger.warning("no clips are cut: the tracks name no video that is there, give --video FILE")
         else:
             clips = write_answer_clips(video, scene, answers, folder / "clips")
-    names = [str(path.relative_to(folder)) for path in clips] or [None] * len(answers)
+    names: list[str | None] = [str(path.relative_to(folder)) for path in clips]
+    names += [None] * (len(answers) - len(clips))
     rows = [row_of(rank, answer, name) for rank, (answer, name) in enumerate(zip(answers, names), 1)]
     with atomic_write(folder / "answers.jsonl", "w") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 KEY_FRAMES = 3  # of a candidate
 ASKED = 60  # candidates, best first by their tracks
-LEAST_IMAGE_SCORE = 0.3
+LEAST_IMAGE_SCORE = 0.5  # of 0.2 to 0.5 that with most right answers on validation clips
 MARGIN_S = 2.0  # of a clip, before and after its answer
 SAME_TIME_S = 0.02
 BOX_BGR = (0, 200, 255)

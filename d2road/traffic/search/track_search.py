@@ -14,6 +14,7 @@ from d2road.traffic.search.track_scene import TrackScene
 HOLDS = 0.5  # least truth
 BRIDGE_S = 1.0  # in which a condition may fail within an interval: estimates scatter
 LEAST_S = 0.5  # of an answer: what is shorter is noise
+LEAST_SEEN = 0.2  # share of its frames that have a detection: the rest of a track is predicted
 HALF_S = 2.0  # length of an interval that is half as credible as one that never ends
 KEPT_TRACKS = 8  # of those that a condition ruled out, named to the user
 
@@ -97,8 +98,14 @@ def search_tracks(scene: TrackScene, query: Query) -> Found:
     lengths = [float(scene.t[run[-1]] - scene.t[run[0]]) for run in runs]
     runs = [run for run, length in zip(runs, lengths) if max(shortest, LEAST_S) <= length <= longest]
     told = f"duration {max(shortest, LEAST_S):g} s" + (" or more" if longest == float("inf") else f" to {longest:g} s")
-    steps.append(Step(told, tuple(sorted({int(scene.track[run[0]]) for run in runs}))))
+    steps.append(_step(told, scene, runs))
+    runs = [run for run in runs if scene.seen[run].mean() >= LEAST_SEEN]
+    steps.append(_step(f"detections in {LEAST_SEEN:.0%} of the frames", scene, runs))
     return Found(_ranked([_candidate(scene, query, truth, run) for run in runs]), steps)
+
+
+def _step(told: str, scene: TrackScene, runs: Sequence[np.ndarray]) -> Step:
+    return Step(told, tuple(sorted({int(scene.track[run[0]]) for run in runs})))
 
 
 def _tracks(scene: TrackScene, truth: np.ndarray) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def test_the_image_decides_where_tracks_cannot():
     (answer,) = found.candidates
     assert answer.image_score == pytest.approx(0.9) and "image 0.90" in answer.why
     found = search_video(scene, parse_sentence("a white truck standing"), scorer, black_frames)
-    assert found.ruled_out() == "image 'all white vehicles' from 0.3 on rules out the last 1 track (2)"
+    assert found.ruled_out() == "image 'all white vehicles' from 0.5 on rules out the last 1 track (2)"
 
 
 def test_the_image_is_not_asked_without_need():

@@ -38,7 +38,7 @@ def test_what_ruled_the_last_candidates_out_is_told(scene):
     assert result.ruled_out() == "lane=left rules out the last 1 track (2)"
     result = search_tracks(scene, parse_sentence("a bus standing for more than 10 s"))
     assert result.ruled_out() == "duration 10 s or more rules out the last 1 track (4)"
-    assert [len(step.tracks) for step in result.steps] == [4, 1, 1, 0]
+    assert [len(step.tracks) for step in result.steps] == [4, 1, 1, 0, 0]
 
 
 def test_manoeuvres_last_from_before_to_after_their_instant(scene):
@@ -95,6 +95,13 @@ def test_a_gap_ends_an_interval_and_a_short_failure_does_not():
     rows = driven(1, seconds(0, 10), RIGHT_X, 30.0)
     rows.loc[rows["t"].between(4.0, 4.5), "motion"] = "unknown"
     assert found(TrackScene.of(tracks_of(rows), street_camera()), "a car standing") == [(1, 0.0, 10.0)]
+
+
+def test_what_was_hardly_seen_is_no_answer():
+    rows = driven(1, seconds(0, 10), RIGHT_X, 30.0)
+    rows.loc[rows["t"] > 1, "seen"] = False
+    result = search_tracks(TrackScene.of(tracks_of(rows), street_camera()), parse_sentence("a car standing"))
+    assert result.ruled_out() == "detections in 20% of the frames rules out the last 1 track (1)"
 
 
 def test_coarse_classes_are_candidates_of_the_finer_ones_but_not_for_sure():
