@@ -12,12 +12,14 @@ from benchmarks.common.onnx_precision import PRECISIONS, Inputs, convert
 from benchmarks.common.records import read_record, write_record
 from d2road.engine.model_export import graph_of
 from d2road.engine.predictor import read_config
-from d2road.export.engines import OnnxRuntimeSession, OpenVinoSession
+from d2road.export.engines import OnnxRuntimeSession, OpenVinoSession, TorchSession
 from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
+from d2road.export.torch_file import write_torch
 from d2road.utils.markdown import markdown_table
 
-ENGINES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}
+ENGINES = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession, "torch": TorchSession}
+SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".onnx", "torch": ".pt2"}  # of what they run here
 PRECISION_BENCH = "exported_precision"
 PRECISION_FILES = Path("output/bench") / PRECISION_BENCH
 
@@ -30,9 +32,10 @@ def cpu_config(config: str, weights: str) -> CfgNode:
 
 
 def write_model(cfg: CfgNode, path: Path, images: Sequence[str | Path] = ()) -> Path:
-    """The model of a config as a .onnx file, with its test images."""
+    """The model of a config as a .onnx or .pt2 file, with its test images."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(graph_of(cfg, images, ExportOptions()), path, cfg.dump())
+    write = write_torch if path.suffix == ".pt2" else write_onnx
+    write(graph_of(cfg, images, ExportOptions()), path, cfg.dump())
     return path
 
 
