@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from diffusion_det.sampler import Sampler
 from diffusion_det.schedule import boxes_to_state, state_to_boxes, unit_boxes
@@ -204,9 +204,20 @@ def select_objects(
         kept = torch.arange(scores.shape[1], device=scores.device)
         boxes, *columns = (part[i] for part in parts)
         if nms_thresh is not None:
-            kept = batched_nms(boxes, scores[i], classes[i], nms_thresh)
+            kept = suppress(boxes, scores[i], classes[i], nms_thresh)
         detections.append(Detections(boxes[kept], scores[i, kept], classes[i, kept], tuple(c[kept] for c in columns)))
     return detections
+
+
+def suppress(boxes: Tensor, scores: Tensor, classes: Tensor, thresh: float) -> Tensor:
+    """Non-maximum suppression per class: indices of what is kept of boxes (M, 4), best score first."""
+    if not torch.compiler.is_exporting():
+        return batched_nms(boxes, scores, classes, thresh)
+    # That one goes through the classes of many boxes one by one, which no exported graph can. Far apart they do not
+    # meet either; in float64, where a distance costs the boxes no digits.
+    wide = boxes.double()
+    far = (wide.amax() - wide.amin() + 1) * classes
+    return nms(wide + far[:, None], scores.double(), thresh)
 
 
 def _top_scores(logits: Tensor, boxes: Tensor, columns: tuple[Tensor, ...], use_focal: bool) -> tuple[Tensor, ...]:

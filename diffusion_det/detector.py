@@ -205,8 +205,8 @@ class DiffusionDet(nn.Module):
     def preprocess_sized(self, batched_inputs: list[dict]) -> tuple[ImageList, Tensor]:
         """`preprocess`, and width, height, width, height (B, 4) of the unpadded images."""
         images = self.preprocess(batched_inputs)
-        sizes = torch.stack([torch.as_tensor(size) for size in images.image_sizes])  # tensors while tracing
-        return images, sizes.flip(1).repeat(1, 2).to(self.device, torch.float32)
+        sizes = torch.tensor(images.image_sizes, dtype=torch.float32, device=self.device)
+        return images, sizes.flip(1).repeat(1, 2)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""

@@ -44,7 +44,9 @@ def export_graph(model: Any, cfg: CfgNode, images: Sequence[np.ndarray], options
     exact = unrolled(copy.deepcopy(model).double(), steps)
     checks = [certain_check(model, exact, cfg, image, options.nms) for image in images]
     names = ("boxes", "scores", "classes") if options.nms else ("boxes", "scores")
-    resize = ShortestEdgeResize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, pillow_orders_axes())
+    resize = ShortestEdgeResize(
+        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, pillow_orders_axes(), model.backbone.size_divisibility
+    )
     return ExportGraph(
         module=DetectionGraph(model, resize, cfg.INPUT.FORMAT, options.nms).eval(),
         input_names=("images", "noise"),
@@ -143,7 +145,8 @@ def detect(model: Any, entry: dict, nms: bool) -> dict[str, np.ndarray]:
         batch, whwh = model.preprocess_sized([entry])
         noise = GeneratorNoise([image_generator(entry, model.sampling.seed)])
         steps = model.denoise(model.features(batch), whwh, noise)
-        boxes, scores = candidates(steps, model, whwh, entry["height"], entry["width"])
+        size = torch.tensor([entry["width"], entry["height"]]).repeat(2).to(whwh)
+        boxes, scores = candidates(steps, model, whwh, size)
         tensors = {"boxes": boxes, "scores": scores}
     kinds = {"boxes": np.float32, "scores": np.float32, "classes": np.int64}
     return {name: value.cpu().numpy().astype(kinds[name]) for name, value in tensors.items()}

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
-from detectron2.modeling import detector_postprocess
+from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from d2road.utils.errors import ConfigError
+from d2road.export.shortest_edge_resize import ShortestEdgeResize, normalize_padded, size_tensor
 from diffusion_det.denoising import NoiseSource, SamplingOptions, class_scores
 
 
@@ -28,16 +28,14 @@ class UnrollableDetector(Protocol):
     sample_step: int
     test_num_proposals: int
     compat: bool
-
-    def preprocess_sized(self, batched_inputs: list[dict]) -> tuple[Any, Tensor]: ...
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def features(self, images: Any) -> list[Tensor]: ...
 
     def denoise(self, features: list[Tensor], whwh: Tensor, noise: NoiseSource) -> list[tuple[Tensor, ...]]: ...
 
     def select(self, steps: list[tuple[Tensor, ...]]) -> list: ...
-
-    def to_instances(self, found: Any, image_size: Any, scene: None, image: int) -> Any: ...
 
 
 @dataclass
@@ -72,12 +70,12 @@ class DetectionGraph(nn.Module):
 
     Args:
         model: of `unrolled`, in eval mode, without pose.
-        resize: (1, 3, H, W) whole numbers 0..255 to the size that the model takes, float32.
+        resize: to the size that the model takes, with the backbone's divisor.
         channels: "RGB" or "BGR", the order that the model takes.
         nms: suppress duplicates, clip and drop empty boxes as the model does; else all candidates are returned.
     """
 
-    def __init__(self, model: UnrollableDetector, resize: nn.Module, channels: str, nms: bool):
+    def __init__(self, model: UnrollableDetector, resize: ShortestEdgeResize, channels: str, nms: bool):
         super().__init__()
         self.model, self.resize, self.channels, self.nms = model, resize, channels, nms
 
@@ -91,36 +89,34 @@ class DetectionGraph(nn.Module):
             boxes_xyxy in pixels of the image, scores, classes: (D, 4), (D,) and (D,) int64, best first. Without nms
             boxes_xyxy (S, N, 4), which may leave the image, and scores (S, N, K).
         """
-        if torch.compiler.is_exporting():
-            raise ConfigError(
-                "torch.export cannot follow DiffusionDet, where how many boxes a level pools and how many objects are "
-                "left depends on the image: export it to OUT.onnx or OUT.xml"
-            )
-        height, width = images.shape[1:3]
-        pixels = self.resize(images.permute(0, 3, 1, 2))[0]  # (3, h, w)
         model = self.model
+        pixels, size_hw = self.resize(images.permute(0, 3, 1, 2))
+        pixels = pixels if self.channels == "RGB" else pixels.flip(1)
+        pixels = normalize_padded(pixels, size_hw, model.pixel_mean, model.pixel_std)
+        whwh = size_hw.flip(0).repeat(2)[None].to(torch.float32)
         with _traceable_attention():
-            batch, whwh = model.preprocess_sized([{"image": pixels if self.channels == "RGB" else pixels.flip(0)}])
-            steps = model.denoise(model.features(batch), whwh, RecordedNoise(noise))
+            features = model.features(ImageList(pixels, [(0, 0)]))  # which looks at no size
+            steps = model.denoise(features, whwh, RecordedNoise(noise))
+        size = torch.stack([size_tensor(side) for side in (images.shape[2], images.shape[1])]).to(whwh).repeat(2)
         if not self.nms:
-            return candidates(steps, model, whwh, height, width)
+            return candidates(steps, model, whwh, size)
         (found,) = model.select(steps)
-        objects = detector_postprocess(model.to_instances(found, batch.image_sizes[0], None, 0), height, width)
-        return objects.pred_boxes.tensor, objects.scores, objects.pred_classes
+        boxes = (found.boxes_xyxy * (size / whwh[0])).clamp(min=0).minimum(size)
+        kept = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero()[:, 0]
+        return boxes[kept], found.scores[kept], found.classes[kept]
 
 
 def candidates(
-    steps: Sequence[tuple[Tensor, ...]], model: UnrollableDetector, whwh: Tensor, height: int, width: int
+    steps: Sequence[tuple[Tensor, ...]], model: UnrollableDetector, whwh: Tensor, size: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Everything that one image's objects are selected from: boxes_xyxy (S, N, 4) in its pixels, scores (S, N, K).
 
     Args:
-        whwh: (1, 4) of the network input; height, width: of the image.
+        whwh: (1, 4) width, height, width, height of the network input; size: (4,) likewise of the image.
     """
     chosen = steps if model.sampling.ensemble else steps[-1:]
     boxes = torch.cat([boxes for _, boxes, *_ in chosen])
     scores = torch.cat([class_scores(logits, model.criterion.options.use_focal) for logits, *_ in chosen])
-    size = torch.stack([torch.as_tensor(side) for side in (width, height, width, height)]).to(whwh)
     return boxes * (size / whwh[0]), scores
 
 

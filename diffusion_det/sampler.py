@@ -8,6 +8,7 @@ all images move together, yet each box carries its own solver history, so that a
 
 import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,11 @@ def step_pairs(timesteps: int, steps: int) -> list[tuple[int, int]]:
     """
     if not 1 <= steps <= timesteps:
         raise ConfigError(f"SAMPLE_STEP is {steps}; choose 1 to {timesteps}, the number of noise levels")
-    levels = torch.linspace(-1, timesteps - 1, steps=steps + 1).int().tolist()[::-1]
+    # torch.linspace in float32 to the digit, but in numbers: a graph's steps must not hang on tensors.
+    width, half = np.float32(timesteps) / np.float32(steps), (steps + 1) // 2
+    rising = [np.float32(-1) + width * np.float32(i) for i in range(half)]
+    falling = [np.float32(timesteps - 1) - width * np.float32(i) for i in range(steps + 1 - half)]
+    levels = [int(level) for level in falling + rising[::-1]]
     return list(itertools.pairwise(levels))
 
 

@@ -1,7 +1,9 @@
 """Engines that run exported files: onnxruntime, OpenVINO, PyTorch. Nothing is imported before it is needed."""
 
+import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,30 +91,56 @@ class OpenVinoSession:
 
 
 class TorchSession:
-    """A .pt2 file of torch.export in PyTorch."""
+    """A .pt2 file of torch.export in PyTorch, with torchvision where the model is a detector.
+
+    Args:
+        threads: of the processor, for the whole process; 0 leaves them as they are.
+    """
 
     engine = "torch"
 
     def __init__(self, path: str | os.PathLike, threads: int = 0):
         import torch
 
+        if importlib.util.find_spec("torchvision") is not None:
+            importlib.import_module("torchvision")  # registers the operations of detectors
         files = {PREFIX + key: "" for key in KEYS}
         try:
             program = torch.export.load(os.fspath(path), extra_files=files)
         except Exception as error:  # whatever the archive's reader raises
+            if "torchvision" in str(error) and "torchvision" not in sys.modules:
+                raise ConfigError(f"{path}: this model needs torchvision beside torch: pip install it") from error
             raise DataError(f"{path}: PyTorch cannot load it ({_first_line(error)}); export it anew") from error
-        self._module = program.module()
-        self.input_names = list(program.graph_signature.user_inputs)
+        if threads:
+            torch.set_num_threads(threads)
+        self._path, self._module = path, program.module()
+        examples = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+        self._inputs = {name: examples[name] for name in program.graph_signature.user_inputs}
         self.entries = {key: str(value) for key, value in files.items() if value}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name."""
+        """Outputs by name.
+
+        Raises:
+            DataError: other inputs, or one of another type or shape than the program was made for.
+        """
         import json
 
         import torch
 
+        if set(inputs) != set(self._inputs):
+            raise DataError(f"{self._path}: inputs are {sorted(inputs)}, expected {sorted(self._inputs)}")
+        tensors = [torch.from_numpy(np.array(inputs[name])) for name in self._inputs]
+        for tensor, (name, example) in zip(tensors, self._inputs.items(), strict=True):
+            sides = [side if isinstance(side, int) else None for side in example.shape]
+            fits = len(sides) == tensor.ndim and all(a in (None, b) for a, b in zip(sides, tensor.shape, strict=True))
+            if not fits or tensor.dtype != example.dtype:
+                expected = ", ".join("any" if side is None else str(side) for side in sides)
+                raise DataError(
+                    f"{self._path}: {name} is ({', '.join(map(str, tensor.shape))}) {tensor.dtype}, expected "
+                    f"({expected}) {example.dtype}"
+                )
         with torch.no_grad():
-            tensors = [torch.from_numpy(np.array(value)) for value in inputs.values()]
             found = self._module(*tensors)
         names = json.loads(self.entries[PREFIX + "outputs"])
         return {name: value.numpy() for name, value in zip(names, found, strict=True)}

@@ -16,6 +16,7 @@ from detectron2.data.transforms import ResizeShortestEdge
 from PIL import Image
 
 from d2road.engine.predictor import class_metadata
+from d2road.export.antialiased_resize import pillow_orders_axes
 from d2road.export.graph import ExportGraph, ExportOptions, GraphCheck
 from d2road.export.sentence_tokens import token_arrays
 from d2road.export.shortest_edge_resize import ShortestEdgeResize
@@ -110,7 +111,10 @@ def whole_grounder(model: Any, cfg: CfgNode) -> WholeGrounder:
     for module in model.modules():
         if isinstance(module, Mamba2):
             module.chunk_size = max(module.chunk_size, longest)
-    image = ImagePart(model, ShortestEdgeResize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST), cfg.INPUT.FORMAT)
+    resize = ShortestEdgeResize(
+        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, pillow_orders_axes(), model.backbone.size_divisibility
+    )
+    image = ImagePart(model, resize, cfg.INPUT.FORMAT)
     return WholeGrounder(image, SentencePart(model), ScoringPart(model, image.output_names))
 
 

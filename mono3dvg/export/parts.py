@@ -13,13 +13,12 @@ Letters: N sentences, S tokens with special ones, K candidates with padding, D c
 from typing import Any, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.export.shortest_edge_resize import ShortestEdgeResize, normalize_padded, size_tensor
 from d2road.export.traceable_operations import traceable_operations
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.scene_tensors import scene_of_tensors
-from d2road.utils.errors import ConfigError
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.grounder_options import InferenceOptions, InputOptions
 from mono3dvg.grounding_features import Detections, FusedFeatures, ImageBatch, ImageFeatures
@@ -62,16 +61,15 @@ class ImagePart(nn.Module):
 
     Args:
         model: in eval mode.
-        resize: (1, 3, H, W) whole numbers 0..255 to the size that the model takes.
+        resize: to the size that the model takes, with the backbone's divisor.
         channels: "RGB" or "BGR", the order that the model takes.
     """
 
     input_names = CAMERA
 
-    def __init__(self, model: StagedGrounder, resize: nn.Module, channels: str):
+    def __init__(self, model: StagedGrounder, resize: ShortestEdgeResize, channels: str):
         super().__init__()
         self.model, self.resize, self.channels = model, resize, channels
-        self.stride = max(model.backbone.size_divisibility, 1)
         relation = RELATION if model.relation is not None else ()
         maps = tuple(f"map_{level}" for level in range(len(model.inputs.in_features)))
         self.output_names = (*BOXES, "cells", *relation, "covered", *maps)
@@ -88,13 +86,15 @@ class ImagePart(nn.Module):
             their relation features, covered and the maps as `ImageFeatures` has them, the former without the axis of
             images.
         """
-        height, width = images.shape[1:3]
-        pixels = self.resize(images.permute(0, 3, 1, 2))
+        model = self.model
+        pixels, size_hw = self.resize(images.permute(0, 3, 1, 2))
         pixels = pixels if self.channels == "RGB" else pixels.flip(1)
-        sides = [torch.as_tensor(side) for side in (width, height, *reversed(pixels.shape[-2:]))]
-        before, after = torch.stack(sides).float().view(2, 2)  # width and height
+        pixels = normalize_padded(pixels, size_hw, model.pixel_mean, model.pixel_std)
+        before = torch.stack([size_tensor(side) for side in (images.shape[2], images.shape[1])]).to(torch.float32)
+        after = size_hw.flip(0).to(torch.float32)  # width and height
         scene = self._scene(projection, ground_plane, after / before)
-        seen = self.model.encode_image(self._batch(pixels, after.flip(0)[None], scene), padded=True)
+        batch = ImageBatch(pixels, model.colors(pixels), UNUSED, after.flip(0)[None], scene)
+        seen = model.encode_image(batch, padded=True)
         found = seen.peaks
         assert found is not None
         boxes = found.boxes_xyxy * (before / after).repeat(2)
@@ -107,12 +107,6 @@ class ImagePart(nn.Module):
         rows = torch.cat([scale, torch.ones_like(scale[:1])])
         plane = ground_plane if self.model.inputs.use_given_ground else ground_plane * 0
         return scene_of_tensors((projection * rows[:, None])[None], plane[None])
-
-    def _batch(self, pixels: Tensor, sizes_hw: Tensor, scene: SceneGeometry) -> ImageBatch:
-        model = self.model
-        missing = [-side % self.stride for side in pixels.shape[-2:]]
-        pixels = F.pad((pixels - model.pixel_mean) / model.pixel_std, (0, missing[1], 0, missing[0]))
-        return ImageBatch(pixels, model.colors(pixels), UNUSED, sizes_hw, scene)
 
 
 class SentencePart(nn.Module):
@@ -191,21 +185,25 @@ class WholeGrounder(nn.Module):
         self.input_names = (*image.input_names, *sentence.input_names)
         self.output_names = ("boxes_3d", "boxes", "classes", "heat", *scoring.output_names, "relevance")
 
-    def forward(self, images: Tensor, projection: Tensor, ground_plane: Tensor, *tokens: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        images: Tensor,
+        projection: Tensor,
+        ground_plane: Tensor,
+        token_ids: Tensor,
+        attention_mask: Tensor,
+        special_tokens_mask: Tensor,
+        log_numbers: Tensor,
+    ) -> tuple[Tensor, ...]:
         """Arguments of the image part, then of the sentence part.
 
         Returns:
             boxes_3d (D, 7), boxes (D, 4), classes, heat (D,), surest detections first; scores (N, D); presence (N,)
             where a head says so; relevance (N, S) of the words, which come first.
         """
-        if torch.compiler.is_exporting():
-            raise ConfigError(
-                "torch.export cannot follow the grounder, where how many candidates there are depends on the image: "
-                "export it to OUT.onnx or OUT.xml"
-            )
         with traceable_operations():
             seen = dict(zip(self.image.output_names, self.image(images, projection, ground_plane), strict=True))
-            words = self.sentence(*tokens)
+            words = self.sentence(token_ids, attention_mask, special_tokens_mask, log_numbers)
             scores, *presence = self.scoring(*(seen[name] for name in self.scoring.image_names), *words)
         kept = seen["valid"].nonzero()[:, 0]
         found = (seen[name].index_select(0, kept) for name in ("boxes_3d", "boxes", "classes", "heat"))

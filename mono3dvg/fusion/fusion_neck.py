@@ -142,9 +142,18 @@ class Merge(nn.Module):
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """(N, D, h, w) to (N, D, H, W)."""
-    return (
-        x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, list(size), mode="bilinear", align_corners=False)
-    )
+    if all(_is_known_equal(*sides) for sides in zip(x.shape[-2:], size)):
+        return x
+    return F.interpolate(x, list(size), mode="bilinear", align_corners=False)
+
+
+def _is_known_equal(one: Any, other: Any) -> bool:
+    """Whether two sides are equal; of sides that an exported graph leaves open, whether they must be."""
+    if not isinstance(one, torch.SymInt) and not isinstance(other, torch.SymInt):
+        return bool(one == other)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(one == other)
 
 
 def channels_last(x: Tensor) -> Tensor:

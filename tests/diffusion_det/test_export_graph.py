@@ -1,4 +1,8 @@
-"""The graph of a detector against the detector itself, traced and not; onnxruntime and OpenVINO run the files."""
+"""The graph of a detector against the detector itself, traced and not; every engine runs the files."""
+
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,16 +10,17 @@ import torch
 from PIL import Image
 
 from d2road.engine.predictor import Predictor
+from d2road.export.antialiased_resize import pillow_orders_axes
 from d2road.export.check_file import check_file
-from d2road.export.engines import engines_for
+from d2road.export.engines import TorchSession, engines_for
 from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
 from d2road.export.shortest_edge_resize import ShortestEdgeResize
 from d2road.export.torch_file import write_torch
 from d2road.runtime import Runtime
 from d2road.runtime.detection import objects_of
-from d2road.utils.errors import ConfigError
-from diffusion_det.denoising import class_scores
+from d2road.utils.errors import ConfigError, DataError
+from diffusion_det.denoising import class_scores, suppress
 from diffusion_det.export_checks import detect, draw_noise, metadata
 from diffusion_det.export_graph import DetectionGraph, noise_rows, unrolled
 
@@ -66,7 +71,8 @@ def test_recorded_noise_gives_what_predictor_finds(small_cfg, small_model, name,
     expected = predictor(bgr)["instances"]
     model = unrolled(predictor.model, steps)
     noise = draw_noise(model, predictor.prepare(bgr))
-    graph = DetectionGraph(model, ShortestEdgeResize(72, 128), cfg.INPUT.FORMAT, nms=True)
+    resize = ShortestEdgeResize(72, 128, pillow_orders_axes(), model.backbone.size_divisibility)
+    graph = DetectionGraph(model, resize, cfg.INPUT.FORMAT, nms=True)
     with torch.no_grad():
         boxes, scores, classes = graph(torch.from_numpy(image)[None], torch.from_numpy(noise))
     assert len(expected) > 3
@@ -155,10 +161,46 @@ def test_class_scores_are_probabilities_without_the_background():
     assert np.allclose(class_scores(logits, False).numpy(), expected)
 
 
-def test_torch_export_is_refused(export, tmp_path):
-    _, graph = export(steps=1)
-    with pytest.raises(ConfigError, match=r"export it to OUT\.onnx"):
-        write_torch(graph, tmp_path / "detector.pt2", "")
+def test_a_program_of_torch_export_finds_what_the_detector_finds(export, tmp_path, repo_dir, monkeypatch):
+    """Two unrolled steps with renewal, suppression inside, two sizes of images; checked by a fresh process."""
+    _, graph = export(steps=2)
+    path = tmp_path / "detector.pt2"
+    write_torch(graph, path, "")
+    command = [sys.executable, "-W", "ignore", "-m", "d2road.cli", "export-check", str(path)]
+    done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "as the model within the tolerances" in done.stdout, done.stderr + done.stdout
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:4]] == [["torch", n] for n in graph.output_names]
+    assert all(len(check.outputs["boxes"]) > 3 for check in graph.checks)
+    example: dict = {}
+    section = (repo_dir / "docs" / "export.md").read_text().split("## PyTorch programs")[1]
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", section, re.S)[0], example)
+    assert example["boxes"].shape == (len(example["scores"]), 4) and example["classes"].dtype == torch.int64
+    session, inputs = TorchSession(path), dict(graph.checks[0].inputs)
+    for changed, said in (
+        ({"images": inputs["images"].astype(np.float32)}, r"float32, expected \(1, any, any, 3\) torch.uint8"),
+        ({"noise": inputs["noise"][:, :-1]}, r"noise is \(4, 19, 4\) .*expected \(4, 20, 4\)"),
+        ({"camera": inputs["noise"]}, r"inputs are \['camera', 'images', 'noise'\]"),
+    ):
+        with pytest.raises(DataError, match=said):
+            session.run(inputs | changed)
+
+
+def test_runtime_runs_a_program_of_torch_export_with_selection_outside(export, tmp_path):
+    """On an image of a size that the exporter has not seen, wide and flat."""
+    model, graph = export(steps=1, nms=False)
+    write_torch(graph, tmp_path / "detector.pt2", "")
+    assert_runtime_finds_what_the_graph_finds(model, tmp_path / "detector.pt2", smooth_image(60, 310, 3))
+
+
+def test_suppression_of_many_boxes_in_an_exported_graph_is_that_of_the_detector(monkeypatch):
+    """Of so many that torchvision goes through the classes one by one, with boxes at negative places."""
+    corner = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)) * 3000 - 200
+    boxes = torch.cat([corner, corner + 400], dim=1)
+    scores, classes = torch.rand(2000, generator=torch.Generator().manual_seed(1)), torch.arange(2000) % 80
+    expected = suppress(boxes, scores, classes, 0.5)
+    monkeypatch.setattr("torch.compiler.is_exporting", lambda: True)
+    assert 500 < len(expected) < 1990 and torch.equal(suppress(boxes, scores, classes, 0.5), expected)
 
 
 def test_selection_outside_is_that_of_the_detector(small_cfg, small_model):
@@ -180,14 +222,20 @@ def test_runtime_finds_what_the_graph_finds(export, tmp_path):
     """Without torch, from an image file and a seed."""
     model, graph = export(steps=1, nms=False)
     write_onnx(graph, tmp_path / "detector.onnx", "")
-    Image.fromarray(IMAGES[0]).save(tmp_path / "image.png")
-    found = Runtime(tmp_path / "detector.onnx")(tmp_path / "image.png", seed=3)
     with pytest.raises(ConfigError, match=r"batch_size is 4: .*detector\.onnx is for detection and takes 1 image"):
         Runtime(tmp_path / "detector.onnx", batch_size=4)
+    assert_runtime_finds_what_the_graph_finds(model, tmp_path / "detector.onnx", IMAGES[0])
+
+
+def assert_runtime_finds_what_the_graph_finds(model, path, image):
+    """Of one step and any file with selection outside: the graph itself, untraced, selects as the detector does."""
+    Image.fromarray(image).save(path.with_name("image.png"))
+    found = Runtime(path)(path.with_name("image.png"), seed=3)
     noise = np.random.default_rng(3).standard_normal((1, 20, 4), dtype=np.float32)
-    whole = DetectionGraph(unrolled(model, 1), ShortestEdgeResize(72, 128), "RGB", nms=True)
+    resize = ShortestEdgeResize(72, 128, pillow_orders_axes(), model.backbone.size_divisibility)
+    whole = DetectionGraph(unrolled(model, 1), resize, "RGB", nms=True)
     with torch.no_grad():
-        boxes, scores, classes = (v.numpy() for v in whole(torch.tensor(IMAGES[0])[None], torch.from_numpy(noise)))
+        boxes, scores, classes = (v.numpy() for v in whole(torch.tensor(image)[None], torch.from_numpy(noise)))
     assert len(found["boxes"]) > 3
     np.testing.assert_allclose(found["boxes"], boxes, atol=0.05)
     np.testing.assert_allclose(found["scores"], scores, atol=1e-3)

@@ -1,5 +1,7 @@
 """Solvers against diffusers, which we did not write."""
 
+import itertools
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
@@ -140,6 +142,14 @@ def test_restart_always_sees_pure_noise(schedule):
     assert [t for t, _ in seen] == [999] * 3
     assert not torch.allclose(seen[0][1], seen[1][1])
     assert not torch.allclose(seen[1][1], seen[2][1])
+
+
+@pytest.mark.parametrize("timesteps", [1000, 200, 7])
+def test_levels_are_those_of_linspace_to_the_digit(timesteps):
+    """As the published code has them, for every number of steps: what float32 makes of a level decides which it is."""
+    for steps in range(1, timesteps + 1):
+        levels = torch.linspace(-1, timesteps - 1, steps=steps + 1).int().tolist()[::-1]
+        assert step_pairs(timesteps, steps) == list(itertools.pairwise(levels))
 
 
 def test_unknown_sampler_and_steps(schedule):

@@ -13,6 +13,7 @@ from detectron2.utils.env import seed_all_rng
 from d2road.export.check_file import check_file
 from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
+from d2road.export.torch_file import write_torch
 from d2road.runtime import Runtime
 from d2road.runtime.grounding import make_task
 from d2road.structures import Camera
@@ -114,6 +115,25 @@ def test_the_runtime_answers_any_sentences_about_images_of_any_size(exported):
         np.testing.assert_array_equal(one["classes"], other["classes"][:count])
     nothing = runtime(image, sentences=TEXTS[:1], camera=camera.P, score_threshold=1.1)["groundings"]
     assert [answer["boxes"].shape for answer in nothing] == [(0, 7)]
+
+
+def test_a_program_of_torch_export_answers_as_the_file_for_onnxruntime(exported, tmp_path, repo_dir):
+    """Test images in a fresh process, and an image of another size with other sentences."""
+    onnx, model, cfg = exported
+    path = tmp_path / "grounder.pt2"
+    write_torch(model.export_graph(cfg, IMAGES, ExportOptions()), path, cfg.dump())
+    command = [sys.executable, "-W", "ignore", "-m", "d2road.cli", "export-check", str(path)]
+    done = subprocess.run(command, cwd=repo_dir, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "as the model within the tolerances" in done.stdout, done.stderr + done.stdout
+    assert {"boxes_3d", "scores", "presence"} <= {line.split()[1] for line in done.stdout.splitlines()[1:-1]}
+    image, camera = noisy_image(110, 290, 4), [[200.0, 0, 140], [0, 210, 50], [0, 0, 1]]
+    answers = [
+        Runtime(file)(image, sentences=TEXTS, camera=camera, score_threshold=0.0)["groundings"] for file in (path, onnx)
+    ]
+    assert sum(len(answer["scores"]) for answer in answers[0]) > 10
+    for one, other in zip(*answers, strict=True):
+        for key, off in (("scores", 1e-3), ("boxes", 0.01), ("boxes_xyxy", 0.05), ("classes", 0)):
+            np.testing.assert_allclose(one[key], other[key], atol=off, err_msg=key)
 
 
 @pytest.mark.parametrize(
