@@ -3,8 +3,16 @@
 Chen et al., DiffusionDet: Diffusion Model for Object Detection, ICCV 2023.
 """
 
-from diffusion_det import mapper as _mapper  # noqa: F401  only registration
-from diffusion_det.config import add_diffusion_det_config
-from diffusion_det.detector import DiffusionDet
+from typing import TYPE_CHECKING
+
+from d2road.utils.lazy_package import lazy_package
+
+if TYPE_CHECKING:
+    from diffusion_det.config import add_diffusion_det_config
+    from diffusion_det.detector import DiffusionDet
 
 __all__ = ["DiffusionDet", "add_diffusion_det_config"]
+
+__getattr__ = lazy_package(
+    __name__, {"DiffusionDet": "detector", "add_diffusion_det_config": "config"}, components=("mapper", "detector")
+)

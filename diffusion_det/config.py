@@ -4,6 +4,7 @@ from detectron2.config import CfgNode as CN
 
 from d2road.config import add_common_config, register_check, register_finalizer
 from d2road.config.defaults import set_default
+from d2road.utils.lazy_package import register_components
 
 META_ARCHITECTURE = "DiffusionDet"
 
@@ -84,6 +85,7 @@ POSE = {
 
 def add_diffusion_det_config(cfg: CN) -> None:
     """Add the keys of DiffusionDet and the common ones to a Detectron2 config, in place; idempotent."""
+    register_components("diffusion_det")
     add_common_config(cfg)
     set_default(cfg.MODEL, "DiffusionDet", CN())
     for key, value in {**PUBLISHED, **OURS}.items():

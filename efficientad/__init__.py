@@ -6,17 +6,33 @@ Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022; it
 `fusion` combines the maps of both.
 """
 
-from efficientad import calibration as _calibration  # noqa: F401  only registration
-from efficientad.config import add_efficientad_config
-from efficientad.data import anomaly_datasets as _datasets  # noqa: F401  only registration
-from efficientad.data import btad_real_iad as _more_datasets  # noqa: F401
-from efficientad.data import mapper as _mapper  # noqa: F401
-from efficientad.data import pasted_datasets as _pasted  # noqa: F401
-from efficientad.detector import EfficientAD
-from efficientad.distillation.distill import TeacherDistillation
-from efficientad.evaluation import evaluator as _evaluator  # noqa: F401
-from efficientad.fusion.fusion_detector import AnomalyFusion
-from efficientad.inference import heatmap_annotator as _annotator  # noqa: F401
-from efficientad.patchcore.patchcore_detector import PatchCore
+from typing import TYPE_CHECKING
+
+from d2road.utils.lazy_package import lazy_package
+
+if TYPE_CHECKING:
+    from efficientad.config import add_efficientad_config
+    from efficientad.detector import EfficientAD
+    from efficientad.distillation.distill import TeacherDistillation
+    from efficientad.fusion.fusion_detector import AnomalyFusion
+    from efficientad.patchcore.patchcore_detector import PatchCore
 
 __all__ = ["AnomalyFusion", "EfficientAD", "PatchCore", "TeacherDistillation", "add_efficientad_config"]
+
+_MODELS = {
+    "AnomalyFusion": "fusion.fusion_detector",
+    "EfficientAD": "detector",
+    "PatchCore": "patchcore.patchcore_detector",
+    "TeacherDistillation": "distillation.distill",
+}
+_COMPONENTS = (
+    "calibration",
+    "data.anomaly_datasets",
+    "data.btad_real_iad",
+    "data.mapper",
+    "data.pasted_datasets",
+    *_MODELS.values(),
+    "evaluation.evaluator",
+    "inference.heatmap_annotator",
+)
+__getattr__ = lazy_package(__name__, {"add_efficientad_config": "config", **_MODELS}, _COMPONENTS)

@@ -18,12 +18,11 @@ from efficientad.calibration_statistics import (
     Moments,
     Quantiles,
     check_quantiles,
-    decision_threshold,
     maps_for_quantiles,
 )
 from efficientad.checkpoint.teacher_files import check_teacher_path
 from efficientad.config import features_of
-from efficientad.conformal import images_needed
+from efficientad.conformal import decision_threshold, images_needed
 from efficientad.data.image_iteration import DatasetImages, calibration_names, gathered, images_of, rows_of_all
 from efficientad.detector import EfficientAD
 from efficientad.inference.image_batches import output_size

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2road.utils.errors import ConfigError, DataError
-from efficientad.conformal import split_threshold
 from efficientad.modeling.pdn import BORDER
 
 COMPATS = ("nelson1425", "anomalib", "paper")
@@ -207,17 +206,6 @@ def check_quantiles(start: float, end: float, name: str) -> None:
             f"{end:.6g}), so the map cannot be normalised. The validation images are of one colour or too few, or "
             "the model is untrained: check DATASETS.CALIBRATION and the training"
         )
-
-
-def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> float:
-    """A score that good images exceed with at most the given probability, see `conformal.split_threshold`.
-
-    That is no longer exact of a detector whose maps these very images normalise: docs/anomaly_thresholds.md.
-
-    Raises:
-        ValueError: no score, one that is not finite, or a rate out of range.
-    """
-    return split_threshold(scores, false_positive_rate, randomly_drawn=True).value
 
 
 def maps_for_quantiles(maps: Tensor, compat: str, input_size: tuple[int, int]) -> Tensor:

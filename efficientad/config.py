@@ -8,6 +8,7 @@ from detectron2.config import CfgNode as CN
 from d2road.config import add_common_config, register_check
 from d2road.config.defaults import set_default
 from d2road.config.time_space import add_time_space_config
+from d2road.utils.lazy_package import register_components
 from efficientad.extractor_config import EXTRACTOR, extractor_keys_problems, features_of
 from efficientad.fusion_config import add_fusion_config
 from efficientad.patchcore.patchcore_config import add_patchcore_config
@@ -129,6 +130,7 @@ DATASETS = {
 
 def add_efficientad_config(cfg: CN) -> None:
     """Add the keys of EfficientAD, PatchCore, their fusion, and the common ones to a config, in place; idempotent."""
+    register_components("efficientad")
     add_common_config(cfg)
     set_default(cfg.MODEL, "EFFICIENT_AD", CN())
     set_default(cfg.TEST, "ANOMALY", CN())

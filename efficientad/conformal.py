@@ -164,6 +164,17 @@ def split_threshold(scores: Scores, rate: float, randomly_drawn: bool) -> Thresh
     return Threshold(float(ordered[rank - 1]), guarantee)
 
 
+def decision_threshold(scores: Sequence[float], false_positive_rate: float) -> float:
+    """A score that good images exceed with at most the given probability, see `split_threshold`.
+
+    That is no longer exact of a detector whose maps these very images normalise: docs/anomaly_thresholds.md.
+
+    Raises:
+        ValueError: no score, one that is not finite, or a rate out of range.
+    """
+    return split_threshold(scores, false_positive_rate, randomly_drawn=True).value
+
+
 def leave_one_out_threshold(
     scores: Scores, rate: float, randomly_drawn: bool, *, monotone: bool, covering_radius: float = 0.0
 ) -> Threshold:

@@ -1,10 +1,20 @@
 """Mono3DVG: 3D visual grounding of one, several or no objects from one image and a sentence."""
 
-from mono3dvg.config import add_mono3dvg_config
-from mono3dvg.data import grounding_datasets as _dataset  # noqa: F401  only registration
-from mono3dvg.data import mapper as _mapper  # noqa: F401
-from mono3dvg.evaluation import grounding_evaluator as _evaluator  # noqa: F401
-from mono3dvg.grounder import Mono3DVG
-from mono3dvg.grounding_annotator import GroundingAnnotator as _annotator  # noqa: F401
+from typing import TYPE_CHECKING
+
+from d2road.utils.lazy_package import lazy_package
+
+if TYPE_CHECKING:
+    from mono3dvg.config import add_mono3dvg_config
+    from mono3dvg.grounder import Mono3DVG
 
 __all__ = ["Mono3DVG", "add_mono3dvg_config"]
+
+_COMPONENTS = (
+    "data.grounding_datasets",
+    "data.mapper",
+    "evaluation.grounding_evaluator",
+    "grounder",
+    "grounding_annotator",
+)
+__getattr__ = lazy_package(__name__, {"Mono3DVG": "grounder", "add_mono3dvg_config": "config"}, _COMPONENTS)

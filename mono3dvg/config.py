@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 
 from d2road.config import add_common_config, register_check, register_finalizer
 from d2road.config.defaults import set_default
+from d2road.utils.lazy_package import register_components
 from mono3dvg.config_checks import check
 
 META_ARCHITECTURE = "Mono3DVG"
@@ -158,6 +159,7 @@ TEST_GROUNDING: dict[str, Any] = {
 
 def add_mono3dvg_config(cfg: CN) -> None:
     """Add the keys of 3D visual grounding and the common ones to a Detectron2 config, in place; idempotent."""
+    register_components("mono3dvg")
     add_common_config(cfg)
     set_default(cfg.MODEL, "MONO3DVG", CN())
     node = cfg.MODEL.MONO3DVG

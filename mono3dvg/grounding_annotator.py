@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 from d2road.engine import Predictor
 from d2road.engine.annotators import ANNOTATORS, Annotator, ImageContext, class_lists, nothing_found
-from d2road.structures.boxes3d import box_corners
+from d2road.structures.upright_boxes import box_corners
 from d2road.visualization import SceneObjects, draw_scene, draw_sentence
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from d2road.structures import Boxes3D, Camera
+from d2road.structures import Camera
+from d2road.structures.projection import project_corners
+from d2road.structures.upright_boxes import box_corners
 from d2road.utils.errors import raise_errors
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import make_folder, write_json
@@ -196,9 +197,8 @@ def _object(entry: Mapping[str, Any], image: LabelledImage, ry_frame: str) -> La
     bbox, alpha = entry.get("bbox"), entry.get("alpha")
     if bbox is None:
         frame = image.camera.ground_rotation() if ry_frame == "ground" else None
-        row = [*entry["location"], *entry["dimensions"], entry["rotation_y"]]
-        boxes = Boxes3D.from_kitti(torch.tensor([row], dtype=torch.float64), frame)
-        bbox = boxes.project(image.camera, (image.width, image.height))[0][0].tolist()
+        corners = box_corners(entry["location"], entry["dimensions"], entry["rotation_y"], frame)
+        bbox = project_corners(image.camera.P, corners, (image.width, image.height))[0][0].tolist()
     if alpha is None:
         alpha = _observation_angle(entry) if has_box else -10.0  # as KITTI marks the unknown
     return LabelledObject(

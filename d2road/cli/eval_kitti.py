@@ -81,7 +81,7 @@ def frames_to_evaluate(gt: Path, pred: Path, split: Path | None) -> list[str]:
         FileNotFoundError: a folder or the split file is missing, or there are no predictions.
         ValueError: a split without frames, or with one twice.
     """
-    from d2road.data.datasets.frame_files import read_split
+    from d2road.data.datasets.split_files import read_split
 
     for option, folder in (("--gt", gt), ("--pred", pred)):
         if not folder.is_dir():

@@ -11,6 +11,7 @@ import torch
 from detectron2.config import CfgNode as CN
 
 from d2road.utils.errors import ConfigError
+from d2road.utils.lazy_package import register_components
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def add_common_config(cfg: CN) -> None:
     Args:
         cfg: a config made by ``detectron2.config.get_cfg``; extended once, later calls change nothing.
     """
+    for package in ("d2road.data", "d2road.evaluation"):
+        register_components(package)
     # Which registered mapper turns a dataset dict into a model input. "" takes the meta-architecture's own
     # (its class attribute `default_mapper`), so that a plain Detectron2 YAML needs no new key.
     set_default(cfg.INPUT, "MAPPER", "")

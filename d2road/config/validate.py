@@ -11,7 +11,7 @@ import d2road.modeling  # noqa: F401  registers the backbones
 from d2road.config.merge import raise_problems
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.mapper_registry import MAPPER_REGISTRY
-from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
+from d2road.evaluation import EVALUATOR_REGISTRY
 from d2road.utils.errors import D2RoadError
 from d2road.utils.registry import Registry, unknown_name
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from d2road.structures.boxes3d import ry_to_alpha, wrap_angle
+from d2road.structures.upright_boxes import ry_to_alpha, wrap_angle
 
 MIN_OBJECTS = 5
 VEHICLES = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d2road.structures.boxes3d import box_corners
+from d2road.structures.upright_boxes import box_corners
 
 NAMES = ("height", "width", "length")
 # Another convention is named only if it explains the labels well and the stated one does not, or if it is better for

@@ -13,8 +13,8 @@ from d2road.data.camera_files import read_camera
 from d2road.data.datasets.frame_files import read_labels
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import is_finite_box
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json, text_lines
 from d2road.utils.values import as_integer, as_list, as_number, as_object, field, named

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from d2road.data.roadside_camera_files import write_camera_folder
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.roadside_camera import RoadsideCamera
+from d2road.structures.upright_boxes import box_corners
 from d2road.traffic.calibration.box_projection import Lens, ground_points
 from d2road.traffic.calibration.evidence import Evidence, KnownLengths
 from d2road.traffic.calibration.observations import CalibrationObservations

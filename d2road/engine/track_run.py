@@ -21,8 +21,8 @@ from d2road.data.roadside_camera_files import camera_mapping
 from d2road.engine.ground_detector import Detect, PinholeView
 from d2road.engine.track_summary import COMPLETE, FAILED, RUNNING, STOPPED, TrackCounts, summary
 from d2road.engine.video_tracking import TrackedFrame, VideoTracking
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.roadside_camera import RoadsideCamera
+from d2road.structures.upright_boxes import box_corners
 from d2road.traffic.tracking.camera_detections import in_view
 from d2road.traffic.tracking.detection_files import DetectionWriter, StoredDetections
 from d2road.traffic.tracking.ground_tracker import GroundKalmanTracker

@@ -17,7 +17,7 @@ from d2road.evaluation.evaluator_registry import EVALUATOR_REGISTRY
 from d2road.evaluation.metrics.omni3d_protocol import match_omni3d, results_of
 from d2road.evaluation.omni3d_plots import omni3d_plots
 from d2road.evaluation.plot_data import write_plot_data
-from d2road.structures.boxes3d import box_corners
+from d2road.structures.upright_boxes import box_corners
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder, write_json
 

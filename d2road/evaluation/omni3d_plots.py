@@ -12,7 +12,7 @@ from d2road.evaluation.box_plots import MOST_CLASSES, mean_curve, named_curve
 from d2road.evaluation.metrics.omni3d_protocol import Omni3DEval
 from d2road.evaluation.plot_data import PlotData
 from d2road.evaluation.range_plots import BoxErrors, range_figures
-from d2road.structures.boxes3d import box_axes, wrap_angle
+from d2road.structures.upright_boxes import box_axes, wrap_angle
 from d2road.visualization.figure_data import Figure, Lines
 
 UNIT = (-0.01, 1.02)

@@ -12,8 +12,8 @@ from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs
 from d2road.evaluation.metrics.roadside_protocol import class_flags, matched_errors
 from d2road.evaluation.plot_data import BEST, SHOWN, WORST, Boxes, Example
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners
 
 FEWEST = 2  # boxes found of an image that may be a best one
 

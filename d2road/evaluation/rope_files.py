@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from d2road.data.camera_files import read_calib, read_denorm
-from d2road.data.datasets.frame_files import read_split
-from d2road.data.datasets.rope3d import TYPES
+from d2road.data.datasets.rope3d_types import TYPES
+from d2road.data.datasets.split_files import read_split
 from d2road.evaluation.metrics.kitti_objects import ObjectTable, read_labels_folder, read_predictions_folder
 from d2road.evaluation.rope_roi import RoiMasks, inside_roi
 from d2road.structures.camera import Camera

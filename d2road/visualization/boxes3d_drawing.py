@@ -1,6 +1,6 @@
 """Drawing 3D boxes as wire frames that show where the front is. Arrays in, arrays out.
 
-Corners are in the order of `d2road/structures/boxes3d.py`: 0 to 3 around the bottom face, 4 to 7 above them, and
+Corners are in the order of `d2road/structures/upright_boxes.py`: 0 to 3 around the bottom face, 4 to 7 above them, and
 0, 3, 7, 4 the front face, which is filled. A line on the ground leads from the bottom centre through the middle of the
 front's lower edge: the heading.
 """

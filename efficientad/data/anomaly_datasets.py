@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.data import MetadataCatalog
 
 from d2road.data.catalog import register_lazily
@@ -39,14 +38,13 @@ from efficientad.data.dataset_layouts import (
     mvtec_ad,
     mvtec_loco,
 )
+from efficientad.data.held_out import TEST_SHARE, held_out
 from efficientad.data.mvtec_ad_2 import MVTEC_AD_2, PRIVATE_SPLITS, MvtecAd2Folder, public_root, refuse_released
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
-SPLIT_SEED = 42  # nelson1425's, so that its validation images are ours
 VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.2  # of the good images of a plain folder that has none to test with
 FEW_IMAGES = 10
 EXIF_ORIENTATION = 274
 
@@ -68,22 +66,6 @@ MAKE_HINTS = {
     for family in ("toy_loco", "traffic_incidents")
 }
 RELEASE_HINT = "download it from its authors and arrange it as datasets/README.md shows"
-
-
-def held_out(paths: Sequence, share: float) -> tuple[list, list]:
-    """Divide into what stays and a share that is held out, at random but always alike, each in order.
-
-    Raises:
-        ValueError: fewer than two.
-    """
-    if len(paths) < 2:
-        raise DataError(
-            f"there is {len(paths)} good image ({', '.join(map(str, paths))}): at least 2 are needed, one to train "
-            "on and one to calibrate with; 10 are few"
-        )
-    kept = min(max(int((1 - share) * len(paths)), 1), len(paths) - 1)
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
-    return [paths[i] for i in sorted(order[:kept])], [paths[i] for i in sorted(order[kept:])]
 
 
 def load_split(layout: Layout, split: str, category: str) -> list[dict]:

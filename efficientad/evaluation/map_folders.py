@@ -12,8 +12,7 @@ import cv2
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import image_size
 from d2road.utils.progress import track
-from efficientad.calibration_statistics import decision_threshold
-from efficientad.data.anomaly_datasets import TEST_SHARE, held_out
+from efficientad.conformal import decision_threshold
 from efficientad.data.dataset_layouts import (
     FOLDER_PARTS,
     VISA_TABLE,
@@ -24,6 +23,7 @@ from efficientad.data.dataset_layouts import (
     mvtec_ad,
     mvtec_loco,
 )
+from efficientad.data.held_out import TEST_SHARE, held_out
 from efficientad.data.mvtec_ad_2 import PUBLIC, MvtecAd2Folder, public_root, refuse_released
 from efficientad.evaluation.image_scores import GOOD, ImageScores, size_text
 from efficientad.evaluation.map_files import MAP_SUFFIXES, UPLOADED, read_map, score_file

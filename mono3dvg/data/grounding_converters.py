@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from d2road.data.camera_files import read_camera
-from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of, index_images, read_split
+from d2road.data.datasets.frame_files import FIELDS, existing, has_3d, image_of, index_images
+from d2road.data.datasets.split_files import read_split
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.image_io import image_size
 from d2road.utils.input_files import read_json, text_lines

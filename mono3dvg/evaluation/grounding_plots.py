@@ -17,7 +17,7 @@ from d2road.evaluation.metrics.score_curves import (
 )
 from d2road.evaluation.plot_data import BEST, SHOWN, WORST, Boxes, Example, PlotData
 from d2road.evaluation.range_plots import BoxErrors, range_figures
-from d2road.structures.boxes3d import box_corners, wrap_angle
+from d2road.structures.upright_boxes import box_corners, wrap_angle
 from d2road.visualization.figure_data import Figure, Histogram, Lines, Mark, Matrix, Reliability, Series
 from mono3dvg.evaluation import grounding_metrics as metrics
 from mono3dvg.evaluation.prediction_files import Answer

@@ -10,9 +10,8 @@ view 0.80 instead of 0.41. It is here to compare with published tables and for n
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
-from d2road.structures import Boxes3D, aligned_iou_3d
+from d2road.structures import aligned_iou_3d
 
 
 def iou_rotated(a: np.ndarray, b: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
@@ -27,11 +26,11 @@ def iou_rotated(a: np.ndarray, b: np.ndarray, frames: np.ndarray | None = None) 
     Raises:
         ValueError: wrong shapes, NaN or infinity.
     """
-    rows = [torch.as_tensor(np.asarray(boxes, dtype=np.float64)) for boxes in (a, b)]
-    if frames is not None:
-        axes = torch.as_tensor(frames, dtype=torch.float64)
-        rows = [Boxes3D.from_kitti(boxes, axes).in_frame(axes).to_kitti() for boxes in rows]
-    return aligned_iou_3d(*rows).numpy()
+    rows = [np.asarray(boxes, dtype=np.float64) for boxes in (a, b)]
+    if frames is not None:  # `ry` is about the frame's y axis already
+        axes = np.asarray(frames, dtype=np.float64)
+        rows = [np.concatenate([np.einsum("ni,nij->nj", r[:, :3], axes), r[:, 3:]], axis=1) for r in rows]
+    return aligned_iou_3d(*rows)
 
 
 def iou_mono3dvg(a: np.ndarray, b: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from efficientad.calibration import measure_maps, measure_teacher
-from efficientad.calibration_statistics import decision_threshold
-from efficientad.conformal import images_needed
+from efficientad.conformal import decision_threshold, images_needed
 from efficientad.evaluation.ranking_metrics import Ranking, f1_above
 from efficientad.evaluation.weighted_scores import WeightedScores
 from efficientad.inference.raw_maps import RawMaps

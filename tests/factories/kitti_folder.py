@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from d2road.structures.boxes3d import box_corners, project_boxes
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners, project_boxes
 
 SIZE = (320, 200)  # width, height
 CAMERA = Camera(np.array([[300.0, 0, 160], [0, 300, 60], [0, 0, 1]]))

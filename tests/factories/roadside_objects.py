@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from d2road.structures import Camera
-from d2road.structures.boxes3d import box_corners, project_boxes
 from d2road.structures.camera_batch import Cameras, Grounds
+from d2road.structures.upright_boxes import box_corners, project_boxes
 
 SIZE = (1920, 1080)
 PRIORS = torch.tensor([[1.5, 1.8, 4.4], [3.0, 2.5, 10.0], [1.7, 0.6, 1.7]])

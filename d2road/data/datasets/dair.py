@@ -46,7 +46,7 @@ from d2road.data.datasets.frame_files import frame_record
 from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.data.label_conventions import LabelConventions
-from d2road.structures.boxes3d import heading_to_ry, ry_to_alpha
+from d2road.structures.upright_boxes import heading_to_ry, ry_to_alpha
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from d2road.data.datasets.frame_files import existing, has_3d, read_split
+from d2road.data.datasets.frame_files import existing, has_3d
 from d2road.data.datasets.label_types import LabelTypes
+from d2road.data.datasets.split_files import read_split
 from d2road.data.input_checks import one_entry
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json

@@ -13,7 +13,7 @@ from d2road.data.datasets.label_types import LabelTypes
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import image_size
-from d2road.utils.input_files import read_text, text_lines
+from d2road.utils.input_files import text_lines
 
 FIELDS = (
     "truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length", "x", "y", "z", "rotation_y",
@@ -195,24 +195,6 @@ def image_of(frame: str, images: dict[str, Path]) -> Path:
         place = f" in {next(iter(images.values())).parent}" if images else ""
         raise FileNotFoundError(f"no image of frame '{frame}'{place}, which the split or the labels name")
     return images[frame]
-
-
-def read_split(path: Path, hint: str = "") -> list[str]:
-    """The frames that a split file names, one a line.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it names none, or one twice.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"split file {path} does not exist" + (f". To get it: {hint}" if hint else ""))
-    frames = read_text(path, "split file").split()
-    if not frames:
-        raise DataError(f"split file {path} is empty: it names no frame")
-    if len(set(frames)) < len(frames):
-        twice = next(f for f in frames if frames.count(f) > 1)
-        raise DataError(f"split file {path} names {twice} more than once")
-    return frames
 
 
 def existing(path: Path) -> Path:

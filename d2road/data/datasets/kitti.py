@@ -25,9 +25,9 @@ from d2road.data.datasets.frame_files import (
     image_of,
     index_images,
     read_labels,
-    read_split,
 )
 from d2road.data.datasets.label_types import DONT_CARE, LabelTypes, read_classes
+from d2road.data.datasets.split_files import read_split
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.data.label_conventions import LabelConventions
 

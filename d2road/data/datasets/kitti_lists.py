@@ -11,7 +11,8 @@ because neighbouring frames of a drive fall on both sides of it and its results 
 import random
 from pathlib import Path
 
-from d2road.data.datasets.frame_files import index_images, read_split
+from d2road.data.datasets.frame_files import index_images
+from d2road.data.datasets.split_files import read_split
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.output_files import atomic_write, make_folder
 

@@ -37,7 +37,7 @@ from d2road.data.datasets.omni3d_sources import KEY as COVERAGE_KEY
 from d2road.data.datasets.omni3d_sources import label_coverage
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.data.label_conventions import LabelConventions
-from d2road.structures.boxes3d import box_corners, heading_to_ry, ry_to_alpha
+from d2road.structures.upright_boxes import box_corners, heading_to_ry, ry_to_alpha
 from d2road.utils.errors import DataError
 from d2road.utils.values import as_integer, as_number, as_object, as_text, id_order, named
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 IGNORED_NAMES = ("dontcare", "ignore", "void")
 NUMBERS = ("truncation", "visibility", "lidar_pts", "segmentation_pts", "depth_error")  # -1 where not known
-# bbox3D_cam in the order of our corners (see boxes3d.py): its 0 to 3 are the side at -width, seen from there.
+# bbox3D_cam in the order of our corners (see upright_boxes.py): its 0 to 3 are the side at -width, seen from there.
 _VERTEX_OF_CORNER = [6, 7, 3, 2, 5, 4, 0, 1]
 _CORNER_TOLERANCE_M = 0.05
 

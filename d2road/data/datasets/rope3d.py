@@ -30,25 +30,17 @@ from d2road.data.datasets.frame_files import (
     image_of,
     index_images,
     read_labels,
-    read_split,
 )
 from d2road.data.datasets.kitti import types_of
 from d2road.data.datasets.label_types import LabelTypes
+from d2road.data.datasets.rope3d_types import TYPES
+from d2road.data.datasets.split_files import read_split
 from d2road.data.input_checks import DroppedBoxes, one_entry
 from d2road.data.label_conventions import LabelConventions
 from d2road.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-TYPES = LabelTypes(
-    members={
-        "car": ("car", "van"),
-        "big_vehicle": ("truck", "bus"),
-        "cyclist": ("cyclist", "motorcyclist", "tricyclist"),
-        "pedestrian": ("pedestrian", "barrow"),
-    },
-    others=("trafficcone", "traffic_cone", "triangle_plate", "unknown*"),
-)
 CLASSES = tuple(TYPES.classes)
 FOLDERS = {"train": "training", "val": "validation"}
 

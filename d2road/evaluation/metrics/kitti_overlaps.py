@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from d2road.evaluation.metrics.kitti_ap import Pairs
 from d2road.evaluation.metrics.kitti_objects import ObjectTable
@@ -30,13 +29,13 @@ def solid_pairs(truth: ObjectTable, predictions: ObjectTable) -> tuple[Pairs, Pa
     Objects without a 3D box are in no pair.
     """
     near = _concatenate(_near_pairs(truth, predictions))
-    a, b = (torch.from_numpy(o.boxes3d) for o in (truth, predictions))
+    a, b = truth.boxes3d, predictions.boxes3d
     overlaps: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for low in range(0, len(near[0]), POLYGON_CHUNK):
-        index = tuple(torch.from_numpy(part[low : low + POLYGON_CHUNK]) for part in near)
-        rows = a[index[0]], b[index[1]]
+        i, j = (part[low : low + POLYGON_CHUNK] for part in near)
+        rows = a[i], b[j]
         for values, function in zip(overlaps, (aligned_iou_3d, aligned_iou_bev)):
-            values.append(function(*rows).numpy())
+            values.append(function(*rows))
     solid, footprint = (np.concatenate(v) if v else np.zeros(0) for v in overlaps)
     return _positive(*near, solid), _positive(*near, footprint)
 

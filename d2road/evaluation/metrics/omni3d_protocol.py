@@ -40,8 +40,8 @@ def evaluate_omni3d(
 
     Args:
         truth: objects {image (number or text), category (int, index of class_names), bbox (x1 y1 x2 y2), corners
-            (8, 3) in the order of structures/boxes3d.py, ignore (bool)}; corners are None where there is no 3D box,
-            which needs `ignore`.
+            (8, 3) in the order of structures/upright_boxes.py, ignore (bool)}; corners are None where there is no 3D
+            box, which needs `ignore`.
         predictions: the same with `score` for `ignore`, and always with corners.
         exhaustive: whether every object is labelled; else the rule of proximity applies.
         sparse_images: images of data in which not every object is labelled, where only some are.

@@ -9,7 +9,7 @@ Letters: N pairs, F = 6 faces, V vertices of a polygon (at most 4 + 6).
 
 import numpy as np
 
-# Faces as corners in the drawing of structures/boxes3d.py, and opposite corners of each: normals point outwards.
+# Faces as corners in the drawing of structures/upright_boxes.py, and opposite corners of each: normals point outwards.
 _FACES = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [0, 3, 7, 4], [1, 2, 6, 5], [0, 1, 5, 4], [2, 3, 7, 6]])
 _CHUNK = 4096
 _FLAT_M3 = 1e-9
@@ -20,7 +20,7 @@ def aligned_oriented_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of pairs of boxes.
 
     Args:
-        a, b: (N, 8, 3) corners in the order drawn in structures/boxes3d.py.
+        a, b: (N, 8, 3) corners in the order drawn in structures/upright_boxes.py.
     Returns:
         (N,) in [0, 1]; 0 for boxes without volume.
     Raises:

@@ -32,7 +32,7 @@ from d2road.evaluation.metrics.kitti_ap import (
 from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.metrics.kitti_overlaps import box_pairs, solid_pairs
 from d2road.evaluation.metrics.kitti_protocol import Difficulty, truth_flags, without_flat
-from d2road.structures.boxes3d import wrap_angle
+from d2road.structures.upright_boxes import wrap_angle
 
 LIMITS = Difficulty("all", min_height_px=0, max_occluded=2, max_truncated=0.5)
 OVERLAPS = (0.5, 0.25)

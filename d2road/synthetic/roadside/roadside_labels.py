@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from d2road.structures.boxes3d import box_corners, heading_to_ry, project_boxes, ry_to_alpha
+from d2road.structures.upright_boxes import box_corners, heading_to_ry, project_boxes, ry_to_alpha
 from d2road.synthetic.roadside.compose import Frame
 from d2road.synthetic.roadside.street_traffic import Actor
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH, View, rotation_to_quaternion

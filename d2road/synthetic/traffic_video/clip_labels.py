@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from d2road.structures.boxes3d import heading_to_ry, ry_to_alpha
 from d2road.structures.polygons import clip_convex
+from d2road.structures.upright_boxes import heading_to_ry, ry_to_alpha
 from d2road.synthetic.roadside.raster import NEAR_CLIP_M, project_polygon
 from d2road.synthetic.roadside.roadside_labels import OCCLUDED_BELOW, SMALLEST_BOX_PX
 from d2road.synthetic.roadside.views import HEIGHT, WIDTH

@@ -11,7 +11,7 @@ from PIL import Image
 
 from d2road.cli import check_data
 from d2road.structures import Camera
-from d2road.structures.boxes3d import box_corners, project_boxes
+from d2road.structures.upright_boxes import box_corners, project_boxes
 
 
 def check(root, tmp_path, *options, name=""):

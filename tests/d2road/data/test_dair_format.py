@@ -15,7 +15,7 @@ from d2road.data.datasets.dair import load_dair
 from d2road.data.datasets.dair_files import nearest_rotation
 from d2road.data.datasets.rope3d import load_rope3d
 from d2road.data.input_checks import collected_defects
-from d2road.structures.boxes3d import box_corners, project_boxes
+from d2road.structures.upright_boxes import box_corners, project_boxes
 
 K = np.array([[1500.0, 0, 960], [0, 1520, 540], [0, 0, 1]])
 # Axes of the levelled camera frame (right, down, forward) in a LiDAR frame (forward, left, up).

@@ -6,7 +6,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
-from d2road.structures.boxes3d import box_corners, project_boxes
+from d2road.structures.upright_boxes import box_corners, project_boxes
 
 # Lowest mean IoU and largest median error of a box side (px) of the labels that are not cut off by the image. KITTI's
 # 2D boxes of people follow their limbs, which the 3D boxes do not.

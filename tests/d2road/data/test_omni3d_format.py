@@ -11,7 +11,7 @@ from d2road.data import register_by_name
 from d2road.data.camera_files import read_camera
 from d2road.data.datasets.omni3d import load_omni3d
 from d2road.evaluation.omni3d_evaluator import Omni3DEvaluator
-from d2road.structures.boxes3d import box_corners, project_boxes
+from d2road.structures.upright_boxes import box_corners, project_boxes
 
 K = [[700.0, 0, 320], [0, 710, 240], [0, 0, 1]]
 TURN = Rotation.from_euler("yxz", [0.4, 0.1, -0.05]).as_matrix()

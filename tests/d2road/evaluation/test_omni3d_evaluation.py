@@ -12,7 +12,7 @@ from d2road.data import register_lazily
 from d2road.evaluation import build_evaluator
 from d2road.evaluation.metrics.omni3d_protocol import evaluate_omni3d
 from d2road.structures import Boxes3D
-from d2road.structures.boxes3d import box_corners
+from d2road.structures.upright_boxes import box_corners
 
 CLASSES = ["car", "bus"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from d2road.evaluation.metrics.omni3d_protocol import evaluate_omni3d, match_omni3d
 from d2road.evaluation.omni3d_plots import corner_errors, matched_errors, omni3d_plots, precision_recall_figure
-from d2road.structures.boxes3d import box_axes, box_corners
+from d2road.structures.upright_boxes import box_axes, box_corners
 
 CLASSES = ["car", "bus"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from d2road.evaluation.metrics.kitti_objects import ObjectTable
 from d2road.evaluation.pose_examples import pose_examples
-from d2road.structures.boxes3d import box_corners
+from d2road.structures.upright_boxes import box_corners
 
 P = [[300.0, 0, 160, 0], [0, 300, 60, 0], [0, 0, 1, 0]]
 

@@ -1,8 +1,6 @@
 """The runtime: what the predictor says, without torch, and quickly."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from d2road.runtime import Runtime
 from d2road.runtime.runtime import task_of
 from d2road.utils.errors import ConfigError, DataError
 from tests.factories.anomaly_models import calibrated, image_of, small_cfg
+from tests.factories.blocked_imports import run_without
 from tests.factories.exported_files import needs_openvino, onnx_file
 
 pytest.importorskip("onnxruntime")
@@ -89,13 +88,8 @@ def test_openvino_alone_runs_an_onnx_file(exported, monkeypatch):
 
 def test_it_needs_neither_torch_nor_detectron2_nor_a_second(exported, repo_dir):
     folder, predict = exported
-    program = f"""
-import json, sys, time
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED}:
-            raise ImportError(f"{{name}} is blocked")
-sys.meta_path.insert(0, Blocked())
+    code = f"""
+import json, time
 start = time.process_time()
 from d2road.runtime import Runtime
 runtime = Runtime("{folder}/model.onnx", threads=1)
@@ -103,9 +97,7 @@ taken = time.process_time() - start
 found = runtime("{folder}/0.png")
 print(json.dumps([taken, found["anomaly_score"], found["is_anomalous"]]))
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=repo_dir, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    taken, score, _ = json.loads(done.stdout)
+    taken, score, _ = json.loads(run_without(BLOCKED, code, repo_dir))
     assert score == pytest.approx(float(predict(folder / "0.png")["anomaly_score"]), rel=1e-4)
     assert taken < 1  # seconds of the processor
 

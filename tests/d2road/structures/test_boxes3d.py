@@ -6,7 +6,7 @@ import torch
 from detectron2.structures import Instances
 
 from d2road.structures import Boxes3D, Camera
-from d2road.structures.boxes3d import box_corners, project_boxes, ry_to_alpha, wrap_angle
+from d2road.structures.upright_boxes import box_corners, project_boxes, ry_to_alpha, wrap_angle
 
 CAMERA = Camera([[1200.0, 0, 470, 30], [0, 1180, 280, 2], [0, 0, 1, 0.01]], [0.05, -0.97, -0.21, 6.5])
 GROUND_FRAME = CAMERA.ground_rotation()

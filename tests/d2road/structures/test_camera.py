@@ -6,8 +6,8 @@ import pytest
 import yaml
 from scipy.spatial.transform import Rotation
 
-from d2road.structures.boxes3d import box_corners, heading_to_ry, project_boxes, ry_to_alpha, wrap_angle
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners, heading_to_ry, project_boxes, ry_to_alpha, wrap_angle
 
 K = np.array([[1200.0, 0, 470], [0, 1180.0, 280], [0, 0, 1]])
 GROUND = np.array([0.02, -0.97, -0.21, 6.5])

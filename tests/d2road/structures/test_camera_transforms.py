@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from d2road.structures.boxes3d import box_corners, heading_to_ry, wrap_angle
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners, heading_to_ry, wrap_angle
 
 P2 = np.array([[721.5377, 0, 609.5593, 44.85728], [0, 730.0, 172.854, 0.2163791], [0, 0, 1, 0.002745884]])
 GROUND = np.array([0.05, -0.97, -0.21, 6.5])

@@ -121,6 +121,20 @@ def test_all_pairs_equal_pair_by_pair(monkeypatch):
     torch.testing.assert_close(iou3d.pairwise_iou_bev_dense(a, b), pairwise_iou_bev(a, b), atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "measure", [aligned_iou_bev, aligned_iou_3d, aligned_giou_bev, aligned_giou_3d, pairwise_iou_bev, pairwise_iou_3d]
+)
+def test_arrays_have_the_values_of_tensors(measure):
+    a, b = _random(200, 6.0, seed=1), _random(200, 6.0, seed=2)
+    a[:3, 4] = 0
+    found = measure(a.numpy(), b.numpy())
+    assert isinstance(found, np.ndarray) and found.dtype == a.numpy().dtype and (found != 0).any()
+    np.testing.assert_allclose(found, measure(a, b).numpy(), atol=1e-12)
+    assert measure(a[:0].numpy(), b[:0].numpy()).size == 0
+    with pytest.raises(ValueError, match="not finite"):
+        measure(np.full((2, 7), np.nan), b[:2].numpy())
+
+
 def test_gradients_agree_with_differences():
     a, b = _random(12, 3).requires_grad_(), _random(12, 3, seed=1).requires_grad_()
     assert (aligned_iou_3d(a, b) > 0).sum() > 6

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from d2road.structures.boxes3d import heading_to_ry
 from d2road.structures.road_axis import RoadAxis
 from d2road.structures.roadside_camera import RoadsideCamera, angles_of_plane, plane_from_angles
+from d2road.structures.upright_boxes import heading_to_ry
 from d2road.synthetic.roadside.views import make_view
 from d2road.utils.errors import DataError
 

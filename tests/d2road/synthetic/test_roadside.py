@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 from scipy.spatial.transform import Rotation
 from shapely import LineString, Polygon
 
-from d2road.structures.boxes3d import box_corners, project_boxes
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners, project_boxes
 from d2road.synthetic.roadside import make_toy_roadside
 from d2road.synthetic.roadside.compose import composite, occlusion_order, render_scene, sample_light
 from d2road.synthetic.roadside.raster import fixed_point, render_mesh

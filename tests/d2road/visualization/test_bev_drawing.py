@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners
 from d2road.visualization import BevView, class_color, draw_bev, fit_view
 from d2road.visualization.bev_drawing import BACKGROUND, RING, SEEN, visible_ground
 

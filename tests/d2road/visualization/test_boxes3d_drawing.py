@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners
 from d2road.visualization import class_color, draw_boxes3d
 
 GREY = 90

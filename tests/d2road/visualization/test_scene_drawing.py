@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners
 from d2road.visualization import BevView, SceneObjects, class_color, draw_scene, side_by_side
 
 CAMERA = Camera(np.array([[100.0, 0, 150.5], [0, 100, 100.5], [0, 0, 1]]))

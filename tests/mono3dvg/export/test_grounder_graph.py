@@ -1,8 +1,5 @@
 """The grounder as a graph: what the model answers, untraced for every variant, and from files for any input."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -19,6 +16,7 @@ from d2road.runtime.grounding import make_task
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError
 from mono3dvg.export.grounder_graph import metadata, require_graph
+from tests.factories.blocked_imports import run_without
 from tests.factories.grounders import NODE, tiny_cfg
 
 LIKE_THE_SHIPPED = (
@@ -155,13 +153,7 @@ def test_the_runtime_refuses_what_it_cannot_answer(exported, given, message):
 
 
 def test_the_runtime_needs_no_torch(exported, repo_dir):
-    program = f"""
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "detectron2", "transformers", "cv2", "onnx"):
-            raise ImportError(name + " is blocked")
-sys.meta_path.insert(0, Blocked())
+    code = f"""
 import numpy as np
 from d2road.runtime import Runtime
 image = np.zeros((90, 160, 3), np.uint8)
@@ -169,8 +161,8 @@ camera = [[120, 0, 80], [0, 120, 45], [0, 0, 1]]
 found = Runtime("{exported[0]}", threads=1)(image, sentences=["the car"], camera=camera)
 print(found["groundings"][0]["text"])
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=repo_dir, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout == "the car\n", done.stderr
+    blocked = ("torch", "detectron2", "transformers", "cv2", "onnx")
+    assert run_without(blocked, code, repo_dir) == "the car\n"
 
 
 def model_input(image, camera, texts, cfg):

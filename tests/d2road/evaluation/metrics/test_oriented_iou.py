@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from d2road.evaluation.metrics.oriented_iou import aligned_oriented_iou, pairwise_oriented_iou
 from d2road.structures import pairwise_iou_3d
-from d2road.structures.boxes3d import box_corners
+from d2road.structures.upright_boxes import box_corners
 from tests.oracles.overlaps import half_space_iou
 
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from d2road.evaluation.metrics.kitti_ap import Pairs
 from d2road.evaluation.metrics.rope_similarity import bottom_corners, level_rotations, mutual_best, similarities
-from d2road.structures.boxes3d import box_corners
 from d2road.structures.camera import Camera
+from d2road.structures.upright_boxes import box_corners
 
 TILTED = Camera(np.diag([1000.0, 1100.0, 1.0]), np.array([0.03, -0.96, -0.26, 6.0]))
 LEVEL = Camera(np.eye(3), np.array([0.0, -1.0, 0.0, 6.0]))
