@@ -18,7 +18,7 @@ ARG DETECTRON2=wheel
 ARG DETECTRON2_REVISION=main
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 VENV=/opt/d2road
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ${PYTHON_PACKAGES} build-essential git libjemalloc2 make \
+    && apt-get install -y --no-install-recommends ${PYTHON_PACKAGES} build-essential git make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml setup.py README.md LICENSE train_net.py ./

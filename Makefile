@@ -19,16 +19,6 @@ TOY_LOCO_DONE := $(TOY_LOCO)/fastener_kit/defects_config.json
 SEEDS ?= 1
 VARIANTS ?= readout state
 
-# Training on a CPU spends up to half its time in page faults under glibc's allocator; see docs/benchmarks.md.
-ALLOCATOR := $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2 /usr/lib/libjemalloc.so.2 /usr/local/lib/libjemalloc.so.2 \
-	/usr/lib/*/libtcmalloc_minimal.so.4 /opt/homebrew/lib/libjemalloc.2.dylib))
-FAST := LD_PRELOAD=$(ALLOCATOR) MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1
-# Where sizes differ from step to step, with the words of sentences and the candidates of images, pages must be given back.
-FAST_VARYING := LD_PRELOAD=$(ALLOCATOR) MALLOC_CONF=dirty_decay_ms:10000,muzzy_decay_ms:10000
-define say_allocator
-	@echo "allocator: $(or $(ALLOCATOR),the system's (install libjemalloc2 for faster training on a CPU))"
-endef
-
 .PHONY: setup peers demo teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
@@ -48,8 +38,7 @@ peers: setup
 	VENV=$(VENV) bash scripts/make_peers.sh
 
 demo: setup
-	$(say_allocator)
-	$(FAST) $(PY) -m d2road.cli quickstart --output output/demo
+	$(PY) -m d2road.cli quickstart --output output/demo
 
 $(TOY_DONE): | setup
 	$(PY) -m d2road.cli make-data toy-roadside --output $(TOY) --seed 0
@@ -86,28 +75,23 @@ COMMA := ,
 TEACHER_DATA = $(if $(IMAGES),DATASETS.TRAIN "($(foreach dir,$(IMAGES),'images:$(dir)'$(COMMA)))")
 
 teacher: setup $(if $(IMAGES),,$(TOY_DONE) $(TOY_LOCO_DONE))
-	$(say_allocator)
-	$(FAST) $(PY) train_net.py --config-file configs/efficientad/teacher_small_lite0.yaml --resume $(TEACHER_DATA) $(OPTS)
+	$(PY) train_net.py --config-file configs/efficientad/teacher_small_lite0.yaml --resume $(TEACHER_DATA) $(OPTS)
 
 bench-diffusion-toy: setup $(TOY_DONE)
-	$(say_allocator)
-	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.diffusion_det.diffusion_toy --seed $$seed || exit 1; done
+	for seed in $(SEEDS); do $(PY) -m benchmarks.diffusion_det.diffusion_toy --seed $$seed || exit 1; done
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy --table
 
 bench-diffusion-toy3d: setup $(TOY_DONE)
-	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
-		$(FAST) $(PY) -m benchmarks.diffusion_det.diffusion_toy3d --variant $$variant --seed $$seed || exit 1; \
+		$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --variant $$variant --seed $$seed || exit 1; \
 	done; done
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --table
 
 bench-diffusion-overfit: setup
-	$(say_allocator)
-	$(FAST) $(PY) -m benchmarks.diffusion_det.diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))
+	$(PY) -m benchmarks.diffusion_det.diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))
 
 bench-pose-overfit: setup
-	$(say_allocator)
-	$(FAST) $(PY) -m benchmarks.diffusion_det.pose_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+	$(PY) -m benchmarks.diffusion_det.pose_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 # Of EfficientAD: TEACHER=file of `make teacher` or a published one, STEPS=number, KEYS="KEY VALUE ..." of the config.
 AUTOENCODERS ?= conv linear_attention softmax_attention
@@ -117,30 +101,27 @@ MVTEC_DATA = $(or $(DATA),$(error name the folder above the categories: make $@ 
 AD_OPTIONS = $(if $(TEACHER),--teacher $(TEACHER)) $(if $(STEPS),--steps $(STEPS)) $(KEYS)
 
 bench-efficientad-screw: setup
-	$(say_allocator)
 	for seed in $(SEEDS); do for variant in memory_bank $(AUTOENCODERS); do \
-		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_screw --data $(MVTEC_DATA) --variant $$variant --seed $$seed $(AD_OPTIONS) \
+		$(PY) -m benchmarks.efficientad.anomaly_screw --data $(MVTEC_DATA) --variant $$variant --seed $$seed $(AD_OPTIONS) \
 		|| exit 1; \
 	done; done
 
 TOY_LOCO_TEACHER := output/efficientad/toy_loco_teacher/model_final.pth
 
 $(TOY_LOCO_TEACHER): | $(TOY_DONE) $(TOY_LOCO_DONE)
-	$(FAST) $(PY) train_net.py --config-file configs/efficientad/toy_loco/teacher.yaml --resume
+	$(PY) train_net.py --config-file configs/efficientad/toy_loco/teacher.yaml --resume
 
 bench-efficientad-loco: SEEDS = 1 2 3
 bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
-	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(GRID); do \
-		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
+		$(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 
 # PatchCore with the keys of its config, plain baselines and EfficientAD on any released data set, DATA=folder or name.
 MVTEC_VARIANTS ?= patchcore memory_bank padim pca linear_attention
 
 bench-efficientad-mvtec: setup
-	$(say_allocator)
-	for seed in $(SEEDS); do $(FAST) $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) \
+	for seed in $(SEEDS); do $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) \
 		--variant $(MVTEC_VARIANTS) --seed $$seed $(AD_OPTIONS) || exit 1; done
 
 # Student on frozen features, autoencoder, bank and their fusion: FUSION_DATA="NAME NAME" of training sets, STEPS=number,
@@ -148,9 +129,8 @@ bench-efficientad-mvtec: setup
 FUSION_DATA ?= toy_loco/fastener_kit?held_out=0.2
 
 bench-efficientad-fusion: setup $(TOY_LOCO_DONE)
-	$(say_allocator)
 	for seed in $(SEEDS); do for test in "" --test; do \
-		$(FAST) $(PY) -m benchmarks.efficientad.anomaly_fusion --data $(foreach name,$(FUSION_DATA),"$(name)") --seed $$seed \
+		$(PY) -m benchmarks.efficientad.anomaly_fusion --data $(foreach name,$(FUSION_DATA),"$(name)") --seed $$seed \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(STUDENT),--student $(STUDENT)) $$test || exit 1; \
 	done; done
 
@@ -158,8 +138,7 @@ bench-efficientad-fusion: setup $(TOY_LOCO_DONE)
 SELECTION ?= toy_loco/fastener_kit?held_out=0.25
 
 bench-patchcore-selection: setup $(TOY_LOCO_DONE)
-	$(say_allocator)
-	$(FAST) $(PY) -m benchmarks.efficientad.patchcore_selection --data $(foreach name,$(SELECTION),"$(name)") --seed 0
+	$(PY) -m benchmarks.efficientad.patchcore_selection --data $(foreach name,$(SELECTION),"$(name)") --seed 0
 
 # Coreset and scoring of PatchCore; against anomalib where `make peers` has been run. DATA=folder of images, else random ones.
 PEERS ?= .peers
@@ -181,15 +160,14 @@ $(TRAFFIC_DONE): | setup
 	$(PY) -m d2road.cli make-data traffic-incidents --output $(TRAFFIC) --seed 0 --good-hours 14
 
 $(TRAFFIC_TEACHER): | $(TRAFFIC_DONE)
-	$(FAST) $(PY) train_net.py --config-file configs/efficientad/traffic/teacher.yaml --resume
+	$(PY) train_net.py --config-file configs/efficientad/traffic/teacher.yaml --resume
 
 bench-efficientad-traffic: setup $(TRAFFIC_TEACHER)
-	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(TRAFFIC_VARIANTS); do \
-		$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
+		$(PY) -m benchmarks.traffic.traffic_benchmark --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
-	$(if $(INSPECT),$(FAST) $(PY) -m benchmarks.traffic.traffic_benchmark --inspect $(INSPECT) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
-	$(if $(FT_AED),for variant in $(FT_AED_VARIANTS); do $(FAST) $(PY) -m benchmarks.traffic.ft_aed_benchmark --data $(FT_AED) --variant $$variant \
+	$(if $(INSPECT),$(PY) -m benchmarks.traffic.traffic_benchmark --inspect $(INSPECT) --seed $(firstword $(SEEDS)) $(AD_OPTIONS))
+	$(if $(FT_AED),for variant in $(FT_AED_VARIANTS); do $(PY) -m benchmarks.traffic.ft_aed_benchmark --data $(FT_AED) --variant $$variant \
 		--seed $(firstword $(SEEDS)) $(AD_OPTIONS) || exit 1; done)
 
 # Rules alone: 106 hours and 200 incidents are simulated, some two hours of a core; interrupted, it goes on.
@@ -215,7 +193,7 @@ bench-traffic-video: setup
 CLIPS ?= datasets/traffic_video
 TRACKED ?= test_000 test_001
 bench-tracking: setup
-	$(FAST) $(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(TRACKED)
+	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(TRACKED)
 	for input in worsened detector; do PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(PEERS)/tracking/bin/python -W ignore \
 		-m benchmarks.traffic.tracking_benchmark --clips $(CLIPS) --input $$input --names $(TRACKED) --record || exit 1; done
 
@@ -252,18 +230,16 @@ $(TOY_GROUNDING_MORE_DONE): | setup
 	$(PY) -m d2road.cli make-data toy-grounding --output $(@D) --toy $(TOY_MORE) --seed 1 --per-image 2
 
 bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE) $(TOY_GROUNDING_MORE_DONE)
-	$(say_allocator)
 	for seed in $(SEEDS); do for variant in $(GROUNDING_VARIANTS); do \
-		$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_toy --variant $$variant --seed $$seed || exit 1; \
+		$(PY) -m benchmarks.mono3dvg.grounding_toy --variant $$variant --seed $$seed || exit 1; \
 	done; done
 	$(PY) -m benchmarks.mono3dvg.silence
 
 bench-mono3dvg-written: setup $(TOY_GROUNDING_DONE)
-	$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.written_sentences
+	$(PY) -m benchmarks.mono3dvg.written_sentences
 
 bench-mono3dvg-kitti: setup
-	$(say_allocator)
-	$(FAST_VARYING) $(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+	$(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
 # Runs killed, terminated, starved of space and disturbed, checkpoints damaged, streams replaced: docs/reliability.md.
 bench-faults: setup
@@ -278,19 +254,19 @@ bench-video-memory: setup
 # the one) is packed, measured and listed in MODEL_ZOO.md. ZOO="NAME NAME" for some of it.
 ZOO ?= $(shell $(PY) -m benchmarks.zoo.pack --names)
 bench-zoo: setup
-	for name in $(ZOO); do $(PY) -m benchmarks.zoo.pack $$name && $(FAST_VARYING) $(PY) -m benchmarks.zoo.measure $$name || exit 1; done
+	for name in $(ZOO); do $(PY) -m benchmarks.zoo.pack $$name && $(PY) -m benchmarks.zoo.measure $$name || exit 1; done
 	$(PY) -m benchmarks.zoo.page
 
 NARROW_TEACHER := $(PY) train_net.py --config-file configs/efficientad/teacher_small_lite0.yaml --resume MODEL.EFFICIENT_AD.SIZE narrow \
 	SOLVER.BASE_LR 0.002 MODEL.EFFICIENT_AD.DISTILL.STATISTICS_IMAGES 100
 bench-zoo-teachers: setup $(TOY_DONE) $(TOY_LOCO_DONE)
-	$(FAST) $(NARROW_TEACHER) SEED 0 SOLVER.MAX_ITER 1800 OUTPUT_DIR output/teacher_narrow_own
+	$(NARROW_TEACHER) SEED 0 SOLVER.MAX_ITER 1800 OUTPUT_DIR output/teacher_narrow_own
 
 # Photographs are not ours: PHOTOGRAPHS=folder.
 PHOTOGRAPHS_DATA = DATASETS.TRAIN "('images:$(or $(PHOTOGRAPHS),$(error name the folder: make $@ PHOTOGRAPHS=...))',)"
 bench-zoo-photographs: setup
-	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 0 SOLVER.MAX_ITER 2400 OUTPUT_DIR output/teacher_narrow_photographs
-	$(FAST) $(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 1 SOLVER.MAX_ITER 4500 OUTPUT_DIR output/teacher_narrow_photographs_2 \
+	$(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 0 SOLVER.MAX_ITER 2400 OUTPUT_DIR output/teacher_narrow_photographs
+	$(NARROW_TEACHER) $(PHOTOGRAPHS_DATA) SEED 1 SOLVER.MAX_ITER 4500 OUTPUT_DIR output/teacher_narrow_photographs_2 \
 		MODEL.WEIGHTS output/teacher_narrow_photographs/model_final.pth
 
 # 500 simulated cameras of each kind; then, with CLIPS=folder of `make-data traffic-video`, rendered ones.
@@ -304,7 +280,7 @@ bench-zoo-traffic: setup
 	$(PY) -m benchmarks.zoo.page
 
 bench-zoo-fasteners: setup $(TOY_LOCO_DONE)
-	$(FAST) $(PY) train_net.py --config-file configs/efficientad/toy_loco/patchcore.yaml SEED 0
+	$(PY) train_net.py --config-file configs/efficientad/toy_loco/patchcore.yaml SEED 0
 
 clean:
 	rm -rf output build dist *.egg-info

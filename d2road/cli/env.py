@@ -92,7 +92,7 @@ def allocator(preload: str) -> str:
     for name in ("jemalloc", "tcmalloc"):
         if name in preload:
             return name
-    return "the system's (training on a CPU is faster with jemalloc or tcmalloc)"
+    return "the system's (glibc's is told to keep its pages)"
 
 
 def revision() -> Iterator[tuple[str, str]]:

@@ -30,6 +30,7 @@ from d2road.model_zoo import require_shipped
 from d2road.utils import console
 from d2road.utils.addresses import is_address
 from d2road.utils.aliases import present_file
+from d2road.utils.allocator import keep_freed_pages
 from d2road.utils.errors import ConfigError, D2RoadError, is_reported
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import CURES, atomic_write, named_output
@@ -47,6 +48,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     Raises:
         OutputError: OUTPUT_DIR cannot be written to, or another run is writing there.
     """
+    keep_freed_pages()
     out, evaluates = cfg.OUTPUT_DIR, getattr(args, "eval_only", False)
     with locked_output(out, "evaluation" if evaluates else "training"):
         pass  # before anything is written

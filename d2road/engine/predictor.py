@@ -21,6 +21,7 @@ from d2road.engine import meta_arch
 from d2road.engine.defaults import load_weights, require_weights
 from d2road.structures.camera import Camera
 from d2road.structures.principal_point import check_camera_size
+from d2road.utils.allocator import keep_freed_pages
 from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import AnyImage as Image
 from d2road.utils.image_io import read_pixels
@@ -71,6 +72,7 @@ class Predictor:
         self.cfg.MODEL.WEIGHTS = path
         if frozen:
             self.cfg.freeze()
+        keep_freed_pages()
         self.model = build_model(self.cfg).eval()
         named = load_weights(self.cfg, self.model, path)
         self.cfg = with_class_names(self.cfg, named)

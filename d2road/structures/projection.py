@@ -47,7 +47,7 @@ def project_corners(
     high = xp.amax(xp.where(use[..., None], pixels, -xp.inf), 1)
     boxes, visible = cat([low, high], axis=1), use.any(1)
     if size_wh is not None:
-        limit = constant([*size_wh, *size_wh], boxes)
+        limit = constant(tuple(size_wh) * 2, boxes)
         boxes = xp.minimum(xp.clip(boxes, 0, None), limit)
         visible = visible & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return xp.where(use.any(1)[:, None], boxes, xp.nan), visible

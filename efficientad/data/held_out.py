@@ -1,6 +1,7 @@
 """Good images that are held out of training, at random and always alike."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def held_out(paths: Sequence, share: float) -> tuple[list, list]:
 def random_order(count: int, seed: int) -> list[int]:
     """The permutation that `torch.randperm` gives on a CPU for a seed, without torch: MT19937, modulo, Fisher-Yates."""
     generator = np.random.MT19937()
-    generator.state = np.random.RandomState(seed).get_state(legacy=False)
+    state: Any = np.random.RandomState(seed).get_state(legacy=False)
+    generator.state = state
     order = list(range(count))
     for i in range(count - 1):
         j = i + int(generator.random_raw()) % (count - i)
