@@ -2,9 +2,10 @@
 
 python -m benchmarks.traffic.calibration_clips --clips ROOT [--predictions FOLDER] [--split test]
 
-ROOT is a folder of `d2road make-data traffic-video`. FOLDER holds CLIP.parquet for each clip that a detector ran over:
-frame, t, cls, score, x1..y2, x, y, z (bottom centre, camera frame), h, w, l. Of these boxes, sizes and the pixel of the
-bottom centre are used, never depths. Errors are those against the exact camera.
+ROOT is a folder of `d2road make-data traffic-video`. FOLDER holds CLIP_no_plane.parquet for each clip that a detector
+ran over (`clip_predictions --no-plane`): frame, t, cls, score, x1..y2, x, y, z (bottom centre, camera frame), h, w, l.
+Of these, boxes, sizes and the pixel of the bottom centre are used, never depths; the modes "motion" take lines of what
+moves in the video too. Errors are those against the exact camera.
 """
 
 import argparse
@@ -19,18 +20,23 @@ import pandas as pd
 from benchmarks.common.records import write_record
 from d2road.data.roadside_camera_files import read_roadside_camera
 from d2road.structures.roadside_camera import RoadsideCamera, plane_from_angles
+from d2road.traffic.calibration.box_projection import Lens
+from d2road.traffic.calibration.evidence import Evidence
 from d2road.traffic.calibration.image_tracks import link_in_image
+from d2road.traffic.calibration.motion_evidence import evidence_of_motion
 from d2road.traffic.calibration.observations import CalibrationObservations
-from d2road.traffic.calibration.self_calibration import KnownLens, calibrate_from_tracks
-from d2road.traffic.calibration.track_samples import sample_tracks
+from d2road.traffic.calibration.self_calibration import DETECTED, BoxErrors, KnownLens, calibrate_from_tracks
+from d2road.traffic.calibration.track_samples import MIN_SCORE, sample_tracks
 from d2road.utils.errors import DataError, report_errors
 from d2road.utils.input_files import read_json
+from d2road.video import VideoFile
+from d2road.video.moving_lines import LineCollector
 
 BENCH, SEED = "camera_calibration", 1
 GUESSES = 60  # images for the mean of guesses
 SIZE_SPREAD = 0.06
 NOISE_PX, NOISE_SHARE = 0.7, 0.015  # of boxes and bottom centres of exact labels, in one frame; the same in all
-LEAST_VISIBLE = 0.9
+LEAST_VISIBLE, LEAST_SCORE = 0.9, 0.18
 Numbers = dict[str, float]
 
 
@@ -54,7 +60,8 @@ def exact_observations(folder: Path, camera: RoadsideCamera, every: int, seed: i
 def detected_observations(path: Path, camera: RoadsideCamera, every: int) -> CalibrationObservations:
     """A detector's boxes, sizes and bottom centres in the pinhole image, linked in it."""
     rows = pd.read_parquet(path)
-    rows = rows[(rows["frame"] % every == 0) & (rows["score"] >= 0.3) & rows["cls"].isin(["car", "big_vehicle"])].copy()
+    good = (rows["frame"] % every == 0) & (rows["score"] >= LEAST_SCORE) & rows["cls"].isin(["car", "big_vehicle"])
+    rows = rows[good].copy()
     pixels, _ = camera.pinhole.project(rows[["x", "y", "z"]].to_numpy())
     rows[["bottom_u", "bottom_v"]] = pixels
     for name in ("h", "w", "l"):
@@ -63,12 +70,23 @@ def detected_observations(path: Path, camera: RoadsideCamera, every: int) -> Cal
     return link_in_image(CalibrationObservations.from_frame(frame, 960, 540))
 
 
+def motion_of(video: Path, camera: RoadsideCamera) -> list[Evidence]:
+    """What lines of what moves in a clip tell of its camera without distortion."""
+    lines = LineCollector()
+    with VideoFile(video) as source:
+        for frame in source:
+            lines.add(frame.image_bgr)
+    found = lines.lines()
+    # Distortion is taken out here, for a detector's boxes are those of the image without it.
+    return evidence_of_motion(found.paths, found.edges, Lens(camera.K, camera.distortion), camera.width)
+
+
 def mean_of_guesses(observations: CalibrationObservations, lens: KnownLens) -> RoadsideCamera:
     """The median over images of the same estimate from the vehicles of one image, by their sizes alone."""
     guesses = []
     frames = list(observations.rows.groupby("frame"))
     for _, rows in frames[:: max(1, len(frames) // GUESSES)]:
-        samples = sample_tracks(CalibrationObservations(rows.assign(track=-1), 960, 540))
+        samples = sample_tracks(CalibrationObservations(rows.assign(track=-1), 960, 540), min_score=0.0)
         try:
             found = calibrate_from_tracks(samples, lens, ["sizes"], fewest=2)
         except DataError:
@@ -94,15 +112,20 @@ def errors_of(found: RoadsideCamera, exact: RoadsideCamera) -> Numbers:
 
 
 def judge(
-    name: str, observations: CalibrationObservations, exact: RoadsideCamera, distorted: bool
+    name: str, observations: CalibrationObservations, exact: RoadsideCamera, distorted: bool, motion: list[Evidence]
 ) -> dict[str, Numbers]:
-    """Errors of the mean of guesses and of self-calibration with K given and not."""
+    """Errors of the mean of guesses and of self-calibration with K given and not, of boxes alone and with motion."""
     distortion = exact.distortion if distorted else np.zeros(5)
     given, unknown = KnownLens(exact.K, 0.0, distortion), KnownLens.unknown(960, 540)
     rows = {"guesses": errors_of(mean_of_guesses(observations, given), exact)}
-    for mode, lens in (("given_K", given), ("unknown_K", KnownLens(unknown.K, unknown.focal_std, distortion))):
+    free = KnownLens(unknown.K, unknown.focal_std, distortion)
+    modes = [("given_K", given, []), ("unknown_K", free, [])]
+    modes += [("given_K_motion", given, motion), ("unknown_K_motion", free, motion)] if motion else []
+    errors, least = (BoxErrors(), MIN_SCORE) if distorted else (DETECTED, 0.0)
+    for mode, lens, evidence in modes:
         try:
-            result = calibrate_from_tracks(sample_tracks(observations), lens)
+            samples = sample_tracks(observations, min_score=least)
+            result = calibrate_from_tracks(samples, lens, evidence=evidence, errors=errors)
         except DataError as error:
             print(f"{name} {mode}: {error}", flush=True)
             continue
@@ -115,8 +138,10 @@ def judge(
 def summary(clips: dict[str, dict[str, Numbers]]) -> dict[str, Numbers]:
     """Median absolute errors by mode."""
     result: dict[str, Numbers] = {}
-    for mode in ("guesses", "given_K", "unknown_K"):
+    for mode in ("guesses", "given_K", "unknown_K", "given_K_motion", "unknown_K_motion"):
         rows = pd.DataFrame([clip[mode] for clip in clips.values() if mode in clip])
+        if rows.empty:
+            continue
         names = [n for n in ("horizon_px", "pitch_deg", "roll_deg", "height", "depth_40", "focal") if n in rows]
         result[mode] = {name: float(rows[name].abs().median()) for name in names} | {"clips": float(len(rows))}
     return result
@@ -127,23 +152,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Calibrate the clips of a split, print and keep a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path, help="folder with a detector's CLIP.parquet")
+    parser.add_argument("--predictions", type=Path, help="folder with a detector's CLIP_no_plane.parquet")
     parser.add_argument("--split", default="val", choices=("val", "test"))
     parser.add_argument("--every", type=int, default=2, help="take each N-th frame (default: 2)")
+    parser.add_argument("--names", nargs="*", help="clips of the split; all unless given")
     parser.add_argument("--record", default="", help="name of the record; none is written without")
     args = parser.parse_args(argv)
     began, clips = time.monotonic(), {}
     for about in read_json(args.clips / "clips.json"):
         folder = args.clips / about["split"] / about["name"]
-        stored = args.predictions / f"{about['name']}.parquet" if args.predictions else None
-        if about["split"] != args.split or (stored is not None and not stored.is_file()):
+        stored = args.predictions / f"{about['name']}_no_plane.parquet" if args.predictions else None
+        if (
+            about["split"] != args.split
+            or (args.names and about["name"] not in args.names)
+            or (stored is not None and not stored.is_file())
+        ):
             continue
         exact = read_roadside_camera(folder)
         if stored is None:
-            observations, distorted = exact_observations(folder, exact, args.every, SEED), True
+            observations, motion = exact_observations(folder, exact, args.every, SEED), []
         else:
-            observations, distorted = detected_observations(stored, exact, args.every), False
-        clips[about["name"]] = judge(about["name"], observations, exact, distorted)
+            observations = detected_observations(stored, exact, args.every)
+            motion = motion_of(folder / "video.mp4", exact)
+        clips[about["name"]] = judge(about["name"], observations, exact, stored is None, motion)
     metrics = {"median": summary(clips), "clips": clips}
     print(metrics["median"], flush=True)
     if args.record:

@@ -24,20 +24,25 @@ BOX = ["x1", "y1", "x2", "y2"]
 ROW = ["x", "y", "z", "h", "w", "l", "ry"]
 
 
-def predict_clip(predict: Predictor, video: Path, camera: RoadsideCamera, plane: bool = True) -> pd.DataFrame:
+def predict_clip(
+    predict: Predictor, video: Path, camera: RoadsideCamera, plane: np.ndarray | None, every: int = 1
+) -> pd.DataFrame:
     """Everything found in a clip with LEAST_SCORE or more: frame, t, cls, score, BOX (px of the undistorted image), ROW
     (x, y, z of the bottom centre, h, w, l, ry in the camera frame), alpha, depth_std_m.
 
     Args:
-        plane: whether the detector is told the ground.
+        plane: (4,) ground that the detector is told, or None.
+        every: frames from one that is looked at to the next.
     """
     maps = camera.undistortion_maps() if camera.distortion.any() else None
     names = predict.metadata.thing_classes
     pinhole = camera.pinhole
-    given = pinhole if plane else type(pinhole)(pinhole.P)
+    given = type(pinhole)(pinhole.P, plane)
     frames = []
     with VideoFile(video) as source:
         for frame in track(source, total=source.claimed, label=video.parent.name):
+            if frame.index % every:
+                continue
             image = frame.image_bgr if maps is None else cv2.remap(frame.image_bgr, *maps, cv2.INTER_LINEAR)
             found = predict(image, given)["instances"]
             found = found[found.scores >= LEAST_SCORE]
@@ -65,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder; CLIPS/pred unless given")
     parser.add_argument("--weights", default=WEIGHTS)
     parser.add_argument("--no-plane", action="store_true", help="the detector is not told the ground")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th frame (default: 1)")
     args = parser.parse_args(argv)
     output = make_folder(args.output or args.clips / "pred")
     predict = None
@@ -75,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         predict = predict or Predictor(CONFIG, args.weights)
         folder = clip_folder(args.clips, name)
         camera = read_roadside_camera(folder / CAMERA_FILE)
-        rows = predict_clip(predict, folder / "video.mp4", camera, not args.no_plane)
+        rows = predict_clip(predict, folder / "video.mp4", camera, None if args.no_plane else camera.ground, args.every)
         if not np.isfinite(rows.select_dtypes("number").to_numpy()).all():
             raise RuntimeError(f"{name}: the detector gave numbers that are not finite")
         with atomic_write(path) as file:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from d2road.traffic.calibration.observations import CalibrationObservations
     from d2road.traffic.calibration.self_calibration import KnownLens
+    from d2road.video.moving_lines import MovingLines
 
 SENSOR_WIDTH_MM = 36.0  # of the format that EXIF's equivalent focal lengths refer to
 EXIF_STD = 0.03
@@ -60,7 +61,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--fit-distortion", action="store_true", help="find k1 by the map points")
     parser.add_argument("--every", type=integer_option(1), default=2, metavar="N", help="take each N-th frame; 2")
     parser.add_argument("--seconds", type=number_option(1), metavar="S", help="end after so much of the video")
-    parser.add_argument("--confidence", type=number_option(0, 1), default=0.3, metavar="S", help="of detections; 0.3")
+    parser.add_argument("--confidence", type=number_option(0, 1), default=0.18, metavar="S", help="of detections; 0.18")
     add_verbose(parser)
     parser.add_config()
     return parser
@@ -122,19 +123,23 @@ def _exif_focal(path: str, size: tuple[int, int]) -> float:
     return focal_mm / SENSOR_WIDTH_MM * max(size)
 
 
-def observe_input(args: argparse.Namespace) -> tuple["CalibrationObservations", "np.ndarray", "KnownLens"]:
-    """Linked observations of the video, its last frame (BGR), and the lens."""
+def observe_input(
+    args: argparse.Namespace,
+) -> tuple["CalibrationObservations", "np.ndarray", "KnownLens", "MovingLines"]:
+    """Linked observations of the video, its last frame (BGR), the lens, and lines of what moves."""
     from d2road.config import setup_cfg
     from d2road.engine.calibration_detector import observe
     from d2road.engine.predictor import Predictor
     from d2road.traffic.calibration.image_tracks import link_in_image
     from d2road.utils.progress import track
     from d2road.video import open_source, with_first_frame
+    from d2road.video.moving_lines import LineCollector
 
     if not args.config_file:
         raise ConfigError("--input needs a detector: give --config-file and --weights, or --observations FILE instead")
     predict = Predictor(setup_cfg(args, predicts=True))
     last: list[np.ndarray] = []
+    lines = LineCollector()
     with open_source(args.input) as source:
         first, frames = with_first_frame(source)
         size = first.size_wh
@@ -144,6 +149,7 @@ def observe_input(args: argparse.Namespace) -> tuple["CalibrationObservations", 
             for number, frame in enumerate(frames):
                 if args.seconds and frame.t - first.t > args.seconds:
                     return
+                lines.add(frame.image_bgr)
                 if number % args.every == 0:
                     last[:] = [frame.image_bgr]
                     yield frame
@@ -153,7 +159,7 @@ def observe_input(args: argparse.Namespace) -> tuple["CalibrationObservations", 
             seconds = min(args.seconds or math.inf, (source.claimed - 1) / source.fps)
             seen = track(seen, 1 + int(seconds * source.fps) // args.every, "frames")
         observations = observe(predict, seen, lens.K, size, args.confidence)
-    return link_in_image(observations), last[0], lens
+    return link_in_image(observations), last[0], lens, lines.lines()
 
 
 def calibrate(args: argparse.Namespace) -> None:
@@ -165,9 +171,9 @@ def calibrate(args: argparse.Namespace) -> None:
     from d2road.utils.image_io import read_pixels
 
     lengths = [parse_length(text) for text in args.length]
-    observations, image = None, read_pixels(args.image) if args.image else None
+    observations, image, lines = None, read_pixels(args.image) if args.image else None, None
     if args.input:
-        observations, image, lens = observe_input(args)
+        observations, image, lens, lines = observe_input(args)
         size = observations.width, observations.height
     else:
         if args.size is None:
@@ -183,7 +189,8 @@ def calibrate(args: argparse.Namespace) -> None:
     if image is not None and (image.shape[1], image.shape[0]) != size:
         raise DataError(f"--image has {image.shape[1]}x{image.shape[0]} pixels, expected {size[0]}x{size[1]}")
     points = read_points(args.points) if args.points else None
-    result = calibrate_by_all(observations, points, np.array(lengths).reshape(-1, 6), size, lens, args.fit_distortion)
+    known = np.array(lengths).reshape(-1, 6)
+    result = calibrate_by_all(observations, points, known, size, lens, args.fit_distortion, lines)
     write_calibration(Path(args.output), result, image)
     print(result.to_text())
     print(f"wrote {args.output}")

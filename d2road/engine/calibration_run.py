@@ -11,13 +11,15 @@ from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.structures.upright_boxes import box_corners
 from d2road.traffic.calibration.box_projection import Lens, ground_points
 from d2road.traffic.calibration.evidence import Evidence, KnownLengths
+from d2road.traffic.calibration.motion_evidence import evidence_of_motion
 from d2road.traffic.calibration.observations import CalibrationObservations
 from d2road.traffic.calibration.point_pose import PointPose, pose_from_points
-from d2road.traffic.calibration.self_calibration import Calibration, KnownLens, calibrate_from_tracks
+from d2road.traffic.calibration.self_calibration import DETECTED, Calibration, KnownLens, calibrate_from_tracks
 from d2road.traffic.calibration.track_samples import sample_tracks
 from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import write_image
 from d2road.utils.output_files import write_json
+from d2road.video.moving_lines import MovingLines
 from d2road.visualization.calibration_drawing import draw_calibration
 
 REPORT, CHECK = "calibration.json", "check.jpg"
@@ -59,10 +61,12 @@ def calibrate_by_all(
     size: tuple[int, int],
     lens: KnownLens,
     fit_distortion: bool = False,
+    lines: MovingLines | None = None,
 ) -> CalibrationRun:
     """Calibrate by traffic, map points and known lengths, as far as they are given.
 
     Args:
+        lines: of what moves, where a detector looked for the traffic in the same video.
         points: pixels (N, 2) and metres (N, 2 or 3). lengths: (L, 6) u1, v1, u2, v2, metres, deviation.
     Raises:
         ConfigError: lengths alone. DataError: what tells no camera.
@@ -84,7 +88,13 @@ def calibrate_by_all(
         start, end = bare.undistort(lengths[:, :2]), bare.undistort(lengths[:, 2:4])
         optics = Lens(lens.K, lens.distortion)
         evidence.append(KnownLengths(start, end, lengths[:, 4], lengths[:, 5], optics))
-    traffic = calibrate_from_tracks(sample_tracks(observations), lens, evidence=evidence)
+    if lines is None:
+        traffic = calibrate_from_tracks(sample_tracks(observations), lens, evidence=evidence)
+    else:
+        optics = Lens(lens.K, lens.distortion)
+        evidence += evidence_of_motion(lines.paths, lines.edges, optics, size[0])
+        samples = sample_tracks(observations, min_score=0.0)  # what the detector's user wants is there already
+        traffic = calibrate_from_tracks(samples, lens, evidence=evidence, errors=DETECTED)
     return CalibrationRun(traffic.camera, traffic, pose, len(lengths))
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from d2road.structures.roadside_camera import ground_axes
 from d2road.traffic.calibration.box_projection import Lens, ground_points
 from d2road.traffic.calibration.size_priors import COMMON_STD
 from d2road.traffic.calibration.track_model import COMMON_SIZE, FIRST_DIRECTION, GROWTH
@@ -84,8 +85,35 @@ class KnownLengths:
             (length(theta, start + step, end) - length(theta, start - step, end)) / 2e-3 for step in 1e-3 * np.eye(2)
         ] + [(length(theta, start, end + step) - length(theta, start, end - step)) / 2e-3 for step in 1e-3 * np.eye(2)]
         std = np.sqrt(self.length_std_m**2 + ((self.pixel_std * np.stack(J_pixels)) ** 2).sum(axis=0))
-        J = _jacobian(lambda t: length(t, start, end), theta) / std[:, None]
+        J = jacobian(lambda t: length(t, start, end), theta) / std[:, None]
         r = (length(theta, start, end) - self.length_m) / std
+        A, b = np.zeros((len(camera), len(camera))), np.zeros(len(camera))
+        A[:4, :4], b[:4] = J.T @ J, J.T @ r
+        return A, b, float(r @ r / 2)
+
+
+@dataclass(frozen=True)
+class HorizonPoint:
+    """A point of the image through which the horizon runs, such as a vanishing point of the road.
+
+    pixel: (2,) of the pinhole image. std_px: across the horizon.
+    """
+
+    pixel: np.ndarray
+    std_px: float
+    lens: Lens
+
+    def normal_equations(self, camera: np.ndarray) -> Normal:
+        """See `Evidence`."""
+        theta, point = camera[:4], np.asarray(self.pixel, dtype=np.float64)[None]
+
+        def above_px(t: np.ndarray) -> np.ndarray:
+            up = ground_axes(t[1], t[2])[:, 2]
+            ray = self.lens.rays(point, t)[0]
+            # The ray's rise over the change of it by a pixel down: distance from the horizon, px.
+            return np.array([ray @ up / (up[1] / (self.lens.K[1, 1] * np.exp(t[0])))])
+
+        r, J = above_px(theta) / self.std_px, jacobian(above_px, theta) / self.std_px
         A, b = np.zeros((len(camera), len(camera))), np.zeros(len(camera))
         A[:4, :4], b[:4] = J.T @ J, J.T @ r
         return A, b, float(r @ r / 2)
@@ -100,7 +128,7 @@ def total(evidence: Sequence[Evidence], camera: np.ndarray) -> Normal:
     return A, b, cost
 
 
-def _jacobian(function: Callable[[np.ndarray], np.ndarray], theta: np.ndarray, step: float = 1e-6) -> np.ndarray:
+def jacobian(function: Callable[[np.ndarray], np.ndarray], theta: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """(L, 4) central differences of (L,) values by theta."""
     moves = step * np.eye(len(theta))
     return np.stack([(function(theta + m) - function(theta - m)) / (2 * step) for m in moves], axis=1)

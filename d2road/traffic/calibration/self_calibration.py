@@ -52,6 +52,27 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class BoxErrors:
+    """How boxes err beside their noise.
+
+    Args:
+        outlier: deviations at which a residual counts half as much.
+        independent: vehicles; more of them tell no more. A detector errs in all its boxes alike, by pixels that change
+            with distance, class and side, which no number of vehicles averages away.
+    """
+
+    outlier: float = OUTLIER
+    independent: float = np.inf
+
+    def share(self, vehicles: int) -> float:
+        """Of the information of so many independent vehicles, what these have."""
+        return 1 / (1 + vehicles / self.independent)
+
+
+DETECTED = BoxErrors(3.0, 10.0)  # chosen on validation clips
+
+
+@dataclass(frozen=True)
 class KnownLens:
     """What is known of the lens: K (3, 3), the deviation of its log focal length (0: exact), distortion (5,)."""
 
@@ -72,6 +93,7 @@ def calibrate_from_tracks(
     ways: Sequence[str] = WAYS,
     evidence: Sequence[Evidence] = (),
     fewest: int = FEWEST_VEHICLES,
+    errors: BoxErrors = BoxErrors(),  # noqa: B008 - frozen
 ) -> Calibration:
     """Camera of maximum likelihood for tracked vehicles and other evidence.
 
@@ -87,16 +109,16 @@ def calibrate_from_tracks(
         raise DataError(f"ways are {list(ways)}, expected some of {', '.join(WAYS)}")
     optics = Lens(lens.K, lens.distortion)
     samples = samples if "sizes" in ways else _without_boxes(samples)
-    every = [wide_prior(lens.focal_std), *evidence]
+    every, share = [wide_prior(lens.focal_std), *evidence], errors.share(samples.vehicles)
     best: tuple[float, TrackModel, TrackState] | None = None
     for log_focal in _focal_guesses(lens, samples.width):
         theta = first_plane(samples, optics, log_focal)
         if theta is None:
             continue
         state, direction = start_state(samples, optics, theta)
-        model = _model_at(samples, optics, direction, state, ways)
-        state, linear = minimise(model, state, every, lens.focal_std > 0)
-        value = linear.reduced.cost + total(every, state.camera)[2]
+        model = _model_at(samples, optics, direction, state, ways, errors)
+        state, linear = minimise(model, state, every, lens.focal_std > 0, share)
+        value = share * linear.reduced.cost + total(every, state.camera)[2]
         if best is None or value < best[0]:
             best = value, model, state
     if best is None:
@@ -106,16 +128,21 @@ def calibrate_from_tracks(
     if not straight.all() and straight.sum() >= max(fewest, FEWEST_STRAIGHT * len(straight)):
         samples = samples.of_vehicles(straight)
         state, direction = start_state(samples, optics, state.theta)
-        model = _model_at(samples, optics, direction, state, ways)
-        state, _ = minimise(model, state, every, lens.focal_std > 0)
-    return _finish(model, state, every, lens, ways)
+        model = _model_at(samples, optics, direction, state, ways, errors)
+        state, _ = minimise(model, state, every, lens.focal_std > 0, share)
+    return _finish(model, state, every, lens, ways, share)
 
 
 def _model_at(
-    samples: TrackSamples, optics: Lens, direction: np.ndarray, state: TrackState, ways: Sequence[str]
+    samples: TrackSamples,
+    optics: Lens,
+    direction: np.ndarray,
+    state: TrackState,
+    ways: Sequence[str],
+    errors: BoxErrors,
 ) -> TrackModel:
     """The likelihood with the noise to begin with."""
-    model = TrackModel(samples, optics, direction, _first_noise(samples, ways))
+    model = TrackModel(samples, optics, direction, _first_noise(samples, ways), errors.outlier)
     return model.with_noise(_with_across(model, state, ACROSS if "tracks" in ways else LOOSE_ACROSS))
 
 
@@ -129,23 +156,27 @@ def _straight_vehicles(model: TrackModel, state: TrackState) -> np.ndarray:
 
 
 def minimise(
-    model: TrackModel, state: TrackState, evidence: Sequence[Evidence], free_focal: bool, iterations: int = ITERATIONS
+    model: TrackModel, state: TrackState, evidence: Sequence[Evidence], free_focal: bool, share: float = 1.0
 ) -> tuple[TrackState, Linearised]:
-    """Damped Gauss-Newton; returns the last state and its normal equations."""
+    """Damped Gauss-Newton; returns the last state and its normal equations.
+
+    Args:
+        share: of what the vehicles tell that is believed, see `BoxErrors`.
+    """
     damping = 1e-4
     linear, (A_more, b_more, cost_more) = model.linearise(state), total(evidence, state.camera)
-    for _ in range(iterations):
-        A = linear.reduced.information.sum(axis=0) + A_more
-        b = linear.reduced.gradient.sum(axis=0) + b_more
+    for _ in range(ITERATIONS):
+        A = share * linear.reduced.information.sum(axis=0) + A_more
+        b = share * linear.reduced.gradient.sum(axis=0) + b_more
         use: np.ndarray = np.ones(len(b), dtype=bool)
         use[0] = free_focal
-        cost, moved, small = linear.reduced.cost + cost_more, False, False
+        cost, moved, small = share * linear.reduced.cost + cost_more, False, False
         for _ in range(6):
             move = np.zeros(len(b))
             damped = A[np.ix_(use, use)] + damping * np.diag(np.diag(A)[use])
             move[use] = -np.linalg.solve(damped, b[use])
             trial = linear.stepped(state, move, 1 / (1 + damping))
-            if model.cost(trial) + total(evidence, trial.camera)[2] < cost:
+            if share * model.cost(trial) + total(evidence, trial.camera)[2] < cost:
                 small = bool(np.abs(move[:4]).max() < 1e-5)
                 state, damping, moved = trial, damping / 10, True
                 break
@@ -159,15 +190,20 @@ def minimise(
 
 
 def _finish(
-    model: TrackModel, state: TrackState, evidence: Sequence[Evidence], lens: KnownLens, ways: Sequence[str]
+    model: TrackModel,
+    state: TrackState,
+    evidence: Sequence[Evidence],
+    lens: KnownLens,
+    ways: Sequence[str],
+    share: float,
 ) -> Calibration:
     """Re-estimate the noise from residuals a few times, minimise again, and state the deviations."""
     free = lens.focal_std > 0
     for _ in range(ROUNDS):
         model = model.with_noise(_noise_of(model, state, ways))
-        state, linear = minimise(model, state, evidence, free)
-    covariance, weak = sandwich(linear, total(evidence, state.camera)[0], free)
-    covariance = covariance * (INFLATION * robust_loss(model.residuals(state))) ** 2
+        state, linear = minimise(model, state, evidence, free, share)
+    covariance, weak = sandwich(linear, total(evidence, state.camera)[0], free, share)
+    covariance = covariance * (INFLATION * robust_loss(model.residuals(state), model.outlier)) ** 2
     log_focal, pitch, roll, log_height = state.theta
     K = lens.K.copy()
     K[[0, 1], [0, 1]] *= np.exp(log_focal)
@@ -190,14 +226,17 @@ def _finish(
     return Calibration(camera, state, samples, model.direction, residual, weak)
 
 
-def sandwich(linear: Linearised, known: np.ndarray, free_focal: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+def sandwich(
+    linear: Linearised, known: np.ndarray, free_focal: bool, share: float = 1.0
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """(G, G) covariance of the camera from how much single vehicles disagree, and which numbers are left to the prior.
 
     Args:
         known: (G, G) information of what is no vehicle: priors and other evidence, believed as stated.
+        share: of what the vehicles tell that is believed: their errors are that much more alike.
     Source: Huber, The behavior of maximum likelihood estimates under nonstandard conditions, 1967; White, 1982.
     """
-    information, gradient = linear.reduced.information, linear.reduced.gradient
+    information, gradient = share * linear.reduced.information, np.sqrt(share) * linear.reduced.gradient
     total_information = information.sum(axis=0) + known
     use: np.ndarray = np.ones(len(known), dtype=bool)
     use[0] = free_focal
@@ -220,9 +259,9 @@ def sandwich(linear: Linearised, known: np.ndarray, free_focal: bool) -> tuple[n
     return covariance, weak
 
 
-def robust_loss(residuals: np.ndarray) -> float:
+def robust_loss(residuals: np.ndarray, outlier: float = OUTLIER) -> float:
     """By how much the weights of a robust fit overstate the curvature of its cost: deviations grow by that factor."""
-    square = (residuals[residuals != 0] / OUTLIER) ** 2
+    square = (residuals[residuals != 0] / outlier) ** 2
     return (
         float(np.mean(1 / (1 + square)) / max(np.mean((1 - square) / (1 + square) ** 2), 0.3)) if square.size else 1.0
     )

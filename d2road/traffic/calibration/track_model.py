@@ -20,7 +20,7 @@ from d2road.traffic.calibration.track_samples import TrackSamples
 
 COMMON_SIZE, GROWTH, FIRST_DIRECTION = 4, 5, 6  # positions after theta among the numbers of the camera
 VEHICLE = 11  # numbers of a vehicle
-OUTLIER = 8.0  # deviations at which a residual counts half as much (Cauchy)
+OUTLIER = 8.0  # deviations at which a residual of boxes without gross errors counts half as much (Cauchy)
 SAME = 0.8  # deviation of what a detector errs by in all frames of a vehicle, over that of one frame
 STEP = 1e-6
 OUTWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # how edges move when boxes grow
@@ -67,10 +67,14 @@ class TrackModel:
         lens: intrinsics and distortion.
         direction: (J,) which direction of traffic a vehicle belongs to, -1 for none.
         noise: standard deviations.
+        outlier: deviations at which a residual counts half as much.
     """
 
-    def __init__(self, samples: TrackSamples, lens: Lens, direction: np.ndarray, noise: Noise):
+    def __init__(
+        self, samples: TrackSamples, lens: Lens, direction: np.ndarray, noise: Noise, outlier: float = OUTLIER
+    ):
         self.samples, self.lens, self.direction, self.noise = samples, lens, direction, noise
+        self.outlier = outlier
         self.measured = np.concatenate([samples.edges, np.isfinite(samples.bottom)], axis=1)  # (N, 6)
         self.starts = np.flatnonzero(np.diff(samples.vehicle, prepend=-1))
 
@@ -113,12 +117,12 @@ class TrackModel:
 
     def with_noise(self, noise: Noise) -> "TrackModel":
         """The same with other deviations."""
-        return TrackModel(self.samples, self.lens, self.direction, noise)
+        return TrackModel(self.samples, self.lens, self.direction, noise, self.outlier)
 
     def cost(self, state: TrackState) -> float:
         """Half the robust sum of squares."""
         every = np.concatenate([self.residuals(state).ravel(), self.prior_residuals(state).ravel()])
-        return float(OUTLIER**2 / 2 * np.log1p((every / OUTLIER) ** 2).sum())
+        return float(self.outlier**2 / 2 * np.log1p((every / self.outlier) ** 2).sum())
 
     def linearise(self, state: TrackState) -> "Linearised":
         """Normal equations with rows and vehicles eliminated, and what leads back to them."""
@@ -137,7 +141,7 @@ class TrackModel:
         for k in range(2):
             step = 1e-4 * np.eye(2)[k]
             J[:, :, V + k] = (self.residuals(replace(state, rows=state.rows + step), corners) - r) / 1e-4
-        w = 1 / (1 + (r / OUTLIER) ** 2)
+        w = 1 / (1 + (r / self.outlier) ** 2)
         weighted = (w[:, :, None] * J).transpose(0, 2, 1)
         A, b = weighted @ J, (weighted @ r[:, :, None])[..., 0]
         A[:, range(V, V + 2), range(V, V + 2)] += 1e-9
@@ -159,7 +163,7 @@ class TrackModel:
         known = self.direction >= 0
         J[known, 3, G + 3] = 1 / self.noise.heading
         J[known, 3, FIRST_DIRECTION + self.direction[known]] = -1 / self.noise.heading
-        w = 1 / (1 + (r / OUTLIER) ** 2)
+        w = 1 / (1 + (r / self.outlier) ** 2)
         A += np.einsum("nri,nr,nrj->nij", J, w, J, optimize=True)
         b += np.einsum("nri,nr->ni", J, w * r)
 

@@ -73,6 +73,9 @@ def sample_tracks(
     good &= (boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT_PX) & (rows["score"].to_numpy() >= min_score)
     index = np.flatnonzero(good)
     track = rows["track"].to_numpy()[index]
+    if (track != NO_TRACK).any():
+        index = index[track != NO_TRACK]
+        track = track[track != NO_TRACK]
     track = np.where(track == NO_TRACK, -2 - np.arange(len(track)), track)
     chosen = _spread_rows(track, per_track)
     index, (_, vehicle) = index[chosen], np.unique(track[chosen], return_inverse=True)
