@@ -2,9 +2,10 @@
 
     python -m benchmarks.traffic.video_search --clips datasets/traffic_video --names test_000 test_001 test_003 --record
 
-Questions are drawn with their exact answers (search_questions, search_truth), 100 in the wordings that the parser was
-written with and 50 in held-out ones. Seen tracks are those of `d2road track`'s tracker on the detections of
-`clip_predictions`; the model of grounding is the shipped one. Settings were chosen on validation clips.
+Questions are drawn with their exact answers (search_questions, search_truth): 100 in the wordings that the parser was
+written with, 50 in held-out ones, 50 in those of a second test (search_wordings.json). Seen tracks are those of
+`d2road track`'s tracker on the detections of `clip_predictions`; the model of grounding is the shipped one. Settings
+were chosen on validation clips.
 """
 
 import argparse
@@ -253,13 +254,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("output/video_search"), help="keeps the model's answers")
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--held-out", type=int, default=50, help="questions in held-out wordings")
+    parser.add_argument("--later", type=int, default=50, help="questions in wordings of the second test")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", metavar="NAME", help="of the record")
     args = parser.parse_args(argv)
     begun = time.time()
     clips = [read_clip(args.clips, name) for name in args.names]
     truths = [ClipTruth(clip, film_colors(clip, args.seed)) for clip in clips]
-    counts = {"seen": args.questions, "held_out": args.held_out}
+    counts = {"seen": args.questions, "held_out": args.held_out, "later": args.later}
     sets = {
         name: draw_questions(truths, count, round(SHARE_WITHOUT * count), name, args.seed + place)
         for place, (name, count) in enumerate(counts.items())
@@ -279,7 +281,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         record = write_record(
             BENCH, args.record, metrics=metrics, seed=args.seed, seconds=time.time() - begun, config=CONFIG,
             command=f"python -m benchmarks.traffic.video_search --names {' '.join(args.names)} --questions "
-            f"{args.questions} --held-out {args.held_out} --seed {args.seed} --record {args.record}",
+            f"{args.questions} --held-out {args.held_out} --later {args.later} --seed {args.seed} "
+            f"--record {args.record}",
             data=f"make-data traffic-video --seed {args.seed}: {', '.join(args.names)}",
             questions={name: outcomes for name, (_, outcomes) in results.items()},
         )  # fmt: skip

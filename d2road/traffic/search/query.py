@@ -49,6 +49,7 @@ class Query:
         phrase: noun phrase with them, as a model of grounding understands it; "" without any.
         class_phrase: noun phrase of the class alone; "" without one.
         lasting_s: least and greatest length of an answer, s. within_s: of the recording, s.
+        left_out: words before the noun phrase that are not known, and taken for the way of asking.
     """
 
     sentence: str
@@ -58,13 +59,15 @@ class Query:
     class_phrase: str = ""
     lasting_s: tuple[float, float] = (0.0, float("inf"))
     within_s: tuple[float, float] = (0.0, float("inf"))
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [str(condition) for condition in self.conditions]
         for name, (low, high) in (("duration", self.lasting_s), ("time", self.within_s)):
             parts += [f"{name}>{low:g} s"] * (low > 0) + [f"{name}<{high:g} s"] * (high < float("inf"))
         parts += [f"image={self.phrase!r}"] * bool(self.phrase)
-        return ", ".join(parts)
+        told = ", ".join(parts)
+        return f"{told} (left out: {' '.join(self.left_out)!r})" if self.left_out else told
 
 
 def _words_of(kind: str, value: Any) -> str:

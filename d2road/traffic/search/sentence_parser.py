@@ -26,8 +26,10 @@ BETWEEN = (
     rf"(?P<lead>{_LEAD})(?:between|from) (?P<low>{NUMBER}) ?(?:{UNIT})? (?:and|to) (?P<high>{NUMBER}) ?(?P<unit>{UNIT})"
 )
 _INSTANT = rf"(?:second |minute )?(?P<number>{NUMBER}) ?(?P<unit>{UNIT})?"
-AFTER = rf"(?:after|since|from) {_INSTANT}(?: on)?"
-BEFORE = rf"(?:before|until|till|earlier than|(?:in|within|during) the first) {_INSTANT}"
+_INTO = r"(?: on(?:wards?)?)?(?: into the (?:video|recording))?"
+AFTER = rf"(?:after|since|from|later than) {_INSTANT}{_INTO}"
+_BEFORE = r"before|until|till|up to|by|earlier than|(?:not|no) later than|(?:in|within|during) the first"
+BEFORE = rf"(?:{_BEFORE}) {_INSTANT}{_INTO}"
 NOUN = "|".join([*words.NOUNS.values(), *words.GROUP_NOUNS.values()])
 ORDINAL = "|".join(words.ORDINALS)
 NTH_LANE = (
@@ -75,6 +77,7 @@ class _Reader:
         self.adjectives: list[str] = []
         self.tail: list[str] = []
         self.unknown: list[str] = []
+        self.left_out: list[str] = []  # before the noun phrase
         self.lasting, self.within = [0.0, float("inf")], [0.0, float("inf")]
 
     def read(self) -> None:
@@ -115,7 +118,7 @@ class _Reader:
         self.negated = False
 
     def take_color(self, match: re.Match[str]) -> None:
-        self.add_image_word(match.group(1).replace("gray", "grey"), bool(self.noun))
+        self.add_image_word(match["color"].replace("gray", "grey"), False)
 
     def take_hidden(self, match: re.Match[str]) -> None:
         self.add_image_word(next(k for k, v in words.HIDDEN.items() if re.fullmatch(v, match.group(1))), True)
@@ -143,6 +146,15 @@ class _Reader:
         number = match["lane_number"] or 1 + words.ORDINALS.index(match["ordinal"])
         origin = "middle" if match["origin"].startswith("cent") else match["origin"]
         self.add("lane", (f"from_{origin}", int(number)))
+
+    def take_far_lane(self, match: re.Match[str]) -> None:
+        self.add("lane", (match["far"] or match["side"], 0))
+
+    def take_middle_lane(self, match: re.Match[str]) -> None:
+        self.add("lane", ("middle", 0))
+
+    def take_change_side(self, match: re.Match[str]) -> None:
+        self.add("change", match["side"] or match["way"])
 
     def take_change_to(self, match: re.Match[str]) -> None:
         to, start = words.side_of(match["to"]), match["from"]
@@ -200,6 +212,11 @@ class _Reader:
     def take_nothing(self, match: re.Match[str]) -> None:
         """Function words."""
 
+    def take_determiner(self, match: re.Match[str]) -> None:
+        """A noun phrase begins: what was said before its first one asks, and describes nothing."""
+        if not (self.noun or self.conditions or self.adjectives or self.left_out):
+            self.left_out, self.unknown = self.unknown, []
+
     def query(self, with_unknown: bool) -> Query:
         """The query of what was read. Raises ConfigError where that is nothing."""
         limits = [0.0, float("inf")]
@@ -218,7 +235,7 @@ class _Reader:
         plain = [one for one in conditions if not _is_implied(one, conditions)]
         return Query(
             self.sentence, tuple(plain), image_words, phrase, class_phrase, (self.lasting[0], self.lasting[1]),
-            (self.within[0], self.within[1]),
+            (self.within[0], self.within[1]), tuple(self.left_out),
         )  # fmt: skip
 
     def changes(self) -> bool:
@@ -247,13 +264,16 @@ def _phrase_rule(kind: str, value: Any, negated: bool, pattern: str) -> Rule:
 _RULES: tuple[Rule, ...] = (
     *(_phrase_rule(*phrase) for phrase in words.PHRASES),
     _rule(NOUN, _Reader.take_noun),
-    _rule(rf"({words.COLORS})", _Reader.take_color),
+    _rule(rf"(?:painted |in )?(?P<color>{words.COLORS})(?:[- ]colou?red)?", _Reader.take_color),
     _rule(rf"({'|'.join(words.HIDDEN.values())})", _Reader.take_hidden),
     _rule(
         "(?:" + "|".join(f"(?P<{k}>{v})" for k, v in words.RELATIONS.items()) + f") {RELATED}", _Reader.take_relation
     ),
     _rule(rf"{words.IN_LANE} (?P<side>{words.SIDE}) lane", _Reader.take_lane),
+    _rule(rf"{words.IN_LANE} (?:{words.FAR_LANE}|outermost lane on the (?P<side>left|right))", _Reader.take_far_lane),
+    _rule(rf"{words.IN_LANE} lane (?:between|in the middle of) the (?:2 )?others?", _Reader.take_middle_lane),
     _rule(NTH_LANE, _Reader.take_nth_lane),
+    _rule(words.CHANGE_SIDE, _Reader.take_change_side),
     _rule(words.CHANGE_TO, _Reader.take_change_to),
     _rule(words.CHANGE_FROM, _Reader.take_change_from),
     _rule(QUANTITY, _Reader.take_quantity),
@@ -261,5 +281,6 @@ _RULES: tuple[Rule, ...] = (
     _rule(AFTER, _Reader.take_after),
     _rule(BEFORE, _Reader.take_before),
     _rule(words.NOT, _Reader.take_not),
+    _rule(words.DETERMINERS, _Reader.take_determiner),
     _rule(words.FUNCTION_WORDS, _Reader.take_nothing),
 )

@@ -14,8 +14,9 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 NOUNS = {
     "car": r"(?:passenger |motor ?)?cars?|automobiles?|sedans?|saloons?|hatchbacks?|estate cars?|station wagons?|suvs?",
     "van": r"(?:delivery |transporter )?vans?|mini-?vans?|mini-?bus(?:es)?",
-    "truck": r"(?:heavy )?trucks?|lorry|lorries|pick-?ups?|hgvs?|semi-?trailers?|articulated lorr(?:y|ies)",
-    "bus": r"(?:motor ?)?bus(?:es)?|coach(?:es)?",
+    "truck": r"(?:heavy )?trucks?|lorry|lorries|pick-?ups?|hgvs?|heavy goods vehicles?|semis?|semi-?trailers?|"
+    r"articulated lorr(?:y|ies)",
+    "bus": r"(?:motor ?|omni)?bus(?:es)?|coach(?:es)?",
     "tram": r"trams?|streetcars?",
     "motorcyclist": r"motor-?(?:cyclists?|cycles?|bikes?)|motor(?:cycle|bike) riders?|mopeds?|scooters?",
     "cyclist": r"cyclists?|bicyclists?|bicycles?|bikes?|bike riders?|(?:person|people) on (?:a )?(?:bicycles?|bikes?)",
@@ -35,14 +36,16 @@ COLORS = r"white|black|silver|gr[ae]y|red|blue|green|yellow|orange|brown"
 CAMERA = r"(?:the camera|the viewer|us|me|here)"
 OVER = (
     r"(?:more|greater|longer|larger|higher|faster|quicker|farther|further) than|over|above|beyond|exceeding|at least|"
-    r"(?:no|not) (?:less|fewer|shorter|slower) than|upwards of|a minimum of"
+    r"(?:no|not) (?:less|fewer|shorter|slower) than|upwards of|in excess of|a minimum of"
 )
 UNDER = (
     r"(?:less|fewer|shorter|lower|smaller|slower|closer|nearer) than|under|below|within|at most|"
-    r"(?:no|not) (?:more|longer|faster|farther|further) than|up to|a maximum of"
+    r"(?:no|not) (?:more|longer|faster|farther|further) than|up to|a maximum of|"
+    r"not even(?: reaching)?|not reaching|not as much as"
 )
 ABOUT = r"about|around|roughly|approximately|some"
-MORE_AFTER, LESS_AFTER = r"or (?:more|longer|faster|farther|further)", r"or (?:less|shorter|slower|closer|nearer)"
+MORE_AFTER = r"(?:or|and) (?:more|longer|faster|farther|further|over)|at (?:the )?(?:very )?least"
+LESS_AFTER = r"(?:or|and) (?:less|shorter|slower|closer|nearer|under)|at (?:the )?(?:very )?most"
 # Unit: what it measures, how much of s, m/s or m it is.
 UNITS = {
     r"s|secs?|seconds?": ("time", 1.0),
@@ -60,35 +63,50 @@ SIDES = {
     "left": r"left(?:-?most|-hand)?|far left",
 }
 SIDE = "|".join(SIDES.values())
+FAR_LANE = r"lane (?:(?:furthest|farthest|far) (?:to|on) the|(?:at|on) the far|on the) (?P<far>left|right)"
 IN_LANE = r"(?:in|on|using|along|down|within|keeping to|occupying|from)(?: the| its)?"
 
 _DRIVING = r"(?:driving|moving|going|travelling|traveling|heading|headed|coming|drives|moves|goes|travels|comes|riding)"
-_CHANGING = r"(?:chang|switch|mov|merg|pull|cutt?|swerv)(?:ing|es|e|s|ed)?"
+_CHANGING = r"(?:chang|switch|swapp?|mov|merg|pull|cutt?|swerv)(?:ing|es|e|s|ed)?"
 _IMAGE = r"(?:image|picture|frame|view|screen|video)"
 # Phrases without a number or another vehicle: kind, value, negated, pattern. The longest match wins.
 PHRASES: tuple[tuple[str, object, bool, str], ...] = (
     ("motion", "standing", False, r"standing(?: still)?|stands(?: still)?|stopped|stationary|parked|halted|halting|"
-     r"idle|idling|waiting|waits|motionless|immobile|stuck|at rest|at a (?:stand)?still"),
-    ("motion", "moving", False, rf"{_DRIVING}|move|drive|go|in motion|rolling"),
+     r"idle|idling|waiting|waits|motionless|immobile|stuck|at rest|at a (?:stand)?still|sitting still|"
+     r"sits still|staying put|"
+     r"stays put|(?:come|comes|came|coming) to (?:rest|a stop|a halt|a standstill)"),
+    ("motion", "moving", False, rf"{_DRIVING}|move|drive|go|in motion|rolling|under way|on the move"),
     ("motion", "reversing", False, rf"reversing|reverses|backing up|backs up|{_DRIVING} (?:backwards?|in reverse)"),
-    ("pace", "slow", False, rf"(?:{_DRIVING} )?(?:very |unusually |too )?(?:slow|slowly)|at (?:a )?low speed|crawling|"
-     r"creeping|crawls|creeps"),
-    ("pace", "fast", False, rf"(?:{_DRIVING} )?(?:very |unusually |too )?(?:fast|quickly)|at (?:a )?high speed|"
-     r"speeding|racing|speeds|races"),
-    ("trend", "braking", False, r"braking|brakes|slowing down|slows down|decelerating|decelerates"),
-    ("trend", "accelerating", False, r"accelerating|accelerates|speeding up|speeds up|gathering speed"),
+    ("pace", "slow", False, rf"(?:{_DRIVING} )?(?:very |unusually |too )?(?:slow|slowly)|"
+     rf"(?:{_DRIVING} )?at (?:a )?low speed|"
+     r"(?:crawling|creeping|crawls|creeps)(?: along| forward)?|at a snail's pace"),
+    ("pace", "fast", False, rf"(?:{_DRIVING} )?(?:very |unusually |too )?(?:fast|quickly)|"
+     rf"(?:{_DRIVING} )?at (?:a )?high speed|"
+     r"(?:speeding|racing|tearing|rushing|speeds|races|tears|rushes)(?: along| past| by)?"),
+    ("trend", "braking", False, r"braking|brakes|slowing down|slows down|decelerating|decelerates|"
+     r"(?:losing|loses) speed|(?:hitting|hits) the brakes|(?:getting|becoming|gets|becomes) slower"),
+    ("trend", "accelerating", False, r"accelerating|accelerates|speeding up|speeds up|"
+     r"(?:gathering|gaining|gains) speed|(?:picking|picks) up (?:speed|pace)|(?:getting|becoming|gets|becomes) faster"),
     ("heading", "toward", False, rf"(?:{_DRIVING} )?(?:towards? {CAMERA}|in the direction of {CAMERA}|our way|closer)|"
-     rf"oncoming|approaching(?: {CAMERA})?|approaches(?: {CAMERA})?|seen from the front|facing {CAMERA}"),
-    ("heading", "away", False, rf"(?:{_DRIVING} )?away(?: from {CAMERA})?|leaving {CAMERA}|seen from behind"),
+     rf"oncoming|near(?:ing|s) {CAMERA}|com(?:ing|es) at {CAMERA}|approaching(?: {CAMERA})?|"
+     rf"approaches(?: {CAMERA})?|seen from the front|facing {CAMERA}"),
+    ("heading", "away", False, rf"(?:{_DRIVING} )?away(?: from {CAMERA})?|leaving {CAMERA}|seen from behind|"
+     rf"reced(?:ing|es)(?: from {CAMERA})?|(?:getting|gets) (?:farther|further)(?: away)?(?: from {CAMERA})?"),
     ("heading", "left", False, rf"(?:{_DRIVING}|facing|pointing)(?: to(?:wards)?)?(?: the)? left"),
     ("heading", "right", False, rf"(?:{_DRIVING}|facing|pointing)(?: to(?:wards)?)?(?: the)? right"),
-    ("overtaking", (), False, r"(?:overtaking|overtakes|passing|passes)(?: (?:an)?other (?:vehicle|car|one))?"),
-    ("change", "any", False, r"(?:chang|switch)(?:ing|es|e)? (?:the |its |a )?lanes?|making a lane change|lane change"),
-    ("place", "left", False, rf"(?:on|at|in) the left(?:-hand)?(?: (?:side|part|third|half))?(?: of the {_IMAGE})?"),
-    ("place", "right", False, rf"(?:on|at|in) the right(?:-hand)?(?: (?:side|part|third|half))?(?: of the {_IMAGE})?"),
+    ("overtaking", (), False, r"(?:overtaking|overtakes|passing|passes|getting past|gets past|outpacing|outpaces)"
+     r"(?: (?:(?:an)?other|a) (?:vehicle|car|one|neighbou?r))?"),
+    ("change", "any", False, r"(?:chang|switch|swapp)(?:ing|es|e)? (?:the |its |a )?lanes?|making a lane change|"
+     r"lane change|leav(?:ing|es) its lane(?: for another)?|" + _CHANGING + r" from one lane to another"),
+    ("place", "left", False, rf"(?:towards?|near|at) the left edge of the {_IMAGE}|(?:on|at|"
+     rf"in) the left(?:-hand)?(?: (?:side|part|third|half))?(?: of the {_IMAGE})?"),
+    ("place", "right", False, rf"(?:towards?|near|at) the right edge of the {_IMAGE}|(?:on|at|"
+     rf"in) the right(?:-hand)?(?: (?:side|part|third|half))?(?: of the {_IMAGE})?"),
     ("place", "middle", False, rf"in the (?:middle|cent(?:re|er))(?: (?:part|third))?(?: of the {_IMAGE})?"),
-    ("range", "near", False, rf"(?:near|close to) {CAMERA}|nearby|close by|close at hand|in the foreground"),
-    ("range", "far", False, rf"far(?: away| off)?(?: from {CAMERA})?|in the distance|in the background"),
+    ("range", "near", False, rf"(?:near|close to|not far from) {CAMERA}|not far away|a short (?:way|"
+     rf"distance) (?:off|away)|nearby|close by|close at hand|in the foreground"),
+    ("range", "far", False, rf"far(?: away| off)?(?: from {CAMERA})?|a long way (?:off|away)|in the distance|"
+     r"in the background"),
     ("size", "large", False, r"large|big|long"),
     ("size", "small", False, r"small|short|little"),
 )  # fmt: skip
@@ -99,9 +117,9 @@ HIDDEN = {
 RELATIONS = {
     "left_of": r"(?:on the left(?: side)?|to the left|left) of",
     "right_of": r"(?:on the right(?: side)?|to the right|right) of",
-    "behind": r"behind|farther back in line with|in back of",
-    "in_front_of": r"in front of|between the camera and|ahead of",
-    "next_to": r"next to|beside|alongside|adjacent to",
+    "behind": r"behind|farther back in line with|in back of|on the far side of|beyond",
+    "in_front_of": r"in front of|between the camera and|ahead of|on the near side of|(?:on )?this side of",
+    "next_to": r"next to|beside|alongside|adjacent to|right by|by|level with",
     "closer_than": r"closer(?: to the camera)? than|nearer(?: to the camera)? than",
     "farther_than": r"(?:farther|further)(?: away| from the camera)? than",
 }
@@ -109,13 +127,20 @@ NOT = r"not|isn't|aren't|is not|are not|doesn't|does not|do not|don't|never|with
 # What asks, joins or points and says nothing of a vehicle.
 FUNCTION_WORDS = (
     rf"find|show(?: me)?|locate|search(?: for)?|look(?:ing)? for|where|when|is there|are there|was there|were there|"
-    rf"can you|could you|please|any|an?|the|some|all|every|each|that|which|who|it|is|are|was|were|be|been|being|has|"
-    rf"have|does|do|did|and|but|there|in the {_IMAGE}|in this {_IMAGE}|what|i am|i'm"
+    rf"can you|could you|please|that|which|who|it|is|are|was|were|be|been|being|has|have|does|do|did|and|but|"
+    rf"there|what|"
+    rf"i am|i'm|you|i|we|its|whose|(?:in|of|into) (?:the|this) {_IMAGE}|in view|turns? up|turned up|shows? up|appears?|"
+    rf"appeared|to be seen|visible"
 )
+DETERMINERS = r"an?|the|any|some|all|every|each"
 LANE = rf"(?P<side>{SIDE})(?: lane)?"
 CHANGE_TO = (
     rf"{_CHANGING}(?: its| the)?(?: lanes?)?(?: over| across| out| in)?(?: from the (?P<from>{SIDE})(?: lane)?)?"
     rf" (?:in)?to(?:wards)?(?: the| its)? (?P<to>{SIDE})(?P<lane> lane| one)?"
+)
+CHANGE_SIDE = (
+    rf"{_CHANGING}(?: lanes?)?(?: over| across| out| in)? (?:(?:in)?to the (?:next |neighbou?ring )?lane (?:on|to) "
+    rf"(?:its|the) (?P<side>left|right)|(?P<way>left|right)wards?)"
 )
 CHANGE_FROM = (
     rf"leaving the (?P<from>{SIDE}) lane|{_CHANGING} (?:lanes? )?(?:out )?(?:of|from) the (?P<from2>{SIDE}) lane"
