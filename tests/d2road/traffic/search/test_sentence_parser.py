@@ -85,6 +85,16 @@ def test_words_that_are_not_understood_are_said_or_left_to_the_image():
         parse_sentence("a car that is not")
 
 
+def test_ways_of_asking_are_told_and_words_about_the_vehicle_never_left_out():
+    asked = "would you kindly point at a truck that has come to rest in the lane furthest to the right?"
+    query = parse_sentence(asked)
+    assert query.left_out == ("would", "kindly", "point", "at")
+    assert str(query) == "class=truck, motion=standing, lane=right (left out: 'would kindly point at')"
+    for sentence in ("a rusty truck", "rusty truck", "mark rusty trucks", "a truck that rusts in the right lane"):
+        with pytest.raises(ConfigError, match="rust"):
+            parse_sentence(sentence)
+
+
 def test_a_sentence_that_cannot_be_searched_for_is_refused():
     with pytest.raises(ConfigError, match="empty"):
         parse_sentence(" ")
