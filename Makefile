@@ -1,5 +1,6 @@
 # make setup   everything into .venv (VENV=path for another environment; an installed torch or detectron2 stays as it is)
 # make demo    toy data, a small DiffusionDet, its evaluation and drawings in output/demo (d2road quickstart)
+# make demo-video  a rendered traffic video to tracks, speeds, alarms and one page in output/demo_video (d2road quickstart --video)
 # make teacher a teacher for EfficientAD, distilled offline from IMAGES="folder folder" or the toy images; it goes on where it
 #              was, so other images need a folder of their own: OPTS="OUTPUT_DIR output/other"
 # make peers   environments of other programs that tests compare with, in .peers (PEERS=path for another folder); without them those tests are skipped
@@ -19,7 +20,7 @@ TOY_LOCO_DONE := $(TOY_LOCO)/fastener_kit/defects_config.json
 SEEDS ?= 1
 VARIANTS ?= readout state
 
-.PHONY: setup peers demo teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
+.PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-tracking bench-camera-view bench-traffic-video bench-efficientad-fusion \
@@ -39,6 +40,9 @@ peers: setup
 
 demo: setup
 	$(PY) -m d2road.cli quickstart --output output/demo
+
+demo-video: setup
+	$(PY) -m d2road.cli quickstart --video
 
 $(TOY_DONE): | setup
 	$(PY) -m d2road.cli make-data toy-roadside --output $(TOY) --seed 0

@@ -25,7 +25,7 @@ from d2road.utils.output_files import write_json
 CONFIG = "configs/diffusion_det/toy_roadside3d/demo.yaml"
 CLIP = "val_000"  # something happens in it: a vehicle drives slowly
 FIT_HOURS = 2.0  # of good traffic; the rest counts false alarms
-TIMES = "times.json"
+TIMES, GOOD = "times.json", "good traffic of the same view"
 
 
 def run_video_quickstart(args: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def run_video_quickstart(args: argparse.Namespace) -> int:
         code = track_clip(clip, tracks, args.device)
     if code:
         return code
-    with times.step("good traffic of the same view") as took:
+    with times.step(GOOD) as took:
         good, took.elsewhere = good_traffic(args, clip)
     with times.step("threshold"):
         code, threshold = threshold_words(clip, good, output)

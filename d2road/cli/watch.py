@@ -220,7 +220,7 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
     from d2road.traffic.tracking.detection_files import read_detections
     from d2road.traffic.watch.track_source import TrackSource
     from d2road.video import with_first_frame
-    from d2road.video.sources import shown_name
+    from d2road.video.sources import recording_name
 
     video_input, args.input = args.input, "csv:video"  # of no reader: it comes from the tracker
     options = options_of(args)
@@ -230,9 +230,9 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
         first, frames = with_first_frame(source)
         camera = read_calibration(args, first.size_wh)
         detect = load_detector(args, camera) if given is None else StoredDetector(given, None)
-        name = Path(shown_name(args.input)).stem or "video"
+        name = recording_name(args.input)
         video = WatchedVideo(frames, camera, detect, args.output, name, lambda: bool(stop))
-        watch = watch_of(args, camera, video.clips.write, video.record)
+        watch = watch_of(args, camera, video.clips.write, lambda: {**video.record(), "problems": source.problems()})
         assert camera.road is not None, "the watch asked for it"
         code = watch.run(options, TrackSource(name, video.blocks(), camera.road), stop)
         for problem in source.problems():

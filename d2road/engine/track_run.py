@@ -34,6 +34,7 @@ from d2road.utils.errors import DataError
 from d2road.utils.output_files import write_json
 from d2road.utils.progress import format_progress
 from d2road.video import Frame, FrameSource, VideoWriter
+from d2road.video.sources import recording_name
 from d2road.visualization import fit_view
 from d2road.visualization.bev_drawing import draw_background
 from d2road.visualization.tracks_drawing import DrawnTracks, draw_tracks, track_label
@@ -121,7 +122,7 @@ class TrackRun:
         self._processor = time.process_time()
         self._about = {"started": now(), "camera": camera_mapping(self.camera), "environment": run_environment()}
         with ExitStack() as stack:
-            tracks = TrackFiles(self.folder, self.camera, Path(self.source.name).stem or "video", overwrite=True)
+            tracks = TrackFiles(self.folder, self.camera, recording_name(self.source.name), overwrite=True)
             detections = DetectionWriter(self.folder, self.stored)
             video = stack.enter_context(VideoWriter(self.folder / VIDEO, self.source.fps, keep_partial=True))
             self._write_summary(RUNNING, tracking)

@@ -71,6 +71,14 @@ def shown_name(text: str) -> str:
     return re.sub(r"^(\w+://[^/@:]*):[^/@]*@", r"\1:***@", text)
 
 
+def recording_name(text: str) -> str:
+    """What the recording of an input is called: a file without its ending, an address without protocol and user."""
+    protocol, is_address, rest = shown_name(text).partition("://")
+    if is_address:
+        return re.sub(r"[^\w.-]+", "_", rest.partition("?")[0].rpartition("@")[2].strip("/")) or "stream"
+    return Path(protocol).stem or "video"
+
+
 def _live(text: str, connect: Callable[[], Decoder], patience_s: float, stop: Callable[[], bool]) -> FrameSource:
     name = shown_name(text)
     try:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2road.traffic.events.stream_options import read_calibration
 from d2road.utils.environment import now, run_environment
 from d2road.utils.output_files import write_json
+from d2road.utils.values import as_number
 
 if TYPE_CHECKING:
     from d2road.traffic.events.stream_options import StreamOptions
@@ -71,15 +73,27 @@ def recorded(folder: Path, about: WatchAbout, options: StreamOptions, session: S
     except BaseException:
         write(FAILED)
         raise
-    write(STOPPED if session.stop else COMPLETE)
+    write(STOPPED if session.stop else FAILED if about.counts().get("problems") else COMPLETE)
 
 
 def threshold_note(options: StreamOptions, session: StreamSession) -> str:
     """Where the threshold comes from, in words."""
     if options.calibrate is not None:
-        return f"being counted for {options.calibrate}"
+        return f"threshold: being counted for {options.calibrate}"
+    threshold = session.scorer.threshold
     if options.threshold is not None:
-        return "given by --threshold"
+        return f"threshold {threshold:.4g}: given by --threshold"
     if options.calibration is not None:
-        return f"that of the calibration {options.calibration}"
-    return session.model.note.format(session.scorer.threshold)
+        return f"threshold {threshold:.4g}: that of the calibration {options.calibration}{_counted(options)}"
+    return session.model.note.format(threshold)
+
+
+def _counted(options: StreamOptions) -> str:
+    """What a calibration says of its false alarms; "" where it does not."""
+    path = options.calibration
+    assert path is not None, "asked for a calibration alone"
+    names = ("false_alarms", "hours", "rate")
+    alarms, hours, rate = (read_calibration(path, options.method, one, as_number, required=False) for one in names)
+    if alarms is None or hours is None or rate is None:
+        return ""
+    return f", {alarms:.0f} false alarm(s) in {hours:.1f} h of good traffic, at most {rate:g} an hour asked for"

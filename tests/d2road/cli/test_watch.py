@@ -105,7 +105,7 @@ def test_a_stream_is_watched_until_it_goes_away_and_leaves_tracks_and_a_record(t
         assert watch.main([*line, "--output", str(tmp_path / "out")]) == 130
     record = json.loads((tmp_path / "out" / "watch.json").read_text())
     assert connections and record["state"] == "stopped" and record["frames"] > 3
-    assert record["rules"]["threshold"] == 1e9 and "secret" not in json.dumps(record)
+    assert record["rules"]["threshold"] == 1e9 and record["problems"] == [] and "secret" not in json.dumps(record)
     assert (tmp_path / "out" / record["tracks_folder"] / "tracks.csv").is_file()
 
 

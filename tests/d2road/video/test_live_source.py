@@ -149,3 +149,13 @@ def test_frames_that_change_size_with_a_new_connection_come_as_they_are():
     with mjpeg_server(port, 4, 25, sizes), open_source(f"http://127.0.0.1:{port}/") as source:
         frames = take(source, 6)
     assert {frame.size_wh for frame in frames} == set(sizes)
+
+
+def test_recordings_are_named_by_their_file_or_their_address_without_its_user():
+    names = {
+        "clips/cross.roads.mp4": "cross.roads",
+        "rtsp://user:secret@192.168.1.20:554/stream1?sub=1": "192.168.1.20_554_stream1",
+        "http://127.0.0.1:8977/": "127.0.0.1_8977",
+        "0": "0",
+    }
+    assert {text: sources.recording_name(text) for text in names} == names
