@@ -3,11 +3,14 @@
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import cv2
 
+from d2road.utils.errors import ConfigError
 from d2road.utils.output_dir import read_run_record
 from d2road.utils.progress import track
 
@@ -28,12 +31,29 @@ def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) 
 
     Args:
         function: of a module, so that another process finds it; what it uses up of random numbers must not matter.
+    Raises:
+        ConfigError: the system killed a worker; without it the others would wait for its job for ever.
     """
     if workers < 2 or len(jobs) < 2:
         yield from map(function, jobs)
         return
-    with _process_context(function.__module__).Pool(workers, initializer=_start_worker) as pool:
-        yield from pool.imap_unordered(function, jobs)
+    context, others = _process_context(function.__module__), set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker)
+    is_done = False
+    try:
+        for future in as_completed([pool.submit(function, job) for job in jobs]):
+            yield future.result()
+        is_done = True
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            f"one of {workers} worker processes was killed, as the system does when memory runs out. What is finished "
+            "is kept: run the same command again with fewer --workers"
+        ) from error
+    finally:
+        if not is_done:  # an error or Ctrl-C: nobody waits for jobs that are half done
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 def run_recorded(

@@ -29,7 +29,7 @@ TRUNCATED_FROM = (0.01, 0.5)
 
 
 def ground_tracks(traffic: ClipTraffic, camera: ClipCamera) -> pd.DataFrame:
-    """All vehicles of a clip in the ground frame, a row an instant and vehicle.
+    """The vehicles of a clip within FAR_M, in the ground frame, a row an instant and vehicle.
 
     Returns:
         frame, t, id (from 1, in order of appearance), vehicle (SUMO's name), cls, X, Y (bottom centre), heading_rad,
@@ -50,7 +50,8 @@ def ground_tracks(traffic: ClipTraffic, camera: ClipCamera) -> pd.DataFrame:
         }
     )  # fmt: skip
     tracks.insert(8, "speed_mps", _speeds(tracks))
-    return tracks[(tracks["frame"] >= 0) & (tracks["frame"] < tracks["frame"].max())].reset_index(drop=True)
+    is_near = np.hypot(tracks["X"], tracks["Y"]) <= FAR_M
+    return tracks[is_near & tracks["frame"].between(0, traffic.frames - 1)].reset_index(drop=True)
 
 
 def _speeds(tracks: pd.DataFrame) -> np.ndarray:

@@ -7,10 +7,13 @@ and its vehicles turn with their motion. Steps are ballistic: positions are the 
 import gzip
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +41,8 @@ class ClipTraffic:
 
     table: a row an instant and vehicle: frame, t (s of the clip), vehicle, driver, x, y (m, middle of its front on
     SUMO's map), heading_rad (from +x towards +y), speed (m/s), lane, s (m). start_s: SUMO's time at the first frame.
-    models: vehicles by driver. incident: None without one; its times are SUMO's. fcd: SUMO's own file.
+    models: vehicles by driver. incident: None without one; its times are SUMO's. fcd: SUMO's own file. frames: of the
+    clip; the table has one more before and after them.
     """
 
     table: pd.DataFrame
@@ -47,6 +51,7 @@ class ClipTraffic:
     incident: Incident | None
     collisions: int
     fcd: Path
+    frames: int
 
 
 def clip_scenario(name: str, limit: float, sizes: str) -> Scenario:
@@ -92,7 +97,9 @@ def drive(
     table = read_fcd(folder / FCD_FILE, start, seconds)
     log = folder / "log.txt"
     collisions = log.read_text().count("collision with") if log.is_file() else 0
-    return ClipTraffic(table, start, vehicle_models(demand.drivers), incident, collisions, folder / FCD_FILE)
+    return ClipTraffic(
+        table, start, vehicle_models(demand.drivers), incident, collisions, folder / FCD_FILE, round(seconds / STEP_S)
+    )
 
 
 def _words(begin: float) -> list[str]:
@@ -111,17 +118,29 @@ def read_fcd(path: Path, start: float, seconds: float) -> pd.DataFrame:
     Raises:
         RuntimeError: the file does not hold so many seconds.
     """
-    rows = []
-    frames = round(seconds / STEP_S)
+    frames, found = round(seconds / STEP_S), 0
+    # A long jam has millions of rows: numbers as such, and every name once.
+    numbers: dict[str, array] = {name: array("d") for name in ("x", "y", "heading_rad", "speed", "s")}
+    names: dict[str, list[str]] = {name: [] for name in ("vehicle", "driver", "lane")}
+    instants = array("q")
     for time, vehicles in _timesteps(path):
         frame = round((time - start) / STEP_S)
-        if -1 <= frame <= frames:
-            rows += [(frame, *_row(vehicle)) for vehicle in vehicles]
-    columns = ["frame", "vehicle", "driver", "x", "y", "heading_rad", "speed", "lane", "s"]
-    table = pd.DataFrame(rows, columns=columns)
-    found = table["frame"].nunique()
+        if not -1 <= frame <= frames:
+            continue
+        found += 1
+        for vehicle in vehicles:
+            instants.append(frame)
+            for name, value in _row(vehicle).items():
+                if isinstance(value, str):
+                    names[name].append(sys.intern(value))
+                else:
+                    numbers[name].append(value)
     if found < frames + 1:
         raise RuntimeError(f"SUMO wrote {found} of {frames + 2} instants of the clip")
+    columns: dict[str, Any] = {"frame": np.array(instants, np.int64)}
+    columns |= {name: np.array(values, object) for name, values in names.items()}
+    table = pd.DataFrame(columns | {name: np.array(values, np.float64) for name, values in numbers.items()})
+    table = table[["frame", "vehicle", "driver", "x", "y", "heading_rad", "speed", "lane", "s"]]
     table.insert(1, "t", (table["frame"] * STEP_S).round(1))
     return table
 
@@ -133,14 +152,17 @@ def _timesteps(path: Path) -> Iterator[tuple[float, list[ElementTree.Element]]]:
             element.clear()
 
 
-def _row(vehicle: ElementTree.Element) -> tuple[str, str, float, float, float, float, str, float]:
+def _row(vehicle: ElementTree.Element) -> dict[str, str | float]:
     edge, _, lane = vehicle.get("lane", "").rpartition("_")
     x, y, angle, speed, pos = (float(vehicle.get(name, "nan")) for name in ("x", "y", "angle", "speed", "pos"))
     # Over TraCI a vehicle of which something was changed has a type of its own, "car.3@17".
     driver = vehicle.get("type", "").partition("@")[0]
     heading = float(np.deg2rad((90.0 - angle + 180.0) % 360.0 - 180.0))
     s = ROAD.edges[edge][0] + pos if edge in ROAD.edges else np.nan
-    return vehicle.get("id", ""), driver, x, y, heading, speed, lane, s
+    name = vehicle.get("id", "")
+    return {
+        "vehicle": name, "driver": driver, "x": x, "y": y, "heading_rad": heading, "speed": speed, "lane": lane, "s": s
+    }  # fmt: skip
 
 
 def pack_fcd(source: Path, target: Path, start: float, seconds: float) -> None:

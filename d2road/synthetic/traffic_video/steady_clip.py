@@ -66,4 +66,4 @@ def steady_traffic(rng: np.random.Generator, frames: int) -> ClipTraffic:
                 rows.append((frame, round(frame * STEP_S, 1), name, name, x, ROAD.lane_y(lane), 0.0, speed, lane, x))
             place += models[name].hwl[2] + speed * float(rng.uniform(*HEADWAYS_S))
     columns = ["frame", "t", "vehicle", "driver", "x", "y", "heading_rad", "speed", "lane", "s"]
-    return ClipTraffic(pd.DataFrame(rows, columns=columns), 0.0, models, None, 0, Path())
+    return ClipTraffic(pd.DataFrame(rows, columns=columns), 0.0, models, None, 0, Path(), frames)

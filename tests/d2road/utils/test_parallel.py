@@ -1,9 +1,11 @@
 """Jobs in several processes."""
 
 import os
+import signal
 
 import pytest
 
+from d2road.utils.errors import ConfigError
 from d2road.utils.parallel import run_jobs
 
 
@@ -24,3 +26,14 @@ def test_every_job_is_done_once(workers):
 def test_errors_arrive(workers):
     with pytest.raises(ValueError, match="-1 is negative"):
         list(run_jobs(square, [1, -1], workers))
+
+
+def end_as_without_memory(x: int) -> int:
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def test_a_worker_that_the_system_kills_is_told_and_not_waited_for():
+    with pytest.raises(ConfigError, match=r"killed, as the system does when memory runs out.*fewer --workers"):
+        list(run_jobs(end_as_without_memory, range(4), 2))

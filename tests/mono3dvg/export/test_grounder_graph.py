@@ -1,5 +1,8 @@
 """The grounder as a graph: what the model answers, untraced for every variant, and from files for any input."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
