@@ -10,7 +10,7 @@ import pytest
 from d2road.synthetic.traffic_incidents import sumo
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
 from d2road.synthetic.traffic_video.clip_labels import ground_tracks
-from d2road.synthetic.traffic_video.clip_traffic import clip_scenario, drive, pack_fcd
+from d2road.synthetic.traffic_video.clip_traffic import clip_scenario, drive, pack_fcd, read_fcd
 from d2road.traffic.readers import open_trajectories
 from tests.factories.traffic_clips import clip_camera
 
@@ -120,3 +120,14 @@ def test_a_ghost_driver_comes_on_the_hard_shoulder_without_jumps(tmp_path):
     assert np.ptp(ghost["y"]) == 0
     assert np.diff(ghost["x"]) == pytest.approx(-2.4, abs=1e-3)
     assert np.abs(ghost["heading_rad"]).to_numpy() == pytest.approx(np.pi)
+
+
+def test_instants_without_vehicles_are_instants_too(tmp_path):
+    vehicle = '<vehicle id="a" x="1" y="2" angle="90" type="car@1" lane="main_0" speed="3" pos="4"/>'
+    steps = [f'<timestep time="{t / 10:.2f}">{vehicle if 12 <= t < 14 else ""}</timestep>' for t in range(20)]
+    path = tmp_path / "fcd.xml"
+    path.write_text(f"<fcd-export>{''.join(steps)}</fcd-export>")
+    table = read_fcd(path, 0.5, 1.0)
+    assert table["frame"].tolist() == [7, 8] and table["driver"].tolist() == ["car", "car"]
+    with pytest.raises(RuntimeError, match=r"SUMO wrote 16 of 22 instants"):
+        read_fcd(path, 0.5, 2.0)
