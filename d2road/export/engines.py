@@ -115,7 +115,7 @@ class TorchSession:
             torch.set_num_threads(threads)
         self._path, self._module = path, program.module()
         examples = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-        self._inputs = {name: examples[name] for name in program.graph_signature.user_inputs}
+        self._inputs = {str(name): examples[str(name)] for name in program.graph_signature.user_inputs}
         self.entries = {key: str(value) for key, value in files.items() if value}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
