@@ -4,7 +4,7 @@
 #   docker build -t d2road:cuda --build-arg BASE=nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04 \
 #       --build-arg PYTHON_PACKAGES="python3 python3-dev python3-venv python-is-python3" --build-arg DETECTRON2=source .
 #   docker run --rm -v "$PWD:/data" -w /data d2road predict --config-file diffusion_det/toy_roadside/demo.yaml \
-#       --weights d2road://diffusion_det_toy.pth --input images --output predictions
+#       --weights zoo:diffusion_det_toy --input images --output predictions
 #   docker run --rm --gpus all --ipc=host d2road:cuda env
 #
 # Another package index: --build-arg PIP_INDEX_URL=... and PIP_EXTRA_INDEX_URL, such as one with torch for CPUs alone.
@@ -17,8 +17,10 @@ ARG PIP_EXTRA_INDEX_URL
 ARG DETECTRON2=wheel
 ARG DETECTRON2_REVISION=main
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 VENV=/opt/d2road
+# sumo of the wheel eclipse-sumo is linked against OpenGL and X11 also where nothing is drawn.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ${PYTHON_PACKAGES} build-essential git make \
+    && apt-get install -y --no-install-recommends ${PYTHON_PACKAGES} build-essential git libgl1 libx11-6 libxext6 \
+        libxrender1 make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml setup.py README.md LICENSE train_net.py ./
