@@ -50,9 +50,13 @@ def config_for(variant: str, seed: int, *more: str) -> CfgNode:
 
 
 def train_stages(variant: str, seed: int) -> Path:
-    """Finish all stages; records hold the time of each. Returns the last checkpoint."""
-    weights = swapped_start(variant, seed) if variant in SWAPPED_ENCODERS else None
-    for name in (*stages_of(variant), variant):
+    """Finish all stages; records hold the time of each. Returns the last checkpoint.
+
+    Of a shipped model with another text encoder there is no training of all: its other parts stay as they are.
+    """
+    swapped = variant in SWAPPED_ENCODERS
+    weights = swapped_start(variant, seed) if swapped else None
+    for name in stages_of(variant) if swapped else (*stages_of(variant), variant):
         start = ["MODEL.WEIGHTS", str(weights)] if weights else []
         cfg = config_for(name, seed, *start).clone()
         cfg.defrost()

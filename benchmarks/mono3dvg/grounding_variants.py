@@ -44,7 +44,7 @@ OWN_STAGES: dict[str, tuple[str, ...]] = {
     "minilm": ("ablation_base_boxes", "labels_minilm"),
 }
 
-# Variants that start from a shipped model with another text encoder, and the config of that model.
+# Variants that are a shipped model with another text encoder, which their stages train, and the config of that model.
 SWAPPED_ENCODERS = {"more_views_pretrained": "demo"}
 
 

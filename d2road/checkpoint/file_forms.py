@@ -16,6 +16,7 @@ LEGACY_MARK = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before
 LFS_MARK = b"version https://git-lfs.github.com/spec"
 TORCHSCRIPT_ENTRIES = ("constants.pkl", "bytecode.pkl")
 CHUNK = 1 << 20
+LONGEST_HEADER = 100_000_000  # bytes, of safetensors' own reader
 
 ZIP, LEGACY, SAFETENSORS, PICKLE = "zip", "legacy", "safetensors", "pickle"
 
@@ -42,7 +43,9 @@ def form_of(path: Path, name: str) -> str:
             )
     if head.startswith(LEGACY_MARK):
         return LEGACY
-    return SAFETENSORS if head[8:9] == b"{" and head[:1] != b"\x80" else PICKLE
+    # The first byte is the lowest of the header's length, and in one file of 32 that of a pickle.
+    is_pickle = head[:1] == b"\x80" and int.from_bytes(head[:8], "little") > LONGEST_HEADER
+    return SAFETENSORS if head[8:9] == b"{" and not is_pickle else PICKLE
 
 
 def _is_tar(file: IO[bytes]) -> bool:

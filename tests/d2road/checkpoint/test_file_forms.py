@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from d2road.checkpoint import Checkpointer, file_forms
@@ -139,6 +140,17 @@ def test_another_archive_is_told_by_what_it_holds(tmp_path):
         archive.writestr("readme.txt", "see the folder")
     with pytest.raises(CheckpointError, match=r"another kind than torch.save writes, it holds readme\.txt"):
         load_weights_file(tmp_path / "w.pth")
+
+
+def test_a_header_of_any_length_is_one_of_safetensors(tmp_path):
+    """Also one whose first byte is the first of a pickle."""
+    first = set()
+    for extra in range(0, 260, 8):
+        path = tmp_path / f"{extra}.safetensors"
+        save_file({"a": torch.ones(2)}, path, {"note": "x" * extra})
+        first.add(path.read_bytes()[0])
+        assert torch.equal(load_weights_file(path)["a"], torch.ones(2))
+    assert 0x80 in first
 
 
 def test_the_content_counts_not_the_name(tmp_path):
