@@ -4,7 +4,8 @@ A watch of recorded tracks leaves no tracks of its own: those of its input are r
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,13 @@ from d2road.traffic.watch.camera_watch import LOG
 from d2road.traffic.watch.watch_record import RECORD
 from d2road.utils.errors import D2RoadError, DataError
 from d2road.utils.input_files import parse_json, read_json, text_lines
-from d2road.utils.values import as_object
+from d2road.utils.values import as_list, as_number, as_object, as_text, field
 
 T = TypeVar("T")
+# Parts of records by the kind that they must be of.
+OBJECTS = ("settings", "stage_seconds", "environment", "rules", "camera")
+NUMBERS = ("frames", "video_seconds", "frames_per_second", "wall_seconds", "processor_seconds")
+LISTS = ("problems", "notes")
 MOST_ROWS = 3_000_000  # of tracks; some five hours of busy road
 
 
@@ -42,15 +47,15 @@ class VideoRun:
     """
 
     path: Path
-    record: dict[str, Any] = field(default_factory=dict)
-    watch: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = default(default_factory=dict)
+    watch: dict[str, Any] = default(default_factory=dict)
     tracks_folder: Path | None = None
     camera: RoadsideCamera | None = None
-    tracks: GroundTracks = field(default_factory=GroundTracks.empty)
+    tracks: GroundTracks = default(default_factory=GroundTracks.empty)
     trajectories: Trajectories | None = None
-    alarms: list[dict[str, Any]] = field(default_factory=list)
-    others: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    alarms: list[dict[str, Any]] = default(default_factory=list)
+    others: list[dict[str, Any]] = default(default_factory=list)
+    notes: list[str] = default(default_factory=list)
 
     @property
     def is_watch(self) -> bool:
@@ -96,7 +101,7 @@ def read_video_run(path: Path) -> VideoRun:
         run.notes.append("no record has the camera, so there is neither a view from above nor a road: track anew")
     elif road is not None and len(road.directions):
         run.trajectories = _try(run, None, lambda: to_trajectories(run.tracks, road, path.resolve().name))
-    records = _try(run, [], lambda: _alarm_records(path / LOG))
+    records = _try(run, [], lambda: _alarm_records(run, path / LOG))
     run.alarms = [one for one in records if one.get("kind") == "alarm"]
     run.others = [one for one in records if one.get("kind") != "alarm"]
     return run
@@ -134,22 +139,55 @@ def _camera(run: VideoRun) -> RoadsideCamera | None:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    return as_object(read_json(path, "record", nan=True), str(path)) if path.is_file() else {}
+    """A record whose parts have the kinds that pages rely on; {} where there is none.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not path.is_file():
+        return {}
+    record = as_object(read_json(path, "record", nan=True), str(path))
+    for name in OBJECTS:
+        if record.get(name) is not None:
+            as_object(record[name], f"{path}: {name}")
+    for name, value in (record.get("stage_seconds") or {}).items():
+        as_number(value, f"{path}: stage_seconds: {name}")
+    for name in NUMBERS:
+        if record.get(name) is not None:
+            as_number(record[name], f"{path}: {name}")
+    for name in LISTS:
+        if record.get(name) is not None:
+            as_list(record[name], f"{path}: {name}")
+    return record
 
 
-def _alarm_records(path: Path) -> list[dict[str, Any]]:
-    """Lines of alarms.jsonl; half a line at its end, of a run that was killed, is left out."""
+def _alarm_records(run: VideoRun, path: Path) -> list[dict[str, Any]]:
+    """Lines of alarms.jsonl; damaged ones become notes, but for half a line at the end, as a killed run leaves it."""
     if not path.is_file():
         return []
     lines = [line for line in text_lines(path, "alarms", largest=None) if line.strip()]
     found = []
     for number, line in enumerate(lines, 1):
+        source = f"{path}, line {number}"
         try:
-            found.append(as_object(parse_json(line.encode(), f"{path}, line {number}"), f"{path}, line {number}"))
-        except DataError:
+            record = as_object(parse_json(line.encode(), source), source)
+            found.append(_checked_alarm(record, source) if record.get("kind") == "alarm" else record)
+        except DataError as error:
             if number < len(lines):
-                raise
+                run.notes.append(str(error))
     return found
+
+
+def _checked_alarm(alarm: dict[str, Any], source: str) -> dict[str, Any]:
+    """An alarm that has what its place on a page needs. Raises DataError."""
+    for name in ("id", "sentence"):
+        field(alarm, name, as_text, source)
+    for name in ("t", "start", "end", "s_low", "s_high", "score", "threshold"):
+        field(alarm, name, as_number, source)
+    for vehicle in field(alarm, "vehicles", as_list, source):
+        for name in ("speed_kmh", "s_m"):
+            field(as_object(vehicle, source), name, as_number, source)
+    return alarm
 
 
 def _try(run: VideoRun, otherwise: T, read: Callable[[], T]) -> T:

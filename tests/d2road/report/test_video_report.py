@@ -145,6 +145,27 @@ def test_what_is_damaged_or_gone_becomes_a_note(clip, watched, tmp_path):
     assert sum("000001" in text for text in page.text["p"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "value"),
+    [
+        ("watch.json", "settings", 5),
+        ("watch.json", "stage_seconds", {"decode": "x"}),
+        ("watch.json", "camera", {"image": []}),
+        ("watch.json", "rules", []),
+        ("alarms.jsonl", "vehicles", "x"),
+        ("alarms.jsonl", "score", None),
+    ],
+)
+def test_values_of_another_kind_become_notes(watched, tmp_path, file, name, value):
+    shutil.copytree(watched, tmp_path / "watched", ignore=shutil.ignore_patterns("clips", "images"))
+    path = tmp_path / "watched" / file
+    text = path.read_text()
+    record = {**json.loads(text.splitlines()[0] if file == "alarms.jsonl" else text), name: value}
+    path.write_text(json.dumps(record) + "\n" + '{"kind": "other", "t": 1}\n' * (file == "alarms.jsonl"))
+    page = page_of(tmp_path / "watched", "--images", "0")
+    assert any(file in text and name in text for text in page.text["p"])
+
+
 def test_a_folder_of_a_training_has_no_truth_of_a_clip(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text("")
     assert report.main([str(tmp_path), "--truth", str(tmp_path)]) == 2
