@@ -81,6 +81,9 @@ def anomaly_metrics(cfg: CfgNode, weights: str) -> Metrics:
     }  # fmt: skip
 
 
+GROUNDING_KEYS = (
+    "DATASETS.TRAIN", "()", "DATASETS.TEST", "('toy_grounding_test',)", "TEST.GROUNDING.THRESHOLD_DATA", "",
+)  # fmt: skip
 # Name -> how it is measured, and keys beside its config.
 MEASURES: dict[str, tuple[Callable[[CfgNode, str], Metrics], tuple[str, ...]]] = {
     "diffusion_det_toy": (
@@ -88,10 +91,8 @@ MEASURES: dict[str, tuple[Callable[[CfgNode, str], Metrics], tuple[str, ...]]] =
         ("MODEL.DiffusionDet.SAMPLE_STEP", "1", "MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "100"),
     ),
     "diffusion_det_toy3d": (pose_metrics, ("MODEL.DiffusionDet.SAMPLE_STEP", "4")),
-    "mono3dvg_toy": (
-        grounding_metrics,
-        ("DATASETS.TRAIN", "()", "DATASETS.TEST", "('toy_grounding_test',)", "TEST.GROUNDING.THRESHOLD_DATA", ""),
-    ),
+    "mono3dvg_toy": (grounding_metrics, GROUNDING_KEYS),
+    "mono3dvg_toy_minilm": (grounding_metrics, GROUNDING_KEYS),
     "patchcore_fasteners": (anomaly_metrics, ()),
 }
 

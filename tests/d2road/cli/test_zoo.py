@@ -29,7 +29,7 @@ def test_info_by_any_name(capsys, name):
 
 
 def test_info_by_the_beginning_of_a_name(capsys):
-    assert main(["zoo", "info", "mono"]) == 0 and "zoo:mono3dvg_toy" in capsys.readouterr().out
+    assert main(["zoo", "info", "patch"]) == 0 and "zoo:patchcore_fasteners" in capsys.readouterr().out
     assert main(["zoo", "info", "diffusion_det_toy"]) == 0  # of which another name is the beginning of more
     assert "zoo:diffusion_det_toy\n" in capsys.readouterr().out
     assert main(["zoo", "info", "efficientad_teacher_narrow"]) == 2
