@@ -23,7 +23,7 @@ VARIANTS ?= readout state
 .PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-second-road bench-traffic-networks bench-traffic-learned bench-tracking bench-camera-view bench-traffic-video bench-efficientad-fusion \
+	bench-second-road bench-traffic-networks bench-traffic-learned bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
 	bench-video-memory bench-video-search \
@@ -216,6 +216,13 @@ SEARCH_CLIPS ?= test_000 test_001 test_003
 bench-video-search: setup
 	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(SEARCH_CLIPS)
 	$(PY) -m benchmarks.traffic.video_search --clips $(CLIPS) --names $(SEARCH_CLIPS) --record test
+
+# Whether a camera has moved; needs what bench-camera-view keeps, rendered clips, and folders of d2road track of them.
+DRIFT_CLIPS ?= output/clips_hour
+bench-camera-drift: setup
+	$(PY) -m benchmarks.traffic.camera_drift tracks --part threshold
+	$(PY) -m benchmarks.traffic.camera_drift tracks --part test
+	$(PY) -m benchmarks.traffic.camera_drift frames --clips $(DRIFT_CLIPS) --tracked $(DRIFT_CLIPS)/tracked
 
 # GROUNDING_VARIANTS="main unidirectional ..." of benchmarks/mono3dvg/grounding_toy.py.
 TOY_GROUNDING := datasets/toy_grounding

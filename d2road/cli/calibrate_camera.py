@@ -15,6 +15,17 @@ not exact; without any, the focal length is estimated too, and its deviation is 
 DIR gets camera.yaml (what `d2road track` and `d2road watch` take as --calib), calib.txt and denorm.txt (KITTI's and
 Rope3D's), calibration.json (figures, deviations, homography) and, with --input or --image, check.jpg: horizon, metres
 on the road, ten vehicles. The common error of all sizes, 3 %, stays in the height unless points or a length are given.
+
+Has it moved since? --watch compares a camera with its own earlier hours, and changes nothing:
+
+    d2road calibrate-camera --watch --calib camera.yaml --input later.mp4 --image background.png --output DIR
+    d2road calibrate-camera --watch --calib camera.yaml --observations tracks/ --reference good_tracks/ --output DIR
+
+--input is a video or stream, whose background is registered with --image (of when the camera stood right; without one,
+with its own first half minute); --observations is a folder that `d2road track` wrote, whose vehicles are compared with
+the paths of --reference (without it, of its own first vehicles). Both may be given together. Each move is a line that
+begins with MOVED; DIR gets drift.json and background.png. The exit code is 0 also where the camera has moved, 2 for
+what cannot be used.
 """
 
 import argparse
@@ -62,6 +73,8 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--every", type=integer_option(1), default=2, metavar="N", help="take each N-th frame; 2")
     parser.add_argument("--seconds", type=number_option(1), metavar="S", help="end after so much of the video")
     parser.add_argument("--confidence", type=number_option(0, 1), default=0.18, metavar="S", help="of detections; 0.18")
+    parser.add_argument("--watch", action="store_true", help="say whether the calibrated camera has moved")
+    parser.add_argument("--reference", default="", metavar="TRACKS", help="with --watch: tracks of when it stood right")
     add_verbose(parser)
     parser.add_config()
     return parser
@@ -196,10 +209,56 @@ def calibrate(args: argparse.Namespace) -> None:
     print(f"wrote {args.output}")
 
 
+def watch_camera(args: argparse.Namespace) -> int:
+    """Say whether the camera has moved; returns the exit code.
+
+    Raises:
+        ConfigError: options do not go together. FileNotFoundError, DataError: files that cannot be used.
+    """
+    from d2road.data.roadside_camera_files import read_roadside_camera
+    from d2road.engine.camera_check import CameraCheck
+    from d2road.engine.camera_check_run import check_recordings, good_paths, read_tracks, write_check
+    from d2road.traffic.watch.alarm_table import moved_line
+    from d2road.utils.image_io import read_pixels
+    from d2road.utils.output_files import make_folder
+    from d2road.video import open_source, with_first_frame
+    from d2road.video.sources import shown_name
+
+    if not args.calib:
+        raise ConfigError("--watch needs --calib camera.yaml: the calibration that may not hold any more")
+    if not (args.input or args.observations):
+        raise ConfigError("--watch has nothing to look at: give --input VIDEO, --observations TRACKS, or both")
+    if args.reference and not args.observations:
+        raise ConfigError("--reference is compared with --observations TRACKS: give them too")
+    camera = read_roadside_camera(args.calib)
+    tracks = read_tracks(args.observations, camera, "--observations") if args.observations else ()
+    paths = good_paths(args.reference, camera) if args.reference else None
+    image = read_pixels(args.image) if args.image else None
+    name = Path(shown_name(args.input or args.observations)).stem or "video"
+    folder = make_folder(args.output)
+    check = CameraCheck(camera, name, paths, image, lambda event: print(moved_line(event), flush=True))
+    if args.input:
+        with open_source(args.input) as source:
+            first, frames = with_first_frame(source)
+            camera.require_size(*first.size_wh)
+            check_recordings(check, tracks, frames)
+    else:
+        check_recordings(check, tracks, ())
+    write_check(folder, check)
+    print(check.to_text())
+    print(f"wrote {args.output}")
+    return 0
+
+
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Calibrate; returns the exit code."""
     args = build_parser().parse_args(argv)
+    if args.watch:
+        start_console("d2road", verbose=args.verbose)
+        return watch_camera(args)
+    if args.reference:
+        raise ConfigError("--reference goes with --watch: tracks that others are compared with")
     if not (args.input or args.observations or args.points):
         raise ConfigError("nothing to calibrate by: give --input VIDEO, --observations FILE or --points FILE")
     if args.input and args.observations:

@@ -24,7 +24,6 @@ can put right; 130 after Ctrl-C, 143 after SIGTERM.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -128,10 +127,9 @@ def settings_of(args: argparse.Namespace, camera: RoadsideCamera) -> dict[str, A
     """What decides about detections, for a run that goes on with them."""
     from d2road.video.sources import shown_name
 
-    known = repr((camera.width, camera.height, camera.K.tolist(), camera.ground.tolist(), camera.distortion.tolist()))
     return {
         "input": shown_name(args.input),
-        "camera": hashlib.blake2b(known.encode(), digest_size=8).hexdigest(),
+        "camera": camera.digest,
         "config": args.config_file,
         "options": list(args.opts),
         "detections": args.detections,

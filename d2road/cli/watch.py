@@ -20,8 +20,10 @@ OUTPUT/alarms.jsonl has every alarm before anybody is told of it, OUTPUT/alarms.
 clips/ what they show, watch.json what was watched, tracks_001/ (and so on, run by run) the tracks of a video;
 `d2road report OUTPUT` makes one page of it. --sink hands alarms to an MQTT broker
 or a webhook besides, each at least once and in order, also when nobody answers for a while or the run is killed: the
-same command with the same output goes on. The exit code is 0 at the end of the input, 1 where a video was damaged, 130
-after Ctrl-C, 143 after SIGTERM, 2 for what cannot be used.
+same command with the same output goes on. Of a video it is watched whether the camera itself moves, by its background
+and by the paths of vehicles (against those of --reference, a folder of `d2road track`): a line that begins with MOVED,
+and a record of kind camera_moved among the alarms. The exit code is 0 at the end of the input, 1 where a video was
+damaged, 130 after Ctrl-C, 143 after SIGTERM, 2 for what cannot be used.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +86,9 @@ def build_parser() -> ArgumentParser:
     add_stride(parser)
     parser.add_argument(
         "--patience", type=number_option(0), default=600.0, metavar="S", help="for a stream that is lost; 600"
+    )
+    parser.add_argument(
+        "--reference", default="", metavar="TRACKS", help="of a video: tracks of when the camera stood right"
     )
     parser.add_argument("--near", type=number_option(0), default=10.0, help="m; vehicles are looked at from there; 10")
     parser.add_argument("--far", type=number_option(1), default=80.0, help="m; and up to there; 80")
@@ -215,6 +221,8 @@ def watch_tracks(args: argparse.Namespace, stop: StopRequest) -> int:
 def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
     """Detect, track and watch a video or a stream; returns the exit code."""
     from d2road.cli.track import load_detector, open_frames, read_calibration
+    from d2road.engine.camera_check import CameraCheck
+    from d2road.engine.camera_check_run import checked_blocks, checked_frames, good_paths
     from d2road.engine.ground_detector import StoredDetector
     from d2road.engine.watched_video import WatchedVideo
     from d2road.traffic.tracking.detection_files import read_detections
@@ -231,10 +239,13 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
         camera = read_calibration(args, first.size_wh)
         detect = load_detector(args, camera) if given is None else StoredDetector(given, None)
         name = recording_name(args.input)
-        video = WatchedVideo(frames, camera, detect, args.output, name, lambda: bool(stop))
+        check = CameraCheck(camera, name, good_paths(args.reference, camera) if args.reference else None)
+        seen = checked_frames(check, frames)
+        video = WatchedVideo(seen, camera, detect, args.output, name, lambda: bool(stop))
         watch = watch_of(args, camera, video.clips.write, lambda: {**video.record(), "problems": source.problems()})
+        watch = replace(watch, check=check)
         assert camera.road is not None, "the watch asked for it"
-        code = watch.run(options, TrackSource(name, video.blocks(), camera.road), stop)
+        code = watch.run(options, TrackSource(name, checked_blocks(check, video.blocks()), camera.road), stop)
         for problem in source.problems():
             logger.error(problem)
         return code or (1 if source.problems() else 0)
@@ -248,6 +259,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from d2road.traffic.readers.growing_file import StoppedError
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    if args.reference and not (args.config_file or args.detections):
+        raise ConfigError(
+            "--reference goes with a video; of recorded tracks: d2road calibrate-camera --watch --observations TRACKS"
+        )
     if not args.near < args.far:
         raise ConfigError(f"--near is {args.near:g} m and --far {args.far:g} m: expected the first one smaller")
     stop = StopRequest()

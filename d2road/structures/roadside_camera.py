@@ -10,6 +10,7 @@ Pixels are those of the image as it is, with its distortion, and continuous: the
 Plain numpy: neither torch nor OpenCV.
 """
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,6 +102,12 @@ class RoadsideCamera:
     def pinhole(self) -> Camera:
         """The camera without its distortion: projection and ground plane, for models and label files."""
         return Camera(self.K, self.ground)
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that tell lenses, planes and sizes of cameras apart."""
+        known = repr((self.width, self.height, self.K.tolist(), self.ground.tolist(), self.distortion.tolist()))
+        return hashlib.blake2b(known.encode(), digest_size=8).hexdigest()
 
     @property
     def height_m(self) -> float:

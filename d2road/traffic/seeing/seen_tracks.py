@@ -5,6 +5,7 @@ Letters: N rows, sorted by vehicle and time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,26 @@ class _Rows:
     share: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Rows that tracks have: numbers of the tracks (N,), points (N, 2) on the ground, and the exact rows as a frame
+    whose speeds and lengths are those seen."""
+
+    frame: pd.DataFrame
+    number: np.ndarray
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Ghost:
+    """A track of nothing: times, s of its front, offset, speed."""
+
+    t: np.ndarray
+    s: np.ndarray
+    offset: np.ndarray
+    speed: np.ndarray
+
+
 def keep_frames(table: Trajectories, frame_s: float) -> Trajectories:
     """The rows at the instants of a camera's frames, every `frame_s` seconds from 0 on."""
     t = table.frame["t"].to_numpy()
@@ -52,9 +73,36 @@ def see_tracks(table: Trajectories, site: CameraSite, model: SeeingModel, rng: n
     Returns:
         tracks with the camera's s, direction and lanes; empty where nothing was seen. Rows lie in the site's view.
     """
+    seen = _seen(table, site, model, rng)
+    return _with_ghosts([] if seen is None else [_on_road(seen, site)], table, site, model, rng)
+
+
+def see_points(table: Trajectories, site: CameraSite, model: SeeingModel, rng: np.random.Generator) -> pd.DataFrame:
+    """The same as points of the ground frame: rows t, track, cls, x, y (m, middle of the bottom face), length, speed.
+
+    Sorted by t and track. Lateral places are not rounded to lanes. Args as `see_tracks`.
+    """
+    seen, parts = _seen(table, site, model, rng), []
+    if seen is not None:
+        kept = seen.frame[["t", "cls", "length", "speed"]]
+        parts.append(
+            kept.assign(cls=kept["cls"].astype(str), track=seen.number, x=seen.points[:, 0], y=seen.points[:, 1])
+        )
+    first = 0 if seen is None else int(seen.number.max()) + 1
+    for number, ghost in enumerate(_ghosts(table, site, model, rng)):
+        x, y = site.ground(ghost.s - GHOST_LENGTH_M / 2, ghost.offset).T
+        told = {"cls": GHOST_CLASS, "length": GHOST_LENGTH_M, "speed": ghost.speed, "track": first + number}
+        parts.append(pd.DataFrame({"t": ghost.t, **told, "x": x, "y": y}))
+    columns = ["t", "track", "cls", "x", "y", "length", "speed"]
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({name: [] for name in columns})
+    return found[columns].sort_values(["t", "track"], kind="stable", ignore_index=True)
+
+
+def _seen(table: Trajectories, site: CameraSite, model: SeeingModel, rng: np.random.Generator) -> _Seen | None:
+    """What is seen of the vehicles; None where nothing is."""
     near = site.crop(table, MARGIN_M)
     if not len(near):
-        return _with_ghosts([], table, site, model, rng)
+        return None
     rows = _exact_rows(near, site)
     low, high = site.view
     middle = rows.frame["s"].to_numpy() - rows.frame["length"].to_numpy(float) / 2
@@ -63,10 +111,7 @@ def see_tracks(table: Trajectories, site: CameraSite, model: SeeingModel, rng: n
     detected = (rng.random(len(rows.t)) < probability) & (middle >= low) & (middle < high)
     track = _track_numbers(rows.vehicle, rows.t, detected, model, rng)
     kept = track >= 0
-    if not kept.any():
-        return _with_ghosts([], table, site, model, rng)
-    seen = _noisy(rows, track, kept, site, model, rng)
-    return _with_ghosts([seen], table, site, model, rng)
+    return _noisy(rows, track, kept, model, rng) if kept.any() else None
 
 
 def _exact_rows(near: Trajectories, site: CameraSite) -> _Rows:
@@ -113,28 +158,29 @@ def _track_numbers(
     return track
 
 
-def _noisy(
-    rows: _Rows, track: np.ndarray, kept: np.ndarray, site: CameraSite, model: SeeingModel, rng: np.random.Generator
-) -> pd.DataFrame:
+def _noisy(rows: _Rows, track: np.ndarray, kept: np.ndarray, model: SeeingModel, rng: np.random.Generator) -> _Seen:
     number, t, centers = track[kept], rows.t[kept], rows.centers[kept]
     distance = np.hypot(*centers.T)
     ray = centers / np.maximum(distance, 1e-6)[:, None]
     errors = correlated_errors(number, t, model.correlation_s, 3, rng)
     radial, across = errors[:, 0] * model.radial_sd(distance), errors[:, 1] * model.across_sd(distance)
     moved = centers + ray * radial[:, None] + np.stack([-ray[:, 1], ray[:, 0]], axis=1) * across[:, None]
-    road = site.camera.road
-    assert road is not None, "checked when the site was made"
-    along, offset = road.along_across(moved).T
     frame = rows.frame[kept].reset_index(drop=True)
     scale = (1 + model.length * rng.standard_normal(int(number.max()) + 1)).clip(0.5)
-    length = frame["length"].to_numpy(float) * scale[number]
-    return frame.assign(
-        vehicle=pd.Categorical(number.astype(str)),
-        s=np.round(site.direction * along + length / 2, 2),
+    speed = np.round(frame["speed"].to_numpy(float) + errors[:, 2] * model.speed_sd(distance), 2)
+    return _Seen(frame.assign(speed=speed, length=frame["length"].to_numpy(float) * scale[number]), number, moved)
+
+
+def _on_road(seen: _Seen, site: CameraSite) -> pd.DataFrame:
+    """Rows with the camera's s and lanes."""
+    road = site.camera.road
+    assert road is not None, "checked when the site was made"
+    along, offset = road.along_across(seen.points).T
+    return seen.frame.assign(
+        vehicle=pd.Categorical(seen.number.astype(str)),
+        s=np.round(site.direction * along + seen.frame["length"].to_numpy(float) / 2, 2),
         lane=pd.Categorical(site.lane_names(offset)),
-        speed=np.round(frame["speed"].to_numpy(float) + errors[:, 2] * model.speed_sd(distance), 2),
         acceleration=np.nan,
-        length=length,
     )
 
 
@@ -158,29 +204,34 @@ def correlated_errors(
     return errors
 
 
+def _ghosts(table: Trajectories, site: CameraSite, model: SeeingModel, rng: np.random.Generator) -> Iterator[_Ghost]:
+    """Tracks of nothing: they stand somewhere on the lanes, for an exponential time."""
+    if not len(table):
+        return
+    times = np.unique(table.frame["t"].to_numpy())
+    low, high = site.view
+    for _ in range(rng.poisson(model.ghosts_per_hour * np.ptp(times) / 3600)):
+        begin, lasts = rng.uniform(times[0], times[-1]), rng.exponential(model.ghost_s)
+        t = times[(times >= begin) & (times <= begin + lasts)]
+        offset = np.full(len(t), list(site.lanes.values())[int(rng.integers(len(site.lanes)))])
+        s = np.full(len(t), rng.uniform(low + GHOST_LENGTH_M, high))
+        distance = np.hypot(*site.ground(s, offset).T)
+        error = correlated_errors(np.zeros(len(t), dtype=int), t, model.correlation_s, 2, rng)
+        speed = error[:, 1] * model.speed_sd(distance)
+        yield _Ghost(t, s + error[:, 0] * model.radial_sd(distance), offset, speed)
+
+
 def _with_ghosts(
     seen: list[pd.DataFrame], table: Trajectories, site: CameraSite, model: SeeingModel, rng: np.random.Generator
 ) -> Trajectories:
-    """Tracks of nothing added: they stand somewhere on the lanes, for an exponential time."""
-    if not len(table):
-        return Trajectories.empty()
-    times = np.unique(table.frame["t"].to_numpy())
-    low, high = site.view
-    count = rng.poisson(model.ghosts_per_hour * np.ptp(times) / 3600)
-    for number in range(count):
-        begin, lasts = rng.uniform(times[0], times[-1]), rng.exponential(model.ghost_s)
-        t = times[(times >= begin) & (times <= begin + lasts)]
-        offset = list(site.lanes.values())[int(rng.integers(len(site.lanes)))]
-        s = np.full(len(t), rng.uniform(low + GHOST_LENGTH_M, high))
-        distance = np.hypot(*site.ground(s, np.full(len(t), offset)).T)
-        error = correlated_errors(np.zeros(len(t), dtype=int), t, model.correlation_s, 2, rng)
+    """Tracks of nothing added."""
+    for number, ghost in enumerate(_ghosts(table, site, model, rng)):
         one = {
-            "recording": table.recordings[0], "vehicle": f"ghost{number}", "cls": GHOST_CLASS, "t": t,
-            "s": s + error[:, 0] * model.radial_sd(distance), "lane": site.lane_names(np.full(len(t), offset)),
-            "direction": site.direction, "speed": error[:, 1] * model.speed_sd(distance), "acceleration": np.nan,
-            "length": GHOST_LENGTH_M, "width": WIDTH_M,
+            "recording": table.recordings[0], "vehicle": f"ghost{number}", "cls": GHOST_CLASS, "t": ghost.t,
+            "s": ghost.s, "lane": site.lane_names(ghost.offset), "direction": site.direction, "speed": ghost.speed,
+            "acceleration": np.nan, "length": GHOST_LENGTH_M, "width": WIDTH_M,
         }  # fmt: skip
-        if len(t):
+        if len(ghost.t):
             seen = [*seen, pd.DataFrame(one)]
     if not seen:
         return Trajectories.empty()

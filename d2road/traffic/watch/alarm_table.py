@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from d2road.traffic.events.stream_output import clock
 from d2road.traffic.watch.delivery import RefusedError
 from d2road.utils.output_files import append_text
 
+CAMERA_MOVED = "camera_moved"
 COLUMNS = (
     "id", "recording", "t", "start", "end", "s_m", "x_m", "y_m", "direction", "score", "threshold", "rate_per_hour",
     "rule", "sentence", "track", "cls", "lane", "speed_kmh", "image", "clip",
@@ -28,6 +31,8 @@ class AlarmTable:
     def deliver(self, line: bytes) -> None:
         """Add one alarm; see `AlarmReceiver`."""
         record = json.loads(line)
+        if record.get("kind") == CAMERA_MOVED:
+            return  # in the lines of alarms; a row would have no vehicle, lane or score
         if record.get("kind") != "alarm":
             raise RefusedError(f"a record of kind {record.get('kind')!r} is no row of alarms")
         culprit: dict[str, Any] = next((one for one in record["vehicles"] if one["culprit"]), {})
@@ -36,6 +41,11 @@ class AlarmTable:
 
     def close(self) -> None:
         """Every row is on the disk already."""
+
+
+def moved_line(event: Mapping[str, Any]) -> str:
+    """The line that tells of an event of CAMERA_MOVED."""
+    return f"MOVED  t {clock(event['t'])}  {event['sentence']}"
 
 
 def _line(values) -> str:  # type: ignore[no-untyped-def]

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from d2road.traffic.time_space.camera_grid import STRIDE_S, camera_grid
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.traffic.watch.alarm_heat import write_alarm_image
 from d2road.traffic.watch.alarm_report import AlarmReport, make_report
-from d2road.traffic.watch.alarm_table import AlarmTable
+from d2road.traffic.watch.alarm_table import AlarmTable, moved_line
 from d2road.traffic.watch.delivery import AlarmReceiver, Delivery, wait_until_delivered
 from d2road.traffic.watch.outbox import Outbox
 from d2road.traffic.watch.watch_record import WatchAbout, recorded
@@ -51,6 +52,12 @@ ClipWriter = Callable[[float, float, Path], bool]
 logger = logging.getLogger(__name__)
 
 
+class CameraMoves(Protocol):
+    """Who says that the camera has moved: calls `tell` with each event, as JSON has it."""
+
+    tell: Callable[[Mapping[str, Any]], None]
+
+
 @dataclass(frozen=True)
 class CameraWatch:
     """What a watch is made of.
@@ -59,6 +66,7 @@ class CameraWatch:
         camera: with its road. output: folder. receivers: who is told besides. clip: writes clips, None without a video.
         near_m, far_m: distances between which vehicles are looked at. stride_s: from a window to the next.
         about: what the record says of the input.
+        check: says when the camera itself has moved, while the source is read.
     """
 
     camera: RoadsideCamera
@@ -69,6 +77,7 @@ class CameraWatch:
     far_m: float = FAR_M
     stride_s: float = STRIDE_S
     about: WatchAbout = field(default_factory=WatchAbout)
+    check: CameraMoves | None = None
 
     def grid(self) -> WindowGrid:
         """Windows of what the camera sees.
@@ -113,6 +122,8 @@ class CameraWatch:
         alarms = _Alarms(self, outbox, model, stated_rate(options))
         session = StreamSession(options, lambda: model, stop, say, source, alarms.add)
         alarms.threshold = session.scorer.threshold
+        if self.check is not None:
+            self.check.tell = partial(_add_move, outbox, say)
         receivers = [AlarmTable(self.output / TABLE), *self.receivers]
         deliveries = [Delivery(outbox, receiver) for receiver in receivers]
         try:
@@ -121,6 +132,12 @@ class CameraWatch:
         finally:
             if not wait_until_delivered(deliveries, PATIENCE_S):
                 say(f"not every alarm has reached everybody; all are in {outbox.path}, the next run delivers the rest")
+
+
+def _add_move(outbox: Outbox, say: Callable[[str], None], event: Mapping[str, Any]) -> None:
+    """Hand a move of the camera to the receivers of alarms, among which it has its place and number."""
+    outbox.add({"kind": event["kind"], "id": f"{outbox.count + 1:06d}", **event})
+    say(moved_line(event))
 
 
 @dataclass
