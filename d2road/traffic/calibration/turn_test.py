@@ -115,7 +115,9 @@ class TurnWatch:
         Raises:
             DataError: rows are no tracks.
         """
-        rows = near_rows(check_tracks(rows))
+        if not len(rows) and self._collector is None:
+            return None
+        rows = near_rows(check_tracks(rows)) if len(rows) else rows
         if self._collector is None:
             rows = self._stations_of(rows)
         if self._collector is None:
