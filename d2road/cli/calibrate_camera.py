@@ -222,7 +222,7 @@ def watch_camera(args: argparse.Namespace) -> int:
     from d2road.utils.image_io import read_pixels
     from d2road.utils.output_files import make_folder
     from d2road.video import open_source, with_first_frame
-    from d2road.video.sources import shown_name
+    from d2road.video.sources import recording_name
 
     if not args.calib:
         raise ConfigError("--watch needs --calib camera.yaml: the calibration that may not hold any more")
@@ -234,7 +234,7 @@ def watch_camera(args: argparse.Namespace) -> int:
     tracks = read_tracks(args.observations, camera, "--observations") if args.observations else ()
     paths = good_paths(args.reference, camera) if args.reference else None
     image = read_pixels(args.image) if args.image else None
-    name = Path(shown_name(args.input or args.observations)).stem or "video"
+    name = recording_name(args.input or args.observations)
     folder = make_folder(args.output)
     check = CameraCheck(camera, name, paths, image, lambda event: print(moved_line(event), flush=True))
     if args.input:
