@@ -36,8 +36,8 @@ def alarm_section(run: VideoRun) -> list[Markup]:
             element("details", element("summary", summary), table(("alarm", "s", "score", "what"), rows))
         )  # fmt: skip
     if run.others:
-        rows = [(str(one.get("kind", "")), str(one.get("t", "")), _told(one)) for one in run.others[:MOST_LISTED]]
-        content += [element("h3", "Other events"), table(("kind", "s", "what"), rows)]
+        events = [(str(one.get("kind", "")), str(one.get("t", "")), _told(one)) for one in run.others[:MOST_LISTED]]
+        content += [element("h3", "Other events"), table(("kind", "s", "what"), events)]
     return content
 
 

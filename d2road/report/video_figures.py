@@ -49,10 +49,7 @@ def flow_curves(passed: pd.DataFrame, seconds: float) -> Lines | None:
     whole = counts[counts.index < seconds // 60]  # the last minute may be cut off
     if len(whole) < LEAST_MINUTES or not len(whole.columns):
         return None
-    series = [
-        Series(lane_name(*column), whole.index + 0.5, whole[column].astype(float))  # type: ignore[misc]
-        for column in whole.columns
-    ]
+    series = [Series(lane_name(*column), whole.index + 0.5, whole[column].astype(float)) for column in whole.columns]
     return Lines("Flow", "time in min", "vehicles a minute", series, points=True)
 
 

@@ -101,7 +101,8 @@ def read_video_run(path: Path) -> VideoRun:
         run.notes.append("no record has the camera, so there is neither a view from above nor a road: track anew")
     elif road is not None and len(road.directions):
         run.trajectories = _try(run, None, lambda: to_trajectories(run.tracks, road, path.resolve().name))
-    records = _try(run, [], lambda: _alarm_records(run, path / LOG))
+    nothing: list[dict[str, Any]] = []
+    records = _try(run, nothing, lambda: _alarm_records(run, path / LOG))
     run.alarms = [one for one in records if one.get("kind") == "alarm"]
     run.others = [one for one in records if one.get("kind") != "alarm"]
     return run
