@@ -195,6 +195,7 @@ bench-traffic-video: setup
 
 # Tracks on the clips of make-data traffic-video, against trackers in pixels; `make peers` first.
 CLIPS ?= datasets/traffic_video
+CALIBRATED ?= val_000 val_002
 TRACKED ?= test_000 test_001
 bench-tracking: setup
 	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(TRACKED)
@@ -284,6 +285,9 @@ bench-zoo-photographs: setup
 bench-camera-calibration: setup
 	$(PY) -m benchmarks.traffic.calibration_simulation
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS))
+	$(if $(CLIPS),$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(CALIBRATED) --no-plane --every 2)
+	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS) --predictions $(CLIPS)/pred)
+	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_ap --clips $(CLIPS) --names $(CALIBRATED))
 
 bench-zoo-traffic: setup
 	$(PY) -m benchmarks.zoo.traffic_rules

@@ -9,6 +9,8 @@ Ways, each usable alone and used together where more are given: vehicles of usua
 video with a detector, or --observations FILE: a table of boxes or KITTI's tracking labels), --points FILE (columns
 u,v,x,y of image and map, perhaps z), --length u1,v1,u2,v2,metres[,deviation] (a known distance on the road).
 
+With a video and a known focal length, the paths and edges of what moves tell horizon and roll; boxes tell the height.
+
 The lens: --calib FILE with P2, or --focal PX, or --exif IMAGE of this camera, each with --focal-std PERCENT if it is
 not exact; without any, the focal length is estimated too, and its deviation is told. --distortion k1,k2,p1,p2,k3.
 
@@ -162,7 +164,8 @@ def observe_input(
             for number, frame in enumerate(frames):
                 if args.seconds and frame.t - first.t > args.seconds:
                     return
-                lines.add(frame.image_bgr)
+                if frame.size_wh == size:  # what another size means is the detector's to say
+                    lines.add(frame.image_bgr)
                 if number % args.every == 0:
                     last[:] = [frame.image_bgr]
                     yield frame

@@ -24,6 +24,8 @@ from d2road.visualization.calibration_drawing import draw_calibration
 
 REPORT, CHECK = "calibration.json", "check.jpg"
 DRAWN = 10
+# Of the log of the focal length: beside a few boxes that err alike, the horizon alone tells a wrong one.
+WIDEST_FOCAL_STD = 0.2
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def calibrate_by_all(
         traffic = calibrate_from_tracks(sample_tracks(observations), lens, evidence=evidence)
     else:
         optics = Lens(lens.K, lens.distortion)
-        evidence += evidence_of_motion(lines.paths, lines.edges, optics, size[0])
+        if lens.focal_std < WIDEST_FOCAL_STD:
+            evidence += evidence_of_motion(lines.paths, lines.edges, optics, size[0])
         samples = sample_tracks(observations, min_score=0.0)  # what the detector's user wants is there already
         traffic = calibrate_from_tracks(samples, lens, evidence=evidence, errors=DETECTED)
     return CalibrationRun(traffic.camera, traffic, pose, len(lengths))
