@@ -3,9 +3,10 @@
     python -m benchmarks.traffic.clip_predictions --clips ROOT --names val_000 --no-plane --every 2
     python -m benchmarks.traffic.calibration_ap --clips ROOT --names val_000 [--record NAME]
 
-ROOT is a folder of `make-data traffic-video`; predictions without a plane are those of the first command. By them and the video the camera is calibrated, from RGB and intrinsics alone; then the detector runs again on each N-th frame
-and is told the plane. Boxes are judged on the true ground by the roadside protocol: car is car and van, big_vehicle is
-truck and bus.
+ROOT is a folder of `make-data traffic-video`; predictions without a plane are those of the first command. By them and
+the video the camera is calibrated, from RGB and intrinsics alone; then the detector runs again on each N-th frame and
+is told the plane. Boxes are judged on the true ground by the roadside protocol: car is car and van, big_vehicle is truck
+and bus.
 """
 
 import argparse
