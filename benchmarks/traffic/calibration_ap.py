@@ -5,14 +5,14 @@
 
 ROOT is a folder of `make-data traffic-video`; predictions without a plane are those of the first command. By them and
 the video the camera is calibrated, from RGB and intrinsics alone; then the detector runs again on each N-th frame and
-is told the plane. Boxes are judged on the true ground by the roadside protocol: car is car and van, big_vehicle is truck
-and bus.
+is told the plane. Boxes are judged on the true ground by the roadside protocol: car is car and van, big_vehicle is
+truck and bus.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def precision(truth: ObjectTable, found: pd.DataFrame, camera: RoadsideCamera) -
     }
 
 
-def judge(clips: Path, name: str, args: argparse.Namespace, predict: "cache[Predictor]") -> dict[str, dict]:
+def judge(clips: Path, name: str, args: argparse.Namespace, predict: Callable[[], Predictor]) -> dict[str, dict]:
     """Scores of a clip by plane, and how far the planes are off."""
     folder, stored = clip_folder(clips, name), args.predictions / f"{name}_no_plane.parquet"
     camera = read_roadside_camera(folder / CAMERA_FILE)

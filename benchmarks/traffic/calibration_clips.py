@@ -119,7 +119,7 @@ def judge(
     given, unknown = KnownLens(exact.K, 0.0, distortion), KnownLens.unknown(960, 540)
     rows = {"guesses": errors_of(mean_of_guesses(observations, given), exact)}
     free = KnownLens(unknown.K, unknown.focal_std, distortion)
-    modes = [("given_K", given, []), ("unknown_K", free, [])]
+    modes: list[tuple[str, KnownLens, list[Evidence]]] = [("given_K", given, []), ("unknown_K", free, [])]
     modes += [("given_K_motion", given, motion), ("unknown_K_motion", free, motion)] if motion else []
     errors, least = (BoxErrors(), MIN_SCORE) if distorted else (DETECTED, 0.0)
     for mode, lens, evidence in modes:
