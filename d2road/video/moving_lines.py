@@ -77,7 +77,7 @@ class LineCollector:
     def _follow(self, before: np.ndarray, grey: np.ndarray) -> None:
         start = np.array([path[-1] for path in self._paths], dtype=np.float32)
         end, found, _ = cv2.calcOpticalFlowPyrLK(before, grey, start, None, winSize=WINDOW, maxLevel=LEVELS)  # type: ignore[call-overload]
-        back, found_back, _ = cv2.calcOpticalFlowPyrLK(grey, before, end, None, winSize=WINDOW, maxLevel=LEVELS)
+        back, found_back, _ = cv2.calcOpticalFlowPyrLK(grey, before, end, None, winSize=WINDOW, maxLevel=LEVELS)  # type: ignore[call-overload]
         good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (np.linalg.norm(back - start, axis=1) < RETURNS_PX)
         going = []
         for path, at, ok in zip(self._paths, end, good):

@@ -254,8 +254,8 @@ def sandwich(
     covariance = (covariance + covariance.T) / 2
     names = ("focal length", "pitch", "roll", "height")
     prior = np.diag(wide_prior(1.0).information)[:4]
-    share = np.diag(bread)[:4] * prior
-    weak = tuple(name for name, part, ok in zip(names, share, use) if ok and part > 0.25 and name != "focal length")
+    left = np.diag(bread)[:4] * prior
+    weak = tuple(name for name, part, ok in zip(names, left, use) if ok and part > 0.25 and name != "focal length")
     return covariance, weak
 
 
