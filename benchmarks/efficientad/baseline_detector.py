@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from efficientad.calibration_statistics import decision_threshold
+from efficientad.conformal import decision_threshold
 from efficientad.data.image_iteration import DatasetImages, calibration_names, images_of
 
 

@@ -15,6 +15,7 @@ from d2road.data.roadside_camera_files import write_camera_folder
 from d2road.synthetic.traffic_incidents.control import NotPossibleError
 from d2road.synthetic.traffic_video.clip_camera import ClipCamera, sample_camera
 from d2road.synthetic.traffic_video.clip_labels import (
+    LABEL_COLUMNS,
     TRACK_COLUMNS,
     filmed_vehicles,
     ground_tracks,
@@ -70,12 +71,12 @@ def make_clip(job: ClipJob) -> None:
     camera, film = set_up(plan, traffic)
     tracks = ground_tracks(traffic, camera)
     began = time.monotonic(), time.process_time()
-    labels: list[pd.DataFrame] = []
+    labels: list[dict[str, Any]] = []
     with VideoWriter(folder / "video.mp4", FPS, crf=CRF) as video:
         for image in filmed_frames(plan, film, tracks, labels):
             video.write(image)
     took = dict(zip(TIMES, (round(time.monotonic() - began[0], 2), round(time.process_time() - began[1], 2))))
-    table = tracks.merge(pd.concat(labels, ignore_index=True), on=["frame", "id"], how="inner")
+    table = tracks.merge(pd.DataFrame(labels, columns=list(LABEL_COLUMNS)), on=["frame", "id"], how="inner")
     write_camera_folder(folder, camera.model)
     write_small(folder / "labels.txt", kitti_tracking_text(table))
     _write_csv(folder / "tracks.csv", table[list(TRACK_COLUMNS)])
@@ -124,15 +125,21 @@ def _incident_x(traffic: ClipTraffic) -> float:
     return float(rows["x"].iloc[int((rows["t"] - middle).abs().argmin())])
 
 
-def filmed_frames(plan: ClipPlan, film: Film, tracks: pd.DataFrame, labels: list[pd.DataFrame]) -> Iterator[np.ndarray]:
-    """The images of a clip in turn; what is seen in each is appended to `labels`."""
+def filmed_frames(
+    plan: ClipPlan, film: Film, tracks: pd.DataFrame, labels: list[dict[str, Any]]
+) -> Iterator[np.ndarray]:
+    """The images of a clip in turn; what is seen in each is appended to `labels`.
+
+    Plain rows: small arrays that stay would be cut out of the free blocks of earlier images, none of which could then
+    hold an image again, and the heap would grow by an image a frame.
+    """
     cv2.setNumThreads(1)
     groups = dict(iter(tracks.groupby("frame")))
     for frame in track(range(plan.frames), label=plan.name, every_s=REPORT_S):
         rows = groups.get(frame, tracks.iloc[:0])
         vehicles, boxes = filmed_vehicles(rows, film.camera, film.shape)
         image, visible = film.frame(frame, vehicles)
-        labels.append(pd.DataFrame(label_rows(vehicles, boxes, visible, film.camera)).assign(frame=frame))
+        labels += [{**row, "frame": frame} for row in label_rows(vehicles, boxes, visible, film.camera)]
         yield image
 
 

@@ -151,6 +151,10 @@ def kitti_tracking_text(table: pd.DataFrame) -> str:
     return "".join(lines)
 
 
+LABEL_COLUMNS = (
+    "id", "visible", "truncated", "occluded", "x1", "y1", "x2", "y2", "x", "y", "z", "ry", "alpha", "Z", "pitch_rad",
+    "roll_rad", "frame",
+)  # fmt: skip
 TRACK_COLUMNS = (
     "frame", "t", "id", "cls", "X", "Y", "heading_rad", "speed_mps", "length", "width", "height", "visible", "lane",
     "s", "vehicle", "Z", "pitch_rad", "roll_rad", "truncated", "x1", "y1", "x2", "y2",
