@@ -159,15 +159,18 @@ def _entry(row: Mapping[str, Any], path: Path) -> Entry:
     fetch = field(row, "fetch", as_object, source) if "fetch" in row else None
     if ("file" in row) == (fetch is not None):
         raise DataError(f"{source}: expected either a file or fetch")
-    required = {
+    required: dict[str, Any] = {
         key: field(row, key, as_text, source) for key in ("system", "title", "use", "config", "data", "licence")
+    }
+    optional: dict[str, Any] = {
+        **{key: text(key) for key in ("file", "sha256", "storage", "base", "needs", "command", "source")},
+        **{key: texts(key) for key in ("base_without", "left_out", "former", "class_names")},
     }
     return Entry(
         name=name,
         **required,
         metrics=tuple(metrics),
-        **{key: text(key) for key in ("file", "sha256", "storage", "base", "needs", "command", "source")},
-        **{key: texts(key) for key in ("base_without", "left_out", "former", "class_names")},
+        **optional,
         size=field(row, "size", as_integer, source) if "size" in row else 0,
         seed=field(row, "seed", as_integer, source) if "seed" in row else None,
         fetch=None if fetch is None else Fetch(*(field(fetch, key, as_text, source) for key in Fetch.__annotations__)),

@@ -7,6 +7,7 @@ shadows and leaves count nothing. The reference is the median of frames, so that
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,10 +67,10 @@ class RegisteredBackground:
 
     def _track(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, 2) where the corners are, and which were found: there and back."""
-        options = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": LEVELS}
+        options: dict[str, Any] = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": LEVELS}
         start = self.corners.astype(np.float32)[:, None]
-        there, first, _ = cv2.calcOpticalFlowPyrLK(self.image, image, start, None, **options)
-        back, second, _ = cv2.calcOpticalFlowPyrLK(image, self.image, there, None, **options)
+        there, first, _ = cv2.calcOpticalFlowPyrLK(self.image, image, start, None, **options)  # type: ignore[call-overload]
+        back, second, _ = cv2.calcOpticalFlowPyrLK(image, self.image, there, None, **options)  # type: ignore[call-overload]
         near = np.linalg.norm(back - start, axis=2)[:, 0] < BACK_PX
         return there[:, 0].astype(float), near & (first[:, 0] == 1) & (second[:, 0] == 1)
 
