@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -18,6 +19,7 @@ PROJECTS = (diffusion_det, efficientad, mono3dvg)
 REPO = Path(__file__).resolve().parent.parent
 # Tests are many small operations: threads would only wait for each other.
 torch.set_num_threads(1)
+cv2.setNumThreads(0)  # nor has a forked child the threads of its parent
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def loaded_by(code: str, repo_dir) -> str:
 
 
 def test_every_package_is_covered():
-    expected = {"readers", "time_space", "events", "baselines", "tracking", "seeing", "watch", "calibration"}
+    expected = {"readers", "time_space", "events", "baselines", "tracking", "seeing", "watch", "calibration", "search"}
     assert {name.rpartition(".")[2] for name in PACKAGES} == expected
 
 
