@@ -23,7 +23,7 @@ VARIANTS ?= readout state
 .PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
 	bench-pose-overfit \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
-	bench-second-road bench-traffic-networks bench-traffic-learned bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
+	bench-second-road bench-traffic-networks bench-traffic-learned bench-traffic-streams bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
 	bench-video-memory bench-video-search \
@@ -206,6 +206,11 @@ bench-tracking: setup
 bench-traffic-learned: setup
 	$(PY) -m benchmarks.traffic.rules_benchmark --seed 1000 --fit-hours 6 --hours 5 --incidents 96 --learned
 	$(PY) -m benchmarks.traffic.rules_benchmark --hours $(RULES_HOURS) --learned
+
+# Rules with a forecast, and networks on images, as streams on both roads.
+bench-traffic-streams: setup
+	$(PY) -m benchmarks.traffic.forecast_benchmark --hours $(RULES_HOURS)
+	$(PY) -m benchmarks.traffic.network_streams
 
 # What a camera's view and its seeing cost: interrupted, it goes on; SEEING=file of a model of seeing that was fitted.
 VIEW_HOURS ?= 13

@@ -135,28 +135,41 @@ def evaluate(pieces: Sequence[Piece], learned: int = 0) -> tuple[dict[str, objec
     if learned:
         windows = pd.concat([windows, read_track_scores(used, learned)], axis=1)
     scored = score(windows[windows["part"] == "fit"], windows[windows["part"] != "fit"].reset_index(drop=True))
+    metrics = measure(scored, events, counts, PAIRS)
+    return metrics, {"hours": counts, "events": len(events), "windows": len(windows)}
+
+
+def measure(
+    scored: Mapping[str, Scored], events: pd.DataFrame, hours: Mapping[str, int], pairs: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, object]]:
+    """Metrics of each row: threshold and realised rate, recall at it and at equal rates, a curve, paired differences.
+
+    Args:
+        events: of the incidents. hours: of good traffic by part, "threshold" and "rate".
+        pairs: rows that are compared, the one that may be better first.
+    """
     metrics: dict[str, dict[str, object]] = {}
     hit: dict[str, np.ndarray] = {}
-    together = float(counts["threshold"] + counts["rate"])
+    together = float(hours["threshold"] + hours["rate"])
     for name, one in scored.items():
-        threshold = lowest_threshold(one.threshold, counts["threshold"], RATE)
+        threshold = lowest_threshold(one.threshold, hours["threshold"], RATE)
         equal = lowest_threshold(one.good, together, RATE)
         # Of each event the highest score of its windows.
         peaks = find_events(one.incidents, events, equal)["score"].to_numpy(float)
         hit[name] = peaks > equal
         metrics[name] = {
             "threshold": threshold,
-            "realised": realised(one.rate, counts["rate"], threshold),
+            "realised": realised(one.rate, hours["rate"], threshold),
             "calibrated": at_threshold(one, events, threshold),
             "at_equal_rates": at_threshold(one, events, equal),
             "curve": {
                 f"{rate:g}": float((peaks > lowest_threshold(one.good, together, rate)).mean()) for rate in CURVE
             },
         }
-    for better, worse in PAIRS:
+    for better, worse in pairs:
         if better in scored:
             metrics[better][f"less {worse}"] = difference(hit[worse], hit[better], events)
-    return metrics, {"hours": counts, "events": len(events), "windows": len(windows)}
+    return metrics
 
 
 def write_results(pieces: Sequence[Piece], seed: int, command: str, learned: int = 0) -> str:
@@ -192,7 +205,8 @@ def keep_results(
 def write_table(path: Path, record: Mapping) -> None:
     """The record as a page."""
     metrics, hours = record["metrics"], record["hours"]
-    kinds = sorted(metrics[SECOND]["at_equal_rates"]["recall_by_kind"])
+    first = next(iter(metrics.values()))
+    kinds = sorted(first["at_equal_rates"]["recall_by_kind"])
     about = (
         f"`{record['command']}`; {record['machine']}. Fitted on {hours['fit']} h, thresholds from "
         f"{hours['threshold']} h, {record['events']} events. Rate: what {hours['rate']} other hours then had."
@@ -223,7 +237,7 @@ def write_table(path: Path, record: Mapping) -> None:
         table(f"Threshold for {RATE:g} false alarm an hour", "", ["", "event recall", "false alarms/h", "delay (s)"],
               calibrated),
         table(f"At {RATE:g} false alarm an hour, realised on all {whole} h", "", ["", "all", *kinds], equal),
-        table("Recall against realised false alarms an hour", "", ["", *metrics[SECOND]["curve"]], curve),
+        table("Recall against realised false alarms an hour", "", ["", *first["curve"]], curve),
         table("Differences at equal realised rates", "95 %, drawn over events, each kind by itself.", ["", "recall"],
               pairs),
     ])  # fmt: skip

@@ -4,7 +4,7 @@ A recording is the one that `d2road make-data traffic-incidents` makes of the sa
 made here. What is kept of it, the highest features of each window, is a thousandth of its table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,10 +155,12 @@ def read_events(pieces: list[Piece]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def complete_hours(pieces: list[Piece], part: str) -> Iterator[list[Piece]]:
-    """The hours of a part of which every recording is there, so that scenarios have equal shares."""
+def complete_hours(
+    pieces: list[Piece], part: str, done: Callable[[Piece], bool] = lambda piece: piece.path.is_file()
+) -> Iterator[list[Piece]]:
+    """The hours of a part of which every recording is there (`done`), so that scenarios have equal shares."""
     own = [piece for piece in pieces if piece.part == part]
     for first in range(0, len(own), PIECES_AN_HOUR):
         hour = own[first : first + PIECES_AN_HOUR]
-        if all(piece.path.is_file() for piece in hour):
+        if all(map(done, hour)):
             yield hour

@@ -1,7 +1,7 @@
 """Rules of one road on another one: realised rates, recall by kind, what raises the alarms, drift, a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,18 +66,26 @@ def read_road(pieces: Sequence[Piece]) -> Windows:
 
 def evaluate_rules(rules: LastingRules, threshold: float, road: Windows) -> dict[str, object]:
     """What rules find on a road at a threshold, and at the one that has one false alarm an hour there."""
-    parts = [part.assign(score=rules.scores_described(describe(part))) for part in (road.rate, road.incidents)]
-    scored = Scored(parts[0][:0], *parts)
-    equal, _ = alarm_threshold(scored.rate, road.hours, RATE, least_hours=0.0)
-    above = scored.rate[scored.rate["score"] > threshold]
-    rarest = rules.by_rule(describe(above)).argmax(axis=1)
+    rate, incidents = (
+        part.assign(score=rules.scores_described(describe(part))) for part in (road.rate, road.incidents)
+    )
+    rarest = rules.by_rule(describe(rate[rate["score"] > threshold])).argmax(axis=1)
+    return {
+        **judge(replace(road, rate=rate, incidents=incidents), threshold),
+        "false_windows_by_rule": {name: int((rarest == i).sum()) for i, name in enumerate(LASTING_FEATURES)},
+    }
+
+
+def judge(road: Windows, threshold: float) -> dict[str, object]:
+    """What scored windows of a road say at a threshold, and at the one that has one false alarm an hour there."""
+    scored = Scored(road.rate[:0], road.rate, road.incidents)
+    equal, _ = alarm_threshold(road.rate, road.hours, RATE, least_hours=0.0)
     return {
         "threshold": threshold,
-        "realised": realised(scored.rate, road.hours, threshold),
+        "realised": realised(road.rate, road.hours, threshold),
         "calibrated": at_threshold(scored, road.events, threshold),
         "equal_threshold": equal,
         "at_equal_rate": at_threshold(scored, road.events, equal),
-        "false_windows_by_rule": {name: int((rarest == i).sum()) for i, name in enumerate(LASTING_FEATURES)},
     }
 
 
@@ -127,20 +135,12 @@ def write_results(first: Sequence[Piece], second: Sequence[Piece], seed: int, co
 def write_table(path: Path, record: Mapping) -> None:
     """The record as a page."""
     rules, drift, hours = record["metrics"]["rules"], record["metrics"]["drift"], record["hours"]
-    kinds = sorted(rules[UNSEEN]["calibrated"]["recall_by_kind"])
     about = (
         f"`{record['command']}`; {record['machine']}. Rules fitted on {hours['fit']} h and their threshold from "
         f"{hours['threshold']} h of the first road; rates from {hours['first']} and {hours['second']} h, recall from "
         f"{record['events']['first']} and {record['events']['second']} incidents."
     )
-    sections = [["# Rules on a road and drivers that no calibration has seen", "", about]]
-    for title, key in ((f"Threshold for {RATE:g} an hour", "calibrated"), (f"At {RATE:g} realised", "at_equal_rate")):
-        rows = [
-            [name, _rate(one) if key == "calibrated" else f"{RATE:g}", _span(one[key]),
-             *(f"{one[key]['recall_by_kind'][kind]:.2f}" for kind in kinds)]
-            for name, one in rules.items()
-        ]  # fmt: skip
-        sections.append(table(title, "", ["", "false alarms/h", "event recall", *kinds], rows))
+    sections = [["# Rules on a road and drivers that no calibration has seen", "", about], *rate_tables(rules)]
     counts = [
         [name, *(str(one["false_windows_by_rule"][rule]) for rule in LASTING_FEATURES)] for name, one in rules.items()
     ]
@@ -149,6 +149,20 @@ def write_table(path: Path, record: Mapping) -> None:
     )
     sections.append(["## Drift", "", *drift_lines(drift)])
     write_page(path, sections)
+
+
+def rate_tables(rows: Mapping[str, Mapping]) -> list[list[str]]:
+    """Sections of rates and recall by kind, at the threshold of each row and at one false alarm an hour."""
+    kinds = sorted(next(iter(rows.values()))["calibrated"]["recall_by_kind"])
+    sections = []
+    for title, key in ((f"Threshold for {RATE:g} an hour", "calibrated"), (f"At {RATE:g} realised", "at_equal_rate")):
+        lines = [
+            [name, _rate(one) if key == "calibrated" else f"{RATE:g}", _span(one[key]),
+             *(f"{one[key]['recall_by_kind'][kind]:.2f}" for kind in kinds)]
+            for name, one in rows.items()
+        ]  # fmt: skip
+        sections.append(table(title, "", ["", "false alarms/h", "event recall", *kinds], lines))
+    return sections
 
 
 def drift_lines(drift: Mapping) -> list[str]:

@@ -3,7 +3,7 @@
 Letters: N windows, C channels, h x w cells, M vectors of a bank.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -150,16 +150,44 @@ def train_student(windows: Sequence[StudyWindow], quantile: float, penalty: bool
     """
     parts = {part: [one.render("overlay") for one in of_part(windows, part)] for part in PARTS}
     features = embed_part(tuple(windows), "overlay", False)
-    mean = features["train"].float().mean(dim=(0, 2, 3), keepdim=True)[0]
-    std = features["train"].float().std(dim=(0, 2, 3), keepdim=True)[0]
+    scale = feature_scale(features["train"])
     cell = {part: vehicle_cells(of_part(windows, part), images) for part, images in parts.items()}
+    photographs = read_photographs() if penalty else []
+    return {
+        str(step): judge_student(windows, student, parts, features, scale, cell)
+        for step, student in student_steps(parts["train"], features["train"], scale, quantile, photographs)
+        if step in TOLD_AT
+    }
+
+
+Scale = tuple[Tensor, Tensor]  # mean and standard deviation of features, (C, 1, 1) each
+
+
+def feature_scale(features: Tensor) -> Scale:
+    """Of the channels of features (N, C, h, w)."""
+    numbers = features.float()
+    return numbers.mean(dim=(0, 2, 3), keepdim=True)[0], numbers.std(dim=(0, 2, 3), keepdim=True)[0]
+
+
+def student_steps(
+    images: Sequence[np.ndarray],
+    features: Tensor,
+    scale: Scale,
+    quantile: float,
+    photographs: Sequence[np.ndarray] = (),
+) -> Iterator[tuple[int, PDN]]:
+    """A narrow student after each of its steps, the first being 1; the same object all the time.
+
+    Args:
+        images: good ones, (H, W, 3). features: of the extractor for them, (N, C, h, w).
+        quantile: of the hard-feature loss. photographs: to be silent on.
+    """
     student = PDN("narrow", CHANNELS, padding=True)
     optimizer = torch.optim.Adam(student.parameters(), RATE)
-    generator, found = np.random.default_rng(SEED), {}
-    photographs = read_photographs() if penalty else []
+    generator, (mean, std) = np.random.default_rng(SEED), scale
     for step in track(range(1, STEPS + 1), STEPS, "student", every_s=30):
-        images, targets = draw_crops(generator, parts["train"], features["train"])
-        target, guess = (targets - mean) / std, imitate(student, images)
+        crops, targets = draw_crops(generator, images, features)
+        target, guess = (targets - mean) / std, imitate(student, crops)
         inner = slice(BORDER, CROP - BORDER)
         loss = student_teacher_loss(target[..., inner, inner], guess[..., inner, inner], quantile)
         if photographs:
@@ -168,9 +196,7 @@ def train_student(windows: Sequence[StudyWindow], quantile: float, penalty: bool
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step in TOLD_AT:
-            found[str(step)] = judge_student(windows, student, parts, features, (mean, std), cell)
-    return found
+        yield step, student
 
 
 def draw_crops(
@@ -193,21 +219,24 @@ def imitate(student: PDN, images: Sequence[np.ndarray]) -> Tensor:
 
 
 @torch.no_grad()
+def student_errors(student: PDN, image: np.ndarray, features: Tensor, scale: Scale) -> Tensor:
+    """Mean squared error (h, w) of a student at each cell of an image whose features (C, h, w) are known."""
+    return ((features.float() - scale[0]) / scale[1] - imitate(student, [image])[0]).square().mean(dim=0)
+
+
+@torch.no_grad()
 def judge_student(
     windows: Sequence[StudyWindow],
     student: PDN,
     parts: Mapping[str, list[np.ndarray]],
     features: Mapping[str, Tensor],
-    scale: tuple[Tensor, Tensor],
+    scale: Scale,
     cell: Mapping[str, np.ndarray],
 ) -> dict[str, object]:
     """Errors of a student where vehicles are, and the window AUROC of its highest error."""
     errors = {}
     for part in PARTS[1:]:
-        maps = [
-            ((target.float() - scale[0]) / scale[1] - imitate(student, [image])[0]).square().mean(dim=0)
-            for image, target in zip(parts[part], features[part])
-        ]
+        maps = [student_errors(student, *one, scale) for one in zip(parts[part], features[part])]
         errors[part] = torch.stack(maps).numpy()
     result = judge(windows, {part: one.reshape(len(one), -1).max(axis=1) for part, one in errors.items()})
     return {

@@ -57,3 +57,9 @@ def drive(times, speeds, start: float = 50.0) -> tuple[np.ndarray, np.ndarray, n
     t = np.arange(round(times[0] * 10), round(times[-1] * 10)) / 10
     speed = np.interp(t, times, speeds)
     return t, start + np.cumsum(speed) / 10, speed
+
+
+def with_crawler(frame: pd.DataFrame) -> pd.DataFrame:
+    """Traffic of whose lane 1 nothing is left but somebody who crawls there from 12 to 42 s, on a free road."""
+    t, s, speed = drive([12, 42], [9, 9], start=150)
+    return pd.concat([frame[frame["lane"] != "1"], vehicle("x", t, s, speed, 1)], ignore_index=True)

@@ -17,7 +17,7 @@ from d2road.traffic.baselines.driving_states import STATE_FEATURES, compute_driv
 from d2road.traffic.baselines.lasting_features import sorted_samples
 from d2road.traffic.table import Trajectories
 from d2road.utils.errors import DataError
-from tests.factories.traffic_windows import drive, traffic, vehicle, window_of
+from tests.factories.traffic_windows import traffic, vehicle, window_of, with_crawler
 
 
 def make_piece(piece, keep_table):
@@ -25,8 +25,7 @@ def make_piece(piece, keep_table):
     frame = traffic(piece.job.index + (1000 if piece.job.kind else piece.job.seed), 60.0)
     event = None
     if piece.job.kind:
-        t, s, speed = drive([12, 42], [9, 9], start=150)
-        frame = pd.concat([frame[frame["lane"] != "1"], vehicle("x", t, s, speed, 1)], ignore_index=True)
+        frame = with_crawler(frame)
         event = {"kind": piece.job.kind, "severity": "mild", "onset": 12.0, "end": 42.0, "density": 10.0}
         event |= {"s_low": 150.0, "s_high": 420.0}
     table = Trajectories.from_frame(frame.assign(recording=piece.job.name))
