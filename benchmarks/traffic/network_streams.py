@@ -117,7 +117,7 @@ def fitted(pieces: Sequence[Piece]) -> tuple[Networks, pd.DataFrame]:
     if not WEIGHTS.is_file():
         train, compare, density = draw_windows(pieces)
         networks = learn(train)
-        scores: dict[str, Tensor] = {"density": torch.from_numpy(density)}
+        scores: dict[str, Tensor] = {"density": torch.from_numpy(density.copy())}
         scores |= dict(zip(METHODS, torch.from_numpy(networks.scores(compare).T.copy())))
         with atomic_write(WEIGHTS) as file:
             torch.save(
