@@ -7,7 +7,6 @@ shadows and leaves count nothing. The reference is the median of frames, so that
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.calibration.camera_turn import turn_of_matrix
+from d2road.video.optical_flow import follow_points
 
 CORNERS, CELLS = 600, 6  # in all, spread over so many cells a side
 QUALITY, LEAST_DISTANCE_PX = 0.01, 6
@@ -55,24 +55,16 @@ class RegisteredBackground:
         """The turn since the reference; None where too little is found again: fog, night, or another view."""
         if len(self.corners) < FEWEST:
             return None
-        now, found = self._track(even_light(image))
+        now, error_px = follow_points(self.image, even_light(image), self.corners, WINDOW_PX, LEVELS)
+        found = error_px < BACK_PX
         if found.sum() < FEWEST:
             return None
-        rays, before = self._to_rays(now[found]), self._rays[found]
+        rays, before = self._to_rays(now[found].astype(float)), self._rays[found]
         M, weights, scale = robust_rotation(before, rays, float(self.camera.K[0, 0]))
         points = int((weights > 0.5).sum())
         if points < FEWEST or points < LEAST_SHARE * len(self.corners):
             return None
         return Registration(turn_of_matrix(M) + self.turn_deg, points, points / len(self.corners), scale)
-
-    def _track(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 2) where the corners are, and which were found: there and back."""
-        options: dict[str, Any] = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": LEVELS}
-        start = self.corners.astype(np.float32)[:, None]
-        there, first, _ = cv2.calcOpticalFlowPyrLK(self.image, image, start, None, **options)  # type: ignore[call-overload]
-        back, second, _ = cv2.calcOpticalFlowPyrLK(image, self.image, there, None, **options)  # type: ignore[call-overload]
-        near = np.linalg.norm(back - start, axis=2)[:, 0] < BACK_PX
-        return there[:, 0].astype(float), near & (first[:, 0] == 1) & (second[:, 0] == 1)
 
     def _to_rays(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 3) of length 1; OpenCV's first pixel has its centre at 0."""

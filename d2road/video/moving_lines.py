@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from d2road.video.optical_flow import follow_points
+
 CHANGED = 12  # grey levels between frames where something moves
 CORNERS, CORNER_QUALITY, CORNER_APART_PX = 150, 0.01, 6
-WINDOW, LEVELS = (15, 15), 3
+WINDOW_PX, LEVELS = 15, 3
 RETURNS_PX = 0.3  # followed forth and back, a corner must be where it was
 LONGEST, FEWEST = 15, 5  # frames of a piece
 BEGIN_EVERY, EDGES_EVERY = 5, 10  # frames
@@ -28,10 +30,10 @@ class MovingLines:
 
 
 class LineCollector:
-    """Corners followed from frame to frame by pyramidal Lucas-Kanade, and line segments of a few frames.
+    """Corners followed from frame to frame by optical flow, and line segments of a few frames.
 
-    Source: Shi, Tomasi, Good features to track, CVPR 1994; Bouguet, Pyramidal implementation of the Lucas Kanade
-    feature tracker, 2000; Grompone von Gioi et al., LSD: a line segment detector, IPOL 2012.
+    Source: Shi, Tomasi, Good features to track, CVPR 1994; Grompone von Gioi et al., LSD: a line segment detector,
+    IPOL 2012.
     """
 
     def __init__(self) -> None:
@@ -75,13 +77,10 @@ class LineCollector:
         self._edges.append(edges[long & (moves[row, column] > 0)])
 
     def _follow(self, before: np.ndarray, grey: np.ndarray) -> None:
-        start = np.array([path[-1] for path in self._paths], dtype=np.float32)
-        end, found, _ = cv2.calcOpticalFlowPyrLK(before, grey, start, None, winSize=WINDOW, maxLevel=LEVELS)  # type: ignore[call-overload]
-        back, found_back, _ = cv2.calcOpticalFlowPyrLK(grey, before, end, None, winSize=WINDOW, maxLevel=LEVELS)  # type: ignore[call-overload]
-        good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (np.linalg.norm(back - start, axis=1) < RETURNS_PX)
+        ends, errors_px = follow_points(before, grey, np.array([path[-1] for path in self._paths]), WINDOW_PX, LEVELS)
         going = []
-        for path, at, ok in zip(self._paths, end, good):
-            if not ok:
+        for path, at, error_px in zip(self._paths, ends, errors_px):
+            if error_px >= RETURNS_PX:
                 self._pieces += [np.array(path)] if len(path) >= FEWEST else []
                 continue
             path.append(at)
