@@ -4,8 +4,9 @@ What is named here is loaded when it is asked for, so that the modules that are 
 `roadside_camera`, do without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from d2road.utils.lazy_package import lazy_package
 
 if TYPE_CHECKING:
     from d2road.structures.boxes3d import Boxes3D
@@ -32,10 +33,17 @@ __all__ = [
     "pairwise_iou_bev",
 ]
 
-_MODULES = {"Boxes3D": "boxes3d", "Camera": "camera", "RoadsideCamera": "roadside_camera"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'iou3d')}"), name)
+__getattr__ = lazy_package(
+    __name__,
+    {
+        "Boxes3D": "boxes3d",
+        "Camera": "camera",
+        "RoadsideCamera": "roadside_camera",
+        "aligned_giou_3d": "iou3d",
+        "aligned_giou_bev": "iou3d",
+        "aligned_iou_3d": "iou3d",
+        "aligned_iou_bev": "iou3d",
+        "pairwise_iou_3d": "iou3d",
+        "pairwise_iou_bev": "iou3d",
+    },
+)
