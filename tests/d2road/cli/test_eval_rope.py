@@ -6,33 +6,20 @@ import zipfile
 import pytest
 
 from d2road.cli.eval_rope import main
+from tests.factories.rope_folder import rope_arguments, write_rope_folder
 
-ROW = "car 0 0 0.1 100 300 200 360 1.5 1.8 4.4 2 3 30 0.2"
 SCORES = {"ACS", "AOS", "AAS", "AGS", "S"}
 
 
 @pytest.fixture
 def folders(tmp_path):
-    texts = {
-        "label_2": f"{ROW}\n",
-        "pred": f"{ROW} 0.9\n",
-        "calib": "P2: 2000 0 960 0 0 2000 540 0 0 0 1 0\n",
-        "denorm": "0 -0.98 -0.2 6\n",
-    }
-    for name, text in texts.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "000000.txt").write_text(text)
+    write_rope_folder(tmp_path)
     return tmp_path
-
-
-def arguments(root, *more):
-    names = {"--gt": "label_2", "--pred": "pred", "--calib": "calib", "--denorm": "denorm"}
-    return [str(x) for option, name in names.items() for x in (option, root / name)] + list(more)
 
 
 def test_json_as_documented(folders, capsys):
     out = folders / "out" / "rope.json"
-    assert main(arguments(folders, "--json", str(out))) == 0
+    assert main(rope_arguments(folders, "--json", str(out))) == 0
     results = json.loads(out.read_text())
     assert list(results) == ["car", "big_vehicle", "cyclist", "pedestrian"]
     for scores in results.values():
@@ -52,20 +39,20 @@ def test_json_as_documented(folders, capsys):
 def test_empty_files_are_no_error(folders):
     for name in ("label_2", "pred"):
         (folders / name / "000000.txt").write_text("")
-    assert main(arguments(folders)) == 0
+    assert main(rope_arguments(folders)) == 0
 
 
 @pytest.mark.parametrize("mode", ["compat", "true"])
 def test_missing_predictions(folders, capsys, mode):
     (folders / "pred" / "000000.txt").unlink()
-    assert main(arguments(folders, "--mode", mode)) == 2
+    assert main(rope_arguments(folders, "--mode", mode)) == 2
     assert "--missing-as-empty" in capsys.readouterr().err
-    assert main(arguments(folders, "--mode", mode, "--missing-as-empty")) == 0
+    assert main(rope_arguments(folders, "--mode", mode, "--missing-as-empty")) == 0
 
 
 def test_missing_ground_plane(folders, capsys):
     (folders / "denorm" / "000000.txt").unlink()
-    assert main(arguments(folders)) == 2
+    assert main(rope_arguments(folders)) == 2
     assert "denorm/000000.txt does not exist" in capsys.readouterr().err
 
 
@@ -73,7 +60,12 @@ def test_as_a_command_on_the_golden_frames(golden_dir, repo_dir, tmp_path):
     source = golden_dir / "rope_score"
     with zipfile.ZipFile(source / "data.zip") as archive:
         archive.extractall(tmp_path)
-    line = [sys.executable, "-m", "d2road.cli.eval_rope", *arguments(tmp_path, "--json", str(tmp_path / "rope.json"))]
+    line = [
+        sys.executable,
+        "-m",
+        "d2road.cli.eval_rope",
+        *rope_arguments(tmp_path, "--json", str(tmp_path / "rope.json")),
+    ]
     subprocess.run(line, cwd=repo_dir, check=True, capture_output=True)
     results = json.loads((tmp_path / "rope.json").read_text())
     for name, scores in json.loads((source / "expected.json").read_text())["scores"].items():

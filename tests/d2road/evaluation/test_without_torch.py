@@ -9,6 +9,7 @@ from d2road.cli import eval_anomaly, eval_grounding, eval_kitti, eval_rope
 from tests.factories.anomaly_maps import write_category
 from tests.factories.blocked_imports import run_without
 from tests.factories.grounding_files import annotation, answer, box, expression, grounding_content, write_files
+from tests.factories.rope_folder import rope_arguments, write_rope_folder
 
 HEAVY = ("torch", "torchvision", "detectron2")
 
@@ -19,19 +20,8 @@ def kitti(folder):
 
 
 def rope(folder):
-    write_frames(folder, frames=1, objects=1, detections=1)
-    row = "car 0 0 0.1 100 300 200 360 1.5 1.8 4.4 2 3 30 0.2"
-    texts = {
-        "label_2": f"{row}\n",
-        "result": f"{row} 0.9\n",
-        "calib": "P2: 2000 0 960 0 0 2000 540 0 0 0 1 0\n",
-        "denorm": "0 -0.98 -0.2 6\n",
-    }
-    for name, text in texts.items():
-        (folder / name).mkdir()
-        (folder / name / "000000.txt").write_text(text)
-    names = {"--gt": "label_2", "--pred": "result", "--calib": "calib", "--denorm": "denorm"}
-    return [word for option, name in names.items() for word in (option, folder / name)]
+    write_rope_folder(folder)
+    return rope_arguments(folder)
 
 
 def grounding(folder):
