@@ -88,11 +88,13 @@ def hardware() -> Iterator[tuple[str, str]]:
 
 
 def allocator(preload: str) -> str:
-    """Which allocator LD_PRELOAD brings; it decides the speed of training on a CPU."""
+    """Which allocator this process has; it decides the speed of training on a CPU."""
+    from d2road.utils.allocator import keep_freed_pages
+
     for name in ("jemalloc", "tcmalloc"):
         if name in preload:
             return name
-    return "the system's (glibc's is told to keep its pages)"
+    return "the system's" + " (glibc's, told to keep its pages)" * keep_freed_pages()
 
 
 def revision() -> Iterator[tuple[str, str]]:
