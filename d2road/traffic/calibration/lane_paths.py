@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.calibration.camera_turn import turned_ground
@@ -147,10 +148,9 @@ def _path(offsets: np.ndarray, lane: float) -> np.ndarray:
     """(S,) mean offsets at stations, without the farthest quarter; those of the lane where nobody was seen."""
     path = np.full(offsets.shape[1], lane)
     for place, values in enumerate(offsets.T):
-        values = np.sort(values[np.isfinite(values)])
-        cut = len(values) // 8
+        values = values[np.isfinite(values)]
         if len(values):
-            path[place] = values[cut : len(values) - cut].mean()
+            path[place] = stats.trim_mean(values, 1 / 8)
     return path
 
 
