@@ -27,8 +27,8 @@ ROW = ["x", "y", "z", "h", "w", "l", "ry"]
 def predict_clip(
     predict: Predictor, video: Path, camera: RoadsideCamera, plane: np.ndarray | None, every: int = 1
 ) -> pd.DataFrame:
-    """Everything found in a clip with LEAST_SCORE or more: frame, t, cls, score, BOX (px of the undistorted image), ROW
-    (x, y, z of the bottom centre, h, w, l, ry in the camera frame), alpha, depth_std_m.
+    """Everything found in a clip with LEAST_SCORE or more of either score: frame, t, cls, score (3D), score_2d, BOX (px
+    of the undistorted image), ROW (x, y, z of the bottom centre, h, w, l, ry in the camera frame), alpha, depth_std_m.
 
     Args:
         plane: (4,) ground that the detector is told, or None.
@@ -45,13 +45,13 @@ def predict_clip(
                 continue
             image = frame.image_bgr if maps is None else cv2.remap(frame.image_bgr, *maps, cv2.INTER_LINEAR)
             found = predict(image, given)["instances"]
-            found = found[found.scores >= LEAST_SCORE]
+            found = found[(found.scores >= LEAST_SCORE) | (found.scores_2d >= LEAST_SCORE)]
             ground = pinhole.ground_rotation()
             boxes = found.pred_boxes3d
             rows = pd.DataFrame(found.pred_boxes.tensor.numpy(), columns=BOX)
             rows[ROW] = boxes.to_kitti(ground).double().numpy()
             rows["alpha"], rows["depth_std_m"] = boxes.alpha(ground).numpy(), found.pred_depth_std_m.numpy()
-            rows["score"] = found.scores.numpy()
+            rows["score"], rows["score_2d"] = found.scores.numpy(), found.scores_2d.numpy()
             rows["cls"] = [names[k] for k in found.pred_classes.tolist()]
             frames.append(rows.assign(frame=frame.index, t=frame.t))
     return pd.concat(frames, ignore_index=True)

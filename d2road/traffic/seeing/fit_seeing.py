@@ -35,8 +35,9 @@ SLACK_S = 1e-3  # two clocks of one frame
 class MatchedClip:
     """Truth and tracks of a clip, frame by frame.
 
-    truth: rows of TRUTH_COLUMNS with `distance` (m) and `share`; tracks: rows of TRACK_COLUMNS with `truth`, the row of
-    the truth that each is nearest to, -1 without one; hours: of video.
+    truth: rows of TRUTH_COLUMNS with `distance` (m) and `share`, of the vehicles that count; tracks: rows of
+    TRACK_COLUMNS with `truth`, the row of the truth that each is nearest to, -1 without one, and `nobody`, whether no
+    vehicle at all is there, counted or not, at a distance that counts; hours: of video.
     """
 
     truth: pd.DataFrame
@@ -48,6 +49,9 @@ def match_clip(
     truth: pd.DataFrame, tracks: pd.DataFrame, camera: RoadsideCamera, near_m: float, far_m: float
 ) -> MatchedClip:
     """Pair tracks with vehicles within GATE_M, as many and as near as possible in each frame.
+
+    All vehicles take part. Tracks of those that do not count (too near, too far, or hidden) count neither way: they are
+    no tracks of nothing.
 
     Args:
         truth: TRUTH_COLUMNS, in the ground frame: x, y of the middle of the bottom face.
@@ -64,11 +68,22 @@ def match_clip(
     sizes = truth[["length", "width", "height"]].to_numpy(float)
     share = shares_by_frame(camera, truth["t"].to_numpy(float), centers, truth["heading"].to_numpy(float), sizes)
     truth = truth.assign(distance=np.hypot(*centers.T), share=share)
+    truth = truth.sort_values(["t", "vehicle"]).reset_index(drop=True)
     inside = (truth["distance"] >= near_m) & (truth["distance"] <= far_m) & (truth["share"] > 0)
-    truth = truth[inside].sort_values(["t", "vehicle"]).reset_index(drop=True)
-    if not len(truth):
+    if not inside.any():
         raise DataError(f"no vehicle of the clip's truth is seen between {near_m:g} and {far_m:g} m")
     tracks = tracks.sort_values(["t", "track"]).reset_index(drop=True)
+    found = _nearest_rows(truth, tracks)
+    distance = np.hypot(tracks["x"], tracks["y"])
+    nobody = (found < 0) & (distance >= near_m) & (distance <= far_m)
+    numbers = np.append(np.where(inside, np.cumsum(inside) - 1, -1), -1)  # the last for those without a vehicle
+    tracks = tracks.assign(truth=numbers[found], nobody=nobody)
+    counted = truth[inside].reset_index(drop=True)
+    return MatchedClip(counted, tracks, float(np.ptp(counted["t"])) / 3600)
+
+
+def _nearest_rows(truth: pd.DataFrame, tracks: pd.DataFrame) -> np.ndarray:
+    """(K,) row of the truth that each row of tracks is paired with, -1 without one; both sorted by t."""
     t, found = tracks["t"].to_numpy(float), np.full(len(tracks), -1)
     places, truth_t = tracks[["x", "y"]].to_numpy(float), truth["t"].to_numpy(float)
     true_places = truth[["x", "y"]].to_numpy(float)
@@ -81,7 +96,7 @@ def match_clip(
         i, j = linear_sum_assignment(np.minimum(gaps, GATE_M))
         near = gaps[i, j] < GATE_M
         found[own.start + j[near]] = rows.start + i[near]
-    return MatchedClip(truth, tracks.assign(truth=found), float(np.ptp(truth_t)) / 3600)
+    return found
 
 
 def fit_seeing(clips: list[MatchedClip], bridge_s: float = SeeingModel().bridge_s) -> SeeingModel:
@@ -217,5 +232,5 @@ def _lives(clip: MatchedClip) -> pd.DataFrame:
 def _ghost_lives(clip: MatchedClip) -> list[float]:
     """Seconds of each track that follows nobody in more than half of its rows."""
     grouped = clip.tracks.groupby("track")
-    nobody = grouped["truth"].agg(lambda rows: (rows < 0).mean()) > 0.5
+    nobody = grouped["nobody"].mean() > 0.5
     return [float(np.ptp(grouped.get_group(track)["t"].to_numpy())) for track in nobody.index[nobody]]

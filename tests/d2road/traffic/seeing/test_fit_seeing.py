@@ -78,6 +78,17 @@ def test_switches_and_ghosts_are_counted():
     assert model.ghosts_per_hour == pytest.approx(1 / matched.hours) and model.ghost_s == pytest.approx(1.0)
 
 
+def test_tracks_of_vehicles_that_do_not_count_are_no_ghosts():
+    truth, tracks = clip(np.random.default_rng(3))
+    away = pd.DataFrame({"t": 20.0 + DT * np.arange(11), "x": 30.0, "y": 90.0, "length": 4.4, "speed": 0.0})
+    far = away.assign(vehicle=777, heading=np.pi / 2, width=1.8, height=1.5)
+    follower, beyond = (away.assign(track=number, seen=True, x=x) for number, x in ((8888, 30.5), (9999, -30.0)))
+    matched = match_clip(pd.concat([truth, far]), pd.concat([tracks, follower, beyond]), straight_camera(), 10.0, 80.0)
+    assert 777 not in set(matched.truth["vehicle"])
+    assert (matched.tracks.loc[matched.tracks["track"] > 8000, "truth"] == -1).all()
+    assert fit_seeing([matched]).ghosts_per_hour == 0
+
+
 def test_a_clip_without_pairs_or_columns_is_refused():
     truth, tracks = clip(np.random.default_rng(2))
     camera = straight_camera()
