@@ -216,6 +216,7 @@ bench-traffic-streams: setup
 VIEW_HOURS ?= 13
 bench-camera-view: setup
 	$(PY) -m benchmarks.traffic.view_benchmark --hours $(VIEW_HOURS) $(if $(SEEING),--seeing $(SEEING))
+	$(PY) -m benchmarks.traffic.view_tailgating --hours $(VIEW_HOURS) --record
 
 # Questions about the clips of make-data traffic-video, with detections of benchmarks.traffic.clip_predictions.
 SEARCH_CLIPS ?= test_000 test_001 test_003

@@ -2,7 +2,7 @@
 
 python -m benchmarks.traffic.view_seeing --clips datasets/traffic_video --names val_000 val_002
 
-Needs what `benchmarks.traffic.clip_predictions` keeps. Writes benchmarks/results/camera_view/seeing_model.json, for
+Needs what `benchmarks.traffic.clip_predictions` keeps. Writes benchmarks/results/camera_view/NAME_model.json, for
 `--seeing` of `benchmarks.traffic.view_benchmark`, and the record beside it.
 """
 
@@ -28,7 +28,7 @@ from d2road.utils.errors import report_errors
 from d2road.utils.output_files import make_folder, write_json
 from d2road.utils.progress import track
 
-BENCH, NAME = "camera_view", "seeing"
+BENCH = "camera_view"
 COLUMNS = {"id": "vehicle", "X": "x", "Y": "y", "heading_rad": "heading", "speed_mps": "speed"}
 LEAST_SCORE = 0.08  # as `d2road watch` keeps
 
@@ -56,15 +56,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=Path, default=Path("datasets/traffic_video"))
     parser.add_argument("--names", nargs="+", required=True, help="of clips; none of the test's")
     parser.add_argument("--pred", type=Path, help="folder of clip_predictions; CLIPS/pred unless given")
+    parser.add_argument("--record", default="seeing", help="name of the record and the model; seeing")
     args = parser.parse_args(argv)
     start = time.perf_counter()
     clips = [read_clip(args.clips, name) for name in args.names]
     found = [matched(clip, detector_table(args.pred or args.clips / "pred", clip)) for clip in clips]
     model = fit_seeing(found, WATCHING.lost_s)
-    write_json(make_folder(RESULTS / BENCH) / f"{NAME}_model.json", model.to_json())
+    write_json(make_folder(RESULTS / BENCH) / f"{args.record}_model.json", model.to_json())
     write_record(
-        BENCH, NAME, metrics=model.to_json(), config="", seed=0, seconds=time.perf_counter() - start,
-        command=f"python -m benchmarks.traffic.view_seeing --names {' '.join(args.names)}",
+        BENCH, args.record, metrics=model.to_json(), config="", seed=0, seconds=time.perf_counter() - start,
+        command=f"python -m benchmarks.traffic.view_seeing --names {' '.join(args.names)} --record {args.record}",
         video_hours=sum(one.hours for one in found),
         pairs=int(sum((one.tracks["truth"] >= 0).sum() for one in found)),
     )  # fmt: skip

@@ -65,6 +65,10 @@ class GroundDetector:
     3D boxes stand where the detector's ray to their bottom centre meets the ground. A detector of 2D boxes alone gives
     the point below the middle of their lower edge, no sizes and no headings: coarser, by about half a vehicle.
 
+    The score of a detection is the one that ranks the detector's boxes (`scores`): of a 3D detector the class score
+    times the expected 3D overlap, not the class score alone (`scores_2d`). `least_score` and the thresholds of
+    `TrackerOptions` are of that score.
+
     Args:
         predict: the model.
         camera: of the video.

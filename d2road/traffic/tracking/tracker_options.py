@@ -11,7 +11,9 @@ class TrackerOptions:
     """Options of `ground_tracker.GroundKalmanTracker`; the defaults were chosen on validation clips.
 
     Args:
-        high_score, low_score: detections from the one on may begin a track, from the other on may continue one.
+        high_score, low_score: detections from the one on may begin a track, from the other on may continue one. They
+            are of the score that ranks a detector's boxes (`scores`); of a 3D detector that is its class score times
+            the expected 3D overlap, which is lower. Another detector may need other values.
         gate: squared Mahalanobis distance of a detection to a track, at most; 20 leaves out one of twenty thousand.
         new_density: new vehicles and false detections a frame and m^2: the less, the more a track reaches out.
         class_cost: added to the squared distance where the class is not that of the track.
