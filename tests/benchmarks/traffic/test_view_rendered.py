@@ -1,5 +1,7 @@
 """Rendered good traffic for a watch: exact tables along the road, and who a track follows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,7 +43,6 @@ def test_a_track_that_changes_vehicles_is_told():
 
 
 def test_a_road_of_two_directions_is_refused():
-    camera = straight_camera()
-    object.__setattr__(camera, "road", RoadAxis(np.pi / 2, np.array([-3.0, 0.0, 3.0]), np.array([-1, 1])))
+    camera = replace(straight_camera(), road=RoadAxis(np.pi / 2, np.array([-3.0, 0.0, 3.0]), np.array([-1, 1])))
     with pytest.raises(DataError, match="one direction"):
         site_of(camera)
