@@ -164,8 +164,8 @@ def _place_at_event(
         return None
     origin, stay = found
     whole = {"whole_s_low": float(s.min()), "whole_s_high": float(s.max())}
-    event = {**asdict(stay), "kind": incident.kind, "severity": incident.severity, "onset": incident.onset, **whole,
-             "whole_end": incident.end}  # fmt: skip
+    event = {**asdict(stay), "kind": incident.kind, "vehicle": incident.vehicle, "severity": incident.severity,
+             "onset": incident.onset, **whole, "whole_end": incident.end}  # fmt: skip
     return replace(site, origin_s=origin), event
 
 

@@ -33,7 +33,6 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +172,9 @@ def clips_of(video: Path | None) -> ClipWriter | None:
         return None
     if not video.is_file():
         raise FileNotFoundError(f"--video {video} does not exist: clips of alarms are cut from it")
-    from d2road.video.clips import cut_clip
+    from d2road.video.clip_cutter import cut_clip
 
-    return partial(cut_clip, video)
+    return lambda start_s, end_s, path: cut_clip(video, start_s, end_s, path) > 0
 
 
 def watch_of(

@@ -20,7 +20,7 @@ from d2road.traffic.tracking.ground_tracker import GroundKalmanTracker
 from d2road.traffic.tracking.ground_tracks import GroundTracks
 from d2road.traffic.tracking.track_files import TrackFiles
 from d2road.traffic.tracking.tracker_options import TrackerOptions
-from d2road.video.clips import ClipBuffer
+from d2road.video.clip_buffer import ClipBuffer
 from d2road.video.frame import Frame
 
 WATCHING = TrackerOptions(lost_s=2.0, lag_s=2.5, history_s=3.0)

@@ -36,7 +36,7 @@ STREAM_BASELINES: dict[str, type[StreamBaseline]] = {
     RULES_FORECAST: TrackSurprise,
     RULES_CAMERA: CameraSurprise,
 }
-FIT_SHARE = 0.6  # of the good windows, the first ones; the rest gives the threshold
+FIT_SHARE = 0.6  # of the good windows, the first ones, where the rest has to give the threshold
 LEAST_WINDOWS = 20  # that a threshold is extrapolated from
 # Of those windows, the share that a tail is fitted to.
 TAIL = 0.1
@@ -89,10 +89,12 @@ def load_rules(options: StreamOptions, grid: WindowGrid, stop: StopRequest | Non
     baseline = STREAM_BASELINES[options.method]
     if options.calibration is not None:
         return stream_model(read_rules(options.calibration, options.method), grid)
-    fit, held_out = read_good(options.good, grid, stop, baseline).split()
+    good = read_good(options.good, grid, stop, baseline)
+    needs_threshold = options.calibrate is None and options.threshold is None
+    fit, held_out = good.split() if needs_threshold else (good, None)
     rules = baseline().fit_described(fit.described)
     print(f"rules fitted on {len(fit.places)} windows, {fit.hours:.2f} h of good traffic", flush=True)
-    if options.calibrate is not None or options.threshold is not None:
+    if held_out is None:  # the threshold comes from elsewhere
         return stream_model(rules, grid)
     threshold, note = threshold_of(rules, held_out, options.rate)
     return stream_model(rules, grid, threshold, note)

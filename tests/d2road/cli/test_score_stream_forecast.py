@@ -88,10 +88,7 @@ def test_scores_of_a_stream_are_those_of_the_whole_file(files, tmp_path, capsys)
 def test_a_calibration_is_what_fitting_the_windows_gives(files):
     kept = json.loads((files / "c.json").read_text())
     assert kept["method"] == "rules_forecast" and kept["good"] == [source("good").format(d=files)]
-    windows = windows_of(files, "good")
-    border = windows[round(rules_stream.FIT_SHARE * len(windows))].t0
-    fitted = TrackSurprise().fit([window for window in windows if window.t1 <= border])
-    assert fitted.digest() == calibrated(files).digest()
+    assert TrackSurprise().fit(windows_of(files, "good")).digest() == calibrated(files).digest()
     assert kept["threshold"] == calibrated(files).scores(windows_of(files, "more")).max()
 
 

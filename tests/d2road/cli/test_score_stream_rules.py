@@ -52,6 +52,14 @@ def test_first_alarm_from_a_file_of_good_traffic(files, capsys):
     assert "ALARM" not in capsys.readouterr().out
 
 
+def test_rules_are_fitted_on_all_good_traffic_unless_it_has_to_give_the_threshold(files, capsys):
+    counts = []
+    for words in ((), ("--threshold", "9")):
+        assert run(files, *RULES, *LIVE, *words) == 0
+        counts.append(int(re.search(r"rules fitted on (\d+) windows", capsys.readouterr().out)[1]))
+    assert counts[0] < 0.6 * counts[1] < counts[1]
+
+
 def test_a_calibration_holds_the_rules(files, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(

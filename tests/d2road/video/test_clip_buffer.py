@@ -1,10 +1,10 @@
-"""Clips cut from videos and from the last seconds of a stream."""
+"""Clips of the last seconds of a stream."""
 
 import numpy as np
 import pytest
 
-from d2road.video import VideoFile, VideoWriter
-from d2road.video.clips import ClipBuffer, cut_clip
+from d2road.video import VideoFile
+from d2road.video.clip_buffer import ClipBuffer
 from d2road.video.frame import Frame
 
 
@@ -14,16 +14,6 @@ def image(level):
 
 def levels(path):
     return [float(frame.image_bgr.mean()) for frame in VideoFile(path)]
-
-
-def test_a_clip_has_the_frames_between_two_times(tmp_path):
-    with VideoWriter(tmp_path / "video.mp4", 10.0) as writer:
-        for number in range(12):
-            writer.write(image(20 * number), number / 10)
-    assert cut_clip(tmp_path / "video.mp4", 0.4, 0.8, tmp_path / "clip.mp4")
-    np.testing.assert_allclose(levels(tmp_path / "clip.mp4"), [20 * number for number in range(4, 9)], atol=9)
-    assert not cut_clip(tmp_path / "video.mp4", 99.0, 100.0, tmp_path / "none.mp4")
-    assert not (tmp_path / "none.mp4").exists()
 
 
 def test_a_buffer_keeps_seconds_and_bytes_in_bounds_and_writes_what_it_has(tmp_path):

@@ -1,4 +1,4 @@
-"""Clips of videos: cut from a file, or from the last seconds of a stream, which are kept as JPEG in bounded memory."""
+"""Buffer of the last seconds of a stream, kept as JPEG in bounded memory, that clips are written from."""
 
 from collections import deque
 from pathlib import Path
@@ -7,28 +7,12 @@ import cv2
 import numpy as np
 
 from d2road.video.frame import Frame
-from d2road.video.video_file import VideoFile
 from d2road.video.video_writer import VideoWriter
 
 KEPT_S = 60.0
 LARGEST_BYTES = 256 << 20
 JPEG_QUALITY = 90
 FEWEST = 2  # frames of a clip
-
-
-def cut_clip(video: Path, start_s: float, end_s: float, path: Path) -> bool:
-    """Write the frames of a video file between two presentation times; whether there were any.
-
-    Raises:
-        DataError: it cannot be read. OutputError: the clip cannot be written.
-    """
-    found: list[tuple[float, np.ndarray]] = []
-    for frame in VideoFile(video):
-        if frame.t > end_s:
-            break
-        if frame.t >= start_s:
-            found.append((frame.t, _packed(frame.image_bgr)))
-    return _write(found, path)
 
 
 class ClipBuffer:
@@ -60,22 +44,19 @@ class ClipBuffer:
         Raises:
             OutputError: the clip cannot be written.
         """
-        return _write([one for one in self._frames if start_s <= one[0] <= end_s], path)
+        found = [one for one in self._frames if start_s <= one[0] <= end_s]
+        if len(found) < FEWEST:
+            return False
+        rate = 1 / max(float(np.median(np.diff([t for t, _ in found]))), 1e-3)
+        with VideoWriter(path, rate) as writer:
+            for t, packed in found:
+                image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+                assert image is not None, "it was encoded here"
+                writer.write(image, t - found[0][0])
+        return True
 
 
 def _packed(image: np.ndarray) -> np.ndarray:
     good, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert good, "an 8-bit image can always be encoded"
     return packed
-
-
-def _write(frames: list[tuple[float, np.ndarray]], path: Path) -> bool:
-    if len(frames) < FEWEST:
-        return False
-    rate = 1 / max(float(np.median(np.diff([t for t, _ in frames]))), 1e-3)
-    with VideoWriter(path, rate) as writer:
-        for t, packed in frames:
-            image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-            assert image is not None, "it was encoded here"
-            writer.write(image, t - frames[0][0])
-    return True
