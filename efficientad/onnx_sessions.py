@@ -1,12 +1,10 @@
-"""Sessions of onnxruntime on the CPU, and whether the processor has instructions for products of 8-bit integers."""
+"""Sessions of onnxruntime on the CPU, for products of 8-bit integers."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-# By names of torch.cpu.get_capabilities: instructions that add products of bytes in 32 bits.
-FAST_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
+from d2road.utils.processor import multiplies_bytes
 
 
 def require_onnx(cure: str) -> tuple[Any, Any]:
@@ -38,15 +36,8 @@ def start_session(model: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not has_fast_integer_products():
+    if not multiplies_bytes():
         # Sums of two 8-bit products would overflow 16 bits and be cut there: other results, without a word. This takes
         # slower kernels with the right sums; where there are instructions for them, it would halve the speed.
         options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def has_fast_integer_products() -> bool:
-    """Whether the processor multiplies and adds 8-bit integers by instructions of their own (VNNI, AMX)."""
-    # Older versions of torch do not tell.
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in FAST_PRODUCTS)

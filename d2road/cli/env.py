@@ -85,6 +85,7 @@ def hardware() -> Iterator[tuple[str, str]]:
     memory = psutil.virtual_memory()
     yield "memory", f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free"
     yield "allocator", allocator(os.environ.get("LD_PRELOAD", ""))
+    yield "processor", processor()
 
 
 def allocator(preload: str) -> str:
@@ -95,6 +96,15 @@ def allocator(preload: str) -> str:
         if name in preload:
             return name
     return "the system's" + " (glibc's, told to keep its pages)" * keep_freed_pages()
+
+
+def processor() -> str:
+    """What it multiplies itself, and which library does float32 products: these decide the speed of models on a CPU."""
+    from d2road.utils.processor import multiplies_bfloat16, multiplies_bytes, use_fast_products
+
+    own = [name for name, has in (("bf16", multiplies_bfloat16()), ("int8", multiplies_bytes())) if has]
+    library = "oneDNN" if use_fast_products() else "torch's own choice"
+    return f"multiplies fp32{''.join(', ' + name for name in own)}; products of fp32 by {library}"
 
 
 def revision() -> Iterator[tuple[str, str]]:

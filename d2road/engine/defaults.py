@@ -34,6 +34,7 @@ from d2road.utils.allocator import keep_freed_pages
 from d2road.utils.errors import ConfigError, D2RoadError, is_reported
 from d2road.utils.input_files import read_text
 from d2road.utils.output_files import CURES, atomic_write, named_output
+from d2road.utils.processor import use_fast_products
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         OutputError: OUTPUT_DIR cannot be written to, or another run is writing there.
     """
     keep_freed_pages()
+    use_fast_products()
     out, evaluates = cfg.OUTPUT_DIR, getattr(args, "eval_only", False)
     with locked_output(out, "evaluation" if evaluates else "training"):
         pass  # before anything is written

@@ -25,6 +25,7 @@ from d2road.utils.allocator import keep_freed_pages
 from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import AnyImage as Image
 from d2road.utils.image_io import read_pixels
+from d2road.utils.processor import use_fast_products
 
 Cameras = Camera | Sequence[Camera | None] | None
 
@@ -73,6 +74,7 @@ class Predictor:
         if frozen:
             self.cfg.freeze()
         keep_freed_pages()
+        use_fast_products()
         self.model = build_model(self.cfg).eval()
         named = load_weights(self.cfg, self.model, path)
         self.cfg = with_class_names(self.cfg, named)

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2road.utils.errors import ConfigError
+from d2road.utils.processor import multiplies_bfloat16
 from d2road.utils.rng import get_rng_state
 
 logger = logging.getLogger(__name__)
@@ -182,9 +183,3 @@ def amp_dtype(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda":
         raise ConfigError("SOLVER.AMP.DTYPE fp16 needs CUDA: use bf16 or auto, or SOLVER.AMP.ENABLED False")
     return torch.float16
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; others emulate it, many times slower than float32."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of torch, None in versions that do not know
-    return any(has() for name in names if (has := getattr(torch.cpu, name, None)) is not None)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.processor import multiplies_bytes
 from efficientad.modeling.distance_bounds import (
     GROUP,
     BoundTable,
@@ -19,7 +20,6 @@ from efficientad.modeling.distance_bounds import (
 )
 from efficientad.modeling.integer_bounds import IntegerBounds
 from efficientad.modeling.principal_bounds import PrincipalBounds
-from efficientad.onnx_sessions import has_fast_integer_products
 
 SEARCHES = ("auto", "integer", "principal")
 ENOUGH = 2048  # vectors for which an integer search repays its set-up
@@ -159,7 +159,7 @@ def takes_integers(search: str, vectors: Tensor) -> bool:
     if search != "auto":
         return search == "integer" and vectors.device.type == "cpu"
     installed = all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
-    return installed and len(vectors) >= ENOUGH and vectors.device.type == "cpu" and has_fast_integer_products()
+    return installed and len(vectors) >= ENOUGH and vectors.device.type == "cpu" and multiplies_bytes()
 
 
 def _smallest_of_pairs(squared: Tensor, rows: Tensor, positions: Tensor, count: int, k: int) -> tuple[Tensor, Tensor]:

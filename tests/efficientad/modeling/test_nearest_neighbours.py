@@ -118,28 +118,18 @@ def test_digits_spell_their_numbers(numbers):
 def test_the_faster_search_is_taken_where_there_is_one(monkeypatch):
     vectors = some(nearest_neighbours.ENOUGH)
     for fast in (False, True):
-        monkeypatch.setattr(nearest_neighbours, "has_fast_integer_products", lambda fast=fast: fast)
+        monkeypatch.setattr(nearest_neighbours, "multiplies_bytes", lambda fast=fast: fast)
         assert (search_of(vectors, "auto").integer is not None) == fast
     assert search_of(vectors[:-1], "auto").integer is None
     monkeypatch.setattr(nearest_neighbours, "find_spec", lambda name: None if name == "onnxruntime" else name)
     assert search_of(vectors, "auto").integer is None
 
 
-def test_a_processor_is_asked_for_its_instructions(monkeypatch):
-    for name in ("avx512_vnni", "avx_vnni", "amx_int8"):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {"avx2": True, name: True})
-        assert onnx_sessions.has_fast_integer_products()
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_vnni": False})
-    assert not onnx_sessions.has_fast_integer_products()
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not onnx_sessions.has_fast_integer_products()
-
-
 @pytest.mark.parametrize("fast", [None, False])
 def test_sums_of_the_largest_products_are_not_cut(monkeypatch, fast):
     """As 16 bits would cut them; with the instructions of this processor, and as if there were none."""
     if fast is False:
-        monkeypatch.setattr(onnx_sessions, "has_fast_integer_products", lambda: False)
+        monkeypatch.setattr(onnx_sessions, "multiplies_bytes", lambda: False)
     codes = torch.cat([torch.full((40, 64), 127), torch.full((40, 64), -127)]).to(torch.int8)
     session = onnx_sessions.start_session(integer_bounds._product(codes.T.contiguous().numpy()))
     queries = torch.tensor([0, 255]).repeat_interleave(20)[:, None].repeat(1, 64).to(torch.uint8)
