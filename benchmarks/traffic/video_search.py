@@ -139,8 +139,8 @@ def phrases_of(questions: Sequence[Question]) -> list[str]:
             query = parse_sentence(question.sentence)
         except ConfigError:
             continue
-        found |= {query.phrase, query.class_phrase} - {"", "all vehicles"}
-    return sorted(found)
+        found |= {query.phrase, query.class_phrase, *(one for c in query.conditions for one in c.other)}
+    return sorted(found - {"", "all vehicles"})
 
 
 def frames_to_ask(scene: TrackScene, question: Question) -> set[int]:

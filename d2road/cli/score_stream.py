@@ -34,8 +34,9 @@ A threshold comes from good traffic, once:
     d2road score-stream --method rules --calibration rules.json --input INPUT --follow
 
 scores at least 10 hours and writes the lowest threshold with at most --rate false alarms an hour; that of rules holds
-the rules too, so that nothing is fitted again. Rules are fitted on all of --good, but where no option gives a threshold:
-then on its first 60 %, and the rest gives one, counted where that is 10 hours or more, else extrapolated, a first guess.
+the rules too, so that nothing is fitted again. Rules are fitted on all of --good. Where no option gives a threshold,
+they are fitted on its first 60 % alone, and the rest gives one: counted where that is 10 hours or more, else
+extrapolated, a first guess.
 Each alarm is a line
 
     ALARM  t 00:17:33.4  s 812 m  score 0.41 (threshold 0.18)  window 00:17:14.4-00:17:40.0, 410-922 m  a/000003.png

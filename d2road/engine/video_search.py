@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from d2road.traffic.search.key_frames import key_rows
-from d2road.traffic.search.query import Query
+from d2road.traffic.search.query import Condition, Query
 from d2road.traffic.search.track_scene import TrackScene
 from d2road.traffic.search.track_search import Candidate, Found, search_tracks
+from d2road.traffic.search.vehicle_pairs import related_rows
 from d2road.utils.errors import DataError
 from d2road.utils.output_files import make_folder
 from d2road.video import Frame, VideoFile
@@ -41,7 +42,19 @@ def image_phrases(scene: TrackScene, query: Query, found: Found) -> dict[str, st
     if wanted is not None and not (wanted.negated or scene.is_surely(wanted.value)[rows].all()):
         names = sorted({str(scene.cls[row]) for row in rows if not scene.is_surely(wanted.value)[row]})
         phrases[query.class_phrase] = f"the tracks know {', '.join(names)} alone, which may be other than {wanted}"
+    for condition in query.conditions if found.candidates else ():
+        for phrase in other_phrases(scene, condition):
+            phrases[phrase] = f"the tracks do not tell for sure who the other vehicle of {condition} is"
     return phrases
+
+
+def other_phrases(scene: TrackScene, condition: Condition) -> tuple[str, ...]:
+    """Phrases that the other vehicle of a relation has to fit and the tracks do not know of it."""
+    if condition.kind != "relation" or condition.negated:
+        return ()
+    _, classes = condition.value
+    unsure = scene.is_class(classes) & ~scene.is_surely(classes)
+    return condition.other if unsure.any() else condition.other[1:]
 
 
 def search_video(
@@ -54,7 +67,8 @@ def search_video(
 ) -> Found:
     """Answers to a query, best first; the image is asked where tracks alone cannot answer.
 
-    A candidate has the lowest score of the phrases, of each the mean over its key frames.
+    A candidate has the lowest score of the phrases, of each the mean over its key frames; of a phrase about the other
+    vehicle of a relation it has in each frame the score of the one that fits best of those in the relation.
 
     Args:
         score_phrases: the model. read_frames: of the video of the tracks.
@@ -70,13 +84,30 @@ def search_video(
     if len(asked) < len(found.candidates):
         logger.warning("the image is asked for %d of %d candidates, best first", ASKED, len(found.candidates))
     rows = rows_to_ask(scene, found, count)
-    scores = score_rows(scene, {row for own in rows.values() for row in own}, phrases, score_phrases, read_frames)
+    others = {row: _others(scene, query, row) for own in rows.values() for row in own}
+    wanted = set(others) | {row for of_row in others.values() for _, found_rows in of_row for row in found_rows}
+    scores = score_rows(scene, wanted, phrases, score_phrases, read_frames)
+    place = {phrase: number for number, phrase in enumerate(phrases)}
+    own_places = [place[one] for one in (query.phrase, query.class_phrase) if one in place]
+
+    def at_row(row: int) -> list[float]:
+        told = [float(scores[row][number]) for number in own_places]
+        for asked_for, candidates in others[row]:
+            fits = [min(float(scores[other][place[one]]) for one in asked_for) for other in candidates]
+            told.append(max(fits, default=0.0))
+        return told
 
     def score_of(one: Candidate) -> float:
-        return float(np.mean([scores[row] for row in rows[one.track, one.t0]], axis=0).min())
+        return float(np.mean([at_row(row) for row in rows[one.track, one.t0]], axis=0).min())
 
     told = f"image {' and '.join(map(repr, phrases))} from {least:g} on"
     return Found(asked, found.steps).with_image(told, score_of, least)
+
+
+def _others(scene: TrackScene, query: Query, row: int) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Phrases about others and the rows that they may be of, for each relation that the image is asked about."""
+    asked = [(other_phrases(scene, one), one) for one in query.conditions]
+    return [(phrases, related_rows(scene, one.value, row).tolist()) for phrases, one in asked if phrases]
 
 
 def rows_to_ask(scene: TrackScene, found: Found, count: int = KEY_FRAMES) -> dict[tuple[int, float], list[int]]:

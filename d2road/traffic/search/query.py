@@ -22,12 +22,15 @@ class Condition:
         relation  (name, class names of the other)
     negated: holds where the rest does not.
     words: for a value that has a name of its own, such as "vehicle" for all classes of vehicles.
+    other: of a relation, noun phrases that a model of grounding may be asked for about the other vehicle: its class,
+        and its colour where it has one.
     """
 
     kind: str
     value: Any = ()
     negated: bool = False
     words: str = field(default="", compare=False)
+    other: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         equals = "!=" if self.negated else "="
@@ -35,7 +38,8 @@ class Condition:
             op, number = self.value
             text = f"{number * KMH:.4g} km/h" if self.kind == "speed" else f"{number:.4g} m"
             return f"{'not ' * self.negated}{self.kind}{SIGNS[op]}{text}"
-        return f"{self.kind}{equals}{self.words or _words_of(self.kind, self.value)}"
+        looks = f" ({', '.join(self.other[1:])})" * (len(self.other) > 1)
+        return f"{self.kind}{equals}{self.words or _words_of(self.kind, self.value)}{looks}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Query:
         class_phrase: noun phrase of the class alone; "" without one.
         lasting_s: least and greatest length of an answer, s. within_s: of the recording, s.
         left_out: words before the noun phrase that are not known, and taken for the way of asking.
+        notes: what was taken in one of several senses, in words.
     """
 
     sentence: str
@@ -60,6 +65,7 @@ class Query:
     lasting_s: tuple[float, float] = (0.0, float("inf"))
     within_s: tuple[float, float] = (0.0, float("inf"))
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [str(condition) for condition in self.conditions]
@@ -67,7 +73,8 @@ class Query:
             parts += [f"{name}>{low:g} s"] * (low > 0) + [f"{name}<{high:g} s"] * (high < float("inf"))
         parts += [f"image={self.phrase!r}"] * bool(self.phrase)
         told = ", ".join(parts)
-        return f"{told} (left out: {' '.join(self.left_out)!r})" if self.left_out else told
+        notes = [f"left out: {' '.join(self.left_out)!r}"] * bool(self.left_out) + list(self.notes)
+        return f"{told} ({'; '.join(notes)})" if notes else told
 
 
 def _words_of(kind: str, value: Any) -> str:

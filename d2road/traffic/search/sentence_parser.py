@@ -8,35 +8,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from d2road.traffic.search import sentence_patterns as patterns
+from d2road.traffic.search import sentence_phrases as phrases
 from d2road.traffic.search import sentence_words as words
 from d2road.traffic.search.query import Condition, Query
 from d2road.utils.errors import ConfigError
 
-NUMBER = r"\d+(?:\.\d+)?"
-UNIT = "|".join(words.UNITS)
-_OP = rf"(?:(?P<over>{words.OVER})|(?P<under>{words.UNDER})|(?P<about>{words.ABOUT}))"
-_OF_WHAT = r"(?:(?:whose|with an?|at an?|for an?|the|its|an?) (?:speed|distance|time|period|duration)(?: is| of)? )?"
-_LEAD = rf"{_OF_WHAT}(?:(?:for|lasting|lasts|during|at|with|doing|going) )?"
-_AFTER = rf"(?: away| off| long)?(?: (?:from|of) {words.CAMERA})?"
-QUANTITY = (
-    rf"{_LEAD}(?:{_OP} )?(?P<number>{NUMBER}) ?(?P<unit>{UNIT}){_AFTER}"
-    rf"(?: (?:(?P<more>{words.MORE_AFTER})|(?P<less>{words.LESS_AFTER})))?"
-)
-BETWEEN = (
-    rf"(?P<lead>{_LEAD})(?:between|from) (?P<low>{NUMBER}) ?(?:{UNIT})? (?:and|to) (?P<high>{NUMBER}) ?(?P<unit>{UNIT})"
-)
-_INSTANT = rf"(?:second |minute )?(?P<number>{NUMBER}) ?(?P<unit>{UNIT})?"
-_INTO = r"(?: on(?:wards?)?)?(?: into the (?:video|recording))?"
-AFTER = rf"(?:after|since|from|later than) {_INSTANT}{_INTO}"
-_BEFORE = r"before|until|till|up to|by|earlier than|(?:not|no) later than|(?:in|within|during) the first"
-BEFORE = rf"(?:{_BEFORE}) {_INSTANT}{_INTO}"
-NOUN = "|".join([*words.NOUNS.values(), *words.GROUP_NOUNS.values()])
-ORDINAL = "|".join(words.ORDINALS)
-NTH_LANE = (
-    rf"{words.IN_LANE} (?:(?P<ordinal>{ORDINAL}) lane|lane (?P<lane_number>\d+))(?:,? count(?:ed|ing))? from the "
-    rf"(?P<origin>right|left|middle|cent(?:re|er))(?: of the road| line)?"
-)
-RELATED = rf"(?:an?|the|another|any|some) (?:(?P<color>{words.COLORS}) )?(?P<anchor>{NOUN})"
 Rule = tuple[re.Pattern[str], Callable[["_Reader", re.Match[str]], None]]
 
 
@@ -78,6 +55,7 @@ class _Reader:
         self.tail: list[str] = []
         self.unknown: list[str] = []
         self.left_out: list[str] = []  # before the noun phrase
+        self.notes: list[str] = []
         self.lasting, self.within = [0.0, float("inf")], [0.0, float("inf")]
 
     def read(self) -> None:
@@ -97,12 +75,14 @@ class _Reader:
         if self.negated:
             self.unknown.append("not")
 
-    def add(self, kind: str, value: Any, negated: bool = False, words: str = "") -> None:
+    def add(self, kind: str, value: Any, negated: bool = False, words: str = "", other: tuple[str, ...] = ()) -> None:
         """A condition, the opposite where a "not" stands before it."""
         negated = negated != self.negated
         if (kind, value, negated) == ("motion", "moving", True):
             value, negated = "standing", False
-        self.conditions.append(Condition(kind, value, negated, words))
+        condition = Condition(kind, value, negated, words, other)
+        if condition not in self.conditions:  # said twice
+            self.conditions.append(condition)
         self.negated = False
 
     def take_noun(self, match: re.Match[str]) -> None:
@@ -121,7 +101,7 @@ class _Reader:
         self.add_image_word(match["color"].replace("gray", "grey"), False)
 
     def take_hidden(self, match: re.Match[str]) -> None:
-        self.add_image_word(next(k for k, v in words.HIDDEN.items() if re.fullmatch(v, match.group(1))), True)
+        self.add_image_word(next(k for k, v in phrases.HIDDEN.items() if re.fullmatch(v, match.group(1))), True)
 
     def add_image_word(self, word: str, follows: bool) -> None:
         """An attribute that only the image tells; follows: the noun."""
@@ -132,34 +112,57 @@ class _Reader:
         self.negated = False
 
     def take_relation(self, match: re.Match[str]) -> None:
-        name = next(k for k in words.RELATIONS if match.group(k))
+        self.add_relation(self.relation_name(match), match)
+
+    def take_inverse(self, match: re.Match[str]) -> None:
+        """ "With a bus behind it": what the other one is to it, said the other way round."""
+        self.add_relation(phrases.INVERSE[self.relation_name(match)], match)
+
+    @staticmethod
+    def relation_name(match: re.Match[str]) -> str:
+        return next(name for name in phrases.RELATIONS if match.group(name))
+
+    def add_relation(self, name: str, match: re.Match[str]) -> None:
         anchor = words.noun_of(match["anchor"])
         assert anchor is not None, "the rule has the same words"
+        other: tuple[str, ...] = (words.plural_phrase(anchor),)
         if match["color"]:
-            self.tail.append(f"{match.group(name)} the {match['color'].replace('gray', 'grey')} {match['anchor']}")
-        self.add("relation", (name, words.GROUPS.get(anchor, (anchor,))), words=f"{name.replace('_', ' ')} {anchor}")
+            other = (*other, f"all {match['color'].replace('gray', 'grey')} vehicles")
+        classes = words.GROUPS.get(anchor, (anchor,))
+        self.add("relation", (name, classes), words=f"{name.replace('_', ' ')} {anchor}", other=other)
 
     def take_lane(self, match: re.Match[str]) -> None:
+        self.note_taken(match)
         self.add("lane", (words.side_of(match["side"]), 0))
 
+    def note_taken(self, match: re.Match[str]) -> None:
+        """Say in which sense a word is taken that has more than one."""
+        for pattern, sense in words.TAKEN.items():
+            found = re.search(rf"\b(?:{pattern})\b", match.group())
+            if found:
+                self.notes.append(f"{found.group()!r} taken as {sense}")
+
     def take_nth_lane(self, match: re.Match[str]) -> None:
-        number = match["lane_number"] or 1 + words.ORDINALS.index(match["ordinal"])
-        origin = "middle" if match["origin"].startswith("cent") else match["origin"]
-        self.add("lane", (f"from_{origin}", int(number)))
+        number = match["lane_number"] or match["lane_number2"]
+        ordinal = match["ordinal"] or match["ordinal2"]
+        origin = match["origin"] if match["origin"] in ("left", "right") else "middle"
+        origin = "right" if match["origin"] in ("kerb", "curb", "edge") else origin
+        self.add("lane", (f"from_{origin}", int(number) if number else words.ordinal_of(ordinal)))
 
     def take_far_lane(self, match: re.Match[str]) -> None:
-        self.add("lane", (match["far"] or match["side"], 0))
+        side = match["far"] or match["side"] or ("right" if match["edge"] else "left")
+        self.add("lane", (side, 0))
 
     def take_middle_lane(self, match: re.Match[str]) -> None:
         self.add("lane", ("middle", 0))
 
     def take_change_side(self, match: re.Match[str]) -> None:
-        self.add("change", match["side"] or match["way"])
+        self.add("change", next(side for side in match.groups() if side))
 
     def take_change_to(self, match: re.Match[str]) -> None:
         to, start = words.side_of(match["to"]), match["from"]
         # "The left lane" is the one on the left, "the leftmost lane" that of the road.
-        if start is None and match["to"] in ("left", "right", "left-hand", "right-hand"):
+        if start is None and match["to"].replace(" hand", "").replace("-hand", "") in ("left", "right"):
             self.add("change", to)
         else:
             self.add("change", ((words.side_of(start), 0) if start else None, (to, 0)))
@@ -170,8 +173,22 @@ class _Reader:
     def take_quantity(self, match: re.Match[str]) -> None:
         measure, scale = _unit(match["unit"])
         op = next((name for name in ("over", "under", "about") if match[name]), "")
-        op = "over" if match["more"] else "under" if match["less"] else op or ("over" if measure == "time" else "about")
+        op = (
+            "over"
+            if match["more"]
+            else "under"
+            if match["less"]
+            else "about"
+            if match["so"]
+            else op or ("over" if measure == "time" else "about")
+        )
         self.limit(measure, op, float(match["number"]) * scale)
+
+    def take_bare_speed(self, match: re.Match[str]) -> None:
+        """A speed without a unit."""
+        op = next((name.rstrip("234") for name in match.groupdict() if match[name] and name != "number"), "about")
+        self.notes.append(f"{match['number']} taken as {match['number']} km/h")
+        self.limit("speed", op, float(match["number"]) / 3.6)
 
     def limit(self, measure: str, op: str, value: float) -> None:
         """A condition on a speed, a distance or how long it lasts."""
@@ -202,9 +219,14 @@ class _Reader:
 
     def instant(self, match: re.Match[str]) -> float:
         """s of the recording."""
-        if "minute" in match.group() and not match["unit"]:
-            return 60 * float(match["number"])
-        return float(match["number"]) * (_unit(match["unit"])[1] if match["unit"] else 1.0)
+        said = {name: value for name, value in match.groupdict().items() if value and not name.startswith("_")}
+        if "clock" in said:
+            minutes, seconds = said["clock"].split(":")
+            return 60.0 * int(minutes) + int(seconds)
+        number = float(said.get("number") or said["number2"])
+        if "unit" in said:
+            return number * _unit(said["unit"])[1]
+        return number * (60.0 if re.search(r"\bminute \d", match.group()) else 1.0)
 
     def take_not(self, match: re.Match[str]) -> None:
         self.negated = not self.negated
@@ -227,15 +249,14 @@ class _Reader:
             raise ConfigError(f"{self.sentence!r} says nothing that a vehicle could be found by")
         image_words = (*self.adjectives, *self.tail, *unknown)
         phrase = " ".join(["all", *self.adjectives, "vehicles", *self.tail, *unknown]) if image_words else ""
-        noun = self.noun.replace("_", " ")
-        class_phrase = f"all {words.PLURALS.get(noun, noun + 's')}" if noun else ""
+        class_phrase = words.plural_phrase(self.noun) if self.noun else ""
         conditions = [one for one in self.conditions if one.kind != "lane" or not self.changes()]
         # Who changes lanes does so from the lane that the sentence names.
         conditions += [Condition("change", (one.value, None)) for one in self.conditions if one not in conditions]
         plain = [one for one in conditions if not _is_implied(one, conditions)]
         return Query(
             self.sentence, tuple(plain), image_words, phrase, class_phrase, (self.lasting[0], self.lasting[1]),
-            (self.within[0], self.within[1]), tuple(self.left_out),
+            (self.within[0], self.within[1]), tuple(self.left_out), tuple(self.notes),
         )  # fmt: skip
 
     def changes(self) -> bool:
@@ -257,30 +278,40 @@ def _rule(pattern: str, take: Callable[[_Reader, re.Match[str]], None]) -> Rule:
     return re.compile(rf"(?:{pattern})(?![\w-])"), take
 
 
-def _phrase_rule(kind: str, value: Any, negated: bool, pattern: str) -> Rule:
-    return _rule(pattern, lambda reader, match: reader.add(kind, value, negated))
+def _longest(pattern: str, take: Callable[[_Reader, re.Match[str]], None]) -> list[Rule]:
+    """A rule for each alternative of a pattern, so that the longest one is taken and not the first."""
+    return [_rule(one, take) for one in patterns.alternatives(pattern)]
+
+
+def _phrase_rules(kind: str, value: Any, negated: bool, pattern: str) -> list[Rule]:
+    return _longest(pattern, lambda reader, match: reader.add(kind, value, negated))
 
 
 _RULES: tuple[Rule, ...] = (
-    *(_phrase_rule(*phrase) for phrase in words.PHRASES),
-    _rule(NOUN, _Reader.take_noun),
+    *(rule for phrase in phrases.PHRASES for rule in _phrase_rules(*phrase)),
+    *_longest(patterns.NOUN, _Reader.take_noun),
     _rule(rf"(?:painted |in )?(?P<color>{words.COLORS})(?:[- ]colou?red)?", _Reader.take_color),
-    _rule(rf"({'|'.join(words.HIDDEN.values())})", _Reader.take_hidden),
-    _rule(
-        "(?:" + "|".join(f"(?P<{k}>{v})" for k, v in words.RELATIONS.items()) + f") {RELATED}", _Reader.take_relation
-    ),
-    _rule(rf"{words.IN_LANE} (?P<side>{words.SIDE}) lane", _Reader.take_lane),
-    _rule(rf"{words.IN_LANE} (?:{words.FAR_LANE}|outermost lane on the (?P<side>left|right))", _Reader.take_far_lane),
-    _rule(rf"{words.IN_LANE} lane (?:between|in the middle of) the (?:2 )?others?", _Reader.take_middle_lane),
-    _rule(NTH_LANE, _Reader.take_nth_lane),
-    _rule(words.CHANGE_SIDE, _Reader.take_change_side),
-    _rule(words.CHANGE_TO, _Reader.take_change_to),
-    _rule(words.CHANGE_FROM, _Reader.take_change_from),
-    _rule(QUANTITY, _Reader.take_quantity),
-    _rule(BETWEEN, _Reader.take_between),
-    _rule(AFTER, _Reader.take_after),
-    _rule(BEFORE, _Reader.take_before),
-    _rule(words.NOT, _Reader.take_not),
-    _rule(words.DETERMINERS, _Reader.take_determiner),
-    _rule(words.FUNCTION_WORDS, _Reader.take_nothing),
+    _rule(rf"({'|'.join(phrases.HIDDEN.values())})", _Reader.take_hidden),
+    _rule(patterns.RELATION, _Reader.take_relation),
+    _rule(patterns.INVERSE, _Reader.take_inverse),
+    _rule(patterns.BETWEEN_THEM, lambda reader, match: reader.add_relation("behind", match)),
+    _rule(patterns.LANE, _Reader.take_lane),
+    _rule(patterns.FAR_LANE, _Reader.take_far_lane),
+    _rule(patterns.MIDDLE_LANE, _Reader.take_middle_lane),
+    _rule(patterns.NTH_LANE, _Reader.take_nth_lane),
+    _rule(phrases.CHANGE_SIDE, _Reader.take_change_side),
+    _rule(phrases.CHANGE_TO, _Reader.take_change_to),
+    _rule(phrases.CHANGE_FROM, _Reader.take_change_from),
+    _rule(patterns.QUANTITY, _Reader.take_quantity),
+    _rule(patterns.SPEED, _Reader.take_quantity),
+    _rule(patterns.BARE_SPEED, _Reader.take_bare_speed),
+    _rule(patterns.BETWEEN, _Reader.take_between),
+    _rule(patterns.AFTER, _Reader.take_after),
+    _rule(patterns.ONWARDS, _Reader.take_after),
+    _rule(patterns.INTO_AFTER, _Reader.take_after),
+    _rule(patterns.BEFORE, _Reader.take_before),
+    _rule(patterns.WITHIN_FIRST, _Reader.take_before),
+    _rule(phrases.NOT, _Reader.take_not),
+    _rule(phrases.DETERMINERS, _Reader.take_determiner),
+    *_longest(phrases.FUNCTION_WORDS, _Reader.take_nothing),
 )

@@ -1,4 +1,5 @@
-"""Vocabulary of search sentences: which words say what. Patterns are regular expressions of lower-case English."""
+"""Vocabulary of search sentences: numbers, units, names of vehicles, lanes and sides. Patterns are regular expressions
+of lower-case English; `sentence_phrases` has what is said with them."""
 
 import re
 from collections.abc import Iterable
@@ -9,15 +10,29 @@ NUMBERS = (
 )  # fmt: skip
 TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+_SHORT_ORDINALS = ("1st", "2nd", "3rd", "4th", "5th", "6th")
+# Lengths of time that are said without a number.
+_TIMES = {
+    r"(?:a |1 )?quarter of (?:a|1) minute": "15 seconds",
+    r"half (?:a|1) minute|(?:a )?half-minute": "30 seconds",
+    r"(?:a|1) minute and a half": "90 seconds",
+    r"half a second": "0.5 seconds",
+    r"(?:a|1) second and a half": "1.5 seconds",
+}
 
 # A class and the words for it; its plural where it is not that with an s.
 NOUNS = {
-    "car": r"(?:passenger |motor ?)?cars?|automobiles?|sedans?|saloons?|hatchbacks?|estate cars?|station wagons?|suvs?",
-    "van": r"(?:delivery |transporter )?vans?|mini-?vans?|mini-?bus(?:es)?",
-    "truck": r"(?:heavy )?trucks?|lorry|lorries|pick-?ups?|hgvs?|heavy goods vehicles?|semis?|semi-?trailers?|"
-    r"articulated lorr(?:y|ies)",
-    "bus": r"(?:motor ?|omni)?bus(?:es)?|coach(?:es)?",
-    "tram": r"trams?|streetcars?",
+    "car": r"(?:passenger |motor ?|private |family |estate |sports? |saloon )?cars?|automobiles?|autos?|sedans?|"
+    r"saloons?|"
+    r"hatch(?:back)?s?|(?:station )?wagons?|suvs?|coup[eé]s?|convertibles?|cabriolets?|jeeps?|4x4s?",
+    "van": r"(?:(?:delivery|transporter|transit|panel|cargo|parcel|camper|works?) )?(?:vans?|mini-?vans?|transits?)|"
+    r"mini-?bus(?:es)?|campervans?",
+    "truck": r"(?:(?:heavy|cargo|freight|box|tipper|dump|articulated|pick-?up|goods|haulage) )?(?:trucks?|lorry|"
+    r"lorries)|pick-?ups?|hgvs?|(?:heavy )?goods vehicles?|heavy vehicles?|semis?|semi-?trailers?|semi-?trucks?|"
+    r"(?:big )?rigs?|tractor-?trailers?|artics?|juggernauts?|tippers?|(?:18|eighteen)-wheelers?",
+    "bus": r"(?:(?:city|school|public|tour|tourist|shuttle|service|passenger|double-decker|single-decker|transit) )?"
+    r"(?:motor ?|omni)?(?:bus(?:es)?|coach(?:es)?)|double-?deckers?",
+    "tram": r"trams?|streetcars?|trolley cars?",
     "motorcyclist": r"motor-?(?:cyclists?|cycles?|bikes?)|motor(?:cycle|bike) riders?|mopeds?|scooters?",
     "cyclist": r"cyclists?|bicyclists?|bicycles?|bikes?|bike riders?|(?:person|people) on (?:a )?(?:bicycles?|bikes?)",
     "pedestrian": r"pedestrians?|persons?|people|man|men|woman|women|walkers?|(?:person|people) on foot",
@@ -27,129 +42,98 @@ VEHICLES = ("car", "van", "truck", "bus", "tram", "motorcyclist")
 GROUPS = {"vehicle": VEHICLES, "road_user": tuple(NOUNS)}
 # Names that data sets have for several classes at once; with the first of them in a table, cars are vans, too (Rope3D).
 COARSE = {"big_vehicle": ("truck", "bus", "tram"), "motorcycle": ("motorcyclist",), "bicycle": ("cyclist",)}
+_ANY_KIND = r"(?: (?:\(any kind\)|of (?:any|whatever|whichever|every) (?:kind|type|sort|description)))?"
 GROUP_NOUNS = {
-    "vehicle": r"(?:motor )?vehicles?",
-    "road_user": r"road users?|traffic participants?|something|anything|someone|anyone|somebody|anybody",
+    "vehicle": rf"(?:(?:motor|road) )?vehicles?{_ANY_KIND}|traffic|drivers?|motorists?",
+    "road_user": r"road users?|traffic participants?|something|anything|everything|someone|anyone|everyone|somebody|"
+    r"anybody|everybody",
 }
 COLORS = r"white|black|silver|gr[ae]y|red|blue|green|yellow|orange|brown"
 
-CAMERA = r"(?:the camera|the viewer|us|me|here)"
+CAMERA = (
+    r"(?:(?:the|our|this|my) (?:camera|cam|lens|pole|viewer|observer)(?:'s position)?|where (?:we are|the camera is)|"
+    r"us|me|here|you|the (?:camera|viewing) position)"
+)
 OVER = (
-    r"(?:more|greater|longer|larger|higher|faster|quicker|farther|further) than|over|above|beyond|exceeding|at least|"
-    r"(?:no|not) (?:less|fewer|shorter|slower) than|upwards of|in excess of|a minimum of"
+    r"(?:more|greater|longer|larger|higher|faster|quicker|farther|further) than|over|above|beyond|upwards? of|"
+    r"exceed(?:ing|s)?|at least|(?:no|not) (?:less|fewer|shorter|slower) than|not (?:under|below)|in excess of|"
+    r"a minimum of|north of|topping|tops|>=?|≥|longer|better than|well over"
 )
 UNDER = (
-    r"(?:less|fewer|shorter|lower|smaller|slower|closer|nearer) than|under|below|within|at most|"
-    r"(?:no|not) (?:more|longer|faster|farther|further) than|up to|a maximum of|"
-    r"not even(?: reaching)?|not reaching|not as much as"
+    r"(?:less|fewer|shorter|lower|smaller|slower|closer|nearer|sooner) than|under|below|beneath|within|at (?:the "
+    r")?most|"
+    r"(?:no|not) (?:more|longer|faster|farther|further|quicker) than|(?:no|not) (?:over|above)|up to|a maximum of|"
+    r"<=?|≤|"
+    r"not (?:going )?(?:over|above)|not even(?: reaching)?|not (?:reaching|exceeding|topping)|not as much as|south of|"
+    r"inside(?: of)?|short of"
 )
-ABOUT = r"about|around|roughly|approximately|some"
-MORE_AFTER = r"(?:or|and) (?:more|longer|faster|farther|further|over)|at (?:the )?(?:very )?least"
-LESS_AFTER = r"(?:or|and) (?:less|shorter|slower|closer|nearer|under)|at (?:the )?(?:very )?most"
+ABOUT = r"about|around|roughly|approximately|some|approx|circa|more or less"
+MORE_AFTER = (
+    r"(?:or|and) (?:more|longer|faster|farther|further|over|above|up(?:wards?)?)|at (?:the )?(?:very )?least|plus|\+"
+)
+LESS_AFTER = (
+    r"(?:or|and) (?:less|shorter|slower|closer|nearer|under|below)|at (?:the )?(?:very )?most|(?:at )?tops|maximum|max"
+)
+ABOUT_AFTER = r"or so|or thereabouts|give or take"
+_AN_HOUR = r"(?:per|an|a|each|/) ?(?:hour|hr?)"
 # Unit: what it measures, how much of s, m/s or m it is.
 UNITS = {
-    r"s|secs?|seconds?": ("time", 1.0),
+    r"s|secs?|seconds?|seconds'": ("time", 1.0),
     r"min|mins|minutes?": ("time", 60.0),
-    r"km ?/ ?h|kmh|kph|kilomet(?:re|er)s? (?:per|an|a) hour": ("speed", 1 / 3.6),
-    r"m ?/ ?s|met(?:re|er)s? (?:per|a) second": ("speed", 1.0),
-    r"mph|miles? (?:per|an|a) hour": ("speed", 0.44704),
-    r"m|met(?:re|er)s?": ("distance", 1.0),
-    r"ft|feet": ("distance", 0.3048),
+    rf"km ?/ ?hr?|kmh|kph|k/h|kms? ?{_AN_HOUR}|kilomet(?:re|er)s? ?{_AN_HOUR}|clicks": ("speed", 1 / 3.6),
+    r"m ?/ ?s|mps|met(?:re|er)s? (?:per|a|each) second|m (?:per|a) s(?:econd)?": ("speed", 1.0),
+    rf"mph|miles? {_AN_HOUR}": ("speed", 0.44704),
+    r"m|met(?:re|er)s?|met(?:re|er)s'": ("distance", 1.0),
+    r"ft|feet|foot": ("distance", 0.3048),
+    r"yds?|yards?": ("distance", 0.9144),
 }
 
+SPEED_UNIT, TIME_UNIT = ("|".join(p for p, (what, _) in UNITS.items() if what == one) for one in ("speed", "time"))
+
+# Lanes by their side, and by what they are for where traffic keeps to the right (the tracks know the driver's sides).
+_RIGHT_USE = r"slow(?:er)?|slow-moving|near-?side|kerb-?side|kerb|curb-?side|curb|inside|inner(?:most)?"
+_LEFT_USE = r"fast(?:er)?|overtaking|passing|off-?side|outside|outer(?:most)?"
 SIDES = {
-    "right": r"right(?:-?most|-hand)?|far right",
-    "middle": r"middle|cent(?:re|er)|central",
-    "left": r"left(?:-?most|-hand)?|far left",
+    "right": rf"(?:far[ -]|extreme |very )?right(?:-?most|-hand| hand)?|{_RIGHT_USE}",
+    "middle": r"middle|mid|cent(?:re|er)(?:-?most)?|central|in-between",
+    "left": rf"(?:far[ -]|extreme |very )?left(?:-?most|-hand| hand)?|{_LEFT_USE}",
 }
 SIDE = "|".join(SIDES.values())
-FAR_LANE = r"lane (?:(?:furthest|farthest|far) (?:to|on) the|(?:at|on) the far|on the) (?P<far>left|right)"
-IN_LANE = r"(?:in|on|using|along|down|within|keeping to|occupying|from)(?: the| its)?"
-
-_DRIVING = r"(?:driving|moving|going|travelling|traveling|heading|headed|coming|drives|moves|goes|travels|comes|riding)"
-_CHANGING = r"(?:chang|switch|swapp?|mov|merg|pull|cutt?|swerv)(?:ing|es|e|s|ed)?"
-_IMAGE = r"(?:image|picture|frame|view|screen|video)"
-# Phrases without a number or another vehicle: kind, value, negated, pattern. The longest match wins.
-PHRASES: tuple[tuple[str, object, bool, str], ...] = (
-    ("motion", "standing", False, r"standing(?: still)?|stands(?: still)?|stopped|stationary|parked|halted|halting|"
-     r"idle|idling|waiting|waits|motionless|immobile|stuck|at rest|at a (?:stand)?still|sitting still|"
-     r"sits still|staying put|"
-     r"stays put|(?:come|comes|came|coming) to (?:rest|a stop|a halt|a standstill)"),
-    ("motion", "moving", False, rf"{_DRIVING}|move|drive|go|in motion|rolling|under way|on the move"),
-    ("motion", "reversing", False, rf"reversing|reverses|backing up|backs up|{_DRIVING} (?:backwards?|in reverse)"),
-    ("pace", "slow", False, rf"(?:{_DRIVING} )?(?:very |unusually |too )?(?:slow|slowly)|"
-     rf"(?:{_DRIVING} )?at (?:a )?low speed|"
-     r"(?:crawling|creeping|crawls|creeps)(?: along| forward)?|at a snail's pace"),
-    ("pace", "fast", False, rf"(?:{_DRIVING} )?(?:very |unusually |too )?(?:fast|quickly)|"
-     rf"(?:{_DRIVING} )?at (?:a )?high speed|"
-     r"(?:speeding|racing|tearing|rushing|speeds|races|tears|rushes)(?: along| past| by)?"),
-    ("trend", "braking", False, r"braking|brakes|slowing down|slows down|decelerating|decelerates|"
-     r"(?:losing|loses) speed|(?:hitting|hits) the brakes|(?:getting|becoming|gets|becomes) slower"),
-    ("trend", "accelerating", False, r"accelerating|accelerates|speeding up|speeds up|"
-     r"(?:gathering|gaining|gains) speed|(?:picking|picks) up (?:speed|pace)|(?:getting|becoming|gets|becomes) faster"),
-    ("heading", "toward", False, rf"(?:{_DRIVING} )?(?:towards? {CAMERA}|in the direction of {CAMERA}|our way|closer)|"
-     rf"oncoming|near(?:ing|s) {CAMERA}|com(?:ing|es) at {CAMERA}|approaching(?: {CAMERA})?|"
-     rf"approaches(?: {CAMERA})?|seen from the front|facing {CAMERA}"),
-    ("heading", "away", False, rf"(?:{_DRIVING} )?away(?: from {CAMERA})?|leaving {CAMERA}|seen from behind|"
-     rf"reced(?:ing|es)(?: from {CAMERA})?|(?:getting|gets) (?:farther|further)(?: away)?(?: from {CAMERA})?"),
-    ("heading", "left", False, rf"(?:{_DRIVING}|facing|pointing)(?: to(?:wards)?)?(?: the)? left"),
-    ("heading", "right", False, rf"(?:{_DRIVING}|facing|pointing)(?: to(?:wards)?)?(?: the)? right"),
-    ("overtaking", (), False, r"(?:overtaking|overtakes|passing|passes|getting past|gets past|outpacing|outpaces)"
-     r"(?: (?:(?:an)?other|a) (?:vehicle|car|one|neighbou?r))?"),
-    ("change", "any", False, r"(?:chang|switch|swapp)(?:ing|es|e)? (?:the |its |a )?lanes?|making a lane change|"
-     r"lane change|leav(?:ing|es) its lane(?: for another)?|" + _CHANGING + r" from one lane to another"),
-    ("place", "left", False, rf"(?:towards?|near|at) the left edge of the {_IMAGE}|(?:on|at|"
-     rf"in) the left(?:-hand)?(?: (?:side|part|third|half))?(?: of the {_IMAGE})?"),
-    ("place", "right", False, rf"(?:towards?|near|at) the right edge of the {_IMAGE}|(?:on|at|"
-     rf"in) the right(?:-hand)?(?: (?:side|part|third|half))?(?: of the {_IMAGE})?"),
-    ("place", "middle", False, rf"in the (?:middle|cent(?:re|er))(?: (?:part|third))?(?: of the {_IMAGE})?"),
-    ("range", "near", False, rf"(?:near|close to|not far from) {CAMERA}|not far away|a short (?:way|"
-     rf"distance) (?:off|away)|nearby|close by|close at hand|in the foreground"),
-    ("range", "far", False, rf"far(?: away| off)?(?: from {CAMERA})?|a long way (?:off|away)|in the distance|"
-     r"in the background"),
-    ("size", "large", False, r"large|big|long"),
-    ("size", "small", False, r"small|short|little"),
-)  # fmt: skip
-HIDDEN = {
-    "partly hidden": r"(?:partly|partially|half) (?:hidden|occluded|covered)(?: by something)?",
-    "fully visible": r"(?:fully|completely|entirely) visible|in full view|unobscured",
+# Words for lanes that are taken in one of their senses, which is told.
+TAKEN = {
+    rf"(?:{_RIGHT_USE}) lane": "the right one of its direction",
+    rf"(?:{_LEFT_USE}) lane": "the left one of its direction",
 }
-RELATIONS = {
-    "left_of": r"(?:on the left(?: side)?|to the left|left) of",
-    "right_of": r"(?:on the right(?: side)?|to the right|right) of",
-    "behind": r"behind|farther back in line with|in back of|on the far side of|beyond",
-    "in_front_of": r"in front of|between the camera and|ahead of|on the near side of|(?:on )?this side of",
-    "next_to": r"next to|beside|alongside|adjacent to|right by|by|level with",
-    "closer_than": r"closer(?: to the camera)? than|nearer(?: to the camera)? than",
-    "farther_than": r"(?:farther|further)(?: away| from the camera)? than",
-}
-NOT = r"not|isn't|aren't|is not|are not|doesn't|does not|do not|don't|never|without"
-# What asks, joins or points and says nothing of a vehicle.
-FUNCTION_WORDS = (
-    rf"find|show(?: me)?|locate|search(?: for)?|look(?:ing)? for|where|when|is there|are there|was there|were there|"
-    rf"can you|could you|please|that|which|who|it|is|are|was|were|be|been|being|has|have|does|do|did|and|but|"
-    rf"there|what|"
-    rf"i am|i'm|you|i|we|its|whose|(?:in|of|into) (?:the|this) {_IMAGE}|in view|turns? up|turned up|shows? up|appears?|"
-    rf"appeared|to be seen|visible"
+_EDGE = r"(?:kerb|curb|verge|edge(?: of the road)?|hard shoulder|shoulder|road ?side)"
+_MEDIAN = (
+    r"(?:median|central reservation|cent(?:re|er) ?(?:line)?(?: of the (?:road|carriageway))?|middle(?: of the road)?)"
 )
-DETERMINERS = r"an?|the|any|some|all|every|each"
-LANE = rf"(?P<side>{SIDE})(?: lane)?"
-CHANGE_TO = (
-    rf"{_CHANGING}(?: its| the)?(?: lanes?)?(?: over| across| out| in)?(?: from the (?P<from>{SIDE})(?: lane)?)?"
-    rf" (?:in)?to(?:wards)?(?: the| its)? (?P<to>{SIDE})(?P<lane> lane| one)?"
+_CLOSEST = r"(?:closest|nearest|next|adjacent)(?: to)?"
+_FURTHEST = r"(?:furthest|farthest|furthermost)"
+FAR_LANE = (
+    rf"lane (?:that is |that's |which is )?(?:(?:{_FURTHEST} (?:to|on|over to)|(?:at|on|to) the (?:far|extreme|very)|"
+    rf"{_FURTHEST}|on|at|to) ?(?:the |its |their )?(?:driver'?s'? )?(?P<far>left|right)(?:-hand)?(?: side)?(?: edge)?|"
+    rf"(?P<edge>{_CLOSEST} (?:the |its )?{_EDGE})|(?P<median>{_CLOSEST} (?:the |its )?{_MEDIAN}))"
 )
-CHANGE_SIDE = (
-    rf"{_CHANGING}(?: lanes?)?(?: over| across| out| in)? (?:(?:in)?to the (?:next |neighbou?ring )?lane (?:on|to) "
-    rf"(?:its|the) (?P<side>left|right)|(?P<way>left|right)wards?)"
-)
-CHANGE_FROM = (
-    rf"leaving the (?P<from>{SIDE}) lane|{_CHANGING} (?:lanes? )?(?:out )?(?:of|from) the (?P<from2>{SIDE}) lane"
+IN_LANE = (
+    r"(?:(?:(?:driving|going|moving|travelling|traveling|running|staying|stays|sitting|sits|stuck|being|over|out|up|"
+    r"riding|rides|found|located) )?(?:in|on|using|uses|along|down|within|keep(?:ing|s)?(?: itself)? (?:to|in)|"
+    r"occup(?:ying|ies)|from|tak(?:ing|es)|stick(?:ing|s)? (?:to|in)|hugg(?:ing|s)|hold(?:ing|s)(?: to)?|hogg(?:ing|s)|"
+    r"throughout|via|inside|over))?(?: the| its| their| that)?"
 )
 
 
 def side_of(words: str) -> str:
     """right, middle or left, of words that match SIDE."""
     return next(side for side, pattern in SIDES.items() if re.fullmatch(pattern, words))
+
+
+def ordinal_of(words: str) -> int:
+    """The number of an ordinal, from 1."""
+    return 1 + (ORDINALS.index(words) if words in ORDINALS else _SHORT_ORDINALS.index(words))
+
+
+ORDINAL = "|".join((*ORDINALS, *_SHORT_ORDINALS))
 
 
 def noun_of(words: str) -> str | None:
@@ -170,8 +154,10 @@ def meanings_of(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 def digits(text: str) -> str:
     """A text with the numbers that it has in words as figures, but one, which may be a pronoun, and half a minute."""
-    text = re.sub(r"\bhalf a minute\b", "30 seconds", text)
-    text = re.sub(r"\b(?:an?|one) (minute|second)\b", r"1 \1", text)
+    for pattern, time in _TIMES.items():
+        text = re.sub(rf"\b(?:{pattern})\b", time, text)
+    text = re.sub(r"\b(?:an?|one|a single) (minute|second|metre|meter)\b", r"1 \1", text)
+    text = re.sub(r"\b(?:an?|one) hundred\b", "100", text)
     for place, ten in enumerate(TENS, 2):
         for unit, word in enumerate(NUMBERS[1:10], 1):
             text = re.sub(rf"\b{ten}[- ]{word}\b", str(10 * place + unit), text)
@@ -179,4 +165,11 @@ def digits(text: str) -> str:
     for number, word in enumerate(NUMBERS):
         if word != "one":
             text = re.sub(rf"\b{word}\b", str(number), text)
-    return text
+    text = re.sub(r"\b100 and (\d\d?)\b", lambda match: str(100 + int(match[1])), text)
+    return re.sub(r"(\d)-(seconds?|minutes?|met(?:re|er)s?|km)\b", r"\1 \2", text)
+
+
+def plural_phrase(name: str) -> str:
+    """The noun phrase of a class, as models of grounding know it."""
+    noun = name.replace("_", " ")
+    return f"all {PLURALS.get(noun, noun + 's')}"

@@ -30,6 +30,14 @@ def relation_truth(scene: TrackScene, relation: tuple[str, tuple[str, ...]]) -> 
     return truth
 
 
+def related_rows(scene: TrackScene, relation: tuple[str, tuple[str, ...]], row: int) -> np.ndarray:
+    """Rows of the other vehicles that a row stands in the relation to, at its instant."""
+    name, classes = relation
+    here = np.flatnonzero(scene.t == scene.t[row])
+    anchors = here[scene.is_class(classes)[here] & (scene.track[here] != scene.track[row])]
+    return anchors[_RELATIONS[name](scene, np.array([row]), anchors)[0]] if len(anchors) else anchors
+
+
 def _on_the_ray(scene: TrackScene, rows: np.ndarray, anchors: np.ndarray, sign: float) -> np.ndarray:
     """(R, A) whether rows lie on the line of sight through anchors: behind (1) or in front of (-1) them."""
     place = np.stack([scene.x, scene.y], axis=-1)

@@ -64,6 +64,28 @@ def test_classes_that_the_tracks_do_not_tell_apart_are_asked_for():
     assert "big_vehicle" in why and "class=bus" in why
 
 
+def test_the_other_vehicle_of_a_relation_is_asked_of_the_image_by_its_own_box():
+    t = seconds(0, 5)
+    behind = (driven(1, t, LEFT_X, 35.0, "car", 4.0), driven(3, t, RIGHT_X, 35.0, "car", 4.0))
+    scene = scene_of(
+        *behind, driven(2, t, LEFT_X, 25.0, "big_vehicle", 9.0), driven(4, t, RIGHT_X, 25.0, "big_vehicle", 9.0)
+    )
+    seen = {}
+
+    def score(image, boxes, phrases):
+        seen.update({phrase: len(boxes) for phrase in phrases})
+        left = boxes[:, [0, 2]].mean(axis=1) < 160
+        return np.stack(
+            [np.where(left, 0.9, 0.1) if "bus" in phrase else np.full(len(boxes), 0.8) for phrase in phrases]
+        )
+
+    found = search_video(scene, parse_sentence("a vehicle behind a bus"), score, black_frames)
+    assert [one.track for one in found.candidates] == [1] and seen == {"all buses": 4}
+    found = search_video(scene, parse_sentence("a car behind a blue truck"), score, black_frames)
+    assert [one.track for one in found.candidates] == [1, 3] and {"all trucks", "all blue vehicles"} <= set(seen)
+    assert not search_video(scene, parse_sentence("a vehicle in front of a bus"), score, black_frames).candidates
+
+
 def test_the_video_must_be_that_of_the_tracks():
     query = parse_sentence("a white truck")
     late = lambda indices: (Frame(f.index, f.t + 0.5, f.image_bgr) for f in black_frames(indices))  # noqa: E731
