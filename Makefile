@@ -269,11 +269,10 @@ bench-video-memory: setup
 	$(PY) -m benchmarks.video.memory_over_time --minutes 30 --fps 2
 
 # The model zoo: what the targets below and bench-diffusion-toy, bench-mono3dvg-toy have trained (`d2road zoo info NAME` names
-# the one) is packed, measured and listed in MODEL_ZOO.md. ZOO="NAME NAME" for some of it.
-ZOO ?= $(shell $(PY) -m benchmarks.zoo.pack --names)
+# the one) is packed, measured and listed in MODEL_ZOO.md; what cannot be is listed with what it needs first, and the target
+# fails. ZOO="NAME NAME" for some of it, ZOO=--plan only says what could be.
 bench-zoo: setup
-	for name in $(ZOO); do $(PY) -m benchmarks.zoo.pack $$name && $(PY) -m benchmarks.zoo.measure $$name || exit 1; done
-	$(PY) -m benchmarks.zoo.page
+	$(PY) -m benchmarks.zoo.rebuild $(ZOO)
 
 NARROW_TEACHER := $(PY) train_net.py --config-file configs/efficientad/teacher_small_lite0.yaml --resume MODEL.EFFICIENT_AD.SIZE narrow \
 	SOLVER.BASE_LR 0.002 MODEL.EFFICIENT_AD.DISTILL.STATISTICS_IMAGES 100

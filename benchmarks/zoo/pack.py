@@ -83,14 +83,10 @@ def pack_entry(row: dict[str, Any], source: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Pack what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of the entry")
-    parser.add_argument("--names", action="store_true", help="print the names of all entries with a file")
+    parser.add_argument("name", metavar="NAME", help="of the entry")
     parser.add_argument("--source", metavar="FILE", help="the trained model; its default is in the catalogue")
     args = parser.parse_args(argv)
     rows = read_json(CATALOGUE, "catalogue")
-    if args.names:
-        print(*(row["name"] for row in rows if "file" in row))
-        return
     found = [row for row in rows if row["name"] == args.name and "file" in row]
     if not found:
         raise ConfigError(unknown_name("entry with a file", args.name, [r["name"] for r in rows if "file" in r]))
