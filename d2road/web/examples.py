@@ -1,13 +1,18 @@
-"""Images and clips to try the shipped models with: rendered views, clips and drawn kits that no training had."""
+"""Images, clips and traffic to try the shipped models with: made for it, and of no training."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from d2road.data.roadside_camera_files import CAMERA_FILE
+from d2road.model_zoo import shipped_file
 from d2road.synthetic.fastener_kit.kit_writer import render_kit_image
 from d2road.synthetic.roadside.compose import render_frame
 from d2road.synthetic.roadside.roadside_labels import calibration_files
 from d2road.synthetic.roadside.roadside_writer import frame_rng
+from d2road.synthetic.traffic_incidents.followers import Stop, following_traffic
 from d2road.synthetic.traffic_video.steady_clip import VIDEO, make_steady_clip
 from d2road.utils.image_io import write_image
 from d2road.utils.output_files import write_small
@@ -15,6 +20,8 @@ from d2road.utils.output_files import write_small
 SEED = 1_000_003  # of no data set of this project
 FIRST = 2  # a view with many road users
 EXAMPLE_S = 3.0  # of a clip
+TRAFFIC_S = 150.0
+TRAFFIC_MODEL = "traffic_rules_forecast"  # of the model zoo
 SENTENCES = "a car\nthe white car\nthe bus on the left\nall pedestrians"
 KITS = ("good", "logical", "structural")
 
@@ -58,4 +65,21 @@ def kit_examples(folder: Path, number: int) -> list[Path]:
     paths = [folder / f"kit_{number}_{group}.png" for group in KITS]
     for path, group in zip(paths, KITS):
         write_image(path, render_kit_image(SEED, group, number).image)
+    return paths
+
+
+@dataclass(frozen=True)
+class TrafficExample:
+    """Files of traffic: trajectories (CSV), and shipped rules with their threshold."""
+
+    trajectories: Path
+    calibration: Path
+
+
+def traffic_example(folder: Path, number: int) -> TrafficExample:
+    """Simulate some minutes of traffic in which somebody stops, others for each number."""
+    paths = TrafficExample(folder / f"traffic_{number}.csv", folder / f"{TRAFFIC_MODEL}.json")
+    rows = following_traffic(np.random.default_rng([SEED, number]), TRAFFIC_S, Stop())
+    write_small(paths.trajectories, rows.round(2).to_csv(index=False))
+    shutil.copyfile(shipped_file(TRAFFIC_MODEL), paths.calibration)
     return paths

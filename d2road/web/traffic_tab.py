@@ -4,7 +4,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from d2road.traffic.events.stream_options import RULES_FORECAST
 from d2road.utils.values import as_number
+from d2road.web.examples import traffic_example
 from d2road.web.packed_uploads import PACKED
 from d2road.web.page_parts import (
     QUEUE,
@@ -12,6 +14,7 @@ from d2road.web.page_parts import (
     Workplace,
     downloads,
     file_box,
+    fill_by_example,
     message_box,
     outcome,
     path_of,
@@ -80,6 +83,13 @@ def traffic_tab(windows: TrafficWindows, place: Workplace) -> None:
         concurrency_id=QUEUE,
         api_visibility="private",
     )
+    if not windows.opts:  # the shipped rules are of the usual windows
+
+        def simulated(number: int) -> tuple:
+            example = traffic_example(place.folders.new(), number)
+            return str(example.trajectories), "csv", "", None, str(example.calibration), RULES_FORECAST
+
+        fill_by_example(run, "traffic", [trajectories, reader, options, good, calibration, method], simulated)
 
 
 def gallery_of(name: str, label: str, columns: int) -> gr.Gallery:

@@ -8,7 +8,7 @@ class Explanation:
     """Rule under which a window is rarest, and the vehicle that is under it.
 
     rule: its name; words: what the vehicle does; value: of the rule's feature; t, s: where (s, m) the vehicle is in the
-    middle of its stay in the window.
+    middle of what is seen of it while the window lasts, which may be beyond the window's stretch of road.
     """
 
     rule: str

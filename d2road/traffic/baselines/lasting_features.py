@@ -65,7 +65,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class VehicleTable:
-    """Features of the vehicles of a window: a row a vehicle, and where and when it is in the middle of its stay there.
+    """Features of the vehicles of a window: a row a vehicle, and where and when it is in the middle of what is watched.
 
     features: (V, len(LASTING_FEATURES)); names: (V,); t, s: (V,) seconds and metres.
     """
@@ -93,10 +93,10 @@ def compute_lasting_features(window: TrafficWindow) -> VehicleTable:
     }
     features = {name: values[seen] for name, values in features.items()}
     features["missing"] = missing_seconds(own, window, len(seen))
-    first = np.searchsorted(vehicle, np.arange(len(seen)))
-    middle = (first + np.append(first[1:], len(vehicle)) - 1) // 2
+    first, last = (np.searchsorted(samples["vehicle"].to_numpy(), seen, side) for side in ("left", "right"))
+    middle = (first + last - 1) // 2
     table = np.stack([features[name] for name in LASTING_FEATURES], axis=1)
-    return VehicleTable(table, names[seen], own["t"].to_numpy()[middle], own["s"].to_numpy()[middle])
+    return VehicleTable(table, names[seen], samples["t"].to_numpy()[middle], samples["s"].to_numpy()[middle])
 
 
 def sorted_samples(window: TrafficWindow) -> tuple[pd.DataFrame, np.ndarray]:

@@ -62,13 +62,18 @@ def drift_line(report: DriftReport) -> str:
 def write_alarm_picture(
     path: Path, scored: ScoredWindow, grid: WindowGrid, threshold: float, why: Explanation | None = None
 ) -> None:
-    """The window with axes, its map over it and a line around what is above the threshold, or a ring at a vehicle."""
-    window, renderer = scored.window, grid.renderer
+    """The window with axes, its map over it and a line around what is above the threshold, or a ring at a vehicle.
+
+    Of a vehicle beyond the stretch of the window, where rules watch it too, the road around it is drawn instead.
+    """
+    window, renderer, s0 = scored.window, grid.renderer, scored.window.s0
+    if why and scored.heat is None and not s0 <= why.s < window.s1:
+        s0 = why.s - renderer.stretch / 2
     image = window.image
-    if image is None:
-        image = renderer.render(window.table, window.t0, window.s0, window.direction, grid.lanes)
+    if image is None or s0 != window.s0:
+        image = renderer.render(window.table, window.t0, s0, window.direction, grid.lanes)
     title = f"{window.recording}: score {scored.score:.3g}, threshold {threshold:.3g}" + (f"\n{why}" if why else "")
-    figure = plot_time_space(image, renderer, window.t0, window.s0, grid.lanes, scored.heat, threshold, title=title)
+    figure = plot_time_space(image, renderer, window.t0, s0, grid.lanes, scored.heat, threshold, title=title)
     if why and renderer.lane_layout == "overlay":
         figure.axes[0].plot(why.t, why.s, "o", markersize=24, markerfacecolor="none", markeredgecolor="tab:red")
     make_folder(path.parent)

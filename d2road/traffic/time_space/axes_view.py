@@ -1,6 +1,7 @@
 """Time-space diagrams for people: axes in seconds and metres, the scale of colours, the anomaly map over it."""
 
 import os
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from d2road.traffic.time_space.render import TimeSpaceRenderer
 from d2road.utils.output_files import atomic_write
 
 COLORS_OF_SCALE = 512
+TITLE_WIDTH = 90  # characters
 # Of anomaly maps: speeds are magenta, red, yellow, green and blue already.
 HEAT = LinearSegmentedColormap.from_list("anomaly", ["#002b3a", "#00b8d4", "#ffffff"])
 Extent = tuple[float, float, float, float]
@@ -42,6 +44,7 @@ def plot_time_space(
         heat: (h, w) anomaly map, any range, drawn over it: the higher, the more opaque; None is none.
         threshold: of the map; a line is drawn around what lies above.
         truth_mask: (H, W), not 0 inside; outlined in white.
+        title: lines; long ones are broken.
     Raises:
         ValueError: the image is not of the renderer's size, or the map is not two-dimensional.
     """
@@ -56,6 +59,7 @@ def plot_time_space(
     # Columns are instants, so an image reaches half a column to either side.
     extent = (t0 - renderer.dt / 2, t0 + (width - 0.5) * renderer.dt, s0, s0 + renderer.stretch)
     axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
+    title = "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in title.split("\n"))
     axes.set(xlabel="time t in s", ylabel="position s along the road in m", title=title)
     if renderer.lane_layout == "stacked" and lanes:
         _name_panels(axes, renderer, s0, lanes)

@@ -10,7 +10,6 @@ OUTPUT/watch.json       what was watched, by what rules, how far it came
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,7 +42,6 @@ if TYPE_CHECKING:  # its package loads torch
 
 LOG, TABLE, IMAGES, CLIPS = "alarms.jsonl", "alarms.csv", "images", "clips"
 BEFORE_S, AFTER_S = 6.0, 6.0  # of a clip, around the instant of its alarm
-TITLE_WIDTH = 90  # characters
 PATIENCE_S = 15.0  # at the end, for receivers that do not answer
 
 # (from s, to s, file) writes a clip of the video; whether there was something to write.
@@ -157,8 +155,7 @@ class _Alarms:
         image = self.watch.output / IMAGES / f"{identity}.png"
         try:
             scores = self.model.vehicle_scores(scored.window) if self.model.vehicle_scores else {}
-            title = f"{report.recording}: score {report.score:.3g}, threshold {self.threshold:.3g}\n"
-            title += textwrap.fill(report.sentence, TITLE_WIDTH)
+            title = f"{report.recording}: score {report.score:.3g}, threshold {self.threshold:.3g}\n{report.sentence}"
             write_alarm_image(image, scored, self.model.grid.renderer, self.threshold, scores, why, title)
             report = replace(report, image=f"{IMAGES}/{identity}.png")
         except OutputError as error:  # the alarm itself matters more

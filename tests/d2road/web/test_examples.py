@@ -8,7 +8,10 @@ from d2road.data.roadside_camera_files import read_roadside_camera
 from d2road.structures.principal_point import camera_size_problem
 from d2road.video import VideoFile
 from d2road.web import examples
-from d2road.web.examples import kit_examples, roadside_example, video_example
+from d2road.web.examples import kit_examples, roadside_example, traffic_example, video_example
+from d2road.web.result_files import ResultFolders
+from d2road.web.traffic_request import TrafficUpload, TrafficWindows, inspect_traffic
+from d2road.web.uploads import UploadLimits
 
 
 def test_a_view_comes_with_its_camera(tmp_path):
@@ -33,3 +36,12 @@ def test_a_clip_comes_with_its_camera_and_another_number_is_another_one(tmp_path
     assert [len(one) for one in images] == [2, 2] and not np.array_equal(images[0][0], images[1][0])
     for clip, (image, _) in zip(clips, images):
         assert read_roadside_camera(clip.calibration, image.shape[1::-1]).road is not None
+
+
+def test_shipped_rules_find_who_stops_in_the_traffic(tmp_path):
+    example = traffic_example(tmp_path, 3)
+    upload = TrafficUpload(example.trajectories, "csv", calibration=example.calibration, method="rules_forecast")
+    found = inspect_traffic(TrafficWindows(), upload, UploadLimits(), ResultFolders(tmp_path / "results"))
+    ((recording, start, end, low, high, *_),) = found.alarms
+    assert recording == "traffic_3" and start < 60 + 10 and end > 105 and low <= 480 <= high
+    assert "1 alarm(s)" in found.text and len(found.pictures) == 1

@@ -8,7 +8,7 @@ import pytest
 from d2road.utils.errors import ConfigError
 from d2road.web.page_users import VARIABLE, check_users, is_this_machine, users_of_page
 from tests.factories.verb_files import detector_files
-from tests.factories.web_page import TIMEOUT_MS, chromium, served_page, web_python
+from tests.factories.web_page import TIMEOUT_MS, chromium, message, served_page, web_python
 
 
 def test_users_of_a_file_or_of_the_environment(tmp_path, caplog):
@@ -84,7 +84,7 @@ def test_without_a_password_nothing_is_told_and_nothing_taken(tmp_path, monkeypa
 
 
 def test_the_login_form_lets_in_who_knows_the_password(tmp_path, monkeypatch):
-    """By clicking, in a browser: a wrong password stays outside, the right one opens the tabs."""
+    """By clicking, in a browser: a wrong password stays outside, the right one opens the tabs and their examples."""
     web_python()
     detector_files(tmp_path)
     monkeypatch.setenv(VARIABLE, "anna:long enough")
@@ -101,3 +101,10 @@ def test_the_login_form_lets_in_who_knows_the_password(tmp_path, monkeypatch):
             page.click("button:has-text('Login')")
             page.wait_for_selector("text=/incorrect/i" if password == "long enoug" else "#detect-run")
         assert page.query_selector("input[type=password]") is None
+        # The windows are the usual ones here, so that the shipped rules have an example.
+        page.click("button[role=tab]:has-text('Traffic')")
+        page.click("#traffic-example")
+        for box in ("traffic-file", "traffic-calibration"):
+            page.wait_for_selector(f"#{box} .file-preview tr")
+        page.click("#traffic-run")
+        assert "1 alarm(s)" in message(page, "traffic")

@@ -50,6 +50,12 @@ def test_heat_lies_over_the_image_and_is_written(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["heat.png", "plain.png"]
 
 
+def test_long_lines_of_a_title_are_broken():
+    figure, _ = figure_and_image(TimeSpaceRenderer(size=(64, 64)), title="I-80\n" + 30 * "vehicle ")
+    first, *others = figure.axes[0].get_title().split("\n")
+    assert first == "I-80" and len(others) == 3 and max(map(len, others)) <= 90
+
+
 def test_panels_are_named():
     renderer = TimeSpaceRenderer(size=(64, 64), lane_layout="stacked")
     figure, _ = figure_and_image(renderer, lanes=["1", "2"])
