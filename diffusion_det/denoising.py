@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
+from d2road.utils.uploads import upload
 from diffusion_det.sampler import Sampler
 from diffusion_det.schedule import boxes_to_state, state_to_boxes, unit_boxes
 
@@ -52,6 +53,11 @@ class Detections:
     scores: Tensor
     classes: Tensor
     columns: tuple[Tensor, ...] = ()
+
+    def __getitem__(self, kept: Tensor) -> "Detections":
+        return Detections(
+            self.boxes_xyxy[kept], self.scores[kept], self.classes[kept], tuple(c[kept] for c in self.columns)
+        )
 
 
 def image_generator(image: dict, seed: int) -> torch.Generator:
@@ -124,11 +130,13 @@ def denoise(
     Returns:
         per step what `predict` returned (without the side state).
     """
-    device, size = image_whwh.device, 4 + side_channels
-    x = noise.normal(count, size).to(device)
+    size, pairs = 4 + side_channels, sampler.pairs(steps)
+    each_step = [size] if renewal_thresh is None else [size, 4, *([side_channels] if side_channels else []), size]
+    x, *drawn = draw_noise(noise, count, [size, *each_step * (len(pairs) - 1)], image_whwh.device)
+    draws = iter(drawn)
     renewed, results = None, []
     sampler.start()
-    for t, s in sampler.pairs(steps):
+    for t, s in pairs:
         side = (x[..., 4:],) if side_channels else ()
         logits, boxes, *columns = predict(state_to_boxes(x[..., :4], image_whwh, scale), t, *side)
         clean_side = columns.pop() if side_channels else x[..., 4:]
@@ -136,17 +144,24 @@ def denoise(
         if s < 0:
             break
         x0 = torch.cat([boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale), clean_side], dim=-1)
-        x = sampler.step(x, x0, t, s, noise.normal(count, size).to(device), renewed)
+        x = sampler.step(x, x0, t, s, next(draws), renewed)
         if renewal_thresh is not None:
             renewed = best_score(logits, use_focal) <= renewal_thresh  # (B, N)
-            prior = unit_boxes(noise.normal(count, 4)).to(device)
-            prior = (prior * 2 - 1) * scale
+            prior = (unit_boxes(next(draws)) * 2 - 1) * scale
             if side_channels:
-                prior = torch.cat([prior, side_scale * noise.normal(count, side_channels).to(device)], dim=-1)
-            fresh = sampler.schedule.add_noise(prior, s, noise.normal(count, size).to(device))
+                prior = torch.cat([prior, side_scale * next(draws)], dim=-1)
+            fresh = sampler.schedule.add_noise(prior, s, next(draws))
             x = torch.where(renewed[..., None], fresh, x.to(fresh.dtype))
         x = x.float()
     return results
+
+
+def draw_noise(noise: NoiseSource, count: int, sizes: Sequence[int], device: torch.device) -> Sequence[Tensor]:
+    """The next draws (B, count, size) of the given sizes, on a device, where they arrive by one copy."""
+    draws = [noise.normal(count, size) for size in sizes]
+    if all(draw.device == device for draw in draws):
+        return draws
+    return upload(torch.cat(draws, dim=-1), device).split(list(sizes), dim=-1)
 
 
 def denoise_as_published(
@@ -199,13 +214,15 @@ def select_objects(
     """
     merged = [_top_scores(logits, boxes, tuple(columns), use_focal) for logits, boxes, *columns in results]
     scores, classes, *parts = (torch.cat(column, dim=1) for column in zip(*merged))
-    detections = []
+    detections, kept = [], None
+    if nms_thresh is not None and scores.device.type != "cpu":
+        kept = suppress_together(parts[0], scores, classes, nms_thresh)
+    elif nms_thresh is not None:  # comparing boxes with those of other images would cost a processor more
+        kept = [suppress(*one, nms_thresh) for one in zip(parts[0], scores, classes)]
     for i in range(len(scores)):
-        kept = torch.arange(scores.shape[1], device=scores.device)
         boxes, *columns = (part[i] for part in parts)
-        if nms_thresh is not None:
-            kept = suppress(boxes, scores[i], classes[i], nms_thresh)
-        detections.append(Detections(boxes[kept], scores[i, kept], classes[i, kept], tuple(c[kept] for c in columns)))
+        own = Detections(boxes, scores[i], classes[i], tuple(columns))
+        detections.append(own if kept is None else own[kept[i]])
     return detections
 
 
@@ -213,11 +230,32 @@ def suppress(boxes: Tensor, scores: Tensor, classes: Tensor, thresh: float) -> T
     """Non-maximum suppression per class: indices of what is kept of boxes (M, 4), best score first."""
     if not torch.compiler.is_exporting():
         return batched_nms(boxes, scores, classes, thresh)
-    # That one goes through the classes of many boxes one by one, which no exported graph can. Far apart they do not
-    # meet either; in float64, where a distance costs the boxes no digits.
-    wide = boxes.double()
-    far = (wide.amax() - wide.amin() + 1) * classes
+    # That one goes through the classes of many boxes one by one, which no exported graph can.
+    return _suppress_by_group(boxes, scores, classes, thresh)
+
+
+def _suppress_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, thresh: float) -> Tensor:
+    """`suppress` in one call: boxes of different groups are moved so far apart that they do not meet."""
+    wide = boxes.double()  # where a distance costs the boxes no digits
+    far = (wide.amax() - wide.amin() + 1) * groups
     return nms(wide + far[:, None], scores.double(), thresh)
+
+
+def suppress_together(boxes: Tensor, scores: Tensor, classes: Tensor, thresh: float) -> Sequence[Tensor]:
+    """`suppress` of B images at once, for an accelerator, which then waits twice a batch and not for each image.
+
+    Args:
+        boxes: (B, M, 4); scores, classes: (B, M).
+    Returns:
+        for each image the indices of what is kept of its M boxes.
+    """
+    batch, count = scores.shape
+    images = torch.arange(batch, device=scores.device)
+    groups = classes + (classes.amax() + 1) * images[:, None]
+    kept = _suppress_by_group(boxes.flatten(0, 1), scores.flatten(), groups.flatten(), thresh)
+    image = kept.div(count, rounding_mode="floor")
+    numbers = (image[:, None] == images).sum(0)
+    return (kept[image.argsort(stable=True)] % count).split(numbers.tolist())
 
 
 def _top_scores(logits: Tensor, boxes: Tensor, columns: tuple[Tensor, ...], use_focal: bool) -> tuple[Tensor, ...]:

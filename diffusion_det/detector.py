@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, detector_postprocess
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.console import LONG
 from d2road.utils.errors import ConfigError
+from d2road.utils.uploads import upload
 from diffusion_det.build import build_criterion, build_head, build_pose, build_sampling_options
 from diffusion_det.denoising import (
     Detections,
@@ -36,6 +37,7 @@ from diffusion_det.head import DiffusionHead
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
 from diffusion_det.noising import diffuse_boxes
+from diffusion_det.output_pixels import in_output_pixels
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseTargets
 from diffusion_det.published_buffers import drop_published_buffers
@@ -181,20 +183,22 @@ class DiffusionDet(nn.Module):
         """Objects in images that are padded to one size; arguments and result of `forward` in testing."""
         images, whwh = self.preprocess_sized(batched_inputs)
         features, sizes = self.features(images), images.image_sizes
-        scene = None
+        scene, grounded = None, [False] * len(sizes)
         if self.pose is not None:
-            scene = self.pose.scene(camera_list(batched_inputs, WITHOUT_CAMERA), features[-1], sizes)
+            cameras = camera_list(batched_inputs, WITHOUT_CAMERA)
+            scene = self.pose.scene(cameras, features[-1], sizes)
+            grounded = [self.pose.has_ground(camera) for camera in cameras]
         noise = GeneratorNoise([image_generator(x, self.sampling.seed) for x in batched_inputs])
         steps = self.denoise(features, whwh, noise, scene)
 
         def results_of(chosen: list[tuple[Tensor, ...]]) -> list[Instances]:
             found = [
-                self.to_instances(d, size, scene, n) for n, (d, size) in enumerate(zip(self.select(chosen), sizes))
+                self.to_instances(d, size, None if scene is None else scene[n : n + 1], grounded[n])
+                for n, (d, size) in enumerate(zip(self.select(chosen), sizes))
             ]
-            return [
-                detector_postprocess(i, x.get("height", i.image_size[0]), x.get("width", i.image_size[1]))
-                for i, x in zip(found, batched_inputs)
-            ]
+            return in_output_pixels(
+                found, [(x.get("height", size[0]), x.get("width", size[1])) for x, size in zip(batched_inputs, sizes)]
+            )
 
         results: list[dict] = [{"instances": instances} for instances in results_of(steps)]
         if any(x.get("with_steps") for x in batched_inputs):
@@ -205,12 +209,12 @@ class DiffusionDet(nn.Module):
     def preprocess_sized(self, batched_inputs: list[dict]) -> tuple[ImageList, Tensor]:
         """`preprocess`, and width, height, width, height (B, 4) of the unpadded images."""
         images = self.preprocess(batched_inputs)
-        sizes = torch.tensor(images.image_sizes, dtype=torch.float32, device=self.device)
-        return images, sizes.flip(1).repeat(1, 2)
+        sizes = torch.tensor(images.image_sizes, dtype=torch.float32)
+        return images, upload(sizes.flip(1).repeat(1, 2), self.device)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, pad to one size and batch."""
-        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        images = [(upload(x["image"], self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def features(self, images: ImageList) -> list[Tensor]:
@@ -274,16 +278,16 @@ class DiffusionDet(nn.Module):
         return select_objects(chosen, use_focal=self.criterion.options.use_focal, nms_thresh=self.sampling.nms_thresh)
 
     def to_instances(
-        self, found: Detections, image_size: tuple[int, int], scene: SceneGeometry | None, image: int
+        self, found: Detections, image_size: tuple[int, int], scene: SceneGeometry | None, has_ground: bool
     ) -> Instances:
-        """Detections of one image of the scene as Instances, all in pixels of the network input; with a scene best
-        score first and with the 3D fields."""
+        """Detections of one image as Instances, all in pixels of the network input; with its scene (of one row), which
+        may have a ground, best score first and with the 3D fields."""
         instances = Instances(image_size)
         instances.pred_boxes = Boxes(found.boxes_xyxy)
         instances.scores, instances.pred_classes = found.scores, found.classes
         if scene is None or self.pose is None:
             return instances
-        boxes3d, scores, std = self.pose.boxes3d(found, scene[torch.tensor([image], device=self.device)])
+        boxes3d, scores, std = self.pose.boxes3d(found, scene, has_ground)
         instances.pred_boxes3d, instances.pred_depth_std_m = boxes3d, std
         instances.scores_2d, instances.scores = found.scores, scores
         return instances[scores.argsort(descending=True, stable=True)]

@@ -25,7 +25,7 @@ DIFFUSION_HEAD_REGISTRY = Registry("MODEL.DiffusionDet.HEAD")
 
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
 MAX_LOG_SCALE = math.log(100000.0 / 16)
-BOX_WEIGHTS = (2.0, 2.0, 1.0, 1.0)
+CENTER_WEIGHT = 2.0  # that of log-scales is 1
 
 
 class TimeEmbedding(nn.Module):
@@ -169,14 +169,13 @@ def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
     """Shift and scale boxes by (dx, dy, dw, dh); the result may leave the image.
 
     Args:
-        deltas: (..., 4) in units of the box sides, weighted by BOX_WEIGHTS; the last two are log-scales.
+        deltas: (..., 4) in units of the box sides, the first two times CENTER_WEIGHT; the last two are log-scales.
         boxes_xyxy: (..., 4).
     """
     deltas = deltas.to(boxes_xyxy.dtype)  # in mixed precision only the step is rounded, not the position
     wh = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
     center = boxes_xyxy[..., :2] + 0.5 * wh
-    deltas = deltas / deltas.new_tensor(BOX_WEIGHTS)
-    center = deltas[..., :2] * wh + center
+    center = deltas[..., :2] / CENTER_WEIGHT * wh + center
     half = 0.5 * torch.exp(deltas[..., 2:].clamp(max=MAX_LOG_SCALE)) * wh
     return torch.cat([center - half, center + half], dim=-1)
 

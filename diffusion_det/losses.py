@@ -30,21 +30,19 @@ def federated_classes(present: Tensor, count: int, num_classes: int, frequency_w
     """Classes that share in the loss: those present and a weighted draw of others up to `count`.
 
     Args:
-        present: (n,) class of each object of the batch.
+        present: (n,) class of each object of the batch; `num_classes` stands for none.
         frequency_weight: (K,) sampling weight of each class.
     Returns:
         (num_classes,) bool.
     Source: Zhou et al., Probabilistic two-stage detection, 2021 (federated loss for LVIS).
     """
-    chosen = torch.unique(present)
-    missing = count - len(chosen)
-    if missing > 0:
-        prob = frequency_weight.to(present.device).float().clone()
-        prob[chosen] = 0
-        chosen = torch.cat([chosen, torch.multinomial(prob, missing, replacement=False)])
-    mask = torch.zeros(num_classes, dtype=torch.bool, device=present.device)
-    mask[chosen] = True
-    return mask
+    mask = torch.zeros(num_classes + 1, dtype=torch.bool, device=present.device)
+    mask = mask.index_fill(0, present, True)[:-1]
+    weight = frequency_weight.to(present.device).float()
+    # As torch.multinomial draws without replacement, by a race, but for a number that the host does not know.
+    race = torch.where(mask, 0.0, weight) / torch.empty_like(weight).exponential_()
+    rank = race.argsort(descending=True).argsort()
+    return mask | (rank < count - mask.sum())
 
 
 def of_one_process(counts: Tensor) -> Tensor:
@@ -153,7 +151,7 @@ class SetCriterion(nn.Module):
             matched = self.assign(logits, boxes_xyxy, targets)
         number = self.count(matched)
         logits, boxes_xyxy = logits[-len(matched) :], boxes_xyxy[-len(matched) :]
-        stages, batch, count = logits.shape[:3]
+        stages = len(logits)
         every = targets.repeat(stages)
         logits, boxes = logits.flatten(0, 1).float(), boxes_xyxy.flatten(0, 1).float()
         matched = matched.flatten(0, 1)  # (S * B, N)
@@ -167,16 +165,16 @@ class SetCriterion(nn.Module):
             loss_ce = self._softmax(logits, classes, positive, stages)
 
         gt = every.boxes_xyxy.gather(1, picked[..., None].expand(-1, -1, 4))
-        whwh = every.whwh[:, None].expand(-1, count, -1)
-        stage_of = torch.arange(stages, device=logits.device).repeat_interleave(batch)[:, None].expand(-1, count)
-        boxes, gt, whwh, stage_of = boxes[positive], gt[positive], whwh[positive], stage_of[positive]
-        l1 = (boxes / whwh - gt / whwh).abs().sum(1)
+        whwh = every.whwh[:, None]
+        # A query without an object compares the whole image with itself, which is no loss and has no gradient.
+        image = torch.cat([torch.zeros_like(whwh[..., :2]), whwh[..., 2:]], dim=-1)
+        boxes, gt = (torch.where(positive[..., None], part, image) for part in (boxes, gt))
+        l1 = (boxes / whwh - gt / whwh).abs().sum(2)
         giou = 1 - iou_and_giou(boxes, gt)[1]
-        zeros = logits.new_zeros(stages)
         losses = {
             "loss_ce": loss_ce,
-            "loss_bbox": zeros.index_add(0, stage_of, l1) / number,
-            "loss_giou": zeros.index_add(0, stage_of, giou) / number,
+            "loss_bbox": l1.view(stages, -1).sum(1) / number,
+            "loss_giou": giou.view(stages, -1).sum(1) / number,
         }
         suffixes = [f"_{i}" for i in range(stages - 1)] + [""]
         return {
@@ -190,9 +188,8 @@ class SetCriterion(nn.Module):
         onehot = F.one_hot(classes, self.num_classes).to(logits.dtype) * positive[..., None]
         loss = sigmoid_focal(logits, onehot, self.options.alpha, self.options.gamma)
         if self.fed_loss_cls_weights is not None:
-            loss = loss * federated_classes(
-                classes[positive], self.fed_loss_classes, self.num_classes, self.fed_loss_cls_weights
-            )
+            present = torch.where(positive, classes, self.num_classes).flatten()
+            loss = loss * federated_classes(present, self.fed_loss_classes, self.num_classes, self.fed_loss_cls_weights)
         return loss.sum(-1)
 
     def _softmax(self, logits: Tensor, classes: Tensor, positive: Tensor, stages: int) -> Tensor:

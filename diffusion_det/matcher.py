@@ -10,6 +10,7 @@ A worked example, one image, three queries, two objects:
     q2    9.0  9.0         q2        .00   .00      q2 learns "no object"
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,9 @@ from d2road.structures.boxes2d import iou_and_giou
 OUTSIDE_BOX_COST = 100.0  # centre of the query outside the object
 FAR_AWAY_COST = 10000.0  # and outside the surroundings of all objects
 TAKEN_COST = 100000.0  # query already serves another object, while an object goes without
+# Rounds for objects that go without before which the host asks an accelerator whether there are any. The others run
+# unasked, which changes nothing where all are served: asking means to wait.
+ASKED_ROUNDS = (0, 2, 8)
 
 
 @dataclass
@@ -104,19 +108,40 @@ def match_dynamic_k(
     groups, count = boxes_xyxy.shape[:2]
     cost, overlap = _costs(logits, boxes_xyxy, targets, use_focal, alpha, gamma, class_weight, l1_weight, giou_weight)
     wanted = overlap.topk(min(candidates, count), dim=1).values.sum(1).int().clamp(min=1)  # (G, M)
-    most = min(int(wanted.max()), count)
+    most = min(candidates, count)  # overlaps are at most 1, so no object wants more
     cheapest = cost.topk(most, dim=1, largest=False).indices  # (G, k, M)
     taken = torch.arange(most, device=cost.device)[None, :, None] < wanted[:, None]
     chosen = torch.zeros_like(cost, dtype=torch.bool).scatter_(1, cheapest, taken & targets.valid[:, None])
 
     disputed = chosen.sum(2) > 1
     chosen = _settle(chosen, cost, disputed, as_published)
-    # Objects that lost all their queries take the cheapest that is free.
-    for _ in range(targets.valid.shape[1]):
-        lonely = targets.valid & ~chosen.any(1)  # (G, M)
+    rounds = None if cost.device.type == "cpu" else ASKED_ROUNDS
+    chosen = _serve_lonely(chosen, cost, disputed, targets.valid, as_published, rounds)
+    matched = chosen.to(torch.int8).argmax(2)
+    return torch.where(chosen.any(2), matched, -1).view(groups, count)
+
+
+def _serve_lonely(
+    chosen: Tensor,
+    cost: Tensor,
+    disputed: Tensor,
+    valid: Tensor,
+    as_published: bool,
+    asked_rounds: Sequence[int] | None = None,
+) -> Tensor:
+    """Objects that lost all their queries take the cheapest that is free, round by round.
+
+    Args:
+        chosen, cost: (G, N, M); disputed: (G, N), at first; valid: (G, M).
+        asked_rounds: rounds before which to look whether it is over; None is each.
+    Returns:
+        `chosen` after it.
+    """
+    for number in range(valid.shape[1]):
+        lonely = valid & ~chosen.any(1)  # (G, M)
         served = chosen.any(2)  # (G, N)
         lonely &= ~served.all(1, keepdim=True)
-        if not lonely.any():
+        if (asked_rounds is None or number in asked_rounds) and not lonely.any():
             break
         # The published loop adds the cost again in each round, per image and only while that image needs it.
         active = lonely.any(1)[:, None]
@@ -125,8 +150,7 @@ def match_dynamic_k(
         chosen = chosen | torch.zeros_like(chosen).scatter_(1, best, lonely[:, None])
         now = chosen.sum(2) > 1
         chosen = _settle(chosen, cost, disputed & now.any(1)[:, None] if as_published else now, as_published)
-    matched = chosen.to(torch.int8).argmax(2)
-    return torch.where(chosen.any(2), matched, -1).view(groups, count)
+    return chosen
 
 
 def _settle(chosen: Tensor, cost: Tensor, rows: Tensor, among_all: bool) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from d2road.utils.uploads import upload
 from diffusion_det.schedule import CosineSchedule, boxes_to_state, random_unit_boxes, state_to_boxes
 
 
@@ -38,8 +39,8 @@ def diffuse_boxes(
         elif len(x0) > count:
             mask = [True] * count + [False] * (len(x0) - count)
             random.shuffle(mask)
-            x0 = x0[torch.tensor(mask, device=whwh.device)]
-            origin = torch.tensor(mask, device=whwh.device).nonzero()[:, 0]
+            origin = upload(torch.tensor(mask).nonzero()[:, 0], whwh.device)
+            x0 = x0[origin]
         boxes.append(state_to_boxes(schedule.add_noise(x0[None], t, noise[None])[0], whwh, scale))
         levels.append(t)
         origins.append(origin)

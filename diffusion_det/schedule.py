@@ -42,6 +42,8 @@ class CosineSchedule(nn.Module):
         self.timesteps = timesteps
         # Not in the state dict: it is fixed by `timesteps`.
         self.register_buffer("alphas_cumprod", cosine_alphas_cumprod(timesteps), persistent=False)
+        # Of a level that is a number the host computes: no device is asked, and none waits. The last is that of -1.
+        self._host_levels = torch.cat([cosine_alphas_cumprod(timesteps), torch.ones(1, dtype=torch.float64)]).unbind()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CosineSchedule":
         """Follow the model to its device but keep float64 when it is cast to half precision."""
@@ -52,8 +54,12 @@ class CosineSchedule(nn.Module):
         return self
 
     def signal(self, t: Tensor | int) -> Tensor:
-        """abar at t, float64, shaped like t; t = -1 is the clean end, where it is 1."""
-        t = torch.as_tensor(t, device=self.alphas_cumprod.device)
+        """abar at t, float64, shaped like t; t = -1 is the clean end, where it is 1.
+
+        Of a number t it is a scalar on the CPU, which may meet tensors of any device.
+        """
+        if isinstance(t, int):
+            return self._host_levels[t]
         return torch.where(t >= 0, self.alphas_cumprod[t.clamp(min=0)], 1.0)
 
     def add_noise(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
@@ -66,7 +72,10 @@ class CosineSchedule(nn.Module):
             like x0, float64.
         """
         abar = self.signal(t)
-        abar = abar.reshape(abar.shape + (1,) * (x0.dim() - abar.dim()))
+        if not abar.dim():  # which would leave the others in single precision
+            x0, noise = x0.double(), noise.double()
+        else:
+            abar = abar.reshape(abar.shape + (1,) * (x0.dim() - abar.dim()))
         return abar.sqrt() * x0 + (1 - abar).sqrt() * noise
 
     def noise_from(self, x: Tensor, x0: Tensor, t: int) -> Tensor:

@@ -156,10 +156,11 @@ class EfficientAD(nn.Module):
 
     def preprocess_for_training(self, entries: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images for the student, jittered ones for the autoencoder, and penalty images, of one size: a tile each."""
-        images, jittered_images, penalty_images = [], [], []
+        images, jittered_images, penalty_images, same = [], [], [], True
         for entry in entries:
             image = self.preprocess_image(entry)
-            other = entry.get("image_ae") is not None and entry["image_ae"] is not entry["image"]
+            other = entry.get("image_ae") is not None and not _known_equal(entry["image_ae"], entry["image"])
+            same &= not other
             jittered = self.preprocess_image(entry, "image_ae") if other else image
             if jittered.shape != image.shape:
                 raise DataError(
@@ -173,7 +174,7 @@ class EfficientAD(nn.Module):
                 penalty = self.preprocess_image(entry, "image_penalty")
                 penalty_images.append(penalty[:, : bottom - top, : right - left])
         together, penalties = stack(images), stack(penalty_images) if penalty_images else None
-        same = all(map(torch.equal, images, jittered_images))  # without jitter: one pass of the networks is enough
+        # Without jitter one pass of the networks is enough.
         return together, together if same else stack(jittered_images), penalties
 
     def raw_maps(self, images: Tensor) -> Iterator[RawMaps]:
@@ -262,6 +263,11 @@ class EfficientAD(nn.Module):
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 in RGB order at the network's input size, with antialiasing as the mapper resizes."""
         return resize_rgb(rgb, self.image_size)
+
+
+def _known_equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two images are equal; of others than the processor's that is known where they are one tensor."""
+    return a is b or (a.device.type == b.device.type == "cpu" and torch.equal(a, b))
 
 
 def _unfold(module: EfficientAD, _: object) -> None:

@@ -48,6 +48,7 @@ class PyramidPooler:
             ValueError: see `multilevel_roi_align`.
         """
         if self._table is None or self.features[0].shape[0] != boxes_xyxy.shape[0] or not boxes_xyxy.numel():
+            self.features = [f.to(boxes_xyxy.dtype) for f in self.features]  # once for all calls
             return multilevel_roi_align(
                 self.features, boxes_xyxy, self.strides, self.output_size, self.sampling_ratio, self.canonical_size
             )

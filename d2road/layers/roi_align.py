@@ -35,13 +35,19 @@ def multilevel_roi_align(
     output_size: int = 7,
     sampling_ratio: int = 2,
     canonical_size: float = 224.0,
+    fixed_shapes: bool | None = None,
 ) -> Tensor:
     """Pool each box from the level that fits its size (half-pixel aligned, "ROIAlignV2" of Detectron2).
+
+    The boxes of a level are either picked out, which a processor does best, or all boxes are pooled from every level,
+    those that do not belong there from far outside, where RoIAlign reads nothing and returns zero. Then no shape
+    depends on numbers: an accelerator does not wait, and compilers and graphs can take it.
 
     Args:
         features: one (B, C, H, W) map per level, finest first.
         boxes_xyxy: (B, N, 4) pixels of the network input.
         strides: stride of each map, powers of two, each twice the one before.
+        fixed_shapes: the second way. None: off the processor, and under torch.compile, but not in exported graphs.
     Returns:
         (B * N, P * P, C), row by row.
     Raises:
@@ -58,9 +64,51 @@ def multilevel_roi_align(
     image_index = torch.arange(batch, device=boxes_xyxy.device).repeat_interleave(count)
     rois = torch.cat([image_index[:, None], boxes_xyxy.reshape(-1, 4)], dim=1)  # (B * N, 5)
     features = [f.to(rois.dtype) for f in features]  # half precision would round the coordinates to whole pixels
-    pooled = features[0].new_zeros(batch * count, features[0].shape[1], output_size, output_size)
+    options = (output_size, sampling_ratio)
+    if needs_fixed_shapes(rois) if fixed_shapes is None else fixed_shapes:
+        return _pool_everywhere(features, rois, levels, strides, *options).flatten(2).transpose(1, 2)
+    return _pool_chosen(features, rois, levels, strides, *options).flatten(2).transpose(1, 2)
+
+
+def needs_fixed_shapes(tensor: Tensor) -> bool:
+    """Whether shapes should not depend on the numbers in a tensor: off the processor, and under torch.compile."""
+    compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return not torch.jit.is_tracing() and (compiling or tensor.device.type != "cpu")
+
+
+def _pool_chosen(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    strides: Sequence[int],
+    output_size: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """Pool rois (R, 5) from maps of their levels (R,), level by level: (R, C, P, P)."""
+    pooled = features[0].new_zeros(len(rois), features[0].shape[1], output_size, output_size)
     for level, (feature, stride) in enumerate(zip(features, strides)):
         chosen = torch.nonzero(levels == level).squeeze(1)
         values = roi_align(feature, rois[chosen], output_size, 1.0 / stride, sampling_ratio, aligned=True)
         pooled = pooled.index_put((chosen,), values)
-    return pooled.flatten(2).transpose(1, 2)
+    return pooled
+
+
+def _pool_everywhere(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    strides: Sequence[int],
+    output_size: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """`_pool_chosen` by the sum over levels, to which a box outside of a map adds zero."""
+    side = max(max(f.shape[2:]) * stride for f, stride in zip(features, strides))
+    outside = torch.cat([rois[:, :1], torch.full_like(rois[:, 1:], 4.0 * side)], dim=1)
+    own = (levels[:, None] == torch.arange(len(strides), device=levels.device)).unbind(1)
+    pooled = None
+    for feature, here, stride in zip(features, own, strides):
+        moved = torch.where(here[:, None], rois, outside)
+        part = roi_align(feature, moved, output_size, 1.0 / stride, sampling_ratio, aligned=True)
+        pooled = part if pooled is None else pooled.add_(part)
+    assert pooled is not None
+    return pooled

@@ -17,6 +17,11 @@ def namespace_of(values: Any) -> Any:
     return np if isinstance(values, np.ndarray) else import_module("torch")
 
 
+def on_accelerator(values: Any) -> bool:
+    """Whether the host has to wait for these values."""
+    return not isinstance(values, np.ndarray) and values.device.type != "cpu"
+
+
 def as_float64(values: Any) -> Any:
     """Double precision."""
     return values.astype(np.float64, copy=False) if isinstance(values, np.ndarray) else values.double()

@@ -8,6 +8,9 @@ All functions take tensors or, without torch, arrays. They compute in float64, o
 the boxes' dtype. Gradients are finite everywhere. Pairs that cannot touch are sorted out first; the rest is computed in
 pieces of bounded memory (with gradients, what the backward pass needs grows with the number of pairs that may touch). A
 box without volume (area, in BEV) overlaps nothing: IoU 0. All raise ValueError for wrong shapes, NaN and infinity.
+
+An accelerator would have to be waited for to sort out and to check. There the functions that go pair by pair compute
+all pairs, and give NaN for boxes that are not finite.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +18,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from d2road.structures.array_functions import cast, cat, floating_dtype, namespace_of, no_gradients, placed, take_rows
+from d2road.structures.array_functions import (
+    cast,
+    cat,
+    floating_dtype,
+    namespace_of,
+    no_gradients,
+    on_accelerator,
+    placed,
+    take_rows,
+)
 from d2road.structures.footprints import hull_area, overlap_area, resolve_heading
 
 if TYPE_CHECKING:
@@ -119,6 +131,8 @@ def _overlap_and_union_bev(a: Any, b: Any) -> tuple[Any, Any]:
 
 def _footprint_overlap(a: Any, b: Any, wanted: Any) -> Any:
     """(K,) overlap of the footprints where it is wanted (K,), else 0."""
+    if on_accelerator(a):
+        return namespace_of(a).where(wanted, overlap_area(a, b), 0.0)
     (chosen,) = namespace_of(a).where(wanted)
     return placed(a[:, 0], chosen, overlap_area(take_rows(a, chosen), take_rows(b, chosen)))
 
@@ -176,7 +190,7 @@ def _pairwise(a: Any, b: Any, iou: Measure) -> Any:
 
 def _aligned(a: Any, b: Any, measure: Measure) -> Any:
     """A measure pair by pair."""
-    dtype = _check(a, b)
+    dtype = _check(a, b, finite=not on_accelerator(a))
     try:
         shape = np.broadcast_shapes(tuple(a.shape), tuple(b.shape))
     except ValueError as error:
@@ -184,7 +198,10 @@ def _aligned(a: Any, b: Any, measure: Measure) -> Any:
     xp = namespace_of(a)
     a, b = (xp.broadcast_to(resolve_heading(boxes), (*shape[:-1], 8)).reshape((-1, 8)) for boxes in (a, b))
     pieces = [measure(i, j) for i, j in zip(_pieces(a, _piece(a)), _pieces(b, _piece(b)), strict=True)]
-    return cast(cat(pieces).reshape(shape[:-1]), dtype)
+    values = cat(pieces)
+    if on_accelerator(a):
+        values = xp.where((xp.isfinite(a) & xp.isfinite(b)).all(1), values, xp.nan)
+    return cast(values.reshape(shape[:-1]), dtype)
 
 
 def _pieces(values: Any, size: int) -> Iterator[Any]:
@@ -194,16 +211,16 @@ def _pieces(values: Any, size: int) -> Iterator[Any]:
 
 
 def _piece(boxes: Any) -> int:
-    return _PIECE_CPU if isinstance(boxes, np.ndarray) or boxes.device.type == "cpu" else _PIECE_GPU
+    return _PIECE_GPU if on_accelerator(boxes) else _PIECE_CPU
 
 
-def _check(a: Any, b: Any) -> Any:
-    """The dtype of the result."""
+def _check(a: Any, b: Any, finite: bool = True) -> Any:
+    """The dtype of the result; `finite` checks numbers beside shapes."""
     xp = namespace_of(a)
     for name, boxes in (("a", a), ("b", b)):
         if boxes.ndim < 1 or boxes.shape[-1] != 7:
             raise ValueError(f"boxes {name} must be (..., 7): x, y, z, h, w, l, ry; got {tuple(boxes.shape)}")
-        if not xp.isfinite(boxes).all():
+        if finite and not xp.isfinite(boxes).all():
             index = xp.argwhere((~xp.isfinite(boxes)).any(-1))[0].tolist()
             raise ValueError(f"boxes {name}[{', '.join(map(str, index))}] are not finite: leave such boxes out before")
     return floating_dtype(a, b)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from d2road.structures import Boxes3D, Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
 from d2road.structures.depth_cues import encode_dimensions, place_boxes, variance_from_ground, yaw_rotations
+from d2road.utils.uploads import upload
 from diffusion_det.denoising import Detections
 from diffusion_det.head import DecoderOutput
 from diffusion_det.losses import Targets
@@ -153,7 +154,8 @@ class PoseEstimator(nn.Module):
         picked = origin.clamp(min=0)
         image = torch.arange(len(origin), device=origin.device)[:, None].expand_as(origin)
         present = (origin >= 0) & pose_targets.valid[image, picked]
-        own, objects = image[present], origin[present]
+        boxes = upload(present.cpu().nonzero().T.contiguous(), origin.device)
+        own, objects = boxes[0], origin[boxes[0], boxes[1]]
         cameras = Cameras.from_list(camera_list, origin.device)[own]
         truth = project_labels(
             pose_targets.boxes3d[own, objects],
@@ -163,7 +165,7 @@ class PoseEstimator(nn.Module):
         )
         ratio = encode_dimensions(truth.dims, self.criterion.priors_hwl[targets.classes[own, objects]].float())
         clean = torch.zeros(*origin.shape, STATE_SIZE, device=origin.device)
-        clean[present] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
+        clean[boxes[0], boxes[1]] = encode_state(truth.bottom, truth.log_depth, ratio, truth.alpha, self.state_scale)
         return self.state_embedding(noisy_states(clean, present, t, schedule, self.state_scale))
 
     def clean_state(self, feature: Tensor, boxes_xyxy: Tensor, logits: Tensor, scene: SceneGeometry) -> Tensor:
@@ -202,14 +204,13 @@ class PoseEstimator(nn.Module):
         true = Grounds.from_list(camera_list, boxes.device)
         estimated, predicted = self.grounds(self.perturb(true), coarsest, image_sizes, cameras)
 
-        stage, image, index = (matched >= 0).nonzero(as_tuple=True)
+        known = pose_targets.valid.expand(len(matched), -1, -1).gather(2, matched.clamp(min=0)) & (matched >= 0)
+        chosen = known.cpu().nonzero()  # stage by stage; the host must know how many there are
+        numbers = chosen[:, 0].bincount(minlength=len(matched)).tolist()
+        stage, image, index = upload(chosen.T.contiguous(), boxes.device)
         objects = matched[stage, image, index]
-        has_pose = pose_targets.valid[image, objects]
-        stage, image, index, objects = (part[has_pose] for part in (stage, image, index, objects))
-        rows = [
-            self._rows(outputs, boxes[s], s + offset, image[stage == s], index[stage == s], cameras)
-            for s in range(len(matched))
-        ]  # `nonzero` lists stage by stage
+        parts = zip(range(len(matched)), image.split(numbers), index.split(numbers))
+        rows = [self._rows(outputs, boxes[s], s + offset, b, i, cameras) for s, b, i in parts]
         losses = self.criterion(
             PoseOutputs(torch.cat(rows), boxes[stage, image, index], stage, cameras[image], estimated[image]),
             MatchedLabels(targets.classes[image, objects], pose_targets.boxes3d[image, objects], true[image]),
@@ -229,7 +230,7 @@ class PoseEstimator(nn.Module):
 
     def perturb(self, true: Grounds) -> Grounds:
         """True planes as a user might give them: off by a random error of a known deviation, or withheld."""
-        levels = torch.tensor(self.augmentation.jitter_std, device=true.mean.device)
+        levels = true.mean.new_tensor(self.augmentation.jitter_std)
         level = levels[torch.randint(len(levels), (len(true.mean), 1), device=levels.device)]
         std = level.expand(-1, 3)
         withheld = torch.rand(len(true.mean), device=levels.device) < self.augmentation.dropout
@@ -245,11 +246,18 @@ class PoseEstimator(nn.Module):
         given = Grounds(exact.mean, var, exact.known & self.decoding.use_given_ground)
         return SceneGeometry(cameras, self.grounds(given, coarsest, image_sizes, cameras)[0])
 
-    def boxes3d(self, found: Detections, scene: SceneGeometry) -> tuple[Boxes3D, Tensor, Tensor]:
+    def has_ground(self, camera: Camera) -> bool:
+        """Whether the scene of an image has a ground plane, given or predicted."""
+        return self.ground_head is not None or (self.decoding.use_given_ground and camera.ground is not None)
+
+    def boxes3d(
+        self, found: Detections, scene: SceneGeometry, has_ground: bool | None = None
+    ) -> tuple[Boxes3D, Tensor, Tensor]:
         """3D boxes of one image's detections, whose first further column holds the decoder's features.
 
         Args:
             scene: of the one image (B = 1).
+            has_ground: whether that has a plane; None asks the tensors, for which an accelerator waits.
         Returns:
             boxes in the camera frame, their scores (D,), deviation of their depths (D,) in m.
         """
@@ -261,7 +269,7 @@ class PoseEstimator(nn.Module):
             index = torch.where(pose.usable[:, branch], branch, 0)[:, None]
             var = pose.var + variance_from_ground(pose.shared, ground.var)
             log_depth, var = pose.log_depth.gather(1, index)[:, 0], var.gather(1, index)[:, 0]
-        elif self.decoding.shared_ground_error and bool(ground.known[0]):
+        elif self.decoding.shared_ground_error and (bool(ground.known[0]) if has_ground is None else has_ground):
             log_depth, var, error = fuse_image(pose, ground.var[0], found.scores, self.decoding.common_direct)
             mean = mean - error
         else:

@@ -33,7 +33,8 @@ def fuse(pose: Pose, ground_var: Tensor) -> tuple[Tensor, Tensor]:
     eye = torch.eye(covariance.shape[-1], dtype=torch.bool, device=covariance.device)
     covariance = torch.where(both | eye, covariance, torch.zeros_like(covariance))
     ones = torch.ones_like(pose.log_depth)
-    weights = torch.linalg.solve(covariance.double(), ones.double()).to(ones.dtype)  # (P, J)
+    # Positive definite: there is nothing to check, for which an accelerator would wait.
+    weights = torch.linalg.solve_ex(covariance.double(), ones.double()).result.to(ones.dtype)  # (P, J)
     total = weights.sum(1)
     return (weights * pose.log_depth).sum(1) / total, 1 / total
 
@@ -84,9 +85,8 @@ def ground_error(pose: Pose, ground_var: Tensor, object_weights: Tensor, common:
     for _ in range(ITERATIONS if len(y) else 0):
         information = (weight[:, None, None] * (StW @ S)).sum(0)
         evidence = (weight[:, None] * (StW @ y[..., None])[..., 0]).sum(0)
-        covariance = prior @ torch.linalg.inv(
-            eye + information @ prior
-        )  # = (prior^-1 + information)^-1, prior may be 0
+        # = (prior^-1 + information)^-1, prior may be 0
+        covariance = prior @ torch.linalg.inv_ex(eye + information @ prior).inverse
         mean = covariance @ evidence
         rest = y - S @ mean
         deviation = (rest[:, None, :] @ W @ rest[..., None])[:, 0, 0].clamp(min=1e-12).sqrt()

@@ -128,3 +128,19 @@ def test_federated_loss_counts_present_and_drawn_classes():
     one = few(logits[:, 1:], boxes[:, 1:], Targets.pad(GT[1:], LABELS[1:], WHWH[1:]))
     both = SetCriterion(num_classes=3)(logits[:, 1:], boxes[:, 1:], Targets.pad(GT[1:], LABELS[1:], WHWH[1:]))
     assert one["loss_ce"] < both["loss_ce"]  # classes 0 and 2 do not count
+
+
+def test_federated_loss_draws_as_multinomial_does():
+    """Of what is not there, as many as are missing, without replacement; padding is no class."""
+    weights = torch.rand(40)
+    present = torch.tensor([3, 40, 3, 39, 40])
+    for seed in range(5):
+        torch.manual_seed(seed)
+        mask = federated_classes(present, 12, 40, weights)
+        others = weights.clone()
+        others[[3, 39]] = 0
+        torch.manual_seed(seed)
+        drawn = torch.multinomial(others, 10, replacement=False)
+        assert set(mask.nonzero()[:, 0].tolist()) == {3, 39, *drawn.tolist()}
+    assert federated_classes(present, 2, 40, weights).sum() == 2
+    assert federated_classes(present, 1, 40, weights).sum() == 2

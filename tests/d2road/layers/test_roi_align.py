@@ -44,3 +44,21 @@ def test_wrong_counts():
     maps, boxes = make_input(1)
     with pytest.raises(ValueError, match="3 maps of 2 images for 2 strides"):
         multilevel_roi_align(maps, boxes, [8, 16])
+
+
+def test_shapes_that_hang_on_nothing_pool_the_same():
+    """All boxes from all levels, most of them from outside: values and gradients of those that are picked out."""
+    maps, boxes = make_input(2)
+    boxes[1, 3] = torch.tensor([30, 40, 10, 90.0])  # a negative side: it pools from the finest level
+    maps = [m.requires_grad_() for m in maps]
+    weight = torch.randn(80, 49, 5, dtype=torch.float64)
+    for samples in (2, 0):
+        results = []
+        for fixed in (False, True):
+            pooled = multilevel_roi_align(
+                maps, boxes, [8, 16, 32], sampling_ratio=samples, canonical_size=100, fixed_shapes=fixed
+            )
+            results.append((pooled, *torch.autograd.grad((pooled * weight).sum(), maps)))
+        assert torch.equal(results[0][0], results[1][0])
+        for ours, theirs in zip(*results):
+            torch.testing.assert_close(ours, theirs)
