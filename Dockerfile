@@ -17,7 +17,9 @@ ARG PIP_EXTRA_INDEX_URL
 ARG DETECTRON2=wheel
 ARG DETECTRON2_REVISION=main
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 VENV=/opt/d2road
-# sumo of the wheel eclipse-sumo is linked against OpenGL and X11 also where nothing is drawn.
+# sumo of the wheel eclipse-sumo is linked against OpenGL and X11 also where nothing is drawn. Debian's security updates
+# take the place of the versions that they mend, so none is pinned.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ${PYTHON_PACKAGES} build-essential git libgl1 libx11-6 libxext6 \
         libxrender1 make \
@@ -46,8 +48,8 @@ RUN PYTHON=python bash scripts/setup_env.sh dev && touch "$VENV/.ready-dev"
 CMD ["bash"]
 
 FROM base
-RUN useradd --create-home d2road
-USER d2road
+RUN useradd --create-home --uid 10001 d2road
+USER 10001
 WORKDIR /home/d2road
 ENTRYPOINT ["d2road"]
 CMD ["--help"]

@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import importlib.metadata
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -236,6 +238,33 @@ def test_container_images_are_of_what_is_here():
     assert len(sources) > 5 and all((REPO / name).exists() for name in sources)
     pins = [set(re.findall(r"torch(?:vision)?==[\d.]+", source)) for source in (text, SETUP.read_text())]
     assert pins[0] == pins[1] and len(pins[0]) == 2
+
+
+def test_dockerfile_is_one_by_its_grammar():
+    """Known instructions, arguments that are declared, shell that parses, extras and stages that exist."""
+    joined = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", (REPO / "Dockerfile").read_text(), flags=re.M))
+    lines = [line.split(None, 1) for line in joined.splitlines() if line.strip()]
+    assert {word for word, _ in lines} <= {"FROM", "ARG", "ENV", "RUN", "WORKDIR", "COPY", "CMD", "USER", "ENTRYPOINT"}
+    stages, known, before = {}, set(), {"PATH"}
+    for word, rest in lines:
+        used = set(re.findall(r"\$\{?(\w+)", rest))
+        assert used <= (known | before), f"{word} {rest}"
+        if word == "FROM":
+            source, *name = re.split(r"\s+AS\s+", rest)
+            known = set(stages.get(source, ()))
+            stages[name[0] if name else ""] = known
+        elif word in ("ARG", "ENV"):
+            (known if stages else before).update(re.findall(r"(\w+)(?==|$)", rest) or [rest])
+        elif word == "RUN":
+            done = subprocess.run(["sh", "-n", "-c", rest], capture_output=True, text=True, check=False)
+            assert not done.returncode, done.stderr
+        elif word in ("CMD", "ENTRYPOINT"):
+            assert all(isinstance(one, str) for one in json.loads(rest))
+    extras = set(importlib.metadata.metadata("d2road").get_all("Provides-Extra") or ())
+    asked = re.findall(r"setup_env\.sh ([\w ]+)", joined)
+    assert asked and all(set(words.split()) <= extras for words in asked)
+    container = json.loads((REPO / ".devcontainer/devcontainer.json").read_text())
+    assert container["build"]["target"] in stages and f"VENV={container['remoteEnv']['VENV']}" in joined
 
 
 def test_site_has_every_page():

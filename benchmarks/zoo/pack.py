@@ -90,10 +90,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = [row for row in rows if row["name"] == args.name and "file" in row]
     if not found:
         raise ConfigError(unknown_name("entry with a file", args.name, [r["name"] for r in rows if "file" in r]))
+    before = found[0].get("sha256")
     pack_entry(found[0], args.source or found[0]["source"])
     write_json(CATALOGUE, rows)
     above = [row["name"] for row in rows if row.get("base") == args.name]
-    if above:
+    if above and found[0]["sha256"] != before:
         print(f"pack {' and '.join(above)} again: built on the file that was there before")
     print(f"{FOLDER / found[0]['file']}: {found[0]['size']} bytes, SHA-256 {found[0]['sha256']}")
 
