@@ -147,17 +147,20 @@ def evaluate_second(roads: Roads) -> tuple[dict[str, object], dict[str, object]]
     first = Road.of(roads.first, [scorers[SHIPPED], scorers[ENDS]], ("threshold",))
     second = Road.of(roads.second, list(scorers.values()), ("rate",))
     hours, metrics = len(second.hours["rate"]), {}
+    count = len(first.hours["threshold"])
+    thresholds = {
+        name: lowest_threshold(first.windows(scorers[name], "threshold"), count, RATE) for name in (SHIPPED, ENDS)
+    }
     for name, scorer in scorers.items():
         parts = (second.windows(scorer, "rate"), second.windows(scorer, "incidents"))
         road = Windows(*parts, second.events, hours)
         if name == REFIT:
-            row = f"refitted on {REFIT_HOURS} h of it, threshold from them"
-            metrics[row] = judge(road, float(scorer.calibration["threshold"]))
+            refitted = f"refitted on {REFIT_HOURS} h of it"
+            metrics[f"{refitted}, threshold of the first road"] = judge(road, thresholds[ENDS])
+            metrics[f"{refitted}, threshold from them"] = judge(road, float(scorer.calibration["threshold"]))
         else:
-            count = len(first.hours["threshold"])
-            threshold = lowest_threshold(first.windows(scorer, "threshold"), count, RATE)
-            metrics[f"{ROWS[name]}, nothing fitted anew"] = judge(road, threshold)
-    about = {"threshold": len(first.hours["threshold"]), "rate": hours}
+            metrics[f"{ROWS[name]}, nothing fitted anew"] = judge(road, thresholds[name])
+    about = {"threshold": count, "rate": hours}
     return metrics, {"hours": about, "events": len(second.events)}
 
 

@@ -7,6 +7,7 @@ Scored once and kept, a file a recording and scorer:
     refit    the same, fitted on hours of the second road, with the threshold that `--good` gives them
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,13 +60,19 @@ class StreamScorer:
         return read_json(self.path, "calibration", "Delete it to fit it again")
 
     @cached_property
+    def file_digest(self) -> str:
+        """Eight hexadecimal digits of the file of the rules."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:8]
+
+    @cached_property
     def rules(self) -> TrackSurprise:
         """What scores."""
         return TrackSurprise.from_json(self.calibration["rules"], str(self.path))
 
     def scores_path(self, piece: Piece) -> Path:
-        """Of the windows of a recording."""
-        return piece.path.with_suffix(f".stream_{self.name}.csv")
+        """Of the windows of a recording; of other shipped rules they are other ones."""
+        name = f"{self.name}_{self.file_digest}" if self.name == SHIPPED else self.name
+        return piece.path.with_suffix(f".stream_{name}.csv")
 
     def score(self, good: GoodTraffic) -> pd.DataFrame:
         """Places of windows with their scores."""

@@ -24,7 +24,9 @@ A calibration of rules in the model zoo is named by --calibration zoo:NAME or --
 threshold in place of its own.
 
 The node TIME_SPACE of the config says what windows are: stretch of road, stride, drawing; KEY VALUE changes it, also
-without a config.
+without a config, and a calibration keeps what it was written with. Rules need to know where the road ends, in metres:
+TIME_SPACE.S_RANGE "(FIRST, LAST)". Without it they take it to end where, for the time of a window, no vehicle is seen
+further on, and say so: who is lost ahead of or behind all others is then not found.
 
 A threshold comes from good traffic, once:
 
@@ -185,10 +187,11 @@ def load_model(options: StreamOptions) -> StreamModel:
     from d2road.config.time_space import window_grid_of
     from d2road.engine import Predictor
     from d2road.engine.meta_arch import HasAnomalyThreshold
+    from d2road.traffic.events.stream_options import opts_of_run
     from d2road.traffic.events.stream_session import StreamModel
     from d2road.traffic.events.window_stream import window_scorer
 
-    cfg = make_cfg(options.config_file, options.opts)
+    cfg = make_cfg(options.config_file, opts_of_run(options))
     grid = window_grid_of(cfg)
     predict = Predictor(cfg, options.weights or None, options.batch)
     threshold = predict.model.anomaly_threshold() if isinstance(predict.model, HasAnomalyThreshold) else None
@@ -205,8 +208,9 @@ def fit_rules(options: StreamOptions, stop: StopRequest | None = None) -> Stream
     from d2road.config import make_cfg
     from d2road.config.time_space import window_grid_of
     from d2road.traffic.events.rules_stream import load_rules
+    from d2road.traffic.events.stream_options import opts_of_run
 
-    return load_rules(options, window_grid_of(make_cfg(options.config_file, options.opts)), stop)
+    return load_rules(options, window_grid_of(make_cfg(options.config_file, opts_of_run(options))), stop)
 
 
 def open_session(options: StreamOptions, stop: StopRequest | None = None) -> StreamSession:

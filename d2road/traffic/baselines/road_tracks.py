@@ -24,13 +24,17 @@ KINDS = (*EVIDENCE, ABSENT)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a window is, t0 to t1 in s and s0 to s1 in m, and its density in vehicles per km."""
+    """Where a window is, t0 to t1 in s and s0 to s1 in m, and its density in vehicles per km.
+
+    stretch: m, of it the part that is seen; None: all of it.
+    """
 
     t0: float
     t1: float
     s0: float
     s1: float
     density: float
+    stretch: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class RoadTracks:
             extents = [(place.s0, place.s1) for place in group]
             found = evidence.windows(group[0].t0, group[0].t1, extents)
             for number, (place, (vehicle, rows)) in enumerate(zip(group, found), first):
-                gone, seconds = self.absences.longest(place.t0, place.t1, place.s0, place.s1)
+                low, high = place.stretch or (place.s0, place.s1)
+                gone, seconds = self.absences.longest(place.t0, place.t1, low, high)
                 absent = np.zeros(len(states.names))
                 np.maximum.at(absent, gone, seconds)
                 window.append(np.full(len(vehicle), number))
@@ -92,7 +97,7 @@ class DescribedTracks:
             tuple(
                 (
                     RoadTracks.of(group[0], scale, max(w.s1 for w in group)),
-                    tuple(Place(w.t0, w.t1, w.s0, w.s1, window_density(w)) for w in group),
+                    tuple(Place(w.t0, w.t1, w.s0, w.s1, window_density(w), w.stretch) for w in group),
                 )
                 for group in windows_of_one_time(windows)
             )

@@ -123,15 +123,16 @@ def missing_seconds(samples: pd.DataFrame, window: TrafficWindow, count: int) ->
     """The longest time for which a vehicle is not there though it should be: (V,) seconds.
 
     Between two samples; and before the first and behind the last one as long as a vehicle of its speed would be in
-    the window.
+    what is seen of the window.
     """
+    low, high = window.stretch
     vehicle, t, s, speed = (samples[name].to_numpy() for name in ("vehicle", "t", "s", "speed"))
     same = np.diff(vehicle) == 0
     between = highest(np.diff(t)[same], vehicle[:-1][same], count)
     first = np.flatnonzero(np.diff(vehicle, prepend=-1))
     last = np.append(first[1:], len(vehicle)) - 1
-    entered = t[first] - _travel(s[first] - window.s0, window.s1 - s[first], speed[first])
-    left = t[last] + _travel(window.s1 - s[last], s[last] - window.s0, speed[last])
+    entered = t[first] - _travel(s[first] - low, high - s[first], speed[first])
+    left = t[last] + _travel(high - s[last], s[last] - low, speed[last])
     before = t[first] - np.maximum(entered, window.t0)
     behind = np.minimum(left, window.t1) - t[last]
     return np.maximum(between, np.maximum(before, behind)).clip(0)

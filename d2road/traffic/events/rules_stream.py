@@ -1,5 +1,6 @@
 """Rules as what scores a stream: fitted on good traffic, with a threshold from a part that they have not seen."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,13 @@ LEAST_WINDOWS = 20  # that a threshold is extrapolated from
 TAIL = 0.1
 PLACE_COLUMNS = (*WINDOW_COLUMNS[:-1], "direction")
 PRINT_S = 10.0
+ENDS_UNKNOWN = (
+    "nothing says where the road ends, so it is taken to end where no vehicle is seen further on while a window lasts: "
+    'a track that is lost ahead of or behind all others is not found. TIME_SPACE.S_RANGE "(FIRST, LAST)" gives the '
+    "ends in metres"
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ def load_rules(options: StreamOptions, grid: WindowGrid, stop: StopRequest | Non
     if grid.renderer.lane_layout == "per_lane":
         raise ConfigError("rules look at all lanes together: set TIME_SPACE.LANE_LAYOUT to overlay or stacked")
     baseline = STREAM_BASELINES[options.method]
+    if grid.s_range is None:
+        logger.warning(ENDS_UNKNOWN)
     if options.calibration is not None:
         return stream_model(read_rules(options.calibration, options.method), grid)
     good = read_good(options.good, grid, stop, baseline)

@@ -10,9 +10,10 @@ from d2road.traffic.readers.source import split_spec
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.output_files import check_output, make_folder
-from d2road.utils.values import as_integer, as_number, as_object, as_text, field
+from d2road.utils.values import as_integer, as_list, as_number, as_object, as_text, field
 
 LEAST_RATE = 1e-6  # false alarms an hour
+TIME_SPACE = "TIME_SPACE."  # keys of what windows are
 MODEL, RULES, RULES_FORECAST, RULES_CAMERA = METHODS = ("model", "rules", "rules_forecast", "rules_camera")
 MODELS_THRESHOLD = (
     "threshold {:.4g} is the model's own, for single images; --calibrate sets one for a rate of false alarms"
@@ -164,6 +165,26 @@ def read_calibration(path: Path, method: str, name: str, check: Callable[..., An
         raise ConfigError(text if cure in text else f"{text}. {cure}") from error
 
 
+def opts_of_run(options: StreamOptions) -> list[str]:
+    """KEY VALUE pairs of a run; of TIME_SPACE, where it names none, those that its calibration was written with.
+
+    Raises:
+        FileNotFoundError, ConfigError: the calibration is none of this method.
+    """
+    if options.calibration is None:
+        return list(options.opts)
+    theirs = read_calibration(options.calibration, options.method, "opts", _texts, required=False) or []
+    taken = [
+        word
+        for key, value in zip(theirs[::2], theirs[1::2])
+        if key.startswith(TIME_SPACE) and key not in options.opts[::2]
+        for word in (key, value)
+    ]
+    if taken:
+        print(f"{' '.join(taken)}: windows as in the calibration", flush=True)
+    return [*taken, *options.opts]
+
+
 def method_of_calibration(path: Path) -> str:
     """The method that a calibration is of.
 
@@ -173,6 +194,10 @@ def method_of_calibration(path: Path) -> str:
     source = f"calibration {path}"
     values = as_object(read_json(path, "calibration", "Write it with --calibrate"), source)
     return field(values, "method", as_text, source) if "method" in values else MODEL
+
+
+def _texts(value: Any, source: str) -> list[str]:
+    return [as_text(word, source) for word in as_list(value, source)]
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -288,7 +288,8 @@ class StreamSession:
         found = {"rate": rate, "hours": hours, "false_alarms": alarms, "windows": len(windows)}
         make_folder(path.parent)
         drift = self._drift_reference()
-        write_json(path, {"threshold": threshold, **found, **self.options.about(), **self.model.fitted, **drift})
+        held = {"threshold": threshold, **found, **self.options.about(), **self.model.fitted, **drift}
+        write_json(path, held, indent=None)  # some ten thousand numbers: a line each would double the file
         self.say(f"threshold {threshold:.6g}: {alarms} alarm(s) in {hours:.2f} h of good traffic -> {path}")
 
     def _drift_reference(self) -> dict[str, Any]:

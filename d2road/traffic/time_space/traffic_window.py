@@ -16,7 +16,7 @@ class TrafficWindow:
     """A stretch of road for some time.
 
     t0, t1: s; s0, s1: m; table: the vehicles of one carriageway in it (rows outside are left out); image: (H, W, 3)
-    uint8, for what looks at it.
+    uint8, for what looks at it; ends: m, of the road that is seen, None where it goes on beyond the window.
     """
 
     recording: str
@@ -27,13 +27,18 @@ class TrafficWindow:
     table: Trajectories = field(repr=False)
     image: np.ndarray | None = field(default=None, repr=False)
     direction: int = 1
+    ends: tuple[float, float] | None = None
 
     @classmethod
     def unrendered(cls, window: GridWindow, renderer: TimeSpaceRenderer) -> "TrafficWindow":
-        """One window of a grid without an image; of its vehicles those of the grid's lanes, where it names some."""
+        """One window of a grid without an image; of its vehicles those of the grid's lanes, where it names some.
+
+        A road whose ends nobody has told ends where vehicles are seen no further while the window lasts.
+        """
         table = window.table if window.lanes is None else window.table.select(lanes=window.lanes)
         end, top = window.t0 + renderer.duration, window.s0 + renderer.stretch
-        return cls(window.recording, window.t0, end, window.s0, top, table, None, window.direction)
+        ends = window.ends or stretch_seen(table, window.t0, end, window.direction)
+        return cls(window.recording, window.t0, end, window.s0, top, table, None, window.direction, ends)
 
     @classmethod
     def rendered(cls, window: GridWindow, renderer: TimeSpaceRenderer) -> "TrafficWindow":
@@ -48,6 +53,12 @@ class TrafficWindow:
             window.render(renderer),
             window.direction,
         )
+
+    @property
+    def stretch(self) -> tuple[float, float]:
+        """m, of the window the part that is seen."""
+        low, high = self.ends or (self.s0, self.s1)
+        return max(self.s0, low), min(self.s1, high)
 
     def inside(self) -> Trajectories:
         """The rows that lie in the window."""
@@ -66,6 +77,14 @@ class TrafficWindow:
         if self.image is None:
             raise ValueError(f"window at {self.t0} s, {self.s0} m of {self.recording} has no image: render it first")
         return self.image
+
+
+def stretch_seen(table: Trajectories, t0: float, t1: float, direction: int) -> tuple[float, float] | None:
+    """From the lowest to the highest s (m) of the vehicles of a carriageway from t0 to t1 (s); None without any."""
+    frame = table.frame
+    t = frame["t"].to_numpy()
+    s = frame["s"].to_numpy()[(t >= t0) & (t < t1) & (frame["direction"].to_numpy() == direction)]
+    return (float(s.min()), float(s.max())) if len(s) else None
 
 
 def windows_of_one_time(windows: Iterable[TrafficWindow]) -> Iterator[list[TrafficWindow]]:

@@ -22,6 +22,7 @@ class GridWindow:
         lanes: to draw; None is all of them.
         t0: seconds. s0: metres.
         table: the recording's rows from some seconds before to after the window; all lanes and positions.
+        ends: m, of the road, where they are known.
     """
 
     recording: str
@@ -30,6 +31,7 @@ class GridWindow:
     t0: float
     s0: float
     table: Trajectories
+    ends: tuple[float, float] | None = None
 
     def render(self, renderer: TimeSpaceRenderer) -> np.ndarray:
         """(H, W, 3) uint8."""
@@ -216,7 +218,7 @@ class _Stream:
             for lanes in self._groups(here):
                 seen = here if lanes is None else here.select(lanes=lanes)
                 for s0 in self._positions(seen, direction):
-                    yield GridWindow(self.recording, direction, lanes, t0, s0, table)
+                    yield GridWindow(self.recording, direction, lanes, t0, s0, table, grid.range_of(direction))
 
     def _groups(self, table: Trajectories) -> list[tuple[str, ...] | None]:
         """Lanes of each image."""

@@ -81,6 +81,13 @@ def test_a_calibration_holds_the_rules(files, capsys, monkeypatch):
     assert "lacks 'rules'" in capsys.readouterr().err
 
 
+def test_a_road_whose_ends_nobody_tells_is_warned_of(files, caplog):
+    for grid, warned in ((GRID, False), (GRID[2:], True)):
+        caplog.clear()
+        assert run(files, *RULES, *LIVE, grid=grid) == 0
+        assert (rules_stream.ENDS_UNKNOWN in caplog.messages) == warned
+
+
 @pytest.fixture(params=["rules", "rules_forecast"])
 def calibrated(files, monkeypatch, request):
     """rules.json of files, with blocks of 2 s instead of 5 minutes, so that two minutes are enough of them."""
@@ -113,6 +120,19 @@ def test_drift_is_told_and_goes_on_with_the_state(files, capsys, calibrated):
         lines += [one for one in capsys.readouterr().out.splitlines() if one.startswith("DRIFT")]
     assert lines == [line]
     pd.testing.assert_frame_equal(pd.read_csv(files / "parts.csv"), whole)
+
+
+def test_windows_are_those_of_the_calibration_unless_the_run_has_its_own(files, capsys, caplog, calibrated):
+    assert run(files, *calibrated, *LIVE, "--scores", files / "told.csv") == 0
+    capsys.readouterr()
+    caplog.clear()
+    assert run(files, *calibrated, *LIVE, "--scores", files / "taken.csv", grid=()) == 0
+    assert f"{' '.join(GRID)}: windows as in the calibration" in capsys.readouterr().out
+    assert rules_stream.ENDS_UNKNOWN not in caplog.messages
+    pd.testing.assert_frame_equal(pd.read_csv(files / "taken.csv"), pd.read_csv(files / "told.csv"))
+    assert run(files, *calibrated, *LIVE, "--scores", files / "own.csv", grid=("TIME_SPACE.STRIDE", "2.0")) == 0
+    assert "TIME_SPACE.S_RANGE (0, 512): windows as" in capsys.readouterr().out
+    assert set(pd.read_csv(files / "own.csv")["t0"].diff().dropna()) == {2.0}
 
 
 def test_calibrations_and_scores_of_earlier_versions_know_no_drift(files, capsys, calibrated):
