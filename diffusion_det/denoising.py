@@ -4,9 +4,9 @@ Letters: B images, N boxes an image, K classes.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class Detections:
         )
 
 
-def image_generator(image: dict, seed: int) -> torch.Generator:
+def image_generator(image: Mapping[str, Any], seed: int) -> torch.Generator:
     """Stream of noise of one image: depends on what identifies it and on the seed, not on its neighbours.
 
     `content_id`, of the pixels, where they come without a data set (see `Predictor`); else the id in its data set, as
@@ -69,7 +69,7 @@ def image_generator(image: dict, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(image_seed(image, seed))
 
 
-def image_seed(image: dict, seed: int) -> int:
+def image_seed(image: Mapping[str, Any], seed: int) -> int:
     """Number that `image_generator` starts from."""
     name = next((image[key] for key in ("content_id", "image_id", "file_name") if key in image), "")
     return zlib.crc32(f"{seed}/{name}".encode())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
 from d2road.engine.meta_arch import SamplingSetting
+from d2road.modeling.bfloat16 import Bfloat16Inference
 from d2road.modeling.padding import by_padded_size
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
@@ -32,8 +33,8 @@ from diffusion_det.denoising import (
     image_seed,
     select_objects,
 )
-from diffusion_det.export_checks import export_graph
-from diffusion_det.head import DiffusionHead
+from diffusion_det.export_checks import draw_noise, export_graph
+from diffusion_det.head import FINAL_LAYERS, DiffusionHead
 from diffusion_det.losses import SetCriterion
 from diffusion_det.matcher import Targets
 from diffusion_det.noising import diffuse_boxes
@@ -51,7 +52,7 @@ WITHOUT_CAMERA = ", or set MODEL.DiffusionDet.POSE.ENABLED False for 2D boxes al
 
 
 @META_ARCH_REGISTRY.register()
-class DiffusionDet(nn.Module):
+class DiffusionDet(Bfloat16Inference, nn.Module):
     """DiffusionDet: object detection as denoising diffusion over boxes.
 
         images -> preprocess -> features -> denoise (sampler steps of the decoder) -> select (best scores, NMS)
@@ -73,7 +74,8 @@ class DiffusionDet(nn.Module):
     """
 
     default_mapper = "DiffusionDetMapper"
-    export_graph = export_graph  # as a method
+    export_graph, graph_noise = export_graph, draw_noise  # as methods
+    rounded_parts, exact_layers = ("backbone", "head"), ("time_mlp", *FINAL_LAYERS)
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -166,11 +168,12 @@ class DiffusionDet(nn.Module):
         if self.training:
             images, whwh = self.preprocess_sized(batched_inputs)
             return self.losses(batched_inputs, self.features(images), whwh)
-        if self.compat and any("content_id" not in x for x in batched_inputs):
-            return self.detect(batched_inputs)  # the published code pads all images of a batch to one size
-        if self.compat:
-            return [self._detect_seeded(x) for x in batched_inputs]
-        return by_padded_size(self.detect, batched_inputs, self.backbone)
+        with self.inference_autocast(self.device):
+            if self.compat and any("content_id" not in x for x in batched_inputs):
+                return self.detect(batched_inputs)  # the published code pads all images of a batch to one size
+            if self.compat:
+                return [self._detect_seeded(x) for x in batched_inputs]
+            return by_padded_size(self.detect, batched_inputs, self.backbone)
 
     def _detect_seeded(self, image: dict) -> dict:
         """`detect` where noise comes from the global random state, as in the published code, seeded by the image."""

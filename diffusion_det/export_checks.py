@@ -127,7 +127,7 @@ def certain_check(model: Any, exact: Any, cfg: CfgNode, image: np.ndarray, nms: 
     )
 
 
-def draw_noise(model: Any, entry: dict) -> np.ndarray:
+def draw_noise(model: Any, entry: Mapping[str, Any]) -> np.ndarray:
     """The graph's noise (R, N, 4) that `model` uses for a model input."""
     generator = image_generator(entry, model.sampling.seed)
     rows = noise_rows(model.sample_step, model.sampling.renewal_thresh is not None)

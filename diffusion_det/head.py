@@ -26,6 +26,8 @@ DIFFUSION_HEAD_REGISTRY = Registry("MODEL.DiffusionDet.HEAD")
 # Largest log-scale step of a side: a 16 px box may grow to 100,000 px at once, as in Detectron2's Box2BoxTransform.
 MAX_LOG_SCALE = math.log(100000.0 / 16)
 CENTER_WEIGHT = 2.0  # that of log-scales is 1
+# Layers of a stage that are never computed in half precision: what they give is the answer.
+FINAL_LAYERS = ("class_logits", "bboxes_delta")
 
 
 class TimeEmbedding(nn.Module):
@@ -145,8 +147,9 @@ class Stage(nn.Module):
         queries = x.view(batch, count, -1)
         scale, shift = self.block_time_mlp(time)[:, None].chunk(2, dim=-1)  # (B, 1, C) each
         feature = queries * (scale + 1) + shift
-        logits = self.class_logits(self.cls_module(feature))
-        deltas = self.bboxes_delta(self.reg_module(feature))
+        towers, dtype = (self.cls_module(feature), self.reg_module(feature)), self.class_logits.weight.dtype
+        with torch.autocast(feature.device.type, enabled=False):
+            logits, deltas = self.class_logits(towers[0].to(dtype)), self.bboxes_delta(towers[1].to(dtype))
         return logits, apply_deltas(deltas, boxes_xyxy), queries, feature
 
 

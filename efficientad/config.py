@@ -8,6 +8,7 @@ from detectron2.config import CfgNode as CN
 from d2road.config import add_common_config, register_check
 from d2road.config.defaults import set_default
 from d2road.config.time_space import add_time_space_config
+from d2road.export.precision import AUTO, FP32, INT8
 from d2road.utils.lazy_package import register_components
 from efficientad.extractor_config import EXTRACTOR, extractor_keys_problems, features_of
 from efficientad.fusion_config import add_fusion_config
@@ -66,12 +67,6 @@ TILING = {
     "TILE": (256, 256),
     # Share of a tile's side that neighbours have in common, so that seams do not show.
     "OVERLAP": 0.25,
-}
-
-INFERENCE = {
-    # fp32 | bf16 | int8 (onnxruntime, on the CPU): of testing. A model is calibrated for one of them; d2road export
-    # makes it one for another.
-    "PRECISION": "fp32",
 }
 
 PUAD = {
@@ -139,7 +134,6 @@ def add_efficientad_config(cfg: CN) -> None:
         "EXTRACTOR": EXTRACTOR,
         "CALIBRATION": CALIBRATION,
         "TILING": TILING,
-        "INFERENCE": INFERENCE,
         "PUAD": PUAD,
         "DISTILL": DISTILL,
     }
@@ -158,6 +152,15 @@ def add_efficientad_config(cfg: CN) -> None:
 def bottleneck_of(node: CN) -> int | None:
     """BOTTLENECK as a number, or None for none."""
     return node.BOTTLENECK or None
+
+
+def calibrated_precision(cfg: CN) -> str:
+    """The precision that maps are calibrated for: that of INFERENCE.PRECISION, where PyTorch runs the model in it.
+
+    Under `auto`, and in other libraries, what is calibrated in fp32 is run.
+    """
+    node = cfg.INFERENCE
+    return FP32 if node.PRECISION == AUTO or node.BACKEND != "torch" else node.PRECISION
 
 
 def has_autoencoder(node: CN) -> bool:
@@ -225,16 +228,15 @@ def check(cfg: CN) -> list[str]:
 
 
 def _precision_problems(cfg: CN) -> list[str]:
-    from efficientad.inference.quantization import PRECISIONS
-
-    node = cfg.MODEL.EFFICIENT_AD
-    precision, key = node.INFERENCE.PRECISION, "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
-    if precision not in PRECISIONS:
-        return [f"{key} is {precision!r}: choose one of {', '.join(PRECISIONS)}"]
+    node, precision, key = cfg.MODEL.EFFICIENT_AD, calibrated_precision(cfg), "INFERENCE.PRECISION"
     problems: list[str] = []
-    if precision != "fp32" and node.PUAD.ENABLED:
+    if precision != FP32 and features_of(node):
+        problems.append(
+            f"{key} is {precision}: it is for teachers that are a PDN; with TEACHER {node.TEACHER} set it to fp32"
+        )
+    if precision != FP32 and node.PUAD.ENABLED:
         problems.append(f"{key} is {precision}: PUAD needs fp32; set it so, or PUAD.ENABLED False")
-    if precision == "int8" and cfg.MODEL.DEVICE != "cpu":
+    if precision == INT8 and cfg.MODEL.DEVICE != "cpu":
         problems.append(f"{key} is int8, which runs on the CPU, and MODEL.DEVICE is {cfg.MODEL.DEVICE}: set it to cpu")
     return problems
 

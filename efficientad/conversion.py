@@ -30,7 +30,7 @@ from efficientad.patchcore.patchcore_detector import PatchCore
 logger = logging.getLogger(__name__)
 
 BASE = "efficientad/Base-EfficientAD.yaml"
-PRECISION_KEY = "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
+PRECISION_KEY = "INFERENCE.PRECISION"
 
 
 class MappedImages:

@@ -11,11 +11,12 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from d2road.export.graph import ExportGraph, ExportOptions
+from d2road.export.precision import BF16, FP32
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError, DataError
 from efficientad.calibration_state import CalibrationState, describe_setting
 from efficientad.calibration_statistics import MAP_END
-from efficientad.config import architecture_of
+from efficientad.config import architecture_of, calibrated_precision
 from efficientad.inference.anomaly_maps import NormalisedMaps, combined_map, part_maps
 from efficientad.inference.graph_parts import export_anomaly_graph, network_size
 from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, resize_rgb, stack
@@ -24,6 +25,7 @@ from efficientad.inference.raw_maps import RawMapInference, RawMaps
 from efficientad.inference.student_graph import StudentGraph
 from efficientad.inference.tiling import Tiling
 from efficientad.modeling.networks import Networks
+from efficientad.modeling.pdn import PDN
 from efficientad.modeling.puad import Puad
 from efficientad.network_builder import build_networks
 
@@ -92,7 +94,7 @@ class EfficientAD(nn.Module):
             "tiling": Tiling(tuple(node.TILING.TILE) if node.TILING.ENABLED else None, node.TILING.OVERLAP),
             "image_size": tuple(cfg.INPUT.IMAGE_SIZE),
             "puad": Puad(networks.channels) if node.PUAD.ENABLED else None,
-            "precision": node.INFERENCE.PRECISION,
+            "precision": calibrated_precision(cfg),
         }
 
     @property
@@ -225,6 +227,18 @@ class EfficientAD(nn.Module):
             ValueError, ImportError: see `quantization.prepare_networks`.
         """
         self.inference.prepare(self.networks, self.state.ranges)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What the calibrated networks can run in: what they are calibrated for, and bf16 in place of fp32."""
+        if self.inference.precision != FP32:
+            return (self.inference.precision,)
+        lower = self.puad is None and isinstance(self.networks.teacher, PDN)
+        return (FP32, BF16) if lower else (FP32,)
+
+    def set_precision(self, precision: str) -> None:
+        """Work with networks in this precision, by the calibration that there is, until `unfold`."""
+        self.inference.prepare(self.networks, self.state.ranges, precision)
 
     def unfold(self) -> None:
         """Give up the networks of `fold_for_inference`."""

@@ -41,9 +41,4 @@ def extractor_keys_problems(node: CN) -> list[str]:
         problems.append(f"{name}EXTRACTOR.DISTANCE is {own.DISTANCE!r}: choose one of {', '.join(DISTANCES)}")
     if own.CACHE_MB < 0:
         problems.append(f"{name}EXTRACTOR.CACHE_MB is {own.CACHE_MB}: megabytes, or 0 to keep no features")
-    if node.INFERENCE.PRECISION != "fp32":
-        problems.append(
-            f"{name}INFERENCE.PRECISION is {node.INFERENCE.PRECISION}: it is for teachers that are a PDN; with TEACHER "
-            f"{node.TEACHER} set it to fp32"
-        )
     return problems

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
 from d2road.export.graph import ExportGraph, ExportOptions
+from d2road.modeling.bfloat16 import Bfloat16Inference
 from d2road.modeling.padding import by_padded_size
 from d2road.structures import Camera
 from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
@@ -27,7 +28,7 @@ from mono3dvg.detection.labelled_candidates import candidates_of_objects
 from mono3dvg.detection.objects import Objects
 from mono3dvg.detection.query_head import DecodeContext, Proposals, QueryHead, RawQueries, decode_queries
 from mono3dvg.export.grounder_graph import export_graph
-from mono3dvg.fusion.fusion_neck import FusionNeck, channels_last
+from mono3dvg.fusion.fusion_neck import FusionNeck, NeckOutput, channels_last
 from mono3dvg.grounder_options import InferenceOptions, InputOptions, TrainingOptions
 from mono3dvg.grounder_state import GrounderState
 from mono3dvg.grounding_features import (
@@ -45,7 +46,7 @@ from mono3dvg.training_stages import keep_submodules, training_stage
 
 
 @META_ARCH_REGISTRY.register()
-class Mono3DVG(nn.Module):
+class Mono3DVG(Bfloat16Inference, nn.Module):
     """Monocular 3D visual grounding: finds the objects that sentences mean, one, several or none.
 
         image ----> encode_image ---------+-----------------> detect --+
@@ -65,6 +66,7 @@ class Mono3DVG(nn.Module):
     """
 
     default_mapper = "Mono3DVGMapper"
+    rounded_parts = ("backbone", "text_encoder", "neck")  # boxes and scores are computed in full from what they give
 
     @configurable
     def __init__(
@@ -200,8 +202,9 @@ class Mono3DVG(nn.Module):
     def encode_maps(self, inputs: list[dict] | ImageBatch) -> ImageFeatures:
         """Maps of the backbone and raw detections, of inputs as they come or preprocessed."""
         batch = inputs if isinstance(inputs, ImageBatch) else self.preprocess(inputs)
-        maps = self.backbone(channels_last(batch.pixels))
-        maps = [maps[name] for name in self.inputs.in_features]
+        with self.inference_autocast(self.device):
+            maps = self.backbone(channels_last(batch.pixels))
+        maps = [self.in_full(maps[name]) for name in self.inputs.in_features]
         height, width = maps[0].shape[2:]
         covered = covered_cells(batch.sizes_hw, (height, width), self.inputs.stride, self.device)
         return ImageFeatures(batch, maps, self.dense_head(maps[0]), covered)
@@ -209,11 +212,16 @@ class Mono3DVG(nn.Module):
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
         """Words of N sentences, before any image; `places` is what messages call each."""
         ablated = self.inputs.ablate_input == "sentence"
-        return self.text_encoder([PLACEHOLDER_TEXT] * len(texts) if ablated else list(texts), places)
+        with self.inference_autocast(self.device):
+            text = self.text_encoder([PLACEHOLDER_TEXT] * len(texts) if ablated else list(texts), places)
+        relevance = None if text.relevance is None else self.in_full(text.relevance)
+        return replace(text, features=self.in_full(text.features), relevance=relevance)
 
     def fuse(self, image: ImageFeatures, text: TextFeatures, image_of: Tensor) -> FusedFeatures:
         """Words of N sentences, fused with the maps of their images (N,)."""
-        fused = self.neck(image.maps, image_of, text.features, text.mask, text.relevance, image.covered)
+        with self.inference_autocast(self.device):
+            fused = self.neck(image.maps, image_of, text.features, text.mask, text.relevance, image.covered)
+        fused = NeckOutput(*(self.in_full(part) for part in (fused.map, fused.words, fused.sentence)))
         refer = self.refer_head(fused.map) if self.refer_head is not None else None
         return FusedFeatures(fused.map, replace(text, features=fused.words), fused.sentence, refer, image_of)
 

@@ -82,7 +82,7 @@ def test_in_fewer_bits(run: Run) -> None:
             return
         start, cfg = time.perf_counter(), run.cfg.clone()
         cfg.defrost()
-        cfg.MODEL.EFFICIENT_AD.INFERENCE.PRECISION = precision
+        cfg.INFERENCE.PRECISION = precision
         model = build_model(cfg).eval()
         load_weights(cfg, model, str(weights))
         calibrate(cfg, model)

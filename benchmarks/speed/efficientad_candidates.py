@@ -36,7 +36,7 @@ def detector(size: str, seed: int, precision: str = "fp32", convolution: str = "
         convolution: "direct" for none of fewer products.
     """
     node = "MODEL.EFFICIENT_AD."
-    keys = [node + "SIZE", size, node + "AUTOENCODER", "conv", node + "INFERENCE.PRECISION", precision]
+    keys = [node + "SIZE", size, node + "AUTOENCODER", "conv", "INFERENCE.PRECISION", precision]
     keys += [node + "WINOGRAD", convolution != "direct", "MODEL.DEVICE", "cpu"]
     with seeded_rng(seed):
         return build_model(make_cfg(str(CONFIG), keys))

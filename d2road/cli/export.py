@@ -31,7 +31,7 @@ from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import integer_option
 
-PRECISION_KEY = "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
+PRECISION_KEY = "INFERENCE.PRECISION"
 PRECISIONS = ("fp32", "bf16", "int8")
 FORMATS = {".pth": "checkpoint", ".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}
 

@@ -40,6 +40,7 @@ def add_common_config(cfg: CN) -> None:
     set_default(cfg.DATALOADER, "RESUME_ON_OTHER_DATA", False)
 
     _add_solver(cfg)
+    _add_inference(cfg)
     _add_ema(cfg)
     _add_test(cfg)
     _add_backbones(cfg)
@@ -61,6 +62,16 @@ def _add_solver(cfg: CN) -> None:
     set_default(cfg.SOLVER.AMP, "DTYPE", "auto")  # auto | fp16 | bf16
     # Old checkpoints are deleted; two at least stay, so that a broken newest one has a predecessor.
     set_default(cfg.SOLVER, "CHECKPOINTS_TO_KEEP", 3)
+
+
+def _add_inference(cfg: CN) -> None:
+    # Of predictions and of evaluations by themselves; trainings and their evaluations are as SOLVER.AMP says.
+    set_default(cfg, "INFERENCE", CN())
+    # fp32 | bf16 | int8 | auto: bf16 where the processor multiplies it itself, else fp32. An anomaly detector is
+    # calibrated for one of the first three, by d2road export OUT.pth.
+    set_default(cfg.INFERENCE, "PRECISION", "fp32")
+    # torch | onnxruntime | openvino: the library that runs the model, on a CPU.
+    set_default(cfg.INFERENCE, "BACKEND", "torch")
 
 
 def _add_ema(cfg: CN) -> None:

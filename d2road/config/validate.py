@@ -12,6 +12,7 @@ from d2road.config.merge import raise_problems
 from d2road.data.dataset_formats import register_by_name
 from d2road.data.mapper_registry import MAPPER_REGISTRY
 from d2road.evaluation import EVALUATOR_REGISTRY
+from d2road.export.precision import PRECISIONS
 from d2road.utils.errors import D2RoadError
 from d2road.utils.registry import Registry, unknown_name
 
@@ -21,6 +22,7 @@ _CHECKS: dict[str, Check] = {}
 OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
 CLIP_TYPES = ("full_model", "norm", "value")
 AMP_TYPES = ("auto", "fp16", "bf16")
+BACKENDS = ("torch", "onnxruntime", "openvino")
 
 
 def register_check(meta_arch: str, check: Check) -> None:
@@ -59,9 +61,28 @@ def find_problems(cfg: CfgNode) -> list[str]:
         + _ema_and_best(cfg)
         + _sizes(cfg)
         + _test_aug(cfg)
+        + _inference(cfg)
     )
     check = _CHECKS.get(cfg.MODEL.META_ARCHITECTURE)
     return problems + (check(cfg) if check else [])
+
+
+def _inference(cfg: CfgNode) -> list[str]:
+    node, problems = cfg.INFERENCE, []
+    for key, allowed in (("PRECISION", PRECISIONS), ("BACKEND", BACKENDS)):
+        if node[key] not in allowed:
+            problems.append(f"INFERENCE.{key} is {node[key]!r}: choose one of {', '.join(allowed)}")
+    if node.BACKEND in BACKENDS[1:] and cfg.MODEL.DEVICE != "cpu":
+        problems.append(
+            f"INFERENCE.BACKEND is {node.BACKEND}, which runs on the CPU, and MODEL.DEVICE is {cfg.MODEL.DEVICE}: set "
+            "it to cpu, or BACKEND torch"
+        )
+    if node.BACKEND in BACKENDS[1:] and node.PRECISION == "int8":
+        problems.append(
+            f"INFERENCE.PRECISION is int8 and INFERENCE.BACKEND {node.BACKEND}: 8 bits are for BACKEND torch; set it "
+            "so, or PRECISION bf16 or fp32"
+        )
+    return problems
 
 
 def _not_finite(cfg: CfgNode, prefix: str = "") -> list[str]:

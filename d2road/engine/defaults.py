@@ -25,6 +25,7 @@ from d2road.data.class_names import warn_of_unnamed_classes, with_class_names
 from d2road.data.dataset_formats import register_by_name
 from d2road.engine import meta_arch
 from d2road.engine.distributed import by_first_process, locked_output, synchronize_weights
+from d2road.engine.inference import asks_for_more, ready_for_inference
 from d2road.engine.run_identity import RunFolder
 from d2road.model_zoo import require_shipped
 from d2road.utils import console
@@ -240,4 +241,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
         cfg = with_class_names(cfg, named)
         if not named:
             warn_of_unnamed_classes(cfg, path)
+        if asks_for_more(cfg):
+            meta_arch.require_calibration(model)
+            model = ready_for_inference(cfg, model.eval())
         return Trainer.test(cfg, model)

@@ -7,6 +7,7 @@ more by having the methods of the protocols below:
     TakesResults                 what an evaluation found is kept in the model, such as a threshold
     OffersTestTimeAugmentation   TEST.AUG.ENABLED
     FoldsForInference            faster networks of the same outputs, beside fused batch norms
+    LowersPrecision              INFERENCE.PRECISION: other numbers than those of the training
     ResizesImages                images that come without a mapper, where their short side does not decide
     RequiresCalibration          refuses to predict before it is calibrated
     HasAnomalyThreshold          the score above which an image is anomalous
@@ -30,7 +31,6 @@ The engine looks for them here and nowhere else; `Trainer` and `Predictor` work 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,6 +39,7 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from d2road.data.mapper_registry import HasDefaultMapper
+from d2road.engine.box_sampling import SamplingChoices, SamplingSetting
 from d2road.export.graph import ExportGraph, ExportOptions
 from d2road.modeling.fuse import fuse_for_inference
 from d2road.utils.errors import ConfigError
@@ -53,6 +54,7 @@ __all__ = [
     "HasAnomalyThreshold",
     "HasDefaultMapper",
     "KeepsGoodScores",
+    "LowersPrecision",
     "OffersTestTimeAugmentation",
     "RequiresCalibration",
     "ResizesImages",
@@ -102,6 +104,20 @@ class FoldsForInference(Protocol):
 
     def fold_for_inference(self) -> None:
         """Work with networks of the same outputs up to rounding, until the model trains or loads weights again."""
+
+
+@runtime_checkable
+class LowersPrecision(Protocol):
+    """A model that can predict in other numbers than those it was trained in.
+
+    Attributes:
+        precisions: of `d2road.export.precision`, fp32 among them.
+    """
+
+    precisions: tuple[str, ...]
+
+    def set_precision(self, precision: str) -> None:
+        """Predict in one of them from now on; the model can then neither be trained nor saved."""
 
 
 @runtime_checkable
@@ -192,35 +208,6 @@ class ExportsGraph(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class SamplingSetting:
-    """How a diffusion model samples boxes.
-
-    Args:
-        sampler: name of the solver.
-        steps: of denoising. num_boxes: random boxes that an image begins with; both 1 or more.
-        seed: with what identifies an image it seeds its noise.
-    """
-
-    sampler: str
-    steps: int
-    num_boxes: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.num_boxes < 1:
-            raise ConfigError(f"{self.steps} steps of {self.num_boxes} boxes: expected 1 or more of both")
-
-
-@dataclass(frozen=True)
-class SamplingChoices:
-    """What may be chosen: names of samplers and the most steps; `setting` is what the config says."""
-
-    samplers: tuple[str, ...]
-    max_steps: int
-    setting: SamplingSetting
-
-
 @runtime_checkable
 class DenoisesBoxes(Protocol):
     """A detector that denoises random boxes, which may be done otherwise for each prediction.
@@ -230,6 +217,9 @@ class DenoisesBoxes(Protocol):
 
     def set_sampling(self, setting: SamplingSetting) -> None:
         """Sample so from now on. Raises ConfigError where that cannot be."""
+
+    def graph_noise(self, entry: Mapping[str, Any]) -> np.ndarray:
+        """The noise with which the graph of `export_graph` finds in a model input what this model finds."""
 
 
 def register_training_hooks(meta_arch: str) -> Callable[[TrainingHooks], TrainingHooks]:

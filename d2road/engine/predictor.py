@@ -19,6 +19,7 @@ from d2road.config.validate import dataset_problems
 from d2road.data.class_names import with_class_names
 from d2road.engine import meta_arch
 from d2road.engine.defaults import load_weights, require_weights
+from d2road.engine.inference import ready_for_inference
 from d2road.structures.camera import Camera
 from d2road.structures.principal_point import check_camera_size
 from d2road.utils.allocator import keep_freed_pages
@@ -38,8 +39,8 @@ class Predictor:
         weights: a file or an address, instead of MODEL.WEIGHTS; "random" for an untrained model. Averaged weights are
             taken if MODEL_EMA.ENABLED.
         batch_size: images that pass through the network together; what is found in one does not depend on the others.
-        fuse: fold batch norms into convolutions, which is faster and equal up to rounding. The model can then neither
-            be trained nor saved.
+        fuse: fold batch norms into convolutions, which is faster and equal up to rounding, and heed INFERENCE.PRECISION
+            and INFERENCE.BACKEND. The model can then neither be trained nor saved.
     Raises:
         FileNotFoundError, ConfigError, CheckpointError: as loading the config and the weights; a model that is not
             calibrated, though it has to be.
@@ -80,7 +81,7 @@ class Predictor:
         self.cfg = with_class_names(self.cfg, named)
         meta_arch.require_calibration(self.model)
         if fuse:
-            meta_arch.prepare_for_inference(self.model)
+            self.model = ready_for_inference(self.cfg, self.model)
         self.metadata = class_metadata(self.cfg)
         shortest = self.cfg.INPUT.MIN_SIZE_TEST
         self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)

@@ -1,4 +1,8 @@
-"""Engines that run exported files: onnxruntime, OpenVINO, PyTorch. Nothing is imported before it is needed."""
+"""Engines that run exported graphs: onnxruntime, OpenVINO, PyTorch. Nothing is imported before it is needed.
+
+A session takes a file, or the content of one. Of each class `offered` says which precisions it can compute in, `native`
+which of them this processor multiplies itself.
+"""
 
 import importlib
 import importlib.util
@@ -11,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from d2road.export.file_metadata import KEYS, PREFIX
+from d2road.export.precision import BF16, FP32
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.optional_packages import require_package
 
@@ -31,16 +36,29 @@ class FileSession(Protocol):
 
 
 class OnnxRuntimeSession:
-    """A .onnx file in onnxruntime.
+    """A .onnx file in onnxruntime, which has no products of bfloat16 on processors.
 
     Args:
+        path: the file, or its content.
         threads: of the processor; 0 for onnxruntime's own choice.
         providers: of onnxruntime, the first that is there; None for the processor.
     """
 
     engine = "onnxruntime"
+    offered = (FP32,)
 
-    def __init__(self, path: str | os.PathLike, threads: int = 0, providers: list[str] | None = None):
+    @classmethod
+    def native(cls) -> tuple[str, ...]:
+        """See above."""
+        return (FP32,)
+
+    def __init__(
+        self,
+        path: str | os.PathLike | bytes,
+        threads: int = 0,
+        providers: list[str] | None = None,
+        precision: str = FP32,
+    ):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -51,7 +69,9 @@ class OnnxRuntimeSession:
                 os.fspath(path), options, providers=providers or ["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own classes for a file that is none
-            raise DataError(f"{path}: onnxruntime cannot load it ({_first_line(error)}); export it anew") from error
+            raise DataError(
+                f"{_name(path)}: onnxruntime cannot load it ({_first_line(error)}); export it anew"
+            ) from error
         self.output_names = [output.name for output in self._session.get_outputs()]
         self.entries: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -61,14 +81,28 @@ class OnnxRuntimeSession:
 
 
 class OpenVinoSession:
-    """A .xml or .onnx file in OpenVINO on the processor, in fp32: what it may else take depends on the machine."""
+    """A .xml or .onnx file in OpenVINO on the processor.
+
+    Args:
+        path: the file, or the content of a .onnx file.
+        threads: of the processor; 0 for OpenVINO's own choice.
+        precision: fp32 or bf16. It is always told: what OpenVINO takes else depends on the machine.
+    """
 
     engine = "openvino"
+    offered = (FP32, BF16)
 
-    def __init__(self, path: str | os.PathLike, threads: int = 0):
+    @classmethod
+    def native(cls) -> tuple[str, ...]:
+        """See above."""
         import openvino
 
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        return (FP32, BF16) if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else (FP32,)
+
+    def __init__(self, path: str | os.PathLike | bytes, threads: int = 0, precision: str = FP32):
+        import openvino
+
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == BF16 else "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
@@ -76,7 +110,7 @@ class OpenVinoSession:
             model = core.read_model(os.fspath(path))
             self._compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError for everything
-            raise DataError(f"{path}: OpenVINO cannot load it ({_first_line(error)}); export it anew") from error
+            raise DataError(f"{_name(path)}: OpenVINO cannot load it ({_first_line(error)}); export it anew") from error
         # An output may have several names, in no order; compiling adds some.
         self._names = [sorted(output.get_names()) for output in self._compiled.outputs]
         self.entries: dict[str, str] = {}
@@ -98,8 +132,14 @@ class TorchSession:
     """
 
     engine = "torch"
+    offered = (FP32,)
 
-    def __init__(self, path: str | os.PathLike, threads: int = 0):
+    @classmethod
+    def native(cls) -> tuple[str, ...]:
+        """See above."""
+        return (FP32,)
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0, precision: str = FP32):
         import torch
 
         if importlib.util.find_spec("torchvision") is not None:
@@ -146,7 +186,7 @@ class TorchSession:
         return {name: value.numpy() for name, value in zip(names, found, strict=True)}
 
 
-ENGINES: dict[str, tuple[type, ...]] = {
+ENGINES: dict[str, tuple[Any, ...]] = {
     ".onnx": (OnnxRuntimeSession, OpenVinoSession),
     ".xml": (OpenVinoSession,),
     ".pt2": (TorchSession,),
@@ -158,7 +198,7 @@ def is_installed(engine: type) -> bool:
     return importlib.util.find_spec(engine.engine) is not None  # type: ignore[attr-defined]  # of the classes above
 
 
-def engines_for(path: str | os.PathLike) -> list[type]:
+def engines_for(path: str | os.PathLike) -> list[Any]:
     """Engines on this machine that run a file, the format's own first.
 
     Raises:
@@ -177,6 +217,18 @@ def engines_for(path: str | os.PathLike) -> list[type]:
     return found
 
 
+def engine_named(name: str, path: str | os.PathLike) -> Any:
+    """The engine of a name for a file; "" for the first of `engines_for`.
+
+    Raises:
+        FileNotFoundError, ConfigError: as `engines_for`, or the engine does not run this file, or is not installed.
+    """
+    found = {kind.engine: kind for kind in engines_for(path)}
+    if name and name not in found:
+        raise ConfigError(f"{path}: it is run by {' or '.join(found)} here, not by {name}: choose that, or install it")
+    return found[name] if name else next(iter(found.values()))
+
+
 def entries_of_session(session: FileSession, path: str | os.PathLike) -> dict[str, str]:
     """The metadata of a loaded file as text.
 
@@ -187,6 +239,11 @@ def entries_of_session(session: FileSession, path: str | os.PathLike) -> dict[st
         return session.entries
     model = require_package("onnx", "export", "reading the metadata of a .onnx file without onnxruntime")
     return {entry.key: entry.value for entry in model.load(os.fspath(path)).metadata_props}
+
+
+def _name(source: str | os.PathLike | bytes) -> str:
+    """What messages call a file, or its content."""
+    return "the graph" if isinstance(source, bytes) else os.fspath(source)
 
 
 def _first_line(error: Exception) -> str:

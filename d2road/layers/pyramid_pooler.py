@@ -54,9 +54,9 @@ class PyramidPooler:
             )
         rows, weights = self._pixels(boxes_xyxy.detach())
         # Half precision would round the weights; the sum is taken in the precision of the boxes.
-        table = self._table.to(weights.dtype)
-        pooled = F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
-        return pooled.view(-1, self.output_size**2, table.shape[1])
+        self._table = self._table.to(weights.dtype)
+        pooled = F.embedding_bag(rows, self._table, per_sample_weights=weights, mode="sum")
+        return pooled.view(-1, self.output_size**2, self._table.shape[1])
 
     def _pixels(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the table and their weights for each bin, (R * P * P, 4 * s^2) each."""

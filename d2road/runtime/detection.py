@@ -37,17 +37,19 @@ class DetectionTask:
         *,
         seed: int = 0,
         score_threshold: float = 0.0,
+        noise: np.ndarray | None = None,
         **extra: Any,
     ) -> dict[str, np.ndarray]:
         """See `RuntimeTask`.
 
         Args:
             score_threshold: see `results`.
+            noise: to start from instead of that of the seed, float32 of the shape `metadata["noise"]`.
             seed: of the noise. Another one gives other random boxes to start from, and about the same objects. The
                 numbers are numpy's, not those of `Predictor`, whose random boxes are others still.
         """
         if extra:
-            raise DataError(f"detection takes images, a seed and a score_threshold, not {', '.join(extra)}")
+            raise DataError(f"detection takes images, a seed, noise and a score_threshold, not {', '.join(extra)}")
         if not 0 <= score_threshold <= 1:
             raise DataError(f"score_threshold is {score_threshold!r}, expected 0 to 1")
         if len(images) > 1:
@@ -57,7 +59,10 @@ class DetectionTask:
             raise DataError(
                 f"an image of {found} pixels: this file takes {expected} alone, by d2road export --image-size"
             )
-        noise = np.random.default_rng(seed).standard_normal(self.noise, dtype=np.float32)
+        if noise is None:
+            noise = np.random.default_rng(seed).standard_normal(self.noise, dtype=np.float32)
+        elif noise.shape != self.noise or noise.dtype != np.float32:
+            raise DataError(f"noise is {noise.shape} {noise.dtype}, expected {self.noise} float32")
         return {"images": images[0][None], "noise": noise}
 
     def results(

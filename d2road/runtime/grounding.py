@@ -101,6 +101,7 @@ class GroundingTask:
         Each has text, and of the M boxes that are meant, best first, M = 0 where nothing is: boxes (M, 7), rows x, y, z
         of the bottom centre in the camera frame, h, w, l in metres, ry in radians; scores (M,); boxes_xyxy (M, 4) in
         pixels; classes (M,). presence is the probability that anything is meant, None where the model does not say it.
+        words, their spans of characters and the relevance of each are lists.
 
         Args:
             score_threshold: boxes from this score on are the answer; None is the model's own, from validation data.
@@ -108,7 +109,10 @@ class GroundingTask:
         threshold = self.threshold if score_threshold is None else score_threshold
         presence = outputs.get("presence")
         answers = []
-        for number, text in enumerate(sentences):
+        encodings = self.tokenizer.encode_batch(list(sentences))
+        for number, (text, encoding) in enumerate(zip(sentences, encodings, strict=True)):
+            parts = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+            spans = [span for span, is_special in parts if not is_special]
             scores = outputs["scores"][number]
             order = np.argsort(-scores, kind="stable")
             kept = order[scores[order] >= threshold]
@@ -120,6 +124,9 @@ class GroundingTask:
                     "boxes_xyxy": outputs["boxes"][kept],
                     "classes": outputs["classes"][kept],
                     "presence": None if presence is None else float(presence[number]),
+                    "words": [text[start:stop] for start, stop in spans],
+                    "spans": spans,
+                    "relevance": outputs["relevance"][number, : len(spans)].tolist(),
                 }
             )
         return [{"groundings": answers}]

@@ -10,8 +10,9 @@ from typing import Any, overload
 import numpy as np
 import PIL.Image
 
-from d2road.export.engines import engines_for, entries_of_session
+from d2road.export.engines import engine_named, entries_of_session
 from d2road.export.file_metadata import parse_entries
+from d2road.export.precision import FP32, choose_precision
 from d2road.runtime.task import Result, RuntimeTask
 from d2road.utils.errors import ConfigError, D2RoadError, DataError
 from d2road.utils.image_io import AnyImage as Image
@@ -25,23 +26,35 @@ class Runtime:
         path: .onnx for onnxruntime, .xml for OpenVINO, .pt2 for PyTorch, which that one imports.
         batch_size: images of one size that pass through together; what is found in one does not depend on the others.
         threads: of the processor; 0 for the engine's own choice.
+        backend: onnxruntime, openvino or torch; "" for the first of them that runs the file.
+        precision: fp32, bf16, or auto, see `d2road.export.precision`.
     Raises:
         FileNotFoundError, ConfigError, DataError: no such file, no engine for it, one of another program or with
-            damaged metadata, or a batch that it does not take.
+            damaged metadata, a batch that it does not take, or a precision that the engine has not.
 
     Attributes:
         metadata: of the model, see `d2road.export.graph.ExportGraph`.
+        precision: fp32 or bf16.
 
     Example:
         runtime = Runtime("model.onnx")
         runtime("image.jpg")["is_anomalous"]
     """
 
-    def __init__(self, path: str | os.PathLike, batch_size: int = 1, threads: int = 0):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        batch_size: int = 1,
+        threads: int = 0,
+        backend: str = "",
+        precision: str = FP32,
+    ):
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         self.batch_size = batch_size
-        self.session = engines_for(path)[0](path, threads=threads)
+        engine = engine_named(backend, path)
+        self.precision = choose_precision(precision, engine.offered, engine.native(), f"{path} in {engine.engine}")
+        self.session = engine(path, threads=threads, precision=self.precision)
         content = parse_entries(entries_of_session(self.session, path), str(path))
         self.metadata = content.metadata
         self.task = task_of(content.task, self.metadata, str(path))

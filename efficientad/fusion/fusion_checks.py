@@ -29,8 +29,8 @@ def check(cfg: CN) -> list[str]:
     for key in ("TILING", "PUAD"):
         if parts[key].ENABLED:
             problems.append(f"MODEL.EFFICIENT_AD.{key}.ENABLED: maps are fused without it; set it to False")
-    if parts.INFERENCE.PRECISION == "int8":
-        problems.append("MODEL.EFFICIENT_AD.INFERENCE.PRECISION is int8: maps are fused in fp32 or bf16; set it so")
+    if cfg.INFERENCE.PRECISION == "int8":
+        problems.append("INFERENCE.PRECISION is int8: maps are fused in fp32 or bf16; set it so")
     if not all(cfg.INPUT.IMAGE_SIZE) or any(side % 16 for side in cfg.INPUT.IMAGE_SIZE):
         problems.append(
             f"INPUT.IMAGE_SIZE is {tuple(cfg.INPUT.IMAGE_SIZE)}: multiples of 16, such as (512, 512), so that all maps "

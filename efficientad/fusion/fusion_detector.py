@@ -206,6 +206,15 @@ class AnomalyFusion(nn.Module):
         """Work with faster networks of the same maps."""
         self.efficient_ad.fold_for_inference()
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Those of the student; distances to the bank are in its own."""
+        return self.efficient_ad.precisions
+
+    def set_precision(self, precision: str) -> None:
+        """Maps of the student and the autoencoder in this precision, see `EfficientAD.set_precision`."""
+        self.efficient_ad.set_precision(precision)
+
     # --- fit ---
 
     def fit(self, cfg: CfgNode) -> dict[str, float]:

@@ -17,7 +17,7 @@ Range = tuple[float, float]
 OPSET, CONTRIB_OPSET, IR_VERSION = 17, 1, 8
 LEVELS = 255  # of an unsigned number, beside 0
 LARGEST = 127  # of a signed one
-CURE = "set MODEL.EFFICIENT_AD.INFERENCE.PRECISION fp32"  # without onnx
+CURE = "set INFERENCE.PRECISION fp32"  # without onnx
 
 
 class Half(NamedTuple):

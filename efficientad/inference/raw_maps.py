@@ -56,10 +56,14 @@ class RawMapInference:
         self.tiling, self.precision, self.with_means = tiling, precision, with_means
         self.prepared: MapNetworks | None = None
 
-    def prepare(self, networks: Networks, ranges: Tensor | None) -> None:
-        """Fuse or quantize the networks for their present weights; arguments and errors as of `prepare_networks`."""
+    def prepare(self, networks: Networks, ranges: Tensor | None, precision: str = "") -> None:
+        """Fuse or quantize the networks for their present weights; arguments and errors as of `prepare_networks`.
+
+        Args:
+            precision: "" for that of this object.
+        """
         if not self.with_means:
-            self.prepared = prepare_networks(networks, self.precision, ranges)
+            self.prepared = prepare_networks(networks, precision or self.precision, ranges)
 
     def forget(self) -> None:
         """Give up prepared networks: the weights have changed, or will."""

@@ -186,6 +186,7 @@ def metadata(model: Any, cfg: CfgNode, options: ExportOptions) -> Mapping[str, A
         "boxes": "x1, y1, x2, y2 in pixels of the image",
         "uses_ground_plane": model.inputs.use_given_ground,
         "score_threshold": model.score_threshold,
+        "min_score": model.inference.min_score,
         "tokenizer": encoder.ready_tokenizer().to_str(),
         "pad_id": encoder.pad_id,
         "max_tokens": encoder.max_tokens,

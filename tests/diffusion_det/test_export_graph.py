@@ -240,3 +240,37 @@ def assert_runtime_finds_what_the_graph_finds(model, path, image):
     np.testing.assert_allclose(found["boxes"], boxes, atol=0.05)
     np.testing.assert_allclose(found["scores"], scores, atol=1e-3)
     assert np.array_equal(found["classes"], classes)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_library_starts_from_the_random_boxes_of_the_model(small_cfg, small_model, tmp_path, backend):
+    """So both find the same objects in the same image, to the rounding of the library."""
+    pytest.importorskip(backend)
+    torch.save({"model": small_model(*SIZE).state_dict()}, tmp_path / "weights.pth")
+    bgr = np.ascontiguousarray(IMAGES[0][:, :, ::-1])
+    expected = Predictor(small_cfg(*SIZE), tmp_path / "weights.pth")(bgr)["instances"]
+    predict = Predictor(small_cfg(*SIZE, "INFERENCE.BACKEND", backend), tmp_path / "weights.pth")
+    found = predict(bgr)["instances"]
+    assert len(found) == len(expected) > 3 and found.image_size == bgr.shape[:2]
+    torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor, atol=0.05, rtol=1e-4)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-3, rtol=0)
+    assert torch.equal(found.pred_classes, expected.pred_classes)
+    with pytest.raises(ConfigError, match="does not tell its steps"):
+        predict(bgr, with_steps=True)
+
+
+def test_bfloat16_keeps_what_the_answer_is_computed_in(small_cfg, small_model, tmp_path):
+    torch.save({"model": small_model(*SIZE).state_dict()}, tmp_path / "weights.pth")
+    bgr = np.ascontiguousarray(IMAGES[0][:, :, ::-1])
+    exact = Predictor(small_cfg(*SIZE), tmp_path / "weights.pth")
+    predict = Predictor(small_cfg(*SIZE, "INFERENCE.PRECISION", "bf16"), tmp_path / "weights.pth")
+    stage, seen = predict.model.head.head_series[-1], []
+    for layer in (stage.class_logits, stage.bboxes_delta):
+        assert layer.weight.dtype == torch.float32
+        layer.register_forward_hook(lambda module, args, out: seen.append((args[0].dtype, out.dtype)))
+    stage.linear1.register_forward_hook(lambda module, args, out: seen.append((module.weight.dtype, out.dtype)))
+    one, other = predict(bgr)["instances"], exact(bgr)["instances"]
+    assert set(seen) == {(torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16)}
+    assert one.pred_boxes.tensor.dtype == one.scores.dtype == torch.float32
+    count = min(len(one), len(other), 3)
+    assert count and (one.scores[:count] - other.scores[:count]).abs().max() < 0.05

@@ -183,7 +183,7 @@ def test_what_cannot_be_is_said_before_anything_is_built():
     assert "efficientnet_lite0" in problems("MODEL.EFFICIENT_AD.TEACHER", "features:efficientnet_litte0")
     assert "name some of them" in problems("MODEL.EFFICIENT_AD.EXTRACTOR.LAYERS", ("s3",))
     assert "odd number" in problems("MODEL.EFFICIENT_AD.EXTRACTOR.NEIGHBOURHOOD", 2)
-    assert "teachers that are a PDN" in problems("MODEL.EFFICIENT_AD.INFERENCE.PRECISION", "int8")
+    assert "teachers that are a PDN" in problems("INFERENCE.PRECISION", "int8")
     assert "at least 256 pixels" in problems("INPUT.IMAGE_SIZE", (128, 128))
     assert "square one" in problems("INPUT.SYMMETRIES", True, "INPUT.IMAGE_SIZE", (256, 320))
     pdn = find_problems(small_cfg("MODEL.EFFICIENT_AD.AUTOENCODER", "none"))

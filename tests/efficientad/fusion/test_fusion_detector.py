@@ -192,7 +192,7 @@ def test_what_cannot_be_is_said_before_anything_is_built(tmp_path):
     assert "not all 0" in problems(node + "WEIGHTS", (0.0, 0.0, 0.0))
     assert "PUAD.ENABLED" in problems("MODEL.EFFICIENT_AD.PUAD.ENABLED", True)
     assert "multiples of 16" in problems("INPUT.IMAGE_SIZE", (130, 130))
-    assert "fused in fp32" in problems("MODEL.EFFICIENT_AD.INFERENCE.PRECISION", "int8")
+    assert "fused in fp32" in problems("INFERENCE.PRECISION", "int8")
     with pytest.raises(ConfigError, match="train an EfficientAD with the same keys first"):
         check_training_files(fusion_cfg())
     with pytest.raises(FileNotFoundError, match="BANK_WEIGHTS: there is no file"):

@@ -60,7 +60,7 @@ def test_exported_models_evaluate_as_the_trained_one_did(precision, trained, tmp
     assert main(arguments(trained, out, "--precision", precision) + ["OUTPUT_DIR", out_dir]) == 0
     cfg = small_cfg()
     cfg.merge_from_file(str(out.with_suffix(".yaml")))
-    assert precision == cfg.MODEL.EFFICIENT_AD.INFERENCE.PRECISION and str(out) == cfg.MODEL.WEIGHTS
+    assert precision == cfg.INFERENCE.PRECISION and str(out) == cfg.MODEL.WEIGHTS
     results = evaluate(cfg)["anomaly"]
     expected = trained[1]["anomaly"]
     for name in ("image_auroc", "pixel_auroc", "aupro"):

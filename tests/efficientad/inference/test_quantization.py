@@ -16,7 +16,7 @@ from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import PDN
 from tests.factories.anomaly_models import SIDE, build, calibrated, entries, narrow_networks, small_cfg
 
-PRECISION = "MODEL.EFFICIENT_AD.INFERENCE.PRECISION"
+PRECISION = "INFERENCE.PRECISION"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -96,7 +96,7 @@ def test_what_has_no_graph_is_refused():
     for keys, options, said in (
         ((), ExportOptions(image_size=(9, 9)), "takes images of any size"),
         ((NODE + "TILING.ENABLED", True, NODE + "TILING.TILE", (SIDE, SIDE)), ExportOptions(), "takes images whole"),
-        ((NODE + "INFERENCE.PRECISION", "bf16"), ExportOptions(), "a graph is in fp32"),
+        (("INFERENCE.PRECISION", "bf16"), ExportOptions(), "a graph is in fp32"),
     ):
         with pytest.raises(ConfigError, match=said):
             calibrated(*keys).export_graph(None, generated_images(), options)

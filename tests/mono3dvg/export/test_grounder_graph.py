@@ -10,6 +10,7 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
+from d2road.engine import Predictor
 from d2road.export.check_file import check_file
 from d2road.export.graph import ExportOptions
 from d2road.export.onnx_file import write_onnx
@@ -198,3 +199,51 @@ def test_options_of_a_sampler_are_not_dropped_silently():
     for options, named in ((ExportOptions(steps=2), "--steps"), (ExportOptions(nms=False), "--no-nms")):
         with pytest.raises(ConfigError, match=f"{named} is for DiffusionDet, this is a grounder"):
             require_graph(None, None, options)
+
+
+def prediction(cfg, weights, *opts):
+    """What `Predictor` answers, and itself."""
+    changed = cfg.clone()
+    changed.defrost()
+    changed.merge_from_list(list(opts))
+    predict = Predictor(changed, weights)
+    image, camera = noisy_image(200, 240, 2), Camera(np.array([[200.0, 0, 118, 9], [0, 210, 95, -4], [0, 0, 1, 0.1]]))
+    asked = [{"id": number, "text": text} for number, text in enumerate(TEXTS)]
+    return predict, predict(image, camera, expressions=asked)["groundings"]
+
+
+@pytest.fixture(scope="module")
+def stored(exported, tmp_path_factory):
+    """Config and weights of the model of the file."""
+    _, model, cfg = exported
+    path = tmp_path_factory.mktemp("stored") / "weights.pth"
+    torch.save({"model": model.state_dict()}, path)
+    return cfg, path
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_another_library_answers_as_the_model_does(stored, backend):
+    pytest.importorskip(backend)
+    exact, expected = prediction(*stored)
+    predict, found = prediction(*stored, "INFERENCE.BACKEND", backend)
+    assert predict.model.score_threshold == pytest.approx(exact.model.score_threshold)
+    for one, other in zip(found, expected, strict=True):
+        for name in ("expression_id", "words", "spans"):
+            assert one[name] == other[name], name
+        assert len(one["scores"]) == len(other["scores"]) > 3
+        torch.testing.assert_close(one["scores"], other["scores"], atol=1e-3, rtol=0)
+        torch.testing.assert_close(one["boxes"], other["boxes"], atol=0.01, rtol=0)
+        torch.testing.assert_close(one["boxes_xyxy"], other["boxes_xyxy"], atol=0.05, rtol=0)
+        np.testing.assert_allclose(one["relevance"], other["relevance"], atol=1e-3)
+    assert predict(noisy_image(200, 240, 2), Camera(np.eye(3)))["groundings"] == []
+
+
+def test_bfloat16_keeps_heads_and_boxes_in_full(stored):
+    _, expected = prediction(*stored)
+    predict, found = prediction(*stored, "INFERENCE.PRECISION", "bf16")
+    kinds = {name: {p.dtype for p in part.parameters()} for name, part in predict.model.named_children()}
+    assert all(torch.bfloat16 in kinds[name] for name in ("backbone", "text_encoder", "neck"))
+    assert kinds["dense_head"] == kinds["relation"] == {torch.float32}
+    for one, other in zip(found, expected, strict=True):
+        assert one["scores"].dtype == one["boxes"].dtype == torch.float32
+        assert abs(float(one["scores"][0]) - float(other["scores"][0])) < 0.1
