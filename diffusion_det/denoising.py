@@ -4,7 +4,8 @@ Letters: B images, N boxes an image, K classes.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,6 +74,14 @@ def image_seed(image: Mapping[str, Any], seed: int) -> int:
     """Number that `image_generator` starts from."""
     name = next((image[key] for key in ("content_id", "image_id", "file_name") if key in image), "")
     return zlib.crc32(f"{seed}/{name}".encode())
+
+
+@contextmanager
+def seeded_by_image(image: Mapping[str, Any], seed: int, device: torch.device) -> Iterator[None]:
+    """The global random state as an image seeds it, and afterwards as before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(image_seed(image, seed))
+        yield
 
 
 class NoiseSource(Protocol):

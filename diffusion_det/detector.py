@@ -30,7 +30,7 @@ from diffusion_det.denoising import (
     denoise,
     denoise_as_published,
     image_generator,
-    image_seed,
+    seeded_by_image,
     select_objects,
 )
 from diffusion_det.export_checks import draw_noise, export_graph
@@ -171,15 +171,12 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         with self.inference_autocast(self.device):
             if self.compat and any("content_id" not in x for x in batched_inputs):
                 return self.detect(batched_inputs)  # the published code pads all images of a batch to one size
-            if self.compat:
-                return [self._detect_seeded(x) for x in batched_inputs]
-            return by_padded_size(self.detect, batched_inputs, self.backbone)
+            if not self.compat:
+                return by_padded_size(self.detect, batched_inputs, self.backbone)
+            return [self._detect_seeded(x) for x in batched_inputs]
 
     def _detect_seeded(self, image: dict) -> dict:
-        """`detect` where noise comes from the global random state, as in the published code, seeded by the image."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(image_seed(image, self.sampling.seed))
+        with seeded_by_image(image, self.sampling.seed, self.device):  # the published noise is of the global state
             return self.detect([image])[0]
 
     def detect(self, batched_inputs: list[dict]) -> list[dict]:
@@ -230,11 +227,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
 
     @torch.no_grad()
     def denoise(
-        self,
-        features: list[Tensor],
-        whwh: Tensor,
-        noise: NoiseSource,
-        scene: SceneGeometry | None = None,
+        self, features: list[Tensor], whwh: Tensor, noise: NoiseSource, scene: SceneGeometry | None = None
     ) -> list[tuple[Tensor, ...]]:
         """Predictions of each sampler step for B images: logits (B, N, K), boxes (B, N, 4) in pixels of the network
         input and, with a scene, the features (B, N, C) that pose is read from."""

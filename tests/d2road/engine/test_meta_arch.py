@@ -30,15 +30,15 @@ PROTOCOLS = (
     meta_arch.AcceptsGoodImages, meta_arch.DenoisesBoxes, meta_arch.ExportsGraph,
     meta_arch.FitsWithoutGradients, meta_arch.FoldsForInference, meta_arch.HasAnomalyThreshold,
     meta_arch.HasDefaultMapper, meta_arch.OffersTestTimeAugmentation, meta_arch.RequiresCalibration,
-    meta_arch.KeepsGoodScores, meta_arch.ResizesImages, meta_arch.TakesResults,
+    meta_arch.KeepsGoodScores, meta_arch.LowersPrecision, meta_arch.ResizesImages, meta_arch.TakesResults,
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
-    "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph"},
-    "Mono3DVG": {"HasDefaultMapper", "TakesResults", "ExportsGraph"},
+    "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph", "LowersPrecision"},
+    "Mono3DVG": {"HasDefaultMapper", "TakesResults", "ExportsGraph", "LowersPrecision"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
-        "ExportsGraph", "KeepsGoodScores",
+        "ExportsGraph", "KeepsGoodScores", "LowersPrecision",
     },
     "PatchCore": {
         "HasDefaultMapper", "FitsWithoutGradients", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
@@ -46,7 +46,7 @@ OFFERS = {
     },
     "AnomalyFusion": {
         "HasDefaultMapper", "FitsWithoutGradients", "FoldsForInference", "ResizesImages", "RequiresCalibration",
-        "HasAnomalyThreshold", "AcceptsGoodImages", "ExportsGraph", "KeepsGoodScores",
+        "HasAnomalyThreshold", "AcceptsGoodImages", "ExportsGraph", "KeepsGoodScores", "LowersPrecision",
     },
     "TeacherDistillation": {"HasDefaultMapper"},
     "TinyDetector": set(),

@@ -165,7 +165,7 @@ def test_unknown_precision_and_what_does_not_go_together():
     with pytest.raises(ValueError, match=r"'int4', expected one of fp32, bf16, int8"):
         prepare_networks(networks(), "int4")
     for pairs, said in (
-        ((PRECISION, "int4"), "choose one of fp32, bf16, int8"),
+        ((PRECISION, "int4"), "choose one of auto, fp32, bf16, int8"),
         ((PRECISION, "int8", "MODEL.EFFICIENT_AD.PUAD.ENABLED", True), "PUAD needs fp32"),
         ((PRECISION, "int8", "MODEL.DEVICE", "cuda"), "set it to cpu"),
     ):
