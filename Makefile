@@ -25,7 +25,8 @@ VARIANTS ?= readout state
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-traffic-streams bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
-	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-kitti bench-faults \
+	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-studies bench-mono3dvg-kitti bench-faults \
+	bench-speed bench-exported bench-score-stream bench-camera-seeing bench-custom-kitti3d \
 	bench-video-memory bench-video-search \
 	bench-camera-calibration bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
@@ -256,6 +257,17 @@ bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE) $(TOY_GROUNDING_MORE_DONE)
 bench-mono3dvg-written: setup $(TOY_GROUNDING_DONE)
 	$(PY) -m benchmarks.mono3dvg.written_sentences
 
+# Why figures of bench-mono3dvg-toy are what they are, on its validation views: the studies of the models that it leaves.
+STUDIED ?= more_views
+bench-mono3dvg-studies: setup $(TOY_GROUNDING_DONE)
+	$(PY) -m benchmarks.mono3dvg.heading_study --name mono3dvg_toy --weights zoo:mono3dvg_toy --config-file configs/mono3dvg/toy_grounding/demo.yaml
+	for name in $(STUDIED); do for seed in $(SEEDS); do \
+		$(PY) -m benchmarks.mono3dvg.perception_study --name $${name}_seed$$seed --config-file configs/mono3dvg/toy_grounding/$$name.yaml \
+			--weights output/bench/mono3dvg_toy_$${name}_seed$$seed/model_final.pth || exit 1; \
+		$(PY) -m benchmarks.mono3dvg.words_alone --name $${name}_labels_seed$$seed --config-file configs/mono3dvg/toy_grounding/$${name}_labels.yaml \
+			--weights output/bench/mono3dvg_toy_$${name}_labels_seed$$seed/model_final.pth || exit 1; \
+	done; done
+
 bench-mono3dvg-kitti: setup
 	$(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
 
@@ -298,6 +310,52 @@ bench-zoo-traffic: setup
 	$(PY) -m benchmarks.zoo.traffic_rules
 	$(PY) -m benchmarks.zoo.pack traffic_rules_forecast
 	$(PY) -m benchmarks.zoo.page
+
+# The tables of docs/benchmarks.md but that of bench-patchcore-speed; on an idle machine, as times of a busy one compare with nothing.
+TOY_CONFIG := configs/diffusion_det/toy_roadside/effnet_lite0.yaml
+bench-speed: setup
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark diffusion_det --what infer --boxes 100 300 --steps 1 4 --size 480x640 --runs 3 --record r50_infer_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark diffusion_det --what compare --boxes 300 --steps 1 4 --size 480x640 --runs 5 --record r50_compare_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark diffusion_det --config-file $(TOY_CONFIG) --what infer --boxes 100 --steps 1 4 --size 288x512 --record toy_infer_1_thread
+	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark diffusion_det --config-file $(TOY_CONFIG) --what train --batch 4 --boxes 60 --size 256x448 --runs 12 --warmup 3 --record toy_train_2_threads
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --clock cpu --runs 5 --warmup 1 --no-memory --record efficientad_small_1_thread_cpu
+	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --runs 9 --warmup 1 --no-memory --record efficientad_small_infer_2_threads
+	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --sizes medium --runs 5 --warmup 1 --no-memory --record efficientad_medium_infer_2_threads
+	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what train --runs 5 --warmup 1 --record efficientad_small_train_2_threads
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark mono3dvg --what infer text pixels --size 256x448 512x896 --sentences 1 8 32 --runs 3 --record mono3dvg_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_state_space --record state_space_forward_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_state_space --train --record state_space_train_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_integer_products --record patchcore_integer_products_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_linear_attention
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_kitti_eval --plain-frames 300
+	$(PY) -m benchmarks.speed.speed_anomaly_eval --compare
+	$(PY) -m benchmarks.speed.speed_allocator --rounds 3 --batch 4 --record allocator
+	$(PY) -m benchmarks.speed.speed_trajectories --record trajectories
+
+# Exported models against the model itself, by engine and in 16 and 8 bits.
+bench-exported: setup $(TOY_DONE) $(TOY_LOCO_DONE) $(TOY_GROUNDING_DONE)
+	for engine in torch onnxruntime openvino; do \
+		for steps in 1 4; do $(PY) -m benchmarks.diffusion_det.exported_detector --steps $$steps --engine $$engine --images 100 || exit 1; done; \
+		$(PY) -m benchmarks.mono3dvg.exported_grounder --weights zoo:mono3dvg_toy --engine $$engine --sentences 50 || exit 1; \
+	done
+	$(PY) -m benchmarks.diffusion_det.exported_precision --images 200
+	for model in efficientad patchcore; do $(PY) -m benchmarks.efficientad.exported_precision --model $$model --images 20 || exit 1; done
+	$(PY) -m benchmarks.mono3dvg.exported_precision
+
+# A day of trajectories through a model that bench-efficientad-traffic has trained: WEIGHTS=FILE.
+bench-score-stream: setup
+	$(PY) -m benchmarks.traffic.stream_benchmark --hours 24 --weights $(or $(WEIGHTS),$(error name the model: make $@ WEIGHTS=.../model_final.pth))
+
+# What detector and tracker see of filmed validation clips, with detections of benchmarks.traffic.clip_predictions; then the false alarms of
+# a watch on rendered good traffic: QUIET=folder of `make-data traffic-video --no-incidents`, tracked by d2road track to QUIET/tracked.
+SEEING_CLIPS ?= val_000 val_002
+QUIET_CLIPS ?= test_000 test_001 test_002
+bench-camera-seeing: setup
+	$(PY) -m benchmarks.traffic.view_seeing --clips $(CLIPS) --names $(SEEING_CLIPS)
+	$(if $(QUIET),$(PY) -m benchmarks.traffic.view_rendered --clips $(QUIET) --names $(QUIET_CLIPS) --tracked $(QUIET_CLIPS:%=$(QUIET)/tracked/%) --record rendered)
+
+bench-custom-kitti3d: setup
+	$(PY) -m benchmarks.diffusion_det.custom_kitti3d_time --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti/training))
 
 bench-zoo-fasteners: setup $(TOY_LOCO_DONE)
 	$(PY) train_net.py --config-file configs/efficientad/toy_loco/patchcore.yaml SEED 0

@@ -22,7 +22,15 @@ import pandas as pd
 
 from benchmarks.common.markdown import write_page
 from benchmarks.common.records import record_path
-from benchmarks.traffic.forecast_streams import ENDS, REFIT, SHIPPED, StreamScorer, read_scores, score_pieces
+from benchmarks.traffic.forecast_streams import (
+    ENDS,
+    REFIT,
+    SHIPPED,
+    SHIPPED_ENDS,
+    StreamScorer,
+    read_scores,
+    score_pieces,
+)
 from benchmarks.traffic.rules_benchmark import FIT_SEED, make_pieces
 from benchmarks.traffic.rules_results import (
     BENCH,
@@ -55,8 +63,12 @@ from d2road.utils.values import integer_option, number_option
 
 SEED, FIT_HOURS = 0, 2
 SHIPPED_HOURS = 11  # of SEED, which gave the shipped threshold
-ROWS = {SHIPPED: "rules and forecast, as shipped", ENDS: "rules and forecast, ends of the road known"}
-PAIRS = ((ROWS[SHIPPED], SECOND), (ROWS[ENDS], SECOND), (ROWS[ENDS], ROWS[SHIPPED]))
+ROWS = {
+    SHIPPED: "rules and forecast, as shipped",
+    SHIPPED_ENDS: "rules and forecast, as shipped, ends of the road given",
+    ENDS: "rules and forecast, fitted and scored with the ends of the road",
+}
+PAIRS = (*((ROWS[name], SECOND) for name in ROWS), (ROWS[ENDS], ROWS[SHIPPED]), (ROWS[SHIPPED_ENDS], ROWS[SHIPPED]))
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Roads:
 
     def scorers(self) -> dict[str, StreamScorer]:
         """By name."""
-        fits = {SHIPPED: (), ENDS: self.of_part("fit"), REFIT: self.of_part("refit")}
+        fits = {SHIPPED: (), SHIPPED_ENDS: (), ENDS: self.of_part("fit"), REFIT: self.of_part("refit")}
         return {name: StreamScorer(name, pieces) for name, pieces in fits.items()}
 
 
@@ -144,13 +156,11 @@ def evaluate_first(roads: Roads) -> tuple[dict[str, object], dict[str, object]]:
 def evaluate_second(roads: Roads) -> tuple[dict[str, object], dict[str, object]]:
     """Metrics of the second road at thresholds of the first one, and refitted, and what they are of."""
     scorers = roads.scorers()
-    first = Road.of(roads.first, [scorers[SHIPPED], scorers[ENDS]], ("threshold",))
+    first = Road.of(roads.first, [scorers[name] for name in ROWS], ("threshold",))
     second = Road.of(roads.second, list(scorers.values()), ("rate",))
     hours, metrics = len(second.hours["rate"]), {}
     count = len(first.hours["threshold"])
-    thresholds = {
-        name: lowest_threshold(first.windows(scorers[name], "threshold"), count, RATE) for name in (SHIPPED, ENDS)
-    }
+    thresholds = {name: lowest_threshold(first.windows(scorers[name], "threshold"), count, RATE) for name in ROWS}
     for name, scorer in scorers.items():
         parts = (second.windows(scorer, "rate"), second.windows(scorer, "incidents"))
         road = Windows(*parts, second.events, hours)
@@ -190,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.table:
         make_pieces([*roads.first, *roads.second], args.minutes, keep_tables=True)
         scorers = roads.scorers()
-        score_pieces([p for p in roads.first if p.part != "fit"], [scorers[SHIPPED], scorers[ENDS]])
+        score_pieces([p for p in roads.first if p.part != "fit"], [scorers[name] for name in ROWS])
         score_pieces([p for p in roads.second if p.part != "refit"], list(scorers.values()))
     command = f"python -m benchmarks.traffic.forecast_benchmark --hours {args.hours} --incidents {args.incidents}"
     command += f" --second-hours {args.second_hours} --second-incidents {args.second_incidents}"

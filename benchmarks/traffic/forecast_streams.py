@@ -2,9 +2,10 @@
 
 Scored once and kept, a file a recording and scorer:
 
-    shipped  the calibration of the model zoo, on the windows that the verb takes where nothing says where the road ends
-    ends     fitted on hours of the first road, on windows of what is observed there (TIME_SPACE.S_RANGE)
-    refit    the same, fitted on hours of the second road, with the threshold that `--good` gives them
+    shipped       the calibration of the model zoo, on the windows of the verb where the ends of the road are not told
+    shipped_ends  the same calibration on windows of what is observed (TIME_SPACE.S_RANGE)
+    ends          fitted on hours of the first road on such windows
+    refit         the same, fitted on hours of the second road, with the threshold that `--good` gives them
 """
 
 import hashlib
@@ -33,7 +34,7 @@ from d2road.utils.output_files import atomic_write, write_json
 from d2road.utils.progress import track
 
 ZOO_NAME = "traffic_rules_forecast"
-SHIPPED, ENDS, REFIT = "shipped", "ends", "refit"
+SHIPPED, SHIPPED_ENDS, ENDS, REFIT = "shipped", "shipped_ends", "ends", "refit"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class StreamScorer:
 
     def scores_path(self, piece: Piece) -> Path:
         """Of the windows of a recording; of other shipped rules they are other ones."""
-        name = f"{self.name}_{self.file_digest}" if self.name == SHIPPED else self.name
+        name = f"{self.name}_{self.file_digest}" if self.name in (SHIPPED, SHIPPED_ENDS) else self.name
         return piece.path.with_suffix(f".stream_{name}.csv")
 
     def score(self, good: GoodTraffic) -> pd.DataFrame:

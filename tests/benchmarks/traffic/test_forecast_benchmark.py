@@ -8,7 +8,15 @@ import pytest
 
 from benchmarks.traffic import forecast_benchmark as bench
 from benchmarks.traffic.forecast_benchmark import ROWS, SHIPPED_HOURS
-from benchmarks.traffic.forecast_streams import ENDS, REFIT, SHIPPED, StreamScorer, describe_piece, score_pieces
+from benchmarks.traffic.forecast_streams import (
+    ENDS,
+    REFIT,
+    SHIPPED,
+    SHIPPED_ENDS,
+    StreamScorer,
+    describe_piece,
+    score_pieces,
+)
 from benchmarks.traffic.rules_windows import PIECES_AN_HOUR, Piece, list_jobs, list_pieces, write_piece
 from benchmarks.traffic.second_road import second_pieces
 from d2road.cli import score_stream
@@ -79,9 +87,9 @@ def test_figures_of_made_up_scores(place):
     with pytest.raises(DataError, match="at least one of each is needed"):
         bench.main(["--hours", "6", "--incidents", "8", "--table"])
     for piece in [*first, *list_pieces(1000, 1000, 2, 1, 0)[:8]]:
-        made_up(piece, rng, (SHIPPED, ENDS))
+        made_up(piece, rng, (SHIPPED, SHIPPED_ENDS, ENDS))
     for piece in second_pieces(3000, 2, 8):
-        made_up(piece, rng, (SHIPPED, ENDS, REFIT), factor=3.0)
+        made_up(piece, rng, (SHIPPED, SHIPPED_ENDS, ENDS, REFIT), factor=3.0)
     write_json(StreamScorer(REFIT, (first[0],)).path, {"rules": {}, "threshold": 20.0})
     write_json(StreamScorer(ENDS, (first[0],)).path, StreamScorer(SHIPPED).calibration)  # whose absences are known
     words = ["--hours", "6", "--incidents", "8", "--second-hours", "2", "--second-incidents", "8", "--table"]
@@ -96,7 +104,7 @@ def test_figures_of_made_up_scores(place):
     held = shipped["shipped_threshold"]["realised"]
     assert held["hours"] == 12 - SHIPPED_HOURS and held["alarms"] == 0
     other = json.loads((place / "benchmarks/results/second_road/seed3000_forecast.json").read_text())
-    unseen, ends, borrowed, refitted = other["metrics"].values()
+    unseen, _, ends, borrowed, refitted = other["metrics"].values()
     assert unseen["realised"]["rate"] > 10 and refitted["realised"]["rate"] == 0 and refitted["threshold"] == 20
     assert borrowed["threshold"] == ends["threshold"] and borrowed["realised"]["rate"] > 10
     assert other["hours"] == {"threshold": 6, "rate": 2}
