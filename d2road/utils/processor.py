@@ -33,6 +33,11 @@ def multiplies_bytes() -> bool:
     return _has(BYTES)
 
 
+def has_matrix_units() -> bool:
+    """Whether this processor has units for products of whole matrices (AMX)."""
+    return _has(AMX)
+
+
 def _has(names: tuple[str, ...]) -> bool:
     found = capabilities()
     return any(found.get(name, False) for name in names)
@@ -49,7 +54,7 @@ def use_fast_products() -> bool:
     """
     found = capabilities()
     setting = getattr(torch.backends.mkldnn, "matmul", None)
-    if not str(found.get("cpu_name", "")).startswith("AMD") or not found.get("avx512_f", False) or _has(AMX):
+    if not str(found.get("cpu_name", "")).startswith("AMD") or not found.get("avx512_f", False) or has_matrix_units():
         return False
     if setting is None or not torch.backends.mkldnn.is_available() or setting.fp32_precision not in ("none", "ieee"):
         return False

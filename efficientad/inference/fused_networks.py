@@ -5,11 +5,13 @@ layers become one. Equal to `Networks` up to rounding, unless in narrower number
 """
 
 import copy
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.utils.processor import has_matrix_units
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, PDN, map_size_of
 from efficientad.modeling.winograd import LEAST_CHANNELS, POINTS, WinogradConv2d, bias_of, padding_of
@@ -21,8 +23,9 @@ class FusedNetworks(nn.Module):
     Args:
         networks: trained, with the teacher's statistics; it stays as it is.
         dtype: of weights and features.
-        fewer_products: prepare large convolutions for `winograd` (float32 on a CPU, and if the networks use it), which
-            takes about three times their memory.
+        fewer_products: prepare large convolutions for `winograd` (on a CPU, and if the networks use it), which takes
+            about three times their memory. In bfloat16 these are the last ones, which are faster so in float32 than
+            directly, unless the processor has matrix units.
     """
 
     def __init__(self, networks: Networks, dtype: torch.dtype = torch.float32, fewer_products: bool = True):
@@ -42,12 +45,17 @@ class FusedNetworks(nn.Module):
         self.stem = _side_by_side(teacher.layer(1), self.student.layer(1))
         self.split = teacher.layer(1).out_channels
         self.eval().requires_grad_(False)
+        fewer_products = fewer_products and teacher.fewer_products and self.stem.weight.device.type == "cpu"
+        count = len(LAYERS[teacher.size])
+        layers = range(1 if dtype == torch.float32 else count, count + 1)
+        prepared = []
+        if fewer_products and (dtype == torch.float32 or not has_matrix_units()):
+            prepared = [(pdn, _by_fewer_products(pdn, layers)) for pdn in (self.teacher, self.student)]
         self.to(dtype=dtype).to(memory_format=torch.channels_last)
-        fewer_products = fewer_products and teacher.fewer_products and dtype == torch.float32
-        for pdn in (self.teacher, self.student):
-            pdn.fewer_products = False
-            if fewer_products and self.stem.weight.device.type == "cpu":
-                _prepare(pdn)
+        self.teacher.fewer_products = self.student.fewer_products = False
+        for pdn, found in prepared:
+            for name, conv in found.items():
+                setattr(pdn, name, conv)
 
     def raw_maps(self, images: Tensor) -> Tensor:
         """As `Networks.raw_maps`: squared differences (B, 2, h, w) of normalised images (B, 3, H, W)."""
@@ -61,12 +69,14 @@ class FusedNetworks(nn.Module):
         return torch.stack([(one.float() - other.float()).square_().mean(1) for one, other in pairs], dim=1)
 
 
-def _prepare(pdn: PDN) -> None:
-    """Transform the kernels of a network's large convolutions once."""
-    for number in range(1, len(LAYERS[pdn.size]) + 1):
-        conv = pdn.layer(number)
-        if conv.kernel_size[0] in POINTS and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS:
-            setattr(pdn, f"conv{number}", WinogradConv2d(conv))
+def _by_fewer_products(pdn: PDN, layers: Iterable[int]) -> dict[str, WinogradConv2d]:
+    """Those of a network's layers that are large, with their kernels transformed once, by name."""
+    found = {f"conv{number}": pdn.layer(number) for number in layers}
+    return {
+        name: WinogradConv2d(copy.deepcopy(conv).to(memory_format=torch.channels_last))
+        for name, conv in found.items()
+        if conv.kernel_size[0] in POINTS and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+    }
 
 
 def _side_by_side(left: nn.Conv2d, right: nn.Conv2d) -> nn.Conv2d:

@@ -1,7 +1,7 @@
 """Quantization and lower precision for inference: bfloat16, or 8 bits by onnxruntime.
 
 fp32   fused networks as they are, with fewer products on a CPU (`winograd`)
-bf16   every convolution in bfloat16, for processors that have instructions for it
+bf16   convolutions in bfloat16, for processors that have instructions for it; the last ones in fp32 with fewer products
 int8   teacher and student in whole numbers of 8 bits, the autoencoder (a sixteenth of the work) in fp32
 
 8 bits need the range of values at each place of the networks, which calibration measures on good images. What is

@@ -275,7 +275,8 @@ class WinogradConv2d(nn.Module):
         self.register_buffer("transformed", transform_weight(conv.weight.detach()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, O, h, w)."""
+        """(B, C, H, W) to (B, O, h, w), in the dtype of the kernels."""
+        x = x.to(self.transformed.dtype)
         if not suits(self.conv, x):
             return self.conv(x)
         return convolve(x, self.transformed, bias_of(self.conv), self.conv.kernel_size[0], padding_of(self.conv))

@@ -34,7 +34,9 @@ PROTOCOLS = (
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
-    "DiffusionDet": {"HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph", "LowersPrecision"},
+    "DiffusionDet": {
+        "HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph", "LowersPrecision",
+    },
     "Mono3DVG": {"HasDefaultMapper", "TakesResults", "ExportsGraph", "LowersPrecision"},
     "EfficientAD": {
         "HasDefaultMapper", "FoldsForInference", "ResizesImages", "RequiresCalibration", "HasAnomalyThreshold",
