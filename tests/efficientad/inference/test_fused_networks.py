@@ -32,7 +32,7 @@ def test_maps_stay_as_they_are(size, padding):
 def test_in_bfloat16_the_last_layers_have_fewer_products_unless_there_are_matrix_units(monkeypatch, has_matrix_units):
     monkeypatch.setattr("efficientad.inference.fused_networks.has_matrix_units", lambda: has_matrix_units)
     torch.manual_seed(0)
-    autoencoder = build_autoencoder("linear_attention", 8, dim=16, heads=2)
+    autoencoder = build_autoencoder("linear_attention", 128, dim=16, heads=2)
     networks = Networks(PDN("small", 128), PDN("small", 256), autoencoder).eval()
     rounded = FusedNetworks(networks, torch.bfloat16)
     for pdn in (rounded.teacher, rounded.student):
