@@ -65,7 +65,7 @@ fuzz: setup
 	OMP_NUM_THREADS=1 $(PY) -m tests.fuzz --seed $(SEED) --record
 
 docs: setup
-	$(PY) -m pip install --quiet ".[docs]"
+	$(PY) -m pip install --quiet -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
 # Whether everything optional can be had together with what is installed; installs nothing.
