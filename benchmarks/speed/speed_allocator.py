@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common.process_memory import peak_mb
+
 CONFIG = "diffusion_det/toy_roadside/effnet_lite0.yaml"
 WARMUP, STEPS = 4, 6
 ALLOCATORS = {
@@ -65,8 +67,7 @@ def train_steps(keeps: bool, batch: int, size: tuple[int, int]) -> dict[str, flo
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before.ru_minflt
         rows.append((faults, 1000 * (time.process_time() - start)))
     faults, ms = np.median(rows[WARMUP:], axis=0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"page_faults_a_step": float(faults), "processor_ms_a_step": float(ms), "peak_mb": peak}
+    return {"page_faults_a_step": float(faults), "processor_ms_a_step": float(ms), "peak_mb": peak_mb()}
 
 
 def run_child(name: str, args: argparse.Namespace) -> dict[str, float]:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 
+from benchmarks.common.process_memory import peak_mb
 from benchmarks.speed.plain_kitti_ap import evaluate_plain
 from d2road.evaluation.metrics.kitti_objects import ObjectTable, read_labels_folder, read_predictions_folder
 from d2road.evaluation.metrics.kitti_protocol import CLASSES, evaluate_kitti
@@ -113,17 +113,6 @@ def compare(truth: ObjectTable, predictions: ObjectTable, args: argparse.Namespa
     a, b = (statistics.median(column) for column in zip(*seconds))
     print(f"{args.plain_frames} frames: all at once {a:.2f} s, loop {b:.2f} s, largest difference {difference:.1e} AP")
     print(f"ratio {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}), {args.turns} turns")
-
-
-def peak_mb() -> float:
-    """Highest resident memory of this process so far, where the system tells it, else the present one."""
-    info = psutil.Process().memory_info()
-    try:
-        import resource
-    except ImportError:
-        return getattr(info, "peak_wset", info.rss) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 if __name__ == "__main__":

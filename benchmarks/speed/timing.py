@@ -1,8 +1,6 @@
 """Timing on any device: stages, alternating runs, peak memory."""
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -10,7 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
-MEGABYTE = 2**20
+from benchmarks.common.process_memory import MEGABYTE, peak_mb
+
 Name = TypeVar("Name", bound=Hashable)  # of a candidate
 
 
@@ -109,10 +108,4 @@ def peak_memory_mb(device: torch.device) -> float:
     """Largest memory since the last reset: tensors on a GPU, the whole process (resident) on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEGABYTE
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
+    return peak_mb()

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C
 PROGRAM = """
 import json, random, resource, sys
 import numpy as np
+from benchmarks.common.process_memory import peak_mb
 from d2road.utils.allocator import keep_freed_pages
 
 def faults(sizes):
@@ -26,8 +27,7 @@ steady = [faults(sizes) for _ in range(4)][-1]
 draw = random.Random(0)
 for _ in range(200):  # at most 160 MB at once
     faults([draw.randrange(2**12, 2**24) for _ in range(10)])
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([kept, steady, peak_mb]))
+print(json.dumps([kept, steady, peak_mb()]))
 """
 
 

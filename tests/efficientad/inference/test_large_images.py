@@ -13,7 +13,8 @@ from tests.factories.anomaly_models import SIDE, calibrated, entries, narrow_net
 
 TILES = ("MODEL.EFFICIENT_AD.TILING.ENABLED", True, "MODEL.EFFICIENT_AD.TILING.TILE", (SIDE, SIDE))
 PEAK = """
-import resource, sys, torch
+import sys, torch
+from benchmarks.common.process_memory import peak_mb
 torch.set_num_threads(1)
 from tests.factories.anomaly_models import SIDE, build, narrow_networks
 from tests.efficientad.inference.test_large_images import TILES
@@ -23,9 +24,9 @@ def run(side):
     with torch.no_grad():
         return sum(float(raw.tiles.sum()) for raw in model.raw_maps(torch.zeros(1, 3, side, side)))
 run(300)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mb()
 run(int(sys.argv[1]))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print(round(peak_mb() - before))
 """
 
 
@@ -59,7 +60,7 @@ def test_every_tile_is_cut_once_and_in_order():
     assert max(map(len, batches)) == 4 and torch.equal(torch.cat(batches), tiling.cut(image, boxes))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="its peak memory is known on Linux alone")
 def test_memory_does_not_grow_with_the_number_of_tiles(repo_dir):
     done = subprocess.run(
         [sys.executable, "-c", PEAK, "1100"], cwd=repo_dir, capture_output=True, text=True, check=True

@@ -213,11 +213,12 @@ def test_parser_gives_complete_timesteps_only():
 
 
 MEMORY = """
-import resource, sys
+import sys
+from benchmarks.common.process_memory import peak_mb
 from d2road.traffic.readers import open_trajectories
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+base = peak_mb()
 rows = sum(len(chunk) for chunk in open_trajectories(sys.argv[1]).chunks(seconds=1))
-print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024)
+print(rows, peak_mb() - base)
 """
 
 
