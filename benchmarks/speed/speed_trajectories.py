@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.common.records import write_record
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import LAYOUTS, TimeSpaceRenderer
 from d2road.utils.parallel import run_jobs
@@ -27,10 +26,11 @@ from d2road.utils.progress import format_progress
 
 # Rows, processor seconds and peak of memory in MB of a process that only reads.
 CHILD = (
-    "import sys, time, resource; from d2road.traffic.readers import open_trajectories; "
+    "import sys, time; from benchmarks.common.process_memory import peak_mb; "
+    "from d2road.traffic.readers import open_trajectories; "
     "loaded = time.process_time(); "
     "rows = sum(len(chunk) for chunk in open_trajectories(sys.argv[1]).chunks(60)); "
-    "print(rows, time.process_time() - loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    "print(rows, time.process_time() - loaded, peak_mb())"
 )
 SPEED, HEADWAY = 20.0, 20.0  # m/s, m; one vehicle enters a second
 
@@ -133,6 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             ["python -m benchmarks.speed.speed_trajectories", *(f"--{k} {v:g}" for k, v in keys.items())]
         )
         seconds = time.perf_counter() - begin
+        # Here, for it loads torch.
+        from benchmarks.common.records import write_record
+
         write_record("benchmark", args.record, metrics=metrics, command=command, config=keys, seed=0, seconds=seconds)
     return 0
 

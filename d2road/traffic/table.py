@@ -17,12 +17,11 @@ Rows are sorted by recording, t and vehicle, and a vehicle has one row at an ins
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
 
 from d2road.utils.errors import DataError
 from d2road.utils.natural_order import natural_key
@@ -77,10 +76,7 @@ class Trajectories:
             _refuse(typed, np.isinf(typed[name].to_numpy()), name, "a finite number, or NaN for unknown")
         _refuse(typed, ~np.isin(typed["direction"].to_numpy(), (-1, 1)), "direction", "1 or -1")
         _refuse(typed, typed["length"].to_numpy() <= 0, "length", "more than 0 m")
-        typed = _sorted(typed)
-        twice = typed.duplicated(["recording", "t", "vehicle"]).to_numpy()
-        _refuse(typed, twice, "vehicle", "one row for each vehicle and instant")
-        return cls(typed)
+        return cls(_sorted(typed))
 
     @classmethod
     def empty(cls) -> "Trajectories":
@@ -182,22 +178,59 @@ class Trajectories:
         return sorted(self.frame[column].cat.categories[present], key=natural_key)
 
 
-def concat(tables: Sequence[Trajectories]) -> Trajectories:
-    """One table of several, sorted.
+def concat(tables: Iterable[Trajectories]) -> Trajectories:
+    """One table of several, sorted; of an iterator, in little more memory than that of the result.
 
     Raises:
         ValueError: two of them have a row for the same vehicle and instant.
     """
-    if not tables:
-        return Trajectories.empty()
-    frames = [table.frame for table in tables]
-    columns = {
-        name: union_categoricals([f[name] for f in frames])
-        if name in NAMES
-        else np.concatenate([f[name] for f in frames])
-        for name in COLUMNS
-    }
-    return Trajectories.from_frame(pd.DataFrame(columns))
+    columns = {name: _NameColumn() if name in NAMES else _Column(DTYPES[name]) for name in COLUMNS}
+    for table in tables:
+        for name, column in columns.items():
+            column.append(table.frame[name])
+    return Trajectories(_sorted(pd.DataFrame({name: column.taken() for name, column in columns.items()}, copy=False)))
+
+
+class _Column:
+    """A column that grows at its end, in place where the system can."""
+
+    def __init__(self, dtype: str):
+        self.size, self.values = 0, np.empty(0, dtype)
+
+    def append(self, column: pd.Series) -> None:
+        self._extend(column.to_numpy())
+
+    def _extend(self, values: np.ndarray) -> None:
+        end = self.size + len(values)
+        if end > len(self.values):
+            self.values.resize(end + end // 16, refcheck=False)
+        self.values[self.size : end] = values
+        self.size = end
+
+    def taken(self) -> np.ndarray | pd.Categorical:
+        """The column; nothing is left here."""
+        values, self.values = self.values, self.values[:0]
+        values.resize(self.size, refcheck=False)
+        return values
+
+
+class _NameColumn(_Column):
+    """A column of names: codes as narrow as their number allows, and the names in the order in which they come."""
+
+    def __init__(self):
+        super().__init__("int8")
+        self.places: dict[str, int] = {}
+
+    def append(self, column: pd.Series) -> None:
+        codes = [self.places.setdefault(name, len(self.places)) for name in column.cat.categories]
+        dtype = np.min_scalar_type(-max(len(self.places), 1))
+        if dtype != self.values.dtype:
+            self.values = self.values.astype(dtype)
+        self._extend(np.array(codes, dtype)[column.cat.codes.to_numpy()])
+
+    def taken(self) -> pd.Categorical:
+        names = pd.Index(list(self.places), dtype=str)
+        return pd.Categorical.from_codes(super().taken(), names, validate=False)
 
 
 def codes_in(column: pd.Series, names: Iterable[str]) -> np.ndarray:
@@ -244,12 +277,29 @@ def _refuse(frame: pd.DataFrame, bad: np.ndarray, name: str, expected: str) -> N
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
-    recording, vehicle = (frame[name].cat.codes.to_numpy() for name in ("recording", "vehicle"))
-    t = frame["t"].to_numpy()
-    step = np.diff(t)
-    if not (_one_code(frame["recording"]) and ((step > 0) | ((step == 0) & (np.diff(vehicle) > 0))).all()):
-        frame = frame.iloc[np.lexsort((vehicle, t, recording))]
+    """The frame sorted by recording, t and vehicle.
+
+    Raises:
+        ValueError: a vehicle has two rows at one instant.
+    """
+    if not _rises(*_sort_keys(frame)).all():
+        frame = frame.iloc[np.lexsort(_sort_keys(frame)[::-1])]
+        twice = ~_rises(*_sort_keys(frame))
+        _refuse(frame, np.append(False, twice), "vehicle", "one row for each vehicle and instant")
     return frame.reset_index(drop=True)
+
+
+def _sort_keys(frame: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    return frame["recording"].cat.codes.to_numpy(), frame["t"].to_numpy(), frame["vehicle"].cat.codes.to_numpy()
+
+
+def _rises(recording: np.ndarray, t: np.ndarray, vehicle: np.ndarray) -> np.ndarray:
+    """(N - 1,) bool: whether a row is before the next one, by recording, t and vehicle."""
+    rises = vehicle[:-1] < vehicle[1:]
+    for key in (t, recording):
+        rises &= key[:-1] == key[1:]
+        rises |= key[:-1] < key[1:]
+    return rises
 
 
 def _one_code(column: pd.Series) -> bool:

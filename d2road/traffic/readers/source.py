@@ -124,7 +124,7 @@ class Source:
 
     def table(self) -> Trajectories:
         """All of it in memory."""
-        return concat(list(self.chunks()))
+        return concat(self.chunks())
 
     def on_road(self, frame: pd.DataFrame, off: np.ndarray, file: str, points: np.ndarray, road: Road) -> pd.DataFrame:
         """The rows of a block that are on the road; the others, (len,) bool, are counted. points: (len, 2), x and y."""
