@@ -331,6 +331,7 @@ bench-speed: setup
 	$(PY) -m benchmarks.speed.speed_anomaly_eval --compare
 	$(PY) -m benchmarks.speed.speed_allocator --rounds 3 --batch 4 --record allocator
 	$(PY) -m benchmarks.speed.speed_trajectories --record trajectories
+	$(PY) -m benchmarks.speed.speed_fcd --record fcd
 
 # Exported models against the model itself, by engine and in 16 and 8 bits.
 bench-exported: setup $(TOY_DONE) $(TOY_LOCO_DONE) $(TOY_GROUNDING_DONE)
