@@ -38,9 +38,13 @@ SETS = {
     "found_boxes": "these, attributes as detected",
     "true_classes": "as detected, without false alarms, but of the labelled classes",
     "true_rows": "as detected, without false alarms, but with the labelled 3D boxes",
+    "true_places": "as detected, without false alarms, but where the labels say",
+    "true_headings": "as detected, without false alarms, but with the labelled headings",
+    "true_fronts": "as detected, without false alarms, but turned by half where the labelled heading is nearer then",
     "true_attributes": "as detected, without false alarms, but with the labelled attributes",
     "matched": "as detected, without false alarms",
     "peaks": "as detected",
+    "peaks_true_fronts": "as detected, those that are no false alarms turned so",
 }
 
 
@@ -52,6 +56,8 @@ def candidate_sets(model: Mono3DVG, image: ImageFeatures, objects: Objects) -> d
     place = match_objects(peaks, [objects], 0.5)[0]
     kept = torch.where(place >= 0)[0]
     found, matched = _some(labels, place[kept]), _some(peaks, kept)
+    yaw_rad = peaks.rows[..., 6].clone()
+    yaw_rad[:, kept] = _faced(yaw_rad[:, kept], labels.rows[:, place[kept], 6])
     return {
         "labels": labels,
         "head": model.labelled_candidates([objects], image.batch, image.raw),
@@ -59,10 +65,24 @@ def candidate_sets(model: Mono3DVG, image: ImageFeatures, objects: Objects) -> d
         "found_boxes": replace(found, attributes=matched.attributes),
         "true_classes": replace(matched, class_probs=found.class_probs, classes=found.classes),
         "true_rows": replace(matched, rows=found.rows, std=found.std),
+        "true_places": replace(matched, rows=torch.cat([found.rows[..., :3], matched.rows[..., 3:]], dim=-1)),
+        "true_headings": replace(matched, rows=_turned(matched.rows, found.rows[..., 6])),
+        "true_fronts": replace(matched, rows=_turned(matched.rows, _faced(matched.rows[..., 6], found.rows[..., 6]))),
         "true_attributes": replace(matched, attributes=found.attributes),
         "matched": matched,
         "peaks": peaks,
+        "peaks_true_fronts": replace(peaks, rows=_turned(peaks.rows, yaw_rad)),
     }
+
+
+def _turned(rows: torch.Tensor, yaw_rad: torch.Tensor) -> torch.Tensor:
+    """Boxes (..., 7) with other headings (...,)."""
+    return torch.cat([rows[..., :6], yaw_rad[..., None]], dim=-1)
+
+
+def _faced(yaw_rad: torch.Tensor, labelled_rad: torch.Tensor) -> torch.Tensor:
+    """Headings, half a turn further where that is nearer to the label."""
+    return torch.where(torch.cos(yaw_rad - labelled_rad) < 0, yaw_rad + torch.pi, yaw_rad)
 
 
 def _some(candidates: Candidates, places: torch.Tensor) -> Candidates:

@@ -35,6 +35,14 @@ def test_sets_take_what_they_are_named_after_from_the_labels(parts, monkeypatch)
     assert torch.equal(sets["matched"].rows[0], peaks.rows[0, :2])
     assert torch.equal(sets["true_rows"].rows, sets["found"].rows)
     assert torch.equal(sets["true_rows"].attributes, sets["matched"].attributes)
+    assert torch.equal(sets["true_places"].rows[..., :3], sets["found"].rows[..., :3])
+    assert torch.equal(sets["true_places"].rows[..., 3:], sets["matched"].rows[..., 3:])
+    assert torch.equal(sets["true_headings"].rows[..., 6], sets["found"].rows[..., 6])
+    for name, among in (("true_fronts", sets["matched"]), ("peaks_true_fronts", peaks)):
+        assert torch.equal(sets[name].rows[..., :6], among.rows[..., :6])
+        turned = (sets[name].rows[..., 6] - among.rows[..., 6])[0]
+        reversed_ = torch.cos(among.rows[0, :2, 6] - labels.rows[0, two, 6]) < 0
+        assert torch.allclose(turned[:2], torch.pi * reversed_, atol=1e-5) and not turned[2:].any()
     assert torch.equal(sets["true_classes"].class_probs, sets["found"].class_probs)
     assert torch.equal(sets["found_boxes"].attributes, sets["matched"].attributes)
     assert torch.equal(sets["true_attributes"].attributes, sets["found"].attributes)
