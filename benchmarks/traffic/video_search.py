@@ -3,7 +3,8 @@
     python -m benchmarks.traffic.video_search --clips datasets/traffic_video --names test_000 test_001 test_003 --record
 
 Questions are drawn with their exact answers (search_questions, search_truth): 100 in the wordings that the parser was
-written with, 50 in held-out ones, 50 in those of a second test (search_wordings.json). Seen tracks are those of
+first written with, 50 in held-out ones, 50 in those of a second test (search_wordings.json; the parser has learned both
+since), and 50 in sentences of somebody who knew nothing of it (search_sentences.json). Seen tracks are those of
 `d2road track`'s tracker on the detections of `clip_predictions`; the model of grounding is the shipped one. Settings
 were chosen on validation clips.
 """
@@ -24,6 +25,7 @@ from benchmarks.traffic.clip_predictions import clip_folder
 from benchmarks.traffic.clip_truth import Clip, detector_table, read_clip, to_ground
 from benchmarks.traffic.search_answers import ClipAnswers
 from benchmarks.traffic.search_questions import Question, draw_questions
+from benchmarks.traffic.search_sentences import sentence_questions
 from benchmarks.traffic.search_truth import ClipTruth, film_colors
 from benchmarks.traffic.tracking_benchmark import OURS, run_ours
 from d2road.engine.phrase_grounder import PhraseGrounder
@@ -255,6 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--held-out", type=int, default=50, help="questions in held-out wordings")
     parser.add_argument("--later", type=int, default=50, help="questions in wordings of the second test")
+    parser.add_argument("--no-sentences", action="store_true", help="leave those of search_sentences.json out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", metavar="NAME", help="of the record")
     args = parser.parse_args(argv)
@@ -267,7 +270,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for place, (name, count) in enumerate(counts.items())
         if count
     }
-    print(f"{counts} questions drawn, {time.time() - begun:.0f} s", flush=True)
+    if not args.no_sentences:
+        sets["sentences"] = sentence_questions(truths)
+    print(
+        f"{ ({name: len(of) for name, of in sets.items()}) } questions drawn, {time.time() - begun:.0f} s", flush=True
+    )
     together = [question for questions in sets.values() for question in questions]
     recordings = make_recordings(args.clips, truths, args.pred or args.clips / "pred", together, args.work)
     results = {name: evaluate(recordings, questions, args.seed) for name, questions in sets.items()}
@@ -282,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             BENCH, args.record, metrics=metrics, seed=args.seed, seconds=time.time() - begun, config=CONFIG,
             command=f"python -m benchmarks.traffic.video_search --names {' '.join(args.names)} --questions "
             f"{args.questions} --held-out {args.held_out} --later {args.later} --seed {args.seed} "
-            f"--record {args.record}",
+            f"{'--no-sentences ' * args.no_sentences}--record {args.record}",
             data=f"make-data traffic-video --seed {args.seed}: {', '.join(args.names)}",
             questions={name: outcomes for name, (_, outcomes) in results.items()},
         )  # fmt: skip

@@ -72,12 +72,14 @@ def _alarm(folder: Path, alarm: Mapping[str, Any]) -> Markup:
         for one in alarm.get("vehicles", [])
     ]  # fmt: skip
     figures = [*_image(folder, alarm.get("image")), *_clip(folder, alarm.get("clip"))]
+    anew = f", names alarm {alarm['updates']} anew" if alarm.get("updates") else ""
     return element(
         "div",
-        element("h3", f"{alarm['id']}: {alarm['sentence']}"),
+        element("h3", f"{alarm['id']}{anew}: {alarm['sentence']}"),
         element("p", facts),
         element("div", *figures, class_="figures") if figures else "",
         table(("track (* it is about)", "class", "lane", "km/h", "m"), vehicles) if vehicles else "",
+        *(_alarm(folder, one) for one in alarm.get("named_anew", ())),
         class_="alarm",
     )
 

@@ -16,6 +16,7 @@ from d2road.traffic.table import Trajectories
 from d2road.traffic.tracking.ground_tracks import GroundTracks, concat
 from d2road.traffic.tracking.road_trajectories import to_trajectories
 from d2road.traffic.tracking.track_files import CSV, read_track_blocks
+from d2road.traffic.watch.alarm_report import ALARM, UPDATE
 from d2road.traffic.watch.camera_watch import LOG
 from d2road.traffic.watch.watch_record import RECORD
 from d2road.utils.errors import D2RoadError, DataError
@@ -42,7 +43,7 @@ class VideoRun:
         camera: of the run; None where no record has it.
         tracks: all rows.
         trajectories: of them, where the camera knows its road.
-        alarms: records of alarms.jsonl. others: records of other kinds in it.
+        alarms: records of alarms.jsonl, each with those that name it anew. others: records of other kinds in it.
         notes: what could not be read.
     """
 
@@ -103,8 +104,10 @@ def read_video_run(path: Path) -> VideoRun:
         run.trajectories = _try(run, None, lambda: to_trajectories(run.tracks, road, path.resolve().name))
     nothing: list[dict[str, Any]] = []
     records = _try(run, nothing, lambda: _alarm_records(run, path / LOG))
-    run.alarms = [one for one in records if one.get("kind") == "alarm"]
-    run.others = [one for one in records if one.get("kind") != "alarm"]
+    run.alarms = [one for one in records if one.get("kind") == ALARM]
+    for alarm in run.alarms:  # those that name it anew, in their order
+        alarm["named_anew"] = [one for one in records if one.get("kind") == UPDATE and one["updates"] == alarm["id"]]
+    run.others = [one for one in records if one.get("kind") not in (ALARM, UPDATE)]
     return run
 
 
@@ -172,7 +175,7 @@ def _alarm_records(run: VideoRun, path: Path) -> list[dict[str, Any]]:
         source = f"{path}, line {number}"
         try:
             record = as_object(parse_json(line.encode(), source), source)
-            found.append(_checked_alarm(record, source) if record.get("kind") == "alarm" else record)
+            found.append(_checked_alarm(record, source) if record.get("kind") in (ALARM, UPDATE) else record)
         except DataError as error:
             if number < len(lines):
                 run.notes.append(str(error))
@@ -181,7 +184,7 @@ def _alarm_records(run: VideoRun, path: Path) -> list[dict[str, Any]]:
 
 def _checked_alarm(alarm: dict[str, Any], source: str) -> dict[str, Any]:
     """An alarm that has what its place on a page needs. Raises DataError."""
-    for name in ("id", "sentence"):
+    for name in ("id", "sentence", *(("updates",) if alarm["kind"] == UPDATE else ())):
         field(alarm, name, as_text, source)
     for name in ("t", "start", "end", "s_low", "s_high", "score", "threshold"):
         field(alarm, name, as_number, source)

@@ -160,7 +160,15 @@ def _incident(
     if not mine:
         return kind, when, "no alarm"
     ids = set(incident.get("ids") or [])
-    culprits = [v for one in mine for v in one.get("vehicles", []) if v.get("culprit")]
-    named = any(names.get(str(vehicle.get("track"))) in ids for vehicle in culprits)
     told = ", ".join(str(one["id"]) for one in mine)
-    return kind, when, f"alarm {told}, {'naming' if named else 'not naming'} its vehicle"
+    if any(_names_one_of(one, ids, names) for one in mine):
+        return kind, when, f"alarm {told}, naming its vehicle"
+    if any(_names_one_of(anew, ids, names) for one in mine for anew in one.get("named_anew", ())):
+        return kind, when, f"alarm {told}, naming its vehicle once it was named anew"
+    return kind, when, f"alarm {told}, not naming its vehicle"
+
+
+def _names_one_of(alarm: Mapping[str, Any], ids: set[int], names: Mapping[str, int]) -> bool:
+    """Whether an alarm is about one of these true vehicles."""
+    culprits = [vehicle for vehicle in alarm.get("vehicles", []) if vehicle.get("culprit")]
+    return any(names.get(str(vehicle.get("track"))) in ids for vehicle in culprits)

@@ -78,7 +78,7 @@ class AlarmTracker:
         """
         if not window.peak > self.threshold:
             return False
-        known = [entry for entry in self.open if any(_touch(part, window) for part in entry[1])]
+        known = [entry for entry in self.open if any(touch(part, window) for part in entry[1])]
         alarm, parts = window, [window]
         for other, others in known:
             alarm, parts = alarm.merged(other), parts + others
@@ -248,7 +248,8 @@ def touching_pairs(windows: pd.DataFrame) -> Iterator[tuple[int, int]]:
             yield from ((members[i], members[i + 1 + j]) for j in np.flatnonzero(hits))
 
 
-def _touch(a: Alarm, b: Alarm) -> bool:
+def touch(a: Alarm, b: Alarm) -> bool:
+    """Whether two windows, or alarms of one, overlap or meet in time and place."""
     same = (a.recording, a.direction) == (b.recording, b.direction)
     in_time = a.start <= b.end + TOUCHING and b.start <= a.end + TOUCHING
     return same and in_time and a.s_low <= b.s_high + TOUCHING and b.s_low <= a.s_high + TOUCHING

@@ -42,6 +42,7 @@ LONGEST_GAP_S = 3600.0
 
 PRINT = partial(print, flush=True)
 AlarmListener = Callable[[ScoredWindow, Explanation | None], Path | None]
+WindowListener = Callable[[ScoredWindow], None]
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class StreamSession:
         say: told each line of alarms, of drift and of the end.
         source: of the trajectories, in the place of the options' input; it has no state to go on from.
         on_alarm: told of each alarm that begins and why, in the place of a picture; returns a file to name, or None.
+        on_more: told of each further window of an alarm.
     Raises:
         FileNotFoundError, ConfigError, DataError: the options, the input, the saved state or what `load_model` reads
             cannot be used.
@@ -104,9 +106,10 @@ class StreamSession:
         say: Callable[[str], None] = PRINT,
         source: ChunkSource | None = None,
         on_alarm: AlarmListener | None = None,
+        on_more: WindowListener | None = None,
     ):
         self.options, self.say, saved = options, say, read_state(options)
-        self.on_alarm = on_alarm
+        self.on_alarm, self.on_more = on_alarm, on_more
         self.stop = StopRequest() if stop is None else stop  # one that nobody asked yet is False
         options.check_outputs()
         self.resumed, state = saved is not None, saved or StreamState()
@@ -246,6 +249,8 @@ class StreamSession:
                 self.say(drift_line(report))
         if self.scores:
             self.scores.add(row, self.drift.evidence if self.drift else None)
+        if scored.alarms and not scored.begins and self.on_more is not None:
+            self.on_more(scored)
         if not scored.begins:
             return
         path: Path | None = None

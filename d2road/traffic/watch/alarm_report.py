@@ -11,6 +11,8 @@ from d2road.traffic.events.window_stream import ScoredWindow
 from d2road.traffic.watch.alarm_sentence import alarm_sentence
 from d2road.traffic.watch.alarm_vehicles import AlarmVehicle, vehicles_near
 
+ALARM, UPDATE = "alarm", "alarm_update"  # kinds of records
+
 # (s m, direction, lane) of a track -> X and Y m in the camera's ground frame.
 ToGround = Callable[[float, int, str], tuple[float, float]]
 
@@ -22,7 +24,8 @@ class AlarmReport:
     id: of the alarm, never used again by one run's output folder; t: s of the video, start, end: of the window; s_m,
     s_low, s_high: m along the road; x_m, y_m: in the camera's ground frame, None without a camera; rate_per_hour:
     false alarms that the threshold was set for, None where nobody stated one; rule: of the highest evidence; image,
-    clip: files, relative to the output folder.
+    clip: files, relative to the output folder; updates: id of the alarm that this one names anew, None for an alarm
+    that begins.
     """
 
     id: str
@@ -44,10 +47,14 @@ class AlarmReport:
     vehicles: tuple[AlarmVehicle, ...] = field(default_factory=tuple)
     image: str | None = None
     clip: str | None = None
+    updates: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {"kind": "alarm", **asdict(self), "vehicles": [asdict(one) for one in self.vehicles]}
+        """As a JSON object, of kind ALARM or UPDATE."""
+        values = {**asdict(self), "vehicles": [asdict(one) for one in self.vehicles]}
+        if self.updates is None:
+            del values["updates"]
+        return {"kind": ALARM if self.updates is None else UPDATE, **values}
 
 
 def make_report(

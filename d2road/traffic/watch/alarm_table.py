@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from d2road.traffic.events.stream_output import clock
+from d2road.traffic.watch.alarm_report import ALARM, UPDATE
 from d2road.traffic.watch.delivery import RefusedError
 from d2road.utils.output_files import append_text
 
@@ -31,9 +32,9 @@ class AlarmTable:
     def deliver(self, line: bytes) -> None:
         """Add one alarm; see `AlarmReceiver`."""
         record = json.loads(line)
-        if record.get("kind") == CAMERA_MOVED:
-            return  # in the lines of alarms; a row would have no vehicle, lane or score
-        if record.get("kind") != "alarm":
+        if record.get("kind") in (CAMERA_MOVED, UPDATE):
+            return  # in the lines of alarms; a row is an alarm
+        if record.get("kind") != ALARM:
             raise RefusedError(f"a record of kind {record.get('kind')!r} is no row of alarms")
         culprit: dict[str, Any] = next((one for one in record["vehicles"] if one["culprit"]), {})
         values = {**{name: culprit.get(name, "") for name in ("track", "cls", "lane", "speed_kmh")}, **record}

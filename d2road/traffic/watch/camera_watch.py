@@ -28,6 +28,7 @@ from d2road.traffic.seeing.camera_site import FAR_M, NEAR_M, view_stretch
 from d2road.traffic.time_space.camera_grid import STRIDE_S, camera_grid
 from d2road.traffic.time_space.window_grid import WindowGrid
 from d2road.traffic.watch.alarm_heat import write_alarm_image
+from d2road.traffic.watch.alarm_naming import AlarmNaming
 from d2road.traffic.watch.alarm_report import AlarmReport, make_report
 from d2road.traffic.watch.alarm_table import AlarmTable, moved_line
 from d2road.traffic.watch.delivery import AlarmReceiver, Delivery, wait_until_delivered
@@ -117,8 +118,8 @@ class CameraWatch:
         """
         model = load_rules(options, self.grid(), stop)
         outbox = Outbox(make_folder(self.output) / LOG)
-        alarms = _Alarms(self, outbox, model, stated_rate(options))
-        session = StreamSession(options, lambda: model, stop, say, source, alarms.add)
+        alarms = _Alarms(self, outbox, model, stated_rate(options), say)
+        session = StreamSession(options, lambda: model, stop, say, source, alarms.add, alarms.more)
         alarms.threshold = session.scorer.threshold
         if self.check is not None:
             self.check.tell = partial(_add_move, outbox, say)
@@ -146,12 +147,34 @@ class _Alarms:
     outbox: Outbox
     model: StreamModel
     rate: float | None
+    say: Callable[[str], None]
     threshold: float = 0.0
+    naming: AlarmNaming = field(default_factory=AlarmNaming)
 
     def add(self, scored: ScoredWindow, why: Explanation | None) -> Path | None:
+        """Take down an alarm that begins."""
+        report = self._written(scored, why, None)
+        self.naming.begin(scored, report.id, why.vehicle if why else "")
+        return self.watch.output / (report.image or LOG)
+
+    def more(self, scored: ScoredWindow) -> None:
+        """Name an alarm anew where a further window scores above those before it and speaks for another vehicle."""
+        alarm = self.naming.known(scored)
+        if alarm is None or scored.score <= alarm.peak:
+            return
+        alarm.peak = scored.score
+        why = self.model.explain(scored.window) if self.model.explain else None
+        if why is None or why.vehicle == alarm.vehicle:
+            return
+        alarm.vehicle = why.vehicle
+        report = self._written(scored, why, alarm.identity)
+        self.say(f"NAMED  alarm {alarm.identity}, score {report.score:.3g}: {report.sentence}")
+
+    def _written(self, scored: ScoredWindow, why: Explanation | None, updates: str | None) -> AlarmReport:
         """Image, clip, then the record, whose files are there when somebody reads of them."""
         identity = f"{self.outbox.count + 1:06d}"
         report = make_report(identity, scored, why, self.threshold, self.rate, self.watch.to_ground)
+        report = replace(report, updates=updates)
         image = self.watch.output / IMAGES / f"{identity}.png"
         try:
             scores = self.model.vehicle_scores(scored.window) if self.model.vehicle_scores else {}
@@ -160,8 +183,9 @@ class _Alarms:
             report = replace(report, image=f"{IMAGES}/{identity}.png")
         except OutputError as error:  # the alarm itself matters more
             logger.warning("%s: no image of alarm %s: %s", image, identity, error)
-        self.outbox.add(self._with_clip(report).to_json())
-        return image if report.image else self.watch.output / LOG
+        report = self._with_clip(report)
+        self.outbox.add(report.to_json())
+        return report
 
     def _with_clip(self, report: AlarmReport) -> AlarmReport:
         if self.watch.clip is None:

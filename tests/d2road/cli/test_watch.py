@@ -4,15 +4,22 @@ import json
 import os
 import signal
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from d2road.cli import track, watch
+from d2road.cli import track as track_verb
+from d2road.cli import watch
 from d2road.data.roadside_camera_files import write_camera as write_camera_file
+from d2road.report.video_run import read_video_run
+from d2road.traffic.table import Trajectories
 from d2road.traffic.tracking.ground_detections import GroundDetections
 from d2road.video import VideoFile
 from tests.factories.alarm_receivers import listening
+from tests.factories.camera_sites import straight_site
 from tests.factories.stream_servers import free_port, mjpeg_server
 from tests.factories.tracked_video import detections, small_camera
+from tests.factories.trajectories import steps, table, track
 from tests.factories.watched_tracks import fitted_camera_rules, flow, write_camera, write_watched_video
 
 
@@ -44,6 +51,39 @@ def test_who_stands_is_told_to_files_and_to_a_webhook(files, tmp_path, capsys):
     assert (tmp_path / alarm["image"]).read_bytes()[:4] == b"\x89PNG" and alarm["clip"] is None
     assert "track 1020" in (tmp_path / "alarms.csv").read_text()
     assert "ALARM" in capsys.readouterr().out
+
+
+def test_an_alarm_that_another_vehicle_began_is_named_anew_for_who_stands(files, tmp_path, capsys):
+    low, high = straight_site().view
+    t = steps(round((high - low) / 22.0 / 0.2), 0.2) + 62.0
+    fast = track("fast", t, low + 22.0 * (t - 62.0), np.full(len(t), 22.0), lane="0")
+    tracks = pd.concat([flow(180, 1, stops="1020").frame, table(fast).frame.assign(recording="r")], ignore_index=True)
+    plain = tracks.assign(**{name: tracks[name].astype(str) for name in ("recording", "vehicle", "cls", "lane")})
+    Trajectories.from_frame(plain).to_parquet(tmp_path / "live.parquet")
+    rules = {"threshold": 6.0, "rate": 2.0, "method": "rules_camera", "rules": fitted_camera_rules().to_json()}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    line = ["--input", str(tmp_path / "live.parquet"), "--calib", str(files / "camera.yaml")]
+    with listening() as server:
+        more = [
+            "--calibration",
+            str(tmp_path / "rules.json"),
+            "--sink",
+            server.address,
+            "--output",
+            str(tmp_path / "out"),
+        ]
+        assert watch.main([*line, *more]) == 0
+    told = [json.loads(one) for one in (tmp_path / "out" / "alarms.jsonl").read_text().splitlines()]
+    assert server.got == told
+    begun, anew = told
+    assert begun["kind"] == "alarm" and begun["vehicles"][0]["track"] == "fast" and "updates" not in begun
+    assert (anew["kind"], anew["updates"]) == ("alarm_update", begun["id"]) and anew["score"] > begun["score"]
+    assert anew["vehicles"][0]["track"] == "1020" and (tmp_path / "out" / anew["image"]).is_file()
+    assert len((tmp_path / "out" / "alarms.csv").read_text().splitlines()) == 2  # the header, and the alarm
+    out = capsys.readouterr().out
+    assert f"NAMED  alarm {begun['id']}" in out and "track 1020" in out
+    (alarm,) = read_video_run(tmp_path / "out").alarms
+    assert [one["id"] for one in alarm["named_anew"]] == [anew["id"]]
 
 
 def test_what_it_cannot_use_is_said_before_it_reads(files, tmp_path, capsys):
@@ -104,7 +144,7 @@ def test_a_stream_is_watched_until_somebody_stops_it_and_leaves_tracks_and_a_rec
             os.kill(os.getpid(), signal.SIGINT)
         return GroundDetections.from_frame(detections([frame.t], seed=frame.index, frames=[frame.index]))
 
-    monkeypatch.setattr(track, "load_detector", lambda args, camera: find)
+    monkeypatch.setattr(track_verb, "load_detector", lambda args, camera: find)
     port = free_port()
     with mjpeg_server(port, frames=1000, fps=20) as connections:
         line = ["--input", f"http://user:secret@127.0.0.1:{port}/", "--calib", str(tmp_path / "camera.yaml")]
