@@ -11,7 +11,8 @@ moves in the video too. Errors are those against the exact camera.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from d2road.structures.roadside_camera import RoadsideCamera, plane_from_angles
 from d2road.traffic.calibration.box_projection import Lens
 from d2road.traffic.calibration.evidence import Evidence
 from d2road.traffic.calibration.image_tracks import link_in_image
-from d2road.traffic.calibration.motion_evidence import evidence_of_motion
+from d2road.traffic.calibration.motion_evidence import MotionEvidence, evidence_of_motion
 from d2road.traffic.calibration.observations import CalibrationObservations
 from d2road.traffic.calibration.self_calibration import DETECTED, BoxErrors, KnownLens, calibrate_from_tracks
 from d2road.traffic.calibration.track_samples import MIN_SCORE, sample_tracks
@@ -70,12 +71,24 @@ def detected_observations(path: Path, camera: RoadsideCamera, every: int) -> Cal
     return link_in_image(CalibrationObservations.from_frame(frame, 960, 540))
 
 
-def motion_of(video: Path, camera: RoadsideCamera) -> list[Evidence]:
+def motion_of(video: Path, camera: RoadsideCamera) -> list[MotionEvidence]:
     """What lines of what moves in a clip tell of its camera without distortion."""
-    lines = LineCollector()
+    return next(motion_at(video, camera, [np.inf]))
+
+
+def motion_at(video: Path, camera: RoadsideCamera, instants: Sequence[float]) -> Iterator[list[MotionEvidence]]:
+    """The same of the clip up to each instant (s)."""
+    lines, waiting = LineCollector(), list(instants)
     with VideoFile(video) as source:
         for frame in source:
+            while waiting and frame.t >= waiting[0]:
+                yield _told(lines, camera)
+                waiting.pop(0)
             lines.add(frame.image_bgr)
+    yield from (_told(lines, camera) for _ in waiting)
+
+
+def _told(lines: LineCollector, camera: RoadsideCamera) -> list[MotionEvidence]:
     found = lines.lines()
     # Distortion is taken out here, for a detector's boxes are those of the image without it.
     return evidence_of_motion(found.paths, found.edges, Lens(camera.K, camera.distortion), camera.width)
@@ -112,15 +125,21 @@ def errors_of(found: RoadsideCamera, exact: RoadsideCamera) -> Numbers:
 
 
 def judge(
-    name: str, observations: CalibrationObservations, exact: RoadsideCamera, distorted: bool, motion: list[Evidence]
+    name: str,
+    observations: CalibrationObservations,
+    exact: RoadsideCamera,
+    distorted: bool,
+    motion: list[MotionEvidence],
 ) -> dict[str, Numbers]:
     """Errors of the mean of guesses and of self-calibration with K given and not, of boxes alone and with motion."""
     distortion = exact.distortion if distorted else np.zeros(5)
     given, unknown = KnownLens(exact.K, 0.0, distortion), KnownLens.unknown(960, 540)
     rows = {"guesses": errors_of(mean_of_guesses(observations, given), exact)}
     free = KnownLens(unknown.K, unknown.focal_std, distortion)
-    modes: list[tuple[str, KnownLens, list[Evidence]]] = [("given_K", given, []), ("unknown_K", free, [])]
-    modes += [("given_K_motion", given, motion), ("unknown_K_motion", free, motion)] if motion else []
+    modes: list[tuple[str, KnownLens, Sequence[Evidence]]] = [("given_K", given, []), ("unknown_K", free, [])]
+    if motion:  # of an unknown lens: what it tells of the lens that is guessed
+        guessed = [replace(one, lens=Lens(free.K, free.distortion)) for one in motion]
+        modes += [("given_K_motion", given, motion), ("unknown_K_motion", free, guessed)]
     errors, least = (BoxErrors(), MIN_SCORE) if distorted else (DETECTED, 0.0)
     for mode, lens, evidence in modes:
         try:

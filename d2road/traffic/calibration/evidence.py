@@ -13,7 +13,7 @@ import numpy as np
 from d2road.structures.roadside_camera import ground_axes
 from d2road.traffic.calibration.box_projection import Lens, ground_points
 from d2road.traffic.calibration.size_priors import COMMON_STD
-from d2road.traffic.calibration.track_model import COMMON_SIZE, FIRST_DIRECTION, GROWTH
+from d2road.traffic.calibration.track_model import COMMON_SIZE, FIRST_DIRECTION, GROWTH, SINK
 
 # Of cameras on poles, gantries and buildings. Wide: they decide only what nothing else tells, and say so by the result.
 PITCH_DEG, ROLL_DEG, HEIGHT_M = (12.0, 10.0), (0.0, 2.5), (7.0, 0.5)  # mean and deviation; that of the height's log
@@ -48,6 +48,8 @@ class Gaussian:
 def wide_prior(focal_std: float) -> Gaussian:
     """What is likely of any roadside camera, of sizes of vehicles in common and of the growth of boxes.
 
+    Bottom centres are taken to lie where they are: what they may be too low by is considered with the deviations.
+
     Args:
         focal_std: of the log of the focal length in K.
     """
@@ -55,7 +57,7 @@ def wide_prior(focal_std: float) -> Gaussian:
     mean[1:4] = np.deg2rad(PITCH_DEG[0]), np.deg2rad(ROLL_DEG[0]), np.log(HEIGHT_M[0])
     std = np.ones(FIRST_DIRECTION)
     std[:4] = max(focal_std, 1e-6), np.deg2rad(PITCH_DEG[1]), np.deg2rad(ROLL_DEG[1]), HEIGHT_M[1]
-    std[COMMON_SIZE], std[GROWTH] = COMMON_STD, GROWTH_PX
+    std[COMMON_SIZE], std[GROWTH], std[SINK] = COMMON_STD, GROWTH_PX, 1e-6
     return Gaussian(mean, np.diag(std**-2.0))
 
 

@@ -5,7 +5,6 @@ the edges of vehicles that lie across the road, such as bumpers and windscreens,
 Both depend on no boxes, sizes or classes, and say nothing of the height.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from d2road.structures.lens_distortion import undistort
 from d2road.structures.roadside_camera import ground_axes
 from d2road.traffic.calibration.box_projection import Lens
-from d2road.traffic.calibration.evidence import Evidence, HorizonPoint, Normal, jacobian
+from d2road.traffic.calibration.evidence import HorizonPoint, Normal, jacobian
 from d2road.traffic.calibration.vanishing_points import vanishing_point
 
 FEWEST, MOST_EDGES = 100, 1500  # pieces of paths, or edges; more edges tell no more
@@ -65,7 +64,10 @@ class CrossingEdges:
         return A, b, float(r @ r / 2)
 
 
-def evidence_of_motion(paths: np.ndarray, edges: np.ndarray, lens: Lens, width: int) -> list[Evidence]:
+MotionEvidence = HorizonPoint | CrossingEdges
+
+
+def evidence_of_motion(paths: np.ndarray, edges: np.ndarray, lens: Lens, width: int) -> list[MotionEvidence]:
     """What lines of what moves tell; nothing where they are few, or where paths run to no common point.
 
     Args:
@@ -81,9 +83,9 @@ def evidence_of_motion(paths: np.ndarray, edges: np.ndarray, lens: Lens, width: 
     if np.mean(sine < np.sin(AGREES_RAD)) < LEAST_AGREEING:
         return []
     std = max(HORIZON_PX, float(np.sqrt(found.pixel_covariance[1, 1])))
-    told: Sequence[Evidence] = [HorizonPoint(found.pixel, std, lens)]
+    told: list[MotionEvidence] = [HorizonPoint(found.pixel, std, lens)]
     if len(edges) < FEWEST:
-        return [*told]
+        return told
     chosen = edges[np.unique(np.linspace(0, len(edges) - 1, MOST_EDGES).astype(int))]
     return [*told, CrossingEdges(_in_pinhole(chosen, lens), found.pixel, lens)]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from d2road.structures.roadside_camera import RoadsideCamera, plane_from_angles
 from d2road.traffic.calibration.box_projection import Lens
+from d2road.traffic.calibration.estimate_covariance import INFLATION, considered, robust_loss, sandwich
 from d2road.traffic.calibration.evidence import Evidence, total, wide_prior
 from d2road.traffic.calibration.first_guess import first_plane, start_state
 from d2road.traffic.calibration.track_model import OUTLIER, Linearised, Noise, TrackModel, TrackState
@@ -31,7 +32,6 @@ EDGE_PX, EDGE_SHARE, BOTTOM_FACTOR, SMALLEST_PX = 0.8, 0.015, 1.5, 0.2
 ACROSS = 0.03  # wander within the lane, in heights of the camera
 HEADING_RAD = np.deg2rad(0.4)  # of single vehicles against their direction of traffic
 MOST_STRAY, MOST_TURN, FEWEST_STRAIGHT = 1.5, 3.0, 0.4  # deviations, deviations, share of the vehicles
-INFLATION = 1.1  # of deviations, chosen on simulated cameras: what the linear covariance leaves out
 LOOSE_ACROSS, LOOSE_HEADING_RAD = 0.1, np.deg2rad(4.0)  # where tracks serve only as headings of vehicles
 
 
@@ -59,17 +59,20 @@ class BoxErrors:
         outlier: deviations at which a residual counts half as much.
         independent: vehicles; more of them tell no more. A detector errs in all its boxes alike, by pixels that change
             with distance, class and side, which no number of vehicles averages away.
+        sink: deviation of what measured bottom centres may all be too low by, in heights of their boxes; considered
+            where the focal length is an unknown, which follows it.
     """
 
     outlier: float = OUTLIER
     independent: float = np.inf
+    sink: float = 0.0
 
     def share(self, vehicles: int) -> float:
         """Of the information of so many independent vehicles, what these have."""
         return 1 / (1 + vehicles / self.independent)
 
 
-DETECTED = BoxErrors(3.0, 10.0)  # chosen on validation clips
+DETECTED = BoxErrors(3.0, 10.0, 0.04)  # chosen on validation clips
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def calibrate_from_tracks(
         state, direction = start_state(samples, optics, state.theta)
         model = _model_at(samples, optics, direction, state, ways, errors)
         state, _ = minimise(model, state, every, lens.focal_std > 0, share)
-    return _finish(model, state, every, lens, ways, share)
+    return _finish(model, state, every, lens, ways, errors)
 
 
 def _model_at(
@@ -195,15 +198,18 @@ def _finish(
     evidence: Sequence[Evidence],
     lens: KnownLens,
     ways: Sequence[str],
-    share: float,
+    errors: BoxErrors,
 ) -> Calibration:
     """Re-estimate the noise from residuals a few times, minimise again, and state the deviations."""
-    free = lens.focal_std > 0
+    free, share = lens.focal_std > 0, errors.share(model.samples.vehicles)
     for _ in range(ROUNDS):
         model = model.with_noise(_noise_of(model, state, ways))
         state, linear = minimise(model, state, evidence, free, share)
     covariance, weak = sandwich(linear, total(evidence, state.camera)[0], free, share)
     covariance = covariance * (INFLATION * robust_loss(model.residuals(state), model.outlier)) ** 2
+    if free:
+        moves = considered(linear, total(evidence, state.camera)[0], share)
+        covariance = covariance + errors.sink**2 * np.outer(moves, moves)
     log_focal, pitch, roll, log_height = state.theta
     K = lens.K.copy()
     K[[0, 1], [0, 1]] *= np.exp(log_focal)
@@ -224,47 +230,6 @@ def _finish(
     edges = model.residuals(state)[:, :4] * model.noise.edges
     residual = float(np.median(np.abs(edges[samples.edges]))) if samples.edges.any() else 0.0
     return Calibration(camera, state, samples, model.direction, residual, weak)
-
-
-def sandwich(
-    linear: Linearised, known: np.ndarray, free_focal: bool, share: float = 1.0
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(G, G) covariance of the camera from how much single vehicles disagree, and which numbers are left to the prior.
-
-    Args:
-        known: (G, G) information of what is no vehicle: priors and other evidence, believed as stated.
-        share: of what the vehicles tell that is believed: their errors are that much more alike.
-    Source: Huber, The behavior of maximum likelihood estimates under nonstandard conditions, 1967; White, 1982.
-    """
-    information, gradient = share * linear.reduced.information, np.sqrt(share) * linear.reduced.gradient
-    total_information = information.sum(axis=0) + known
-    use: np.ndarray = np.ones(len(known), dtype=bool)
-    use[0] = free_focal
-    bread = np.zeros_like(known)
-    bread[np.ix_(use, use)] = np.linalg.inv(total_information[np.ix_(use, use)])
-    # A vehicle pulls its own fit towards itself: without it its residual would be larger (HC3, by clusters).
-    leverage = np.eye(len(known)) - information @ bread
-    alone = np.linalg.solve(leverage, gradient[..., None])[..., 0]
-    meat = alone.T @ alone + known
-    covariance = bread @ meat @ bread
-    # A handful of vehicles that happen to agree prove nothing: never less than what the stated noise allows.
-    std, least = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(bread))
-    grown = np.maximum(1.0, np.divide(least, std, out=np.ones_like(std), where=std > 0))
-    covariance = covariance * np.outer(grown, grown)
-    covariance = (covariance + covariance.T) / 2
-    names = ("focal length", "pitch", "roll", "height")
-    prior = np.diag(wide_prior(1.0).information)[:4]
-    left = np.diag(bread)[:4] * prior
-    weak = tuple(name for name, part, ok in zip(names, left, use) if ok and part > 0.25 and name != "focal length")
-    return covariance, weak
-
-
-def robust_loss(residuals: np.ndarray, outlier: float = OUTLIER) -> float:
-    """By how much the weights of a robust fit overstate the curvature of its cost: deviations grow by that factor."""
-    square = (residuals[residuals != 0] / outlier) ** 2
-    return (
-        float(np.mean(1 / (1 + square)) / max(np.mean((1 - square) / (1 + square) ** 2), 0.3)) if square.size else 1.0
-    )
 
 
 def _focal_guesses(lens: KnownLens, width: int) -> list[float]:

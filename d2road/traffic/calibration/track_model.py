@@ -4,10 +4,10 @@ Unknowns, eliminated one after the other (Schur complement):
     row      pinhole pixel of the bottom centre (2)
     vehicle  log h, w, l; heading; offset of its straight track in heights of the camera; what its box and bottom
              centre are off by in all frames, in `SAME` deviations of one frame (11)
-    camera   log focal, pitch, roll, log height (theta); common log error of sizes; common growth of boxes, px;
-             heading of each direction of traffic
+    camera   log focal, pitch, roll, log height (theta); common log error of sizes; common growth of boxes, px; by how
+             much measured bottom centres lie too low, in heights of their boxes; heading of each direction of traffic
 
-Letters: N rows, J vehicles, D directions, G = 6 + D numbers of the camera, R = 7 residuals of a row: four edges of the
+Letters: N rows, J vehicles, D directions, G = 7 + D numbers of the camera, R = 7 residuals of a row: four edges of the
 box, two of the bottom centre, one across the track.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from d2road.traffic.calibration.box_projection import Lens, across_px, boxes_of_vehicles, edge_corners, ground_points
 from d2road.traffic.calibration.track_samples import TrackSamples
 
-COMMON_SIZE, GROWTH, FIRST_DIRECTION = 4, 5, 6  # positions after theta among the numbers of the camera
+COMMON_SIZE, GROWTH, SINK, FIRST_DIRECTION = 4, 5, 6, 7  # positions after theta among the numbers of the camera
 VEHICLE = 11  # numbers of a vehicle
 OUTLIER = 8.0  # deviations at which a residual of boxes without gross errors counts half as much (Cauchy)
 SAME = 0.8  # deviation of what a detector errs by in all frames of a vehicle, over that of one frame
@@ -85,7 +85,8 @@ class TrackModel:
         boxes = boxes_of_vehicles(state.rows, vehicles[:, :3], heading, theta, self.lens, corners)
         boxes = boxes + state.camera[GROWTH] * OUTWARD
         edges = np.where(s.edges, (boxes - s.boxes) / self.noise.edges, 0.0)
-        bottom = (self.lens.seen(state.rows, theta) - s.bottom) / self.noise.bottom
+        low = np.outer(state.camera[SINK] * s.box_heights, [0.0, 1.0])
+        bottom = (self.lens.seen(state.rows, theta) + low - s.bottom) / self.noise.bottom
         at = ground_points(state.rows, theta, self.lens)
         across = -np.sin(heading) * at[:, 0] + np.cos(heading) * at[:, 1] - vehicles[:, 4] * np.exp(theta[3])
         # In pixels: in metres, the smallest world would have the straightest tracks.
@@ -131,7 +132,7 @@ class TrackModel:
         G, N = len(state.camera), len(r)
         V = G + VEHICLE
         J = np.zeros((N, r.shape[1], V + 2))
-        for column in (0, 1, 2, 3, GROWTH):
+        for column in (0, 1, 2, 3, GROWTH, SINK):
             step = STEP * np.eye(G)[column]
             J[:, :, column] = (self.residuals(replace(state, camera=state.camera + step), corners) - r) / STEP
         for k in range(5):
