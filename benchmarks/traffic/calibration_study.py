@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from benchmarks.traffic.calibration_clips import BENCH, SEED, Numbers, detected_
 from d2road.data.roadside_camera_files import read_roadside_camera
 from d2road.structures.boxes2d import iou_and_giou
 from d2road.structures.roadside_camera import RoadsideCamera
+from d2road.traffic.calibration.box_projection import Lens
 from d2road.traffic.calibration.evidence import Evidence
 from d2road.traffic.calibration.observations import BOX, SIZE, CalibrationObservations
 from d2road.traffic.calibration.self_calibration import DETECTED, KnownLens, calibrate_from_tracks
@@ -53,8 +55,8 @@ def matched(rows: pd.DataFrame, folder: Path, camera: RoadsideCamera) -> tuple[p
         there = exact[exact["frame"] == frame]
         if not len(there):
             continue
-        boxes = (torch.tensor(part[list(BOX)].to_numpy(float)) for part in (own, there))
-        overlap = iou_and_giou(*boxes)[0].numpy()
+        a, b = (torch.tensor(part[list(BOX)].to_numpy(float)) for part in (own, there))
+        overlap = iou_and_giou(a[:, None], b[None])[0].numpy()
         best = overlap.argmax(axis=1)
         good = overlap[np.arange(len(own)), best] > SAME_IOU
         pairs += zip(own.index[good], there.index[best[good]])
@@ -89,11 +91,12 @@ def study_clip(folder: Path, stored: Path, every: int) -> dict[str, Any]:
     given, seconds = KnownLens(exact.K, 0.0, np.zeros(5)), {}
     for until, motion in zip(SECONDS, motion_at(folder / "video.mp4", exact, SECONDS)):
         part = rows[rows["t"] < until]
-        seconds[f"{until:g}"] = {
-            "boxes": calibrated(part, given, exact),
-            "motion": calibrated(part, given, exact, motion),
-        }
+        told = {"boxes": calibrated(part, given, exact), "motion": calibrated(part, given, exact, motion)}
+        seconds[f"{until:g}"] = told
         print(folder.name, until, told, flush=True)
+    moved = [replace(one, lens=Lens(unknown.K, np.zeros(5))) for one in motion]
+    parts["the detector's, and motion"] = calibrated(ours, unknown, exact, moved)
+    print(folder.name, "motion", parts["the detector's, and motion"], flush=True)
     return {"parts": parts, "seconds": seconds, "bottom_too_low_in_box_heights": float(low.median())}
 
 

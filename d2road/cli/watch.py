@@ -241,10 +241,18 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
         check = CameraCheck(camera, name, good_paths(args.reference, camera) if args.reference else None)
         seen = checked_frames(check, frames)
         video = WatchedVideo(seen, camera, detect, args.output, name, lambda: bool(stop))
-        watch = watch_of(args, camera, video.clips.write, lambda: {**video.record(), "problems": source.problems()})
+
+        def counts() -> Mapping[str, Any]:
+            seen = video.record()
+            notes = [*seen["notes"], *check.background.notes()]
+            return {**seen, "notes": notes, "problems": source.problems()}
+
+        watch = watch_of(args, camera, video.clips.write, counts)
         watch = replace(watch, check=check)
         assert camera.road is not None, "the watch asked for it"
         code = watch.run(options, TrackSource(name, checked_blocks(check, video.blocks()), camera.road), stop)
+        for note in check.background.notes():
+            logger.warning(note)
         for problem in source.problems():
             logger.error(problem)
         return code or (1 if source.problems() else 0)

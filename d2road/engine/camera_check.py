@@ -148,6 +148,7 @@ class CameraCheck:
                 f"video: {one.registered} frames registered ({one.lost} not comparable), largest turn "
                 f"{one.highest_deg:.3f} degrees, shaken by {one.shaken_deg:.3f}"
             )
+            lines += one.notes()
         if self.rows:
             lines.append(self._tracks_text())
         return "\n".join(lines)

@@ -34,6 +34,7 @@ from d2road.utils.errors import DataError
 from d2road.utils.output_files import write_json
 from d2road.utils.progress import format_progress
 from d2road.video import Frame, FrameSource, VideoWriter
+from d2road.video.background_watch import BackgroundWatch
 from d2road.video.sources import recording_name
 from d2road.visualization import fit_view
 from d2road.visualization.bev_drawing import draw_background
@@ -104,7 +105,7 @@ class TrackRun:
         self.detect, self.stored, self.stop, self.highest_score = detect, stored, stop, highest_score
         self.tracker = GroundKalmanTracker(options, lambda points: in_view(camera, points))
         self.draw = TracksDrawer(camera) if draws else None
-        self.counts = TrackCounts()
+        self.counts, self.background = TrackCounts(), BackgroundWatch(camera)
         self.problems: list[str] = []
         self._started = self._told = self._processor = 0.0
         self._about: dict[str, Any] = {}
@@ -150,6 +151,8 @@ class TrackRun:
     ) -> None:
         times = tracking.times
         self.counts.add(step)
+        if step.frame.image_bgr.size:  # else its time alone is known
+            self.background.add(step.frame.image_bgr, step.frame.t)
         with times.stage("write"):
             detections.add(step.frame.index, step.frame.t, step.detections)
             self._add_tracks(tracks, step.finished)
@@ -184,7 +187,7 @@ class TrackRun:
             time.monotonic() - self._started,
             self.settings,
             problems=self.problems,
-            notes=self.counts.notes(self.highest_score()),
+            notes=[*self.counts.notes(self.highest_score()), *self.background.notes()],
             source=self.source.statistics(),
             processor_seconds=round(time.process_time() - self._processor, 3),
             **self._about,

@@ -26,6 +26,7 @@ RENEW_SHARE = 0.6  # of the corners that a reference had at first; below, anothe
 NORMAL = 1.4826 / np.sqrt(2)  # deviation of normal values over the median of their absolute differences
 MEDIAN_ERROR = 1.2533  # of a median of normal values, in standard errors of their mean
 QUIET_S = 86400.0
+SHAKES_DEG, FAR_M = 0.1, 60.0  # a spread of single frames that is told, and where its effect is told of
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,17 @@ class BackgroundWatch:
         differences = np.stack(list(self._differences))
         spread = NORMAL * np.maximum(np.median(differences, axis=0), np.median(differences[1 - RECENT :], axis=0))
         return median, MEDIAN_ERROR * spread / np.sqrt(RECENT), spread
+
+    def notes(self) -> list[str]:
+        """What the user should know of a camera that shakes, in words; nothing of one that stands still."""
+        if self.shaken_deg < SHAKES_DEG:
+            return []
+        height = self.camera.height_m
+        scatter = np.deg2rad(self.shaken_deg) * (FAR_M**2 + height**2) / height
+        return [
+            f"the camera shakes: single frames are turned by {self.shaken_deg:.2f} degrees (standard deviation), so "
+            f"that places {FAR_M:.0f} m away scatter by {scatter:.1f} m; fasten it, or stabilise the video"
+        ]
 
     def _renew(self, share: float) -> None:
         """Take another reference where the light has changed; it keeps the turn at which it was found."""

@@ -191,6 +191,32 @@ def test_a_night_and_an_empty_road_are_told_and_no_error(tmp_path, capsys, finde
     assert len(tracks(tmp_path / "out")) == 0 and len(frames_in(tmp_path / "out" / "annotated.mp4")) == 30
 
 
+def test_a_shaken_camera_is_tracked_and_told(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    blocks = np.full((110, 176, 3), 90, np.uint8)
+    for _ in range(90):
+        x, y, w, h = (int(one) for one in rng.integers([0, 0, 4, 4], [170, 105, 16, 12]))
+        blocks[y : y + h, x : x + w] = rng.integers(20, 230, 3)
+    # The first half minute is the reference; then each frame is off by pixels.
+    offsets = [(8, 8)] * 15 + [tuple(int(one) for one in rng.integers(4, 13, 2)) for _ in range(25)]
+    images = [np.ascontiguousarray(blocks[y - 0 : y + 94, x : x + 160]) for x, y in offsets]
+    images = [np.pad(image, ((0, 96 - len(image)), (0, 160 - image.shape[1]), (0, 0)), "edge") for image in images]
+    times = [2.0 * number for number in range(40)]
+    options = make_clip(tmp_path / "clip", times, images=images, speeds=(0.3,))
+    code, said = bad(tmp_path, capsys, options)
+    assert code == 0 and "the camera shakes: single frames are turned by" in said
+    assert len(frames_in(tmp_path / "out" / "annotated.mp4")) == 40
+
+
+def test_a_rate_that_varies_changes_no_speed(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    times = np.cumsum(np.append(0.0, rng.choice([0.04, 0.1, 0.25], 40))).round(3).tolist()
+    options = make_clip(tmp_path / "clip", times, speeds=(6.0,))
+    code, _ = bad(tmp_path, capsys, options)
+    assert code == 0 and tracks(tmp_path / "out")["speed"].median() == pytest.approx(6, abs=0.3)
+    assert tracks(tmp_path / "out")["t"].max() == pytest.approx(times[-1], abs=0.3)
+
+
 def test_detections_of_another_video_are_refused(tmp_path, capsys):
     options = make_clip(tmp_path / "clip", STEADY)
     write_video(tmp_path / "clip" / "clip.mp4", [t * 1.3 for t in STEADY])

@@ -62,6 +62,9 @@ def test_a_camera_that_shakes_is_no_turn():
     shaken = [seen(tuple(0.3 * rng.normal(size=2)) + (0.0,), seed=number) for number in range(30)]
     found = watch([*(seen(seed=100 + number) for number in range(FIRST)), *shaken])
     assert not found.reports and found.shaken_deg > 0.15
+    (note,) = found.notes()
+    assert "the camera shakes" in note and "places 60 m away scatter" in note
+    assert not watch([seen(seed=number) for number in range(40)]).notes()
 
 
 def test_what_shows_nothing_is_not_compared():
