@@ -23,6 +23,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from d2road.export.axis_order import resize_in_order
+
 HALF = 2048  # of the range of weights
 
 
@@ -47,13 +49,8 @@ class AntialiasedResize(nn.Module):
         zero = torch.zeros((), dtype=torch.int64)
         tall, wide = zero + height - self.size[0], zero + width - self.size[1]
         vertical = (tall > 0) & (tall > 2 * wide)
-        if torch.compiler.is_exporting():
-            return torch.cond(vertical, vertical_first, horizontal_first, (values, *matrices))
-        # A branch of ONNX would do, but OpenVINO (2026.4) computes a convolution behind one wrongly. So all images go
-        # one way and none the other, and what is none costs nothing.
-        count = vertical.long() * images.shape[0]
-        parts = vertical_first(values[:count], *matrices), horizontal_first(values[count:], *matrices)
-        return torch.cat(parts).reshape(-1, int(images.shape[1]), *self.size)
+        found = resize_in_order(vertical, vertical_first, horizontal_first, values, *matrices)
+        return found.reshape(-1, int(images.shape[1]), *self.size)
 
 
 def pass_along(values: Tensor, high: Tensor, low: Tensor) -> Tensor:

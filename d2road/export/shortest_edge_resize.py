@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from d2road.export.axis_order import resize_in_order
+
 HALF = 2048  # weights have 22 bits, of which the products of 11 with pixels are exact in float32
 LONGEST_SIDE = 1 << 15  # of an image that an exported program takes, pixels
 
@@ -53,11 +55,11 @@ class ShortestEdgeResize(nn.Module):
         if not self.shortest:
             inside = [torch.minimum(torch.arange(count), side - 1) for side, count in zip((rows, columns), room)]
             return values[..., inside[0][:, None], inside[1]], size_hw
-        found = resize_axis(resize_axis(values, -1, *horizontal), -2, *vertical)
+        weights = (*taps(*vertical), *taps(*horizontal))
         if not self.tall_first:
-            return found, size_hw
+            return horizontal_first(values, *weights).contiguous(), size_hw
         is_tall = (rows > height) & (rows - height > 2 * (columns - width))
-        return torch.where(is_tall, resize_axis(resize_axis(values, -2, *vertical), -1, *horizontal), found), size_hw
+        return resize_in_order(is_tall, vertical_first, horizontal_first, values, *weights).contiguous(), size_hw
 
 
 def normalize_padded(pixels: Tensor, size_hw: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -101,25 +103,35 @@ def shortest_edge_size(height: Tensor, width: Tensor, shortest: int, longest: in
     return (new_rows * shrink + 0.5).long(), (new_columns * shrink + 0.5).long()
 
 
-def resize_axis(values: Tensor, axis: int, n: Tensor, m: Tensor, room: Any) -> Tensor:
-    """Whole numbers 0..255 resized along an axis, -1 or -2, from n to m pixels and rounded to such numbers.
+def horizontal_first(values: Tensor, *weights: Tensor) -> Tensor:
+    """Both passes over (B, C, H, W); weights: `taps` of the vertical and of the horizontal axis."""
+    return resize_axis(resize_axis(values, -1, *weights[3:]), -2, *weights[:3])
 
-    Args:
-        room: pixels to return, m at least; those beyond m mean nothing.
-    """
-    index, high, low = taps(n, m, room)
-    taken = values[..., index] if axis == -1 else values[..., index, :]  # (..., m, T) or (..., m, T, W)
-    if axis == -2:
-        high, low = high.unsqueeze(-1), low.unsqueeze(-1)
+
+def vertical_first(values: Tensor, *weights: Tensor) -> Tensor:
+    """Both passes over (B, C, H, W), the other way round."""
+    return resize_axis(resize_axis(values, -2, *weights[:3]), -1, *weights[3:])
+
+
+def resize_axis(values: Tensor, axis: int, index: Tensor, high: Tensor, low: Tensor) -> Tensor:
+    """Whole numbers 0..255 resized along an axis, -1 or -2, by `taps`, and rounded to such numbers."""
+    axis += values.ndim  # torch.onnx writes negative ones as they are
+    rows = values.movedim(axis, 0)
+    count, rest = rows.shape[0], rows.shape[1] * rows.shape[2] * rows.shape[3]  # no -1: there may be no image
+    taken = rows.reshape(count, rest)[index]  # (m, T, rest)
+    upper, lower = (torch.stack((high, low), 1) @ taken).unbind(1)
     # What the lower half leaves below 2^11 cannot change the result, which is therefore exact.
-    total = (taken * high).sum(axis) + torch.floor((taken * low).sum(axis) / HALF)
-    return torch.floor((total + HALF / 2) / HALF).clamp(0, 255)
+    found = torch.floor((upper + torch.floor(lower / HALF) + HALF / 2) / HALF).clamp(0, 255)
+    return found.reshape(index.shape[0], *rows.shape[1:]).movedim(0, axis)
 
 
 def taps(n: Tensor, m: Tensor, room: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels (room, T) that each output pixel looks at, and the upper and lower 11 bits of their weights, float32.
 
     Pillow's filter is a triangle about the centre of the output pixel that widens when it shrinks.
+
+    Args:
+        n, m: (), pixels of the input and of the output. room: to return, m at least; those beyond m mean nothing.
     """
     widest = 2 * torch.maximum(n, m)
     centre = (2 * torch.arange(room) + 1).unsqueeze(1) * n  # in units of 1 / (2 m) of an input pixel
