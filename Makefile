@@ -217,6 +217,7 @@ bench-traffic-streams: setup
 VIEW_HOURS ?= 13
 bench-camera-view: setup
 	$(PY) -m benchmarks.traffic.view_benchmark --hours $(VIEW_HOURS) $(if $(SEEING),--seeing $(SEEING))
+	$(if $(SEEING),$(PY) -m benchmarks.traffic.alarm_culprits --record validation)
 	$(PY) -m benchmarks.traffic.view_tailgating --hours $(VIEW_HOURS) --record
 
 # Questions about the clips of make-data traffic-video, with detections of benchmarks.traffic.clip_predictions.
@@ -304,6 +305,7 @@ bench-camera-calibration: setup
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS))
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(CALIBRATED) --no-plane --every 2)
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS) --predictions $(CLIPS)/pred)
+	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_study --clips $(CLIPS) --predictions $(CLIPS)/pred --names val_000 val_002)
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_ap --clips $(CLIPS) --names $(CALIBRATED))
 
 bench-zoo-traffic: setup
