@@ -333,6 +333,8 @@ bench-speed: setup
 	$(PY) -m benchmarks.speed.speed_anomaly_eval --compare
 	$(PY) -m benchmarks.speed.speed_allocator --rounds 3 --batch 4 --record allocator
 	$(PY) -m benchmarks.speed.speed_trajectories --record trajectories
+	$(PY) -m benchmarks.diffusion_det.inference_precision --images 500 --steps 1 4
+	$(PY) -m benchmarks.speed all
 	$(PY) -m benchmarks.speed.speed_fcd --record fcd
 
 # Exported models against the model itself, by engine and in 16 and 8 bits.
