@@ -197,9 +197,12 @@ bench-traffic-video: setup
 # Tracks on the clips of make-data traffic-video, against trackers in pixels; `make peers` first.
 CLIPS ?= datasets/traffic_video
 CALIBRATED ?= val_000 val_002
-TRACKED ?= test_000 test_001
+STUDIED ?= val_000 val_001 val_002 val_003
+TRACKED ?= test_000 test_001 test_002 test_003 test_004 test_005
 bench-tracking: setup
-	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(TRACKED)
+	$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(STUDIED) $(TRACKED)
+	PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(PEERS)/tracking/bin/python -W ignore -m benchmarks.traffic.tracker_study \
+		--clips $(CLIPS) --names $(STUDIED) --record
 	for input in worsened detector; do PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(PEERS)/tracking/bin/python -W ignore \
 		-m benchmarks.traffic.tracking_benchmark --clips $(CLIPS) --input $$input --names $(TRACKED) --record || exit 1; done
 

@@ -1,10 +1,12 @@
 """False alarms of a watch on rendered good traffic: rules for cameras on what is there, and on tracks of the video.
 
-python -m benchmarks.traffic.view_rendered --clips clips_hour --names test_000 --tracked tracked/turns_000
+python -m benchmarks.traffic.view_rendered --clips output/clips_hour --tracked output/clips_hour/tracked --record hour
 
-Clips of `make-data traffic-video --no-incidents`, their tracks as `d2road track` wrote them. Rules and thresholds are
-those of `benchmarks.traffic.view_benchmark` (of other cameras), for one false alarm an hour. Of each alarm the record
-says who it is about, and what truth is nearest. Writes benchmarks/results/camera_view/rendered_NAME.json.
+Clips of `make-data traffic-video --no-incidents`, KIND/test/test_NNN, and their tracks as `d2road track` wrote them,
+KIND_NNN; clips without tracks are left out and named. Rules and thresholds are those of
+`benchmarks.traffic.view_benchmark` (of other cameras), for one false alarm an hour. The record says of each alarm who
+it is about, and what truth is nearest, and counts tracks where no vehicle is. Writes
+benchmarks/results/camera_view/rendered_NAME.json.
 """
 
 import argparse
@@ -18,15 +20,18 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common.records import read_record, write_record
+from benchmarks.traffic.drift_frames import list_clips
 from benchmarks.traffic.view_cameras import NEAR_M
 from benchmarks.traffic.view_recordings import FOLDER, FRAME_S
 from benchmarks.traffic.view_results import BENCH
 from benchmarks.traffic.view_scores import COLUMNS, EXACT, SEEN, describe_view, tag_of
+from benchmarks.traffic.view_seeing import match_tracks
 from d2road.data.roadside_camera_files import CAMERA_FILE, read_roadside_camera
 from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.baselines.track_surprise import CameraSurprise
 from d2road.traffic.events.alarms import Alarm, check_windows, merge_alarms, rate_interval
 from d2road.traffic.seeing.camera_site import FAR_M, CameraSite
+from d2road.traffic.seeing.fit_seeing import ghost_lives
 from d2road.traffic.seeing.seeing_model import SeeingModel
 from d2road.traffic.seeing.seen_tracks import keep_frames
 from d2road.traffic.table import Trajectories
@@ -34,7 +39,7 @@ from d2road.traffic.time_space.camera_grid import camera_grid
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.tracking.ground_tracks import GroundTracks
 from d2road.traffic.tracking.road_trajectories import to_trajectories
-from d2road.utils.errors import ConfigError, DataError, report_errors
+from d2road.utils.errors import DataError, report_errors
 from d2road.utils.input_files import read_json
 
 
@@ -130,7 +135,11 @@ def examine(folder: Path, tracked: Path, rules: dict[str, tuple[CameraSurprise, 
     assert camera.road is not None, "asked by site_of"
     tables = {EXACT: exact_table(truth, camera, name), SEEN: to_trajectories(tracks, camera.road, name)}
     times = pd.read_csv(tracked / "frames.csv")["t"]
-    found: dict[str, Any] = {"hours": float(np.ptp(times)) / 3600}
+    there = truth[np.isin(np.round(truth["t"], 3), np.round(times, 3))]
+    nobody = (
+        len(ghost_lives(match_tracks(there, tracks.rows, camera))) if len(there) else tracks.rows["track"].nunique()
+    )
+    found: dict[str, Any] = {"hours": float(np.ptp(times)) / 3600, "ghosts": nobody}
     for row, table in tables.items():
         rule, threshold = rules[row]
         alarms = [explained(one, table, site, rule) for one in alarms_of(table, site, rule, threshold)]
@@ -144,26 +153,31 @@ def examine(folder: Path, tracked: Path, rules: dict[str, tuple[CameraSurprise, 
 def main(argv: Sequence[str] | None = None) -> None:
     """Count the alarms of all clips, and keep the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=Path, required=True, help="folder of make-data traffic-video")
-    parser.add_argument("--names", nargs="+", required=True, help="of its test clips")
-    parser.add_argument("--tracked", nargs="+", type=Path, required=True, help="of d2road track, in the same order")
+    parser.add_argument("--clips", type=Path, default=Path("output/clips_hour"), help="folder of the kinds")
+    parser.add_argument("--tracked", type=Path, default=Path("output/clips_hour/tracked"), help="of d2road track")
     parser.add_argument("--record", default="", help="its name; nothing is kept without")
     args = parser.parse_args(argv)
-    if len(args.names) != len(args.tracked):
-        raise ConfigError(f"{len(args.names)} names and {len(args.tracked)} tracked folders: expected one for each")
     start, rules = time.perf_counter(), {row: read_rules(row) for row in (EXACT, SEEN)}
-    clips = {t.name: examine(args.clips / "test" / name, t, rules) for name, t in zip(args.names, args.tracked)}
+    clips, left_out = {}, []
+    for kind, name in list_clips(args.clips):
+        tracked = args.tracked / f"{kind}_{name.removeprefix('test_')}"
+        if (tracked / "tracks.parquet").is_file():
+            clips[tracked.name] = examine(args.clips / kind / "test" / name, tracked, rules)
+        else:
+            left_out.append(tracked.name)
+    if not clips:
+        raise DataError(f"{args.tracked} holds no tracks of {', '.join(left_out)}: make them with d2road track")
+    print(f"without tracks, left out: {', '.join(left_out) or 'none'}", flush=True)
     hours = sum(one["hours"] for one in clips.values())
     metrics: dict[str, Any] = {"clips": clips}
-    for row in (EXACT, SEEN):
-        count = sum(len(one[row]) for one in clips.values())
-        metrics[row] = {"alarms": count, "hours": hours, "rate": count / hours, "interval": rate_interval(count, hours)}
+    counts = {row: sum(len(one[row]) for one in clips.values()) for row in (EXACT, SEEN)}
+    for row, count in (counts | {"ghosts": sum(one["ghosts"] for one in clips.values())}).items():
+        metrics[row] = {"count": count, "hours": hours, "rate": count / hours, "interval": rate_interval(count, hours)}
         print(row, metrics[row], flush=True)
     if args.record:
-        names = " ".join(args.names)
         write_record(
             BENCH, f"rendered_{args.record}", metrics=metrics, config="", seed=0, seconds=time.perf_counter() - start,
-            command=f"python -m benchmarks.traffic.view_rendered --names {names} --record {args.record}",
+            command=f"python -m benchmarks.traffic.view_rendered --record {args.record}", left_out=left_out,
             thresholds={row: threshold for row, (_, threshold) in rules.items()},
         )  # fmt: skip
 

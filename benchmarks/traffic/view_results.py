@@ -135,7 +135,8 @@ def write_results(pieces: Sequence[ViewPiece], seeing: Path | None, command: str
     """Write the record and the table; returns the record's name."""
     model, name = SeeingModel(), "stated_seeing"
     if seeing is not None:
-        model, name = SeeingModel.from_json(read_json(seeing, "model of seeing"), str(seeing)), "fitted_seeing"
+        model = SeeingModel.from_json(read_json(seeing, "model of seeing"), str(seeing))
+        name = f"fitted_{seeing.stem.removesuffix('_model')}"
     keep_results(BENCH, name, lambda: evaluate(pieces, model), write_table, command=command, seed=TEST_SEED)
     return name
 

@@ -18,6 +18,7 @@ from benchmarks.common.records import RESULTS, write_record
 from benchmarks.traffic.clip_truth import Clip, detector_table, read_clip, to_ground
 from benchmarks.traffic.view_cameras import NEAR_M
 from d2road.engine.watched_video import WATCHING
+from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.seeing.camera_site import FAR_M
 from d2road.traffic.seeing.fit_seeing import MatchedClip, fit_seeing, match_clip
 from d2road.traffic.tracking.camera_detections import in_view
@@ -44,10 +45,10 @@ def tracked(clip: Clip, table: pd.DataFrame) -> pd.DataFrame:
     return concat([*parts, tracker.finish()]).rows
 
 
-def matched(clip: Clip, table: pd.DataFrame) -> MatchedClip:
-    """Truth and tracks of a clip, between the distances of the benchmark's views."""
-    truth = clip.truth.drop(columns="vehicle").rename(columns=COLUMNS)  # its name; ids are in both tables
-    return match_clip(truth, tracked(clip, table), clip.camera, NEAR_M, FAR_M)
+def match_tracks(truth: pd.DataFrame, tracks: pd.DataFrame, camera: RoadsideCamera) -> MatchedClip:
+    """Truth (tracks.csv of a clip) and tracks, between the distances of the benchmark's views."""
+    truth = truth.drop(columns="vehicle").rename(columns=COLUMNS)  # its name; ids are in both tables
+    return match_clip(truth, tracks, camera, NEAR_M, FAR_M)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     start = time.perf_counter()
     clips = [read_clip(args.clips, name) for name in args.names]
-    found = [matched(clip, detector_table(args.pred or args.clips / "pred", clip)) for clip in clips]
+    pred = args.pred or args.clips / "pred"
+    found = [match_tracks(clip.truth, tracked(clip, detector_table(pred, clip)), clip.camera) for clip in clips]
     model = fit_seeing(found, WATCHING.lost_s)
     write_json(make_folder(RESULTS / BENCH) / f"{args.record}_model.json", model.to_json())
     write_record(

@@ -117,7 +117,7 @@ def fit_seeing(clips: list[MatchedClip], bridge_s: float = SeeingModel().bridge_
         for name, growth in (("radial", z**2), ("across", z), ("speed_error", z**2))
     )
     lives = pd.concat([_lives(clip) for clip in clips], ignore_index=True)
-    ghosts = [one for clip in clips for one in _ghost_lives(clip)]
+    ghosts = [one for clip in clips for one in ghost_lives(clip)]
     hours, seen_s = sum(clip.hours for clip in clips), float(lives["seconds"].sum())
     relative = pairs.groupby("piece")["length_error"].mean().to_numpy()
     return SeeingModel(
@@ -229,7 +229,7 @@ def _lives(clip: MatchedClip) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["birth", "seconds", "switches"]).astype(float)
 
 
-def _ghost_lives(clip: MatchedClip) -> list[float]:
+def ghost_lives(clip: MatchedClip) -> list[float]:
     """Seconds of each track that follows nobody in more than half of its rows."""
     grouped = clip.tracks.groupby("track")
     nobody = grouped["nobody"].mean() > 0.5

@@ -14,8 +14,9 @@ from d2road.traffic.tracking.association import assign, association_costs
 from d2road.traffic.tracking.frame_detections import HEADING, UNSEEN, FrameDetections
 from d2road.traffic.tracking.ground_detections import GroundDetections
 from d2road.traffic.tracking.ground_tracks import GroundTracks, concat
-from d2road.traffic.tracking.kalman import innovation, predict, update
+from d2road.traffic.tracking.kalman import innovation
 from d2road.traffic.tracking.motion_model import OBSERVATION, STATES
+from d2road.traffic.tracking.motion_modes import MotionModes, joined, updated
 from d2road.traffic.tracking.motion_state import is_moving
 from d2road.traffic.tracking.track_history import Step, Track
 from d2road.traffic.tracking.track_rows import NOTHING, live_rows, smoothed_rows
@@ -49,9 +50,9 @@ class GroundKalmanTracker:
         dt = t - self.t if np.isfinite(self.t) else 0.0
         self.t, self.frame = t, frame
         found = FrameDetections.of(detections)
-        means, covariances, transition = self._predict(dt)
-        pairs = self._associate(found, means, covariances)
-        self._take(found, means, covariances, transition, pairs)
+        expected, transition = self._predict(dt)
+        pairs = self._associate(found, *expected.moments())
+        self._take(found, expected, transition, pairs)
         self._begin(found, {j for _, j in pairs})
         self._end()
         self._give_away_old()
@@ -91,15 +92,11 @@ class GroundKalmanTracker:
             )
         return frame
 
-    def _predict(self, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means (T, 6) and covariances (T, 6, 6) of all tracks dt seconds later, and the transition (6, 6)."""
-        model, tracks = self.options.motion, self.tracks
-        transition = model.transition(dt)
-        means = np.array([track.last.mean for track in tracks]).reshape(-1, STATES)
-        covariances = np.array([track.last.covariance for track in tracks]).reshape(-1, STATES, STATES)
-        noise = np.array([track.noise for track in tracks]).reshape(-1, 2, 2)
-        means, covariances = predict(means, covariances, transition, model.process_noise(dt, means, noise))
-        return means, covariances, transition
+    def _predict(self, dt: float) -> tuple[MotionModes, np.ndarray]:
+        """States of all T tracks dt seconds later, and the transition (6, 6)."""
+        modes = joined([track.modes for track in self.tracks], STATES)
+        noise = np.array([track.noise for track in self.tracks]).reshape(-1, 2, 2)
+        return self.options.motion.predicted(modes, noise, dt)
 
     def _associate(self, found: FrameDetections, means: np.ndarray, covariances: np.ndarray) -> list[tuple[int, int]]:
         """Pairs (track, detection): high scores with all tracks, then low scores with confirmed ones that are left."""
@@ -118,28 +115,23 @@ class GroundKalmanTracker:
         return pairs + assign(costs, inside & left[:, None] & ~high & (found.score >= options.low_score))
 
     def _take(
-        self,
-        found: FrameDetections,
-        means: np.ndarray,
-        covariances: np.ndarray,
-        transition: np.ndarray,
-        pairs: list[tuple[int, int]],
+        self, found: FrameDetections, expected: MotionModes, transition: np.ndarray, pairs: list[tuple[int, int]]
     ) -> None:
         """Add an instant to each track: corrected by its detection, or predicted."""
         rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
-        new_means, new_covariances = means.copy(), covariances.copy()
+        modes = expected
         if pairs:
             white = self.options.motion.white(found.noise[columns])
-            new_means[rows], new_covariances[rows] = update(
-                means[rows], covariances[rows], found.position[columns], OBSERVATION, white
-            )
+            seen = updated(expected[rows], found.position[columns], OBSERVATION, white)
+            modes = expected.replaced(rows, seen)
+        (means, covariances), (new_means, new_covariances) = expected.moments(), modes.moments()
         detection_of = dict(pairs)
         moving = is_moving(new_means[:, 2:4], new_covariances[:, 2:4, 2:4])
         for i, track in enumerate(self.tracks):
             j = detection_of.get(i)
             numbers = UNSEEN if j is None else found.numbers[j]
             state = (means[i], covariances[i], new_means[i], new_covariances[i], transition)
-            track.follow(Step(self.frame, self.t, *state, numbers), bool(moving[i]))
+            track.follow(Step(self.frame, self.t, *state, numbers), modes[i : i + 1], bool(moving[i]))
             if j is not None:
                 track.hit(str(found.cls[j]), found.noise[j])
                 self._confirm(track)
@@ -159,8 +151,10 @@ class GroundKalmanTracker:
                 continue
             followed.append(int(j))
             numbers = found.numbers[j]
-            state = self.options.motion.born(found.position[j], found.noise[j], float(numbers[HEADING]))
-            track = Track([Step(self.frame, self.t, *state, *state, np.eye(STATES), numbers)], found.noise[j], self.t)
+            motion = self.options.motion
+            state = motion.born(found.position[j], found.noise[j], float(numbers[HEADING]))
+            step = Step(self.frame, self.t, *state, *state, np.eye(STATES), numbers)
+            track = Track([step], MotionModes.same(motion.start_weights, *state), found.noise[j], self.t)
             track.hit(str(found.cls[j]), found.noise[j])
             self._confirm(track)
             self.tracks.append(track)

@@ -7,6 +7,7 @@ import numpy as np
 
 from d2road.traffic.tracking.frame_detections import HEADING, SCORE, SIZE, UNSEEN
 from d2road.traffic.tracking.kalman import smooth
+from d2road.traffic.tracking.motion_modes import MotionModes
 from d2road.traffic.tracking.track_attributes import FrontEstimate, VehicleAttributes
 
 
@@ -35,6 +36,7 @@ class Track:
 
     Attributes:
         id: from 1 on; 0 until it is confirmed.
+        modes: its newest state by each mode of motion, of one track.
         noise: (2, 2) covariance of its last measurement.
         last_seen: s. misses: frames since then. hits: detections so far.
         live_front, front: by the filtered and by the smoothed course.
@@ -42,6 +44,7 @@ class Track:
     """
 
     steps: list[Step]
+    modes: MotionModes
     noise: np.ndarray
     last_seen: float
     id: int = 0
@@ -57,10 +60,11 @@ class Track:
         """The newest instant."""
         return self.steps[-1]
 
-    def follow(self, step: Step, moving: bool) -> None:
-        """Take the next instant, and whether the vehicle moves there."""
+    def follow(self, step: Step, modes: MotionModes, moving: bool) -> None:
+        """Take the next instant, its state by each mode, and whether the vehicle moves there."""
         dt = step.t - self.last.t
         self.steps.append(step)
+        self.modes = modes
         self.misses += 1
         if moving:
             vx, vy = step.mean[2:4]
