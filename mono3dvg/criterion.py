@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.engine.distributed import mean_over_processes
+from d2road.utils.uploads import upload
 from mono3dvg.data.model_inputs import Sentences, objects_of, sentences_of
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.detection.detection_losses import box_losses, parts_loss, refer_loss, relation_loss
@@ -30,7 +31,8 @@ from mono3dvg.grounding_features import GroundingOutputs, ImageFeatures, ScoredC
 
 @dataclass
 class GroundingTargets:
-    """Labels of a batch: objects of each of B images, and the sentences about them (None: a stage without)."""
+    """Labels of a batch, with the host as they come: objects of each of B images, and the sentences about them (None: a
+    stage without)."""
 
     objects: list[Objects]
     sentences: Sentences | None
@@ -44,7 +46,7 @@ def read_targets(
     Raises:
         DataError: an image without labels, targets that it does not have.
     """
-    objects = [objects_of(x).to(device) for x in batched_inputs]
+    objects = [objects_of(x) for x in batched_inputs]
     sentences = sentences_of(batched_inputs, [len(o) for o in objects], device) if with_sentences else None
     return GroundingTargets(objects, sentences)
 
@@ -98,7 +100,7 @@ class GroundingCriterion(nn.Module):
         dense = dense_targets(targets.objects, scene, len(self.priors_hwl), map_hw, self.stride, self.ry_frame)
         losses = box_losses(image.raw, dense, scene, self.stride, self.priors_hwl, mean_over_processes)
         if refer is not None and targets.sentences is not None:
-            losses["refer"] = _referral_loss(refer, dense, targets.sentences, len(targets.objects))
+            losses["refer"] = _referral_loss(refer, dense, targets.sentences)
         return losses
 
     def _peak_loss(self, peaks: ScoredCandidates, objects: Sequence[Objects], sentences: Sentences) -> Tensor:
@@ -106,10 +108,11 @@ class GroundingCriterion(nn.Module):
         return _relation_loss(peaks, matched, sentences, _counting(peaks.candidates, matched, sentences))[0]
 
 
-def _referral_loss(refer: Tensor, dense: DenseTargets, sentences: Sentences, images: int) -> Tensor:
-    target, others = refer_targets(dense, sentences.meant, sentences.image_of)
-    objects = torch.bincount(dense.image, minlength=images)[sentences.image_of].sum() * sentences.teaches
-    return sentences.teaches * refer_loss(refer, target, others, mean_over_processes(objects.float()))
+def _referral_loss(refer: Tensor, dense: DenseTargets, sentences: Sentences) -> Tensor:
+    target, others = refer_targets(dense, sentences.meant, sentences.images)
+    objects = sum(image == own for own in sentences.images for image, _ in dense.places) * sentences.teaches
+    number = torch.full((), float(objects), device=refer.device)
+    return sentences.teaches * refer_loss(refer, target, others, mean_over_processes(number))
 
 
 def _labelled_losses(labelled: ScoredCandidates, sentences: Sentences) -> dict[str, Tensor]:
@@ -129,7 +132,8 @@ def _presence_losses(outputs: GroundingOutputs, sentences: Sentences) -> dict[st
     logits = [presence for presence in scored if presence is not None]
     if not logits:
         return {}
-    truth = logits[0].new_tensor([float(len(meant) > 0) for meant in sentences.meant])
+    truth = torch.tensor([float(len(meant) > 0) for meant in sentences.meant], dtype=logits[0].dtype)
+    truth = upload(truth, logits[0].device)
     total = torch.stack([F.binary_cross_entropy_with_logits(one, truth, reduction="sum") for one in logits]).sum()
     number = mean_over_processes(truth.new_tensor(float(len(truth) * sentences.teaches))).clamp(min=1)
     return {"presence": sentences.teaches * total / number}
@@ -154,11 +158,10 @@ def _query_losses(
     outputs: Sequence[RawQueries], context: DecodeContext, objects: Sequence[Objects], sentences: Sentences
 ) -> dict[str, Tensor]:
     kept = [~o.ignore for o in objects]
-    image_of = sentences.image_of.tolist()
     return query_losses(
         outputs,
-        [objects[b][kept[b]] for b in image_of],
-        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(image_of, sentences.meant)],  # positions among those kept
+        [objects[b][kept[b]] for b in sentences.images],
+        [(kept[b].cumsum(0) - 1)[m] for b, m in zip(sentences.images, sentences.meant)],  # positions among those kept
         context,
         mean_over_processes,
     )

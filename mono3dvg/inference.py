@@ -4,12 +4,13 @@ Letters: B images, N sentences, K candidates.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2road.utils.uploads import upload
 from mono3dvg.data.model_inputs import place_of
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.grounder_options import InferenceOptions
@@ -80,17 +81,19 @@ def select_answers(
     scores = answer_scores(candidates, logits, presence, options.heat_exponent)
     relevance = text.token_relevance()
     answers = []
-    for n, expression in enumerate(expressions):
-        kept = torch.where(candidates.valid[n] & (scores[n] >= options.min_score))[0]
-        kept = kept[scores[n, kept].argsort(descending=True, stable=True)]
+    shown = candidates.valid & (scores >= options.min_score)
+    order = scores.masked_fill(~shown, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    scale = torch.tensor([[*e.scale, *e.scale] for e in expressions], dtype=candidates.boxes_xyxy.dtype)
+    boxes = candidates.boxes_xyxy * upload(scale, scores.device)[:, None]
+    ranked = replace(candidates, boxes_xyxy=boxes, heat=scores).take(order)
+    for n, (expression, count) in enumerate(zip(expressions, shown.sum(1).tolist())):
         answers.append(
             {
                 "expression_id": expression.expression_id,
-                "boxes": candidates.rows[n, kept],
-                "scores": scores[n, kept],
-                "boxes_xyxy": candidates.boxes_xyxy[n, kept]
-                * scores.new_tensor([*expression.scale, *expression.scale]),
-                "classes": candidates.classes[n, kept],
+                "boxes": ranked.rows[n, :count],
+                "scores": ranked.heat[n, :count],
+                "boxes_xyxy": ranked.boxes_xyxy[n, :count],
+                "classes": ranked.classes[n, :count],
                 "words": text.tokens[n],
                 "spans": text.spans[n],
                 "relevance": relevance[n] if relevance is not None else [1.0] * len(text.tokens[n]),

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from d2road.utils.uploads import upload
+
 Record = TypeVar("Record", bound="TensorRecord")
 
 
@@ -27,7 +29,7 @@ class TensorRecord:
 
     def to(self: Record, device: torch.device | str) -> Record:
         """The same on a device."""
-        return self.map(lambda value: value.to(device))
+        return self.map(lambda value: value.to(device) if isinstance(value, TensorRecord) else upload(value, device))
 
     def take(self: Record, order: Tensor) -> Record:
         """Of fields (B, K, ...) the entries at `order` (B, K') along their second axis."""

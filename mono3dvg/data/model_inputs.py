@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from d2road.utils.errors import DataError
+from d2road.utils.uploads import upload
 from mono3dvg.detection.objects import Objects, unknown_attributes
 
 # Stands for every sentence where the model is given none (image only), and in a batch without sentences.
@@ -31,13 +32,15 @@ def objects_of(x: dict) -> Objects:
 class Sentences:
     """All N sentences of a batch: text, image (N,) and targets of each (positions in its instances), what messages call
     it, and what its parts say of the objects of its image, (P, M) of `language.part_truths`, where it has a form.
-    `teaches` is False where there are none and one stands in."""
+    `images` are those of `image_of`, known to the host, which targets and parts are with. `teaches` is False where
+    there are no sentences and one stands in."""
 
     texts: list[str]
     image_of: Tensor
     meant: list[Tensor]
     places: list[str]
     parts: list[Tensor | None]
+    images: list[int]
     teaches: bool = True
 
 
@@ -46,7 +49,7 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
 
     Args:
         counts: objects of each image.
-        device: of the tensors.
+        device: of `image_of`.
     Raises:
         DataError: targets that the image does not have.
     """
@@ -63,9 +66,9 @@ def sentences_of(batched_inputs: Sequence[dict], counts: Sequence[int], device: 
     texts, images, meant, places, parts = map(
         list, zip(*(found or [(PLACEHOLDER_TEXT, 0, [], PLACEHOLDER_TEXT, None)]))
     )
-    image_of = torch.tensor(images, device=device)
-    meant = [torch.tensor(targets, dtype=torch.long, device=device) for targets in meant]
-    return Sentences(texts, image_of, meant, places, parts, teaches=bool(found))
+    image_of = upload(torch.tensor(images), device)
+    meant = [torch.tensor(targets, dtype=torch.long) for targets in meant]
+    return Sentences(texts, image_of, meant, places, parts, images, teaches=bool(found))
 
 
 def place_of(expression: dict, x: dict) -> str:

@@ -5,21 +5,20 @@ candidates.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2road.structures import pairwise_iou_bev
+from d2road.structures import aligned_iou_bev, pairwise_iou_bev
 from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.iou3d import pairwise_iou_bev_dense
+from d2road.utils.uploads import upload
 from mono3dvg.detection.box_coding import RawBoxes, decode_rows
 from mono3dvg.detection.candidates import Candidates
-
-PairwiseOverlap = Callable[[Tensor, Tensor], Tensor]
 
 _FAR_AWAY = -1e4  # rows and boxes of padding: they overlap nothing
 
@@ -231,30 +230,32 @@ def decode_peaks(
         cells=cells,
         valid=values > max(threshold, 0.0),
     )
-    overlap = pairwise_iou_bev_dense if padded else pairwise_iou_bev
-    keep = found.valid & ~suppress(found, upright_frame(scene, ry_frame), nms_2d, nms_bev, overlap)
+    keep = suppress(found, upright_frame(scene, ry_frame), nms_2d, nms_bev, padded)
     return compact(found, keep, padded)
 
 
 def compact(found: Candidates, keep: Tensor, padded: bool = False) -> Candidates:
     """Those to keep (B, K), in order, and no more padding than the fullest image needs (one row at least).
 
+    keep: on the host, so that nobody waits for an accelerator.
     padded: keep K rows, the others as padding.
     """
     count = keep.shape[1]
     place = torch.arange(count, device=keep.device) + (~keep) * count
     order = place.argsort(dim=1)
     most = count if padded else max(int(keep.sum(1).max()), 1) if len(keep) else 1
-    kept = found.take(order[:, :most])
-    kept.valid = keep.gather(1, order[:, :most])
+    order = order[:, :most]
+    kept = found.take(upload(order, found.heat.device))
+    kept.valid = upload(keep.gather(1, order), found.heat.device)
     return kept
 
 
 @torch.no_grad()
-def suppress(
-    found: Candidates, frame: Tensor, nms_2d: float, nms_bev: float, overlap: PairwiseOverlap = pairwise_iou_bev
-) -> Tensor:
-    """Greedy non-maximum suppression, whatever the classes: (B, K) candidates that overlap a better one which stays."""
+def suppress(found: Candidates, frame: Tensor, nms_2d: float, nms_bev: float, padded: bool = False) -> Tensor:
+    """Greedy non-maximum suppression, whatever the classes: (B, K) candidates that overlap no better one which stays.
+
+    On the host, to which an accelerator hands its comparisons; with `padded`, for graphs, where the candidates are.
+    """
     batch, count = found.valid.shape
     same = torch.zeros(batch, count, count, dtype=torch.bool, device=found.heat.device)
     if nms_2d < 1:
@@ -262,8 +263,19 @@ def suppress(
         same = same | (iou_and_giou(boxes[:, :, None], boxes[:, None])[0] > nms_2d)
     if nms_bev < 1:
         level = torch.cat([found.rows[..., :3] @ frame, found.rows[..., 3:]], dim=-1)
-        same = same | torch.stack([overlap(rows, rows) > nms_bev for rows in level.nan_to_num(_FAR_AWAY)])
+        same = same | (_overlaps_bev(level.nan_to_num(_FAR_AWAY), padded) > nms_bev)
     gone, same = ~found.valid, same.triu(1)
+    if not padded:
+        same, gone = torch.cat([same, gone[..., None]], dim=2).cpu().split((count, 1), dim=2)
+        gone = gone[..., 0]
     for k in range(count if nms_2d < 1 or nms_bev < 1 else 0):  # best first
         gone = gone | (~gone[:, k : k + 1] & same[:, k])
-    return gone & found.valid
+    return ~gone
+
+
+def _overlaps_bev(rows: Tensor, padded: bool) -> Tensor:
+    """IoU of the footprints of all pairs of each image, (B, K, 7) -> (B, K, K)."""
+    if rows.device.type != "cpu" and not padded:
+        return aligned_iou_bev(rows[:, :, None], rows[:, None])  # of which none waits
+    overlap = pairwise_iou_bev_dense if padded else pairwise_iou_bev
+    return torch.stack([overlap(own, own) for own in rows])

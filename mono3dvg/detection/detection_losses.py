@@ -15,6 +15,7 @@ from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.structures.depth_cues import BoxViews
 from d2road.structures.headings import heading_loss
+from d2road.utils.uploads import upload
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, decode, encode
 from mono3dvg.detection.dense_head import RawMaps, cells_to_pixels, gather_cells
 from mono3dvg.detection.detection_targets import DenseTargets
@@ -146,8 +147,9 @@ def box_losses(
         priors_hwl: (C, 3) m.
         mean: averages the (2,) numbers of objects and of those with a 3D box over processes.
     """
-    owns, has_3d = targets.owns, targets.owns & targets.objects.has_3d
-    numbers = mean(torch.stack([owns.sum(), has_3d.sum()]).float()).clamp(min=1)
+    both = torch.stack([targets.owns, targets.owns & targets.objects.has_3d]).cpu()  # the one thing that is waited for
+    numbers = mean(upload(both.sum(1).float(), raw.heat.device)).clamp(min=1)
+    owns, has_3d = (upload(own.nonzero()[:, 0], raw.heat.device) for own in both)
     predicted = raw.at(targets.image, targets.cells)
     cells_px = cells_to_pixels(targets.cells, raw.heat.shape[-1], stride)
     in_2d = losses_2d(predicted[owns], cells_px[owns], targets.objects.boxes_xyxy[owns], stride)

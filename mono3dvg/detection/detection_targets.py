@@ -3,14 +3,18 @@
 Letters: B images, N sentences, C classes, P objects of all images that are not to be ignored.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.depth_cues import BoxViews, view_boxes
+from d2road.utils.uploads import upload
 from mono3dvg.detection.labelled_candidates import home_cells
 from mono3dvg.detection.objects import Objects, cat_objects
 from mono3dvg.language.form_parts import PARTS
@@ -27,7 +31,7 @@ class DenseTargets:
 
     Of the P objects: objects, image (P,), position (P,) among the objects of their image, cells (P,), views and
     gaussians (P, Hf, Wf). owns (P,): False where a nearer object is predicted at the same cell. has_middle (P,): the 3D
-    box has an image point of its middle.
+    box has an image point of its middle. places: (image, position) of each, known to the host.
     """
 
     heat: Tensor
@@ -40,6 +44,7 @@ class DenseTargets:
     gaussians: Tensor
     owns: Tensor
     has_middle: Tensor
+    places: list[tuple[int, int]]
 
 
 @torch.no_grad()
@@ -54,19 +59,20 @@ def dense_targets(
     """Targets of `DenseHead` for B images.
 
     Args:
-        objects: of each image, pixels of the network input.
+        objects: of each image, pixels of the network input; on the host, whom this does not keep waiting then.
         scene: camera and ground of each image.
         map_hw: height and width of the map; stride: side of a cell in pixels.
         ry_frame: of the annotations, "camera" or "ground".
     """
+    device = scene.cameras.K.device
     joined, image, position = cat_objects(objects)
     kept = ~joined.ignore
-    device = joined.classes.device
     weight = torch.ones(len(objects), *map_hw, device=device)
-    for box, b in zip(joined.boxes_xyxy[~kept] / stride, image[~kept].tolist()):
-        x1, y1, x2, y2 = (box[0].floor(), box[1].floor(), box[2].ceil(), box[3].ceil())
-        weight[b, max(int(y1), 0) : max(int(y2), 0), max(int(x1), 0) : max(int(x2), 0)] = 0
-    joined, image, position = joined[kept], image[kept], position[kept]
+    for box, b in zip((joined.boxes_xyxy[~kept] / stride).tolist(), image[~kept].tolist()):
+        x1, y1, x2, y2 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+        weight[b, max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 0
+    places = list(zip(image[kept].tolist(), position[kept].tolist()))
+    joined, image, position = joined[kept].to(device), upload(image[kept], device), upload(position[kept], device)
     each = scene[image]
     views = view_boxes(joined.rows, each.cameras, upright_frame(each, ry_frame))
     has_middle = views.in_front & joined.has_3d
@@ -86,6 +92,7 @@ def dense_targets(
         gaussians=gaussians,
         owns=nearest_of_cell(image * map_hw[0] * map_hw[1] + cells, joined, views),
         has_middle=has_middle,
+        places=places,
     )
 
 
@@ -115,25 +122,42 @@ def nearest_of_cell(keys: Tensor, objects: Objects, views: BoxViews) -> Tensor:
     return ~(same & (ranks[None, :] < ranks[:, None])).any(1)
 
 
-def refer_targets(dense: DenseTargets, meant: Sequence[Tensor], image_of: Tensor) -> tuple[Tensor, Tensor]:
+def refer_targets(dense: DenseTargets, meant: Sequence[Tensor], images: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Targets of `ReferHead`.
 
     Args:
-        meant: for each of N sentences the positions of its targets among the objects of its image.
-        image_of: (N,) image of each sentence.
+        meant: for each of N sentences the positions of its targets among the objects of its image, on the host.
+        images: image of each sentence.
     Returns:
         target (N, Hf, Wf): Gaussians of the objects that are meant; others (N, Hf, Wf): of those that are not.
     """
-    target = dense.gaussians.new_zeros(len(meant), *dense.heat.shape[2:])
-    others = torch.zeros_like(target)
-    for n, positions in enumerate(meant):
-        own = dense.image == image_of[n]
-        wanted = own & torch.isin(dense.position, positions.to(dense.position))
-        if wanted.any():
-            target[n] = dense.gaussians[wanted].amax(0)
-        if (own & ~wanted).any():
-            others[n] = dense.gaussians[own & ~wanted].amax(0)
-    return target, others
+    rows: list[list[int]] = [[] for _ in range(2 * len(meant))]
+    for n, (positions, b) in enumerate(zip(meant, images)):
+        wanted = set(positions.tolist())
+        for index, (image, position) in enumerate(dense.places):
+            if image == b:
+                rows[2 * n + (position not in wanted)].append(index)
+    return highest_of_rows(dense.gaussians, rows).unflatten(0, (-1, 2)).unbind(1)
+
+
+def highest_of_rows(maps: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
+    """For each list of indices into maps (P, Hf, Wf), from 0 on, the highest value at each place: (len(rows), Hf, Wf).
+
+    0 for an empty list.
+    """
+    if maps.device.type == "cpu":
+        empty = maps.new_zeros(maps.shape[1:])
+        return torch.stack([maps[list(row)].amax(0) if row else empty for row in rows])
+    # Few launches there: all at once, filled up with a map of zeros.
+    most, count = max([len(row) for row in rows] + [1]), len(maps)
+    index = torch.tensor([[*row, *[count] * (most - len(row))] for row in rows])
+    return torch.cat([maps, maps.new_zeros(1, *maps.shape[1:])])[upload(index, maps.device)].amax(1)
+
+
+def pad_positions(meant: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Positions (T_n,) of N sentences side by side, (N, T) on a device, filled up with -1; T is 1 at least."""
+    padded = pad_sequence([F.pad(positions, (0, 1), value=-1) for positions in meant], True, -1)
+    return upload(padded, device)
 
 
 def relation_targets(matched: Tensor, meant: Sequence[Tensor], image_of: Tensor) -> Tensor:
@@ -141,11 +165,13 @@ def relation_targets(matched: Tensor, meant: Sequence[Tensor], image_of: Tensor)
 
     Args:
         matched: (B, K) position of the object that a candidate is, below 0 for none.
-        meant, image_of: as for `refer_targets`.
+        meant: as for `refer_targets`; image_of: (N,) image of each sentence.
     """
     own = matched[image_of]
-    rows = [torch.isin(row, positions.to(row)) for row, positions in zip(own, meant)]
-    return torch.stack(rows) & (own >= 0) if rows else own >= 0
+    if not len(meant):
+        return own >= 0
+    wanted = pad_positions(meant, own.device)
+    return (own[:, :, None] == wanted[:, None]).any(2) & (own >= 0)
 
 
 def part_targets(matched: Tensor, parts: Sequence[Tensor | None], image_of: Tensor) -> Tensor:
@@ -155,10 +181,11 @@ def part_targets(matched: Tensor, parts: Sequence[Tensor | None], image_of: Tens
         parts: (P, M) of each sentence over the objects of its image, or None.
         matched, image_of: as for `relation_targets`; padding may be of any position.
     """
-    truths = torch.full((*matched[image_of].shape, len(PARTS)), int(MAYBE), dtype=torch.int8, device=matched.device)
-    for n, known in enumerate(parts):
+    most = max([known.shape[1] for known in parts if known is not None] + [1])
+    table = torch.full((len(parts), most + 1, len(PARTS)), int(MAYBE), dtype=torch.int8)
+    for row, known in zip(table, parts):
         if known is not None:
-            of_object = matched[image_of[n]]
-            found = (of_object >= 0) & (of_object < known.shape[1])  # not padding
-            truths[n, found] = known.to(truths)[:, of_object[found]].T
-    return truths
+            row[: known.shape[1]] = known.to(row).T
+    own = matched[image_of]
+    own = torch.where((own >= 0) & (own < most), own, most)  # the last says MAYBE of all
+    return upload(table, matched.device).gather(1, own[..., None].expand(-1, -1, len(PARTS)))

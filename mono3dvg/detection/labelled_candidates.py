@@ -12,8 +12,9 @@ from torch import Tensor
 from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.depth_cues import view_boxes
+from d2road.utils.uploads import upload
 from mono3dvg.detection.candidates import Candidates
-from mono3dvg.detection.objects import Objects, cat_objects
+from mono3dvg.detection.objects import Objects, cat_objects, pad_objects
 from mono3dvg.language.kleene import YES
 
 # Of attributes in training: a usual detector is wrong in one of fifteen and mostly not sure.
@@ -61,7 +62,7 @@ def candidates_of_objects(
             the log depth 5 %, of the heading 0.1 rad, for 1; probabilities waver too. 0 leaves the labels.
         generator: draws it.
     """
-    joined, image, position = cat_objects(objects)
+    joined, image, position = cat_objects(objects, scene.cameras.K.device)
     each = scene[image]
     views = view_boxes(joined.rows, each.cameras, upright_frame(each, ry_frame))
     cells = home_cells(joined, views.middle, views.in_front, map_hw, stride)
@@ -126,21 +127,27 @@ def match_objects(
     By overlap of the 2D boxes, best pair first, from `positive` on. -1 for candidates that are nothing: below
     `negative` for every object, or second to a better one. -2 for those in between and those on objects to be ignored.
     """
-    matched = torch.full_like(found.cells, -1)
-    for b, labels in enumerate(objects):
-        if len(labels) == 0:
-            continue
-        boxes = with_area(found.boxes_xyxy[b].float())
-        iou = iou_and_giou(boxes[:, None], with_area(labels.boxes_xyxy[None].float()))[0].nan_to_num(0.0)
-        iou = torch.where(found.valid[b][:, None], iou, torch.zeros_like(iou))
-        best = iou.amax(1)
-        unclear = ((best >= negative) & (best < positive)) | ((iou * labels.ignore).amax(1) >= negative)
-        left = iou * ~labels.ignore
-        for _ in range(min(iou.shape)):
-            k, m = divmod(int(left.argmax()), iou.shape[1])
-            if left[k, m] < positive:
-                break
-            matched[b, k] = m
-            left[k], left[:, m] = 0.0, 0.0
-        matched[b] = torch.where(unclear & (matched[b] == -1), -2, matched[b])
-    return matched
+    labels, there = pad_objects(objects, found.cells.device)
+    boxes, wanted = with_area(found.boxes_xyxy.float()), with_area(labels.boxes_xyxy.float())
+    iou = iou_and_giou(boxes[:, :, None], wanted[:, None])[0].nan_to_num(0.0)
+    iou = torch.where(found.valid[:, :, None] & there[:, None], iou, 0.0).cpu()  # the rest is the host's
+    matched = torch.full(iou.shape[:2], -1)
+    for b, own in enumerate(objects):
+        if len(own):
+            matched[b] = _match_image(iou[b, :, : len(own)], own.ignore.cpu(), positive, negative)
+    return upload(matched, found.cells.device)
+
+
+def _match_image(iou: Tensor, ignore: Tensor, positive: float, negative: float) -> Tensor:
+    """`match_objects` of one image, from overlaps (K, M) on the host: (K,)."""
+    matched = torch.full(iou.shape[:1], -1)
+    best = iou.amax(1)
+    unclear = ((best >= negative) & (best < positive)) | ((iou * ignore).amax(1) >= negative)
+    left = iou * ~ignore
+    for _ in range(min(iou.shape)):
+        k, m = divmod(int(left.argmax()), iou.shape[1])
+        if left[k, m] < positive:
+            break
+        matched[k] = m
+        left[k], left[:, m] = 0.0, 0.0
+    return torch.where(unclear & (matched == -1), -2, matched)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures.tensor_record import TensorRecord
+from d2road.utils.uploads import upload
 from mono3dvg.language.attributes import ATTRIBUTES
 from mono3dvg.language.kleene import MAYBE
 
@@ -47,10 +48,30 @@ def unknown_attributes(count: int) -> Tensor:
     return torch.full((count, len(ATTRIBUTES)), int(MAYBE), dtype=torch.int8)
 
 
-def cat_objects(objects: Sequence[Objects]) -> tuple[Objects, Tensor, Tensor]:
-    """Objects of B images in one list, the image (P,) of each and its position in that image (P,)."""
-    device = objects[0].classes.device
-    counts = torch.tensor([len(o) for o in objects], device=device)
-    image = torch.arange(len(objects), device=device).repeat_interleave(counts)
-    position = torch.cat([torch.arange(len(o), device=device) for o in objects])
-    return Objects.cat(objects), image, position
+def cat_objects(objects: Sequence[Objects], device: torch.device | None = None) -> tuple[Objects, Tensor, Tensor]:
+    """Objects of B images in one list, the image (P,) of each and its position in that image (P,).
+
+    On a device, by default that of the objects.
+    """
+    device = device or objects[0].classes.device
+    image = torch.tensor([b for b, own in enumerate(objects) for _ in range(len(own))], dtype=torch.long)
+    position = torch.tensor([m for own in objects for m in range(len(own))], dtype=torch.long)
+    return Objects.cat(objects).to(device), upload(image, device), upload(position, device)
+
+
+def pad_objects(objects: Sequence[Objects], device: torch.device) -> tuple[Objects, Tensor]:
+    """Objects of B images side by side, fields (B, M, ...) on a device, and where there are any (B, M), M at least 1.
+
+    Padding has boxes, classes and rows of zeros.
+    """
+    most = max([len(own) for own in objects] + [1])
+    joined, image, position = cat_objects(objects)
+    there = torch.zeros(len(objects), most, dtype=torch.bool, device=image.device)
+    there[image, position] = True
+
+    def pad(value: Tensor) -> Tensor:
+        whole = value.new_zeros(len(objects), most, *value.shape[1:])
+        whole[image, position] = value
+        return whole
+
+    return joined.map(pad).to(device), upload(there, device)

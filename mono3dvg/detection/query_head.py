@@ -220,5 +220,5 @@ def decode_queries(raw: RawQueries, context: DecodeContext, threshold: float = 0
     )
     order = torch.where(raw.valid, heat, -heat.new_ones(())).argsort(dim=1, descending=True)
     found, logits = found.take(order), raw.referral.gather(1, order)
-    found = compact(found, found.valid)
+    found = compact(found, found.valid.cpu())
     return found, logits[:, : found.valid.shape[1]]

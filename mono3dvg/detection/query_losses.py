@@ -5,6 +5,7 @@ Letters: B images, N sentences, Q queries, C classes, M objects, P matched queri
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
@@ -13,9 +14,10 @@ from torch import Tensor
 from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import upright_frame
 from d2road.structures.depth_cues import view_boxes
+from d2road.utils.uploads import upload
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes
 from mono3dvg.detection.detection_losses import Mean, identity, losses_2d, losses_3d
-from mono3dvg.detection.objects import Objects, cat_objects
+from mono3dvg.detection.objects import Objects, cat_objects, pad_objects
 from mono3dvg.detection.query_head import DecodeContext, RawQueries
 
 
@@ -24,26 +26,42 @@ def match_queries(raw: RawQueries, objects: Sequence[Objects], context: DecodeCo
     """Hungarian matching of queries to all objects of each sentence's image, whether meant or not.
 
     Returns:
-        for each sentence the queries and the objects of the pairs, index tensors.
+        for each sentence the queries and the objects of the pairs, index tensors of the host.
     Source: Carion et al., End-to-End Object Detection with Transformers, ECCV 2020; focal class cost of Zhu et al.,
     Deformable DETR, ICLR 2021; weights 2, 5, 2.
     """
+    return assign_queries([query_costs(raw, objects, context)], objects)[0]
+
+
+def query_costs(raw: RawQueries, objects: Sequence[Objects], context: DecodeContext) -> Tensor:
+    """Matching costs (N, Q, M) of queries and objects, infinite for queries that are none and for padding."""
+    labels, there = pad_objects(objects, raw.heat.device)
     predicted = RawBoxes.unpack(raw.regression)
     sides = predicted.ltrb.clamp(*LOG_SIDE_RANGE).exp() * context.stride
     places = context.centers(raw.cells)
     boxes = torch.cat([places - sides[..., :2], places + sides[..., 2:]], dim=-1)
-    size = context.sizes_hw.to(boxes).flip(-1).repeat(1, 2)
-    pairs = []
-    for n, labels in enumerate(objects):
-        prob = raw.heat[n].float().sigmoid()[:, labels.classes]  # (Q, M)
-        cost = 0.25 * (1 - prob) ** 2 * -prob.clamp(min=1e-8).log() - 0.75 * prob**2 * -(1 - prob).clamp(min=1e-8).log()
-        cost = 2 * cost + 5 * torch.cdist(boxes[n] / size[n], labels.boxes_xyxy.float() / size[n], p=1)
-        cost = cost - 2 * iou_and_giou(with_area(boxes[n])[:, None], with_area(labels.boxes_xyxy.float())[None])[1]
-        there = torch.where(raw.valid[n])[0]
-        rows, columns = linear_sum_assignment(cost[there].nan_to_num(1e4, 1e4, -1e4).cpu().numpy())
-        rows, columns = (torch.as_tensor(part, device=boxes.device) for part in (rows, columns))
-        pairs.append((there[rows], columns))
-    return pairs
+    size = context.sizes_hw.to(boxes).flip(-1).repeat(1, 2)[:, None]
+    wanted = labels.boxes_xyxy.float()
+    classes = labels.classes[:, None].expand(-1, boxes.shape[1], -1)
+    prob = raw.heat.float().sigmoid().gather(2, classes)  # (N, Q, M)
+    cost = 0.25 * (1 - prob) ** 2 * -prob.clamp(min=1e-8).log() - 0.75 * prob**2 * -(1 - prob).clamp(min=1e-8).log()
+    cost = 2 * cost + 5 * torch.cdist(boxes / size, wanted / size, p=1)
+    cost = cost - 2 * iou_and_giou(with_area(boxes)[:, :, None], with_area(wanted)[:, None])[1]
+    possible = raw.valid[:, :, None] & there[:, None]
+    return torch.where(possible, cost.nan_to_num(1e4, 1e4, -1e4), torch.inf)
+
+
+def assign_queries(costs: Sequence[Tensor], objects: Sequence[Objects]) -> list[list[tuple]]:
+    """Pairs of `match_queries` for each of several `query_costs`; all of them go to the host at once, who assigns."""
+    stages = []
+    for cost in torch.stack(list(costs)).cpu().numpy():
+        pairs = []
+        for own, labels in zip(cost, objects):
+            there = np.flatnonzero(np.isfinite(own[:, : len(labels)]).any(1))
+            rows, columns = linear_sum_assignment(own[there, : len(labels)])
+            pairs.append((torch.as_tensor(there[rows]), torch.as_tensor(columns)))
+        stages.append(pairs)
+    return stages
 
 
 def query_losses(
@@ -56,31 +74,40 @@ def query_losses(
     """Losses by name, summed over the stages: heat, refer, box2d, giou, offset, depth, dims, heading.
 
     Args:
-        objects: of each sentence's image, none to be ignored; meant: positions of the targets among them.
+        objects: of each sentence's image, none to be ignored; meant: positions of the targets among them; both with
+            the host.
     """
     totals: dict[str, Tensor] = {}
-    for raw in outputs:
-        for name, value in _stage_losses(raw, objects, meant, context, mean).items():
+    with torch.no_grad():
+        pairs = assign_queries([query_costs(raw, objects, context) for raw in outputs], objects)
+    for raw, matched in zip(outputs, pairs):
+        for name, value in _stage_losses(raw, matched, objects, meant, context, mean).items():
             totals[name] = totals.get(name, 0) + value
     return totals
 
 
 def _stage_losses(
-    raw: RawQueries, objects: Sequence[Objects], meant: Sequence[Tensor], context: DecodeContext, mean: Mean
+    raw: RawQueries,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    objects: Sequence[Objects],
+    meant: Sequence[Tensor],
+    context: DecodeContext,
+    mean: Mean,
 ) -> dict[str, Tensor]:
-    pairs = match_queries(raw, objects, context)
-    query = torch.cat([rows for rows, _ in pairs])
-    labels, sentence, _ = cat_objects([labels[columns] for labels, (_, columns) in zip(objects, pairs)])
-    wanted = torch.cat([torch.isin(columns, m.to(columns)) for m, (_, columns) in zip(meant, pairs)])
+    device = raw.heat.device
+    query = upload(torch.cat([rows for rows, _ in pairs]), device)
+    chosen = [labels[columns.to(labels.classes.device)] for labels, (_, columns) in zip(objects, pairs)]
+    known = torch.cat([labels.has_3d for labels in chosen])
+    numbers = mean(upload(torch.tensor([float(len(known)), float(known.sum())]), device)).clamp(min=1)
+    has_3d = upload(known.nonzero()[:, 0], device)
+    wanted = upload(torch.cat([torch.isin(columns, m.to(columns)) for m, (_, columns) in zip(meant, pairs)]), device)
+    labels, sentence, _ = cat_objects(chosen, device)
     each = context.scene[sentence]
     views = view_boxes(labels.rows, each.cameras, upright_frame(each, context.ry_frame))
     predicted = RawBoxes.unpack(raw.regression[sentence, query])
     places = context.centers(raw.cells[sentence, query])
-    has_3d = labels.has_3d
-    numbers = mean(torch.stack([has_3d.new_tensor(len(has_3d), dtype=torch.float32), has_3d.sum().float()]))
-    numbers = numbers.clamp(min=1)
     heat = torch.zeros_like(raw.heat, dtype=torch.float32)
-    heat[sentence, query, labels.classes] = 1
+    heat[sentence, query, labels.classes] = 1.0
     refer = torch.zeros_like(raw.referral, dtype=torch.float32)
     refer[sentence, query] = wanted.float()
     in_2d = losses_2d(predicted, places, labels.boxes_xyxy, context.stride)

@@ -33,6 +33,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 TYPE = "pretended"
 ROOT = Path(__file__).resolve().parents[2]
+NO_CALLERS = (Path(__file__).name, "uploads.py")
 # The size of their result, or what they return, is known only when the device has finished.
 WAITING = frozenset(
     ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique", "_unique2", "unique_dim")
@@ -101,7 +102,7 @@ class DeviceTensor(torch.Tensor):
             device=DEVICE,
             requires_grad=values.requires_grad,
         )
-        made.values = values
+        made.values = values.detach()
         return made
 
     def tolist(self) -> Any:
@@ -144,11 +145,11 @@ _ledger = _Ledger()
 
 
 def _caller() -> str:
-    """file:line of the innermost frame that is of this repository but not of this file."""
+    """file:line of the innermost frame that is of this repository but neither of this file nor of `upload`."""
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and ".venv" not in path.parts and path.name != Path(__file__).name:
+        if path.is_relative_to(ROOT) and ".venv" not in path.parts and path.name not in NO_CALLERS:
             return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "backward"
@@ -200,7 +201,7 @@ def _execute(func: Any, args: tuple, kwargs: dict) -> Any:
     target = None if target is None else torch.device(target)
     if on_device and name not in COPYING:
         _check_one_device(func, name, tensors)
-    _write_down(func, name, tensors, on_device, target)
+    _write_down(func, name, args, tensors, on_device, target)
     host_args, host = tree_map_only(DeviceTensor, lambda t: t.values, (args, kwargs))
     if target is not None:
         host["device"], on_device = torch.device("cpu"), target.type == TYPE
@@ -228,7 +229,9 @@ def _check_one_device(func: Any, name: str, tensors: list[torch.Tensor]) -> None
         raise RuntimeError(f"Expected all tensors to be on the same device, but {func} at {_caller()} got {found}")
 
 
-def _write_down(func: Any, name: str, tensors: list[torch.Tensor], on_device: bool, target: Any) -> None:
+def _write_down(
+    func: Any, name: str, args: tuple, tensors: list[torch.Tensor], on_device: bool, target: torch.device | None
+) -> None:
     """Note what the operation costs."""
     if not on_device:
         if target is not None and target.type == TYPE and tensors:
@@ -238,7 +241,9 @@ def _write_down(func: Any, name: str, tensors: list[torch.Tensor], on_device: bo
     view = bool(returned) and all(r.alias_info is not None and not r.alias_info.is_write for r in returned)
     if not view and name not in IDLE:
         _ledger.cost.by_operation[name] += 1
-    by_mask = name in INDEXING and any(t.dtype in (torch.bool, torch.uint8) for t in tensors[1:] if t.dim())
+    by_mask = name in INDEXING and any(
+        t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None
+    )
     dynamic = name in WAITING or by_mask or func is torch.ops.aten.repeat_interleave.Tensor
     to_host = name == "_to_copy" and target is not None and target.type != TYPE
     if name == "copy_" and not isinstance(tensors[0], DeviceTensor):

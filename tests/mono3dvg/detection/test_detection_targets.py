@@ -85,7 +85,7 @@ def test_sentences_mean_objects_of_their_image(world):
     objects = objects_of(world)
     dense = dense_targets([objects, objects], scene_of(world.camera_list[:2]), 3, MAP_HW, STRIDE, "ground")
     meant = [torch.tensor([1, 3]), torch.tensor([], dtype=torch.long)]
-    target, others = refer_targets(dense, meant, torch.tensor([1, 0]))
+    target, others = refer_targets(dense, meant, [1, 0])
     cells = dense.cells[:5]
     assert (target.flatten(1)[0, cells] == 1).tolist() == [False, True, False, True, False]
     assert (others.flatten(1)[0, cells] == 1).tolist() == [True, False, True, False, True]
