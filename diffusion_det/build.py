@@ -1,17 +1,22 @@
 """Parts of the detector from a config."""
 
+import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
+from detectron2.modeling import build_backbone
 from torch import Tensor
 
 from d2road.data.class_names import class_numbers, known_class_names
 from d2road.engine.distributed import mean_over_processes
 from d2road.engine.meta_arch import SamplingChoices, SamplingSetting, register_camera_need, register_sampling_choices
+from d2road.layers.graph_replay import GraphReplay
+from d2road.utils.console import LONG
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, DiffusionHead, StageOptions
@@ -21,6 +26,9 @@ from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
 from diffusion_det.sampler import SAMPLER_REGISTRY
+from diffusion_det.schedule import CosineSchedule
+
+logger = logging.getLogger(__name__)
 
 
 def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
@@ -49,6 +57,8 @@ def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
     )
     for stage in head.head_series[: node.FREEZE_HEADS]:
         stage.requires_grad_(False)
+    if node.COMPILE:
+        head.compile(fullgraph=True, backend=node.COMPILE)
     return head
 
 
@@ -159,3 +169,42 @@ def build_pose(cfg: CfgNode, coarsest_stride: int) -> PoseEstimator:
 def needs_camera(cfg: CfgNode) -> bool:
     """Whether images need a camera: for poses."""
     return bool(cfg.MODEL.DiffusionDet.POSE.ENABLED)
+
+
+def build_parts(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments of DiffusionDet from a config."""
+    node = cfg.MODEL.DiffusionDet
+    if not node.OFFICIAL_COMPAT:
+        logger.info(
+            "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise "
+            "by image. Set it to True for the numbers of the published code.",
+            extra=LONG,
+        )
+    if node.NUM_CLASSES < 1:
+        raise ConfigError(
+            "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2road.config.setup_cfg replaces by the number of classes "
+            "of the training data; without it set the number, or take the config.yaml that a training wrote"
+        )
+    backbone = build_backbone(cfg)
+    in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    shapes = backbone.output_shape()
+    absent = [name for name in in_features if name not in shapes]
+    if absent:
+        raise ConfigError(
+            f"MODEL.ROI_HEADS.IN_FEATURES names {absent}, but {cfg.MODEL.BACKBONE.NAME} returns {sorted(shapes)}"
+        )
+    return {
+        "backbone": backbone,
+        "head": build_head(cfg, [shapes[name].stride for name in in_features]),
+        "criterion": build_criterion(cfg),
+        "in_features": in_features,
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "schedule": CosineSchedule(node.TIMESTEPS),
+        "num_proposals": node.NUM_PROPOSALS,
+        "scale": node.SNR_SCALE,
+        "sampling": build_sampling_options(cfg),
+        "compat": node.OFFICIAL_COMPAT,
+        "pose": build_pose(cfg, shapes[in_features[-1]].stride) if node.POSE.ENABLED else None,
+        "graphs": GraphReplay() if node.CUDA_GRAPH else None,
+    }

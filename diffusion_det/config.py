@@ -52,6 +52,9 @@ OURS = {
     "ENSEMBLE": True,  # report the union of all steps; else the last step alone
     "NMS_THRESH": 0.5,
     "TEST_NUM_PROPOSALS": -1,  # -1: NUM_PROPOSALS
+    # The decoder by torch.compile, in training and testing: "" leaves it as it is, else a back end, e.g. "inductor".
+    "COMPILE": "",
+    "CUDA_GRAPH": False,  # in testing on CUDA the decoder is replayed as a graph, one for each size of input
     "TEST_SEED": 0,  # with the image id, in predictions the pixels, it seeds the noise of an image
 }
 
@@ -156,6 +159,11 @@ def check(cfg: CN) -> list[str]:
         wrong("PRIOR_PROB", "choose a number between 0 and 1")
     if node.SNR_SCALE <= 0:
         wrong("SNR_SCALE", "must be positive")
+    for key in ("COMPILE", "CUDA_GRAPH"):
+        if node[key] and node.POSE.ENABLED:
+            wrong(key, "is for 2D boxes alone; switch it or POSE.ENABLED off")
+    if node.COMPILE and node.CUDA_GRAPH:
+        wrong("CUDA_GRAPH", "what COMPILE has made is not recorded again; choose one of both")
     if node.NUM_DYNAMIC != 2:
         wrong("NUM_DYNAMIC", "only 2 exists, in the published code too")
     if node.USE_FED_LOSS and not node.USE_FOCAL:

@@ -141,7 +141,7 @@ def denoise(
     """
     size, pairs = 4 + side_channels, sampler.pairs(steps)
     each_step = [size] if renewal_thresh is None else [size, 4, *([side_channels] if side_channels else []), size]
-    x, *drawn = draw_noise(noise, count, [size, *each_step * (len(pairs) - 1)], image_whwh.device)
+    x, *drawn = noise_on_device(noise, count, [size, *each_step * (len(pairs) - 1)], image_whwh.device)
     draws = iter(drawn)
     renewed, results = None, []
     sampler.start()
@@ -165,7 +165,7 @@ def denoise(
     return results
 
 
-def draw_noise(noise: NoiseSource, count: int, sizes: Sequence[int], device: torch.device) -> Sequence[Tensor]:
+def noise_on_device(noise: NoiseSource, count: int, sizes: Sequence[int], device: torch.device) -> Sequence[Tensor]:
     """The next draws (B, count, size) of the given sizes, on a device, where they arrive by one copy."""
     draws = [noise.normal(count, size) for size in sizes]
     if all(draw.device == device for draw in draws):

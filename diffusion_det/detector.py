@@ -1,27 +1,25 @@
 """DiffusionDet, the registered meta-architecture: images in, losses or objects out."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from d2road.data.camera_files import camera_list
 from d2road.engine.meta_arch import SamplingSetting
+from d2road.layers.graph_replay import GraphReplay
 from d2road.modeling.bfloat16 import Bfloat16Inference
 from d2road.modeling.padding import by_padded_size
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
-from d2road.utils.console import LONG
-from d2road.utils.errors import ConfigError
 from d2road.utils.uploads import upload
-from diffusion_det.build import build_criterion, build_head, build_pose, build_sampling_options
+from diffusion_det.build import build_parts
 from diffusion_det.denoising import (
     Detections,
     GeneratorNoise,
@@ -46,8 +44,6 @@ from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import CosineSchedule
 from diffusion_det.tta import DetectorWithTTA
 
-logger = logging.getLogger(__name__)
-
 WITHOUT_CAMERA = ", or set MODEL.DiffusionDet.POSE.ENABLED False for 2D boxes alone"
 
 
@@ -71,6 +67,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         sampling: how boxes are denoised and selected in testing.
         compat: numerically the published code.
         pose: reads 3D pose off the decoder, or None.
+        graphs: replays the decoder in testing on CUDA.
     """
 
     default_mapper = "DiffusionDetMapper"
@@ -95,6 +92,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         sampling: SamplingOptions,
         compat: bool = False,
         pose: PoseEstimator | None = None,
+        graphs: GraphReplay | None = None,
     ):
         super().__init__()
         self.backbone, self.head, self.criterion = backbone, head, criterion
@@ -105,47 +103,14 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         self.sampling, self.compat = sampling, compat
         self.sampler, self.sample_step = sampling.sampler, sampling.steps
         self.test_num_proposals = sampling.num_proposals
-        self.pose = pose
+        self.pose, self.graphs = pose, graphs
         self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_pre_hook(drop_published_buffers)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Arguments of __init__ from a config."""
-        node = cfg.MODEL.DiffusionDet
-        if not node.OFFICIAL_COMPAT:
-            logger.info(
-                "MODEL.DiffusionDet.OFFICIAL_COMPAT is off: class bias set by name, all steps used, renewal and noise "
-                "by image. Set it to True for the numbers of the published code.",
-                extra=LONG,
-            )
-        if node.NUM_CLASSES < 1:
-            raise ConfigError(
-                "MODEL.DiffusionDet.NUM_CLASSES is 0, which d2road.config.setup_cfg replaces by the number of classes "
-                "of the training data; without it set the number, or take the config.yaml that a training wrote"
-            )
-        backbone = build_backbone(cfg)
-        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
-        shapes = backbone.output_shape()
-        absent = [name for name in in_features if name not in shapes]
-        if absent:
-            raise ConfigError(
-                f"MODEL.ROI_HEADS.IN_FEATURES names {absent}, but {cfg.MODEL.BACKBONE.NAME} returns {sorted(shapes)}"
-            )
-        return {
-            "backbone": backbone,
-            "head": build_head(cfg, [shapes[name].stride for name in in_features]),
-            "criterion": build_criterion(cfg),
-            "in_features": in_features,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "schedule": CosineSchedule(node.TIMESTEPS),
-            "num_proposals": node.NUM_PROPOSALS,
-            "scale": node.SNR_SCALE,
-            "sampling": build_sampling_options(cfg),
-            "compat": node.OFFICIAL_COMPAT,
-            "pose": build_pose(cfg, shapes[in_features[-1]].stride) if node.POSE.ENABLED else None,
-        }
+        """Arguments of __init__ from a config; see `build.build_parts`."""
+        return build_parts(cfg)
 
     @property
     def device(self) -> torch.device:
@@ -259,7 +224,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         read from; where the pose state (B, N, E) is diffused too, last the clean state."""
         levels = torch.full((len(boxes_xyxy),), t, dtype=torch.long, device=self.device)
         if scene is None or self.pose is None:
-            logits, boxes = self.head(features, boxes_xyxy, levels)
+            logits, boxes = self._decode(features, boxes_xyxy, levels)
             return logits[-1].float(), boxes[-1].float()
         condition = self.pose.condition(state[0] if state else None)
         outputs = self.head.denoising_step(features, boxes_xyxy, levels, condition, self.pose.uses_pooled)
@@ -267,6 +232,17 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         feature = self.pose.embed_last(outputs)
         clean = [self.pose.clean_state(feature, boxes, logits, scene)] if state else []
         return logits, boxes, feature, *clean
+
+    def _decode(self, features: list[Tensor], boxes_xyxy: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
+        if self.graphs is None or self.device.type != "cuda" or torch.is_grad_enabled():
+            return self.head(features, boxes_xyxy, levels)
+        return self.graphs(lambda boxes, t, *maps: self.head(maps, boxes, t), [boxes_xyxy, levels, *features])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DiffusionDet":
+        """As nn.Module's; recorded graphs hold where the weights were."""
+        if self.graphs is not None:
+            self.graphs.forget()
+        return super()._apply(fn, recurse)
 
     def select(self, steps: list[tuple[Tensor, ...]]) -> list[Detections]:
         """Objects of each image from the predictions of all steps, or of the last alone."""

@@ -38,6 +38,8 @@ def add_common_config(cfg: CN) -> None:
     set_default(cfg.MODEL, "CLASS_NAMES", ())
     # --resume goes on with other training data than the run had, which it otherwise refuses.
     set_default(cfg.DATALOADER, "RESUME_ON_OTHER_DATA", False)
+    # Batches for a model on CUDA come in memory that the device copies from while the host goes on.
+    set_default(cfg.DATALOADER, "PIN_MEMORY", True)
 
     _add_solver(cfg)
     _add_inference(cfg)
@@ -53,6 +55,8 @@ def _add_solver(cfg: CN) -> None:
         # default is 0.
         cfg.SOLVER.WEIGHT_DECAY_NORM = None
     set_default(cfg.SOLVER, "OPTIMIZER", "ADAMW")  # ADAMW | SGD | ADAM
+    # One kernel for all parameters and not one or more for each: "auto" where all of them are on CUDA | "on" | "off".
+    set_default(cfg.SOLVER, "FUSED", "auto")
     # Learning rate of the backbone relative to BASE_LR.
     set_default(cfg.SOLVER, "BACKBONE_MULTIPLIER", 1.0)
     # IMS_PER_BATCH stays the number of images of one optimizer step; it is worked off in this many micro-batches.

@@ -20,6 +20,7 @@ Check = Callable[[CfgNode], list[str]]
 _CHECKS: dict[str, Check] = {}
 
 OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
+FUSED = ("auto", "on", "off")
 CLIP_TYPES = ("full_model", "norm", "value")
 AMP_TYPES = ("auto", "fp16", "bf16")
 BACKENDS = ("torch", "onnxruntime", "openvino")
@@ -128,6 +129,7 @@ def _solver(cfg: CfgNode) -> list[str]:
         ("OPTIMIZER", solver.OPTIMIZER.upper(), OPTIMIZERS),
         ("CLIP_GRADIENTS.CLIP_TYPE", solver.CLIP_GRADIENTS.CLIP_TYPE, CLIP_TYPES),
         ("AMP.DTYPE", solver.AMP.DTYPE, AMP_TYPES),
+        ("FUSED", solver.FUSED, FUSED),
     ):
         if value not in allowed:
             problems.append(f"SOLVER.{key} is {value!r}; choose one of {', '.join(allowed)}")

@@ -85,7 +85,13 @@ def build_train_loader(
         collate_fn=_as_list,
         worker_init_fn=_init_worker,
         generator=generator,
+        pin_memory=pins_memory(cfg),
     )
+
+
+def pins_memory(cfg: CfgNode) -> bool:
+    """Whether loaders put batches into pinned memory."""
+    return cfg.DATALOADER.PIN_MEMORY and cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None = None) -> DataLoader:
@@ -109,6 +115,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, mapper: Mapper | None 
         collate_fn=_as_list,
         worker_init_fn=_init_worker,
         generator=generator,
+        pin_memory=pins_memory(cfg),
     )
 
 

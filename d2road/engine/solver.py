@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from d2road.config.validate import CLIP_TYPES, OPTIMIZERS
+from d2road.config.validate import CLIP_TYPES, FUSED, OPTIMIZERS
 from d2road.utils.errors import ConfigError
 
 NORM_TYPES = (
@@ -28,19 +28,26 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     groups = parameter_groups(cfg, model)
     if not groups:
         raise ConfigError("the model has no parameter that trains")
+    common = {"lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY, "fused": is_fused(cfg, groups) or None}
     if name == "ADAMW":
-        return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+        return torch.optim.AdamW(groups, **common)
     if name == "ADAM":  # with weight decay added to the gradients
-        return torch.optim.Adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+        return torch.optim.Adam(groups, **common)
     if name == "SGD":
-        return torch.optim.SGD(
-            groups,
-            lr=cfg.SOLVER.BASE_LR,
-            momentum=cfg.SOLVER.MOMENTUM,
-            nesterov=cfg.SOLVER.NESTEROV,
-            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        )
+        return torch.optim.SGD(groups, momentum=cfg.SOLVER.MOMENTUM, nesterov=cfg.SOLVER.NESTEROV, **common)
     raise ConfigError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}', expected one of {', '.join(OPTIMIZERS)}")
+
+
+def is_fused(cfg: CfgNode, groups: list[dict]) -> bool:
+    """Whether SOLVER.FUSED asks for one kernel for all parameters.
+
+    Raises:
+        ConfigError: unknown value.
+    """
+    choice = cfg.SOLVER.FUSED
+    if choice not in FUSED:
+        raise ConfigError(f"SOLVER.FUSED is {choice!r}, expected one of {', '.join(FUSED)}")
+    return choice == "on" or (choice == "auto" and all(p.is_cuda for group in groups for p in group["params"]))
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:

@@ -6,11 +6,19 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 
-from d2road.data.build import build_test_loader, build_train_loader, images_per_micro_batch, load_dataset_dicts
+from d2road.config import add_common_config
+from d2road.data.build import (
+    build_test_loader,
+    build_train_loader,
+    images_per_micro_batch,
+    load_dataset_dicts,
+    pins_memory,
+)
 from d2road.data.samplers import TrainingBatches, sample_seed
 from d2road.utils.rng import get_rng_state, preserve_rng, seeded_rng
 from tests.factories.tiny_system import make_data, tiny_cfg
@@ -193,3 +201,16 @@ def test_borrowed_random_numbers_are_given_back():
     assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
     with seeded_rng(2**62 + 1):
         assert a == (torch.rand(1).item(), np.random.rand())
+
+
+def test_memory_is_pinned_for_cuda_alone(monkeypatch):
+    cfg = get_cfg()
+    add_common_config(cfg)
+    cfg.MODEL.DEVICE = "cuda"
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert pins_memory(cfg) == there
+    cfg.DATALOADER.PIN_MEMORY = False
+    assert not pins_memory(cfg)
+    cfg.DATALOADER.PIN_MEMORY, cfg.MODEL.DEVICE = True, "cpu"
+    assert not pins_memory(cfg)

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from d2road.config import add_common_config
 from d2road.engine.ema import ModelEma
 from d2road.engine.solver import build_clipper, build_optimizer
+from d2road.utils.errors import ConfigError
 
 
 @pytest.fixture
@@ -163,3 +164,27 @@ def test_averages_warm_up_and_load():
         other.load_state_dict({"updates": 1, "weights": {"x": torch.zeros(1)}})
     with pytest.raises(ValueError, match=r"DECAY is 1\.0"):
         ModelEma(model, decay=1.0)
+
+
+@pytest.mark.parametrize("name", ["ADAMW", "ADAM", "SGD"])
+def test_a_fused_optimizer_steps_as_the_plain_one(cfg, name):
+    """One kernel for all parameters; on a processor only where it is asked for."""
+    cfg.SOLVER.OPTIMIZER, cfg.SOLVER.BASE_LR = name, 0.1
+    weights = []
+    for choice in ("auto", "off", "on"):
+        cfg.SOLVER.FUSED = choice
+        torch.manual_seed(0)
+        model = net()
+        optimizer = build_optimizer(cfg, model)
+        assert bool(optimizer.defaults["fused"]) == (choice == "on")
+        for _ in range(3):
+            optimizer.zero_grad()
+            assert all(p.grad is None for p in model.parameters())  # freed, not filled with zeros
+            sum((p * p).sum() for p in model.parameters()).backward()
+            optimizer.step()
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    torch.testing.assert_close(weights[2], weights[0])
+    cfg.SOLVER.FUSED = "yes"
+    with pytest.raises(ConfigError, match=r"FUSED is 'yes', expected one of auto"):
+        build_optimizer(cfg, net())
