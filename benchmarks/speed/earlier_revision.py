@@ -15,7 +15,15 @@ import torch
 
 from benchmarks.speed.interleaved import row
 
-AIMS = {"toy1": 1.5, "toy4": 1.5, "sentence": 1.5, "step": 2.0}
+AIMS = {
+    "toy1": 1.5,
+    "toy1:bf16": 1.5,
+    "toy4": 1.5,
+    "toy4:bf16": 1.5,
+    "sentence": 1.5,
+    "sentence:bf16": 1.5,
+    "step": 2.0,
+}
 NAMES = {"toy1": "toy detector, 448 x 252, 1 step", "toy4": "toy detector, 448 x 252, 4 steps",
          "sentence": "Mono3DVG, one sentence", "step": "Mono3DVG, training step of 2 images"}  # fmt: skip
 LOSS = 1e-4  # relative
@@ -65,16 +73,25 @@ def rows(runs: int, tree: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         workers = {"before": Worker(tree, folder), "now": Worker(str(Path.cwd()), folder)}
         for name, aim in AIMS.items():
+            what, _, precision = name.partition(":")
             seconds: dict[str, list[float]] = {side: [] for side in workers}
             for turn in range(runs + 1):
-                said = {side: worker.run(name) for side, worker in workers.items()}
+                said = {"before": workers["before"].run(what), "now": workers["now"].run(name)}
                 losses = said["before"]["value"], said["now"]["value"]
                 if name == "step" and turn < 2 and abs(losses[1] / losses[0] - 1) > LOSS:
                     raise RuntimeError(f"the losses of a training step are {losses[0]} before and {losses[1]} now")
                 if turn:
                     for side, answer in said.items():
                         seconds[side].append(answer[clock])
-            found.append(row(f"{NAMES[name]} beside an earlier revision", seconds, "now", "before", aim))
+            found.append(
+                row(
+                    f"{NAMES[what]}, {precision or 'fp32'} beside an earlier revision in fp32",
+                    seconds,
+                    "now",
+                    "before",
+                    aim,
+                )
+            )
         for worker in workers.values():
             worker.close()
     return found

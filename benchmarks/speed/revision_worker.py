@@ -3,7 +3,8 @@
     cd TREE; PYTHONPATH=. python revision_worker.py FOLDER < commands
 
 Knows the packages by the names of all revisions. FOLDER is shared by the checkouts: the first writes the weights that
-the others take. A command a line: "toy1", "toy4" (sampling steps), "sentence", "step"; answers are lines of JSON.
+the others take. A command a line: "toy1", "toy4" (sampling steps), "sentence", "step", the first three also as "toy1:bf16"; answers are
+lines of JSON.
 """
 
 import json
@@ -38,11 +39,12 @@ def shared_weights(model: torch.nn.Module, file: Path) -> torch.nn.Module:
     return model
 
 
-def detector(steps: int) -> Callable[[], Any]:
+def detector(steps: int, precision: str) -> Callable[[], Any]:
     """Prediction of the toy detector on an image, by the checkout's own `Predictor`."""
     weights = "zoo:diffusion_det_toy" if PACKAGE == "d2road" else "models/diffusion_det_toy.pth"
     keys = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", weights, "MODEL.DiffusionDet.NUM_CLASSES", 4]
     keys += ["MODEL.DiffusionDet.SAMPLE_STEP", steps, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    keys += ["INFERENCE.PRECISION", precision] if precision else []
     cfg = make_cfg("configs/diffusion_det/toy_roadside/effnet_lite0.yaml", keys)
     predict = import_module(f"{PACKAGE}.engine.predictor").Predictor(cfg)
     image = np.random.default_rng(0).integers(0, 256, (540, 960, 3), dtype=np.uint8)
@@ -96,12 +98,13 @@ def scenes(count: int, sentences: int) -> list[dict]:
     return found
 
 
-def sentence(folder: Path) -> Callable[[], Any]:
+def sentence(folder: Path, precision: str) -> Callable[[], Any]:
     """An answer to one sentence about one image."""
     _, model = grounder(folder)
     model.eval()
     if PACKAGE == "d2road":
         import_module("d2road.engine.meta_arch").prepare_for_inference(model)
+        model.set_precision(precision or "fp32")
     else:
         import_module("d2ext.modeling.fuse").fuse_for_inference(model)
     inputs = scenes(1, 1)
@@ -136,12 +139,14 @@ def main() -> None:
     torch.set_num_threads(int(sys.argv[2]))
     if PACKAGE == "d2road":
         import_module("benchmarks.speed.interleaved").prepare_process(int(sys.argv[2]))
-    makers = {"toy1": lambda: detector(1), "toy4": lambda: detector(4), "sentence": lambda: sentence(folder),
-              "step": lambda: training_step(folder)}  # fmt: skip
+    makers = {"toy1": lambda precision: detector(1, precision), "toy4": lambda precision: detector(4, precision),
+              "sentence": lambda precision: sentence(folder, precision),
+              "step": lambda precision: training_step(folder)}  # fmt: skip
     calls: dict[str, Callable[[], Any]] = {}
     for line in sys.stdin:
         name = line.strip()
-        calls[name] = calls.get(name) or makers[name]()
+        what, _, precision = name.partition(":")
+        calls[name] = calls.get(name) or makers[what](precision)
         clocks = time.process_time(), time.perf_counter()
         value = calls[name]()
         seconds = time.process_time() - clocks[0], time.perf_counter() - clocks[1]
