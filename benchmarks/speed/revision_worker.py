@@ -3,8 +3,8 @@
     cd TREE; PYTHONPATH=. python revision_worker.py FOLDER < commands
 
 Knows the packages by the names of all revisions. FOLDER is shared by the checkouts: the first writes the weights that
-the others take. A command a line: "toy1", "toy4" (sampling steps), "sentence", "step", the first three also as "toy1:bf16"; answers are
-lines of JSON.
+the others take. A command a line: "toy1", "toy4" (sampling steps), "sentence", "step", the first three also as
+"toy1:bf16"; answers are lines of JSON.
 """
 
 import json

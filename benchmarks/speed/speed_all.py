@@ -56,11 +56,17 @@ def main(argv: Sequence[str]) -> int:
                 found.append(each)
     if args.record:
         write_record("benchmark", args.record, metrics={"rows": found, "failed": failed}, config="all", seed=args.seed,
-                     command=f"python -m benchmarks.speed all {shlex.join(argv)}",
+                     command=f"python -m benchmarks.speed all {shlex.join(portable(args, argv))}",
                      seconds=time.perf_counter() - start)  # fmt: skip
     if failed:
         print(f"not measured: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def portable(args: argparse.Namespace, argv: Sequence[str]) -> list[str]:
+    """The options without the paths of this machine."""
+    named = {args.nncf: "ENV/bin/python", args.before: "TREE"}
+    return [named.get(word, word) for word in argv]
 
 
 def line(row: dict) -> str:
