@@ -327,6 +327,8 @@ bench-speed: setup
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --runs 9 --warmup 1 --no-memory --record efficientad_small_infer_2_threads
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --sizes medium --runs 5 --warmup 1 --no-memory --record efficientad_medium_infer_2_threads
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what train --runs 5 --warmup 1 --record efficientad_small_train_2_threads
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_all --threads 1 --runs 5 $(if $(NNCF),--nncf $(NNCF)) $(if $(BEFORE),--before $(BEFORE)) --record all_1_thread
+	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.speed_all --threads 2 --runs 3 $(if $(NNCF),--nncf $(NNCF)) $(if $(BEFORE),--before $(BEFORE)) --record all_2_threads
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark mono3dvg --what infer text pixels --size 256x448 512x896 --sentences 1 8 32 --runs 3 --record mono3dvg_1_thread
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_state_space --record state_space_forward_1_thread
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_state_space --train --record state_space_train_1_thread
@@ -349,6 +351,8 @@ bench-exported: setup $(TOY_DONE) $(TOY_LOCO_DONE) $(TOY_GROUNDING_DONE)
 	$(PY) -m benchmarks.diffusion_det.exported_precision --images 200
 	for model in efficientad patchcore; do $(PY) -m benchmarks.efficientad.exported_precision --model $$model --images 20 || exit 1; done
 	$(PY) -m benchmarks.mono3dvg.exported_precision
+	$(PY) -m benchmarks.diffusion_det.inference_precision --images 500 --steps 1 4
+	$(PY) -m benchmarks.efficientad.inference_precision
 
 # A day of trajectories through a model that bench-efficientad-traffic has trained: WEIGHTS=FILE.
 bench-score-stream: setup

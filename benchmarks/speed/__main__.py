@@ -5,5 +5,4 @@ import sys
 from benchmarks.speed.benchmark import main as system_main
 from benchmarks.speed.speed_all import main as all_main
 
-if __name__ == "__main__":
-    sys.exit(all_main(sys.argv[2:]) if sys.argv[1:2] == ["all"] else system_main())
+sys.exit(all_main(sys.argv[2:]) if sys.argv[1:2] == ["all"] else system_main())

@@ -27,7 +27,7 @@ AIMS = {
 NAMES = {"toy1": "toy detector, 448 x 252, 1 step", "toy4": "toy detector, 448 x 252, 4 steps",
          "sentence": "Mono3DVG, one sentence", "step": "Mono3DVG, training step of 2 images"}  # fmt: skip
 LOSS = 1e-4  # relative
-WORKER = Path(__file__).with_name("revision_worker.py")
+PROGRAM = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import revision_worker; revision_worker.main()"
 
 
 class Worker:
@@ -41,7 +41,7 @@ class Worker:
         threads = str(torch.get_num_threads())
         environment = os.environ | {"PYTHONPATH": ".", "OMP_NUM_THREADS": threads}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(WORKER), folder, threads], cwd=tree, env=environment, text=True,
+            [sys.executable, "-W", "ignore", "-c", PROGRAM, folder, threads], cwd=tree, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What a checkout does of a few fixed things, each when it is told to, timed by itself. Run inside the checkout.
 
-    cd TREE; PYTHONPATH=. python revision_worker.py FOLDER < commands
+    cd TREE; PYTHONPATH=. python -c PROGRAM FOLDER THREADS < commands          PROGRAM of earlier_revision.py
 
 Knows the packages by the names of all revisions. FOLDER is shared by the checkouts: the first writes the weights that
 the others take. A command a line: "toy1", "toy4" (sampling steps), "sentence", "step", the first three also as
@@ -151,7 +151,3 @@ def main() -> None:
         value = calls[name]()
         seconds = time.process_time() - clocks[0], time.perf_counter() - clocks[1]
         print(json.dumps({"name": name, "value": value, "cpu": seconds[0], "wall": seconds[1]}), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@
     python -m benchmarks.speed all --nncf ENV/bin/python        with OpenVINO in 8 bits, quantized by an NNCF there
     python -m benchmarks.speed all --before TREE                with an earlier checkout, such as a git worktree
 
-Each part runs in a process of its own, its candidates in turns: one thread by processor time, two by wall time.
+`python -m benchmarks.speed.speed_all` is the same. Each part runs in a process of its own, its candidates in turns: one thread by processor time, two by wall time.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.common.records import machine, revision, write_record
+from benchmarks.common.records import machine, read_record, revision, write_record
 
 HEADER = "| what | threads | ms | beside it, ms | times as fast | aim |\n|---|---|---|---|---|---|"
 
@@ -36,15 +36,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--nncf", default="", metavar="PYTHON", help="interpreter in whose environment NNCF is")
     parser.add_argument("--before", default="", metavar="TREE", help="checkout of an earlier revision")
     parser.add_argument("--record", metavar="NAME", help="keep the rows as benchmarks/results/benchmark/NAME.json")
+    parser.add_argument("--table", nargs="+", metavar="NAME", help="print these records; measure nothing")
     parser.add_argument("--part-to", metavar="FILE", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and record the table; returns 0, or 1 where a part failed."""
+    argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     if args.part_to:
         return measure_part(args)
+    if args.table:
+        records = [read_record("benchmark", name) or {"metrics": {"rows": []}} for name in args.table]
+        print("\n".join([HEADER, *(line(row) for record in records for row in record["metrics"]["rows"])]))
+        return 0
     start, found, failed = time.perf_counter(), [], []
     print(f"# {machine()}, revision {revision() or 'unknown'}, seed {args.seed}\n{HEADER}", flush=True)
     for part in args.parts:
@@ -121,3 +127,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict]]] = {
     "diffusion_det": _diffusion_det,
     "before": _before,
 }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
