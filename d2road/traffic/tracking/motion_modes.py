@@ -45,8 +45,8 @@ class MotionModes:
         weights[rows], means[rows], covariances[rows] = by.weights, by.means, by.covariances
         return MotionModes(weights, means, covariances)
 
-    def __getitem__(self, rows: object) -> "MotionModes":
-        return MotionModes(self.weights[rows], self.means[rows], self.covariances[rows])  # type: ignore[index]
+    def __getitem__(self, rows: slice | list[int]) -> "MotionModes":
+        return MotionModes(self.weights[rows], self.means[rows], self.covariances[rows])
 
 
 def joined(parts: Sequence[MotionModes], states: int, count: int = 2) -> MotionModes:
