@@ -83,3 +83,19 @@ def row(what: str, seconds: Mapping[str, list[float]], ours: str, beside: str, a
         "beside_ms": 1000 * (statistics.median if one else min)(seconds[beside]),
         "note": note,
     }
+
+
+def product_rows(runs: int, seed: int) -> list[dict]:
+    """Rows of float32 matrix products by the library that this project chooses, beside PyTorch's own choice."""
+    generator = torch.Generator().manual_seed(seed)
+    x, weight = torch.randn(2048, 1024, generator=generator), torch.randn(1024, 1024, generator=generator)
+    left, right = torch.randn(300, 49, 256, generator=generator), torch.randn(300, 256, 64, generator=generator)
+    products: dict[str, Call] = {
+        "product of 2048 x 1024 and 1024 x 1024": lambda: torch.nn.functional.linear(x, weight),
+        "300 products of 49 x 256 and 256 x 64": lambda: torch.bmm(left, right),
+    }
+    found = []
+    for what, call in products.items():
+        seconds = time_in_turns({"ours": call, "by default": by_default(call)}, 4 * runs)
+        found.append(row(what, seconds, "ours", "by default", 1.0))
+    return found

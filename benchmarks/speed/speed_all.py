@@ -4,7 +4,8 @@
     python -m benchmarks.speed all --nncf ENV/bin/python        with OpenVINO in 8 bits, quantized by an NNCF there
     python -m benchmarks.speed all --before TREE                with an earlier checkout, such as a git worktree
 
-`python -m benchmarks.speed.speed_all` is the same. Each part runs in a process of its own, its candidates in turns: one thread by processor time, two by wall time.
+`python -m benchmarks.speed.speed_all` is the same. Each part runs in a process of its own, its candidates in turns: one
+thread by processor time, two by wall time.
 """
 
 import argparse
@@ -116,6 +117,12 @@ def _diffusion_det(args: argparse.Namespace) -> list[dict]:
     return [row for steps in (1, 4) for row in diffusion_det_precisions.rows(args.runs, args.seed, steps)]
 
 
+def _products(args: argparse.Namespace) -> list[dict]:
+    from benchmarks.speed import interleaved
+
+    return interleaved.product_rows(args.runs, args.seed)
+
+
 def _before(args: argparse.Namespace) -> list[dict]:
     from benchmarks.speed import earlier_revision
 
@@ -125,6 +132,7 @@ def _before(args: argparse.Namespace) -> list[dict]:
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict]]] = {
     "efficientad": _efficientad,
     "diffusion_det": _diffusion_det,
+    "products": _products,
     "before": _before,
 }
 
