@@ -26,7 +26,7 @@ from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
 from diffusion_det.sampler import SAMPLER_REGISTRY
-from diffusion_det.schedule import CosineSchedule
+from diffusion_det.schedule import TRANSPORT_REGISTRY, NoisePath
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,14 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
     )
 
 
+def build_transport(cfg: CfgNode) -> NoisePath:
+    """Path between boxes and noise that MODEL.DiffusionDet.TRANSPORT names."""
+    node = cfg.MODEL.DiffusionDet
+    path = TRANSPORT_REGISTRY.get(node.TRANSPORT)
+    options = {"shift": node.FLOW.SHIFT, "same_snr": node.FLOW.SAME_SNR} if node.TRANSPORT == "flow" else {}
+    return path(node.TIMESTEPS, node.LEVEL_DENSITY, **options)
+
+
 def build_sampling_options(cfg: CfgNode) -> SamplingOptions:
     """How boxes are denoised and selected in testing."""
     node = cfg.MODEL.DiffusionDet
@@ -125,7 +133,9 @@ def sampling_choices(cfg: CfgNode) -> SamplingChoices:
     """Solvers, the most steps, and what the config says."""
     options = build_sampling_options(cfg)
     setting = SamplingSetting(options.sampler.lower(), options.steps, options.num_proposals, options.seed)
-    return SamplingChoices(tuple(SAMPLER_REGISTRY.names()), cfg.MODEL.DiffusionDet.TIMESTEPS, setting)
+    straight = TRANSPORT_REGISTRY.get(cfg.MODEL.DiffusionDet.TRANSPORT).straight
+    names = tuple(name for name in SAMPLER_REGISTRY.names() if straight or not SAMPLER_REGISTRY.get(name).only_straight)
+    return SamplingChoices(names, cfg.MODEL.DiffusionDet.TIMESTEPS, setting)
 
 
 def build_pose(cfg: CfgNode, coarsest_stride: int) -> PoseEstimator:
@@ -200,7 +210,8 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
         "in_features": in_features,
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
-        "schedule": CosineSchedule(node.TIMESTEPS),
+        "schedule": build_transport(cfg),
+        "coupling": node.COUPLING,
         "num_proposals": node.NUM_PROPOSALS,
         "scale": node.SNR_SCALE,
         "sampling": build_sampling_options(cfg),

@@ -45,7 +45,12 @@ OURS = {
     "FREEZE_HEADS": 0,  # decoder stages, from the first, that do not train
     "POOLER_CANONICAL_SIZE": 224.0,  # a box of this side pools from stride 16; small images want less
     "TIMESTEPS": 1000,
-    "SAMPLER": "ddim",  # ddim | ddpm | dpmsolver++ | restart
+    "TRANSPORT": "diffusion",  # diffusion | flow: the path between boxes and noise, TRANSPORT_REGISTRY
+    # Levels to train at: () draws them evenly; (mean, deviation) of a normal variable whose logistic function is the
+    # share of TIMESTEPS.
+    "LEVEL_DENSITY": (),
+    "COUPLING": "independent",  # independent | optimal: which noise of an image goes to which box in training
+    "SAMPLER": "ddim",  # ddim | ddpm | dpmsolver++ | restart, and along the path of flow also euler | heun
     "ETA": 1.0,  # share of fresh noise in a DDIM step
     "BOX_RENEWAL": True,
     "RENEWAL_THRESH": 0.5,  # boxes that score at most this are drawn anew after a step
@@ -56,6 +61,11 @@ OURS = {
     "COMPILE": "",
     "CUDA_GRAPH": False,  # in testing on CUDA the decoder is replayed as a graph, one for each size of input
     "TEST_SEED": 0,  # with the image id, in predictions the pixels, it seeds the noise of an image
+}
+
+FLOW = {
+    "SHIFT": 1.0,  # above 1, all levels are noisier
+    "SAME_SNR": False,  # signal-to-noise ratios of the levels are those of diffusion
 }
 
 POSE = {
@@ -93,9 +103,10 @@ def add_diffusion_det_config(cfg: CN) -> None:
     set_default(cfg.MODEL, "DiffusionDet", CN())
     for key, value in {**PUBLISHED, **OURS}.items():
         set_default(cfg.MODEL.DiffusionDet, key, value)
-    set_default(cfg.MODEL.DiffusionDet, "POSE", CN())
-    for key, value in POSE.items():
-        set_default(cfg.MODEL.DiffusionDet.POSE, key, CN(value) if isinstance(value, dict) else value)
+    for name, keys in {"FLOW": FLOW, "POSE": POSE}.items():
+        set_default(cfg.MODEL.DiffusionDet, name, CN())
+        for key, value in keys.items():
+            set_default(cfg.MODEL.DiffusionDet[name], key, CN(value) if isinstance(value, dict) else value)
     set_default(cfg.INPUT, "COLOR_JITTER", 0.0)  # brightness, contrast and saturation each vary by up to this share
     # Objects whose label says more than this (KITTI, Rope3D) are not trained on: occluded 0 to 3, truncated share.
     set_default(cfg.INPUT, "MAX_OCCLUDED", 3)
@@ -170,12 +181,42 @@ def check(cfg: CN) -> list[str]:
         wrong("USE_FED_LOSS", "needs USE_FOCAL True")
     if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
         wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
+    problems += transport_problems(node)
     problems += pose_problems(node)
     if node.POSE.ENABLED:
         problems += pose_input_problems(cfg)
     data = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     key, names = "MODEL.DiffusionDet.NUM_CLASSES", cfg.MODEL.CLASS_NAMES
     return problems + class_count_problems(key, node.NUM_CLASSES, data, names)
+
+
+def transport_problems(node: CN) -> list[str]:
+    """Contradictions of path, levels, coupling and solver."""
+    from diffusion_det.sampler import SAMPLER_REGISTRY
+    from diffusion_det.schedule import TRANSPORT_REGISTRY
+
+    problems = []
+
+    def wrong(key: str, value: object, cure: str) -> None:
+        problems.append(f"MODEL.DiffusionDet.{key} is {value!r}: {cure}")
+
+    if node.TRANSPORT not in TRANSPORT_REGISTRY:
+        wrong("TRANSPORT", node.TRANSPORT, f"choose one of {', '.join(TRANSPORT_REGISTRY.names())}")
+    elif node.SAMPLER in SAMPLER_REGISTRY:
+        straight = TRANSPORT_REGISTRY.get(node.TRANSPORT).straight
+        if SAMPLER_REGISTRY.get(node.SAMPLER).only_straight and not straight:
+            wrong("SAMPLER", node.SAMPLER, "it follows straight paths: choose ddim, or TRANSPORT flow")
+    if node.OFFICIAL_COMPAT and node.TRANSPORT != "diffusion":
+        wrong("TRANSPORT", node.TRANSPORT, "the published code knows diffusion alone; set OFFICIAL_COMPAT False")
+    if len(node.LEVEL_DENSITY) not in (0, 2) or (len(node.LEVEL_DENSITY) == 2 and node.LEVEL_DENSITY[1] <= 0):
+        wrong("LEVEL_DENSITY", node.LEVEL_DENSITY, "choose () or a mean and a positive deviation, such as (0.0, 1.0)")
+    if node.COUPLING not in ("independent", "optimal"):
+        wrong("COUPLING", node.COUPLING, "choose independent or optimal")
+    if node.FLOW.SHIFT <= 0:
+        wrong("FLOW.SHIFT", node.FLOW.SHIFT, "must be positive")
+    if node.FLOW.SAME_SNR and node.FLOW.SHIFT != 1:
+        wrong("FLOW.SHIFT", node.FLOW.SHIFT, "has no effect beside FLOW.SAME_SNR: set it to 1.0")
+    return problems
 
 
 def pose_problems(node: CN) -> list[str]:

@@ -41,7 +41,7 @@ from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseTargets
 from diffusion_det.published_buffers import drop_published_buffers
 from diffusion_det.sampler import build_sampler
-from diffusion_det.schedule import CosineSchedule
+from diffusion_det.schedule import NoisePath
 from diffusion_det.tta import DetectorWithTTA
 
 WITHOUT_CAMERA = ", or set MODEL.DiffusionDet.POSE.ENABLED False for 2D boxes alone"
@@ -61,10 +61,11 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         criterion: losses from the decoder's outputs and targets.
         in_features: names of the pyramid's maps, finest first.
         pixel_mean, pixel_std: per channel, 0 to 255.
-        schedule: noise levels.
+        schedule: path between boxes and noise, with its levels.
         num_proposals: boxes an image in training.
         scale: signal scale of the boxes.
         sampling: how boxes are denoised and selected in testing.
+        coupling: of noise and boxes in training, see `diffuse_boxes`.
         compat: numerically the published code.
         pose: reads 3D pose off the decoder, or None.
         graphs: replays the decoder in testing on CUDA.
@@ -86,10 +87,11 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         in_features: Sequence[str],
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        schedule: CosineSchedule,
+        schedule: NoisePath,
         num_proposals: int,
         scale: float,
         sampling: SamplingOptions,
+        coupling: str = "independent",
         compat: bool = False,
         pose: PoseEstimator | None = None,
         graphs: GraphReplay | None = None,
@@ -100,7 +102,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.schedule, self.num_proposals, self.scale = schedule, num_proposals, scale
-        self.sampling, self.compat = sampling, compat
+        self.sampling, self.coupling, self.compat = sampling, coupling, compat
         self.sampler, self.sample_step = sampling.sampler, sampling.steps
         self.test_num_proposals = sampling.num_proposals
         self.pose, self.graphs = pose, graphs
@@ -268,7 +270,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         """Weighted losses by name: diffuse the objects, predict them, compare."""
         instances = [x["instances"].to(self.device) for x in batched_inputs]
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
-        boxes, t, origin = diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale)
+        boxes, t, origin = diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale, self.coupling)
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
         if self.pose is None:
             return self.criterion(*self.head(features, boxes, t), targets)

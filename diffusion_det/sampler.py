@@ -1,7 +1,7 @@
 """Solvers of the reverse diffusion: from the state at noise level t and the predicted clean boxes to level s < t.
 
-Transport (schedule), network and solver stay apart: a solver sees states and predictions, never images. All boxes of
-all images move together, yet each box carries its own solver history, so that a renewed box starts afresh.
+Transport (path and noise levels), network and solver stay apart: a solver sees states and predictions, never images.
+All boxes of all images move together, yet each box carries its own solver history, so that a renewed box starts afresh.
 
     x_t --network--> x0 --solver--> x_s        levels, e.g. 4 steps: 999 -> 749 -> 499 -> 249 -> -1 (clean)
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
-from diffusion_det.schedule import CosineSchedule
+from diffusion_det.schedule import NoisePath
 
 # Solvers by the name in MODEL.DiffusionDet.SAMPLER: classes built as `Sampler(schedule, eta=...)`.
 SAMPLER_REGISTRY = Registry("MODEL.DiffusionDet.SAMPLER")
@@ -40,11 +40,18 @@ class Sampler:
     """Base of all solvers.
 
     Args:
-        schedule: noise levels.
+        schedule: path and noise levels.
         eta: share of fresh noise in each step, 0 (deterministic) to 1; solvers that have no such choice ignore it.
     """
 
-    def __init__(self, schedule: CosineSchedule, eta: float = 1.0):
+    only_straight = False  # whether it needs a path on which states move at constant speed
+
+    def __init__(self, schedule: NoisePath, eta: float = 1.0):
+        if self.only_straight and not schedule.straight:
+            raise ConfigError(
+                f"{type(self).__name__} as MODEL.DiffusionDet.SAMPLER follows straight paths: choose ddim, or train "
+                "with MODEL.DiffusionDet.TRANSPORT flow"
+            )
         self.schedule, self.eta = schedule, eta
 
     def pairs(self, steps: int) -> list[tuple[int, int]]:
@@ -78,10 +85,9 @@ class DDIM(Sampler):
     def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         if s < 0:
             return x0
-        abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
-        sigma = self.eta * ((1 - abar / abar_next) * (1 - abar_next) / (1 - abar)).sqrt()
-        direction = (1 - abar_next - sigma**2).sqrt()
-        return x0 * abar_next.sqrt() + direction * self.schedule.noise_from(x, x0, t) + sigma * noise
+        alpha, sigma = self.schedule.coefficients(s)
+        fresh = self.eta**2 * (1 - _kept(self.schedule, t, s))
+        return x0 * alpha + sigma * ((1 - fresh).sqrt() * self.schedule.noise_from(x, x0, t) + fresh.sqrt() * noise)
 
 
 @SAMPLER_REGISTRY.register(name="ddpm")
@@ -96,10 +102,10 @@ class DDPM(Sampler):
     def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         if s < 0:
             return x0
-        abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
-        alpha = abar / abar_next
-        mean = (abar_next.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - abar_next) * x) / (1 - abar)
-        return mean + ((1 - alpha) * (1 - abar_next) / (1 - abar)).sqrt() * noise
+        (alpha, sigma), (alpha_next, sigma_next) = (self.schedule.coefficients(level) for level in (t, s))
+        fresh = 1 - _kept(self.schedule, t, s)
+        mean = alpha_next * fresh * x0 + alpha / alpha_next * (sigma_next / sigma) ** 2 * x
+        return mean + sigma_next * fresh.sqrt() * noise
 
 
 @SAMPLER_REGISTRY.register(name="dpmsolver++")
@@ -118,8 +124,7 @@ class DPMSolverPP(Sampler):
     def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
         if s < 0:
             return x0
-        abar, abar_next = self.schedule.signal(t), self.schedule.signal(s)
-        here, there = _log_snr(abar), _log_snr(abar_next)
+        here, there = self.schedule.log_snr(t), self.schedule.log_snr(s)
         estimate = x0
         if self._before is not None:
             before_x0, before = self._before
@@ -127,12 +132,65 @@ class DPMSolverPP(Sampler):
             second = (1 + 1 / (2 * ratio)) * x0 - before_x0 / (2 * ratio)
             estimate = second if renewed is None else torch.where(renewed[..., None], x0.to(second.dtype), second)
         self._before = (x0, here)
-        shrink = ((1 - abar_next) / (1 - abar)).sqrt()
-        return shrink * x - abar_next.sqrt() * torch.expm1(here - there) * estimate
+        (_, sigma), (alpha_next, sigma_next) = (self.schedule.coefficients(level) for level in (t, s))
+        return sigma_next / sigma * x - alpha_next * torch.expm1(here - there) * estimate
 
 
-def _log_snr(abar: Tensor) -> Tensor:
-    return 0.5 * (abar.log() - (1 - abar).log())
+def _kept(schedule: NoisePath, t: int, s: int) -> Tensor:
+    """Of the noise at level s, the share of variance that is in x_t already."""
+    (alpha, sigma), (alpha_next, sigma_next) = (schedule.coefficients(level) for level in (t, s))
+    return (alpha * sigma_next / (alpha_next * sigma)) ** 2
+
+
+@SAMPLER_REGISTRY.register(name="euler")
+class Euler(Sampler):
+    """Euler's method along a straight path: x_s = x_t + (sigma_s - sigma_t) v with the velocity v = noise - x_0.
+
+    Source: Liu et al., Flow Straight and Fast, ICLR 2023, Algorithm 1.
+    """
+
+    only_straight = True
+
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
+        return x0 if s < 0 else x + self._width(t, s) * self._velocity(x, x0, t)
+
+    def _velocity(self, x: Tensor, x0: Tensor, t: int) -> Tensor:
+        return (x - x0) / self.schedule.coefficients(t)[1]
+
+    def _width(self, t: int, s: int) -> Tensor:
+        return self.schedule.coefficients(s)[1] - self.schedule.coefficients(t)[1]
+
+
+@SAMPLER_REGISTRY.register(name="heun")
+class Heun(Euler):
+    """Heun's method along a straight path: a step of Euler's, then again with the mean of both ends' velocities.
+
+    A step of this class is one evaluation of the network, so that solvers compare at equal work: an interval takes two,
+    the last one, which ends in the prediction, one, and an even number leaves one interval more to Euler's method.
+
+    Source: Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS 2022, Algorithm 1.
+        Differs: a box that was renewed in between keeps its new place.
+    """
+
+    def pairs(self, steps: int) -> list[tuple[int, int]]:
+        intervals = step_pairs(self.schedule.timesteps, steps // 2 + 1)
+        step_pairs(self.schedule.timesteps, steps)  # same bounds on the number of steps
+        twice = (steps - 1) // 2
+        doubled = [pair for t, s in intervals[:twice] for pair in ((t, s), (s, s))]
+        return doubled + intervals[twice:]
+
+    def start(self) -> None:
+        self._begun: tuple[Tensor, Tensor, Tensor] | None = None  # state and velocity of the interval, and its width
+
+    def step(self, x: Tensor, x0: Tensor, t: int, s: int, noise: Tensor, renewed: Tensor | None = None) -> Tensor:
+        if t != s:
+            if s >= 0:
+                self._begun = x, self._velocity(x, x0, t), self._width(t, s)
+            return super().step(x, x0, t, s, noise, renewed)
+        assert self._begun is not None
+        before, velocity, width = self._begun
+        mended = before + width * (velocity + self._velocity(x, x0, t)) / 2
+        return mended if renewed is None else torch.where(renewed[..., None], x.to(mended.dtype), mended)
 
 
 @SAMPLER_REGISTRY.register(name="restart")
@@ -151,7 +209,7 @@ class Restart(Sampler):
         return x0 if s < 0 else noise
 
 
-def build_sampler(name: str, schedule: CosineSchedule, eta: float) -> Sampler:
+def build_sampler(name: str, schedule: NoisePath, eta: float) -> Sampler:
     """The solver of a registered name, in any case.
 
     Raises:

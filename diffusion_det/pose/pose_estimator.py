@@ -18,7 +18,7 @@ from diffusion_det.pose.pose_fusion import fuse, fuse_image
 from diffusion_det.pose.pose_head import GroundHead, PoseHead, RawPose
 from diffusion_det.pose.pose_losses import MatchedLabels, PoseCriterion, PoseOutputs, PoseTargets, project_labels
 from diffusion_det.pose.pose_state import STATE_SIZE, StateEmbedding, encode_state, noisy_states
-from diffusion_det.schedule import CosineSchedule
+from diffusion_det.schedule import NoisePath
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class PoseEstimator(nn.Module):
         self,
         origin: Tensor,
         t: Tensor,
-        schedule: CosineSchedule,
+        schedule: NoisePath,
         camera_list: Sequence[Camera],
         targets: Targets,
         pose_targets: PoseTargets,

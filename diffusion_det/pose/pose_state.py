@@ -11,7 +11,7 @@ Source: MonoDiff (Ranasinghe et al., CVPR 2024) for the need of scaling by kind;
 import torch
 from torch import Tensor, nn
 
-from diffusion_det.schedule import CosineSchedule
+from diffusion_det.schedule import NoisePath
 
 STATE_SIZE = 8
 # Offset of the bottom in box sides, log metres, log-ratios, sine and cosine.
@@ -27,7 +27,7 @@ def encode_state(bottom: Tensor, log_depth: Tensor, log_ratio: Tensor, alpha: Te
     return ((values - values.new_tensor(CENTER)) / values.new_tensor(SPREAD)).clamp(-LIMIT, LIMIT) * scale
 
 
-def noisy_states(clean: Tensor, present: Tensor, t: Tensor, schedule: CosineSchedule, scale: float) -> Tensor:
+def noisy_states(clean: Tensor, present: Tensor, t: Tensor, schedule: NoisePath, scale: float) -> Tensor:
     """States for training; boxes without an object start from a random pose.
 
     Args:

@@ -4,11 +4,16 @@ import itertools
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler, step_pairs
-from diffusion_det.schedule import CosineSchedule, boxes_to_state, state_to_boxes
+from diffusion_det.schedule import CosineSchedule, FlowPath, boxes_to_state, state_to_boxes
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +113,75 @@ def test_renewed_box_starts_with_a_first_order_step(schedule):
     assert not torch.isclose(second[~renewed], first[~renewed]).any(1).any()
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_flow_solvers_equal_diffusers(steps, shift):
+    """DPM-Solver++ and Euler's method on straight paths, from noise alone, where the log-SNR is infinite, to boxes."""
+    path = FlowPath(shift=shift)
+    solvers = {"dpmsolver++": DPMSolverMultistepScheduler, "euler": FlowMatchEulerDiscreteScheduler}
+    for name, kind in solvers.items():
+        flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "final_sigmas_type": "zero"}
+        oracle = kind(**(flow if name == "dpmsolver++" else {}))
+        sampler = build_sampler(name, path, 1.0)
+        pairs = sampler.pairs(steps)
+        oracle.set_timesteps(steps)
+        # Of its own levels, the oracle leaves out the noisiest.
+        levels = torch.tensor([path.coefficients(t)[1] for t, _ in pairs] + [0.0], dtype=torch.float64)
+        oracle.sigmas, oracle.timesteps = levels, 1000 * levels[:-1]
+        sampler.start()
+        ours = theirs = state(5)[0]
+        for i, (t, s) in enumerate(pairs):
+            velocity = (theirs - network(theirs, t)) / levels[i]
+            ours = sampler.step(ours, network(ours, t), t, s, torch.zeros_like(ours))
+            theirs = oracle.step(velocity, oracle.timesteps[i], theirs).prev_sample
+            torch.testing.assert_close(ours, theirs.double(), atol=1e-6, rtol=1e-6)
+
+
+def test_euler_is_ddim_without_fresh_noise():
+    euler, ddim = (build_sampler(name, FlowPath(), 0.0) for name in ("euler", "ddim"))
+    x = state(7)[0]
+    for t, s in [(999, 749), (749, 249), (249, 3)]:
+        torch.testing.assert_close(*(solver.step(x, network(x, t), t, s, x) for solver in (euler, ddim)))
+
+
+def test_heun_is_of_second_order():
+    """Half the width: an eighth of the error of a single interval, of Euler's method a quarter."""
+    path = FlowPath(timesteps=4096)
+
+    def moved(name, t, s, intervals):
+        sampler = build_sampler(name, path, 1.0)
+        sampler.start()
+        x, levels = state(8)[0], torch.linspace(t, s, intervals + 1).int().tolist()
+        for pair in itertools.pairwise(levels):
+            for now, then in [pair, (pair[1], pair[1])][: 2 if name == "heun" else 1]:
+                x = sampler.step(x, torch.sin(2 * x) * path.coefficients(now)[1].cos(), now, then, x)
+        return x
+
+    for name, ratio in (("euler", 4), ("heun", 8)):
+        errors = []
+        for width in (512, 256):
+            exact = moved("heun", 3000, 3000 - width, width // 4)
+            errors.append((moved(name, 3000, 3000 - width, 1) - exact).norm().item())
+        assert errors[0] / errors[1] == pytest.approx(ratio, rel=0.2), name
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_step_of_heun_is_one_evaluation(steps):
+    pairs = build_sampler("heun", FlowPath(), 1.0).pairs(steps)
+    assert len(pairs) == steps and pairs[0][0] == 999 and pairs[-1][1] == -1
+    assert all(t == s or after[0] == s for (t, s), after in itertools.pairwise(pairs))
+    assert sum(t == s for t, s in pairs) == (steps - 1) // 2
+
+
+@pytest.mark.parametrize("path", [CosineSchedule(), FlowPath(), FlowPath(shift=3.0), FlowPath(same_snr=True)])
 @pytest.mark.parametrize("name", SAMPLER_REGISTRY.names())
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
-def test_perfect_network_gives_the_clean_boxes(schedule, name, steps):
+def test_perfect_network_gives_the_clean_boxes(path, name, steps):
     """With a network that knows the answer every solver ends there, renewal or not."""
+    if SAMPLER_REGISTRY.get(name).only_straight and not path.straight:
+        with pytest.raises(ValueError, match=r"follows straight paths: choose ddim.*TRANSPORT flow"):
+            build_sampler(name, path, 1.0)
+        return
     whwh = torch.tensor([[320.0, 192.0, 320.0, 192.0], [200.0, 100.0, 200.0, 100.0]])
     truth = torch.tensor([[20.0, 30.0, 90.0, 80.0]]).expand(2, 6, 4)
 
@@ -119,10 +189,10 @@ def test_perfect_network_gives_the_clean_boxes(schedule, name, steps):
         return torch.full((2, 6, 3), -9.0), truth
 
     noise = GeneratorNoise([torch.Generator().manual_seed(i) for i in range(2)])
-    results = denoise(predict, build_sampler(name, schedule, 1.0), whwh, noise, steps=steps, count=6, scale=2.0)
+    results = denoise(predict, build_sampler(name, path, 1.0), whwh, noise, steps=steps, count=6, scale=2.0)
     assert len(results) == steps
     torch.testing.assert_close(results[-1][1], truth)
-    sampler = build_sampler(name, schedule, 1.0)
+    sampler = build_sampler(name, path, 1.0)
     sampler.start()
     x0 = boxes_to_state(truth, whwh, 2.0)
     end = sampler.step(torch.randn(2, 6, 4), x0, 10, -1, torch.randn(2, 6, 4))
@@ -154,7 +224,7 @@ def test_levels_are_those_of_linspace_to_the_digit(timesteps):
 
 def test_unknown_sampler_and_steps(schedule):
     with pytest.raises(ValueError, match=r"MODEL\.DiffusionDet\.SAMPLER .*known.*: ddim, ddpm, dpmsolver"):
-        build_sampler("euler", schedule, 1.0)
+        build_sampler("unipc", schedule, 1.0)
     for steps in (0, -1, 1001):
         with pytest.raises(ValueError, match="SAMPLE_STEP"):
             step_pairs(1000, steps)
