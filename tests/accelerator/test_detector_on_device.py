@@ -35,7 +35,9 @@ def assert_same(found, expected, atol=1e-4):
 
 @pytest.mark.parametrize("sampler", SAMPLER_REGISTRY.names())
 def test_every_sampler_finds_the_same_and_waits_at_most_three_times(sampler, small_model, make_input, accelerator):
-    model = small_model(NODE + "SAMPLER", sampler, NODE + "SAMPLE_STEP", 4).eval().double()
+    transport = "flow" if SAMPLER_REGISTRY.get(sampler).only_straight else "diffusion"
+    opts = (NODE + "TRANSPORT", transport, NODE + "SAMPLER", sampler, NODE + "SAMPLE_STEP", 4)
+    model = small_model(*opts).eval().double()
     batch = [make_input(0), make_input(1, image_id=7)]
     with torch.no_grad():
         expected = model(batch)
@@ -107,6 +109,7 @@ def test_a_training_step_has_the_same_losses_and_waits_at_most_four_times(
         (NODE + "USE_NMS", False),
         (NODE + "BOX_RENEWAL", False),
         (NODE + "OFFICIAL_COMPAT", True),
+        (NODE + "TRANSPORT", "flow", NODE + "COUPLING", "optimal", NODE + "LEVEL_DENSITY", (0.0, 1.0)),
     ],
 )
 def test_variants_of_the_detector(opts, small_model, make_input, accelerator):
