@@ -14,7 +14,7 @@ from d2road.traffic.baselines.car_following import idm_acceleration
 LIMIT_MPS = 33.3
 ROAD_M = 1024.0
 BEFORE_M = 400.0  # that vehicles have been on the road when they are seen first
-STEP_S, SAMPLE_STEPS = 0.1, 5
+STEP_S = 0.1  # as in the traffic that shipped rules are fitted on
 HEADWAYS_S = (1.8, 2.5)  # at least, and in the mean above that
 TRUCKS = (0.25, 0.05)  # share of each lane, from the right
 BRAKING_MPS2 = 3.0
@@ -73,7 +73,7 @@ class _Lane:
 
 
 def following_traffic(rng: np.random.Generator, seconds: float, stop: Stop | None = None) -> pd.DataFrame:
-    """Trajectories on ROAD_M metres of two lanes, twice a second.
+    """Trajectories on ROAD_M metres of two lanes, every STEP_S.
 
     Returns:
         t (s), vehicle, lane, s (m, of the front), speed (m/s), length, width (m), cls; by time.
@@ -98,7 +98,7 @@ def _lane_traffic(rng: np.random.Generator, seconds: float, number: int, stop: S
         holds = stop is not None and held in lane.names and t < stop.t + stop.seconds
         lane.step(lane.names.index(held) if holds else None)
         lane.leave()
-        if step >= 0 and step % SAMPLE_STEPS == 0:
+        if step >= 0:
             rows += [
                 (round(t, 1), name, number + 1, s, speed, driver.length, WIDTHS_M[driver.cls], driver.cls)
                 for name, s, speed, driver in zip(lane.names, lane.s, lane.speed, lane.drivers)

@@ -43,5 +43,5 @@ def test_shipped_rules_find_who_stops_in_the_traffic(tmp_path):
     upload = TrafficUpload(example.trajectories, "csv", calibration=example.calibration, method="rules_forecast")
     found = inspect_traffic(TrafficWindows(), upload, UploadLimits(), ResultFolders(tmp_path / "results"))
     ((recording, start, end, low, high, *_),) = found.alarms
-    assert recording == "traffic_3" and start < 60 + 10 and end > 105 and low <= 480 <= high
+    assert recording == "traffic_3" and 30 < start < 60 + 10 and end > 105 and low <= 480 <= high
     assert "1 alarm(s)" in found.text and len(found.pictures) == 1
