@@ -146,7 +146,8 @@ def parser_of(words: list[str]):
         module, rest = words[2], words[3:]
     else:
         return None, words[2:]
-    if not (REPO / (module.replace(".", "/") + ".py")).is_file():
+    place = REPO / module.replace(".", "/")
+    if not place.with_suffix(".py").is_file() and not (place / "__main__.py").is_file():
         raise AssertionError(f"there is no {module}")
     build = getattr(importlib.import_module(module), "build_parser", None)
     return (build() if build else None), rest
