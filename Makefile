@@ -341,6 +341,7 @@ bench-speed: setup
 	$(PY) -m benchmarks.diffusion_det.inference_precision --images 500 --steps 1 4
 	$(PY) -m benchmarks.speed all
 	$(PY) -m benchmarks.speed.speed_fcd --record fcd
+	$(PY) -m benchmarks.speed.device_costs --record device_costs
 
 # Exported models against the model itself, by engine and in 16 and 8 bits.
 bench-exported: setup $(TOY_DONE) $(TOY_LOCO_DONE) $(TOY_GROUNDING_DONE)

@@ -68,9 +68,10 @@ DEVICE = torch.device(TYPE, 0)
 
 @dataclass
 class Cost:
-    """What the device was asked for: launches by operation; waits and uploads as "operation at file:line"."""
+    """What the device was asked for: launches by operation and file; waits and uploads as "operation at file:line"."""
 
     by_operation: Counter[str] = field(default_factory=Counter)
+    by_file: Counter[str] = field(default_factory=Counter)
     waits: list[str] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
 
@@ -241,6 +242,7 @@ def _write_down(
     view = bool(returned) and all(r.alias_info is not None and not r.alias_info.is_write for r in returned)
     if not view and name not in IDLE:
         _ledger.cost.by_operation[name] += 1
+        _ledger.cost.by_file[_caller().partition(":")[0]] += 1
     by_mask = name in INDEXING and any(
         t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None
     )
