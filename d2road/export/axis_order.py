@@ -5,6 +5,7 @@ torch.export has sizes of its own. So all images go one way and none the other, 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def resize_in_order(
     """
     total, count = images.shape[0], vertical.long() * images.shape[0]
     if torch.compiler.is_exporting():
-        size = count.item()
+        size: Any = count.item()  # a number that the graph computes
         torch._check(size >= 0)
         torch._check(size <= total)
         parts = images.narrow(0, 0, size), images.narrow(0, size, total - size)

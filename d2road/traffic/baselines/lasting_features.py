@@ -93,8 +93,8 @@ def compute_lasting_features(window: TrafficWindow) -> VehicleTable:
     }
     features = {name: values[seen] for name, values in features.items()}
     features["missing"] = missing_seconds(own, window, len(seen))
-    first, last = (np.searchsorted(samples["vehicle"].to_numpy(), seen, side) for side in ("left", "right"))
-    middle = (first + last - 1) // 2
+    codes = samples["vehicle"].to_numpy()
+    middle = (np.searchsorted(codes, seen, "left") + np.searchsorted(codes, seen, "right") - 1) // 2
     table = np.stack([features[name] for name in LASTING_FEATURES], axis=1)
     return VehicleTable(table, names[seen], samples["t"].to_numpy()[middle], samples["s"].to_numpy()[middle])
 
