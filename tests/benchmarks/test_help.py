@@ -21,6 +21,7 @@ RUN_BY = {
     "benchmarks.efficientad.fusion_tables": "benchmarks/efficientad/anomaly_fusion.py",
     "benchmarks.speed.revision_worker": "benchmarks/speed/earlier_revision.py",
     "benchmarks.reliability.stream_program": "benchmarks/reliability/stream_faults.py",
+    "benchmarks.speed.gpu_samples": "benchmarks/speed/gpu_check.sh",
     "benchmarks.zoo.measure": "benchmarks/zoo/rebuild.py",
 }
 # They keep what a command of d2road left in a folder, which their first lines name.
