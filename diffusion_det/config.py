@@ -63,12 +63,12 @@ OURS = {
     "TEST_SEED": 0,  # with the image id, in predictions the pixels, it seeds the noise of an image
 }
 
-FLOW = {
+FLOW: dict[str, object] = {
     "SHIFT": 1.0,  # above 1, all levels are noisier
     "SAME_SNR": False,  # signal-to-noise ratios of the levels are those of diffusion
 }
 
-POSE = {
+POSE: dict[str, object] = {
     "ENABLED": False,  # location, size and heading beside the 2D boxes; needs cameras and 3D labels
     "NUM_POSE": 2,  # layers of a stage's pose tower
     "POOLED": True,  # pose also looks at the pooled map of a box, not only at the decoder's feature of it

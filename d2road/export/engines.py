@@ -212,7 +212,7 @@ def engines_for(path: str | os.PathLike) -> list[Any]:
         raise FileNotFoundError(f"{path} does not exist")
     found = [kind for kind in kinds if is_installed(kind)]
     if not found:
-        names = " or ".join(kind.engine for kind in kinds)  # type: ignore[attr-defined]
+        names = " or ".join(kind.engine for kind in kinds)
         raise ConfigError(f"{path}: nothing here runs it: pip install {names}")
     return found
 

@@ -217,7 +217,7 @@ class _Column:
 class _NameColumn(_Column):
     """A column of names: codes as narrow as their number allows, and the names in the order in which they come."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("int8")
         self.places: dict[str, int] = {}
 

@@ -104,7 +104,7 @@ class WholeTokens:
             a tag is none.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.plain = False
         self._held = b""
         self._cut = True
