@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from d2road.traffic.baselines.vehicle_features import STOPPED
+from d2road.traffic.baselines.vehicle_features import STOPPED, sampling_delay
 
 EDGE_M = 3.0  # near the ends of what is seen, a position may be on either side of them by its noise
 SHORTEST_S = 0.45
@@ -18,7 +18,10 @@ SHORTEST_S = 0.45
 
 @dataclass(frozen=True)
 class Absences:
-    """Gaps of tracks (G,): vehicle, t and s of the samples around, and speed; NaN where there is no sample."""
+    """Gaps of tracks (G,): vehicle, t and s of the samples around, and speed; NaN where there is no sample.
+
+    delay: s, of each gap the part that is the source's coarseness.
+    """
 
     vehicle: np.ndarray
     left_t: np.ndarray
@@ -26,6 +29,7 @@ class Absences:
     back_t: np.ndarray
     back_s: np.ndarray
     speed: np.ndarray
+    delay: float = 0.0
 
     def longest(self, t0: float, t1: float, s0: float, s1: float) -> tuple[np.ndarray, np.ndarray]:
         """Vehicles' numbers (G,) and the seconds (G,) that each gap takes from a window."""
@@ -37,7 +41,7 @@ class Absences:
         known = np.isfinite(self.left_t) & np.isfinite(self.back_t)
         end = np.where(known, np.fmin(self.back_t, t1), np.where(left_in, np.fmin(gone, t1), self.back_t))
         begin = np.where(known, np.fmax(self.left_t, t0), np.where(back_in, np.fmax(come, t0), self.left_t))
-        return self.vehicle, np.where(left_in | back_in, np.fmax(end - begin, 0.0), 0.0)
+        return self.vehicle, np.where(left_in | back_in, np.fmax(end - begin - self.delay, 0.0), 0.0)
 
 
 def find_absences(samples: pd.DataFrame) -> Absences:
@@ -46,7 +50,8 @@ def find_absences(samples: pd.DataFrame) -> Absences:
     new = np.diff(vehicle, prepend=-1) != 0
     first = np.flatnonzero(new)
     last = np.append(first[1:], len(vehicle))[: len(first)] - 1
-    back = np.flatnonzero(~new & (np.diff(t, prepend=-np.inf) > SHORTEST_S))
+    delay = sampling_delay(t, ~new[1:])
+    back = np.flatnonzero(~new & (np.diff(t, prepend=-np.inf) > SHORTEST_S + delay))
     none = np.full(len(first), np.nan)
     return Absences(
         np.concatenate([vehicle[back], vehicle[first], vehicle[last]]),
@@ -55,6 +60,7 @@ def find_absences(samples: pd.DataFrame) -> Absences:
         np.concatenate([t[back], t[first], none]),
         np.concatenate([s[back], s[first], none]),
         np.concatenate([speed[back - 1], speed[first], speed[last]]),
+        delay,
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 
 MOVING = 5.0  # m/s; below it a time gap says little
+USUAL_STEP_S = 0.1  # between samples, of SUMO and of tracked videos
 STOPPED = 0.5  # m/s
 LONGEST_TIME_GAP = 10.0  # s; longer ones, and none at all, count as this
 FEATURES = (
@@ -119,6 +120,17 @@ def lane_changes(samples: pd.DataFrame, count: int) -> np.ndarray:
     return np.bincount(vehicle[:-1][changed], minlength=count).astype(float)
 
 
+def sampling_delay(t: np.ndarray, same: np.ndarray) -> float:
+    """Seconds by which samples come later than every USUAL_STEP_S: nobody is missing because a source is coarse.
+
+    Args:
+        t: (N,) seconds of samples, sorted by vehicle and time.
+        same: (N - 1,) bool, whether a sample and the next one are of one vehicle.
+    """
+    step = float(np.median(np.diff(t)[same])) if same.any() else 0.0
+    return step - USUAL_STEP_S if step > 1.5 * USUAL_STEP_S else 0.0
+
+
 def missing_seconds(samples: pd.DataFrame, window: TrafficWindow, count: int) -> np.ndarray:
     """The longest time for which a vehicle is not there though it should be: (V,) seconds.
 
@@ -128,6 +140,7 @@ def missing_seconds(samples: pd.DataFrame, window: TrafficWindow, count: int) ->
     low, high = window.stretch
     vehicle, t, s, speed = (samples[name].to_numpy() for name in ("vehicle", "t", "s", "speed"))
     same = np.diff(vehicle) == 0
+    delay = sampling_delay(t, same)
     between = highest(np.diff(t)[same], vehicle[:-1][same], count)
     first = np.flatnonzero(np.diff(vehicle, prepend=-1))
     last = np.append(first[1:], len(vehicle)) - 1
@@ -135,7 +148,7 @@ def missing_seconds(samples: pd.DataFrame, window: TrafficWindow, count: int) ->
     left = t[last] + _travel(high - s[last], s[last] - low, speed[last])
     before = t[first] - np.maximum(entered, window.t0)
     behind = np.minimum(left, window.t1) - t[last]
-    return np.maximum(between, np.maximum(before, behind)).clip(0)
+    return (np.maximum(between, np.maximum(before, behind)) - delay).clip(0)
 
 
 def _travel(ahead: np.ndarray, back: np.ndarray, speed: np.ndarray) -> np.ndarray:

@@ -71,6 +71,14 @@ def test_nobody_is_missing_beyond_the_ends_and_who_is_lost_between_them_is():
     assert min(missing(whole)) > 3.0  # as if the road went on to the edges of the windows
 
 
+def test_nobody_is_missing_between_the_samples_of_a_coarse_source():
+    for step in (5, 10):  # at 10 Hz in the factory: here every 0.5 and 1 s
+        coarse, gap = (frame[(frame["t"] * 10).round() % step == 0] for frame in (road(), road((16.0, 21.0))))
+        for s_range in (None, (LOW, HIGH)):
+            assert max(missing(windows(coarse, s_range))) < 0.2
+            assert min(missing(windows(gap, s_range))) > 4.0
+
+
 def test_who_is_lost_ahead_of_all_others_is_taken_to_have_left():
     alone = road().query("vehicle == @LOST and t < @GAP[0]")
     assert max(missing(windows(alone))) < 0.2
