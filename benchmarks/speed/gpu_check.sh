@@ -70,7 +70,7 @@ run() {
     }
     : > "$out/parts.txt"
     local device=${DEVICE:-cuda}
-    part tests 150 "$python" -m pytest -q -p no:cacheprovider -m gpu $(grep -rl --include='test_*.py' 'mark\.gpu' tests)
+    part tests 150 env D2ROAD_ALONE=1 "$python" -m pytest -q -p no:cacheprovider -m gpu $(grep -rl --include='test_*.py' 'mark\.gpu' tests)
     part samples 300 "$python" -m benchmarks.speed.gpu_samples --device "$device" ${QUICK:+--quick} --json "$out/samples.json"
     part state_space 90 "$python" -m benchmarks.speed.speed_state_space --device "$device" --lengths 256 1024 --chunks 64 \
         --json "$out/state_space.json"

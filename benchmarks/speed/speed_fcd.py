@@ -23,7 +23,7 @@ from unittest import mock
 import pandas as pd
 
 from benchmarks.common.process_memory import MEGABYTE, peak_mb
-from benchmarks.speed.speed_trajectories import write_fcd
+from benchmarks.speed.speed_trajectories import ROOT, write_fcd
 from d2road.synthetic.traffic_incidents.sumo import sumo_home
 from d2road.traffic.readers import open_trajectories
 from d2road.traffic.readers.fcd_lines import VehicleLine
@@ -109,8 +109,9 @@ def measure(name: str, path: Path) -> dict[str, float]:
 
 def run_child(name: str, path: Path) -> dict[str, float]:
     """`measure` in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", __spec__.name, "--child", name, str(path)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.speed_fcd", "--child", name, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def compared(turns: dict[str, list[dict[str, float]]]) -> dict[str, dict]:

@@ -32,6 +32,7 @@ CHILD = (
     "rows = sum(len(chunk) for chunk in open_trajectories(sys.argv[1]).chunks(60)); "
     "print(rows, time.process_time() - loaded, peak_mb())"
 )
+ROOT = Path(__file__).parents[2]
 SPEED, HEADWAY = 20.0, 20.0  # m/s, m; one vehicle enters a second
 
 
@@ -61,7 +62,8 @@ def write_fcd(path: Path, size: float, vehicles: int) -> None:
 def read_stream(path: Path) -> dict[str, float]:
     """What reading the file costs."""
     start = time.monotonic()
-    result = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", CHILD, str(path.resolve())]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     rows, processor, peak = map(float, result.stdout.split()[-3:])
     return {
         "gb": path.stat().st_size / 1e9,

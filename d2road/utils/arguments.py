@@ -13,8 +13,8 @@ from d2road.utils.values import integer_option
 
 # First parts of config keys, by which KEY VALUE pairs are told from values of options and names of files.
 KEY_ROOTS = {
-    "CUDNN_BENCHMARK", "DATALOADER", "DATASETS", "FLOAT32_PRECISION", "GLOBAL", "INPUT", "MODEL", "MODEL_EMA",
-    "OUTPUT_DIR", "SEED", "SOLVER", "TEST", "TIME_SPACE", "VERSION", "VIS_PERIOD",
+    "CUDNN_BENCHMARK", "DATALOADER", "DATASETS", "FLOAT32_PRECISION", "GLOBAL", "INFERENCE", "INPUT", "MODEL",
+    "MODEL_EMA", "OUTPUT_DIR", "SEED", "SOLVER", "TEST", "TIME_SPACE", "VERSION", "VIS_PERIOD",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import d2road
 
 HEAVY = ("torch", "torchvision", "detectron2", "timm")
-USES_TORCH = {"rng", "text_tensors"}  # of d2road.utils
+USES_TORCH = {"processor", "rng", "text_tensors", "uploads"}  # of d2road.utils
 
 
 def test_version_utilities_and_traffic_import_no_torch(repo_dir: Path):

@@ -1,0 +1,18 @@
+"""Tests on a pretended accelerator, each file in a process of its own: tests/accelerator/conftest.py says why."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "accelerator"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("test_*.py")))
+def test_file(name, repo_dir):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(FOLDER / name)]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")} | {"D2ROAD_ALONE": "1"}
+    done = subprocess.run(command, cwd=repo_dir, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
