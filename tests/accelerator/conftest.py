@@ -1,13 +1,14 @@
 """A pretended accelerator for every test here, and the small models of the systems' own tests.
 
 A device that a process has been told of stays with it: PyTorch then takes it for an accelerator in everything, and its
-threads and compilers do not survive a fork. So these files are run by tests/test_accelerator.py in processes of their
+threads and compilers do not survive a fork. So these files are run by test_own_processes.py in processes of their
 own, and are not collected without the environment variable that it sets: D2ROAD_ALONE=1 pytest tests/accelerator.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from torch import nn
@@ -15,7 +16,9 @@ from torch import nn
 from tests.diffusion_det.conftest import make_input, make_scene, small_cfg, small_model, small_opts  # noqa: F401
 from tests.factories.pretended_device import PretendedAccelerator
 
-collect_ignore_glob = [] if os.environ.get("D2ROAD_ALONE") == "1" else ["test_*.py"]
+OWN = "test_own_processes.py"
+ALONE = os.environ.get("D2ROAD_ALONE") == "1"
+collect_ignore = [OWN] if ALONE else [path.name for path in Path(__file__).parent.glob("test_*.py") if path.name != OWN]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tests on a pretended accelerator, each file in a process of its own: tests/accelerator/conftest.py says why."""
+"""The other files of this folder, each in a process of its own: conftest.py says why."""
 
 import os
 import subprocess
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent / "accelerator"
+FOLDER = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("test_*.py")))
+@pytest.mark.parametrize("name", sorted({path.name for path in FOLDER.glob("test_*.py")} - {Path(__file__).name}))
 def test_file(name, repo_dir):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(FOLDER / name)]
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")} | {"D2ROAD_ALONE": "1"}
