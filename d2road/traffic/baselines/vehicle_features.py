@@ -11,7 +11,8 @@ import pandas as pd
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 
 MOVING = 5.0  # m/s; below it a time gap says little
-USUAL_STEP_S = 0.1  # between samples, of SUMO and of tracked videos
+USUAL_STEP_S = 0.1  # between samples, of SUMO and of videos
+COARSE_STEP_S = 0.3  # beyond it the step itself would look like a gap
 STOPPED = 0.5  # m/s
 LONGEST_TIME_GAP = 10.0  # s; longer ones, and none at all, count as this
 FEATURES = (
@@ -121,14 +122,14 @@ def lane_changes(samples: pd.DataFrame, count: int) -> np.ndarray:
 
 
 def sampling_delay(t: np.ndarray, same: np.ndarray) -> float:
-    """Seconds by which samples come later than every USUAL_STEP_S: nobody is missing because a source is coarse.
+    """Seconds by which samples come later than every USUAL_STEP_S, where that is much: coarse sources miss nobody.
 
     Args:
         t: (N,) seconds of samples, sorted by vehicle and time.
         same: (N - 1,) bool, whether a sample and the next one are of one vehicle.
     """
     step = float(np.median(np.diff(t)[same])) if same.any() else 0.0
-    return step - USUAL_STEP_S if step > 1.5 * USUAL_STEP_S else 0.0
+    return step - USUAL_STEP_S if step > COARSE_STEP_S else 0.0
 
 
 def missing_seconds(samples: pd.DataFrame, window: TrafficWindow, count: int) -> np.ndarray:
