@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from torch import nn
 
 from tests.diffusion_det.conftest import make_input, make_scene, small_cfg, small_model, small_opts  # noqa: F401
-from tests.factories.pretended_device import PretendedAccelerator
+
+if TYPE_CHECKING:
+    from tests.factories.pretended_device import PretendedAccelerator
 
 OWN = "test_own_processes.py"
 ALONE = os.environ.get("D2ROAD_ALONE") == "1"
@@ -22,14 +25,16 @@ collect_ignore = [OWN] if ALONE else [path.name for path in Path(__file__).paren
 
 
 @pytest.fixture
-def accelerator() -> Iterator[PretendedAccelerator]:
+def accelerator() -> "Iterator[PretendedAccelerator]":
     """Active during the test; tensors of the processor stay what they are."""
+    from tests.factories.pretended_device import PretendedAccelerator  # an import is enough to be told
+
     with PretendedAccelerator() as device:
         yield device
 
 
 @contextmanager
-def on_device(model: nn.Module, accelerator: PretendedAccelerator) -> Iterator[None]:
+def on_device(model: nn.Module, accelerator: "PretendedAccelerator") -> Iterator[None]:
     """The model on the device during the block."""
     model.to(accelerator.device)
     yield
