@@ -262,10 +262,10 @@ bench-mono3dvg-written: setup $(TOY_GROUNDING_DONE)
 	$(PY) -m benchmarks.mono3dvg.written_sentences
 
 # Why figures of bench-mono3dvg-toy are what they are, on its validation views: the studies of the models that it leaves.
-STUDIED ?= more_views
+GROUNDERS ?= more_views
 bench-mono3dvg-studies: setup $(TOY_GROUNDING_DONE)
 	$(PY) -m benchmarks.mono3dvg.heading_study --name mono3dvg_toy --weights zoo:mono3dvg_toy --config-file configs/mono3dvg/toy_grounding/demo.yaml
-	for name in $(STUDIED); do for seed in $(SEEDS); do \
+	for name in $(GROUNDERS); do for seed in $(SEEDS); do \
 		$(PY) -m benchmarks.mono3dvg.perception_study --name $${name}_seed$$seed --config-file configs/mono3dvg/toy_grounding/$$name.yaml \
 			--weights output/bench/mono3dvg_toy_$${name}_seed$$seed/model_final.pth || exit 1; \
 		$(PY) -m benchmarks.mono3dvg.words_alone --name $${name}_labels_seed$$seed --config-file configs/mono3dvg/toy_grounding/$${name}_labels.yaml \
@@ -327,7 +327,7 @@ bench-speed: setup
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --runs 9 --warmup 1 --no-memory --record efficientad_small_infer_2_threads
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what infer --sizes medium --runs 5 --warmup 1 --no-memory --record efficientad_medium_infer_2_threads
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.benchmark efficientad --what train --runs 5 --warmup 1 --record efficientad_small_train_2_threads
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_all --threads 1 --runs 5 $(if $(NNCF),--nncf $(NNCF)) $(if $(BEFORE),--before $(BEFORE)) --record all_1_thread
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed all --threads 1 --runs 5 $(if $(NNCF),--nncf $(NNCF)) $(if $(BEFORE),--before $(BEFORE)) --record all_1_thread
 	OMP_NUM_THREADS=2 $(PY) -m benchmarks.speed.speed_all --threads 2 --runs 3 $(if $(NNCF),--nncf $(NNCF)) $(if $(BEFORE),--before $(BEFORE)) --record all_2_threads
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.benchmark mono3dvg --what infer text pixels --size 256x448 512x896 --sentences 1 8 32 --runs 3 --record mono3dvg_1_thread
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_state_space --record state_space_forward_1_thread
@@ -338,8 +338,6 @@ bench-speed: setup
 	$(PY) -m benchmarks.speed.speed_anomaly_eval --compare
 	$(PY) -m benchmarks.speed.speed_allocator --rounds 3 --batch 4 --record allocator
 	$(PY) -m benchmarks.speed.speed_trajectories --record trajectories
-	$(PY) -m benchmarks.diffusion_det.inference_precision --images 500 --steps 1 4
-	$(PY) -m benchmarks.speed all
 	$(PY) -m benchmarks.speed.speed_fcd --record fcd
 	$(PY) -m benchmarks.speed.device_costs --record device_costs
 
@@ -360,12 +358,11 @@ bench-score-stream: setup
 	$(PY) -m benchmarks.traffic.stream_benchmark --hours 24 --weights $(or $(WEIGHTS),$(error name the model: make $@ WEIGHTS=.../model_final.pth))
 
 # What detector and tracker see of filmed validation clips, with detections of benchmarks.traffic.clip_predictions; then the false alarms of
-# a watch on rendered good traffic: QUIET=folder of `make-data traffic-video --no-incidents`, tracked by d2road track to QUIET/tracked.
+# a watch on rendered good traffic: QUIET=folder of `make-data traffic-video --no-incidents`, KIND/test/test_NNN in it, tracked by d2road track to QUIET/tracked/KIND_NNN.
 SEEING_CLIPS ?= val_000 val_002
-QUIET_CLIPS ?= test_000 test_001 test_002
 bench-camera-seeing: setup
 	$(PY) -m benchmarks.traffic.view_seeing --clips $(CLIPS) --names $(SEEING_CLIPS)
-	$(if $(QUIET),$(PY) -m benchmarks.traffic.view_rendered --clips $(QUIET) --names $(QUIET_CLIPS) --tracked $(QUIET_CLIPS:%=$(QUIET)/tracked/%) --record rendered)
+	$(if $(QUIET),$(PY) -m benchmarks.traffic.view_rendered --clips $(QUIET) --tracked $(QUIET)/tracked --record hour)
 
 bench-custom-kitti3d: setup
 	$(PY) -m benchmarks.diffusion_det.custom_kitti3d_time --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti/training))
