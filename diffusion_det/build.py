@@ -25,7 +25,7 @@ from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, 
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
-from diffusion_det.sampler import SAMPLER_REGISTRY
+from diffusion_det.sampler import sampler_names
 from diffusion_det.schedule import TRANSPORT_REGISTRY, NoisePath
 
 logger = logging.getLogger(__name__)
@@ -134,8 +134,7 @@ def sampling_choices(cfg: CfgNode) -> SamplingChoices:
     options = build_sampling_options(cfg)
     setting = SamplingSetting(options.sampler.lower(), options.steps, options.num_proposals, options.seed)
     straight = TRANSPORT_REGISTRY.get(cfg.MODEL.DiffusionDet.TRANSPORT).straight
-    names = tuple(name for name in SAMPLER_REGISTRY.names() if straight or not SAMPLER_REGISTRY.get(name).only_straight)
-    return SamplingChoices(names, cfg.MODEL.DiffusionDet.TIMESTEPS, setting)
+    return SamplingChoices(sampler_names(straight), cfg.MODEL.DiffusionDet.TIMESTEPS, setting)
 
 
 def build_pose(cfg: CfgNode, coarsest_stride: int) -> PoseEstimator:

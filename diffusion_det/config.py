@@ -192,7 +192,7 @@ def check(cfg: CN) -> list[str]:
 
 def transport_problems(node: CN) -> list[str]:
     """Contradictions of path, levels, coupling and solver."""
-    from diffusion_det.sampler import SAMPLER_REGISTRY
+    from diffusion_det.sampler import SAMPLER_REGISTRY, sampler_names
     from diffusion_det.schedule import TRANSPORT_REGISTRY
 
     problems = []
@@ -202,10 +202,10 @@ def transport_problems(node: CN) -> list[str]:
 
     if node.TRANSPORT not in TRANSPORT_REGISTRY:
         wrong("TRANSPORT", node.TRANSPORT, f"choose one of {', '.join(TRANSPORT_REGISTRY.names())}")
-    elif node.SAMPLER in SAMPLER_REGISTRY:
-        straight = TRANSPORT_REGISTRY.get(node.TRANSPORT).straight
-        if SAMPLER_REGISTRY.get(node.SAMPLER).only_straight and not straight:
-            wrong("SAMPLER", node.SAMPLER, "it follows straight paths: choose ddim, or TRANSPORT flow")
+    elif node.SAMPLER in SAMPLER_REGISTRY and node.SAMPLER not in sampler_names(
+        TRANSPORT_REGISTRY.get(node.TRANSPORT).straight
+    ):
+        wrong("SAMPLER", node.SAMPLER, "it follows straight paths: choose ddim, or TRANSPORT flow")
     if node.OFFICIAL_COMPAT and node.TRANSPORT != "diffusion":
         wrong("TRANSPORT", node.TRANSPORT, "the published code knows diffusion alone; set OFFICIAL_COMPAT False")
     if len(node.LEVEL_DENSITY) not in (0, 2) or (len(node.LEVEL_DENSITY) == 2 and node.LEVEL_DENSITY[1] <= 0):

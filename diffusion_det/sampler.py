@@ -209,6 +209,11 @@ class Restart(Sampler):
         return x0 if s < 0 else noise
 
 
+def sampler_names(straight: bool) -> tuple[str, ...]:
+    """Names of the solvers that can follow a path on which states move at constant speed, or do not."""
+    return tuple(name for name in SAMPLER_REGISTRY.names() if straight or not SAMPLER_REGISTRY.get(name).only_straight)
+
+
 def build_sampler(name: str, schedule: NoisePath, eta: float) -> Sampler:
     """The solver of a registered name, in any case.
 
