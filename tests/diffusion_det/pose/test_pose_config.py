@@ -5,7 +5,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
 from d2road.config import validate
-from diffusion_det.config import check
+from diffusion_det.config_checks import check
 from tests.factories.pose_models import NODE, ON, POSE
 
 
