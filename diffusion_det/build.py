@@ -20,13 +20,14 @@ from d2road.utils.console import LONG
 from d2road.utils.errors import ConfigError
 from diffusion_det.denoising import SamplingOptions
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, DiffusionHead, StageOptions
-from diffusion_det.losses import LossOptions, SetCriterion, of_one_process
+from diffusion_det.losses import BOX_LOSS_REGISTRY, LossOptions, SetCriterion, of_one_process
 from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, PoseEstimator
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
 from diffusion_det.sampler import sampler_names
 from diffusion_det.schedule import TRANSPORT_REGISTRY, NoisePath
+from diffusion_det.velocity_loss import VelocityCriterion
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,11 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
         name = cfg.DATASETS.TRAIN[0]
         fed_weights = get_fed_loss_cls_weights(name, cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER)
         fed_weights = in_model_order(fed_weights, known_class_names(name) or (), cfg.MODEL.CLASS_NAMES)
-    return SetCriterion(
+    criterion = BOX_LOSS_REGISTRY.get(node.BOX_LOSS)
+    own: dict[str, Any] = {}
+    if issubclass(criterion, VelocityCriterion):
+        own = {"scale": node.SNR_SCALE, "velocity_weight": node.VELOCITY_WEIGHT}
+    return criterion(
         num_classes=node.NUM_CLASSES,
         options=LossOptions(
             class_weight=node.CLASS_WEIGHT,
@@ -102,6 +107,7 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
         fed_loss_weights=fed_weights,
         fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
         mean_over_processes=of_one_process if node.OFFICIAL_COMPAT else mean_over_processes,
+        **own,
     )
 
 

@@ -51,6 +51,10 @@ OURS = {
     # share of TIMESTEPS.
     "LEVEL_DENSITY": (),
     "COUPLING": "independent",  # independent | optimal: which noise of an image goes to which box in training
+    # set | velocity: what the boxes learn by, BOX_LOSS_REGISTRY. set: matched to objects, L1 and GIoU; velocity: each
+    # towards the object that it was made from, by the squared error of its velocity, with a weight of its own.
+    "BOX_LOSS": "set",
+    "VELOCITY_WEIGHT": 1.0,
     "SAMPLER": "ddim",  # ddim | ddpm | dpmsolver++ | restart, and along the path of flow also euler | heun
     "ETA": 1.0,  # share of fresh noise in a DDIM step
     "BOX_RENEWAL": True,

@@ -66,6 +66,7 @@ def check(cfg: CN) -> list[str]:
 
 def transport_problems(node: CN) -> list[str]:
     """Contradictions of path, levels, coupling and solver."""
+    from diffusion_det.losses import BOX_LOSS_REGISTRY
     from diffusion_det.sampler import SAMPLER_REGISTRY, sampler_names
     from diffusion_det.schedule import TRANSPORT_REGISTRY
 
@@ -90,6 +91,14 @@ def transport_problems(node: CN) -> list[str]:
         wrong("FLOW.SHIFT", node.FLOW.SHIFT, "must be positive")
     if node.FLOW.SAME_SNR and node.FLOW.SHIFT != 1:
         wrong("FLOW.SHIFT", node.FLOW.SHIFT, "has no effect beside FLOW.SAME_SNR: set it to 1.0")
+    if node.BOX_LOSS not in BOX_LOSS_REGISTRY:
+        wrong("BOX_LOSS", node.BOX_LOSS, f"choose one of {', '.join(BOX_LOSS_REGISTRY.names())}")
+    if node.BOX_LOSS == "velocity" and node.OFFICIAL_COMPAT:
+        wrong("BOX_LOSS", node.BOX_LOSS, "the published code knows the set losses alone; set OFFICIAL_COMPAT False")
+    if node.BOX_LOSS == "velocity" and node.get("PROPOSALS") == "queries":
+        wrong("BOX_LOSS", node.BOX_LOSS, "learned queries are made from no object: choose set, or PROPOSALS noise")
+    if node.VELOCITY_WEIGHT <= 0:
+        wrong("VELOCITY_WEIGHT", node.VELOCITY_WEIGHT, "must be positive")
     return problems
 
 

@@ -272,6 +272,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
         boxes, t, origin = diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale, self.coupling)
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
+        targets = replace(targets, origin=origin, sigma=self.schedule.coefficients(t)[1].float())
         if self.pose is None:
             return self.criterion(*self.head(features, boxes, t), targets)
         cameras = camera_list(batched_inputs, WITHOUT_CAMERA)

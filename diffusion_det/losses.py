@@ -11,7 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.structures.boxes2d import iou_and_giou
+from d2road.utils.registry import Registry
 from diffusion_det.matcher import Targets, match_dynamic_k
+
+# Criteria by the name in MODEL.DiffusionDet.BOX_LOSS: classes of SetCriterion, built with its arguments.
+BOX_LOSS_REGISTRY = Registry("MODEL.DiffusionDet.BOX_LOSS")
 
 
 def sigmoid_focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -68,6 +72,7 @@ class LossOptions:
     no_object_weight: float = 0.1
 
 
+@BOX_LOSS_REGISTRY.register(name="set")
 class SetCriterion(nn.Module):
     """Set criterion: classification, L1 and GIoU losses of matched queries, each divided by their number.
 
@@ -169,19 +174,28 @@ class SetCriterion(nn.Module):
         # A query without an object compares the whole image with itself, which is no loss and has no gradient.
         image = torch.cat([torch.zeros_like(whwh[..., :2]), whwh[..., 2:]], dim=-1)
         boxes, gt = (torch.where(positive[..., None], part, image) for part in (boxes, gt))
-        l1 = (boxes / whwh - gt / whwh).abs().sum(2)
-        giou = 1 - iou_and_giou(boxes, gt)[1]
-        losses = {
-            "loss_ce": loss_ce,
-            "loss_bbox": l1.view(stages, -1).sum(1) / number,
-            "loss_giou": giou.view(stages, -1).sum(1) / number,
-        }
+        box_losses = self.box_losses(boxes, gt, every)
+        losses = {name: value.view(stages, -1).sum(1) / number for name, value in box_losses.items()}
+        losses = {"loss_ce": loss_ce, **losses}
         suffixes = [f"_{i}" for i in range(stages - 1)] + [""]
         return {
             name + suffix: self.weights[name] * value
             for name, values in losses.items()
             for suffix, value in zip(suffixes, values.unbind())
         }
+
+    def box_losses(self, boxes_xyxy: Tensor, gt_xyxy: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Loss of each query's box by name, unweighted; each must be 0 where the box is the true one.
+
+        Args:
+            boxes_xyxy, gt_xyxy: (G, N, 4) pixels, predicted and true.
+            targets: of G images times stages.
+        Returns:
+            (G, N) each.
+        """
+        whwh = targets.whwh[:, None]
+        l1 = (boxes_xyxy / whwh - gt_xyxy / whwh).abs().sum(2)
+        return {"loss_bbox": l1, "loss_giou": 1 - iou_and_giou(boxes_xyxy, gt_xyxy)[1]}
 
     def _focal(self, logits: Tensor, classes: Tensor, positive: Tensor) -> Tensor:
         """Focal loss summed over the classes that count, (S * B, N)."""

@@ -30,13 +30,16 @@ ASKED_ROUNDS = (0, 2, 8)
 class Targets:
     """Objects of G images, padded to the same number M.
 
-    boxes_xyxy (G, M, 4) pixels, whwh (G, 4) pixels of each image, classes (G, M) int64, valid (G, M) bool.
+    boxes_xyxy (G, M, 4) pixels, whwh (G, 4) pixels of each image, classes (G, M) int64, valid (G, M) bool. Of noised
+    boxes also origin (G, N) int64, the object that each was made from, -1 for none, and sigma (G,), their noise level.
     """
 
     boxes_xyxy: Tensor
     whwh: Tensor
     classes: Tensor
     valid: Tensor
+    origin: Tensor | None = None
+    sigma: Tensor | None = None
 
     @staticmethod
     def pad(boxes_xyxy: list[Tensor], classes: list[Tensor], whwh: Tensor) -> "Targets":
@@ -51,8 +54,8 @@ class Targets:
 
     def repeat(self, times: int) -> "Targets":
         """The same targets `times` times, one copy of all images after the other (one per decoder stage)."""
-        parts = (self.boxes_xyxy, self.whwh, self.classes, self.valid)
-        return Targets(*(p.repeat(times, *[1] * (p.dim() - 1)) for p in parts))
+        parts = (self.boxes_xyxy, self.whwh, self.classes, self.valid, self.origin, self.sigma)
+        return Targets(*(p if p is None else p.repeat(times, *[1] * (p.dim() - 1)) for p in parts))
 
 
 def focal_class_cost(logits: Tensor, classes: Tensor, alpha: float, gamma: float) -> Tensor:
