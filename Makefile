@@ -21,7 +21,7 @@ SEEDS ?= 1
 VARIANTS ?= readout state
 
 .PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
-	bench-pose-overfit \
+	bench-pose-overfit bench-transports \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-traffic-streams bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
@@ -85,6 +85,14 @@ teacher: setup $(if $(IMAGES),,$(TOY_DONE) $(TOY_LOCO_DONE))
 bench-diffusion-toy: setup $(TOY_DONE)
 	for seed in $(SEEDS); do $(PY) -m benchmarks.diffusion_det.diffusion_toy --seed $$seed || exit 1; done
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy --table
+
+# One thread, so that a training takes the same time beside others.
+bench-transports: SEEDS = 1 2 3
+bench-transports: VARIANTS = diffusion flow
+bench-transports: setup $(TOY_DONE)
+	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
+		OMP_NUM_THREADS=1 $(PY) -m benchmarks.diffusion_det.transports --train $$variant --seed $$seed || exit 1; \
+	done; done
 
 bench-diffusion-toy3d: setup $(TOY_DONE)
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
