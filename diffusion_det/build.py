@@ -25,6 +25,7 @@ from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, 
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
+from diffusion_det.proposals import PROPOSALS_REGISTRY, LearnedProposals
 from diffusion_det.sampler import sampler_names
 from diffusion_det.schedule import TRANSPORT_REGISTRY, NoisePath
 from diffusion_det.velocity_loss import VelocityCriterion
@@ -135,8 +136,10 @@ def build_sampling_options(cfg: CfgNode) -> SamplingOptions:
 
 
 @register_sampling_choices("DiffusionDet")
-def sampling_choices(cfg: CfgNode) -> SamplingChoices:
-    """Solvers, the most steps, and what the config says."""
+def sampling_choices(cfg: CfgNode) -> SamplingChoices | None:
+    """Solvers, the most steps, and what the config says; None for learned boxes, which are not denoised."""
+    if issubclass(PROPOSALS_REGISTRY.get(cfg.MODEL.DiffusionDet.PROPOSALS), LearnedProposals):
+        return None
     options = build_sampling_options(cfg)
     setting = SamplingSetting(options.sampler.lower(), options.steps, options.num_proposals, options.seed)
     straight = TRANSPORT_REGISTRY.get(cfg.MODEL.DiffusionDet.TRANSPORT).straight
@@ -220,6 +223,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
         "num_proposals": node.NUM_PROPOSALS,
         "scale": node.SNR_SCALE,
         "sampling": build_sampling_options(cfg),
+        "proposals": PROPOSALS_REGISTRY.get(node.PROPOSALS)(node.NUM_PROPOSALS, node.HIDDEN_DIM),
         "compat": node.OFFICIAL_COMPAT,
         "pose": build_pose(cfg, shapes[in_features[-1]].stride) if node.POSE.ENABLED else None,
         "graphs": GraphReplay() if node.CUDA_GRAPH else None,

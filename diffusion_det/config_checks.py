@@ -2,6 +2,8 @@
 
 from detectron2.config import CfgNode as CN
 
+from diffusion_det.proposal_checks import proposal_problems
+
 
 def check(cfg: CN) -> list[str]:
     """Contradictions in the keys of DiffusionDet, each with its cure."""
@@ -56,6 +58,7 @@ def check(cfg: CN) -> list[str]:
     if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
         wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
     problems += transport_problems(node)
+    problems += proposal_problems(node)
     problems += pose_problems(node)
     if node.POSE.ENABLED:
         problems += pose_input_problems(cfg)

@@ -39,6 +39,7 @@ from diffusion_det.noising import diffuse_boxes
 from diffusion_det.output_pixels import in_output_pixels
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseTargets
+from diffusion_det.proposals import LEARNED_LEVEL, LearnedProposals, Proposals
 from diffusion_det.published_buffers import drop_published_buffers
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import NoisePath
@@ -65,6 +66,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         num_proposals: boxes an image in training.
         scale: signal scale of the boxes.
         sampling: how boxes are denoised and selected in testing.
+        proposals: where the first boxes come from, see PROPOSALS_REGISTRY.
         coupling: of noise and boxes in training, see `diffuse_boxes`.
         compat: numerically the published code.
         pose: reads 3D pose off the decoder, or None.
@@ -91,6 +93,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         num_proposals: int,
         scale: float,
         sampling: SamplingOptions,
+        proposals: Proposals,
         coupling: str = "independent",
         compat: bool = False,
         pose: PoseEstimator | None = None,
@@ -105,7 +108,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         self.sampling, self.coupling, self.compat = sampling, coupling, compat
         self.sampler, self.sample_step = sampling.sampler, sampling.steps
         self.test_num_proposals = sampling.num_proposals
-        self.pose, self.graphs = pose, graphs
+        self.proposals, self.pose, self.graphs = proposals, pose, graphs
         self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_pre_hook(drop_published_buffers)
 
@@ -206,6 +209,8 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
             "use_focal": self.criterion.options.use_focal,
         }
         sampler = build_sampler(self.sampler, self.schedule, self.sampling.eta)
+        if isinstance(self.proposals, LearnedProposals):
+            return [self.denoising_step(features, scene, self.proposals.boxes_xyxy(whwh), LEARNED_LEVEL)]
         if not self.compat:
             if self.pose is not None:
                 options |= {"side_channels": self.pose.side_channels, "side_scale": self.pose.state_scale}
@@ -225,20 +230,27 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         """The decoder's last stage on boxes at noise level t: logits, boxes, and with a scene the features that pose is
         read from; where the pose state (B, N, E) is diffused too, last the clean state."""
         levels = torch.full((len(boxes_xyxy),), t, dtype=torch.long, device=self.device)
+        queries = self.proposals.queries(len(boxes_xyxy))
         if scene is None or self.pose is None:
-            logits, boxes = self._decode(features, boxes_xyxy, levels)
+            logits, boxes = self._decode(features, boxes_xyxy, levels, queries)
             return logits[-1].float(), boxes[-1].float()
         condition = self.pose.condition(state[0] if state else None)
-        outputs = self.head.denoising_step(features, boxes_xyxy, levels, condition, self.pose.uses_pooled)
+        outputs = self.head.denoising_step(features, boxes_xyxy, levels, condition, self.pose.uses_pooled, queries)
         logits, boxes = outputs.logits[-1].float(), outputs.boxes_xyxy[-1].float()
         feature = self.pose.embed_last(outputs)
         clean = [self.pose.clean_state(feature, boxes, logits, scene)] if state else []
         return logits, boxes, feature, *clean
 
-    def _decode(self, features: list[Tensor], boxes_xyxy: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
+    def _decode(
+        self, features: list[Tensor], boxes_xyxy: Tensor, levels: Tensor, queries: Tensor | None
+    ) -> tuple[Tensor, ...]:
         if self.graphs is None or self.device.type != "cuda" or torch.is_grad_enabled():
-            return self.head(features, boxes_xyxy, levels)
-        return self.graphs(lambda boxes, t, *maps: self.head(maps, boxes, t), [boxes_xyxy, levels, *features])
+            return self.head(features, boxes_xyxy, levels, queries)
+        count, learned = len(features), () if queries is None else (queries,)
+        return self.graphs(
+            lambda boxes, t, *rest: self.head(rest[:count], boxes, t, *rest[count:]),
+            [boxes_xyxy, levels, *features, *learned],
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DiffusionDet":
         """As nn.Module's; recorded graphs hold where the weights were."""
@@ -267,26 +279,34 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         return instances[scores.argsort(descending=True, stable=True)]
 
     def losses(self, batched_inputs: list[dict], features: list[Tensor], whwh: Tensor) -> dict[str, Tensor]:
-        """Weighted losses by name: diffuse the objects, predict them, compare."""
+        """Weighted losses by name: diffuse the objects, or take learned boxes; predict the objects, compare."""
         instances = [x["instances"].to(self.device) for x in batched_inputs]
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
-        boxes, t, origin = diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale, self.coupling)
+        boxes, t, origin = self.first_boxes(gt_boxes, whwh)
+        queries = self.proposals.queries(len(boxes))
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
         targets = replace(targets, origin=origin, sigma=self.schedule.coefficients(t)[1].float())
         if self.pose is None:
-            return self.criterion(*self.head(features, boxes, t), targets)
+            return self.criterion(*self.head(features, boxes, t, queries), targets)
         cameras = camera_list(batched_inputs, WITHOUT_CAMERA)
         poses = PoseTargets.pad([i.gt_boxes3d for i in instances], [i.gt_has_3d for i in instances])
         condition = self.pose.training_condition(origin, t, self.schedule, cameras, targets, poses)
-        outputs = self.head.denoising_step(features, boxes, t, condition, self.pose.uses_pooled)
+        outputs = self.head.denoising_step(features, boxes, t, condition, self.pose.uses_pooled, queries)
         matched = self.criterion.assign(outputs.logits, outputs.boxes_xyxy, targets)
         losses = self.criterion(outputs.logits, outputs.boxes_xyxy, targets, matched)
         sizes = [i.image_size for i in instances]
         number = self.criterion.count(matched)
         return losses | self.pose.losses(cameras, sizes, features[-1], outputs, matched, targets, poses, number)
 
+    def first_boxes(self, gt_boxes: list[Tensor], whwh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the decoder is given in training; result as of `diffuse_boxes`."""
+        if isinstance(self.proposals, LearnedProposals):
+            return self.proposals.for_training(whwh)
+        return diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale, self.coupling)
+
     def set_sampling(self, setting: SamplingSetting) -> None:
         """Sample so from now on. Raises ConfigError where that cannot be."""
+        self.proposals.check_sampling(setting.steps, setting.num_boxes)
         build_sampler(setting.sampler, self.schedule, self.sampling.eta).pairs(setting.steps)
         self.sampler, self.sample_step, self.test_num_proposals = setting.sampler, setting.steps, setting.num_boxes
         self.sampling = replace(self.sampling, seed=setting.seed)

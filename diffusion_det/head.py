@@ -129,7 +129,7 @@ class Stage(nn.Module):
         Args:
             pooled: (B * N, P * P, C).
             boxes_xyxy: (B, N, 4) pixels.
-            queries: (B, N, C) of the stage before, None in the first.
+            queries: (B, N, C) of the stage before; None in the first, which takes the mean of the pooled map.
             time: (B, 4 * C) embedded noise level.
             condition: (B, N, C) condition embedding added to the queries that the first stage makes.
         Returns:
@@ -186,17 +186,20 @@ def apply_deltas(deltas: Tensor, boxes_xyxy: Tensor) -> Tensor:
 class DiffusionHead(nn.Module):
     """Base of decoders: predicts clean boxes from noisy ones."""
 
-    def forward(self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Sequence[Tensor], boxes_xyxy: Tensor, t: Tensor, queries: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Predict clean boxes and classes from boxes at noise level t.
 
         Args:
             features: one (B, C, H/stride, W/stride) map per stride.
             boxes_xyxy: (B, N, 4) pixels of the padded input (image origin at its top left).
             t: (B,) noise levels.
+            queries: see `denoising_step`.
         Returns:
             logits (S, B, N, K), boxes_xyxy (S, B, N, 4).
         """
-        outputs = self.denoising_step(features, boxes_xyxy, t)
+        outputs = self.denoising_step(features, boxes_xyxy, t, queries=queries)
         return outputs.logits, outputs.boxes_xyxy
 
     def denoising_step(
@@ -206,12 +209,14 @@ class DiffusionHead(nn.Module):
         t: Tensor,
         condition: Tensor | None = None,
         keep_pooled: bool = False,
+        queries: Tensor | None = None,
     ) -> DecoderOutput:
         """As `forward`, with what further heads read from.
 
         Args:
             condition: (B, N, C) condition embedding, added to the queries of the first stage.
             keep_pooled: return the pooled maps too.
+            queries: (B, N, C) of the first stage, learned; None makes them of the pooled maps.
         """
         raise NotImplementedError
 
@@ -277,12 +282,13 @@ class DynamicHead(DiffusionHead):
         t: Tensor,
         condition: Tensor | None = None,
         keep_pooled: bool = False,
+        queries: Tensor | None = None,
     ) -> DecoderOutput:
         """As DiffusionHead's."""
         dtype = next(self.time_mlp.parameters()).dtype
         time = self.time_mlp[1:](self.time_mlp[0](t).to(dtype))
         pool = PyramidPooler(features, self.strides, self.pooled_side, self.sampling_ratio, self.canonical_size)
-        boxes, queries = boxes_xyxy.to(dtype), None
+        boxes = boxes_xyxy.to(dtype)
         outputs = []
         for stage in self.head_series:
             pooled = pool(boxes)
