@@ -18,6 +18,7 @@ from d2road.engine.meta_arch import SamplingChoices, SamplingSetting, register_c
 from d2road.layers.graph_replay import GraphReplay
 from d2road.utils.console import LONG
 from d2road.utils.errors import ConfigError
+from diffusion_det.box_prior import BoxPrior, FittedPrior, NormalPrior
 from diffusion_det.denoising import SamplingOptions
 from diffusion_det.head import DIFFUSION_HEAD_REGISTRY, DiffusionHead, StageOptions
 from diffusion_det.losses import BOX_LOSS_REGISTRY, LossOptions, SetCriterion, of_one_process
@@ -90,7 +91,7 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
     criterion = BOX_LOSS_REGISTRY.get(node.BOX_LOSS)
     own: dict[str, Any] = {}
     if issubclass(criterion, VelocityCriterion):
-        own = {"scale": node.SNR_SCALE, "velocity_weight": node.VELOCITY_WEIGHT}
+        own = {"prior": build_prior(cfg), "velocity_weight": node.VELOCITY_WEIGHT}
     return criterion(
         num_classes=node.NUM_CLASSES,
         options=LossOptions(
@@ -118,6 +119,19 @@ def build_transport(cfg: CfgNode) -> NoisePath:
     path = TRANSPORT_REGISTRY.get(node.TRANSPORT)
     options = {"shift": node.FLOW.SHIFT, "same_snr": node.FLOW.SAME_SNR} if node.TRANSPORT == "flow" else {}
     return path(node.TIMESTEPS, node.LEVEL_DENSITY, **options)
+
+
+def build_prior(cfg: CfgNode) -> BoxPrior:
+    """Gaussian prior of boxes that MODEL.DiffusionDet.PRIOR names."""
+    node = cfg.MODEL.DiffusionDet
+    if node.PRIOR == "normal":
+        return NormalPrior(node.SNR_SCALE)
+    if not len(node.PRIOR_MOMENTS):
+        raise ConfigError(
+            "MODEL.DiffusionDet.PRIOR_MOMENTS is empty, which d2road.config.setup_cfg replaces by the moments of the "
+            "training boxes; without it set eight numbers, or take a config.yaml of a training"
+        )
+    return FittedPrior(tuple(node.PRIOR_MOMENTS[:4]), tuple(node.PRIOR_MOMENTS[4:]))
 
 
 def build_sampling_options(cfg: CfgNode) -> SamplingOptions:
@@ -221,7 +235,7 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
         "schedule": build_transport(cfg),
         "coupling": node.COUPLING,
         "num_proposals": node.NUM_PROPOSALS,
-        "scale": node.SNR_SCALE,
+        "prior": build_prior(cfg),
         "sampling": build_sampling_options(cfg),
         "proposals": PROPOSALS_REGISTRY.get(node.PROPOSALS)(node.NUM_PROPOSALS, node.HIDDEN_DIM),
         "compat": node.OFFICIAL_COMPAT,

@@ -1,5 +1,7 @@
 """Configuration of DiffusionDet: the published keys under their published names, then ours."""
 
+from functools import partial
+
 from detectron2.config import CfgNode as CN
 
 from d2road.config import add_common_config, register_check, register_finalizer
@@ -50,6 +52,11 @@ OURS = {
     # Levels to train at: () draws them evenly; (mean, deviation) of a normal variable whose logistic function is the
     # share of TIMESTEPS.
     "LEVEL_DENSITY": (),
+    # normal | fitted: the Gaussian of boxes where the path ends in noise. normal: mean 0.5 and deviation
+    # 1 / (2 SNR_SCALE) in units of the image; fitted: mean and deviation of the training boxes.
+    "PRIOR": "normal",
+    # Means of cx, cy, w, h in units of the image, then their deviations; filled from the training data if empty.
+    "PRIOR_MOMENTS": (),
     "COUPLING": "independent",  # independent | optimal: which noise of an image goes to which box in training
     # set | velocity: what the boxes learn by, BOX_LOSS_REGISTRY. set: matched to objects, L1 and GIoU; velocity: each
     # towards the object that it was made from, by the squared error of its velocity, with a weight of its own.
@@ -129,6 +136,8 @@ def finalize(cfg: CN) -> None:
 
         data = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
         cfg.MODEL.DiffusionDet.NUM_CLASSES = len(cfg.MODEL.CLASS_NAMES) or num_classes_of(data)
+    if cfg.MODEL.DiffusionDet.PRIOR == "fitted" and not len(cfg.MODEL.DiffusionDet.PRIOR_MOMENTS):
+        fit_prior(cfg)
     pose = cfg.MODEL.DiffusionDet.POSE
     names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if pose.ENABLED and not len(pose.DIMENSION_PRIORS) and len(names):
@@ -136,6 +145,17 @@ def finalize(cfg: CN) -> None:
 
         key = "MODEL.DiffusionDet.POSE.DIMENSION_PRIORS"
         pose.DIMENSION_PRIORS = mean_dimensions(names, key, cfg.MODEL.CLASS_NAMES)
+
+
+def fit_prior(cfg: CN) -> None:
+    """Fill the moments of the prior from the boxes that are trained on, never from a test set's."""
+    from d2road.data.box_moments import box_moments
+    from diffusion_det.mapper import is_trained_on
+
+    if len(cfg.DATASETS.TRAIN):
+        cfg.MODEL.DiffusionDet.PRIOR_MOMENTS = box_moments(
+            cfg.DATASETS.TRAIN, "MODEL.DiffusionDet.PRIOR_MOMENTS", partial(is_trained_on, cfg)
+        )
 
 
 register_finalizer(META_ARCHITECTURE, finalize)

@@ -94,14 +94,35 @@ def transport_problems(node: CN) -> list[str]:
         wrong("FLOW.SHIFT", node.FLOW.SHIFT, "must be positive")
     if node.FLOW.SAME_SNR and node.FLOW.SHIFT != 1:
         wrong("FLOW.SHIFT", node.FLOW.SHIFT, "has no effect beside FLOW.SAME_SNR: set it to 1.0")
+    problems += prior_problems(node)
     if node.BOX_LOSS not in BOX_LOSS_REGISTRY:
         wrong("BOX_LOSS", node.BOX_LOSS, f"choose one of {', '.join(BOX_LOSS_REGISTRY.names())}")
     if node.BOX_LOSS == "velocity" and node.OFFICIAL_COMPAT:
         wrong("BOX_LOSS", node.BOX_LOSS, "the published code knows the set losses alone; set OFFICIAL_COMPAT False")
-    if node.BOX_LOSS == "velocity" and node.get("PROPOSALS") == "queries":
-        wrong("BOX_LOSS", node.BOX_LOSS, "learned queries are made from no object: choose set, or PROPOSALS noise")
     if node.VELOCITY_WEIGHT <= 0:
         wrong("VELOCITY_WEIGHT", node.VELOCITY_WEIGHT, "must be positive")
+    return problems
+
+
+def prior_problems(node: CN) -> list[str]:
+    """Contradictions of the prior of boxes and its moments."""
+    problems, moments = [], node.PRIOR_MOMENTS
+
+    def wrong(key: str, cure: str) -> None:
+        problems.append(f"MODEL.DiffusionDet.{key} is {node[key]!r}: {cure}")
+
+    if node.PRIOR not in ("normal", "fitted"):
+        wrong("PRIOR", "choose normal or fitted")
+    if node.PRIOR != "normal" and node.OFFICIAL_COMPAT:
+        wrong("PRIOR", "the published code knows normal alone; set OFFICIAL_COMPAT False")
+    if node.PRIOR == "fitted" and node.SNR_SCALE != 2:
+        wrong("SNR_SCALE", "has no effect beside PRIOR fitted: set it to 2.0")
+    # Empty ones are left to the data; without data the model says so when it is built.
+    if len(moments) and node.PRIOR == "normal":
+        wrong("PRIOR_MOMENTS", "has no effect beside PRIOR normal: set it to (), or PRIOR to fitted")
+    elif len(moments) and (len(moments) != 8 or min(moments[2:]) <= 0 or not all(0 <= m <= 1 for m in moments[:4])):
+        cure = "eight numbers in units of the image: means of cx, cy, w, h, from 0 to 1, then their positive deviations"
+        wrong("PRIOR_MOMENTS", f"{cure}; or () for those of the training data")
     return problems
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
 from d2road.utils.uploads import upload
+from diffusion_det.box_prior import BoxPrior
 from diffusion_det.sampler import Sampler
 from diffusion_det.schedule import boxes_to_state, state_to_boxes, unit_boxes
 
@@ -120,7 +121,7 @@ def denoise(
     *,
     steps: int,
     count: int,
-    scale: float,
+    prior: BoxPrior,
     renewal_thresh: float | None = 0.5,
     use_focal: bool = True,
     side_channels: int = 0,
@@ -134,6 +135,7 @@ def denoise(
         image_whwh: (B, 4) of the resized, unpadded images.
         noise: of each image, used in the same order whatever the batch: the start; then, after each step but the last,
             that of the solver, and with renewal the random boxes and the noise on them.
+        prior: of boxes, where the path ends.
         renewal_thresh: None switches renewal off.
         side_channels: channels a box that are diffused beside it; side_scale: their deviation when clean.
     Returns:
@@ -147,19 +149,19 @@ def denoise(
     sampler.start()
     for t, s in pairs:
         side = (x[..., 4:],) if side_channels else ()
-        logits, boxes, *columns = predict(state_to_boxes(x[..., :4], image_whwh, scale), t, *side)
+        logits, boxes, *columns = predict(state_to_boxes(x[..., :4], image_whwh, prior), t, *side)
         clean_side = columns.pop() if side_channels else x[..., 4:]
         results.append((logits, boxes, *columns))
         if s < 0:
             break
-        x0 = torch.cat([boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale), clean_side], dim=-1)
+        x0 = torch.cat([prior.clamp(boxes_to_state(boxes, image_whwh, prior)), clean_side], dim=-1)
         x = sampler.step(x, x0, t, s, next(draws), renewed)
         if renewal_thresh is not None:
             renewed = best_score(logits, use_focal) <= renewal_thresh  # (B, N)
-            prior = (unit_boxes(next(draws)) * 2 - 1) * scale
+            clean = prior.encode(unit_boxes(next(draws)))
             if side_channels:
-                prior = torch.cat([prior, side_scale * next(draws)], dim=-1)
-            fresh = sampler.schedule.add_noise(prior, s, next(draws))
+                clean = torch.cat([clean, side_scale * next(draws)], dim=-1)
+            fresh = sampler.schedule.add_noise(clean, s, next(draws))
             x = torch.where(renewed[..., None], fresh, x.to(fresh.dtype))
         x = x.float()
     return results
@@ -180,7 +182,7 @@ def denoise_as_published(
     *,
     steps: int,
     count: int,
-    scale: float,
+    prior: BoxPrior,
     renewal_thresh: float | None = 0.5,
     use_focal: bool = True,
 ) -> list[tuple[Tensor, ...]]:
@@ -194,12 +196,12 @@ def denoise_as_published(
     results = []
     sampler.start()
     for t, s in sampler.pairs(steps):
-        logits, boxes, *columns = predict(state_to_boxes(x, image_whwh, scale), t)
+        logits, boxes, *columns = predict(state_to_boxes(x, image_whwh, prior), t)
         if s < 0:
             if steps == 1:
                 results.append((logits, boxes, *columns))
             break
-        x0 = boxes_to_state(boxes, image_whwh, scale).clamp(-scale, scale)
+        x0 = prior.clamp(boxes_to_state(boxes, image_whwh, prior))
         if renewal_thresh is not None:
             keep = best_score(logits[0], use_focal) > renewal_thresh
             x, x0 = x[:, keep], x0[:, keep]

@@ -19,6 +19,7 @@ from d2road.modeling.padding import by_padded_size
 from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.uploads import upload
+from diffusion_det.box_prior import BoxPrior
 from diffusion_det.build import build_parts
 from diffusion_det.denoising import (
     Detections,
@@ -64,7 +65,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         pixel_mean, pixel_std: per channel, 0 to 255.
         schedule: path between boxes and noise, with its levels.
         num_proposals: boxes an image in training.
-        scale: signal scale of the boxes.
+        prior: of boxes, where the path ends.
         sampling: how boxes are denoised and selected in testing.
         proposals: where the first boxes come from, see PROPOSALS_REGISTRY.
         coupling: of noise and boxes in training, see `diffuse_boxes`.
@@ -91,7 +92,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         pixel_std: Sequence[float],
         schedule: NoisePath,
         num_proposals: int,
-        scale: float,
+        prior: BoxPrior,
         sampling: SamplingOptions,
         proposals: Proposals,
         coupling: str = "independent",
@@ -104,7 +105,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         self.in_features = tuple(in_features)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
-        self.schedule, self.num_proposals, self.scale = schedule, num_proposals, scale
+        self.schedule, self.num_proposals, self.prior = schedule, num_proposals, prior
         self.sampling, self.coupling, self.compat = sampling, coupling, compat
         self.sampler, self.sample_step = sampling.sampler, sampling.steps
         self.test_num_proposals = sampling.num_proposals
@@ -204,7 +205,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         options: dict[str, Any] = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
-            "scale": self.scale,
+            "prior": self.prior,
             "renewal_thresh": self.sampling.renewal_thresh,
             "use_focal": self.criterion.options.use_focal,
         }
@@ -302,7 +303,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         """What the decoder is given in training; result as of `diffuse_boxes`."""
         if isinstance(self.proposals, LearnedProposals):
             return self.proposals.for_training(whwh)
-        return diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.scale, self.coupling)
+        return diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.prior, self.coupling)
 
     def set_sampling(self, setting: SamplingSetting) -> None:
         """Sample so from now on. Raises ConfigError where that cannot be."""

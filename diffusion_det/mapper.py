@@ -1,6 +1,9 @@
 """From a dataset dict to the input of DiffusionDet: read, augment, resize, as tensors."""
 
 import copy
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +36,7 @@ class DiffusionDetMapper:
 
     def __init__(self, cfg: CfgNode, is_train: bool = True):
         self.is_train, self.format, self.with_pose = is_train, cfg.INPUT.FORMAT, cfg.MODEL.DiffusionDet.POSE.ENABLED
-        self.max_occluded, self.max_truncated = cfg.INPUT.MAX_OCCLUDED, cfg.INPUT.MAX_TRUNCATED
+        self.is_of_use = partial(is_trained_on, cfg)
         part = "TRAIN" if is_train else "TEST"
         sizes, longest = cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"]
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
@@ -77,7 +80,7 @@ class DiffusionDetMapper:
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if self.is_train and "annotations" not in dataset_dict:
             raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations, so it cannot be trained on")
-        annotations = [a for a in dataset_dict.pop("annotations", []) if self._is_of_use(a)]
+        annotations = [a for a in dataset_dict.pop("annotations", []) if self.is_of_use(a)]
         mirrored = False
         if self.with_pose:
             dataset_dict["camera"], mirrored = transform_camera(read_camera(dataset_dict), transforms)
@@ -89,9 +92,11 @@ class DiffusionDetMapper:
             dataset_dict["instances"] = utils.filter_empty_instances(instances)
         return dataset_dict
 
-    def _is_of_use(self, annotation: dict) -> bool:
-        return (
-            not annotation.get("iscrowd", 0)
-            and annotation.get("occluded", 0) <= self.max_occluded
-            and annotation.get("truncated", 0.0) <= self.max_truncated
-        )
+
+def is_trained_on(cfg: CfgNode, annotation: Mapping[str, Any]) -> bool:
+    """Whether a training learns an object: no crowd, not hidden or cut off further than INPUT.MAX_* say."""
+    return (
+        not annotation.get("iscrowd", 0)
+        and annotation.get("occluded", 0) <= cfg.INPUT.MAX_OCCLUDED
+        and annotation.get("truncated", 0.0) <= cfg.INPUT.MAX_TRUNCATED
+    )

@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from d2road.utils.uploads import upload
+from diffusion_det.box_prior import BoxPrior
 from diffusion_det.schedule import NoisePath, boxes_to_state, random_unit_boxes, state_to_boxes
 
 
@@ -16,7 +17,7 @@ def diffuse_boxes(
     image_whwh: Tensor,
     schedule: NoisePath,
     count: int,
-    scale: float,
+    prior: BoxPrior,
     coupling: str = "independent",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Diffuse the objects of each image; random draws come from the global states, in the published order.
@@ -28,6 +29,7 @@ def diffuse_boxes(
         gt_boxes_xyxy: per image (M_i, 4) pixels.
         image_whwh: (B, 4).
         count: boxes an image, N.
+        prior: of boxes, where the path ends.
         coupling: "independent", or "optimal": an image's N noises are dealt out to its N boxes, padding included, so
             that the squared distances are least in all (minibatch optimal transport: Tong et al., TMLR 2024).
     Returns:
@@ -38,12 +40,12 @@ def diffuse_boxes(
         t = schedule.draw_level(whwh.device)
         noise = torch.randn(count, 4, device=whwh.device)
         whole_image = torch.cat([torch.zeros_like(whwh[2:]), whwh[2:]])[None]
-        x0 = boxes_to_state(gt if len(gt) else whole_image, whwh, scale)
+        x0 = boxes_to_state(gt if len(gt) else whole_image, whwh, prior)
         origin = torch.arange(count, device=whwh.device)
         origin = torch.where(origin < len(gt), origin, -1)
         if len(x0) < count:
             fill = random_unit_boxes(count - len(x0), whwh.device)
-            x0 = torch.cat([x0, (fill * 2 - 1) * scale])
+            x0 = torch.cat([x0, prior.encode(fill)])
         elif len(x0) > count:
             mask = [True] * count + [False] * (len(x0) - count)
             random.shuffle(mask)
@@ -51,7 +53,7 @@ def diffuse_boxes(
             x0 = x0[origin]
         if coupling == "optimal":
             noise = noise[nearest_noise(x0, noise)]
-        boxes.append(state_to_boxes(schedule.add_noise(x0[None], t, noise[None])[0], whwh, scale))
+        boxes.append(state_to_boxes(schedule.add_noise(x0[None], t, noise[None])[0], whwh, prior))
         levels.append(t)
         origins.append(origin)
     return torch.stack(boxes), torch.cat(levels), torch.stack(origins)

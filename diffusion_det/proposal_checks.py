@@ -8,6 +8,7 @@ WITHOUT_NOISE: dict[str, tuple[object, str]] = {
     "TRANSPORT": ("diffusion", "follow no path to noise"),
     "LEVEL_DENSITY": ((), "are trained at no noise level"),
     "COUPLING": ("independent", "meet no noise in training"),
+    "PRIOR": ("normal", "follow no path to noise"),
     "BOX_LOSS": ("set", "are made from no object, towards which they would move"),
     "OFFICIAL_COMPAT": (False, "are not in the published code"),
     "POSE.IN_STATE": (False, "have no diffusion state to carry a pose"),

@@ -1,7 +1,7 @@
 """Transports of boxes: noise levels on the path from boxes to noise, and the map between boxes and states on it.
 
 Letters: B images, N boxes an image, T = 1000 noise levels. A state is a box (cx, cy, w, h), each divided by the
-image's width or height, mapped from [0, 1] to [-scale, scale].
+image's width or height, in the coordinates of a BoxPrior.
 
     t = -1: clean boxes        x_t = alpha_t x_0 + sigma_t noise        t = T - 1: pure noise
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from d2road.utils.registry import Registry
+from diffusion_det.box_prior import BoxPrior
 
 # Paths by the name in MODEL.DiffusionDet.TRANSPORT: classes of NoisePath.
 TRANSPORT_REGISTRY = Registry("MODEL.DiffusionDet.TRANSPORT")
@@ -164,30 +165,27 @@ class FlowPath(NoisePath):
         return 1 - sigma, sigma
 
 
-def boxes_to_state(boxes_xyxy: Tensor, image_whwh: Tensor, scale: float) -> Tensor:
+def boxes_to_state(boxes_xyxy: Tensor, image_whwh: Tensor, prior: BoxPrior) -> Tensor:
     """Pixel boxes to diffusion states.
 
     Args:
         boxes_xyxy: (..., N, 4) pixels.
         image_whwh: (..., 4) width, height, width, height of the unpadded image.
-        scale: signal scale (MODEL.DiffusionDet.SNR_SCALE).
     Returns:
         (..., N, 4), unclamped.
     """
     unit = boxes_xyxy / image_whwh[..., None, :]
     x1, y1, x2, y2 = unit.unbind(-1)
-    unit = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=-1)
-    return (unit * 2 - 1) * scale
+    return prior.encode(torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=-1))
 
 
-def state_to_boxes(state: Tensor, image_whwh: Tensor, scale: float) -> Tensor:
-    """Diffusion states to pixel boxes; the state is clamped to [-scale, scale] first.
+def state_to_boxes(state: Tensor, image_whwh: Tensor, prior: BoxPrior) -> Tensor:
+    """Diffusion states to pixel boxes, which are clamped to those of the prior.
 
     Returns:
         (..., N, 4) xyxy pixels, of the state's dtype.
     """
-    unit = (state.clamp(-scale, scale) / scale + 1) / 2
-    cx, cy, w, h = unit.unbind(-1)
+    cx, cy, w, h = prior.decode(state).unbind(-1)
     unit = torch.stack([cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h], dim=-1)
     return unit * image_whwh[..., None, :]
 

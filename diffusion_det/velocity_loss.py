@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffusion_det.box_prior import BoxPrior
 from diffusion_det.losses import BOX_LOSS_REGISTRY, SetCriterion
 from diffusion_det.matcher import Targets
 from diffusion_det.schedule import boxes_to_state
@@ -31,7 +32,7 @@ class VelocityCriterion(SetCriterion):
     and learns "no object". Both sums are divided by the number of boxes made from objects.
 
     Args:
-        scale: signal scale of the boxes' states.
+        prior: of boxes, whose coordinates the velocity is in.
         velocity_weight: of the squared velocity error, summed over the four numbers of a box.
         others: see SetCriterion; the weights of L1 and GIoU are not used.
     Source: Lipman et al., Flow Matching for Generative Modeling, ICLR 2023, Eq. 9; the velocity of diffusion: Salimans
@@ -39,9 +40,9 @@ class VelocityCriterion(SetCriterion):
         sigma: Li & He, Back to Basics, 2025. Differs: boxes in place of pixels, and boxes that fill up have no loss.
     """
 
-    def __init__(self, *, scale: float, velocity_weight: float = 1.0, **others: Any):
+    def __init__(self, *, prior: BoxPrior, velocity_weight: float = 1.0, **others: Any):
         super().__init__(**others)
-        self.scale = scale
+        self.prior = prior
         self.weights = {"loss_ce": self.options.class_weight, "loss_velocity": velocity_weight}
 
     def assign(self, logits: Tensor, boxes_xyxy: Tensor, targets: Targets) -> Tensor:
@@ -52,6 +53,6 @@ class VelocityCriterion(SetCriterion):
     def box_losses(self, boxes_xyxy: Tensor, gt_xyxy: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Squared error of the velocity of each box."""
         assert targets.sigma is not None
-        states = [boxes_to_state(boxes, targets.whwh, self.scale) for boxes in (boxes_xyxy, gt_xyxy)]
+        states = [boxes_to_state(boxes, targets.whwh, self.prior) for boxes in (boxes_xyxy, gt_xyxy)]
         error = (states[0] - states[1]) / targets.sigma.clamp(min=SIGMA_FLOOR)[:, None, None]
         return {"loss_velocity": error.square().sum(2)}

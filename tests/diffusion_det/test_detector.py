@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 
 from d2road.config import make_cfg, validate
 from diffusion_det import add_diffusion_det_config
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.published_buffers import PUBLISHED_BUFFERS
 from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler
@@ -80,7 +81,7 @@ def test_renewal_looks_at_each_image():
     whwh = torch.full((2, 4), 100.0)
     sampler = build_sampler("ddim", CosineSchedule(), eta=0.0)
     noise = GeneratorNoise([torch.Generator().manual_seed(i) for i in range(2)])
-    denoise(predict, sampler, whwh, noise, steps=2, count=6, scale=2.0)
+    denoise(predict, sampler, whwh, noise, steps=2, count=6, prior=NormalPrior(2.0))
     first, second = seen
     # without noise DDIM leaves a box that the network confirms on its way: those of image 0 stay where they were
     assert torch.allclose(first[0], second[0], atol=40)

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.denoising import denoise_as_published, select_objects
 from diffusion_det.head import DynamicHead, StageOptions
 from diffusion_det.losses import SetCriterion
@@ -68,7 +69,12 @@ def test_sampling(golden, head, features, whwh):
 
         torch.manual_seed(run["seed"])
         results = denoise_as_published(
-            predict, build_sampler("ddim", schedule, 1.0), whwh[:batch], steps=run["steps"], count=30, scale=2.0
+            predict,
+            build_sampler("ddim", schedule, 1.0),
+            whwh[:batch],
+            steps=run["steps"],
+            count=30,
+            prior=NormalPrior(2.0),
         )
         found = select_objects(results)
         assert len(found) == len(run["results"]) == batch
@@ -84,7 +90,7 @@ def test_training(golden, head, features, whwh):
     recorded = golden["training"]
     torch.manual_seed(recorded["noise_seed"])
     random.seed(recorded["noise_seed"])
-    boxes, t, _ = diffuse_boxes(recorded["gt_boxes"], whwh, CosineSchedule(), 30, 2.0)
+    boxes, t, _ = diffuse_boxes(recorded["gt_boxes"], whwh, CosineSchedule(), 30, NormalPrior(2.0))
     assert torch.equal(t, recorded["t"])
     assert torch.equal(boxes, recorded["noisy_boxes_xyxy"])
 

@@ -11,6 +11,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.sampler import SAMPLER_REGISTRY, build_sampler, step_pairs
 from diffusion_det.schedule import CosineSchedule, FlowPath, boxes_to_state, state_to_boxes
@@ -189,14 +190,16 @@ def test_perfect_network_gives_the_clean_boxes(path, name, steps):
         return torch.full((2, 6, 3), -9.0), truth
 
     noise = GeneratorNoise([torch.Generator().manual_seed(i) for i in range(2)])
-    results = denoise(predict, build_sampler(name, path, 1.0), whwh, noise, steps=steps, count=6, scale=2.0)
+    results = denoise(
+        predict, build_sampler(name, path, 1.0), whwh, noise, steps=steps, count=6, prior=NormalPrior(2.0)
+    )
     assert len(results) == steps
     torch.testing.assert_close(results[-1][1], truth)
     sampler = build_sampler(name, path, 1.0)
     sampler.start()
-    x0 = boxes_to_state(truth, whwh, 2.0)
+    x0 = boxes_to_state(truth, whwh, NormalPrior(2.0))
     end = sampler.step(torch.randn(2, 6, 4), x0, 10, -1, torch.randn(2, 6, 4))
-    torch.testing.assert_close(state_to_boxes(end, whwh, 2.0), truth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(state_to_boxes(end, whwh, NormalPrior(2.0)), truth, atol=1e-4, rtol=0)
 
 
 def test_restart_always_sees_pure_noise(schedule):
@@ -208,7 +211,7 @@ def test_restart_always_sees_pure_noise(schedule):
 
     whwh = torch.full((1, 4), 100.0)
     noise = GeneratorNoise([torch.Generator().manual_seed(0)])
-    denoise(predict, build_sampler("restart", schedule, 1.0), whwh, noise, steps=3, count=50, scale=2.0)
+    denoise(predict, build_sampler("restart", schedule, 1.0), whwh, noise, steps=3, count=50, prior=NormalPrior(2.0))
     assert [t for t, _ in seen] == [999] * 3
     assert not torch.allclose(seen[0][1], seen[1][1])
     assert not torch.allclose(seen[1][1], seen[2][1])

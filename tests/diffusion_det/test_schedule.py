@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.schedule import CosineSchedule, boxes_to_state, random_unit_boxes, state_to_boxes
 
 
@@ -41,9 +42,9 @@ def test_state_round_trip(sides, width, height, scale):
     x, y, w, h = (torch.tensor(v / 900, dtype=torch.float64) for v in sides)
     whwh = torch.tensor([width, height, width, height], dtype=torch.float64)
     box = torch.stack([x, y, x + w, y + h])[None] * whwh
-    state = boxes_to_state(box, whwh, scale)
+    state = boxes_to_state(box, whwh, NormalPrior(scale))
     assert state.abs().max() <= scale
-    torch.testing.assert_close(state_to_boxes(state, whwh, scale), box)
+    torch.testing.assert_close(state_to_boxes(state, whwh, NormalPrior(scale)), box)
 
 
 def test_random_boxes_have_area():

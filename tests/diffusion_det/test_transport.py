@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from d2road.config import validate
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.build import build_transport, sampling_choices
 from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.noising import diffuse_boxes, nearest_noise
@@ -76,15 +77,15 @@ def test_coupling_is_the_cheapest_permutation_of_all_boxes():
     cost = ((x0[:, None] - noise[None]) ** 2).sum(-1).numpy()
     assert cost[range(40), order].sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-6)
     gt, whwh = [torch.tensor([[10.0, 20, 60, 80]])], torch.tensor([[128.0, 96, 128, 96]])
-    clean = boxes_to_state(gt[0], whwh[0], 2.0)
+    clean = boxes_to_state(gt[0], whwh[0], NormalPrior(2.0))
     moved = []
     for coupling in ("independent", "optimal"):
         torch.manual_seed(3)
         path = FlowPath()
         path.draw_level = lambda device: torch.full((1,), 499)
-        boxes, t, origin = diffuse_boxes(gt, whwh, path, 40, 2.0, coupling)
+        boxes, t, origin = diffuse_boxes(gt, whwh, path, 40, NormalPrior(2.0), coupling)
         assert t.tolist() == [499] and origin[0, 0] == 0 and (origin[0, 1:] == -1).all()
-        moved.append((boxes_to_state(boxes[0], whwh[0], 2.0)[0] - clean).norm().item())
+        moved.append((boxes_to_state(boxes[0], whwh[0], NormalPrior(2.0))[0] - clean).norm().item())
     assert moved[1] < moved[0]  # the object got a noise that is near to it
 
 
@@ -92,15 +93,16 @@ def test_coupling_is_the_cheapest_permutation_of_all_boxes():
 def test_renewed_boxes_come_from_the_marginal_of_the_level(path):
     """Mean 0, variance (alpha SNR_SCALE / 3)^2 + sigma^2, as the boxes that fill up the queries in training."""
     seen, scale, count = [], 2.0, 4000
+    prior = NormalPrior(scale)
     whwh = torch.tensor([[100.0, 100, 100, 100]])
 
     def predict(boxes, t):
-        seen.append((t, boxes_to_state(boxes, whwh, scale)[0, :, :2]))
+        seen.append((t, boxes_to_state(boxes, whwh, prior)[0, :, :2]))
         return torch.full((1, count, 3), -9.0), boxes
 
     noise = GeneratorNoise([torch.Generator().manual_seed(0)])
     denoise(
-        predict, build_sampler("ddim", path, 1.0), whwh, noise, steps=6, count=count, scale=scale, renewal_thresh=0.5
+        predict, build_sampler("ddim", path, 1.0), whwh, noise, steps=6, count=count, prior=prior, renewal_thresh=0.5
     )
     t, state = seen[-1]
     alpha, sigma = (value.item() for value in path.coefficients(t))

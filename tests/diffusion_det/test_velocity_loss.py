@@ -5,6 +5,7 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from d2road.config import validate
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.build import build_criterion
 from diffusion_det.losses import LossOptions, SetCriterion
 from diffusion_det.matcher import Targets
@@ -15,6 +16,7 @@ NODE = "MODEL.DiffusionDet."
 VELOCITY = (NODE + "BOX_LOSS", "velocity")
 WHWH = torch.tensor([[120.0, 100.0, 120.0, 100.0], [64.0, 80.0, 64.0, 80.0]])
 GT = [torch.tensor([[10.0, 10, 40, 50], [60, 20, 90, 60]]), torch.tensor([[30.0, 30, 60, 70]])]
+PRIOR = NormalPrior(2.0)
 LABELS = [torch.tensor([0, 2]), torch.tensor([1])]
 ORIGIN = torch.tensor([[1, -1, 0, -1], [-1, 0, -1, -1]])
 OWN = [(0, 0, 1), (0, 2, 0), (1, 1, 0)]  # image, box and object of each box that was made from one
@@ -35,8 +37,8 @@ def predictions(stages=3, seed=0):
 
 def states_of(boxes):
     """True and predicted clean states of the boxes that were made from objects, float64."""
-    true = [boxes_to_state(GT[i][j][None], WHWH[i], 2.0)[0] for i, _, j in OWN]
-    found = [boxes_to_state(boxes[i, n][None], WHWH[i], 2.0)[0] for i, n, _ in OWN]
+    true = [boxes_to_state(GT[i][j][None], WHWH[i], PRIOR)[0] for i, _, j in OWN]
+    found = [boxes_to_state(boxes[i, n][None], WHWH[i], PRIOR)[0] for i, n, _ in OWN]
     return torch.stack(true).double(), torch.stack(found).double()
 
 
@@ -56,7 +58,7 @@ def diffusion_velocity(x0, noise, angle):
 def test_the_loss_is_the_squared_error_of_the_velocity(path, levels):
     alpha, sigma = path.coefficients(torch.tensor(levels))
     logits, boxes = predictions()
-    criterion = VelocityCriterion(num_classes=3, scale=2.0, velocity_weight=0.5)
+    criterion = VelocityCriterion(num_classes=3, prior=PRIOR, velocity_weight=0.5)
     losses = criterion(logits, boxes, targets_at(sigma.float()))
     image = torch.tensor([i for i, _, _ in OWN])
     for stage, suffix in enumerate(["_0", "_1", ""]):
@@ -75,7 +77,7 @@ def test_the_loss_is_the_squared_error_of_the_velocity(path, levels):
 
 def test_low_levels_weigh_as_the_floor():
     logits, boxes = predictions()
-    criterion = VelocityCriterion(num_classes=3, scale=2.0)
+    criterion = VelocityCriterion(num_classes=3, prior=PRIOR)
     low, at, above = (
         criterion(logits, boxes, targets_at([s, s]))["loss_velocity"] for s in (1e-3, SIGMA_FLOOR, 2 * SIGMA_FLOOR)
     )
@@ -84,7 +86,7 @@ def test_low_levels_weigh_as_the_floor():
 
 def test_padding_learns_no_place_and_no_object():
     logits, boxes = predictions(stages=1)
-    criterion = VelocityCriterion(num_classes=3, scale=2.0, options=LossOptions(class_weight=1.0))
+    criterion = VelocityCriterion(num_classes=3, prior=PRIOR, options=LossOptions(class_weight=1.0))
     losses = criterion(logits, boxes, targets_at([0.5, 1.0]))
     assert losses.keys() == {"loss_ce", "loss_velocity"}
     losses["loss_velocity"].backward()
@@ -101,10 +103,10 @@ def test_every_stage_has_the_same_objects():
     logits, boxes = predictions()
     targets = targets_at([0.5, 1.0])
     assert torch.equal(
-        VelocityCriterion(num_classes=3, scale=2.0).assign(logits, boxes, targets), ORIGIN.expand(3, 2, 4)
+        VelocityCriterion(num_classes=3, prior=PRIOR).assign(logits, boxes, targets), ORIGIN.expand(3, 2, 4)
     )
-    alone = VelocityCriterion(num_classes=3, scale=2.0, deep_supervision=False)
-    full = VelocityCriterion(num_classes=3, scale=2.0)(logits, boxes, targets)
+    alone = VelocityCriterion(num_classes=3, prior=PRIOR, deep_supervision=False)
+    full = VelocityCriterion(num_classes=3, prior=PRIOR)(logits, boxes, targets)
     for name, value in alone(logits, boxes, targets).items():
         torch.testing.assert_close(value, full[name])
 
@@ -130,7 +132,7 @@ def test_softmax_takes_the_same_objects():
     targets = targets_at([0.5, 1.0])
     wide = torch.cat([logits, logits[..., :1]], -1)
     options = LossOptions(use_focal=False, class_weight=1.0)
-    found = VelocityCriterion(num_classes=3, scale=2.0, options=options)(wide, boxes, targets)["loss_ce"]
+    found = VelocityCriterion(num_classes=3, prior=PRIOR, options=options)(wide, boxes, targets)["loss_ce"]
     wanted = torch.full((2, 4), 3)
     for i, n, j in OWN:
         wanted[i, n] = LABELS[i][j]
@@ -143,7 +145,7 @@ def test_softmax_takes_the_same_objects():
 def test_the_criterion_of_a_config(small_cfg):
     cfg = small_cfg(*VELOCITY, NODE + "VELOCITY_WEIGHT", 0.25, NODE + "SNR_SCALE", 1.0, NODE + "CLASS_WEIGHT", 3.0)
     criterion = build_criterion(cfg)
-    assert criterion.weights == {"loss_ce": 3.0, "loss_velocity": 0.25} and criterion.scale == 1.0
+    assert criterion.weights == {"loss_ce": 3.0, "loss_velocity": 0.25} and criterion.prior == NormalPrior(1.0)
     assert type(build_criterion(small_cfg())) is SetCriterion
 
 

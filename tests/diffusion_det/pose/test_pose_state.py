@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffusion_det.box_prior import NormalPrior
 from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.pose.pose_state import LIMIT, STATE_SIZE, encode_state, noisy_states
 from diffusion_det.sampler import build_sampler
@@ -66,7 +67,7 @@ def test_denoise_carries_the_side_state():
     sampler = build_sampler("ddim", schedule, eta=0.0)
     results = denoise(
         predict, sampler, torch.full((1, 4), 100.0), GeneratorNoise([torch.Generator().manual_seed(0)]),
-        steps=2, count=6, scale=2.0, side_channels=3, side_scale=1.0,
+        steps=2, count=6, prior=NormalPrior(2.0), side_channels=3, side_scale=1.0,
     )  # fmt: skip
     assert [len(r) for r in results] == [3, 3] and results[0][2].shape == (1, 6, 7)
     (t, before), (s, after) = seen
