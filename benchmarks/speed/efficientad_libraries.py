@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from benchmarks.speed.efficientad_candidates import GOOD_IMAGES, calibrated, random_images
 from benchmarks.speed.interleaved import Call, row, time_in_turns
 from benchmarks.speed.plain_efficientad import BORDER, PlainEfficientAD
+from d2road.export.openvino_core import openvino_core
 
 MAP_TOLERANCE = 1e-4
 AIMS = {"fp32": 1.3, "bf16": 1.0, "int8": 1.0}
@@ -83,7 +84,7 @@ def library_calls(published: PublishedMaps, image: Tensor, seed: int, nncf: str)
     """OpenVINO in its precisions, and onnxruntime."""
     buffer, threads, pixels = io.BytesIO(), torch.get_num_threads(), image.numpy()
     torch.onnx.export(published.eval(), (image,), buffer, dynamo=False, opset_version=18, input_names=["images"])
-    core, content = openvino.Core(), buffer.getvalue()
+    core, content = openvino_core(), buffer.getvalue()
 
     def compiled(model: openvino.Model, hint: str) -> Call:
         options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}

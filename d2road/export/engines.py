@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from d2road.export.file_metadata import KEYS, PREFIX
+from d2road.export.openvino_core import openvino_core
 from d2road.export.precision import BF16, FP32
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.optional_packages import require_package
@@ -95,17 +96,14 @@ class OpenVinoSession:
     @classmethod
     def native(cls) -> tuple[str, ...]:
         """See above."""
-        import openvino
-
-        return (FP32, BF16) if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else (FP32,)
+        capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return (FP32, BF16) if "BF16" in capabilities else (FP32,)
 
     def __init__(self, path: str | os.PathLike | bytes, threads: int = 0, precision: str = FP32):
-        import openvino
-
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == BF16 else "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
+        core = openvino_core()
         try:
             model = core.read_model(os.fspath(path))
             self._compiled = core.compile_model(model, "CPU", options)

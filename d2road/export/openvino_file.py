@@ -8,6 +8,7 @@ from pathlib import Path
 from d2road.export.file_metadata import PREFIX, entries_of
 from d2road.export.graph import ExportGraph
 from d2road.export.onnx_file import onnx_bytes
+from d2road.export.openvino_core import openvino_core
 from d2road.utils.optional_packages import require_package
 from d2road.utils.output_files import atomic_write, check_output
 
@@ -30,7 +31,7 @@ def write_openvino(graph: ExportGraph, path: str | os.PathLike, cfg_text: str) -
         source = Path(folder) / "model.onnx"
         source.write_bytes(onnx_bytes(graph, cfg_text))
         # As openvino.convert_model reads ONNX; that one also reports its use over the network.
-        model = openvino.Core().read_model(str(source))
+        model = openvino_core().read_model(str(source))
         for key, value in entries_of(graph, cfg_text).items():
             model.set_rt_info(value, ["d2road", key.removeprefix(PREFIX)])
         made = Path(folder) / path.name
