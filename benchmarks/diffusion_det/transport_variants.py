@@ -11,6 +11,7 @@ from d2road.utils.errors import ConfigError
 CONFIG = "configs/diffusion_det/toy_roadside/transports.yaml"
 NODE = "MODEL.DiffusionDet."
 BENCH = "transports"
+QUERIES = {"queries20": 20, "queries100": 100, "queries300": 300}  # number of learned queries
 FLOW = {"TRANSPORT": "flow", "SAMPLER": "euler"}
 # Trainings by name: keys below MODEL.DiffusionDet that differ from CONFIG. Each flow_* changes one choice of `flow`;
 # the values were fixed before any result was seen.
@@ -21,6 +22,9 @@ TRAININGS: dict[str, dict[str, object]] = {
     "flow_shift": {**FLOW, "FLOW.SHIFT": 3.0},
     "flow_logit_normal": {**FLOW, "LEVEL_DENSITY": (0.0, 1.0)},
     "flow_coupling": {**FLOW, "COUPLING": "optimal"},
+    "flow_prior": {**FLOW, "PRIOR": "fitted"},
+    "flow_velocity": {**FLOW, "BOX_LOSS": "velocity"},
+    **{name: {"PROPOSALS": "queries", "NUM_PROPOSALS": count} for name, count in QUERIES.items()},
 }
 
 
@@ -51,3 +55,12 @@ def train(variant: str, seed: int) -> Path:
     command = f"python -m benchmarks.diffusion_det.transports --train {variant} --seed {seed}"
     overrides = {key: str(value) for key, value in TRAININGS[variant].items()}
     return train_once(cfg, CONFIG, BENCH, f"{variant}_seed{seed}/train", command, overrides=overrides)
+
+
+def solvers_of(variant: str) -> tuple[str, ...]:
+    """The solver of a training, then those that are compared with it on the same weights."""
+    if variant == "diffusion":
+        return ("ddim", "ddpm", "dpmsolver++")
+    if variant == "flow":
+        return ("euler", "heun", "ddim", "ddpm", "dpmsolver++")
+    return ("euler",) if variant.startswith("flow") else ("ddim",)

@@ -1,23 +1,72 @@
-"""Transports of boxes compared: diffusion, flow, learned queries and fixed grids, on one short schedule.
+"""Transports of boxes compared on one short schedule: do denoising steps help beyond an ensemble, does flow beat
+diffusion, does either beat learned queries or fixed boxes at equal compute?
 
 python -m benchmarks.diffusion_det.transports --train flow --seed 1      train, or finish a training
+python -m benchmarks.diffusion_det.transports --evaluate flow --seed 1   boxes, steps, solvers, fixed boxes
+python -m benchmarks.diffusion_det.transports --table                    intervals, answers and rows of all records
+python -m benchmarks.diffusion_det.transports --weights WEIGHTS.pth --data COCO_FOLDER --config-file
+    diffusion_det/coco/resnet50.yaml                                     what needs no training, on published weights
 
-Records go to benchmarks/results/transports/, checkpoints to output/bench/.
+Records go to benchmarks/results/transports/; checkpoints, and the matches that intervals need, to output/bench/.
 """
 
 import argparse
+from pathlib import Path
 
-from benchmarks.diffusion_det.transport_variants import TRAININGS, train
+from benchmarks.diffusion_det.transport_differences import model_name
+from benchmarks.diffusion_det.transport_evaluation import BOXES, STEPS, Evaluation, Views, passes_for
+from benchmarks.diffusion_det.transport_published import evaluate_published
+from benchmarks.diffusion_det.transport_tables import write_table
+from benchmarks.diffusion_det.transport_variants import CONFIG, TRAININGS, config_for, train
+from d2road.utils.errors import DataError
+
+
+def evaluate(variant: str, seed: int, boxes: list[int], steps: list[int], count: int) -> None:
+    """Evaluate a finished training on `count` validation views.
+
+    Raises:
+        DataError: it is not finished.
+    """
+    cfg = config_for(variant, seed)
+    weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    if not weights.is_file():
+        raise DataError(f"there is no {weights}: train it first (--train {variant} --seed {seed})")
+    command = f"python -m benchmarks.diffusion_det.transports --evaluate {variant} --seed {seed} --views {count}"
+    Evaluation(
+        name=model_name(variant, seed, count),
+        make_config=lambda *more: config_for(variant, seed, *more),
+        weights=weights,
+        views=Views.load(cfg, count, Path(cfg.OUTPUT_DIR) / "evaluated"),
+        record={"command": command, "config": CONFIG, "seed": seed},
+        capacity=count,
+    ).run(passes_for(variant, boxes, steps))
 
 
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", choices=TRAININGS, metavar="VARIANT", help=f"one of {', '.join(TRAININGS)}")
+    trainings = f"one of {', '.join(TRAININGS)}"
+    parser.add_argument("--train", choices=TRAININGS, metavar="VARIANT", help=trainings)
+    parser.add_argument("--evaluate", choices=TRAININGS, metavar="VARIANT", help=trainings)
     parser.add_argument("--seed", type=int, default=1, help="of the training (%(default)s)")
+    parser.add_argument("--boxes", type=int, nargs="+", default=list(BOXES), help="an image (all of the benchmark)")
+    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="(all of the benchmark)")
+    parser.add_argument("--views", type=int, default=100, help="images, evenly spaced over the data set (%(default)s)")
+    parser.add_argument("--table", action="store_true", help="write benchmarks/results/transports/table.md")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="published weights of DiffusionDet on COCO")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="COCO: annotations/ and val2017/")
+    parser.add_argument("--config-file", default="diffusion_det/coco/resnet50.yaml", help="of --weights (%(default)s)")
     args = parser.parse_args()
     if args.train:
         print(f"weights: {train(args.train, args.seed)}")
+    if args.evaluate:
+        evaluate(args.evaluate, args.seed, args.boxes, args.steps, args.views)
+    if args.weights:
+        if not args.data:
+            parser.error("--weights needs --data")
+        print(evaluate_published(args.config_file, args.weights, args.data, args.boxes, args.steps, args.views))
+    if args.table:
+        print(f"table: {write_table(args.views)}")
 
 
 if __name__ == "__main__":
