@@ -25,6 +25,10 @@ from diffusion_det.export_checks import detect, draw_noise, metadata
 from diffusion_det.export_graph import DetectionGraph, noise_rows, unrolled
 
 NODE = "MODEL.DiffusionDet."
+FITTED = (
+    NODE + "PRIOR", "fitted", NODE + "PRIOR_MOMENTS", (0.5, 0.6, 0.3, 0.2, 0.2, 0.1, 0.2, 0.1),
+    NODE + "TRANSPORT", "flow", NODE + "SAMPLER", "heun",
+)  # fmt: skip
 SIZE = ("INPUT.MIN_SIZE_TEST", 72, "INPUT.MAX_SIZE_TEST", 128, "MODEL.DEVICE", "cpu")
 
 
@@ -53,6 +57,7 @@ VARIANTS = [
     ("the last step alone", 3, (NODE + "ENSEMBLE", False)),
     ("no renewal", 2, (NODE + "BOX_RENEWAL", False)),
     ("second order solver", 3, (NODE + "SAMPLER", "dpmsolver++")),
+    ("fitted prior along a flow", 3, FITTED),
     ("softmax", 2, (NODE + "USE_FOCAL", False)),
     ("published code", 1, (NODE + "OFFICIAL_COMPAT", True)),
     ("no suppression", 2, (NODE + "USE_NMS", False)),
@@ -81,10 +86,10 @@ def test_recorded_noise_gives_what_predictor_finds(small_cfg, small_model, name,
     assert torch.equal(classes, expected.pred_classes)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_file_finds_what_the_detector_finds_in_images_of_any_size(export, tmp_path, steps):
+@pytest.mark.parametrize(("steps", "opts"), [(1, ()), (2, ()), (2, FITTED)], ids=["1", "2", "fitted prior"])
+def test_file_finds_what_the_detector_finds_in_images_of_any_size(export, tmp_path, steps, opts):
     """With suppression inside. Noise with which rounding decides nothing, so every object has its counterpart."""
-    _, graph = export(steps=steps)
+    _, graph = export(*opts, steps=steps)
     write_onnx(graph, tmp_path / "detector.onnx", "")
     rows = check_file(tmp_path / "detector.onnx")
     assert {row.output for row in rows} == {"boxes", "scores", "classes"}

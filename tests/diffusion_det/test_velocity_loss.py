@@ -11,8 +11,8 @@ from diffusion_det.losses import LossOptions, SetCriterion
 from diffusion_det.matcher import Targets
 from diffusion_det.schedule import CosineSchedule, FlowPath, boxes_to_state
 from diffusion_det.velocity_loss import SIGMA_FLOOR, VelocityCriterion
+from tests.factories.pose_models import NODE, ON, STATE
 
-NODE = "MODEL.DiffusionDet."
 VELOCITY = (NODE + "BOX_LOSS", "velocity")
 WHWH = torch.tensor([[120.0, 100.0, 120.0, 100.0], [64.0, 80.0, 64.0, 80.0]])
 GT = [torch.tensor([[10.0, 10, 40, 50], [60, 20, 90, 60]]), torch.tensor([[30.0, 30, 60, 70]])]
@@ -161,3 +161,17 @@ def test_contradictions_are_told(opts, message, small_cfg):
     cfg = small_cfg(*opts, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()")
     with pytest.raises(ValueError, match=message):
         validate(cfg)
+
+
+@pytest.mark.parametrize("options", [ON, STATE], ids=["pose", "pose in the state"])
+def test_poses_learn_each_boxs_own_object(options, small_model, make_scene, monkeypatch):
+    model = small_model(*VELOCITY, *options).train()
+    seen, losses_of_poses = [], model.pose.losses
+    monkeypatch.setattr(model.pose, "losses", lambda *args: seen.append(args[4]) or losses_of_poses(*args))
+    losses = model([make_scene(0), make_scene(1, objects=0)])
+    sum(losses.values()).backward()
+    assert {"loss_ce", "loss_velocity", "loss_pose_depth"} <= set(losses)
+    assert all(torch.isfinite(value) for value in losses.values())
+    own = torch.full((2, 20), -1)
+    own[0, :3] = torch.arange(3)
+    assert torch.equal(seen[0], own.expand(2, 2, 20))
