@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes
 
-from d2road.config import make_cfg
 from d2road.structures import Boxes3D
 from tests.factories.pose_models import PRIORS, camera_for
-
-SMALL = [
-    "MODEL.TIMM.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DiffusionDet.HIDDEN_DIM", "32",
-    "MODEL.DiffusionDet.DIM_FEEDFORWARD", "48", "MODEL.DiffusionDet.DIM_DYNAMIC", "8",
-    "MODEL.DiffusionDet.NUM_HEADS", "2",
-    "MODEL.DiffusionDet.NUM_PROPOSALS", "20", "MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "-1",
-    "MODEL.DiffusionDet.NUM_CLASSES", "5",
-]  # fmt: skip
+from tests.factories.small_detectors import SMALL, detector_input, small_detector, small_detector_cfg
 
 
 @pytest.fixture
@@ -26,53 +17,21 @@ def small_opts():
 
 
 @pytest.fixture
-def small_cfg(repo_dir):
-    """The config, to be changed at will."""
-
-    def make(*opts):
-        return make_cfg(str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), [*SMALL, *map(str, opts)])
-
-    return make
+def small_cfg():
+    """See `small_detector_cfg`."""
+    return small_detector_cfg
 
 
 @pytest.fixture
-def small_model(small_cfg):
-    """Build with the same weights whatever the options change."""
-
-    def build(*opts, seed=0):
-        torch.manual_seed(seed)
-        model = build_model(small_cfg(*opts))
-        with torch.no_grad():  # scores around the renewal threshold, as a trained model has
-            for stage in model.head.head_series:
-                stage.class_logits.bias.fill_(-1.0)
-                stage.class_logits.weight.mul_(4)
-        return model
-
-    return build
+def small_model():
+    """See `small_detector`."""
+    return small_detector
 
 
 @pytest.fixture
 def make_input():
-    """An image with objects, as the mapper gives it."""
-
-    def make(seed, height=96, width=128, objects=3, image_id=None):
-        generator = torch.Generator().manual_seed(seed)
-        corner = torch.rand(objects, 2, generator=generator) * torch.tensor([width * 0.6, height * 0.6])
-        instances = Instances((height, width))
-        instances.gt_boxes = Boxes(
-            torch.cat([corner, corner + 8 + torch.rand(objects, 2, generator=generator) * 30], 1)
-        )
-        instances.gt_classes = torch.randint(5, (objects,), generator=generator)
-        image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
-        return {
-            "image": image,
-            "instances": instances,
-            "height": height * 2,
-            "width": width * 2,
-            "image_id": seed if image_id is None else image_id,
-        }
-
-    return make
+    """See `detector_input`."""
+    return detector_input
 
 
 @pytest.fixture
