@@ -20,14 +20,14 @@ READING = (
     "AP in percent on {views} views. A row is steps x boxes; `noise` is one step, `restart` an ensemble of one-step "
     "runs of fresh noise, `grid`, `sobol` and `queries` start from fixed or learned boxes. Differences are paired, "
     "with 95 % intervals of a bootstrap over images and seeds; no correction is made for their number, so that of a "
-    "hundred some five are expected to exclude 0 by chance. With few seeds the intervals are rather too narrow. The ceiling is "
-    "the AP of perfect boxes, of which an image may have as many as the last step or the union reports. Multiply-adds "
-    "and processor time are of the decoder and of one image; time with one thread on a busy machine."
+    "hundred some five are expected to exclude 0 by chance. With few seeds the intervals are rather too narrow. The "
+    "ceiling is the AP of perfect boxes, of which an image may have as many as the last step or the union reports. "
+    "Multiply-adds and processor time are of the decoder and of one image; time with one thread on a busy machine."
 )
 
 
 def write_table(views: int) -> Path:
-    """benchmarks/results/transports/table.md from all records, and the record of differences before it."""
+    """benchmarks/results/transports/table_views<N>.md from all records, and the record of differences before it."""
     seeds = sorted({seed for variant in TRAININGS for seed in seeds_of(variant)})
     command = f"python -m benchmarks.diffusion_det.transports --table --views {views}"
     name, chosen = f"differences_views{views}", comparisons()
@@ -37,7 +37,7 @@ def write_table(views: int) -> Path:
     sections += [rows_table(variant, views) for variant in TRAININGS]
     gone = list(missing(views))
     sections.append(["## Missing", "", *(f"- {line}" for line in gone)] if gone else [])
-    return write_page(RESULTS / BENCH / "table.md", sections)
+    return write_page(RESULTS / BENCH / f"table_views{views}.md", sections)
 
 
 def answers(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, nargs="+", default=list(BOXES), help="an image (all of the benchmark)")
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="(all of the benchmark)")
     parser.add_argument("--views", type=int, default=100, help="images, evenly spaced over the data set (%(default)s)")
-    parser.add_argument("--table", action="store_true", help="write benchmarks/results/transports/table.md")
+    parser.add_argument("--table", action="store_true", help="write benchmarks/results/transports/table_views<N>.md")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="published weights of DiffusionDet on COCO")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="COCO: annotations/ and val2017/")
     parser.add_argument("--config-file", default="diffusion_det/coco/resnet50.yaml", help="of --weights (%(default)s)")
