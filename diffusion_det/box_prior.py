@@ -60,8 +60,8 @@ class FittedPrior:
 
     Args:
         mean, deviation: of cx, cy, w and h in units of the image.
-    Source: Baty et al., FlowDet, 2025, for a prior that the data give. Differs: the ends of sides; boxes that fill up
-        the queries in training are those of DiffusionDet.
+    Source: the idea of a prior that the data give is that of Baty et al., FlowDet, 2025. Ours: the ends of sides; boxes
+        that fill up the queries in training stay those of DiffusionDet.
     """
 
     mean: Sequence[float]
