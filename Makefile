@@ -86,13 +86,17 @@ bench-diffusion-toy: setup $(TOY_DONE)
 	for seed in $(SEEDS); do $(PY) -m benchmarks.diffusion_det.diffusion_toy --seed $$seed || exit 1; done
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy --table
 
-# One thread, so that a training takes the same time beside others.
+# VARIANTS="diffusion flow queries100 ..." of benchmarks/diffusion_det/transport_variants.py; on one thread, so that the
+# time of a training does not hang on what runs beside it. WEIGHTS=... DATA=.../coco: published weights, no training.
 bench-transports: SEEDS = 1 2 3
-bench-transports: VARIANTS = diffusion flow
-bench-transports: setup $(TOY_DONE)
+bench-transports: VARIANTS = diffusion flow queries100
+bench-transports: export OMP_NUM_THREADS = 1
+bench-transports: setup $(if $(WEIGHTS),,$(TOY_DONE))
+	$(if $(WEIGHTS),$(PY) -m benchmarks.diffusion_det.transports --weights $(WEIGHTS) --data $(DATA), \
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
-		OMP_NUM_THREADS=1 $(PY) -m benchmarks.diffusion_det.transports --train $$variant --seed $$seed || exit 1; \
-	done; done
+		$(PY) -m benchmarks.diffusion_det.transports --train $$variant --seed $$seed || exit 1; \
+		$(PY) -m benchmarks.diffusion_det.transports --evaluate $$variant --seed $$seed || exit 1; \
+	done; done; $(PY) -m benchmarks.diffusion_det.transports --table)
 
 bench-diffusion-toy3d: setup $(TOY_DONE)
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \

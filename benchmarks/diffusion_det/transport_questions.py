@@ -3,6 +3,7 @@
 A comparison is fixed here before any result; which word it gets depends on whether its interval excludes 0.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -135,13 +136,16 @@ def _of_solvers() -> Iterator[Comparison]:
                 yield _pair("solvers", f"{variant}: {solver} against {own}, union of {STEPS} steps", n, a, b)
 
 
+WORDS = ("better", "worse", "no difference shown")
+
+
 def word(interval: Mapping[str, Any]) -> str:
     """What an interval says."""
-    return "better" if interval["low"] > 0 else "worse" if interval["high"] < 0 else "no difference shown"
+    return WORDS[0] if interval["low"] > 0 else WORDS[1] if interval["high"] < 0 else WORDS[2]
 
 
 def verdicts(question: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each claim of a question, from the intervals that there are.
+    """What all intervals of a question say together, then a sentence for each claim; nothing without intervals.
 
     Args:
         found: intervals by key of the comparison.
@@ -150,7 +154,11 @@ def verdicts(question: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]
     for one in comparisons():
         if one.question == question and one.key in found:
             by_claim.setdefault(one.claim, []).append((one.boxes, found[one.key]))
-    return [_sentence(claim, rows) for claim, rows in by_claim.items()]
+    if not by_claim:
+        return []
+    words = Counter(word(interval) for rows in by_claim.values() for _, interval in rows)
+    said = ", ".join(f"{words[name]} {name}" for name in WORDS)
+    return [f"Of {words.total()} comparisons: {said}.", *(_sentence(claim, rows) for claim, rows in by_claim.items())]
 
 
 def _sentence(claim: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

@@ -106,8 +106,9 @@ def test_verdict_counts_each_number_of_boxes():
     found = {one.key: {"difference": (low + high) / 2, "low": low, "high": high, "seeds": 3}
              for one, (low, high) in zip(own, spans)}  # fmt: skip
     assert verdicts("flow", found) == [
+        "Of 4 comparisons: 2 better, 1 worse, 1 no difference shown.",
         "Flow against diffusion, one step (-2.0 to +1.6 AP, 3 seeds): better at 5, 20 boxes; no difference shown at 10 "
-        "boxes; worse at 50 boxes."
+        "boxes; worse at 50 boxes.",
     ]
     assert verdicts("steps", found) == []
 
