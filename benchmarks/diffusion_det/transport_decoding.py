@@ -4,14 +4,14 @@ the last step alone, the union of all steps and, of an ensemble, every smaller o
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
 from d2road.engine.meta_arch import SamplingSetting
-from diffusion_det.denoising import GeneratorNoise, image_generator
+from diffusion_det.denoising import GeneratorNoise, best_score, image_generator
 from diffusion_det.detector import DiffusionDet
 from diffusion_det.output_pixels import in_output_pixels
 
@@ -27,6 +27,7 @@ class Pass:
         reports: numbers of first steps that are scored, each as if the run had ended there. All but the last need a
             solver whose steps do not hang on their number, which is `restart`.
         proposals: where the first boxes come from, MODEL.DiffusionDet.PROPOSALS.
+        renewal: draw boxes of low scores anew after a step, as the model says; else none.
     """
 
     solver: str
@@ -34,6 +35,7 @@ class Pass:
     boxes: int
     reports: tuple[int, ...]
     proposals: str = "noise"
+    renewal: bool = True
 
     def __post_init__(self) -> None:
         if self.solver != "restart" and self.reports != (self.steps,):
@@ -42,16 +44,17 @@ class Pass:
     def row(self, steps: int) -> str:
         """Name of what is reported after `steps`; one step is the same with every solver."""
         start = self.proposals if self.proposals != "noise" else "noise" if steps == 1 else self.solver
-        return f"{start}_{steps}x{self.boxes}"
+        return f"{start}{'' if self.renewal else '_kept'}_{steps}x{self.boxes}"
 
 
 @dataclass
 class Found:
     """What a row of a pass found: objects of each image in pixels of the output, by REPORTS, and the processor time of
-    decoder and selection in s, all images together."""
+    decoder and selection in s and the boxes of a step that score too little to be kept, all images together."""
 
     instances: dict[str, list[Instances]] = field(default_factory=lambda: {kind: [] for kind in REPORTS})
     seconds: float = 0.0
+    low_scores: float = 0.0
 
 
 @dataclass
@@ -109,29 +112,35 @@ def decode(
         images, whwh = model.preprocess_sized(batch)
         features = cache.get(number, lambda model=model, images=images: model.features(images))
         for one in passes:
-            for row, instances, seconds in _decode_batch(models[one.proposals], one, batch, features, whwh):
+            for row, part in _decode_batch(models[one.proposals], one, batch, features, whwh):
                 entry = found.setdefault(row, Found())
-                entry.seconds += seconds
+                entry.seconds += part.seconds
+                entry.low_scores += part.low_scores
                 for kind in REPORTS:
-                    entry.instances[kind] += instances[kind]
+                    entry.instances[kind] += part.instances[kind]
     return found
 
 
 def _decode_batch(
     model: DiffusionDet, one: Pass, batch: list[dict], features: list[Tensor], whwh: Tensor
-) -> Iterator[tuple[str, dict[str, list[Instances]], float]]:
-    """(row, instances by REPORTS, seconds) of every report of a pass on one batch."""
+) -> Iterator[tuple[str, Found]]:
+    """Row and finding of every report of a pass on one batch."""
     model.set_sampling(SamplingSetting(one.solver, one.steps, one.boxes, model.sampling.seed))
     noise = GeneratorNoise([image_generator(entry, model.sampling.seed) for entry in batch])
+    as_built = model.sampling
+    if not one.renewal:
+        model.sampling = replace(as_built, renewal_thresh=None)
     start = time.process_time()
     steps = model.denoise(features, whwh, noise)
     of_a_step = (time.process_time() - start) / len(steps)
+    model.sampling = as_built
+    low = [best_score(step[0], model.criterion.options.use_focal) <= (as_built.renewal_thresh or 0) for step in steps]
     for report in one.reports:
         start = time.process_time()
         instances = {"union": _selected(model, steps[:report], batch)}
         seconds = of_a_step * report + time.process_time() - start
         instances["last"] = _selected(model, steps[report - 1 : report], batch) if report > 1 else instances["union"]
-        yield one.row(report), instances, seconds
+        yield one.row(report), Found(instances, seconds, float(torch.stack(low[:report]).sum()) / report)
 
 
 def _selected(model: DiffusionDet, steps: list[tuple[Tensor, ...]], batch: list[dict]) -> list[Instances]:

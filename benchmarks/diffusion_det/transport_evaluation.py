@@ -37,6 +37,7 @@ BOXES = (5, 10, 20, 50, 100, 300)
 STEPS = (1, 2, 4, 8)
 FIXED = ("grid", "sobol")  # proposals that need no training
 SOLVER_BOXES = (20, 100)  # of the comparison of solvers
+COMPARED_STEPS = 4  # of other solvers, and of runs in which no box is drawn anew
 MOST_BOXES = 1200  # of one step with as many boxes as several steps have in all
 BATCH = 10
 
@@ -82,7 +83,8 @@ def passes_of(
     """Runs of the decoder on one model, those of few boxes first.
 
     Args:
-        solvers: the model's own, which runs at all boxes, then those that are compared with it at SOLVER_BOXES.
+        solvers: the model's own, which runs at all boxes, then those that are compared with it, at SOLVER_BOXES and
+            COMPARED_STEPS.
         boxes, steps: every number of boxes meets every number of steps.
         proposals: fixed boxes that one step starts from.
     """
@@ -94,8 +96,11 @@ def passes_of(
             chosen.append(Pass("restart", 1, count, (1,)))
             continue
         chosen.append(Pass("restart", steps[-1], count, tuple(steps)))
-        own = solvers if count in SOLVER_BOXES else solvers[:1]
-        chosen += [Pass(solver, k, count, (k,)) for solver in own for k in steps if k > 1]
+        chosen += [Pass(solvers[0], k, count, (k,)) for k in steps if k > 1]
+        if COMPARED_STEPS in steps:
+            others = solvers[1:] if count in SOLVER_BOXES else ()
+            chosen += [Pass(solver, COMPARED_STEPS, count, (COMPARED_STEPS,)) for solver in others]
+            chosen.append(Pass(solvers[0], COMPARED_STEPS, count, (COMPARED_STEPS,), renewal=False))
         chosen += [Pass(solvers[0], 1, count, (1,), start) for start in proposals]
     return chosen
 
@@ -178,6 +183,7 @@ class Evaluation:
             tables |= {f"{kind} {name}": table for name, table in matched.items()}
         entry.setdefault("last", entry["union"])
         entry["decoder_ms"] = 1000 * found.seconds / count
+        entry["low_scores"] = found.low_scores / (count * entry["boxes"])  # share of boxes that are drawn anew
         path = matches_path(self.name, row)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_matches(path, tables, {})

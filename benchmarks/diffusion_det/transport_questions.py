@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from benchmarks.diffusion_det.transport_evaluation import BOXES, SOLVER_BOXES
+from benchmarks.diffusion_det.transport_evaluation import BOXES, COMPARED_STEPS, SOLVER_BOXES
 from benchmarks.diffusion_det.transport_variants import QUERIES, TRAININGS, solvers_of
 
-STEPS = 4  # of the comparisons that need several
+STEPS = COMPARED_STEPS  # of the comparisons that need several
 
 
 class Arm(NamedTuple):
@@ -72,7 +72,11 @@ def _of_steps() -> Iterator[Comparison]:
             more = Arm(variant, f"noise_1x{STEPS * n}")
             yield _pair("steps", f"{name}, union, against {STEPS} restarts", n, restart, Arm(variant, row))
             yield _pair("steps", f"{name}, union, against one step of {STEPS}N boxes", n, more, Arm(variant, row))
+            kept = Arm(variant, f"{solver}_kept_{STEPS}x{n}")
+            yield _pair("steps", f"{name}, union, no box drawn anew, against {STEPS} restarts", n, restart, kept)
             yield _pair("steps", f"{name}, last step alone, against one step", n, one, Arm(variant, row, "last"))
+            last = kept._replace(kind="last")
+            yield _pair("steps", f"{name}, last step alone, no box drawn anew, against one step", n, one, last)
 
 
 def _of_flow() -> Iterator[Comparison]:

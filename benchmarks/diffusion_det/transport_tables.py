@@ -18,11 +18,12 @@ HEAD = ("start, steps x boxes", "AP, last step", "AP, union", "AP50, union", "ce
         "ceiling, union", "seeds", "G multiply-adds", "decoder, ms")  # fmt: skip
 READING = (
     "AP in percent on {views} views. A row is steps x boxes; `noise` is one step, `restart` an ensemble of one-step "
-    "runs of fresh noise, `grid`, `sobol` and `queries` start from fixed or learned boxes. Differences are paired, "
-    "with 95 % intervals of a bootstrap over images and seeds; no correction is made for their number, so that of a "
-    "hundred some five are expected to exclude 0 by chance. With few seeds the intervals are rather too narrow. The "
-    "ceiling is the AP of perfect boxes, of which an image may have as many as the last step or the union reports. "
-    "Multiply-adds and processor time are of the decoder and of one image; time with one thread on a busy machine."
+    "runs of fresh noise, `kept` draws no box anew, `grid`, `sobol` and `queries` start from fixed or learned "
+    "boxes. Differences are paired, with 95 % intervals of a bootstrap over images and seeds; no correction is made "
+    "for their number, so that of a hundred some five are expected to exclude 0 by chance. With few seeds the "
+    "intervals are rather too narrow. The ceiling is the AP of perfect boxes, of which an image may have as many as "
+    "the last step or the union reports. Multiply-adds and processor time are of the decoder and of one image; time "
+    "with one thread on a busy machine."
 )
 
 

@@ -13,9 +13,12 @@ from tests.factories.small_detectors import detector_input, small_detector
 INPUTS = [detector_input(1), detector_input(2), detector_input(3, height=64), detector_input(4)]
 
 
+THRESHOLD = ("MODEL.DiffusionDet.RENEWAL_THRESH", 0.8)  # some boxes score more, some less
+
+
 @pytest.fixture(scope="module")
 def model():
-    return small_detector().eval()
+    return small_detector(*THRESHOLD).eval()
 
 
 def plain(model, solver: str, steps: int, boxes: int) -> list[dict]:
@@ -60,6 +63,15 @@ def test_first_restarts_are_a_run_of_their_own(model):
         theirs = plain(model, solver, steps, 9)
         assert_same(found[name].instances["union"], [one["instances"] for one in theirs])
         assert_same(found[name].instances["last"], [one["steps"][-1] for one in theirs])
+
+
+def test_kept_boxes_are_those_of_a_model_without_renewal(model):
+    found, _ = decoded(model, [Pass("ddim", 3, 9, (3,), renewal=False), Pass("ddim", 3, 9, (3,))])
+    assert 0 < found["ddim_kept_3x9"].low_scores < 9 * len(INPUTS)  # of the boxes of a step
+    without = small_detector("MODEL.DiffusionDet.BOX_RENEWAL", False).eval()
+    without.load_state_dict(model.state_dict())
+    assert_same(found["ddim_kept_3x9"].instances["last"], [one["steps"][-1] for one in plain(without, "ddim", 3, 9)])
+    assert_same(found["ddim_3x9"].instances["last"], [one["steps"][-1] for one in plain(model, "ddim", 3, 9)])
 
 
 def test_first_steps_of_a_solver_are_refused():
