@@ -1,4 +1,5 @@
-"""What the benchmark of transports asks that needs no training, on published weights of DiffusionDet on COCO."""
+"""What the benchmark of transports asks that needs no training, on given weights of a diffusion: published ones of
+DiffusionDet on COCO, or shipped ones on the data of their config."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,9 +31,14 @@ def coco_name(folder: Path) -> str:
 
 
 def published_config(config: str, data: str, *more: str) -> CfgNode:
-    """The config of published weights, with all steps used and noise by image, as in the trainings beside it."""
-    data_set = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)"]
-    opts = [*data_set, NODE + "OFFICIAL_COMPAT", "False", "OUTPUT_DIR", f"output/bench/{BENCH}_published", *more]
+    """The config of given weights, with all steps used and noise by image, as in the trainings beside it.
+
+    Args:
+        data: set to test on; "" for that of the config.
+    """
+    opts = [NODE + "OFFICIAL_COMPAT", "False", "OUTPUT_DIR", f"output/bench/{BENCH}_published", *more]
+    if data:
+        opts = ["DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", f"('{data}',)", *opts]
     return setup_cfg(default_argument_parser().parse_args(["--config-file", config, *opts]))
 
 
@@ -43,13 +49,15 @@ def comparisons_of(variant: str) -> list[Comparison]:
 
 
 def evaluate_published(
-    config: str, weights: Path, folder: Path, boxes: Sequence[int], steps: Sequence[int], count: int
+    config: str, weights: str, folder: Path | None, boxes: Sequence[int], steps: Sequence[int], count: int
 ) -> Path:
-    """Rows and differences on the first weights' own validation set; returns the page."""
-    data, variant = coco_name(folder), f"published_{Path(config).stem}"
+    """Rows and differences of weights on `count` images of COCO's validation set in `folder`, or without a folder of
+    the config's own test set; returns the page."""
+    data, variant = coco_name(folder) if folder else "", f"published_{Path(config).stem}"
     cfg = published_config(config, data)
+    label = Path(weights).name
     command = (
-        f"python -m benchmarks.diffusion_det.transports --weights {weights.name} --data {folder.name} "
+        f"python -m benchmarks.diffusion_det.transports --weights {label} {f'--data {folder.name} ' if folder else ''}"
         f"--config-file {config} --views {count}"
     )
     Evaluation(
@@ -58,13 +66,12 @@ def evaluate_published(
         weights=weights,
         views=Views.load(cfg, count, Path(cfg.OUTPUT_DIR)),
         record={"command": command, "config": config, "seed": 0},
-        capacity=0,
-        at_once=True,
-        batch=1,
+        # Features of COCO's images are a hundred times those of toy views: all settings are run on one image.
+        **({"capacity": 0, "at_once": True, "batch": 1} if folder else {"capacity": count}),
     ).run(passes_of(solvers_of("diffusion"), boxes, steps, FIXED))
     name = f"{variant}_seed0/differences_views{count}"
     chosen = comparisons_of(variant)
     found = write_differences(chosen, [0], count, name=name, config=config, command=command)
-    sections = [[f"# Transports: {weights.name}", "", READING.format(views=count)]]
+    sections = [[f"# Transports: {label}", "", READING.format(views=count)]]
     sections += [*answers(found), *difference_tables(chosen, found), rows_table(variant, count)]
     return write_page(RESULTS / BENCH / f"{variant}.md", sections)

@@ -6,6 +6,8 @@ python -m benchmarks.diffusion_det.transports --evaluate flow --seed 1   boxes, 
 python -m benchmarks.diffusion_det.transports --table                    intervals, answers and rows of all records
 python -m benchmarks.diffusion_det.transports --weights WEIGHTS.pth --data COCO_FOLDER --config-file
     diffusion_det/coco/resnet50.yaml                                     what needs no training, on published weights
+python -m benchmarks.diffusion_det.transports --weights zoo:diffusion_det_toy --config-file
+    diffusion_det/toy_roadside/effnet_lite0.yaml                         the same on the config's own test set
 
 Records go to benchmarks/results/transports/; checkpoints, and the matches that intervals need, to output/bench/.
 """
@@ -53,8 +55,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="(all of the benchmark)")
     parser.add_argument("--views", type=int, default=100, help="images, evenly spaced over the data set (%(default)s)")
     parser.add_argument("--table", action="store_true", help="write benchmarks/results/transports/table_views<N>.md")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="published weights of DiffusionDet on COCO")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="COCO: annotations/ and val2017/")
+    parser.add_argument("--weights", metavar="FILE", help="trained weights of a diffusion: a file or zoo:NAME")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="COCO for --weights: annotations/ and val2017/")
     parser.add_argument("--config-file", default="diffusion_det/coco/resnet50.yaml", help="of --weights (%(default)s)")
     args = parser.parse_args()
     if args.train:
@@ -62,8 +64,6 @@ def main() -> None:
     if args.evaluate:
         evaluate(args.evaluate, args.seed, args.boxes, args.steps, args.views)
     if args.weights:
-        if not args.data:
-            parser.error("--weights needs --data")
         print(evaluate_published(args.config_file, args.weights, args.data, args.boxes, args.steps, args.views))
     if args.table:
         print(f"table: {write_table(args.views)}")
