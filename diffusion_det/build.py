@@ -29,12 +29,31 @@ from diffusion_det.pose.pose_state import StateEmbedding
 from diffusion_det.proposals import PROPOSALS_REGISTRY, LearnedProposals
 from diffusion_det.sampler import sampler_names
 from diffusion_det.schedule import TRANSPORT_REGISTRY, NoisePath
+from diffusion_det.text_classifier import Vocabulary, use_text_classifiers
+from diffusion_det.text_config import class_words
 from diffusion_det.velocity_loss import VelocityCriterion
 
 logger = logging.getLogger(__name__)
 
 
-def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
+def build_vocabulary(cfg: CfgNode) -> Vocabulary | None:
+    """The words of the classes, embedded; None where MODEL.DiffusionDet.CLASSIFIER is linear.
+
+    Raises:
+        ConfigError: as many words as NUM_CLASSES are not known. FileNotFoundError, D2RoadError: see `Vocabulary`.
+    """
+    node = cfg.MODEL.DiffusionDet
+    if node.CLASSIFIER == "linear":
+        return None
+    words = class_words(cfg)
+    if len(words) != node.NUM_CLASSES:
+        raise ConfigError(
+            f"MODEL.DiffusionDet.NUM_CLASSES is {node.NUM_CLASSES}, but there are {len(words)} class words"
+        )
+    return Vocabulary(node.TEXT.ENCODER, words, node.TEXT.TEMPLATES, node.TEXT.DOWNLOAD)
+
+
+def build_head(cfg: CfgNode, strides: Sequence[int], vocabulary: Vocabulary | None = None) -> DiffusionHead:
     """Decoder that MODEL.DiffusionDet.HEAD names; its first FREEZE_HEADS stages do not train."""
     node, pooler = cfg.MODEL.DiffusionDet, cfg.MODEL.ROI_BOX_HEAD
     head = DIFFUSION_HEAD_REGISTRY.get(node.HEAD)(
@@ -58,6 +77,8 @@ def build_head(cfg: CfgNode, strides: Sequence[int]) -> DiffusionHead:
         prior_prob=node.PRIOR_PROB if node.USE_FOCAL else None,
         bias_by_shape=node.OFFICIAL_COMPAT,
     )
+    if vocabulary is not None:
+        use_text_classifiers(head, vocabulary.vectors, node.PRIOR_PROB)
     for stage in head.head_series[: node.FREEZE_HEADS]:
         stage.requires_grad_(False)
     if node.COMPILE:
@@ -225,9 +246,11 @@ def build_parts(cfg: CfgNode) -> dict[str, Any]:
         raise ConfigError(
             f"MODEL.ROI_HEADS.IN_FEATURES names {absent}, but {cfg.MODEL.BACKBONE.NAME} returns {sorted(shapes)}"
         )
+    vocabulary = build_vocabulary(cfg)
     return {
         "backbone": backbone,
-        "head": build_head(cfg, [shapes[name].stride for name in in_features]),
+        "head": build_head(cfg, [shapes[name].stride for name in in_features], vocabulary),
+        "vocabulary": vocabulary,
         "criterion": build_criterion(cfg),
         "in_features": in_features,
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,

@@ -8,6 +8,7 @@ from d2road.config import add_common_config, register_check, register_finalizer
 from d2road.config.defaults import set_default
 from d2road.utils.lazy_package import register_components
 from diffusion_det.config_checks import check
+from diffusion_det.text_config import TEXT
 
 META_ARCHITECTURE = "DiffusionDet"
 
@@ -44,6 +45,8 @@ OURS = {
     # Numerically the published code, with its slips: class prior in parameters by shape, the last of several steps
     # unused, renewal decided by the first image of a batch, noise from the global random state. Off, these are fixed.
     "OFFICIAL_COMPAT": False,
+    "IGNORE_CROWDS": False,  # boxes in crowd regions that are no object's have no class loss; else they are background
+    "CLASSIFIER": "linear",  # linear | text: text embeddings of class words, see TEXT
     "HEAD": "DynamicHead",  # DIFFUSION_HEAD_REGISTRY
     "FREEZE_HEADS": 0,  # decoder stages, from the first, that do not train
     "POOLER_CANONICAL_SIZE": 224.0,  # a box of this side pools from stride 16; small images want less
@@ -119,7 +122,7 @@ def add_diffusion_det_config(cfg: CN) -> None:
     set_default(cfg.MODEL, "DiffusionDet", CN())
     for key, value in {**PUBLISHED, **OURS}.items():
         set_default(cfg.MODEL.DiffusionDet, key, value)
-    for name, keys in {"FLOW": FLOW, "POSE": POSE}.items():
+    for name, keys in {"FLOW": FLOW, "POSE": POSE, "TEXT": TEXT}.items():
         set_default(cfg.MODEL.DiffusionDet, name, CN())
         for key, value in keys.items():
             set_default(cfg.MODEL.DiffusionDet[name], key, CN(value) if isinstance(value, dict) else value)

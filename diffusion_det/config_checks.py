@@ -3,6 +3,7 @@
 from detectron2.config import CfgNode as CN
 
 from diffusion_det.proposal_checks import proposal_problems
+from diffusion_det.text_config import text_problems
 
 
 def check(cfg: CN) -> list[str]:
@@ -57,6 +58,7 @@ def check(cfg: CN) -> list[str]:
         wrong("USE_FED_LOSS", "needs USE_FOCAL True")
     if node.OFFICIAL_COMPAT and node.OTA_K > node.NUM_PROPOSALS:
         wrong("OTA_K", f"must not exceed NUM_PROPOSALS = {node.NUM_PROPOSALS}")
+    problems += text_problems(cfg)
     problems += transport_problems(node)
     problems += proposal_problems(node)
     problems += pose_problems(node)

@@ -35,7 +35,7 @@ from diffusion_det.denoising import (
 from diffusion_det.export_checks import draw_noise, export_graph
 from diffusion_det.head import FINAL_LAYERS, DiffusionHead
 from diffusion_det.losses import SetCriterion
-from diffusion_det.matcher import Targets
+from diffusion_det.matcher import Targets, pad_crowds
 from diffusion_det.noising import diffuse_boxes
 from diffusion_det.output_pixels import in_output_pixels
 from diffusion_det.pose.pose_estimator import PoseEstimator
@@ -44,13 +44,14 @@ from diffusion_det.proposals import LEARNED_LEVEL, LearnedProposals, Proposals
 from diffusion_det.published_buffers import drop_published_buffers
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import NoisePath
+from diffusion_det.text_classifier import ClassifiesByText, Vocabulary
 from diffusion_det.tta import DetectorWithTTA
 
 WITHOUT_CAMERA = ", or set MODEL.DiffusionDet.POSE.ENABLED False for 2D boxes alone"
 
 
 @META_ARCH_REGISTRY.register()
-class DiffusionDet(Bfloat16Inference, nn.Module):
+class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
     """DiffusionDet: object detection as denoising diffusion over boxes.
 
         images -> preprocess -> features -> denoise (sampler steps of the decoder) -> select (best scores, NMS)
@@ -72,6 +73,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         compat: numerically the published code.
         pose: reads 3D pose off the decoder, or None.
         graphs: replays the decoder in testing on CUDA.
+        vocabulary: words of the classes, or None for a linear classifier.
     """
 
     default_mapper = "DiffusionDetMapper"
@@ -99,6 +101,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         compat: bool = False,
         pose: PoseEstimator | None = None,
         graphs: GraphReplay | None = None,
+        vocabulary: Vocabulary | None = None,
     ):
         super().__init__()
         self.backbone, self.head, self.criterion = backbone, head, criterion
@@ -109,7 +112,7 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         self.sampling, self.coupling, self.compat = sampling, coupling, compat
         self.sampler, self.sample_step = sampling.sampler, sampling.steps
         self.test_num_proposals = sampling.num_proposals
-        self.proposals, self.pose, self.graphs = proposals, pose, graphs
+        self.proposals, self.pose, self.graphs, self.vocabulary = proposals, pose, graphs, vocabulary
         self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_pre_hook(drop_published_buffers)
 
@@ -127,7 +130,8 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
 
         Args:
             batched_inputs: per image `image` (3, H, W) in 0..255 of INPUT.FORMAT; `height`, `width` of the output
-                (default: the input's); in training `instances` with gt_boxes and gt_classes; in testing optionally
+                (default: the input's); in training `instances` with gt_boxes and gt_classes, and where these are
+                ignored `crowds` (M, 4) pixels of `image`; in testing optionally
                 `content_id`, `image_id` or `file_name`, the first of which seeds the noise. With pose also `camera`, a
                 Camera in pixels of `image`, and in training gt_boxes3d and gt_has_3d (see DiffusionDetMapper).
         Returns:
@@ -286,7 +290,8 @@ class DiffusionDet(Bfloat16Inference, nn.Module):
         boxes, t, origin = self.first_boxes(gt_boxes, whwh)
         queries = self.proposals.queries(len(boxes))
         targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
-        targets = replace(targets, origin=origin, sigma=self.schedule.coefficients(t)[1].float())
+        sigma, crowds = self.schedule.coefficients(t)[1].float(), pad_crowds([x.get("crowds") for x in batched_inputs])
+        targets = replace(targets, origin=origin, sigma=sigma, crowds=None if crowds is None else crowds.to(whwh))
         if self.pose is None:
             return self.criterion(*self.head(features, boxes, t, queries), targets)
         cameras = camera_list(batched_inputs, WITHOUT_CAMERA)

@@ -35,6 +35,7 @@ def export_graph(model: Any, cfg: CfgNode, images: Sequence[np.ndarray], options
     """
     steps = options.steps or model.sample_step
     _require_graph(cfg, steps)
+    model.fold_for_inference()
     model = unrolled(model, steps)
     if model.sampling.nms_thresh is None:  # nothing to suppress, and no order without it
         options = replace(options, nms=False)

@@ -147,7 +147,7 @@ class Stage(nn.Module):
         queries = x.view(batch, count, -1)
         scale, shift = self.block_time_mlp(time)[:, None].chunk(2, dim=-1)  # (B, 1, C) each
         feature = queries * (scale + 1) + shift
-        towers, dtype = (self.cls_module(feature), self.reg_module(feature)), self.class_logits.weight.dtype
+        towers, dtype = (self.cls_module(feature), self.reg_module(feature)), self.bboxes_delta.weight.dtype
         with torch.autocast(feature.device.type, enabled=False):
             logits, deltas = self.class_logits(towers[0].to(dtype)), self.bboxes_delta(towers[1].to(dtype))
         return logits, apply_deltas(deltas, boxes_xyxy), queries, feature

@@ -16,6 +16,7 @@ from diffusion_det.matcher import Targets, match_dynamic_k
 
 # Criteria by the name in MODEL.DiffusionDet.BOX_LOSS: classes of SetCriterion, built with its arguments.
 BOX_LOSS_REGISTRY = Registry("MODEL.DiffusionDet.BOX_LOSS")
+CROWD_SHARE = 0.5  # of a box inside a crowd region, from which on it is the crowd's
 
 
 def sigmoid_focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -47,6 +48,20 @@ def federated_classes(present: Tensor, count: int, num_classes: int, frequency_w
     race = torch.where(mask, 0.0, weight) / torch.empty_like(weight).exponential_()
     rank = race.argsort(descending=True).argsort()
     return mask | (rank < count - mask.sum())
+
+
+def in_crowd(boxes_xyxy: Tensor, crowds_xyxy: Tensor) -> Tensor:
+    """Whether CROWD_SHARE of a box lies inside one crowd region, as COCO's evaluation ignores detections.
+
+    Args:
+        boxes_xyxy: (G, N, 4); crowds_xyxy: (G, M, 4), of which empty ones hold nothing.
+    Returns:
+        (G, N) bool.
+    """
+    boxes, crowds = boxes_xyxy[:, :, None], crowds_xyxy[:, None]
+    sides = torch.minimum(boxes[..., 2:], crowds[..., 2:]) - torch.maximum(boxes[..., :2], crowds[..., :2])
+    area = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    return ((sides.clamp(min=0).prod(-1) >= CROWD_SHARE * area) & (crowds[..., 2:] > crowds[..., :2]).all(-1)).any(-1)
 
 
 def of_one_process(counts: Tensor) -> Tensor:
@@ -161,13 +176,16 @@ class SetCriterion(nn.Module):
         logits, boxes = logits.flatten(0, 1).float(), boxes_xyxy.flatten(0, 1).float()
         matched = matched.flatten(0, 1)  # (S * B, N)
         positive = matched >= 0
+        counted = torch.ones_like(positive)
+        if every.crowds is not None:
+            counted = positive | ~in_crowd(boxes.detach(), every.crowds)
 
         picked = matched.clamp(min=0)
         classes = every.classes.gather(1, picked)
         if self.options.use_focal:
-            loss_ce = self._focal(logits, classes, positive).view(stages, -1).sum(1) / number
+            loss_ce = (self._focal(logits, classes, positive) * counted).view(stages, -1).sum(1) / number
         else:
-            loss_ce = self._softmax(logits, classes, positive, stages)
+            loss_ce = self._softmax(logits, classes, positive, counted, stages)
 
         gt = every.boxes_xyxy.gather(1, picked[..., None].expand(-1, -1, 4))
         whwh = every.whwh[:, None]
@@ -206,10 +224,11 @@ class SetCriterion(nn.Module):
             loss = loss * federated_classes(present, self.fed_loss_classes, self.num_classes, self.fed_loss_cls_weights)
         return loss.sum(-1)
 
-    def _softmax(self, logits: Tensor, classes: Tensor, positive: Tensor, stages: int) -> Tensor:
-        """Mean cross-entropy of each stage, weighted by class, (S,)."""
+    def _softmax(self, logits: Tensor, classes: Tensor, positive: Tensor, counted: Tensor, stages: int) -> Tensor:
+        """Mean cross-entropy of the queries that count in each stage, weighted by class, (S,)."""
         wanted = torch.where(positive, classes, self.num_classes).view(stages, -1)
         weight = torch.ones(self.num_classes + 1, device=logits.device)
         weight[-1] = self.options.no_object_weight
         loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight, reduction="none")
-        return loss.view_as(wanted).sum(1) / weight[wanted].sum(1)
+        counted = counted.view(stages, -1)
+        return (loss.view_as(wanted) * counted).sum(1) / (weight[wanted] * counted).sum(1).clamp(min=1e-6)

@@ -36,7 +36,7 @@ class DiffusionDetMapper:
 
     def __init__(self, cfg: CfgNode, is_train: bool = True):
         self.is_train, self.format, self.with_pose = is_train, cfg.INPUT.FORMAT, cfg.MODEL.DiffusionDet.POSE.ENABLED
-        self.is_of_use = partial(is_trained_on, cfg)
+        self.is_of_use, self.ignores_crowds = partial(is_trained_on, cfg), cfg.MODEL.DiffusionDet.IGNORE_CROWDS
         part = "TRAIN" if is_train else "TEST"
         sizes, longest = cfg.INPUT[f"MIN_SIZE_{part}"], cfg.INPUT[f"MAX_SIZE_{part}"]
         style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
@@ -66,7 +66,8 @@ class DiffusionDetMapper:
         Returns:
             the dict with `image` (3, H, W) uint8 in the configured channel order and, in training, `instances`. With
             pose also `camera`, a Camera in pixels of `image`, and in `instances` gt_boxes3d (M, 7), rows x, y, z, h, w,
-            l, ry as the data set defines them, and gt_has_3d (M,).
+            l, ry as the data set defines them, and gt_has_3d (M,). With MODEL.DiffusionDet.IGNORE_CROWDS, in
+            training also `crowds` (M, 4), boxes in pixels of `image`.
         Raises:
             FileNotFoundError, DataError: image missing, broken or of another size than its annotation says;
                 calibration missing or wrong.
@@ -80,7 +81,8 @@ class DiffusionDetMapper:
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if self.is_train and "annotations" not in dataset_dict:
             raise DataError(f"{dataset_dict['file_name']}: its data set has no annotations, so it cannot be trained on")
-        annotations = [a for a in dataset_dict.pop("annotations", []) if self.is_of_use(a)]
+        given = dataset_dict.pop("annotations", [])
+        annotations, crowds = [a for a in given if self.is_of_use(a)], [a for a in given if a.get("iscrowd", 0)]
         mirrored = False
         if self.with_pose:
             dataset_dict["camera"], mirrored = transform_camera(read_camera(dataset_dict), transforms)
@@ -90,6 +92,9 @@ class DiffusionDetMapper:
             if self.with_pose:
                 instances.gt_boxes3d, instances.gt_has_3d = boxes3d_of(annotations, mirrored)
             dataset_dict["instances"] = utils.filter_empty_instances(instances)
+            if self.ignores_crowds:
+                crowds = [utils.transform_instance_annotations(c, transforms, image.shape[:2]) for c in crowds]
+                dataset_dict["crowds"] = utils.annotations_to_instances(crowds, image.shape[:2]).gt_boxes.tensor
         return dataset_dict
 
 

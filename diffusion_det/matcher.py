@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from d2road.structures.boxes2d import iou_and_giou
 
@@ -32,6 +33,7 @@ class Targets:
 
     boxes_xyxy (G, M, 4) pixels, whwh (G, 4) pixels of each image, classes (G, M) int64, valid (G, M) bool. Of noised
     boxes also origin (G, N) int64, the object that each was made from, -1 for none, and sigma (G,), their noise level.
+    crowds (G, M', 4) pixels, padded with empty boxes: regions whose objects have no class, or None.
     """
 
     boxes_xyxy: Tensor
@@ -40,6 +42,7 @@ class Targets:
     valid: Tensor
     origin: Tensor | None = None
     sigma: Tensor | None = None
+    crowds: Tensor | None = None
 
     @staticmethod
     def pad(boxes_xyxy: list[Tensor], classes: list[Tensor], whwh: Tensor) -> "Targets":
@@ -54,8 +57,14 @@ class Targets:
 
     def repeat(self, times: int) -> "Targets":
         """The same targets `times` times, one copy of all images after the other (one per decoder stage)."""
-        parts = (self.boxes_xyxy, self.whwh, self.classes, self.valid, self.origin, self.sigma)
+        parts = (self.boxes_xyxy, self.whwh, self.classes, self.valid, self.origin, self.sigma, self.crowds)
         return Targets(*(p if p is None else p.repeat(times, *[1] * (p.dim() - 1)) for p in parts))
+
+
+def pad_crowds(crowds_xyxy: Sequence[Tensor | None]) -> Tensor | None:
+    """Crowd regions (M_i, 4) of G images, brought to (G, M, 4) by empty boxes; None where an image tells none."""
+    known = [crowds for crowds in crowds_xyxy if crowds is not None]
+    return pad_sequence(known, batch_first=True) if len(known) == len(crowds_xyxy) else None
 
 
 def focal_class_cost(logits: Tensor, classes: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -15,15 +15,16 @@ from torch.nn.utils.rnn import pad_sequence
 from d2road.checkpoint.packaged_part import fills_in
 from d2road.checkpoint.weights import RANDOM
 from d2road.export.sentence_tokens import log_numbers
+from d2road.modeling.text.pretrained_encoders import check_vocabulary, load_encoder
+from d2road.modeling.text.unknown_token import unknown_id
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from mono3dvg.config import scan_options
 from mono3dvg.text.length_groups import by_length
-from mono3dvg.text.pretrained_encoders import check_vocabulary, load_encoder
 from mono3dvg.text.scratch_encoder import small_roberta
 from mono3dvg.text.sentence_checks import UnknownWords, check_sentence
 from mono3dvg.text.text_features import TextFeatures
 from mono3dvg.text.text_filter import TextFilter
-from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unknown_id, unpack
+from mono3dvg.text.tokenizer import PAD_ID, fingerprint, load_tokenizer, pack, train_tokenizer, unpack
 from mono3dvg.text.training_sentences import training_sentences
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
+OR_SCRATCH = ", or 'scratch', a small RoBERTa that is trained with the rest"
 BYTES_PER_TOKEN = 32  # of a compressed tokenizer, with room to spare
 FINGERPRINT = 32
 
@@ -93,7 +95,7 @@ class TextEncoder(nn.Module):
             if tokenizer:
                 self._take_tokenizer(load_tokenizer(tokenizer), pinned=True)
         else:
-            self.encoder, found = load_encoder(source, random_init, download)
+            self.encoder, found = load_encoder(source, random_init, download, OR_SCRATCH)
             self.encoder.requires_grad_(not frozen)
             self._take_tokenizer(found, pinned=True)
             fills_in(self, "encoder", self.encoder.state_dict, repr(source))

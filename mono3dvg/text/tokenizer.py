@@ -5,7 +5,6 @@ tensor, a checkpoint needs no file beside it.
 """
 
 import hashlib
-import json
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,14 +69,6 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path} is no file of the tokenizers library: {error}") from error
-
-
-def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The id that words get which a tokenizer does not know; None where it spells them out, as bytes do."""
-    model = json.loads(tokenizer.to_str())["model"]
-    if isinstance(model.get("unk_id"), int):  # of unigrams
-        return model["unk_id"]
-    return tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else None
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:

@@ -12,10 +12,10 @@ import torch
 
 from d2road.checkpoint.packaged_part import leave_out
 from d2road.export.sentence_tokens import log_numbers
+from d2road.modeling.text.pretrained_encoders import load_encoder
 from d2road.utils.errors import CheckpointError
 from mono3dvg.text import text_encoder
 from mono3dvg.text.length_groups import TOGETHER
-from mono3dvg.text.pretrained_encoders import load_encoder
 from mono3dvg.text.text_encoder import TextEncoder
 from mono3dvg.text.tokenizer import fingerprint, load_tokenizer, pack, train_tokenizer, unpack
 from mono3dvg.text.training_sentences import training_sentences
@@ -272,7 +272,7 @@ def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch, folder):
     with pytest.raises(
         FileNotFoundError, match=r"cannot read the text encoder 'no/model'.*hf download no/model.*scratch"
     ):
-        load_encoder("no/model")
+        TextEncoder(8, "no/model")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         load_encoder(str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="pip install --no-deps no-such-package"):

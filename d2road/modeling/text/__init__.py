@@ -1,0 +1,1 @@
+"""Pretrained text encoders of transformers, and embeddings of short texts such as class names."""
