@@ -30,6 +30,9 @@ out). Each is drawn over a copy of the image of its own, its words shaded by the
 predictions.json has for each image and sentence text, boxes (x, y, z, h, w, l, ry), scores, boxes_xyxy,
 category_names and words. --confidence is the model's own threshold unless it is given.
 
+Models whose classifier takes text (MODEL.DiffusionDet.CLASSIFIER text) find what words say: --classes "white car"
+"red truck" in place of the classes of their training, which results then name.
+
 --num-gpus N takes N processes, on a machine without GPUs on its CPU; torchrun starts them too. OUTPUT/.journal keeps
 what each has done: --resume goes on there with the same weights, config and options, and works off inputs that are new,
 have changed, or failed.
@@ -69,6 +72,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--denorm", default="", metavar="FILE|DIR", help="ground plane in the camera frame")
     parser.add_argument("--text", nargs="+", default=[], metavar="SENTENCE", help="for models of grounding")
     parser.add_argument("--text-file", default="", metavar="FILE", help="sentences, one a line")
+    parser.add_argument(
+        "--classes", nargs="+", default=[], metavar="WORDS", help="what to find, for models whose classifier takes text"
+    )
     parser.add_argument("--format", choices=("json", "jsonl", "parquet"), default="", help="of the table")
     parser.add_argument("--no-drawings", action="store_true", help="write the table alone, no annotated copies")
     parser.add_argument(
@@ -135,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = setup_cfg(args, predicts=True)
     options = FileOptions(args.batch_size, args.resume, args.format, not args.no_drawings)
     with locked_output(args.output, "prediction", "--output"):
-        return predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences, options)
+        return predict_files(cfg, args.input, args.output, args.confidence, cameras, sentences, options, args.classes)
 
 
 @report_errors

@@ -128,6 +128,7 @@ class AnnotatingPredictor:
         confidence, sentences: as of `Annotator`.
         batch_size: images that pass through the network together; see `Predictor`.
         draws: whether copies are drawn.
+        classes: words to find instead of the classes of the training, see `Predictor.set_classes`.
     Raises:
         FileNotFoundError, D2RoadError: the weights, or a model that is not ready to predict.
     """
@@ -139,10 +140,14 @@ class AnnotatingPredictor:
         sentences: Sequence[str] = (),
         batch_size: int = 1,
         draws: bool = True,
+        classes: Sequence[str] = (),
     ):
         cfg = with_class_names(cfg, stored_class_names(cfg.MODEL.WEIGHTS))
         self.batch_size, self.draws = batch_size, draws
         self.predict = Predictor(cfg, batch_size=batch_size)
+        if classes:
+            self.predict.set_classes(classes)
+            cfg = self.predict.cfg
         self.annotator = annotator_class(cfg.MODEL.META_ARCHITECTURE)(self.predict, cfg, confidence, sentences)
 
     def __call__(self, images_bgr: Sequence[np.ndarray], contexts: Sequence[ImageContext]) -> list[Found]:

@@ -56,6 +56,7 @@ def predict_files(
     cameras: CameraFiles | None = None,
     sentences: Sequence[str] = (),
     options: FileOptions | None = None,
+    classes: Sequence[str] = (),
 ) -> int:
     """Predict on inputs and write annotated copies and what was found into a folder; in all processes of a job.
 
@@ -67,6 +68,7 @@ def predict_files(
         cameras: give the camera of a file, for models that estimate 3D.
         sentences: for models of grounding.
         options: how to go about it.
+        classes: words to find, for models whose classifier takes text.
     Returns:
         the number of inputs that failed, in all processes; each is logged.
     Raises:
@@ -85,10 +87,10 @@ def predict_files(
         logger.info(renamed)
     if not sources:
         return _report("nothing predicted", 0, folder, problems)
-    identity = by_first_process(lambda: identity_of(cfg, confidence, cameras, sentences))
+    identity = by_first_process(lambda: identity_of(cfg, confidence, cameras, sentences, classes))
     journal = Journal(folder)
     by_first_process(lambda: journal.check(identity, options.resume))
-    annotate = AnnotatingPredictor(cfg, confidence, sentences, options.batch_size, options.draws)
+    annotate = AnnotatingPredictor(cfg, confidence, sentences, options.batch_size, options.draws, classes)
     journal.open(by_first_process(lambda: journal.begin(identity, options.resume)), comm.get_rank())
     jobs = [Job(source, target.name if options.draws else "") for source, target in zip(sources, targets)]
     open_jobs = [job for job in jobs if not journal.is_done(job.source, job.copy)]

@@ -15,6 +15,7 @@ more by having the methods of the protocols below:
     AcceptsGoodImages            `d2road accept`: good images added after the training, with an audit trail
     FitsWithoutGradients         its training is one step, in which it is fitted to all of its data
     ExportsGraph                 `d2road export OUT.onnx`: the model as one graph that proves itself
+    NamesClasses                 `d2road predict --classes`: finds what words say, not what it was trained on alone
     DenoisesBoxes                solver, steps, number of boxes and seed may be chosen for a prediction
 
 and by its name, the key MODEL.META_ARCHITECTURE, what needs the config before there is a model:
@@ -55,6 +56,7 @@ __all__ = [
     "HasDefaultMapper",
     "KeepsGoodScores",
     "LowersPrecision",
+    "NamesClasses",
     "OffersTestTimeAugmentation",
     "RequiresCalibration",
     "ResizesImages",
@@ -206,6 +208,14 @@ class ExportsGraph(Protocol):
         Raises:
             ConfigError: what the config asks for has no graph.
         """
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A detector whose classes may be words."""
+
+    def set_classes(self, words: Sequence[str]) -> None:
+        """Find these from now on, numbered in their order. Raises ConfigError where that cannot be, with the cure."""
 
 
 @runtime_checkable

@@ -27,7 +27,11 @@ APART = (
 
 
 def identity_of(
-    cfg: CfgNode, confidence: float | None, cameras: CameraFiles, sentences: Sequence[str]
+    cfg: CfgNode,
+    confidence: float | None,
+    cameras: CameraFiles,
+    sentences: Sequence[str],
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The version, weights by their content, and settings of a prediction.
 
@@ -44,6 +48,7 @@ def identity_of(
         "--calib": _content(cameras.calib),
         "--denorm": _content(cameras.denorm),
         "sentences": list(sentences),
+        **({"--classes": list(classes)} if classes else {}),
         **kept,
     }
 

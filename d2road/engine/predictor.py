@@ -86,6 +86,24 @@ class Predictor:
         shortest = self.cfg.INPUT.MIN_SIZE_TEST
         self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
 
+    def set_classes(self, words: Sequence[str]) -> None:
+        """Find what these words say from now on, by a model whose classifier takes text; they are the class names.
+
+        Raises:
+            ConfigError: the model takes none, or they are none, empty or come twice; with the cure.
+            FileNotFoundError, D2RoadError: its text encoder is missing, or another than in the training.
+        """
+        if not isinstance(self.model, meta_arch.NamesClasses):
+            cure = "set INFERENCE.BACKEND torch" if self.cfg.INFERENCE.BACKEND != "torch" else "take a text classifier"
+            raise ConfigError(f"{self.cfg.MODEL.META_ARCHITECTURE} cannot take other classes (--classes): {cure}")
+        self.model.set_classes(words)
+        frozen = self.cfg.is_frozen()
+        self.cfg.defrost()
+        self.cfg.MODEL.CLASS_NAMES = tuple(word.strip() for word in words)
+        if frozen:
+            self.cfg.freeze()
+        self.metadata = class_metadata(self.cfg)
+
     @overload
     def __call__(self, images: Image, camera: Cameras = None, **extra: Any) -> dict[str, Any]: ...
 

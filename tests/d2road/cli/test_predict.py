@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from d2road.cli.predict import build_parser, main, read_sentences
+from tests.factories.text_encoders import save_text_tower
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,30 @@ def test_sentences_that_cannot_be_used(tmp_path):
         ["--config-file", "c", "--input", "a", "--output", "o", "--text", "the car", "a bus", "MODEL.WEIGHTS", "w"]
     )
     assert args.text == ["the car", "a bus"] and args.opts == ["MODEL.WEIGHTS", "w"] and args.confidence is None
+
+
+def test_words_as_classes_from_the_command_line(repo_dir, tmp_path, capsys, monkeypatch):
+    """A text classifier finds what words say and names it so; a linear one says what to take instead."""
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda name: None)
+    image = tmp_path / "a.png"
+    cv2.imwrite(str(image), np.full((60, 80, 3), 90, np.uint8))
+    line = ["--config-file", str(repo_dir / "configs/diffusion_det/Base-Small.yaml"), "--confidence", "0"]
+    line += ["--output", str(tmp_path / "out"), "--input", str(image), "--weights", "random", "--no-drawings"]
+    line += ["--classes", "white car", "red truck", "MODEL.DiffusionDet.NUM_CLASSES", "3", "INPUT.MIN_SIZE_TEST", "64"]
+    line += ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.CLASS_NAMES", "('car','truck','cyclist')"]
+    line += ["MODEL.TIMM.WEIGHTS", "", "MODEL.DiffusionDet.TEST_NUM_PROPOSALS", "20"]
+    assert build_parser().parse_args(line).classes == ["white car", "red truck"]
+    assert main(line) == 2
+    assert "CLASSIFIER is 'linear'" in capsys.readouterr().err
+
+    encoder = str(save_text_tower(tmp_path / "bert", "bert"))
+    line += ["MODEL.DiffusionDet.CLASSIFIER", "text", "MODEL.DiffusionDet.TEXT.ENCODER", encoder]
+    assert main(line) == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {(p["category_id"], p["category_name"]) for p in found} == {(0, "white car"), (1, "red truck")}
+
+    # What was asked belongs to what is gone on with.
+    assert main([*line, "--resume", "--classes", "blue car"]) == 2
+    assert "--classes" in capsys.readouterr().err
+    assert main([*line, "--classes", "car", " "]) == 2
+    assert "empty" in capsys.readouterr().err

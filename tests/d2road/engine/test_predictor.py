@@ -14,7 +14,7 @@ from d2road.config import setup as config_setup
 from d2road.engine import Predictor
 from d2road.engine import predictor as predictor_module
 from d2road.structures import Camera
-from d2road.utils.errors import DataError
+from d2road.utils.errors import ConfigError, DataError
 from tests.factories.tiny_system import make_data, tiny_cfg
 
 
@@ -208,3 +208,9 @@ def test_the_camera_of_another_resolution_is_refused(cfg):
         DataError, match=r"image of about 1219x346\. Scale the first two rows of the projection by 0\.52"
     ):
         predictor.prepare(np.zeros((188, 621, 3), np.uint8), camera)
+
+
+def test_a_model_without_words_takes_no_classes(cfg):
+    predict = Predictor(cfg)
+    with pytest.raises(ConfigError, match="cannot take other classes"):
+        predict.set_classes(["car"])

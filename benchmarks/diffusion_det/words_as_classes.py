@@ -1,0 +1,97 @@
+"""The compositional toy benchmark of words as classes: colours and types are seen, some of their pairs are not.
+
+python -m benchmarks.diffusion_det.words_as_classes --arm fold1   train (or resume), choose on validation views, test
+python -m benchmarks.diffusion_det.words_as_classes               all arms: fold1 all types fold2 fold3
+python -m benchmarks.diffusion_det.words_as_classes --table       the table of all records
+
+Arms: fold1 to fold3 train on the words of the pairs that the fold sees, all on those of all pairs, types is a linear
+classifier of the four types. All start from zoo:diffusion_det_toy, which knows the types in groups and no colour.
+Records go to benchmarks/results/words_as_classes/; data and weights stay in output/bench/words_as_classes.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from benchmarks.common.records import read_record, write_record
+from benchmarks.common.trainings import separate_logs, train_once
+from benchmarks.diffusion_det.word_pairs import (
+    FOLDS,
+    TYPES,
+    VALIDATION_VIEWS,
+    Pair,
+    frequent_pairs,
+    read_views,
+    write_coco,
+)
+from benchmarks.diffusion_det.word_scores import measure_arm
+from benchmarks.diffusion_det.word_tables import BENCH, write_table
+from d2road.config import default_argument_parser, setup_cfg
+
+CONFIG = "configs/diffusion_det/toy_roadside/words.yaml"
+DATA = Path("datasets/toy_roadside")
+OUT = Path("output/bench") / BENCH
+ARMS = ("fold1", "all", "types", "fold2", "fold3")
+
+
+def make_data() -> list[Pair]:
+    """Write the COCO files of all arms, and return the pairs that are classes."""
+    views = read_views(DATA, "train")
+    train, validation, test = views[:-VALIDATION_VIEWS], views[-VALIDATION_VIEWS:], read_views(DATA, "val")
+    pairs = frequent_pairs(train)
+    names = [pair.name for pair in pairs]
+    for fold in range(1, FOLDS + 1):
+        seen = [pair.name for pair in pairs if pair.fold != fold]
+        write_coco(OUT / f"train_fold{fold}.json", train, seen, lambda pair: pair.name, unnamed=seen[0])
+    write_coco(OUT / "train_all.json", train, names, lambda pair: pair.name, unnamed=names[0])
+    write_coco(OUT / "train_types.json", train, TYPES, lambda pair: pair.kind)
+    for split, part in (("validation", validation), ("test", test)):
+        write_coco(OUT / f"{split}.json", part, names, lambda pair: pair.name)
+    return pairs
+
+
+def config_for(arm: str, seed: int, steps: int | None = None) -> CfgNode:
+    """The config of an arm's training."""
+    opts = [
+        "DATASETS.TRAIN", f"('coco:{OUT}/train_{arm}.json:{DATA}',)", "DATASETS.TEST", "()", "SEED", str(seed),
+        "OUTPUT_DIR", str(OUT / f"{arm}_seed{seed}"), "TEST.PLOTS", "False",
+        *(["MODEL.DiffusionDet.CLASSIFIER", "linear"] if arm == "types" else []),
+        *(["SOLVER.MAX_ITER", str(steps)] if steps else []),
+    ]  # fmt: skip
+    return setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+
+
+def run_arm(arm: str, seed: int, steps: int | None, pairs: list[Pair]) -> None:
+    """Train an arm and measure it; what has a record is not done again."""
+    cfg, command = config_for(arm, seed, steps), f"python -m benchmarks.diffusion_det.words_as_classes --arm {arm}"
+    with separate_logs():
+        weights = train_once(cfg, CONFIG, BENCH, f"seed{seed}/{arm}_train", command)
+    if read_record(BENCH, f"seed{seed}/{arm}") is not None:
+        return
+    start = time.perf_counter()
+    metrics = measure_arm(cfg, weights, arm, pairs, {split: OUT / f"{split}.json" for split in ("validation", "test")})
+    write_record(
+        BENCH, f"seed{seed}/{arm}", metrics=metrics, command=command, config=CONFIG, seed=seed,
+        seconds=time.perf_counter() - start, text_encoder=cfg.MODEL.DiffusionDet.TEXT.ENCODER,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arm", choices=ARMS, help="one arm; all if left out")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, help="instead of the config's number of training steps")
+    parser.add_argument("--table", action="store_true", help="write the table of all records alone")
+    args = parser.parse_args()
+    if not args.table:
+        pairs = make_data()
+        for arm in [args.arm] if args.arm else ARMS:
+            run_arm(arm, args.seed, args.steps, pairs)
+    print(f"table: {write_table(args.seed)}")
+
+
+if __name__ == "__main__":
+    main()
