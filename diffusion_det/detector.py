@@ -35,7 +35,7 @@ from diffusion_det.denoising import (
 from diffusion_det.export_checks import draw_noise, export_graph
 from diffusion_det.head import FINAL_LAYERS, DiffusionHead
 from diffusion_det.losses import SetCriterion
-from diffusion_det.matcher import Targets, pad_crowds
+from diffusion_det.matcher import Targets
 from diffusion_det.noising import diffuse_boxes
 from diffusion_det.output_pixels import in_output_pixels
 from diffusion_det.pose.pose_estimator import PoseEstimator
@@ -72,8 +72,7 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
         coupling: of noise and boxes in training, see `diffuse_boxes`.
         compat: numerically the published code.
         pose: reads 3D pose off the decoder, or None.
-        graphs: replays the decoder in testing on CUDA.
-        vocabulary: words of the classes, or None for a linear classifier.
+        graphs: replays the decoder in testing on CUDA. vocabulary: words of the classes, None of a linear classifier.
     """
 
     default_mapper = "DiffusionDetMapper"
@@ -110,8 +109,11 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.schedule, self.num_proposals, self.prior = schedule, num_proposals, prior
         self.sampling, self.coupling, self.compat = sampling, coupling, compat
-        self.sampler, self.sample_step = sampling.sampler, sampling.steps
-        self.test_num_proposals = sampling.num_proposals
+        self.sampler, self.sample_step, self.test_num_proposals = (
+            sampling.sampler,
+            sampling.steps,
+            sampling.num_proposals,
+        )
         self.proposals, self.pose, self.graphs, self.vocabulary = proposals, pose, graphs, vocabulary
         self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_pre_hook(drop_published_buffers)
@@ -130,8 +132,7 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
 
         Args:
             batched_inputs: per image `image` (3, H, W) in 0..255 of INPUT.FORMAT; `height`, `width` of the output
-                (default: the input's); in training `instances` with gt_boxes and gt_classes, and where these are
-                ignored `crowds` (M, 4) pixels of `image`; in testing optionally
+                (default: the input's); in training `instances` with gt_boxes and gt_classes; in testing optionally
                 `content_id`, `image_id` or `file_name`, the first of which seeds the noise. With pose also `camera`, a
                 Camera in pixels of `image`, and in training gt_boxes3d and gt_has_3d (see DiffusionDetMapper).
         Returns:
@@ -289,9 +290,9 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
         gt_boxes = [i.gt_boxes.tensor.float() for i in instances]
         boxes, t, origin = self.first_boxes(gt_boxes, whwh)
         queries = self.proposals.queries(len(boxes))
-        targets = Targets.pad(gt_boxes, [i.gt_classes for i in instances], whwh)
-        sigma, crowds = self.schedule.coefficients(t)[1].float(), pad_crowds([x.get("crowds") for x in batched_inputs])
-        targets = replace(targets, origin=origin, sigma=sigma, crowds=None if crowds is None else crowds.to(whwh))
+        classes, crowds = [i.gt_classes for i in instances], [x.get("crowds") for x in batched_inputs]
+        targets = Targets.pad(gt_boxes, classes, whwh, crowds)
+        targets = replace(targets, origin=origin, sigma=self.schedule.coefficients(t)[1].float())
         if self.pose is None:
             return self.criterion(*self.head(features, boxes, t, queries), targets)
         cameras = camera_list(batched_inputs, WITHOUT_CAMERA)

@@ -45,26 +45,28 @@ class Targets:
     crowds: Tensor | None = None
 
     @staticmethod
-    def pad(boxes_xyxy: list[Tensor], classes: list[Tensor], whwh: Tensor) -> "Targets":
-        """Bring lists of (M_i, 4) boxes and (M_i,) classes, one per image, to one shape."""
+    def pad(
+        boxes_xyxy: list[Tensor], classes: list[Tensor], whwh: Tensor, crowds_xyxy: Sequence[Tensor | None] = (None,)
+    ) -> "Targets":
+        """Bring lists of (M_i, 4) boxes and (M_i,) classes, one per image, to one shape.
+
+        Args:
+            crowds_xyxy: crowd regions (M'_i, 4) of each image; they count where every image tells them.
+        """
         most = max([len(c) for c in classes] + [1])
         boxes = whwh.new_zeros(len(classes), most, 4)
         labels = torch.zeros(len(classes), most, dtype=torch.int64, device=whwh.device)
         valid = torch.zeros(len(classes), most, dtype=torch.bool, device=whwh.device)
         for i, (b, c) in enumerate(zip(boxes_xyxy, classes)):
             boxes[i, : len(c)], labels[i, : len(c)], valid[i, : len(c)] = b, c, True
-        return Targets(boxes, whwh, labels, valid)
+        known = [crowds.to(whwh) for crowds in crowds_xyxy if crowds is not None]
+        regions = pad_sequence(known, batch_first=True) if len(known) == len(classes) else None
+        return Targets(boxes, whwh, labels, valid, crowds=regions)
 
     def repeat(self, times: int) -> "Targets":
         """The same targets `times` times, one copy of all images after the other (one per decoder stage)."""
         parts = (self.boxes_xyxy, self.whwh, self.classes, self.valid, self.origin, self.sigma, self.crowds)
         return Targets(*(p if p is None else p.repeat(times, *[1] * (p.dim() - 1)) for p in parts))
-
-
-def pad_crowds(crowds_xyxy: Sequence[Tensor | None]) -> Tensor | None:
-    """Crowd regions (M_i, 4) of G images, brought to (G, M, 4) by empty boxes; None where an image tells none."""
-    known = [crowds for crowds in crowds_xyxy if crowds is not None]
-    return pad_sequence(known, batch_first=True) if len(known) == len(crowds_xyxy) else None
 
 
 def focal_class_cost(logits: Tensor, classes: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from diffusion_det.losses import LossOptions, SetCriterion, in_crowd
 from diffusion_det.mapper import DiffusionDetMapper
-from diffusion_det.matcher import Targets, pad_crowds
+from diffusion_det.matcher import Targets
 
 SIZE = torch.tensor([[100.0, 100.0, 100.0, 100.0]])
 
@@ -20,9 +20,13 @@ def test_half_of_a_box_inside_one_region_is_in_the_crowd():
 
 
 def test_images_without_crowds_are_padded():
-    assert pad_crowds([torch.zeros(0, 4), torch.ones(2, 4)]).shape == (2, 2, 4)
-    assert pad_crowds([torch.zeros(0, 4), None]) is None
-    assert not in_crowd(torch.tensor([[[0.0, 0, 1, 1]]]), pad_crowds([torch.zeros(0, 4)])).any()
+    nothing = [torch.zeros(0, 4)], [torch.zeros(0)]
+    both = Targets.pad(nothing[0] * 2, nothing[1] * 2, SIZE.repeat(2, 1), [torch.zeros(0, 4), torch.ones(2, 4)])
+    assert both.crowds.shape == (2, 2, 4) and both.repeat(3).crowds.shape == (6, 2, 4)
+    assert Targets.pad(nothing[0] * 2, nothing[1] * 2, SIZE.repeat(2, 1), [torch.zeros(0, 4), None]).crowds is None
+    assert Targets.pad(*nothing, SIZE).crowds is None
+    none = Targets.pad(*nothing, SIZE, [torch.zeros(0, 4)]).crowds
+    assert not in_crowd(torch.tensor([[[0.0, 0, 1, 1]]]), none).any()
 
 
 @pytest.mark.parametrize("use_focal", [True, False])
