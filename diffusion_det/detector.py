@@ -109,11 +109,8 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.schedule, self.num_proposals, self.prior = schedule, num_proposals, prior
         self.sampling, self.coupling, self.compat = sampling, coupling, compat
-        self.sampler, self.sample_step, self.test_num_proposals = (
-            sampling.sampler,
-            sampling.steps,
-            sampling.num_proposals,
-        )
+        self.sampler, self.sample_step = sampling.sampler, sampling.steps
+        self.test_num_proposals = sampling.num_proposals
         self.proposals, self.pose, self.graphs, self.vocabulary = proposals, pose, graphs, vocabulary
         self.register_load_state_dict_pre_hook(rename_stored_weights)
         self.register_load_state_dict_pre_hook(drop_published_buffers)
