@@ -64,7 +64,7 @@ OURS = {
     # set | velocity: what the boxes learn by, BOX_LOSS_REGISTRY. set: matched to objects, L1 and GIoU; velocity: each
     # towards the object that it was made from, by the squared error of its velocity, with a weight of its own.
     "BOX_LOSS": "set",
-    "VELOCITY_WEIGHT": 1.0,
+    "VELOCITY_WEIGHT": 0.25,
     # noise | queries, PROPOSALS_REGISTRY: where the decoder's first boxes come from. noise draws them for each image.
     # queries learns them, with a feature each (Sparse R-CNN): a training of its own, one step in testing, no noise, and
     # nothing of TRANSPORT, SAMPLER, BOX_RENEWAL and ENSEMBLE.

@@ -11,7 +11,7 @@ A worked example, one image, three queries, two objects:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -65,8 +65,9 @@ class Targets:
 
     def repeat(self, times: int) -> "Targets":
         """The same targets `times` times, one copy of all images after the other (one per decoder stage)."""
-        parts = (self.boxes_xyxy, self.whwh, self.classes, self.valid, self.origin, self.sigma, self.crowds)
-        return Targets(*(p if p is None else p.repeat(times, *[1] * (p.dim() - 1)) for p in parts))
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {name: part for name, part in parts.items() if part is not None}
+        return Targets(**{name: part.repeat(times, *[1] * (part.dim() - 1)) for name, part in known.items()})
 
 
 def focal_class_cost(logits: Tensor, classes: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -40,7 +40,7 @@ class VelocityCriterion(SetCriterion):
         sigma: Li & He, Back to Basics, 2025. Differs: boxes in place of pixels, and boxes that fill up have no loss.
     """
 
-    def __init__(self, *, prior: BoxPrior, velocity_weight: float = 1.0, **others: Any):
+    def __init__(self, *, prior: BoxPrior, velocity_weight: float = 0.25, **others: Any):
         super().__init__(**others)
         self.prior = prior
         self.weights = {"loss_ce": self.options.class_weight, "loss_velocity": velocity_weight}

@@ -2,8 +2,8 @@
 
 python -m benchmarks.diffusion_det.loss_gradients --loss velocity    200 steps of a small detector along a flow
 
-VELOCITY_WEIGHT is chosen by it: so that the box losses have about the say that they have in the set criterion. Uses
-training data alone. Records: benchmarks/results/loss_gradients/.
+VELOCITY_WEIGHT is chosen by it: so that the box losses have about the say that they have in the set criterion. Here it
+is 1. Uses training data alone. Records: benchmarks/results/loss_gradients/.
 """
 
 import argparse
@@ -33,6 +33,7 @@ SMALL = {
     "INPUT.MAX_SIZE_TRAIN": 224,
     "DATALOADER.NUM_WORKERS": 0,
     NODE + "TRANSPORT": "flow",
+    NODE + "VELOCITY_WEIGHT": 1.0,
 }
 WARMUP = 100  # steps
 
@@ -46,7 +47,7 @@ def config_for(loss: str, seed: int, *more: str) -> CfgNode:
 
 def gradient_norm(losses: Iterable[Tensor], parameters: list[Tensor]) -> float:
     """Euclidean norm of the gradient of a sum of losses; the graph is kept."""
-    gradients = torch.autograd.grad(sum(losses), parameters, retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(torch.stack(list(losses)).sum(), parameters, retain_graph=True, allow_unused=True)
     return float(torch.stack([g.norm() for g in gradients if g is not None]).norm())
 
 
@@ -64,7 +65,7 @@ def compare(cfg: CfgNode, steps: int, every: int) -> list[dict[str, float]]:
     """
     model = Trainer.build_model(cfg).train()
     optimizer = Trainer.build_optimizer(cfg, model)
-    decoder = [p for p in model.head.parameters() if p.requires_grad]
+    decoder = [p for p in model.get_submodule("head").parameters() if p.requires_grad]
     rates = [group["lr"] for group in optimizer.param_groups]
     rows, recent = [], []
     for step, batch in zip(range(1, steps + 1), Trainer.build_train_loader(cfg)):

@@ -265,8 +265,8 @@ def needs_camera(cfg: CfgNode) -> bool:
 
 def register_sampling_choices(
     meta_arch: str,
-) -> Callable[[Callable[[CfgNode], SamplingChoices]], Callable[[CfgNode], SamplingChoices]]:
-    """Register `choices(cfg)`: how boxes of this META_ARCHITECTURE may be sampled, see `DenoisesBoxes`."""
+) -> Callable[[Callable[[CfgNode], SamplingChoices | None]], Callable[[CfgNode], SamplingChoices | None]]:
+    """Register `choices(cfg)`: how boxes of this META_ARCHITECTURE may be sampled, see `DenoisesBoxes`; None: not."""
     return lambda function: SAMPLING_CHOICES.register(function, name=meta_arch)
 
 

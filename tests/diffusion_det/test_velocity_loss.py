@@ -143,9 +143,9 @@ def test_softmax_takes_the_same_objects():
 
 
 def test_the_criterion_of_a_config(small_cfg):
-    cfg = small_cfg(*VELOCITY, NODE + "VELOCITY_WEIGHT", 0.25, NODE + "SNR_SCALE", 1.0, NODE + "CLASS_WEIGHT", 3.0)
+    cfg = small_cfg(*VELOCITY, NODE + "VELOCITY_WEIGHT", 0.75, NODE + "SNR_SCALE", 1.0, NODE + "CLASS_WEIGHT", 3.0)
     criterion = build_criterion(cfg)
-    assert criterion.weights == {"loss_ce": 3.0, "loss_velocity": 0.25} and criterion.prior == NormalPrior(1.0)
+    assert criterion.weights == {"loss_ce": 3.0, "loss_velocity": 0.75} and criterion.prior == NormalPrior(1.0)
     assert type(build_criterion(small_cfg())) is SetCriterion
 
 
