@@ -65,9 +65,10 @@ OURS = {
     # towards the object that it was made from, by the squared error of its velocity, with a weight of its own.
     "BOX_LOSS": "set",
     "VELOCITY_WEIGHT": 0.25,
-    # noise | queries, PROPOSALS_REGISTRY: where the decoder's first boxes come from. noise draws them for each image.
+    # noise | grid | sobol | queries, PROPOSALS_REGISTRY: where the decoder's first boxes come from. noise draws them
+    # for each image; grid and sobol are the same for all, in testing, on any weights: training with them draws noise.
     # queries learns them, with a feature each (Sparse R-CNN): a training of its own, one step in testing, no noise, and
-    # nothing of TRANSPORT, SAMPLER, BOX_RENEWAL and ENSEMBLE.
+    # nothing of TRANSPORT, PRIOR, SAMPLER, BOX_RENEWAL and ENSEMBLE.
     "PROPOSALS": "noise",
     "SAMPLER": "ddim",  # ddim | ddpm | dpmsolver++ | restart, and along the path of flow also euler | heun
     "ETA": 1.0,  # share of fresh noise in a DDIM step

@@ -126,6 +126,7 @@ def denoise(
     use_focal: bool = True,
     side_channels: int = 0,
     side_scale: float = 1.0,
+    start: Tensor | None = None,
 ) -> list[tuple[Tensor, ...]]:
     """Run all steps; every box that scores at most `renewal_thresh` is replaced after its step.
 
@@ -138,12 +139,15 @@ def denoise(
         prior: of boxes, where the path ends.
         renewal_thresh: None switches renewal off.
         side_channels: channels a box that are diffused beside it; side_scale: their deviation when clean.
+        start: states (N, 4) of the boxes that every image begins with; None takes the noise.
     Returns:
         per step what `predict` returned (without the side state).
     """
     size, pairs = 4 + side_channels, sampler.pairs(steps)
     each_step = [size] if renewal_thresh is None else [size, 4, *([side_channels] if side_channels else []), size]
     x, *drawn = noise_on_device(noise, count, [size, *each_step * (len(pairs) - 1)], image_whwh.device)
+    if start is not None:
+        x = torch.cat([upload(start.to(x.dtype), x.device).expand(len(x), -1, -1), x[..., 4:]], dim=-1)
     draws = iter(drawn)
     renewed, results = None, []
     sampler.start()

@@ -204,6 +204,8 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
     ) -> list[tuple[Tensor, ...]]:
         """Predictions of each sampler step for B images: logits (B, N, K), boxes (B, N, 4) in pixels of the network
         input and, with a scene, the features (B, N, C) that pose is read from."""
+        if isinstance(self.proposals, LearnedProposals):
+            return [self.denoising_step(features, scene, self.proposals.boxes_xyxy(whwh), LEARNED_LEVEL)]
         options: dict[str, Any] = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
@@ -212,13 +214,11 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
             "use_focal": self.criterion.options.use_focal,
         }
         sampler = build_sampler(self.sampler, self.schedule, self.sampling.eta)
-        if isinstance(self.proposals, LearnedProposals):
-            return [self.denoising_step(features, scene, self.proposals.boxes_xyxy(whwh), LEARNED_LEVEL)]
         if not self.compat:
             if self.pose is not None:
                 options |= {"side_channels": self.pose.side_channels, "side_scale": self.pose.state_scale}
-            predict = partial(self.denoising_step, features, scene)
-            return denoise(predict, sampler, whwh, noise, **options)
+            options["start"] = self.proposals.start(self.test_num_proposals, self.prior)
+            return denoise(partial(self.denoising_step, features, scene), sampler, whwh, noise, **options)
         # With several steps the published loop takes one image at a time.
         batch = torch.arange(len(whwh), device=whwh.device)
         results = []
@@ -249,11 +249,8 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
     ) -> tuple[Tensor, ...]:
         if self.graphs is None or self.device.type != "cuda" or torch.is_grad_enabled():
             return self.head(features, boxes_xyxy, levels, queries)
-        count, learned = len(features), () if queries is None else (queries,)
-        return self.graphs(
-            lambda boxes, t, *rest: self.head(rest[:count], boxes, t, *rest[count:]),
-            [boxes_xyxy, levels, *features, *learned],
-        )
+        count, inputs = len(features), [boxes_xyxy, levels, *features, *([] if queries is None else [queries])]
+        return self.graphs(lambda boxes, t, *rest: self.head(rest[:count], boxes, t, *rest[count:]), inputs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DiffusionDet":
         """As nn.Module's; recorded graphs hold where the weights were."""

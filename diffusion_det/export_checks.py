@@ -35,6 +35,7 @@ def export_graph(model: Any, cfg: CfgNode, images: Sequence[np.ndarray], options
     """
     steps = options.steps or model.sample_step
     _require_graph(cfg, steps)
+    model.proposals.check_sampling(steps, model.test_num_proposals)
     model.fold_for_inference()
     model = unrolled(model, steps)
     if model.sampling.nms_thresh is None:  # nothing to suppress, and no order without it
@@ -50,7 +51,7 @@ def export_graph(model: Any, cfg: CfgNode, images: Sequence[np.ndarray], options
     )
     return ExportGraph(
         module=DetectionGraph(model, resize, cfg.INPUT.FORMAT, options.nms).eval(),
-        input_names=("images", "noise"),
+        input_names=("images", "noise") if graph_rows(model) else ("images",),
         output_names=names,
         dynamic=_dynamic_axes(options),
         checks=(checks[0], checks[1]),
@@ -84,14 +85,14 @@ def metadata(model: Any, cfg: CfgNode, options: ExportOptions) -> dict[str, Any]
     """What a program must know that runs the file; JSON-able."""
     sampling = model.sampling
     known = class_metadata(cfg)
-    rows = noise_rows(model.sample_step, sampling.renewal_thresh is not None)
     return {
         "task": "detection",
         "meta_architecture": cfg.MODEL.META_ARCHITECTURE,
         "classes": list(known.get("thing_classes", [])) if known is not None else [],
         "image_size": list(options.image_size) if options.image_size else None,
         "boxes": "x1, y1, x2, y2 in pixels of the image",
-        "noise": [rows, model.test_num_proposals, 4],  # shape of the input, standard normal numbers
+        # Shape of the input, standard normal numbers; of no rows where there is no such input.
+        "noise": [graph_rows(model), model.test_num_proposals, 4],
         "nms": "inside" if options.nms else "outside",
         "nms_thresh": sampling.nms_thresh,
         "several_classes_a_box": bool(model.criterion.options.use_focal),
@@ -105,35 +106,49 @@ def metadata(model: Any, cfg: CfgNode, options: ExportOptions) -> dict[str, Any]
 def certain_check(model: Any, exact: Any, cfg: CfgNode, image: np.ndarray, nms: bool) -> GraphCheck:
     """An image (H, W, 3) RGB with noise and what the model finds; the first noise is that of `Predictor`.
 
+    Where nothing is random, the image is shifted, round its edge, in place of another noise.
+
     Args:
         exact: the model in double precision.
     Raises:
         ConfigError: with no noise of ATTEMPTS is it certain what the model finds.
     """
-    edge = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-    resized = edge.get_transform(image).apply_image(image)
-    if cfg.INPUT.FORMAT == "BGR":
-        resized = resized[:, :, ::-1]
-    entry: dict[str, Any] = {"image": torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))}
-    entry |= {"height": image.shape[0], "width": image.shape[1]}
-    identity = content_id(image[:, :, ::-1])
+    identity, random = content_id(image[:, :, ::-1]), graph_rows(model) > 0
     for attempt in range(ATTEMPTS):
-        entry["content_id"] = f"{identity} {attempt}" if attempt else identity
+        shown = image if random else np.roll(image, attempt, axis=1)
+        entry = model_input(cfg, shown) | {"content_id": f"{identity} {attempt}" if attempt else identity}
         outputs = detect(model, entry, nms)
         if _is_certain(outputs, detect(exact, entry, nms)):
-            return GraphCheck({"images": image[None].copy(), "noise": draw_noise(model, entry)}, outputs)
+            noise = {"noise": draw_noise(model, entry)} if random else {}
+            return GraphCheck({"images": shown[None].copy()} | noise, outputs)
     raise ConfigError(
-        f"with {model.sample_step} steps rounding decides what is found in the test images, whatever the noise, so "
+        f"with {model.sample_step} steps rounding decides what is found in the test images, whatever their noise, so "
         "that no file can be checked by them: choose other --test-images, fewer --steps, or a model that is trained"
     )
 
 
+def model_input(cfg: CfgNode, image: np.ndarray) -> dict[str, Any]:
+    """The model's input of an image (H, W, 3) RGB."""
+    edge = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+    resized = edge.get_transform(image).apply_image(image)
+    if cfg.INPUT.FORMAT == "BGR":
+        resized = resized[:, :, ::-1]
+    pixels = torch.from_numpy(resized.transpose(2, 0, 1).astype(np.float32))
+    return {"image": pixels, "height": image.shape[0], "width": image.shape[1]}
+
+
+def graph_rows(model: Any) -> int:
+    """R of the graph's noise: 0 where nothing in it is random."""
+    if model.sample_step == 1 and not model.proposals.drawn:
+        return 0
+    return noise_rows(model.sample_step, model.sampling.renewal_thresh is not None)
+
+
 def draw_noise(model: Any, entry: Mapping[str, Any]) -> np.ndarray:
     """The graph's noise (R, N, 4) that `model` uses for a model input."""
-    generator = image_generator(entry, model.sampling.seed)
-    rows = noise_rows(model.sample_step, model.sampling.renewal_thresh is not None)
-    source = GeneratorNoise([generator])
-    return torch.cat([source.normal(model.test_num_proposals, 4) for _ in range(rows)]).numpy()
+    source = GeneratorNoise([image_generator(entry, model.sampling.seed)])
+    rows = [source.normal(model.test_num_proposals, 4) for _ in range(graph_rows(model))]
+    return torch.cat([torch.empty(0, model.test_num_proposals, 4), *rows]).numpy()
 
 
 @torch.no_grad()

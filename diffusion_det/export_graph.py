@@ -79,12 +79,12 @@ class DetectionGraph(nn.Module):
         super().__init__()
         self.model, self.resize, self.channels, self.nms = model, resize, channels, nms
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
         """Detect.
 
         Args:
             images: (1, H, W, 3) uint8, RGB.
-            noise: (R, N, 4) float32, standard normal.
+            noise: (R, N, 4) float32, standard normal; None where nothing is random.
         Returns:
             boxes_xyxy in pixels of the image, scores, classes: (D, 4), (D,) and (D,) int64, best first. Without nms
             boxes_xyxy (S, N, 4), which may leave the image, and scores (S, N, K).
@@ -94,6 +94,8 @@ class DetectionGraph(nn.Module):
         pixels = pixels if self.channels == "RGB" else pixels.flip(1)
         pixels = normalize_padded(pixels, size_hw, model.pixel_mean, model.pixel_std)
         whwh = size_hw.flip(0).repeat(2)[None].to(torch.float32)
+        if noise is None:
+            noise = torch.zeros(1, model.test_num_proposals, 4)  # which the first boxes replace
         with _traceable_attention():
             features = model.features(ImageList(pixels, [(0, 0)]))  # which looks at no size
             steps = model.denoise(features, whwh, RecordedNoise(noise))

@@ -22,8 +22,14 @@ def proposal_problems(node: CN) -> list[str]:
     name, section = node.PROPOSALS, "MODEL.DiffusionDet."
     if name not in PROPOSALS_REGISTRY:
         return [f"{section}PROPOSALS is {name!r}: choose one of {', '.join(PROPOSALS_REGISTRY.names())}"]
-    if not issubclass(PROPOSALS_REGISTRY.get(name), LearnedProposals):
-        return []
+    kind = PROPOSALS_REGISTRY.get(name)
+    if not issubclass(kind, LearnedProposals):
+        if kind.drawn or not node.OFFICIAL_COMPAT:
+            return []
+        return [
+            f"{section}PROPOSALS is {name!r}: the published code begins with noise alone; set OFFICIAL_COMPAT False, "
+            "or PROPOSALS noise"
+        ]
     problems = []
     for key, (needed, reason) in WITHOUT_NOISE.items():
         value = value_of(node, key)

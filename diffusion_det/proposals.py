@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from d2road.utils.errors import ConfigError
 from d2road.utils.registry import Registry
+from diffusion_det.box_prior import BoxPrior
+from diffusion_det.fixed_boxes import grid_boxes, sobol_normal
 
 # Origins of the first boxes by the name in MODEL.DiffusionDet.PROPOSALS: built with the keyword arguments of Proposals.
 PROPOSALS_REGISTRY = Registry("MODEL.DiffusionDet.PROPOSALS")
@@ -24,9 +26,15 @@ class Proposals(nn.Module):
         count: N in training; dim: C of the decoder.
     """
 
+    drawn = True  # whether the first boxes are random
+
     def __init__(self, count: int, dim: int):
         super().__init__()
         self.count, self.dim = count, dim
+
+    def start(self, count: int, prior: BoxPrior) -> Tensor | None:
+        """States (count, 4), on the CPU, that the boxes of every image have at the noisiest level; None draws them."""
+        return None
 
     def queries(self, batch: int) -> Tensor | None:
         """Queries (B, N, C) of the decoder's first stage; None where it takes them from the image."""
@@ -34,6 +42,28 @@ class Proposals(nn.Module):
 
     def check_sampling(self, steps: int, count: int) -> None:
         """Raise ConfigError unless so many steps of so many boxes can be."""
+
+
+@PROPOSALS_REGISTRY.register(name="grid")
+class GridProposals(Proposals):
+    """The boxes of `grid_boxes` for every image, in testing; training draws noise."""
+
+    drawn = False
+
+    def start(self, count: int, prior: BoxPrior) -> Tensor:
+        """As Proposals'."""
+        return prior.encode(grid_boxes(count))
+
+
+@PROPOSALS_REGISTRY.register(name="sobol")
+class SobolProposals(Proposals):
+    """Sobol points of the distribution of noise for every image, in testing; training draws noise."""
+
+    drawn = False
+
+    def start(self, count: int, prior: BoxPrior) -> Tensor:
+        """As Proposals'."""
+        return sobol_normal(count)
 
 
 @PROPOSALS_REGISTRY.register(name="queries")
@@ -46,6 +76,8 @@ class LearnedProposals(Proposals):
     Source: Sun et al., Sparse R-CNN, CVPR 2021, section 3.2. Differs: the decoder is DiffusionDet's, told one and the
         same noise level, and its matches are DiffusionDet's, several boxes an object; sides are at least SMALLEST_SIDE.
     """
+
+    drawn = False
 
     def __init__(self, count: int, dim: int):
         super().__init__(count, dim)

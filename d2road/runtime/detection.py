@@ -44,7 +44,8 @@ class DetectionTask:
 
         Args:
             score_threshold: see `results`.
-            noise: to start from instead of that of the seed, float32 of the shape `metadata["noise"]`.
+            noise: to start from instead of that of the seed, float32 of the shape `metadata["noise"]`; a file in which
+                nothing is random has no rows of it.
             seed: of the noise. Another one gives other random boxes to start from, and about the same objects. The
                 numbers are numpy's, not those of `Predictor`, whose random boxes are others still.
         """
@@ -63,7 +64,7 @@ class DetectionTask:
             noise = np.random.default_rng(seed).standard_normal(self.noise, dtype=np.float32)
         elif noise.shape != self.noise or noise.dtype != np.float32:
             raise DataError(f"noise is {noise.shape} {noise.dtype}, expected {self.noise} float32")
-        return {"images": images[0][None], "noise": noise}
+        return {"images": images[0][None]} | ({"noise": noise} if self.noise[0] else {})
 
     def results(
         self,
