@@ -74,6 +74,14 @@ def test_noise_follows_the_seed_alone():
     assert abs(first.mean()) < 0.2 and abs(first.std() - 1) < 0.2
 
 
+def test_a_file_in_which_nothing_is_random_has_no_noise():
+    task, image = DetectionTask({**METADATA, "noise": [0, 30, 4]}), np.zeros((20, 30, 3), np.uint8)
+    assert list(task.inputs([image], seed=1)) == ["images"]
+    assert list(task.inputs([image], noise=np.zeros((0, 30, 4), np.float32))) == ["images"]
+    with pytest.raises(DataError, match=r"noise is \(1, 30, 4\) float32, expected \(0, 30, 4\)"):
+        task.inputs([image], noise=np.zeros((1, 30, 4), np.float32))
+
+
 def test_what_a_file_does_not_take_is_refused():
     task, image = DetectionTask({**METADATA, "image_size": [20, 31]}), np.zeros((20, 30, 3), np.uint8)
     with pytest.raises(DataError, match="20 x 30 pixels: this file takes 20 x 31 alone"):
