@@ -104,10 +104,12 @@ class Mamba2(nn.Module):
         if padding is not None:
             x = x.masked_fill(padding, 0)  # not a product: padding may hold infinities
         z, mixed, dt = self.in_proj(x).split([self.inner, self.conv1d.weight.shape[0], self.heads], dim=-1)
-        values, B, C = self._convolve(mixed).split([self.inner, *2 * [self.groups * self.state_dim]], dim=-1)
+        gate = None if step_gate is None else _of_heads(step_gate, (batch, length, self.heads))
+        mixed = _convolve(mixed, self.conv1d.weight, self.conv1d.bias)
+        values, B, C = mixed.split([self.inner, *2 * [self.groups * self.state_dim]], dim=-1)
         y, state = ssd(
             values.unflatten(-1, (self.heads, self.head_dim)),
-            self._step_lengths(dt, padding, step_gate),
+            _step_lengths(dt, self.dt_bias, padding, gate),
             -self.A_log.exp(),
             B.unflatten(-1, (self.groups, self.state_dim)),
             C.unflatten(-1, (self.groups, self.state_dim)),
@@ -122,27 +124,12 @@ class Mamba2(nn.Module):
             y = y.masked_fill(padding, 0)
         return (y, state) if return_final_states else y
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        """Causal depthwise convolution and SiLU of (b, l, channels)."""
-        before = self.conv1d.kernel_size[0] - 1
-        if not x.shape[1]:
-            return x
-        return F.silu(self.conv1d(F.pad(x.transpose(1, 2), (before, 0)))).transpose(1, 2)
-
-    def _step_lengths(self, dt: Tensor, padding: Tensor | None, gate: Tensor | None) -> Tensor:
-        """(b, l, h) in float32 or more."""
-        dt = F.softplus(dt.to(torch.promote_types(dt.dtype, torch.float32)) + self.dt_bias)
-        if gate is not None:
-            gate = gate.unsqueeze(-1) if gate.ndim == 2 else gate
-            _check_mask("step_gate", gate, (*dt.shape[:2], gate.shape[-1] if gate.shape[-1] == 1 else self.heads))
-            dt = dt * gate
-        return dt if padding is None else dt.masked_fill(padding, 0)
-
 
 class BidirectionalMamba2(nn.Module):
     """Two Mamba-2 layers, one over the sequence and one over its reverse; results and final states are summed.
 
-    Every token so takes from all others, and the summed state holds early tokens as well as late ones.
+    Every token so takes from all others, and the summed state holds early tokens as well as late ones. Both are
+    computed as one layer of twice the heads, the second half of which are given the tokens from the last on.
 
     Args:
         dim, options: as `Mamba2`.
@@ -161,11 +148,70 @@ class BidirectionalMamba2(nn.Module):
         return_final_states: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """As `Mamba2.forward`; both directions start from `initial_states`."""
-        reverse = (None if t is None else t.flip(1) for t in (x, valid, step_gate))
-        y, state = self.ahead(x, valid, step_gate, initial_states, return_final_states=True)
-        y_back, state_back = self.back(*reverse, initial_states, return_final_states=True)
-        y = y + y_back.flip(1)
-        return (y, state + state_back) if return_final_states else y
+        one, (batch, length) = self.ahead, x.shape[:2]
+        _check_mask("valid", valid, (batch, length))
+        padding = None if valid is None else ~valid.bool().unsqueeze(-1)
+        if padding is not None:
+            x = x.masked_fill(padding, 0)
+        projected = F.linear(x, self._both("in_proj.weight")).unflatten(-1, (2, -1))  # (b, l, 2, ...)
+        z, mixed, dt = projected.split([one.inner, one.conv1d.weight.shape[0], one.heads], dim=-1)
+        gate = None if step_gate is None else _of_heads(step_gate, (batch, length, one.heads)).unsqueeze(2)
+        wide = None if padding is None else padding.unsqueeze(2)
+        # What looks at one token alone is done before the second direction is turned round, or behind it.
+        dt = _turn(_step_lengths(dt, self._both("dt_bias").view(2, -1), wide, gate))
+        mixed = _convolve(_turn(mixed), self._both("conv1d.weight"), self._both("conv1d.bias")).unflatten(-1, (2, -1))
+        values, B, C = mixed.split([one.inner, *2 * [one.groups * one.state_dim]], dim=-1)
+        y, state = ssd(
+            values.reshape(batch, length, 2 * one.heads, one.head_dim),
+            dt.flatten(2),
+            -self._both("A_log").exp(),
+            B.reshape(batch, length, 2 * one.groups, one.state_dim),
+            C.reshape(batch, length, 2 * one.groups, one.state_dim),
+            chunk_size=one.chunk_size,
+            D=self._both("D"),
+            initial_states=None if initial_states is None else initial_states.repeat(1, 2, 1, 1),
+            return_final_states=True,
+            backend=one.backend,
+        )
+        y = _turn(y.reshape(batch, length, 2, one.inner))
+        y = gated_rms_norm(y.flatten(2), z.flatten(2), self._both("norm.weight"), 2 * one.groups, one.norm.eps)
+        y = F.linear(y, self._both("out_proj.weight", dim=1))  # the sum of both
+        if padding is not None:
+            y = y.masked_fill(padding, 0)
+        return (y, state.unflatten(1, (2, one.heads)).sum(1)) if return_final_states else y
+
+    def _both(self, name: str, dim: int = 0) -> Tensor:
+        """A parameter of both layers, side by side."""
+        return torch.cat([self.ahead.get_parameter(name), self.back.get_parameter(name)], dim=dim)
+
+
+def _turn(x: Tensor) -> Tensor:
+    """(b, l, 2, ...) with the second half of what is at each step from the last step on."""
+    ahead, back = x.unbind(2)
+    return torch.stack([ahead, back.flip(1)], dim=2)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Causal depthwise convolution and SiLU of (b, l, ...), each channel (...) by its own of the taps (channels, 1, k):
+    (b, l, channels)."""
+    if not x.shape[1]:
+        return x.flatten(2)
+    padded = F.pad(x, (0, 0) * (x.ndim - 2) + (weight.shape[-1] - 1, 0)).flatten(2)
+    return F.silu(F.conv1d(padded.transpose(1, 2), weight, bias, groups=len(weight))).transpose(1, 2)
+
+
+def _step_lengths(dt: Tensor, bias: Tensor, padding: Tensor | None, gate: Tensor | None) -> Tensor:
+    """(b, l, ..., h) in float32 or more; padding and gate (b, l, ..., 1) or (b, l, ..., h)."""
+    dt = F.softplus(dt.to(torch.promote_types(dt.dtype, torch.float32)) + bias)
+    dt = dt if gate is None else dt * gate
+    return dt if padding is None else dt.masked_fill(padding, 0)
+
+
+def _of_heads(gate: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """A gate (b, l) or (b, l, h) as (b, l, 1) or (b, l, h) of steps of this shape (b, l, h)."""
+    gate = gate.unsqueeze(-1) if gate.ndim == 2 else gate
+    _check_mask("step_gate", gate, shape[:2] + (1 if gate.shape[-1] == 1 else shape[2],))
+    return gate
 
 
 class GatedRMSNorm(nn.Module):
@@ -178,10 +224,15 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, y: Tensor, gate: Tensor) -> Tensor:
         """Both (..., dim); the result is of the type of `y`."""
-        wide = torch.promote_types(y.dtype, torch.float32)
-        gated = (y.to(wide) * F.silu(gate.to(wide))).unflatten(-1, (self.groups, -1))
-        normal = (gated * gated.square().mean(-1, keepdim=True).add(self.eps).rsqrt()).flatten(-2)
-        return (normal * self.weight.to(wide)).to(y.dtype)
+        return gated_rms_norm(y, gate, self.weight, self.groups, self.eps)
+
+
+def gated_rms_norm(y: Tensor, gate: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
+    """`GatedRMSNorm` of a weight that is given, (dim,)."""
+    wide = torch.promote_types(y.dtype, torch.float32)
+    gated = (y.to(wide) * F.silu(gate.to(wide))).unflatten(-1, (groups, -1))
+    normal = (gated * gated.square().mean(-1, keepdim=True).add(eps).rsqrt()).flatten(-2)
+    return (normal * weight.to(wide)).to(y.dtype)
 
 
 def _check_mask(name: str, mask: Tensor | None, shape: tuple[int, ...]) -> None:

@@ -114,7 +114,8 @@ def test_exchanged_directions_reverse_the_result():
     y, state = model(x, return_final_states=True)
     model.ahead, model.back = model.back, model.ahead
     reverse, same_state = model(x.flip(1), return_final_states=True)
-    assert torch.equal(reverse.flip(1), y) and torch.equal(state, same_state)
+    torch.testing.assert_close(reverse.flip(1), y, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(same_state, state, atol=1e-12, rtol=1e-12)
 
 
 def test_small_rates_keep_early_tokens():
@@ -181,3 +182,15 @@ def test_wrong_masks_are_named():
         model(x, step_gate=torch.ones(2, 13, 3))
     with pytest.raises(ValueError, match=r"initial_states \(b, h, p, n\) is \(2, 4, 5, 3\)"):
         model(x, initial_states=torch.ones(2, 4, 5, 3))
+
+
+def test_both_directions_are_the_sum_of_a_layer_each():
+    model, x = layer(BidirectionalMamba2, chunk_size=4), tokens()
+    valid = torch.arange(13) < torch.tensor([[13], [6]])
+    gate = torch.rand(2, 13, 4, dtype=torch.float64) * valid[..., None]
+    start = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    y, state = model(x, valid, gate, start, True)
+    ahead = model.ahead(x, valid, gate, start, True)
+    back = model.back(x.flip(1), valid.flip(1), gate.flip(1), start, True)
+    torch.testing.assert_close(y, ahead[0] + back[0].flip(1), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(state, ahead[1] + back[1], atol=1e-12, rtol=1e-12)
