@@ -157,10 +157,11 @@ def bottleneck_of(node: CN) -> int | None:
 def calibrated_precision(cfg: CN) -> str:
     """The precision that maps are calibrated for: that of INFERENCE.PRECISION, where PyTorch runs the model in it.
 
-    Under `auto`, and in other libraries, what is calibrated in fp32 is run.
+    Under `auto`, and in bf16 in other libraries, what is calibrated in fp32 is run.
     """
     node = cfg.INFERENCE
-    return FP32 if node.PRECISION == AUTO or node.BACKEND != "torch" else node.PRECISION
+    other = node.BACKEND not in ("torch", AUTO) and node.PRECISION != INT8
+    return FP32 if node.PRECISION == AUTO or other else node.PRECISION
 
 
 def has_autoencoder(node: CN) -> bool:

@@ -11,7 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from d2road.export.graph import ExportGraph, ExportOptions
-from d2road.export.precision import BF16, FP32
+from d2road.export.precision import BF16, FP32, INT8
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError, DataError
 from efficientad.calibration_state import CalibrationState, describe_setting
@@ -20,7 +20,7 @@ from efficientad.config import architecture_of, calibrated_precision
 from efficientad.inference.anomaly_maps import NormalisedMaps, combined_map, part_maps
 from efficientad.inference.graph_parts import export_anomaly_graph, network_size
 from efficientad.inference.image_batches import by_shape, name_of, normalise_image, output_size, resize_rgb, stack
-from efficientad.inference.quantization import range_names
+from efficientad.inference.quantization import limits_of, range_names
 from efficientad.inference.raw_maps import RawMapInference, RawMaps
 from efficientad.inference.student_graph import StudentGraph
 from efficientad.inference.tiling import Tiling
@@ -252,16 +252,18 @@ class EfficientAD(nn.Module):
 
     def export_graph(self, cfg: CfgNode, images: Sequence[np.ndarray], options: ExportOptions) -> ExportGraph:
         """The whole detector as a graph, see `d2road.engine.meta_arch.ExportsGraph`; of images that are taken whole."""
-        if self.inference.precision != "fp32":
+        precision = self.inference.precision
+        if precision not in (FP32, INT8):
             raise ConfigError(
-                f"INFERENCE.PRECISION is {self.inference.precision}: a graph is in fp32; take the model before it was "
-                "made to predict in lower precision"
+                f"INFERENCE.PRECISION is {precision}: a graph is in fp32 or int8; take the model before it was made to "
+                "predict in that"
             )
         if self.tiling.tile is not None:
             raise ConfigError("TILING.ENABLED: a graph takes images whole; export a model that was calibrated so")
         size = network_size(self.image_size, options)
+        limits = limits_of(self.networks.teacher.size, self.state.ranges) if precision == INT8 else None
         return export_anomaly_graph(
-            StudentGraph(self.networks, self.state.map_quantiles, self.compat, size, self.puad),
+            StudentGraph(self.networks, self.state.map_quantiles, self.compat, size, self.puad, limits),
             self,
             images,
             resizes_to=self.image_size,
@@ -272,6 +274,7 @@ class EfficientAD(nn.Module):
             spread=MAP_END,  # of normalised maps, by their definition
             good_scores=self.good_scores(),
             metadata={"meta_architecture": "EfficientAD", "teacher": self.state.teacher_name, "map_start": 0.0},
+            precision=precision,
         )
 
     def resize_image(self, rgb: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ OPTIMIZERS = ("ADAMW", "SGD", "ADAM")
 FUSED = ("auto", "on", "off")
 CLIP_TYPES = ("full_model", "norm", "value")
 AMP_TYPES = ("auto", "fp16", "bf16")
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = ("torch", "onnxruntime", "openvino", "auto")
 
 
 def register_check(meta_arch: str, check: Check) -> None:
@@ -73,15 +73,10 @@ def _inference(cfg: CfgNode) -> list[str]:
     for key, allowed in (("PRECISION", PRECISIONS), ("BACKEND", BACKENDS)):
         if node[key] not in allowed:
             problems.append(f"INFERENCE.{key} is {node[key]!r}: choose one of {', '.join(allowed)}")
-    if node.BACKEND in BACKENDS[1:] and cfg.MODEL.DEVICE != "cpu":
+    if node.BACKEND in BACKENDS[1:3] and cfg.MODEL.DEVICE != "cpu":
         problems.append(
             f"INFERENCE.BACKEND is {node.BACKEND}, which runs on the CPU, and MODEL.DEVICE is {cfg.MODEL.DEVICE}: set "
             "it to cpu, or BACKEND torch"
-        )
-    if node.BACKEND in BACKENDS[1:] and node.PRECISION == "int8":
-        problems.append(
-            f"INFERENCE.PRECISION is int8 and INFERENCE.BACKEND {node.BACKEND}: 8 bits are for BACKEND torch; set it "
-            "so, or PRECISION bf16 or fp32"
         )
     return problems
 

@@ -19,11 +19,12 @@ from d2road.export.engines import OnnxRuntimeSession, OpenVinoSession, is_instal
 from d2road.export.file_metadata import entries_of, parse_entries
 from d2road.export.graph import ExportGraph, ExportOptions
 from d2road.export.onnx_file import onnx_bytes
-from d2road.export.precision import FP32, choose_precision
+from d2road.export.precision import FP32, INT8, choose_precision
 from d2road.export.test_images import generated_images
 from d2road.runtime.runtime import task_of
 from d2road.utils.errors import ConfigError
 from d2road.utils.image_io import read_image
+from d2road.utils.processor import multiplies_bytes
 
 KEY = "INFERENCE.BACKEND"
 BACKENDS: dict[str, Any] = {kind.engine: kind for kind in (OnnxRuntimeSession, OpenVinoSession)}
@@ -50,7 +51,10 @@ class BackendModel(nn.Module):
         if not is_installed(kind):
             raise ConfigError(f"{KEY} is {backend}, which is not installed: pip install {backend}")
         self.channels, self.backend = channels, backend
-        self.precision = choose_precision(precision, kind.offered, kind.native(), f"{KEY} {backend}")
+        quantized = graph.metadata.get("precision") == INT8
+        native = (*kind.native(), *([INT8] if multiplies_bytes() else []))
+        offered = (INT8,) if quantized else kind.offered
+        self.precision = choose_precision(precision, offered, native, f"{KEY} {backend}")
         content = parse_entries(entries_of(graph, ""), "the graph")
         self.metadata = content.metadata
         self.session = kind(onnx_bytes(graph, ""), threads=torch.get_num_threads(), precision=self.precision)
@@ -61,7 +65,7 @@ class BackendModel(nn.Module):
         self.score_threshold: float | None = self.metadata.get("score_threshold")
         # A detector's random boxes start where its own would.
         self._noise = model.graph_noise if isinstance(model, DenoisesBoxes) else None
-        if self.precision == FP32:
+        if self.precision in (FP32, INT8):
             failure = failure_of(backend, check_session(self.session, content))
             if failure:
                 raise ConfigError(f"{failure}: set {KEY} torch")
@@ -151,15 +155,15 @@ class BackendModel(nn.Module):
         }
 
 
-def backend_model(cfg: CfgNode, model: nn.Module) -> BackendModel:
-    """The model of a config in the library that INFERENCE.BACKEND names.
+def backend_model(cfg: CfgNode, model: nn.Module, backend: str) -> BackendModel:
+    """The model of a config in a library.
 
     Args:
         model: loaded, calibrated, in eval mode, neither fused nor folded.
+        backend: as INFERENCE.BACKEND has it.
     Raises:
         ConfigError: the model has no graph, or the library cannot run it; with the cure.
     """
-    backend = cfg.INFERENCE.BACKEND
     if not isinstance(model, ExportsGraph):
         raise ConfigError(f"{KEY} is {backend}: {cfg.MODEL.META_ARCHITECTURE} offers no graph; set it to torch")
     try:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2road.export.antialiased_resize import AntialiasedResize
 from d2road.export.graph import ExportGraph, ExportOptions, GraphCheck
+from d2road.export.precision import FP32, INT8
 from d2road.utils.errors import ConfigError
 from efficientad.calibration_statistics import resize_maps
 from efficientad.inference.image_batches import resize_rgb
@@ -19,6 +20,8 @@ from efficientad.inference.image_batches import resize_rgb
 OUTPUTS = ("anomaly_map", "anomaly_score", "is_anomalous")
 # Of maps and scores, as a share of the spread of good maps, and of the value itself.
 SHARE, RELATIVE = 1e-3, 1e-4
+# The same in 8 bits: a value between two levels is rounded up by one engine and down by another.
+SHARE_INT8, RELATIVE_INT8 = 0.25, 0.02
 Detect = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 
@@ -107,6 +110,7 @@ def export_anomaly_graph(
     spread: float,
     good_scores: Sequence[float],
     metadata: Mapping[str, Any],
+    precision: str = FP32,
 ) -> ExportGraph:
     """The graph of an anomaly detector, with what the detector itself says of the test images.
 
@@ -117,6 +121,7 @@ def export_anomaly_graph(
         spread: of the values of maps of good images, which deviations are measured by.
         good_scores: of the good images that the threshold was taken from.
         metadata: of the model, beside what all have.
+        precision: fp32, or int8, what the graph says to compute in.
     Raises:
         ConfigError: see `network_size`.
     """
@@ -126,7 +131,7 @@ def export_anomaly_graph(
     given = [image if any_size else resize_rgb(image, size) for image in images]
     first, second = (_check(detect, image, size, limit) for image in given)
     axes = {0: "batch", 1: "height", 2: "width"} if any_size else {0: "batch"}
-    allowed = (SHARE * spread, RELATIVE)
+    allowed = (SHARE_INT8 * spread, RELATIVE_INT8) if precision == INT8 else (SHARE * spread, RELATIVE)
     described = {
         "task": "anomaly",
         "threshold": threshold,
@@ -134,6 +139,7 @@ def export_anomaly_graph(
         "takes_any_size": any_size,
         "input": "images: (batch, height, width, 3) uint8, RGB; resized and normalised inside",
         "spread": spread,
+        "precision": precision,
         "good_scores": [float(f"{score:.6g}") for score in good_scores],
         **metadata,
     }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from d2road.utils.errors import CheckpointError, ConfigError
 from efficientad.calibration_state import EXPORT
 from efficientad.inference.fused_networks import FusedNetworks
-from efficientad.inference.onnx_graph import Half, build_graph
+from efficientad.inference.onnx_graph import Half, Range, build_graph
 from efficientad.modeling.extractor_teacher import ExtractorTeacher
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, map_size_of
@@ -104,6 +104,21 @@ class Observer:
         self.fused.raw_maps(images)
 
 
+def limits_of(size: str, ranges: Tensor | None) -> dict[str, Range]:
+    """What 8 bits hold at each of `range_names` of networks of a size.
+
+    Args:
+        ranges: of `Observer`.
+    Raises:
+        CheckpointError: the ranges are not of such networks or were not measured.
+    """
+    names = range_names(size)
+    if ranges is None or len(ranges) != len(names) or not bool((ranges[:, 1] > ranges[:, 0]).all()):
+        raise CheckpointError(f"8-bit quantization needs ranges that were not measured for this model: {EXPORT}")
+    wider = ranges * torch.tensor([1.0] + [MARGIN] * (len(names) - 1)).view(-1, 1).to(ranges)
+    return {name: (low, high) for name, (low, high) in zip(names, wider.tolist(), strict=True)}
+
+
 class QuantizedNetworks(nn.Module):
     """Teacher and student in 8 bits.
 
@@ -121,12 +136,8 @@ class QuantizedNetworks(nn.Module):
     def __init__(self, networks: Networks, ranges: Tensor | None):
         super().__init__()
         fused = FusedNetworks(networks, fewer_products=False)
-        names = range_names(fused.teacher.size)
-        if ranges is None or len(ranges) != len(names) or not bool((ranges[:, 1] > ranges[:, 0]).all()):
-            raise CheckpointError(f"8-bit quantization needs ranges that were not measured for this model: {EXPORT}")
         self.autoencoder, self.padding = fused.autoencoder, fused.padding
-        wider = ranges * torch.tensor([1.0] + [MARGIN] * (len(names) - 1)).view(-1, 1).to(ranges)
-        limits = dict(zip(names, wider.tolist()))
+        limits = limits_of(fused.teacher.size, ranges)
         channels = networks.channels
         halves = [Half("student.teacher", 0, channels), Half("student.autoencoder", channels, 2 * channels)]
         graph = build_graph(

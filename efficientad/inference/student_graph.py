@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from efficientad.calibration_statistics import finish_map, maps_for_quantiles
 from efficientad.inference.anomaly_maps import normalised
+from efficientad.inference.fake_quantized import FakeQuantizedNetworks
 from efficientad.inference.fused_networks import FusedNetworks
 from efficientad.inference.graph_parts import enlarged
+from efficientad.inference.onnx_graph import Range
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import PDN
 from efficientad.modeling.puad import Puad, channel_means
@@ -23,22 +25,35 @@ class StudentGraph(nn.Module):
         compat: see `calibration_statistics`.
         size: (h, w) of the network input.
         puad: adds the distance of mean features to the score, or None.
+        limits: of values in 8 bits, see `quantization.limits_of`; None for float32. With PUAD there are none.
     """
 
     quantiles: Tensor
 
-    def __init__(self, networks: Networks, quantiles: Tensor, compat: str, size: tuple[int, int], puad: Puad | None):
+    def __init__(
+        self,
+        networks: Networks,
+        quantiles: Tensor,
+        compat: str,
+        size: tuple[int, int],
+        puad: Puad | None,
+        limits: dict[str, Range] | None = None,
+    ):
         super().__init__()
         self.border, self.compat, self.size = networks.border, compat, size
         self.puad = None if puad is None else copy.deepcopy(puad).cpu()
-        self.networks = plain_networks(networks, keeps_features=puad is not None)
+        self.networks: nn.Module = (
+            plain_networks(networks, keeps_features=puad is not None)
+            if limits is None
+            else FakeQuantizedNetworks(networks, limits)
+        )
         self.register_buffer("quantiles", quantiles.detach().clone().cpu())
 
     def forward(self, images: Tensor, output: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """Images (B, 3, h, w) to maps (B, 1, *output) and, with PUAD, scores (B,)."""
         means = None
         if self.puad is None:
-            raw = self.networks.raw_maps(images)
+            raw = self.networks.raw_maps(images)  # type: ignore[operator]  # of all of them
         else:
             features = self.networks.features(images)  # type: ignore[operator]  # PUAD keeps the networks themselves
             raw, means = self.networks.maps_of(features), channel_means(features.student)  # type: ignore[operator]

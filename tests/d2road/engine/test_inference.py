@@ -1,5 +1,6 @@
 """INFERENCE.PRECISION and INFERENCE.BACKEND of an anomaly detector, and what is refused of any model."""
 
+import shutil
 from functools import partial
 
 import cv2
@@ -10,7 +11,7 @@ import torch
 from d2road.config.validate import find_problems
 from d2road.engine import Predictor
 from d2road.engine.backend_model import BACKENDS, BackendModel
-from d2road.engine.inference import native_precisions
+from d2road.engine.inference import chosen_backend, native_precisions
 from d2road.export.engines import OpenVinoSession, is_installed
 from d2road.runtime import Runtime
 from d2road.utils.errors import CheckpointError, ConfigError
@@ -65,6 +66,63 @@ def test_openvino_rounds_if_it_is_told_to(weights, precision):
     assert torch.equal(found, exact) is False
 
 
+@pytest.fixture(scope="module")
+def weights_int8(weights, tmp_path_factory):
+    """Weights that are calibrated in 8 bits, and the same image."""
+    folder = tmp_path_factory.mktemp("int8")
+    torch.save({"model": calibrated(KEY, "int8").state_dict()}, folder / "weights.pth")
+    shutil.copy(weights.with_name("image.png"), folder / "image.png")
+    return folder / "weights.pth"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_8_bits_by_another_library_are_those_of_the_model(weights_int8, weights, backend):
+    if not is_installed(BACKENDS[backend]):
+        pytest.skip(f"{backend} is not installed")
+    file = weights_int8.with_name("image.png")
+    expected = Predictor(small_cfg(KEY, "int8"), weights_int8)(file)
+    predict = Predictor(small_cfg(BACKEND, backend, KEY, "int8"), weights_int8)
+    assert isinstance(predict.model, BackendModel) and predict.model.precision == "int8"
+    found, exact = predict(file)["anomaly_map"], Predictor(small_cfg(), weights)(file)["anomaly_map"]
+    spread = float(expected["anomaly_map"].max() - expected["anomaly_map"].min())
+    torch.testing.assert_close(found, expected["anomaly_map"], atol=0.05 * spread, rtol=0.02)
+    off = [float((one - expected["anomaly_map"]).abs().mean()) for one in (found, exact)]
+    assert off[0] < off[1]  # nearer to the 8 bits of the model than float32 is
+    with pytest.raises(CheckpointError, match=r"calibrated for .*, the config says .*int8"):
+        Predictor(small_cfg(BACKEND, backend, KEY, "int8"), weights)
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_backend_auto_is_openvino_for_8_bits_where_that_is_faster(
+    weights_int8, weights, monkeypatch, is_native, is_there, caplog
+):
+    if is_there and not is_installed(OpenVinoSession):
+        pytest.skip("openvino is not installed")
+    monkeypatch.setattr("d2road.engine.inference.multiplies_bytes", lambda: is_native)
+    monkeypatch.setattr("d2road.engine.inference.is_installed", lambda _: is_there)
+    with caplog.at_level("INFO", logger="d2road.engine.inference"):
+        predict = Predictor(small_cfg(BACKEND, "auto", KEY, "int8"), weights_int8)
+    assert isinstance(predict.model, BackendModel) is (is_native and is_there)
+    assert ("pip install openvino" in caplog.text) is (is_native and not is_there)
+    assert not isinstance(Predictor(small_cfg(BACKEND, "auto"), weights).model, BackendModel)
+    cfg = small_cfg(BACKEND, "auto", KEY, "int8")
+    cfg.MODEL.DEVICE = "cuda"
+    assert chosen_backend(cfg) == "torch"
+
+
+@needs_openvino
+def test_backend_auto_falls_back_to_torch_where_a_model_has_no_graph(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("d2road.engine.inference.multiplies_bytes", lambda: True)
+    opts = (BACKEND, "auto", KEY, "int8", "MODEL.EFFICIENT_AD.TILING.ENABLED", True,
+            "MODEL.EFFICIENT_AD.TILING.TILE", (128, 128))  # fmt: skip
+    torch.save({"model": calibrated(*opts).state_dict()}, tmp_path / "weights.pth")
+    with caplog.at_level("INFO", logger="d2road.engine.inference"):
+        predict = Predictor(small_cfg(*opts), tmp_path / "weights.pth")
+    assert not isinstance(predict.model, BackendModel)
+    assert "INFERENCE.BACKEND auto: torch, since" in caplog.text
+
+
 @pytest.mark.parametrize("is_native", [True, False])
 def test_auto_takes_bf16_by_the_calibration_of_fp32_where_the_processor_has_it(weights, monkeypatch, is_native):
     monkeypatch.setattr("d2road.engine.inference.multiplies_bfloat16", lambda: is_native)
@@ -97,8 +155,7 @@ def test_a_model_that_offers_nothing_is_refused_with_what_it_can(tmp_path):
     ("pairs", "message"),
     [
         ((KEY, "fp8"), "choose one of auto, fp32, bf16, int8"),
-        ((BACKEND, "tensorrt"), "choose one of torch, onnxruntime, openvino"),
-        ((BACKEND, "openvino", KEY, "int8"), "8 bits are for BACKEND torch"),
+        ((BACKEND, "tensorrt"), "choose one of torch, onnxruntime, openvino, auto"),
     ],
 )
 def test_wrong_keys_are_told_with_the_choices(pairs, message):

@@ -1,0 +1,37 @@
+"""Networks rounded to 8 bits in float32, against the same in whole numbers by onnxruntime."""
+
+import pytest
+import torch
+
+from efficientad.inference.fake_quantized import FakeQuantizedNetworks, round_to_range
+from efficientad.inference.fused_networks import FusedNetworks
+from efficientad.inference.quantization import Observer, QuantizedNetworks, limits_of
+from tests.efficientad.inference.test_quantization import narrow, networks  # noqa: F401 (a fixture of the module)
+
+
+@pytest.mark.parametrize(("size", "padding"), [("small", False), ("small", True), ("medium", False)])
+def test_maps_are_those_of_whole_numbers(size, padding):
+    pytest.importorskip("onnxruntime")
+    trained = networks(size, padding)
+    images = torch.randn(2, 3, 128, 128)
+    observer = Observer(trained, -3.0, 3.0)
+    observer.update(images)
+    limits = limits_of(trained.teacher.size, observer.ranges)
+    with torch.no_grad():
+        found = FakeQuantizedNetworks(trained, limits).raw_maps(images)
+        whole = QuantizedNetworks(trained, observer.ranges).raw_maps(images)
+        exact = FusedNetworks(trained).raw_maps(images)
+    # A mean of four whole numbers ends in a half in one of four cases, which engines round either way.
+    near, far = (found - whole).abs().mean((0, 2, 3)), (exact - whole).abs().mean((0, 2, 3))
+    assert (near < far).all() and (near < 0.03 * whole.mean((0, 2, 3))).all()
+    bias = (found - whole).mean((0, 2, 3)).abs()
+    assert (bias < 0.5 * (exact - whole).mean((0, 2, 3)).abs()).all()  # what rounding adds to a mean of squares
+
+
+def test_values_lie_on_levels_and_within_the_range():
+    x = torch.linspace(-5, 5, 1001)
+    rounded = round_to_range(x, (-1.0, 3.0))
+    assert len(rounded.unique()) == 256 and 0.0 in rounded
+    inside = (x > -1) & (x < 3)
+    assert (rounded - x).abs()[inside].max() <= 4 / 255 / 2 + 1e-6
+    assert -1.01 < rounded.min() < -0.99 and 2.99 < rounded.max() < 3.01
