@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from d2road.engine.distributed import mean_over_processes
 from d2road.utils.uploads import upload
 from mono3dvg.data.model_inputs import Sentences, objects_of, sentences_of
-from mono3dvg.detection.candidates import Candidates
-from mono3dvg.detection.detection_losses import box_losses, parts_loss, refer_loss, relation_loss
+from mono3dvg.detection.detection_losses import box_losses, parts_loss, refer_loss, sentence_losses
 from mono3dvg.detection.detection_targets import (
     DenseTargets,
     dense_targets,
@@ -79,11 +78,9 @@ class GroundingCriterion(nn.Module):
         if outputs.image is not None:
             losses = self._detection(outputs.image, outputs.refer, targets)
         if targets.sentences is not None:
-            if outputs.labelled is not None:
-                losses |= _labelled_losses(outputs.labelled, targets.sentences)
-            if outputs.peaks is not None:
-                losses["relation_peaks"] = self._peak_loss(outputs.peaks, targets.objects, targets.sentences)
-            losses |= _presence_losses(outputs, targets.sentences)
+            if outputs.scored is not None:
+                losses |= self._scored_losses(outputs.scored, targets.objects, targets.sentences)
+                losses |= _presence_losses(outputs.scored, targets.sentences)
             if outputs.queries is not None:
                 # The dense head, where queries start, is the first stage of the decoder.
                 for name, value in _query_losses(*outputs.queries, targets.objects, targets.sentences).items():
@@ -103,9 +100,27 @@ class GroundingCriterion(nn.Module):
             losses["refer"] = _referral_loss(refer, dense, targets.sentences)
         return losses
 
-    def _peak_loss(self, peaks: ScoredCandidates, objects: Sequence[Objects], sentences: Sentences) -> Tensor:
-        matched = match_objects(peaks.candidates, objects, self.match_iou)
-        return _relation_loss(peaks, matched, sentences, _counting(peaks.candidates, matched, sentences))[0]
+    def _scored_losses(
+        self, scored: ScoredCandidates, objects: Sequence[Objects], sentences: Sentences
+    ) -> dict[str, Tensor]:
+        """relation and parts on labelled objects, relation_peaks: the means over sentences."""
+        found, sets, batch = scored.candidates, scored.sets, len(objects)
+        position = torch.arange(found.cells.shape[1], device=found.cells.device).expand(batch, -1)
+        # (B, K) each: the object that a candidate is, below 0 none, below -1 in doubt
+        matched = [position if name == "labelled" else match_objects(found[batch * z : batch * (z + 1)], objects,
+                                                                     self.match_iou)
+                   for z, name in enumerate(sets)]  # fmt: skip
+        joined = torch.cat(matched)
+        counts = (found.valid & (joined >= -1))[scored.rows] & sentences.teaches
+        meant = relation_targets(joined, sentences.meant * len(sets), scored.rows)
+        each, spoken = sentence_losses(scored.scores.answers, meant, counts)  # (Z * N,)
+        numbers = mean_over_processes(spoken.unflatten(0, (len(sets), -1)).sum(1)).clamp(min=1)
+        means = dict(zip(sets, (each.unflatten(0, (len(sets), -1)).sum(1) / numbers).unbind()))
+        own = slice(len(sentences.meant))  # of the labelled, which come first
+        truths = part_targets(position, sentences.parts, sentences.image_of)
+        parts = parts_loss(scored.scores.parts[own], scored.scores.mentioned[own], truths, counts[own])
+        losses = {"relation": means.pop("labelled"), "parts": parts / numbers[0]}
+        return losses | {f"relation_{name}": value for name, value in means.items()}
 
 
 def _referral_loss(refer: Tensor, dense: DenseTargets, sentences: Sentences) -> Tensor:
@@ -115,43 +130,16 @@ def _referral_loss(refer: Tensor, dense: DenseTargets, sentences: Sentences) -> 
     return sentences.teaches * refer_loss(refer, target, others, mean_over_processes(number))
 
 
-def _labelled_losses(labelled: ScoredCandidates, sentences: Sentences) -> dict[str, Tensor]:
-    """relation and parts on labelled objects."""
-    cells = labelled.candidates.cells
-    position = torch.arange(cells.shape[1], device=cells.device).expand_as(cells)
-    counts = _counting(labelled.candidates, position, sentences)
-    relation, number = _relation_loss(labelled, position, sentences, counts)
-    truths = part_targets(position, sentences.parts, sentences.image_of)
-    parts = parts_loss(labelled.scores.parts, labelled.scores.mentioned, truths, counts)
-    return {"relation": relation, "parts": parts / number}
-
-
-def _presence_losses(outputs: GroundingOutputs, sentences: Sentences) -> dict[str, Tensor]:
+def _presence_losses(scored: ScoredCandidates, sentences: Sentences) -> dict[str, Tensor]:
     """presence: the cross entropy on labelled objects and on peaks, the mean over sentences of their sum."""
-    scored = [s.scores.presence for s in (outputs.labelled, outputs.peaks) if s is not None]
-    logits = [presence for presence in scored if presence is not None]
-    if not logits:
+    logits = scored.scores.presence
+    if logits is None:
         return {}
-    truth = torch.tensor([float(len(meant) > 0) for meant in sentences.meant], dtype=logits[0].dtype)
-    truth = upload(truth, logits[0].device)
-    total = torch.stack([F.binary_cross_entropy_with_logits(one, truth, reduction="sum") for one in logits]).sum()
-    number = mean_over_processes(truth.new_tensor(float(len(truth) * sentences.teaches))).clamp(min=1)
+    truth = torch.tensor([float(len(meant) > 0) for meant in sentences.meant] * len(scored.sets), dtype=logits.dtype)
+    total = F.binary_cross_entropy_with_logits(logits, upload(truth, logits.device), reduction="sum")
+    count = len(sentences.meant) * sentences.teaches
+    number = mean_over_processes(torch.full((), float(count), device=logits.device)).clamp(min=1)
     return {"presence": sentences.teaches * total / number}
-
-
-def _counting(candidates: Candidates, matched: Tensor, sentences: Sentences) -> Tensor:
-    """(N, K) whether a candidate counts; `matched` (B, K) is its object, below 0 none, below -1 in doubt."""
-    return (candidates.valid & (matched >= -1))[sentences.image_of] & sentences.teaches
-
-
-def _relation_loss(
-    scored: ScoredCandidates, matched: Tensor, sentences: Sentences, counts: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The mean over sentences, and their number."""
-    meant = relation_targets(matched, sentences.meant, sentences.image_of)
-    total, number = relation_loss(scored.scores.answers, meant, counts)
-    number = mean_over_processes(number).clamp(min=1)
-    return total / number, number
 
 
 def _query_losses(

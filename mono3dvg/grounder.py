@@ -189,13 +189,8 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
 
         `padded` leaves room for all candidates that there can be, see `decode_peaks`.
         """
-        image, options = self.encode_maps(inputs), self.inference
-        with torch.no_grad():
-            image.peaks = decode_peaks(
-                image.raw, image.batch.scene, image.batch.sizes_hw, self.inputs.stride, self.priors_hwl,
-                self.inputs.ry_frame, top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d,
-                nms_bev=options.nms_bev, padded=padded,
-            ).detach()  # fmt: skip
+        image = self.encode_maps(inputs)
+        image.peaks = self.detected_peaks(image, padded)
         image.relation = self.relation_features(image.peaks, image.batch) if self.relation is not None else None
         return image
 
@@ -208,6 +203,16 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
         height, width = maps[0].shape[2:]
         covered = covered_cells(batch.sizes_hw, (height, width), self.inputs.stride, self.device)
         return ImageFeatures(batch, maps, self.dense_head(maps[0]), covered)
+
+    @torch.no_grad()
+    def detected_peaks(self, image: ImageFeatures, padded: bool = False) -> Candidates:
+        """Peaks of the detections of B images as candidates; `padded` as for `encode_image`."""
+        options = self.inference
+        return decode_peaks(
+            image.raw, image.batch.scene, image.batch.sizes_hw, self.inputs.stride, self.priors_hwl,
+            self.inputs.ry_frame, top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d,
+            nms_bev=options.nms_bev, padded=padded,
+        ).detach()  # fmt: skip
 
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
         """Words of N sentences, before any image; `places` is what messages call each."""

@@ -66,23 +66,26 @@ class Detections:
 
 @dataclass
 class ScoredCandidates:
-    """Candidates of B images and what the relation layer makes of them for N sentences."""
+    """Z sets of candidates of B images, by name, one after the other (Z * B, K), and what the relation layer makes of
+    them for N sentences, (Z * N) scores. rows (Z * N,): the row of candidates of each."""
 
+    sets: tuple[str, ...]
     candidates: Candidates
     scores: RelationOutput
+    rows: Tensor
 
 
 @dataclass
 class GroundingOutputs:
     """What the losses of a batch are computed from; None where training stage or variant have no such output.
 
-    image: raw detections. refer (N, Hf, Wf): referral logits. labelled, peaks: scored candidates. queries: outputs of
-    the decoder stages and what decoding them needs. unused (): sum of outputs that no loss looks at.
+    image: raw detections. refer (N, Hf, Wf): referral logits. scored: the sets "labelled", objects, and "peaks".
+    queries: outputs of the decoder stages and what decoding them needs. unused (): sum of outputs that no loss looks
+    at.
     """
 
     image: ImageFeatures | None = None
     refer: Tensor | None = None
-    labelled: ScoredCandidates | None = None
-    peaks: ScoredCandidates | None = None
+    scored: ScoredCandidates | None = None
     queries: tuple[list[RawQueries], DecodeContext] | None = None
     unused: Tensor | None = None

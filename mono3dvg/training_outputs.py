@@ -1,9 +1,17 @@
 """What the losses of a batch are computed from, by training stage."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mono3dvg.criterion import GroundingTargets
-from mono3dvg.grounding_features import GroundingOutputs, ScoredCandidates
+from mono3dvg.detection.candidates import Candidates
+from mono3dvg.detection.dense_head import gather_cells
+from mono3dvg.grounding_features import FusedFeatures, GroundingOutputs, ImageBatch, ScoredCandidates
+from mono3dvg.relation.candidate_sets import CandidateSets, repeat_sentences
+from mono3dvg.relation.relation_features import RelationFeatures, compute_relation_features
 
 
 def training_outputs(model: Any, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
@@ -19,8 +27,9 @@ def training_outputs(model: Any, batched_inputs: list[dict], targets: GroundingT
         return GroundingOutputs(image, unused=sum((m.sum() for m in image.maps[1:]), image.maps[0].new_zeros(())))
     if not model.stage.image_maps:
         return _outputs_of_labels(model, batched_inputs, targets)
-    needs_peaks = model.relation is not None or model.query_head is not None
-    image = model.encode_image(batched_inputs) if needs_peaks else model.encode_maps(batched_inputs)
+    image = model.encode_maps(batched_inputs)
+    if model.relation is not None or model.query_head is not None:
+        image.peaks = model.detected_peaks(image)
     fused = model.fuse(image, model.encode_text(sentences.texts, sentences.places), sentences.image_of)
     outputs = GroundingOutputs(image, fused.refer)
     # Not every head uses all that the neck returns.
@@ -29,12 +38,29 @@ def training_outputs(model: Any, batched_inputs: list[dict], targets: GroundingT
         outputs.queries = model.run_queries(image, fused)
     if model.relation is not None:
         given = model.labelled_candidates(targets.objects, image.batch, image.raw, model.training_options.jitter)
-        features = model.relation_features(given, image.batch)
-        outputs.labelled = ScoredCandidates(given, model.relate(fused, given.cells[fused.image_of], features))
-        assert image.peaks is not None and image.relation is not None
-        scores = model.relate(fused, image.peaks.cells[fused.image_of], image.relation)
-        outputs.peaks = ScoredCandidates(image.peaks, scores)
+        outputs.scored = _scored(model, image.batch, fused, {"labelled": given, "peaks": image.peaks})
     return outputs
+
+
+def _scored(
+    model: Any, batch: ImageBatch, fused: FusedFeatures, candidates: Mapping[str, Candidates]
+) -> ScoredCandidates:
+    """What the relation layer makes of sets of candidates of B images, in one pass."""
+    sets = CandidateSets.of(list(candidates.values()))
+    rows = sets.rows_of(fused.image_of)
+    cells = sets.candidates.cells[rows]
+    sentence = torch.arange(len(fused.map), device=cells.device).repeat(sets.number)
+    mapped = gather_cells(fused.map, sentence[:, None].expand(cells.shape).flatten(), cells.flatten())
+    features, text = _features(model, batch, sets), repeat_sentences(fused.text, sets.number)
+    scores = model.relation(features, rows, mapped.unflatten(0, cells.shape), text)
+    return ScoredCandidates(tuple(candidates), sets.candidates, scores, rows)
+
+
+def _features(model: Any, batch: ImageBatch, sets: CandidateSets) -> RelationFeatures:
+    return compute_relation_features(
+        sets.candidates, batch.scene[sets.image_of], batch.sizes_hw[sets.image_of], model.inputs.ry_frame,
+        batch.colors, sets.image_of,
+    )  # fmt: skip
 
 
 def _outputs_of_labels(model: Any, batched_inputs: list[dict], targets: GroundingTargets) -> GroundingOutputs:
@@ -44,6 +70,6 @@ def _outputs_of_labels(model: Any, batched_inputs: list[dict], targets: Groundin
     given = model.labelled_candidates(targets.objects, batch, jitter=model.training_options.jitter)
     features = model.relation_features(given, batch)
     text = model.encode_text(sentences.texts, sentences.places)
-    no_map = text.features.new_zeros(len(text), given.cells.shape[1], text.features.shape[-1])
+    no_map: Tensor = text.features.new_zeros(len(text), given.cells.shape[1], text.features.shape[-1])
     scores = model.relation(features, sentences.image_of, no_map, text)
-    return GroundingOutputs(labelled=ScoredCandidates(given, scores))
+    return GroundingOutputs(scored=ScoredCandidates(("labelled",), given, scores, sentences.image_of))

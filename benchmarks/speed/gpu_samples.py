@@ -7,6 +7,7 @@ is what a batch of Detectron2's inputs takes. Called by benchmarks/speed/gpu_che
 """
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -26,6 +27,7 @@ from torch import nn
 from benchmarks.speed import diffusion_det_inputs, speed_mono3dvg
 from benchmarks.speed.timing import peak_memory_mb, reset_peak_memory, synchronize
 from d2road.config import make_cfg
+from d2road.engine import meta_arch
 from d2road.utils.rng import seeded_rng
 
 DETECTOR, ANOMALY = "configs/diffusion_det/Base-DiffusionDet.yaml", "configs/efficientad/Base-EfficientAD.yaml"
@@ -120,7 +122,7 @@ def _detector_samples(args: argparse.Namespace) -> Iterator[Sample]:
             cfg, model = diffusion_det_inputs.build(options, 30 if args.quick else 300, steps)
             inputs = diffusion_det_inputs.random_inputs(options, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, False)
             name = f"diffusion_det inference, {steps} step(s){', graph' if graph else ''}"
-            yield Sample(name, model, inputs)
+            yield Sample(name, as_predicted(model), inputs)
     inputs = diffusion_det_inputs.random_inputs(options, batch, cfg.MODEL.DiffusionDet.NUM_CLASSES, True)
     yield Sample("diffusion_det training step", model, inputs, training=True)
 
@@ -131,9 +133,14 @@ def _grounder_samples(args: argparse.Namespace) -> Iterator[Sample]:
     options = argparse.Namespace(config_file=speed_mono3dvg.CONFIG, opts=opts, seed=0, what=["infer"])
     _, model = speed_mono3dvg.build(options)
     entry = speed_mono3dvg.random_input(options, size, sentences, 12)
-    yield Sample(f"mono3dvg inference, {sentences} sentences", model, [entry])
+    yield Sample(f"mono3dvg inference, {sentences} sentences", as_predicted(model), [entry])
     labelled = [labelled_input(entry, size), labelled_input(entry, size)]
     yield Sample(f"mono3dvg training step, 2 images of {sentences} sentences", model, labelled, training=True)
+
+
+def as_predicted(model: nn.Module) -> nn.Module:
+    """A copy as `Predictor` runs it: batch norms within the convolutions."""
+    return meta_arch.prepare_for_inference(copy.deepcopy(model).eval())
 
 
 def labelled_input(entry: dict, size: tuple[int, int], objects: int = 6) -> dict:

@@ -135,13 +135,12 @@ def _scan(
     batch, length, heads, dim = x.shape
     groups, size = B.shape[2:]
     share = heads // groups
-    if initial is None:
-        state = x.new_zeros(batch, groups, size, share, dim)
-    else:
-        state = initial.view(batch, groups, share, dim, size).permute(0, 1, 4, 2, 3)  # (b, g, n, r, p)
-    if not length:
-        return x, _outer_layout(state)
     chunks, steps = _chunks(length, chunk_size)
+    if not length:
+        return x, x.new_zeros(batch, heads, dim, size) if initial is None else initial.contiguous()
+    state = None if initial is None else initial.view(batch, groups, share, dim, size).permute(0, 1, 4, 2, 3)
+    if state is None and chunks > 1:
+        state = x.new_zeros(batch, groups, size, share, dim)
     x, dt, B, C = (_split(t, chunks, steps) for t in (x, dt, B, C))
 
     B, C = B.transpose(2, 3), C.transpose(2, 3)  # (b, c, g, q, n)
@@ -157,7 +156,9 @@ def _scan(
     # What each chunk adds to the state, and the state that each chunk finds.
     faded = (x * until_end.unsqueeze(-1)).view(batch, chunks, steps, groups, share * dim).transpose(2, 3)
     written = (B.transpose(-1, -2) @ faded).view(batch, chunks, groups, size, share, dim)
-    whole = whole.view(batch, chunks, groups, 1, share, 1)
+    if state is None:  # nothing was there before the one chunk
+        return near.permute(0, 1, 4, 2, 3, 5).reshape(batch, steps, heads, dim), _outer_layout(written[:, 0])
+    whole = whole.exp().view(batch, chunks, groups, 1, share, 1)
     found = []
     for add, keep in zip(written.unbind(1), whole.unbind(1)):
         found.append(state)
@@ -165,10 +166,10 @@ def _scan(
 
     # What each step reads of that.
     y = near.permute(0, 1, 4, 2, 3, 5)
-    if chunks > 1 or initial is not None:
-        states = torch.stack(found, dim=1).view(batch, chunks, groups, size, share * dim)
-        far = (C @ states).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
-        y = (far * since_start.view(batch, chunks, steps, groups, share, 1)).add_(y)
+    states = torch.stack(found, dim=1).view(batch, chunks, groups, size, share * dim)
+    far = (C @ states).transpose(2, 3).reshape(batch, chunks, steps, groups, share, dim)
+    since_start = since_start.exp().transpose(2, 3).reshape(batch, chunks, steps, groups, share, 1)
+    y = (far * since_start).add_(y)
     return y.reshape(batch, chunks * steps, heads, dim)[:, :length], _outer_layout(state)
 
 
@@ -202,8 +203,9 @@ def _decays(dt: Tensor, A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     Args:
         dt: (b, c, q, h); A: (h,).
     Returns:
-        within (b, c, h, q, q): from step j to step i of a chunk, 0 for j > i; since_start (b, c, q, h): from the state
-        that the chunk finds to step i; until_end (b, c, q, h): from step j to the end; whole (b, c, h): of the chunk.
+        within (b, c, h, q, q): from step j to step i of a chunk, 0 for j > i; since_start (b, c, h, q), its logarithm:
+        from the state that the chunk finds to step i; until_end (b, c, q, h): from step j to the end; whole (b, c, h),
+        its logarithm: of the chunk.
     """
     wide = torch.float64 if dt.device.type != "mps" else dt.dtype  # which has none
     steps = dt.shape[2]
@@ -215,7 +217,7 @@ def _decays(dt: Tensor, A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     within = within.add_(future).exp_()
     until_end = (last - log).to(dt.dtype).exp().transpose(2, 3)
     log = log.to(dt.dtype)
-    return within, log.exp().transpose(2, 3).contiguous(), until_end, log[..., -1].exp()
+    return within, log, until_end, log[..., -1]
 
 
 def _check(

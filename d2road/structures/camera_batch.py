@@ -13,6 +13,7 @@ so that log z changes by (1, x) z / H with (s0, s1) and by 1 with log H: the err
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -103,6 +104,10 @@ class Grounds(TensorRecord):
 
     def frame(self) -> Tensor:
         """(B, 3, 3) rotations from the levelled ground frame, as `Camera.ground_rotation`; identity if not known."""
+        return self._frame
+
+    @cached_property
+    def _frame(self) -> Tensor:
         down = -self.normal()
         right = down.new_tensor([1.0, 0.0, 0.0]) - down[:, :1] * down
         right = right / right.norm(dim=-1, keepdim=True)

@@ -213,7 +213,7 @@ def decode_peaks(
     each, flat = scene[image], cells.flatten()
     decoded, rows = decode_rows(
         raw.at(image, flat), cells_to_pixels(flat, width, stride), stride, priors_hwl[classes.flatten()].float(), each,
-        upright_frame(each, ry_frame),
+        upright_frame(scene, ry_frame)[image],
     )  # fmt: skip
     limits = torch.as_tensor(sizes_hw, dtype=heat.dtype, device=heat.device).flip(1).repeat(1, 2)[image]  # w h w h
     boxes = decoded.boxes_xyxy.clamp(min=0).minimum(limits)

@@ -86,6 +86,14 @@ def relation_loss(
     Returns:
         sum over the sentences that have candidates, and their number, to divide by.
     """
+    losses, spoken = sentence_losses(logits, meant, valid, contrast=contrast, gamma=gamma)
+    return losses.sum(), spoken.sum()
+
+
+def sentence_losses(
+    logits: Tensor, meant: Tensor, valid: Tensor, *, contrast: float = 0.5, gamma: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """`relation_loss` of each sentence (N,), 0 where it has no candidates, and 1 where it has some (N,)."""
     logits = logits.float()
     meant = meant & valid
     truth = meant.to(logits.dtype)
@@ -94,7 +102,7 @@ def relation_loss(
     alone = torch.where(valid, each, torch.zeros_like(each)).sum(-1) / valid.sum(-1).clamp(min=1)  # (..., N)
     spoken = valid.any(-1)
     losses = torch.where(spoken, alone + contrast * choice_loss(logits, meant, valid), torch.zeros_like(alone))
-    return losses.sum(-1).mean(), spoken.sum().to(logits.dtype)
+    return losses.flatten(0, -2).mean(0) if losses.ndim > 1 else losses, spoken.to(logits.dtype)
 
 
 def choice_loss(logits: Tensor, chosen: Tensor, valid: Tensor) -> Tensor:

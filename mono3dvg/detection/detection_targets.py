@@ -74,7 +74,7 @@ def dense_targets(
     places = list(zip(image[kept].tolist(), position[kept].tolist()))
     joined, image, position = joined[kept].to(device), upload(image[kept], device), upload(position[kept], device)
     each = scene[image]
-    views = view_boxes(joined.rows, each.cameras, upright_frame(each, ry_frame))
+    views = view_boxes(joined.rows, each.cameras, upright_frame(scene, ry_frame)[image])
     has_middle = views.in_front & joined.has_3d
     cells = home_cells(joined, views.middle, has_middle, map_hw, stride)
     gaussians = draw_gaussians(cells, joined.boxes_xyxy, map_hw, stride)

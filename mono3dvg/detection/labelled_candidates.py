@@ -64,7 +64,7 @@ def candidates_of_objects(
     """
     joined, image, position = cat_objects(objects, scene.cameras.K.device)
     each = scene[image]
-    views = view_boxes(joined.rows, each.cameras, upright_frame(each, ry_frame))
+    views = view_boxes(joined.rows, each.cameras, upright_frame(scene, ry_frame)[image])
     cells = home_cells(joined, views.middle, views.in_front, map_hw, stride)
     certain = F.one_hot(joined.classes, num_classes).to(joined.rows.dtype)
     flat = Candidates(

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.utils.errors import ConfigError
+from d2road.utils.uploads import upload
 from mono3dvg.fusion.fusion_registry import build_fusion
 
 
@@ -198,8 +199,8 @@ class PixelNorm(nn.LayerNorm):
 
 def _resize_mask(inside: Tensor, size: Sequence[int]) -> Tensor:
     """(B, H, W) bool at another size; a pixel is inside if its centre is."""
-    rows, columns = (
-        torch.div((2 * torch.arange(new, device=inside.device) + 1) * old, 2 * new, rounding_mode="floor")
+    rows, columns = (  # by the host
+        upload(torch.div((2 * torch.arange(new) + 1) * old, 2 * new, rounding_mode="floor"), inside.device)
         for new, old in zip(size, inside.shape[-2:])
     )
     return inside[:, rows[:, None], columns]

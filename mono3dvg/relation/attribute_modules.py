@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.layers.joint_linear import joint_linear
 from mono3dvg.language.form_parts import ANCHOR, ATTRIBUTE_PARTS, COMPARISONS, MENTIONABLE, PARTS
 from mono3dvg.language.logical_forms import RANK_KEYS
 from mono3dvg.relation.relation_features import RelationFeatures
@@ -84,9 +85,9 @@ class AttributeModules(nn.Module):
         scores = self.key(words) @ self.queries.T / words.shape[-1] ** 0.5  # (N, T, P - 2)
         attention = scores.masked_fill(~mask[..., None], -1e4).softmax(1)
         read = attention.transpose(1, 2) @ self.value(words)  # (N, P - 2, D)
-        mentioned = self.mention_head(read)[..., 0]
-        weights, bias = self.unary_head(read).split([unary.shape[-1], 1], dim=-1)
-        deep = states @ self.state_head(read).transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
+        mentioned, own_form, state_form = joint_linear(read, (self.mention_head, self.unary_head, self.state_head))
+        weights, bias = own_form.split([unary.shape[-1], 1], dim=-1)
+        deep = states @ state_form.transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
         own = (unary @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
         if self.distance is not None:
             fits = self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, features.distance_m)
@@ -94,16 +95,18 @@ class AttributeModules(nn.Module):
         # What the sentence compares with: one of all candidates, or none.
         anchor_probs = F.pad(own[..., ANCHOR].masked_fill(~features.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
         compared = self.compare(read[:, _COMPARED], anchor_probs, features)
+        mentioned = mentioned[..., 0]
         gate = torch.sigmoid(mentioned.float())[:, None]
         plain = F.logsigmoid(own[..., _ATTRIBUTES]) + (gate[..., _OWN] * F.logsigmoid(own[..., _OWN])).sum(-1)
         described = plain + (gate[..., _COMPARED] * F.logsigmoid(compared)).sum(-1)
-        chosen = self.selection(read[:, _SELECTION], to_logit(described), anchor_probs, features)
+        description = to_logit(described)
+        chosen = self.selection(read[:, _SELECTION], description, anchor_probs, features)
         meant = described + gate[..., _SELECTION] * F.logsigmoid(chosen)
         logits = [
             own[..., _OWN],
             torch.stack([to_logit(plain), own[..., ANCHOR]], dim=-1),
             compared,
-            torch.stack([chosen, to_logit(described), to_logit(meant)], dim=-1),
+            torch.stack([chosen, description, to_logit(meant)], dim=-1),
         ]
         return torch.cat(logits, dim=-1), mentioned
 
@@ -188,8 +191,8 @@ class SelectionModule(nn.Module):
         """
         share = torch.sigmoid(self.sharpness * described.float()) * features.valid
         ranks = rank_distribution(share, anchor_probs, features)
-        order = self.order_head(read).float().softmax(-1)
-        rank, bias = self.rank_head(read).float().split([MAX_COUNT + 2, 1], dim=-1)
+        order, rank = (part.float() for part in joint_linear(read, (self.order_head, self.rank_head)))
+        order, (rank, bias) = order.softmax(-1), rank.split([MAX_COUNT + 2, 1], dim=-1)
         return torch.einsum("nkop,no,np->nk", ranks, order, rank) + bias
 
 

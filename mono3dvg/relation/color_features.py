@@ -15,8 +15,10 @@ _HUES, _GREYS = 6, 5
 NUM_COLOR_FEATURES = (3 + _HUES + _GREYS) * _PATCHES**2
 
 
-def color_features(boxes_xyxy: Tensor, images: Tensor) -> Tensor:
+def color_features(boxes_xyxy: Tensor, images: Tensor, image_of: Tensor | None = None) -> Tensor:
     """(B, K, NUM_COLOR_FEATURES) of boxes (B, K, 4) in pixels of images (B, 3, H, W), colours from 0 to 1.
+
+    Boxes (R, K, 4) of other rows than these images name the image of each, `image_of` (R,).
 
     Of each patch of the middle of a box the mean of the channels and of `color_names`. Detectors learn to see past
     colours, and sentences name them.
@@ -24,7 +26,9 @@ def color_features(boxes_xyxy: Tensor, images: Tensor) -> Tensor:
     boxes = boxes_xyxy.float().nan_to_num().clamp(-1e4, 1e4)
     middle, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     inner = torch.cat([middle - sides * (_PATCHED / 2), middle + sides * (_PATCHED / 2)], dim=-1)
-    samples = roi_align(images.float(), list(inner), _PATCHES * _SAMPLES, sampling_ratio=1, aligned=True)
+    rows = torch.arange(len(boxes), device=boxes.device) if image_of is None else image_of
+    rois = torch.cat([rows.to(inner)[:, None, None].expand(*inner.shape[:2], 1), inner], dim=-1).flatten(0, 1)
+    samples = roi_align(images.float(), rois, _PATCHES * _SAMPLES, sampling_ratio=1, aligned=True)
     patches = F.avg_pool2d(torch.cat([2 * samples - 1, color_names(samples)], dim=1), _SAMPLES)
     return patches.flatten(1).unflatten(0, boxes.shape[:2])
 

@@ -25,6 +25,7 @@ C classes, L attributes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ from torch import Tensor
 
 from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.tensor_record import TensorRecord
+from d2road.utils.uploads import upload
 from mono3dvg.detection.candidates import Candidates
 from mono3dvg.language.logical_forms import RANK_KEYS
 from mono3dvg.relation.color_features import NUM_COLOR_FEATURES, color_features
@@ -76,17 +78,17 @@ class CandidateGeometry:
     heat: Tensor
     std: Tensor
 
-    @property
+    @cached_property
     def u(self) -> Tensor:
         """(B, K) middle of the box from left to right, share of the image."""
         return (self.box[..., 0] + self.box[..., 2]) / 2
 
-    @property
+    @cached_property
     def v(self) -> Tensor:
         """(B, K) middle of the box from top to bottom."""
         return (self.box[..., 1] + self.box[..., 3]) / 2
 
-    @property
+    @cached_property
     def heading_to_right(self) -> Tensor:
         """(B, K) sine of the heading against the line of sight."""
         return cross(self.heading, self.ray)
@@ -128,6 +130,11 @@ def difference(values: Tensor) -> Tensor:
     return values[:, None] - values[:, :, None]
 
 
+def constants(values: tuple[float, ...], beside: Tensor) -> Tensor:
+    """Numbers (V,) of the type of a tensor and on its device."""
+    return upload(torch.tensor(values, dtype=beside.dtype), beside.device)
+
+
 class Feature(NamedTuple):
     """A hand-made feature: function(geometry) / scale, through tanh if it is `bounded`; of several columns if `width`
     says so."""
@@ -157,11 +164,11 @@ UNARY_FEATURES = (
     Feature("crossing_speed", 20.0, lambda g: g.heading_to_right * g.distance.clamp(max=100)),
     # About as finely as people tell distances apart, in proportion.
     Feature(
-        "distance_steps", 0.1, lambda g: (g.distance[..., None] / g.distance.new_tensor(_DISTANCES_M)).log(),
+        "distance_steps", 0.1, lambda g: (g.distance[..., None] / constants(_DISTANCES_M, g.distance)).log(),
         bounded=True, width=len(_DISTANCES_M),
     ),
     Feature(
-        "image_sides", 0.05, lambda g: g.u[..., None] - g.u.new_tensor(_IMAGE_SIDES), bounded=True,
+        "image_sides", 0.05, lambda g: g.u[..., None] - constants(_IMAGE_SIDES, g.u), bounded=True,
         width=len(_IMAGE_SIDES),
     ),
 )  # fmt: skip
@@ -201,12 +208,12 @@ NUM_PAIRWISE_FEATURES = sum(feature.width for feature in PAIRWISE_FEATURES)
 
 def evaluate_features(table: tuple[Feature, ...], geometry: CandidateGeometry | PairGeometry) -> Tensor:
     """All features of a table, one after the other along a last axis."""
-    columns = []
-    for feature in table:
-        value = feature.function(geometry) / feature.scale
-        value = torch.tanh(value) if feature.bounded else value
-        columns.append(value if feature.width > 1 else value[..., None])
-    return torch.cat(columns, dim=-1)
+    columns = [(feature.function(geometry), feature.width) for feature in table]
+    values = torch.cat([value if width > 1 else value[..., None] for value, width in columns], dim=-1)
+    scale = constants(tuple(feature.scale for feature in table for _ in range(feature.width)), values)
+    bounded = torch.tensor([feature.bounded for feature in table for _ in range(feature.width)])
+    scaled = values / scale
+    return torch.where(upload(bounded, values.device), torch.tanh(scaled), scaled)
 
 
 def column_of(table: tuple[Feature, ...], name: str) -> int:
@@ -225,7 +232,12 @@ def column_of(table: tuple[Feature, ...], name: str) -> int:
 
 @torch.no_grad()
 def compute_relation_features(
-    found: Candidates, scene: SceneGeometry, sizes_hw: Tensor, ry_frame: str, images: Tensor | None = None
+    found: Candidates,
+    scene: SceneGeometry,
+    sizes_hw: Tensor,
+    ry_frame: str,
+    images: Tensor | None = None,
+    image_of: Tensor | None = None,
 ) -> RelationFeatures:
     """Relation features of the candidates of B images, once for all sentences.
 
@@ -237,6 +249,7 @@ def compute_relation_features(
         sizes_hw: (B, 2) height and width of the unpadded images, pixels.
         ry_frame: of the annotations, "camera" or "ground".
         images: (B, 3, H, W) colours from 0 to 1; None if there are no pixels, where all colour features are 0.
+        image_of: (B,) the one of `images` that each row of the candidates is of; None where row b is of image b.
     """
     level = scene.ground.frame()  # (B, 3, 3)
     rows = found.rows.float()
@@ -259,7 +272,7 @@ def compute_relation_features(
     if images is None:
         colors = rows.new_zeros(*rows.shape[:2], NUM_COLOR_FEATURES)
     else:
-        colors = color_features(found.boxes_xyxy, images)
+        colors = color_features(found.boxes_xyxy, images, image_of)
     # 1 or -1 where an attribute is known, 0 where nothing is known of it.
     traits = [found.class_probs.float()]
     if found.attributes.shape[-1]:  # a graph takes a width of 0 for one that is to be kept
@@ -279,16 +292,10 @@ def compute_relation_features(
 
 def compute_orders(one: CandidateGeometry) -> Tensor:
     """(B, K, K, R) soft order by each of `RANK_KEYS`; as sharp as differences that people see."""
-    more = {
-        "near": _less(one.distance, 0.3 + 0.01 * one.distance),
-        "left": _less(one.u, torch.full_like(one.u, 0.008)),
-        "long": _less(-one.dims[..., 2], torch.full_like(one.u, 0.4)),
-        "tall": _less(-one.dims[..., 0], torch.full_like(one.u, 0.15)),
-    }
-    more["far"], more["right"] = 1 - more["near"], 1 - more["left"]
+    values = torch.stack([one.distance, one.u, -one.dims[..., 2], -one.dims[..., 0]], dim=-1)  # (B, K, 4)
+    margins = torch.stack([0.3 + 0.01 * one.distance, *(torch.full_like(one.u, m) for m in (0.008, 0.4, 0.15))], dim=-1)
+    # Whether the value of j (third axis) is less than that of i.
+    apart = (values[:, :, None] - values[:, None]) / (margins[:, :, None] + margins[:, None])
+    near, left, long, tall = torch.sigmoid(apart * 4).unbind(-1)
+    more = {"near": near, "left": left, "long": long, "tall": tall, "far": 1 - near, "right": 1 - left}
     return torch.stack([more[key] for key in RANK_KEYS], dim=-1)
-
-
-def _less(values: Tensor, margin: Tensor) -> Tensor:
-    """(B, K, K) from 0 to 1 whether the value of j (third axis) is less than that of i, of (B, K) each."""
-    return torch.sigmoid((values[:, :, None] - values[:, None]) / (margin[:, :, None] + margin[:, None]) * 4)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.layers.joint_linear import joint_linear
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.relation.attribute_modules import MAX_COUNT, AttributeModules, encode_count
 from mono3dvg.relation.presence_head import PresenceHead
@@ -150,9 +151,10 @@ class TextMatch(nn.Module):
 
     def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """x (N, K, D), words (N, T, D), mask (N, T) -> (N, K, D)."""
-        query, key = split_heads(self.query(x), self.heads), split_heads(self.key(words), self.heads)
-        fits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + self.bias(words).transpose(1, 2)[:, :, None]
-        importance = torch.sigmoid(self.importance(words)) * mask[..., None]
+        key, bias, importance = joint_linear(words, (self.key, self.bias, self.importance))
+        query, key = split_heads(self.query(x), self.heads), split_heads(key, self.heads)
+        fits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + bias.transpose(1, 2)[:, :, None]
+        importance = torch.sigmoid(importance) * mask[..., None]
         importance = importance.transpose(1, 2)[:, :, None]  # (N, H, 1, T)
         log_fit = (importance * F.logsigmoid(fits)).sum(-1).transpose(1, 2)  # (N, K, H)
         return self.output(torch.cat([log_fit.exp(), log_fit.clamp(min=-6.0) / 3], dim=-1))
@@ -182,20 +184,23 @@ class Comparison(nn.Module):
 
     def forward(self, state: Tensor, pair: Tensor, valid: Tensor) -> Tensor:
         """state (N, K, D), pair (N, K, K, E) features, valid (N, K) -> addition to the state."""
-        x = self.norm(state)
-        query, key = split_heads(self.query(x), 2 * self.heads), split_heads(self.key(x), 2 * self.heads)
+        query, key, weight, bias, quantity, order, member, value = joint_linear(
+            self.norm(state),
+            (self.query, self.key, self.pair_query, self.bias, self.quantity, self.order, self.member, self.value),
+        )
+        query, key = split_heads(query, 2 * self.heads), split_heads(key, 2 * self.heads)
         score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (N, 2H, K, K)
-        weight = self.pair_query(x).unflatten(-1, (2 * self.heads, -1))  # (N, K, 2H, E)
+        weight = weight.unflatten(-1, (2 * self.heads, -1))  # (N, K, 2H, E)
         score = score + (weight @ pair.transpose(-1, -2)).transpose(1, 2) / pair.shape[-1] ** 0.5
-        quantity = 4 * self.quantity(x).transpose(1, 2)
+        quantity = 4 * quantity.transpose(1, 2)
         more = torch.tanh(quantity[:, :, None] - quantity[..., None])  # of the one looked at, (N, 2H, K, K)
-        score = score + self.bias(x).transpose(1, 2)[..., None] + self.order(x).transpose(1, 2)[..., None] * more
+        score = score + bias.transpose(1, 2)[..., None] + order.transpose(1, 2)[..., None] * more
         attention, gate = score.chunk(2, dim=1)  # (N, H, K, K)
         there = valid[:, None, None]
         attention = attention.masked_fill(~there, -1e4).softmax(-1)
-        mean = (attention @ split_heads(self.value(x), self.heads)).transpose(1, 2).flatten(2)
+        mean = (attention @ split_heads(value, self.heads)).transpose(1, 2).flatten(2)
         how = (attention.transpose(1, 2) @ pair).flatten(2)  # (N, K, H E) where what is looked at lies
-        counted = torch.sigmoid(gate) * torch.sigmoid(self.member(x)).transpose(1, 2)[:, :, None] * there
+        counted = torch.sigmoid(gate) * torch.sigmoid(member).transpose(1, 2)[:, :, None] * there
         number = encode_count(counted.sum(-1)).transpose(1, 2).flatten(2)  # (N, K, H (MAX_COUNT + 2))
         return self.output(torch.cat([mean, how], dim=-1)) + self.count(number)
 
