@@ -20,7 +20,7 @@ TOY_LOCO_DONE := $(TOY_LOCO)/fastener_kit/defects_config.json
 SEEDS ?= 1
 VARIANTS ?= readout state
 
-.PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit \
+.PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-words \
 	bench-pose-overfit bench-transports \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-traffic-streams bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
@@ -105,6 +105,12 @@ bench-diffusion-toy3d: setup $(TOY_DONE)
 		$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --variant $$variant --seed $$seed || exit 1; \
 	done; done
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --table
+
+# Words as classes: colours and types are seen, some of their pairs are not. ARM=fold1, all, types, fold2 or fold3; all without it.
+bench-words: setup $(TOY_DONE)
+	for seed in $(SEEDS); do \
+		$(PY) -m benchmarks.diffusion_det.words_as_classes --seed $$seed $(if $(ARM),--arm $(ARM)) || exit 1; \
+	done
 
 bench-diffusion-overfit: setup
 	$(PY) -m benchmarks.diffusion_det.diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))

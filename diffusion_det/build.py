@@ -130,6 +130,7 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
         fed_loss_weights=fed_weights,
         fed_loss_classes=cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES,
         mean_over_processes=of_one_process if node.OFFICIAL_COMPAT else mean_over_processes,
+        unseen=[i for i, name in enumerate(cfg.MODEL.CLASS_NAMES) if name in node.TEXT.UNSEEN],
         **own,
     )
 

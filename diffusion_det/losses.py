@@ -3,7 +3,7 @@
 Letters: S stages, B images, N queries, K classes, M objects (padded).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +100,7 @@ class SetCriterion(nn.Module):
         fed_loss_classes: classes that share in the federated loss.
         mean_over_processes: averages the (S,) numbers of matched queries over the processes of a training, so that
             splitting a batch over processes does not change its losses.
+        unseen: classes whose scores have no focal loss, see MODEL.DiffusionDet.TEXT.UNSEEN.
     """
 
     fed_loss_cls_weights: Tensor | None
@@ -115,6 +116,7 @@ class SetCriterion(nn.Module):
         fed_loss_weights: Tensor | None = None,
         fed_loss_classes: int = 50,
         mean_over_processes: Callable[[Tensor], Tensor] = of_one_process,
+        unseen: Sequence[int] = (),
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -124,6 +126,7 @@ class SetCriterion(nn.Module):
         self.deep_supervision, self.as_published = deep_supervision, as_published
         self.fed_loss_classes, self.mean_over_processes = fed_loss_classes, mean_over_processes
         self.register_buffer("fed_loss_cls_weights", fed_loss_weights)
+        self.unseen = list(unseen)
 
     def match(self, logits: Tensor, boxes_xyxy: Tensor, targets: Targets) -> Tensor:
         """Object of each query, -1 for none: logits (G, N, K), boxes (G, N, 4) -> (G, N)."""
@@ -222,6 +225,8 @@ class SetCriterion(nn.Module):
         if self.fed_loss_cls_weights is not None:
             present = torch.where(positive, classes, self.num_classes).flatten()
             loss = loss * federated_classes(present, self.fed_loss_classes, self.num_classes, self.fed_loss_cls_weights)
+        if self.unseen:
+            loss = loss.index_fill(-1, torch.tensor(self.unseen, device=loss.device), 0)
         return loss.sum(-1)
 
     def _softmax(self, logits: Tensor, classes: Tensor, positive: Tensor, counted: Tensor, stages: int) -> Tensor:

@@ -206,7 +206,7 @@ class ClassifiesByText:
         vectors = self.vocabulary.embed(words)
         for classifier in self.text_classifiers():
             classifier.set_embeddings(vectors)
-        model.criterion.num_classes = len(vectors)
+        model.criterion.num_classes, model.criterion.unseen = len(vectors), []
         if model.graphs is not None:
             model.graphs.forget()
 

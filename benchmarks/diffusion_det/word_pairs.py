@@ -20,6 +20,7 @@ from d2road.utils.output_files import write_json
 
 TYPES = ("car", "van", "truck", "bus")
 FOLDS = 3
+DATA = Path("datasets/toy_roadside")
 FEWEST = 40  # training objects of a pair that is a class
 MIN_HEIGHT_PX = 12  # of the rendered image; lower objects are ignored
 VALIDATION_VIEWS = 150

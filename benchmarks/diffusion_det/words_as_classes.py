@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from benchmarks.common.records import read_record, write_record
 from benchmarks.common.trainings import separate_logs, train_once
 from benchmarks.diffusion_det.word_pairs import (
+    DATA,
     FOLDS,
     TYPES,
     VALIDATION_VIEWS,
@@ -31,7 +32,6 @@ from benchmarks.diffusion_det.word_tables import BENCH, write_table
 from d2road.config import default_argument_parser, setup_cfg
 
 CONFIG = "configs/diffusion_det/toy_roadside/words.yaml"
-DATA = Path("datasets/toy_roadside")
 OUT = Path("output/bench") / BENCH
 ARMS = ("fold1", "all", "types", "fold2", "fold3")
 

@@ -59,4 +59,4 @@ _FUNCTIONS = {
     "evaluate_rope": "metrics.rope_score",
     "write_results": "results",
 }
-__getattr__ = lazy_package(__name__, {**_EVALUATORS, **_FUNCTIONS}, components=tuple(_EVALUATORS.values()))
+__getattr__ = lazy_package(__name__, {**_EVALUATORS, **_FUNCTIONS}, components=(*_EVALUATORS.values(), "ovd_evaluator"))

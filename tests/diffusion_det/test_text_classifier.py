@@ -215,6 +215,25 @@ def test_the_exported_graph_is_folded_and_names_the_words(text_model, small_cfg,
     assert all(c.folded_weight is not None for c in graph.module.model.text_classifiers())
 
 
+def test_unseen_classes_are_scored_and_not_learned(text_model, make_input):
+    """Neither their columns nor the words behind them: with any other word for it the losses are the same."""
+    opts = (NODE + "TEXT.UNSEEN", ("pedestrian",))
+    image = make_input(1)
+    image["instances"].gt_classes[:] = torch.tensor([0, 1, 2])
+
+    def losses(*more):
+        model = text_model(*more).train()
+        torch.manual_seed(5)
+        return model([image])
+
+    words = ("red car", "blue car", "white truck", "big vehicle", "photo")
+    first, second = losses(*opts), losses(*opts, NODE + "TEXT.CLASS_WORDS", words)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    told = losses()
+    assert told["loss_ce"] > first["loss_ce"] and told["loss_bbox"] == first["loss_bbox"]
+    assert text_model(*opts)([make_input(1)])[0]["instances"].pred_classes.max() == 4
+
+
 # --- what cannot be ---------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +266,8 @@ def test_words_that_name_nothing(text_model, words, said):
         ((NODE + "TEXT.TEMPLATES", ("a photo",)), "with one {} each"),
         ((NODE + "TEXT.CLASS_WORDS", ("car", "truck")), "2 words for NUM_CLASSES = 5"),
         ((NODE + "TEXT.CLASS_WORDS", ("car", "truck", "Car", "a", "b")), "'car' comes twice"),
+        ((NODE + "TEXT.UNSEEN", ("lorry",)), "names lorry, which is no class"),
+        ((NODE + "TEXT.UNSEEN", NAMES), "names all classes"),
     ],
 )
 def test_contradictions_are_told(small_cfg, text_opts, opts, said):

@@ -9,6 +9,7 @@ from d2road.data.datasets import dair_files, rope3d
 from d2road.data.datasets import lvis as _lvis  # noqa: F401  only registration
 from d2road.data.datasets import omni3d as _omni3d  # noqa: F401  only registration
 from d2road.data.datasets.coco import register_coco
+from d2road.data.datasets.coco_ovd import register_coco_ovd
 from d2road.data.datasets.dair import register_dair
 from d2road.data.datasets.kitti import register_kitti
 from d2road.data.datasets.rope3d import register_rope3d
@@ -58,6 +59,9 @@ def register_builtin(root: Path) -> None:
         register_kitti(name, str(root / "kitti_object"), str(files[name]), KITTI_HINT)
         register_dair(f"dair_v2x_i_{split}", str(root / "dair_v2x_i"), split, DAIR_HINT)
         register_rope3d(f"rope3d_{split}", str(root / "rope3d"), split, ROPE3D_HINT)
+        coco = root / "coco"
+        file = coco / "annotations" / f"instances_{split}2017.json"
+        register_coco_ovd(f"coco_ovd_{split}", str(file), str(coco / f"{split}2017"), split)
 
 
 register_builtin(datasets_root())
