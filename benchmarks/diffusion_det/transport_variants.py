@@ -1,16 +1,41 @@
 """What the benchmark of transports compares: trainings that differ in one choice each, on one schedule."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
+from safetensors.torch import load_file
 
 from benchmarks.common.trainings import train_once
 from d2road.config import default_argument_parser, setup_cfg
+from d2road.model_zoo.shipped_files import shipped_file
 from d2road.utils.errors import ConfigError
+from d2road.utils.output_files import atomic_write
 
-CONFIG = "configs/diffusion_det/toy_roadside/transports.yaml"
 NODE = "MODEL.DiffusionDet."
-BENCH = "transports"
+DETECTOR = "diffusion_det_toy"  # of the zoo, whose backbone and pyramid warm trainings begin with
+PYRAMID = Path("output/bench/transports_warm_pyramid.pth")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What all trainings of a comparison have in common.
+
+    Args:
+        bench: folder of their records and start of the names of their outputs; config: their file.
+    """
+
+    bench: str
+    config: str
+
+
+# By what trainings begin with: a backbone of ImageNet alone, or backbone and pyramid of the shipped detector.
+SCHEDULES = {
+    "imagenet": Schedule("transports", "configs/diffusion_det/toy_roadside/transports.yaml"),
+    "detector": Schedule("transports_warm", "configs/diffusion_det/toy_roadside/transports_warm.yaml"),
+}
+BENCH, CONFIG = SCHEDULES["imagenet"].bench, SCHEDULES["imagenet"].config
 QUERIES = {"queries20": 20, "queries100": 100, "queries300": 300}  # number of learned queries
 FLOW = {"TRANSPORT": "flow", "SAMPLER": "euler"}
 # Trainings by name: keys below MODEL.DiffusionDet that differ from CONFIG. Each flow_* changes one choice of `flow`;
@@ -39,22 +64,33 @@ def options(variant: str) -> list[str]:
     return [text for key, value in TRAININGS[variant].items() for text in (NODE + key, str(value))]
 
 
-def config_for(variant: str, seed: int, *more: str) -> CfgNode:
-    """The config of a training, with further KEY VALUE pairs."""
-    opts = [*options(variant), "SEED", str(seed), "OUTPUT_DIR", f"output/bench/{BENCH}_{variant}_seed{seed}", *more]
-    return setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+def config_for(variant: str, seed: int, *more: str, start: str = "imagenet") -> CfgNode:
+    """The config of a training, with further KEY VALUE pairs; `start` is a name of SCHEDULES."""
+    folder = f"output/bench/{SCHEDULES[start].bench}_{variant}_seed{seed}"
+    opts = [*options(variant), "SEED", str(seed), "OUTPUT_DIR", folder, *more]
+    return setup_cfg(default_argument_parser().parse_args(["--config-file", SCHEDULES[start].config, *opts]))
 
 
-def train(variant: str, seed: int) -> Path:
+def train(variant: str, seed: int, start: str = "imagenet") -> Path:
     """Train or finish a training; its record holds the time of the whole of it.
 
     Returns:
         the final checkpoint.
     """
-    cfg = config_for(variant, seed, "DATASETS.TEST", "()")  # it is evaluated by itself, at all settings
-    command = f"python -m benchmarks.diffusion_det.transports --train {variant} --seed {seed}"
-    overrides = {key: str(value) for key, value in TRAININGS[variant].items()}
-    return train_once(cfg, CONFIG, BENCH, f"{variant}_seed{seed}/train", command, overrides=overrides)
+    if start == "detector" and not PYRAMID.is_file():
+        write_pyramid(PYRAMID)
+    cfg = config_for(variant, seed, "DATASETS.TEST", "()", start=start)  # it is evaluated by itself, at all settings
+    command = f"python -m benchmarks.diffusion_det.transports --train {variant} --seed {seed} --start {start}"
+    overrides, schedule = {key: str(value) for key, value in TRAININGS[variant].items()}, SCHEDULES[start]
+    return train_once(cfg, schedule.config, schedule.bench, f"{variant}_seed{seed}/train", command, overrides=overrides)
+
+
+def write_pyramid(path: Path) -> None:
+    """The shipped detector's backbone and pyramid, without its decoder, as a checkpoint."""
+    weights = load_file(shipped_file(DETECTOR))
+    kept = {name: value.float() for name, value in weights.items() if name.startswith("backbone.")}
+    with atomic_write(path) as file:
+        torch.save({"model": kept}, file)
 
 
 def solvers_of(variant: str) -> tuple[str, ...]:

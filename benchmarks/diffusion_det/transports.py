@@ -19,7 +19,7 @@ from benchmarks.diffusion_det.transport_differences import model_name
 from benchmarks.diffusion_det.transport_evaluation import BOXES, STEPS, Evaluation, Views, passes_for
 from benchmarks.diffusion_det.transport_published import evaluate_published
 from benchmarks.diffusion_det.transport_tables import write_table
-from benchmarks.diffusion_det.transport_variants import CONFIG, TRAININGS, config_for, train
+from benchmarks.diffusion_det.transport_variants import CONFIG, SCHEDULES, TRAININGS, config_for, train
 from d2road.utils.errors import DataError
 
 
@@ -51,6 +51,9 @@ def main() -> None:
     parser.add_argument("--train", choices=TRAININGS, metavar="VARIANT", help=trainings)
     parser.add_argument("--evaluate", choices=TRAININGS, metavar="VARIANT", help=trainings)
     parser.add_argument("--seed", type=int, default=1, help="of the training (%(default)s)")
+    parser.add_argument(
+        "--start", choices=SCHEDULES, default="imagenet", help="what trainings begin with (%(default)s)"
+    )
     parser.add_argument("--boxes", type=int, nargs="+", default=list(BOXES), help="an image (all of the benchmark)")
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="(all of the benchmark)")
     parser.add_argument("--views", type=int, default=100, help="images, evenly spaced over the data set (%(default)s)")
@@ -60,7 +63,7 @@ def main() -> None:
     parser.add_argument("--config-file", default="diffusion_det/coco/resnet50.yaml", help="of --weights (%(default)s)")
     args = parser.parse_args()
     if args.train:
-        print(f"weights: {train(args.train, args.seed)}")
+        print(f"weights: {train(args.train, args.seed, args.start)}")
     if args.evaluate:
         evaluate(args.evaluate, args.seed, args.boxes, args.steps, args.views)
     if args.weights:
