@@ -5,17 +5,15 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from safetensors import safe_open
 
 from benchmarks.common.trainings import train_once
-from d2road.checkpoint.packed_weights import unpack_state
+from d2road.checkpoint.weights import load_weights_file
 from d2road.config import default_argument_parser, setup_cfg
-from d2road.model_zoo.shipped_files import shipped_file
 from d2road.utils.errors import ConfigError
 from d2road.utils.output_files import atomic_write
 
 NODE = "MODEL.DiffusionDet."
-DETECTOR = "diffusion_det_toy"  # of the zoo, whose backbone and pyramid warm trainings begin with
+DETECTOR = "zoo:diffusion_det_toy"  # whose backbone and pyramid warm trainings begin with
 PYRAMID = Path("output/bench/transports_warm_pyramid.pth")
 
 
@@ -88,9 +86,8 @@ def train(variant: str, seed: int, start: str = "imagenet") -> Path:
 
 def write_pyramid(path: Path) -> None:
     """The shipped detector's backbone and pyramid, without its decoder, as a checkpoint."""
-    with safe_open(shipped_file(DETECTOR), "pt") as file:
-        weights = unpack_state({name: file.get_tensor(name) for name in file.keys()}, file.metadata(), DETECTOR)
-    kept = {name: value.float() for name, value in weights.items() if name.startswith("backbone.")}
+    weights = load_weights_file(DETECTOR)
+    kept = {name: value for name, value in weights.items() if name.startswith("backbone.")}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         torch.save({"model": kept}, file)
