@@ -38,8 +38,10 @@ def export(small_cfg, small_model):
     return make
 
 
-@pytest.mark.parametrize("write", [write_onnx, write_torch])
-@pytest.mark.parametrize(("kind", "steps"), [("queries", 1), ("grid", 1), ("sobol", 2)])
+@pytest.mark.parametrize(
+    ("kind", "steps", "write"),
+    [("queries", 1, write_onnx), ("queries", 1, write_torch), ("grid", 1, write_onnx), ("sobol", 2, write_onnx)],
+)
 def test_a_file_finds_what_the_detector_finds(kind, steps, write, export, tmp_path):
     graph = export(kind, steps)
     random = steps > 1

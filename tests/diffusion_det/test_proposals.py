@@ -79,6 +79,9 @@ def test_boxes_and_features_learn(pose, small_cfg, make_scene):
         history.append(losses.item())
     assert history[-1] < 0.8 * history[0]
     assert (model.proposals.boxes != torch.tensor([0.5, 0.5, 1, 1])).any(1).all()
+    with torch.no_grad():
+        (found,) = (x["instances"] for x in model.eval()(batch[:1]))
+    assert len(found) and found.has("pred_boxes3d") == pose
 
 
 def first_boxes(model, images):
