@@ -8,7 +8,7 @@ is 1. Uses training data alone. Records: benchmarks/results/loss_gradients/.
 
 import argparse
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -45,7 +45,7 @@ def config_for(loss: str, seed: int, *more: str) -> CfgNode:
     return setup_cfg(default_argument_parser().parse_args(line))
 
 
-def gradient_norm(losses: Iterable[Tensor], parameters: list[Tensor]) -> float:
+def gradient_norm(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> float:
     """Euclidean norm of the gradient of a sum of losses; the graph is kept."""
     gradients = torch.autograd.grad(torch.stack(list(losses)).sum(), parameters, retain_graph=True, allow_unused=True)
     return float(torch.stack([g.norm() for g in gradients if g is not None]).norm())

@@ -25,11 +25,12 @@ class ArmDraws:
     """AP of rows on the same draws of images, read from matches once.
 
     Args:
-        views: number of images; draws: of the bootstrap.
+        views: number of images; draws: of the bootstrap; bench: folder of the records.
     """
 
     views: int
     draws: int = 1000
+    bench: str = BENCH
     _kept: dict[tuple[Arm, int], np.ndarray | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,7 +44,7 @@ class ArmDraws:
         return self._kept[arm, seed]
 
     def _read(self, arm: Arm, seed: int) -> np.ndarray | None:
-        path = matches_path(model_name(arm.variant, seed, self.views), arm.row)
+        path = matches_path(model_name(arm.variant, seed, self.views), arm.row, self.bench)
         if not path.is_file():
             return None
         tables, _ = read_matches(path)
@@ -67,21 +68,28 @@ def interval(comparison: Comparison, draws: ArmDraws, seeds: Iterable[int]) -> d
 
 
 def write_differences(
-    comparisons: Iterable[Comparison], seeds: Iterable[int], views: int, *, name: str, config: str, command: str
+    comparisons: Iterable[Comparison],
+    seeds: Iterable[int],
+    views: int,
+    *,
+    name: str,
+    config: str,
+    command: str,
+    bench: str = BENCH,
 ) -> dict[str, Any]:
     """Intervals of all comparisons that have matches; those of an earlier record stay where matches are gone.
 
     Args:
-        name, config, command: of the record.
+        name, config, command, bench: of the record.
     Returns:
         the intervals by key.
     """
-    start, draws, seeds = time.perf_counter(), ArmDraws(views), list(seeds)
-    before = read_record(BENCH, name)
+    start, draws, seeds = time.perf_counter(), ArmDraws(views, bench=bench), list(seeds)
+    before = read_record(bench, name)
     found = {one.key: interval(one, draws, seeds) for one in comparisons}
     kept = {**(before["metrics"] if before else {}), **{key: value for key, value in found.items() if value}}
     write_record(
-        BENCH, name, metrics=kept, config=config, seed=0, seconds=time.perf_counter() - start, command=command,
+        bench, name, metrics=kept, config=config, seed=0, seconds=time.perf_counter() - start, command=command,
         draws=draws.draws,
     )  # fmt: skip
     return kept

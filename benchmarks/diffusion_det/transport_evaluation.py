@@ -126,6 +126,7 @@ class Evaluation:
         record: of all rows, see `write_record`.
         capacity: batches whose features are kept; batch: images at once.
         at_once: run everything on a batch before the next one, where features of all do not fit into memory.
+        bench: folder of the record.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Evaluation:
     capacity: int = 100
     batch: int = BATCH
     at_once: bool = False
+    bench: str = BENCH
     _new: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
     def run(self, passes: Sequence[Pass]) -> None:
@@ -160,7 +162,7 @@ class Evaluation:
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Metrics of each row that is recorded."""
-        record = read_record(BENCH, self.name)
+        record = read_record(self.bench, self.name)
         return record["metrics"] if record else {}
 
     def _model(self, proposals: str) -> Any:
@@ -184,24 +186,24 @@ class Evaluation:
         entry.setdefault("last", entry["union"])
         entry["decoder_ms"] = 1000 * found.seconds / count
         entry["low_scores"] = found.low_scores / (count * entry["boxes"])  # share of boxes that are drawn anew
-        path = matches_path(self.name, row)
+        path = matches_path(self.name, row, self.bench)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_matches(path, tables, {})
         self._new[row] = entry
 
     def _write(self, seconds: float, cache: FeatureCache) -> None:
-        before = read_record(BENCH, self.name) or {"seconds": 0.0}
+        before = read_record(self.bench, self.name) or {"seconds": 0.0}
         feature_ms = 1000 * cache.seconds / cache.images if cache.images else before.get("feature_ms")
         counts = {n for row in self._new.values() for n in (row["boxes"], row["boxes"] * row["steps"])}
         ceilings = {str(n): ap_ceiling(self.views.truth, n) for n in sorted(counts)}
         write_record(
-            BENCH, self.name, metrics={**self.rows(), **self._new}, seconds=before["seconds"] + seconds,
+            self.bench, self.name, metrics={**self.rows(), **self._new}, seconds=before["seconds"] + seconds,
             feature_ms=feature_ms, ceilings={**before.get("ceilings", {}), **ceilings},
             views=len(self.views.inputs), **self.record,
         )  # fmt: skip
         self._new = {}
 
 
-def matches_path(name: str, row: str) -> Path:
+def matches_path(name: str, row: str, bench: str = BENCH) -> Path:
     """Where the matches of a row are kept, which bootstrap intervals need."""
-    return Path("output/bench") / BENCH / "matches" / name / f"{row}.npz"
+    return Path("output/bench") / bench / "matches" / name / f"{row}.npz"

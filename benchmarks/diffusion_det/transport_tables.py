@@ -12,7 +12,7 @@ from benchmarks.common.records import RESULTS, read_record
 from benchmarks.diffusion_det.transport_differences import model_name, write_differences
 from benchmarks.diffusion_det.transport_evaluation import passes_for
 from benchmarks.diffusion_det.transport_questions import QUESTIONS, Comparison, comparisons, verdicts, word
-from benchmarks.diffusion_det.transport_variants import BENCH, CONFIG, TRAININGS
+from benchmarks.diffusion_det.transport_variants import BENCH, PLANNED, SCHEDULES
 
 HEAD = ("start, steps x boxes", "AP, last step", "AP, union", "AP50, union", "ceiling, last step",
         "ceiling, union", "seeds", "G multiply-adds", "decoder, ms")  # fmt: skip
@@ -26,19 +26,31 @@ READING = (
     "with one thread on a busy machine."
 )
 
+# What the trainings of a page begin with, where the reader must know.
+BEGINNING = {
+    "imagenet": "",
+    "detector": " All trainings begin with backbone and pyramid of the shipped detector and a new decoder; the "
+    "backbone stays as it is. These features were learned with a diffusion decoder, which may favour it: the trainings from "
+    "ImageNet show which signs hold without.",
+}
 
-def write_table(views: int) -> Path:
-    """benchmarks/results/transports/table_views<N>.md from all records, and the record of differences before it."""
-    seeds = sorted({seed for variant in TRAININGS for seed in seeds_of(variant)})
-    command = f"python -m benchmarks.diffusion_det.transports --table --views {views}"
-    name, chosen = f"differences_views{views}", comparisons()
-    found = write_differences(chosen, seeds, views, name=name, config=CONFIG, command=command)
-    sections: list[Sequence[str]] = [["# Transports", "", READING.format(views=views)]]
+
+def write_table(views: int, start: str = "imagenet") -> Path:
+    """table_views<N>.md from all records of trainings that begin so, and the record of differences before it."""
+    schedule, planned = SCHEDULES[start], PLANNED[start]
+    bench = schedule.bench
+    seeds = sorted({seed for variant in planned for seed in seeds_of(variant, bench)})
+    command = f"python -m benchmarks.diffusion_det.transports --table --views {views} --start {start}"
+    chosen = [one for one in comparisons() if all(arm.variant in planned for _, arm in one.terms)]
+    found = write_differences(
+        chosen, seeds, views, name=f"differences_views{views}", config=schedule.config, command=command, bench=bench
+    )
+    sections: list[Sequence[str]] = [["# Transports", "", READING.format(views=views) + BEGINNING[start]]]
     sections += [*answers(found), *difference_tables(chosen, found)]
-    sections += [rows_table(variant, views) for variant in TRAININGS]
-    gone = list(missing(views))
+    sections += [rows_table(variant, views, bench) for variant in planned]
+    gone = list(missing(views, start))
     sections.append(["## Missing", "", *(f"- {line}" for line in gone)] if gone else [])
-    return write_page(RESULTS / BENCH / f"table_views{views}.md", sections)
+    return write_page(RESULTS / bench / f"table_views{views}.md", sections)
 
 
 def answers(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -59,9 +71,9 @@ def difference_tables(chosen: Sequence[Comparison], found: Mapping[str, Mapping[
     ]  # fmt: skip
 
 
-def rows_table(variant: str, views: int) -> list[str]:
+def rows_table(variant: str, views: int, bench: str = BENCH) -> list[str]:
     """All rows of a training, means over its seeds."""
-    return table(f"Rows: {variant}", "", HEAD, _rows(variant, views))
+    return table(f"Rows: {variant}", "", HEAD, _rows(variant, views, bench))
 
 
 def _difference(claim: str, boxes: str, interval: Mapping[str, Any]) -> list[str]:
@@ -69,20 +81,20 @@ def _difference(claim: str, boxes: str, interval: Mapping[str, Any]) -> list[str
     return [claim, boxes.removesuffix(" boxes"), f"{interval['difference']:+.1f}", limits, word(interval)]
 
 
-def seeds_of(variant: str) -> list[int]:
+def seeds_of(variant: str, bench: str = BENCH) -> list[int]:
     """Seeds of a training that have records."""
-    found = (re.fullmatch(rf"{variant}_seed(\d+)", path.name) for path in (RESULTS / BENCH).glob(f"{variant}_seed*"))
+    found = (re.fullmatch(rf"{variant}_seed(\d+)", path.name) for path in (RESULTS / bench).glob(f"{variant}_seed*"))
     return sorted(int(match[1]) for match in found if match)
 
 
-def _records(variant: str, views: int) -> dict[int, dict[str, Any]]:
-    records = {seed: read_record(BENCH, model_name(variant, seed, views)) for seed in seeds_of(variant)}
+def _records(variant: str, views: int, bench: str) -> dict[int, dict[str, Any]]:
+    records = {seed: read_record(bench, model_name(variant, seed, views)) for seed in seeds_of(variant, bench)}
     return {seed: record for seed, record in records.items() if record}
 
 
-def _rows(variant: str, views: int) -> Iterator[list[str]]:
+def _rows(variant: str, views: int, bench: str) -> Iterator[list[str]]:
     """Means over the seeds that have a row."""
-    records = _records(variant, views)
+    records = _records(variant, views, bench)
     ceilings = {int(n): ap for record in records.values() for n, ap in record["ceilings"].items()}
     first: dict[str, dict[str, Any]] = {row: m for record in records.values() for row, m in record["metrics"].items()}
     for row, entry in sorted(first.items(), key=lambda item: (item[1]["boxes"], item[1]["steps"], item[0])):
@@ -103,13 +115,14 @@ def _at(metrics: Mapping[str, Any], keys: Sequence[str]) -> float:
     return value
 
 
-def missing(views: int) -> Iterator[str]:
+def missing(views: int, start: str) -> Iterator[str]:
     """What the benchmark asks for and no record has."""
-    for variant in TRAININGS:
-        seeds = seeds_of(variant)
+    bench = SCHEDULES[start].bench
+    for variant in PLANNED[start]:
+        seeds = seeds_of(variant, bench)
         if not seeds:
             yield f"{variant}: no training"
-        records = _records(variant, views)
+        records = _records(variant, views, bench)
         wanted = {one.row(report) for one in passes_for(variant) for report in one.reports}
         for seed in seeds:
             left = wanted - set(records[seed]["metrics"]) if seed in records else wanted

@@ -50,6 +50,8 @@ TRAININGS: dict[str, dict[str, object]] = {
     "flow_velocity": {**FLOW, "BOX_LOSS": "velocity"},
     **{name: {"PROPOSALS": "queries", "NUM_PROPOSALS": count} for name, count in QUERIES.items()},
 }
+# Trainings that a page waits for, by what they begin with.
+PLANNED = {"imagenet": tuple(TRAININGS), "detector": ("diffusion", "flow", *QUERIES)}
 
 
 def options(variant: str) -> list[str]:
@@ -79,9 +81,14 @@ def train(variant: str, seed: int, start: str = "imagenet") -> Path:
     if start == "detector" and not PYRAMID.is_file():
         write_pyramid(PYRAMID)
     cfg = config_for(variant, seed, "DATASETS.TEST", "()", start=start)  # it is evaluated by itself, at all settings
-    command = f"python -m benchmarks.diffusion_det.transports --train {variant} --seed {seed} --start {start}"
+    command = command_for("--train", variant, seed, start)
     overrides, schedule = {key: str(value) for key, value in TRAININGS[variant].items()}, SCHEDULES[start]
     return train_once(cfg, schedule.config, schedule.bench, f"{variant}_seed{seed}/train", command, overrides=overrides)
+
+
+def command_for(action: str, variant: str, seed: int, start: str) -> str:
+    """What a user would type."""
+    return f"python -m benchmarks.diffusion_det.transports {action} {variant} --seed {seed} --start {start}"
 
 
 def write_pyramid(path: Path) -> None:

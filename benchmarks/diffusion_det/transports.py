@@ -4,12 +4,14 @@ diffusion, does either beat learned queries or fixed boxes at equal compute?
 python -m benchmarks.diffusion_det.transports --train flow --seed 1      train, or finish a training
 python -m benchmarks.diffusion_det.transports --evaluate flow --seed 1   boxes, steps, solvers, fixed boxes
 python -m benchmarks.diffusion_det.transports --table                    intervals, answers and rows of all records
+python -m benchmarks.diffusion_det.transports --start detector ...       these three from a trained backbone and pyramid
 python -m benchmarks.diffusion_det.transports --weights WEIGHTS.pth --data COCO_FOLDER --config-file
     diffusion_det/coco/resnet50.yaml                                     what needs no training, on published weights
 python -m benchmarks.diffusion_det.transports --weights zoo:diffusion_det_toy --config-file
     diffusion_det/toy_roadside/effnet_lite0.yaml                         the same on the config's own test set
 
-Records go to benchmarks/results/transports/; checkpoints, and the matches that intervals need, to output/bench/.
+Records go to benchmarks/results/transports/, or transports_warm/ from a trained backbone; checkpoints, and the matches
+that intervals need, to output/bench/.
 """
 
 import argparse
@@ -19,27 +21,28 @@ from benchmarks.diffusion_det.transport_differences import model_name
 from benchmarks.diffusion_det.transport_evaluation import BOXES, STEPS, Evaluation, Views, passes_for
 from benchmarks.diffusion_det.transport_published import evaluate_published
 from benchmarks.diffusion_det.transport_tables import write_table
-from benchmarks.diffusion_det.transport_variants import CONFIG, SCHEDULES, TRAININGS, config_for, train
+from benchmarks.diffusion_det.transport_variants import SCHEDULES, TRAININGS, command_for, config_for, train
 from d2road.utils.errors import DataError
 
 
-def evaluate(variant: str, seed: int, boxes: list[int], steps: list[int], count: int) -> None:
+def evaluate(variant: str, seed: int, start: str, boxes: list[int], steps: list[int], count: int) -> None:
     """Evaluate a finished training on `count` validation views.
 
     Raises:
         DataError: it is not finished.
     """
-    cfg = config_for(variant, seed)
+    cfg, schedule = config_for(variant, seed, start=start), SCHEDULES[start]
     weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
     if not weights.is_file():
-        raise DataError(f"there is no {weights}: train it first (--train {variant} --seed {seed})")
-    command = f"python -m benchmarks.diffusion_det.transports --evaluate {variant} --seed {seed} --views {count}"
+        raise DataError(f"there is no {weights}: train it first: {command_for('--train', variant, seed, start)}")
+    command = f"{command_for('--evaluate', variant, seed, start)} --views {count}"
     Evaluation(
         name=model_name(variant, seed, count),
-        make_config=lambda *more: config_for(variant, seed, *more),
+        make_config=lambda *more: config_for(variant, seed, *more, start=start),
         weights=weights,
         views=Views.load(cfg, count, Path(cfg.OUTPUT_DIR) / "evaluated"),
-        record={"command": command, "config": CONFIG, "seed": seed},
+        record={"command": command, "config": schedule.config, "seed": seed},
+        bench=schedule.bench,
         capacity=count,
     ).run(passes_for(variant, boxes, steps))
 
@@ -65,11 +68,11 @@ def main() -> None:
     if args.train:
         print(f"weights: {train(args.train, args.seed, args.start)}")
     if args.evaluate:
-        evaluate(args.evaluate, args.seed, args.boxes, args.steps, args.views)
+        evaluate(args.evaluate, args.seed, args.start, args.boxes, args.steps, args.views)
     if args.weights:
         print(evaluate_published(args.config_file, args.weights, args.data, args.boxes, args.steps, args.views))
     if args.table:
-        print(f"table: {write_table(args.views)}")
+        print(f"table: {write_table(args.views, args.start)}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.common.records import read_record, write_record
 from benchmarks.diffusion_det import transport_differences, transport_tables
@@ -17,11 +18,12 @@ from benchmarks.diffusion_det.transport_questions import (
     verdicts,
     word,
 )
-from benchmarks.diffusion_det.transport_variants import BENCH, TRAININGS, options
+from benchmarks.diffusion_det.transport_variants import BENCH, SCHEDULES, TRAININGS, options, write_pyramid
+from d2road.checkpoint.weights import load_weights_file, weights_of
 from d2road.evaluation.metrics.ap_bootstrap import MatchTable
 from d2road.evaluation.roadside_evaluator import write_matches
 
-VIEWS = 8
+VIEWS, DETECTOR = 8, "zoo:diffusion_det_toy"
 
 
 @pytest.fixture
@@ -30,10 +32,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def keep_matches(arm: Arm, seed: int, hits: list[bool], kinds=("union", "last")) -> None:
+def keep_matches(arm: Arm, seed: int, hits: list[bool], kinds=("union", "last"), bench=BENCH) -> None:
     """One object an image; the detection of image i hits where `hits` says so."""
     table = MatchTable(np.arange(VIEWS), np.array(hits), np.ones(VIEWS, dtype=np.int64))
-    path = matches_path(model_name(arm.variant, seed, VIEWS), arm.row)
+    path = matches_path(model_name(arm.variant, seed, VIEWS), arm.row, bench)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_matches(path, {f"{kind} {o:.2f} 0": table for kind in kinds for o in (0.5, 0.75)}, {})
 
@@ -44,9 +46,9 @@ def entry(level: float, boxes: int, steps: int) -> dict:
             "multiply_adds": 5e8}  # fmt: skip
 
 
-def keep_rows(variant: str, seed: int, **rows: dict) -> None:
+def keep_rows(variant: str, seed: int, bench: str = BENCH, **rows: dict) -> None:
     ceilings = {str(row["boxes"] * k): 90.0 for row in rows.values() for k in (1, row["steps"])}
-    write_record(BENCH, model_name(variant, seed, VIEWS), metrics=rows, command="", config="", seed=seed, seconds=0.0,
+    write_record(bench, model_name(variant, seed, VIEWS), metrics=rows, command="", config="", seed=seed, seconds=0.0,
                  ceilings=ceilings)  # fmt: skip
 
 
@@ -186,6 +188,26 @@ def test_answers_come_from_the_intervals(folder):
     said = "- Flow against diffusion, one step (+100.0 AP, 3 seeds): better at 5 boxes."
     assert said in text.splitlines()
     assert "| flow against diffusion, one step | 5" in text
+
+
+def test_trainings_from_a_detector_have_a_page_of_their_own(folder):
+    warm = SCHEDULES["detector"].bench
+    for name, hit in (("diffusion", False), ("flow", True)):
+        for bench, hits in ((BENCH, not hit), (warm, hit)):
+            keep_matches(Arm(name, "noise_1x5"), 1, [hits] * VIEWS, bench=bench)
+            keep_rows(name, 1, bench, noise_1x5=entry(30.0, 5, 1))
+    text, cold = (transport_tables.write_table(VIEWS, start).read_text() for start in ("detector", "imagenet"))
+    assert "- Flow against diffusion, one step (+100.0 AP, 1 seed): better at 5 boxes." in text.splitlines()
+    assert "- Flow against diffusion, one step (-100.0 AP, 1 seed): worse at 5 boxes." in cold.splitlines()
+    assert "learned with a diffusion decoder" in text and "learned with a diffusion decoder" not in cold
+    assert "flow_shift" not in text and "- flow_shift: no training" in cold
+
+
+def test_a_detector_gives_its_backbone_and_pyramid_alone(folder):
+    write_pyramid(folder / "pyramid.pth")
+    kept, shipped = torch.load(folder / "pyramid.pth")["model"], weights_of(load_weights_file(DETECTOR), DETECTOR)
+    assert kept.keys() == {name for name in shipped if name.startswith("backbone.")} != set()
+    assert all(torch.equal(value.double(), shipped[name].double()) for name, value in kept.items())
 
 
 def test_published_weights_get_the_comparisons_of_diffusion():
