@@ -56,10 +56,9 @@ class TextClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., C) -> logits (..., K)."""
-        if self.folded_weight is None:
+        weight, bias = self.folded_weight, self.folded_bias
+        if weight is None or bias is None:
             weight, bias = self.linear()
-        else:
-            weight, bias = self.folded_weight, self.folded_bias
         return F.linear(F.normalize(features, dim=-1), weight, bias)
 
     @torch.no_grad()

@@ -30,8 +30,8 @@ READING = (
 BEGINNING = {
     "imagenet": "",
     "detector": " All trainings begin with backbone and pyramid of the shipped detector and a new decoder; the "
-    "backbone stays as it is. These features were learned with a diffusion decoder, which may favour it: the trainings from "
-    "ImageNet show which signs hold without.",
+    "backbone stays as it is. These features were learned with a diffusion decoder, which may favour it: the "
+    "trainings from ImageNet show which signs hold without.",
 }
 
 

@@ -9,7 +9,7 @@ from diffusion_det.denoising import GeneratorNoise, denoise
 from diffusion_det.pose.pose_state import LIMIT, STATE_SIZE, encode_state, noisy_states
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import CosineSchedule
-from tests.factories.pose_models import NODE, ON, STATE, run
+from tests.factories.pose_models import NODE, ON, STATE, run, same
 
 
 def test_untrained_state_says_nothing(small_model):
@@ -95,3 +95,18 @@ def test_clean_state_is_what_training_would_encode(small_model, make_scene):
     torch.testing.assert_close(
         (state[..., 6] * 0.7) ** 2 + (state[..., 7] * 0.7) ** 2, torch.ones(2, 5), atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmsolver++", "euler", "heun", "restart"])
+def test_poses_go_along_a_flow_too(sampler, small_model, make_scene):
+    """Boxes and poses follow one path with one solver, in training and testing, whatever the prior of the boxes."""
+    prior = (NODE + "PRIOR", "fitted", NODE + "PRIOR_MOMENTS", (0.5, 0.6, 0.2, 0.2, 0.2, 0.1, 0.1, 0.1))
+    keys = (NODE + "TRANSPORT", "flow", NODE + "SAMPLER", sampler, NODE + "SAMPLE_STEP", 4, *prior)
+    model = small_model(*STATE, *keys).train()
+    losses = model([make_scene(0), make_scene(1, objects=0)])
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(value) for value in losses.values()) and losses["loss_pose_depth"] > 0
+    (found,) = run(model, [make_scene(0)])
+    assert len(found) and torch.isfinite(found.pred_boxes3d.location).all()
+    (alone,) = run(model, [make_scene(0)], seed=5)  # noise is of the image, not of the global state
+    same(found, alone, 1e-5)
