@@ -2,6 +2,7 @@
 
 python -m benchmarks.diffusion_det.diffusion_toy3d --seed 1                 pose as a read-out (A)
 python -m benchmarks.diffusion_det.diffusion_toy3d --seed 1 --variant state  pose in the diffusion state (B)
+python -m benchmarks.diffusion_det.diffusion_toy3d --seed 1 --variant state_flow   the same along a flow
 python -m benchmarks.diffusion_det.diffusion_toy3d --table                  the tables of all records
 
 Records go to benchmarks/results/diffusion_toy3d/<variant>_seed<N>/. The validation cameras are never seen in training.
@@ -18,7 +19,7 @@ from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.common.trainings import train_once
 from benchmarks.diffusion_det.pose_study import Choice, PoseStudy
 from benchmarks.diffusion_det.tables_toy3d import write_tables
-from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
+from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, STATES, TILTS_DEG
 from d2road.config import default_argument_parser, setup_cfg
 
 RGB = {"use_given_ground": False}
@@ -35,7 +36,7 @@ def sampling() -> dict[str, tuple[str, int]]:
 def choices(run: str, variant: str) -> dict[str, Choice]:
     """Ways to decode the detections of a run."""
     table = {"plane": Choice(), "rgb": Choice(RGB)}
-    if run != "ddim4" or variant == "state":
+    if run != "ddim4" or variant in STATES:
         return table
     for branch in ("direct", "plane", "height"):
         table[f"only_{branch}"] = Choice({"depth": branch})

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_metrics
 from benchmarks.diffusion_det.differences_toy3d import differences
-from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, TILTS_DEG
+from benchmarks.diffusion_det.toy3d_variants import BENCH, CONFIGS, STATES, TILTS_DEG
 
 RUNS = {"ddim1": "DDIM, 1 step", "ddim4": "DDIM, 4 steps", "restart4": "restart, 4 steps"}
 GROUND = {"rgb": "RGB + intrinsics alone", "plane": "RGB + given plane"}
@@ -228,11 +228,11 @@ def focal(records: Records) -> list[str]:
 
 def formulations(records: Records) -> list[str]:
     """Pose as a read-out (A) beside pose in the diffusion state (B)."""
-    seeds = {seed for variant, seed in records if variant == "state"}
+    seeds = {seed for variant, seed in records if variant in STATES}
     rows: list[list[str]] = []
     for run, steps in RUNS.items():
         for ground, words in GROUND.items():
-            for variant, letter in (("readout", "A"), ("state", "B")):
+            for variant, letter in (("readout", "A"), *STATES.items()):
                 own = {key: entries for key, entries in records.items() if key[1] in seeds}
                 keys = [f"{c}_{m}@{o:g}" for c in CLASSES for m in ("3d", "bev") for o in (0.5, 0.25)]
                 cells = lambda m, keys=keys: [value(m, "ground", key) for key in keys]  # noqa: E731

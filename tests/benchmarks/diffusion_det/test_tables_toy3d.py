@@ -113,7 +113,9 @@ def test_a_against_b(folder):
     matches(("readout", "ddim4_plane"), 1, [True, False] * 20)
     matches(("state", "ddim4_plane"), 1, [True] * 40)
     text = tables_toy3d.write_tables().read_text()
-    assert "| 1 | B, RGB + given plane, DDIM, 4 steps |" in text
+    assert "| 1 | B, RGB + given plane, DDIM, 4 steps |" in text and "along a flow" not in text
+    keep_all("state_flow", 1, 30.0)
+    assert "| 1 | B along a flow, RGB + given plane, DDIM, 4 steps |" in tables_toy3d.write_tables().read_text()
     assert "| 1 | state ddim4 plane - readout ddim4 plane | +" in text
     found = update(1)["state ddim4_plane - readout ddim4_plane"]["car 3d@0.5"]
     assert 0 < found["low"] <= found["difference"] <= found["high"]
