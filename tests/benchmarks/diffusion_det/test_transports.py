@@ -1,10 +1,12 @@
 """The benchmark of transports: its trainings, its comparisons, and the page made from records that are partly there."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.common.records import read_record, write_record
+from benchmarks.common.records import RESULTS, read_record, write_record
 from benchmarks.diffusion_det import transport_differences, transport_tables
 from benchmarks.diffusion_det.transport_differences import ArmDraws, interval, model_name, write_differences
 from benchmarks.diffusion_det.transport_evaluation import BOXES, matches_path, passes_for
@@ -215,3 +217,15 @@ def test_published_weights_get_the_comparisons_of_diffusion():
     assert {arm.variant for one in own for _, arm in one.terms} == {"published_resnet50"}
     assert {one.question for one in own} == {"steps", "grid", "solvers"}
     assert transport_differences.model_name("published_resnet50", 0, 5) == "published_resnet50_seed0/views5"
+
+
+def test_docs_repeat_the_answers_of_the_records(repo_dir, monkeypatch):
+    monkeypatch.chdir(repo_dir)
+    said = set()
+    for path in sorted(RESULTS.glob("transports*/**/differences_views100.json")):
+        found = json.loads(path.read_text())["metrics"]
+        said |= {f"- {line}" for question in QUESTIONS for line in verdicts(question, found)}
+    text = (repo_dir / "docs/results.md").read_text(encoding="utf-8")
+    section = text.split("## Does diffusion help?\n")[1].split("\n## ")[0]
+    answers = [line for line in section.splitlines() if line.startswith("- ")]
+    assert len(answers) > 10 and set(answers) <= said
