@@ -26,7 +26,7 @@ VARIANTS ?= readout state
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-traffic-streams bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
 	bench-mono3dvg-toy bench-mono3dvg-written bench-mono3dvg-studies bench-mono3dvg-kitti bench-faults \
-	bench-speed bench-exported bench-score-stream bench-camera-seeing bench-custom-kitti3d \
+	bench-speed bench-growth bench-exported bench-score-stream bench-camera-seeing bench-custom-kitti3d \
 	bench-video-memory bench-video-search \
 	bench-camera-calibration bench-zoo bench-zoo-teachers bench-zoo-photographs bench-zoo-fasteners bench-zoo-traffic
 
@@ -335,6 +335,10 @@ bench-zoo-traffic: setup
 	$(PY) -m benchmarks.zoo.traffic_rules
 	$(PY) -m benchmarks.zoo.pack traffic_rules_forecast
 	$(PY) -m benchmarks.zoo.page
+
+# Time and memory against boxes, steps, sentences, words, pixels, vehicles and hours; what has a record is not measured again.
+bench-growth: setup
+	$(PY) -m benchmarks.speed.growth $(if $(AXES),--axes $(AXES) --again)
 
 # The tables of docs/benchmarks.md but that of bench-patchcore-speed; on an idle machine, as times of a busy one compare with nothing.
 TOY_CONFIG := configs/diffusion_det/toy_roadside/effnet_lite0.yaml
