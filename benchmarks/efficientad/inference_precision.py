@@ -2,9 +2,10 @@
 
 python -m benchmarks.efficientad.inference_precision --images 170 --steps 600 --good 60
 
-Trains a narrow EfficientAD on kits of `d2road make-data fastener-kit --seed 0` (in --work, unless it is there), and
-runs the first --images of each test group in fp32, in bf16 by the calibration of fp32 (as `auto` does) and in int8,
-calibrated so on the same good images. Records: benchmarks/results/inference_precision/.
+Trains a narrow EfficientAD on kits of `d2road make-data fastener-kit --seed 0` (in --work, unless it is there; a
+training that was stopped goes on), and runs the first --images of each test group in fp32, in bf16 by the calibration
+of fp32 (as `auto` does) and in int8, calibrated so on the same good images, by PyTorch with onnxruntime and, where it
+is installed, by OpenVINO. Records: benchmarks/results/inference_precision/.
 """
 
 import argparse
@@ -23,11 +24,13 @@ from d2road.cli import train
 from d2road.engine import Predictor
 from d2road.engine.predictor import read_config
 from d2road.evaluation.metrics.roc import auroc
+from d2road.export.engines import OpenVinoSession, is_installed
 from d2road.utils.bootstrap import draw_weights, percentile_interval
 from d2road.utils.image_io import write_image
 from efficientad.conversion import export_model
 
 GROUPS = ("good", "logical", "structural")
+TEACHER = "zoo:efficientad_teacher_narrow_own"
 DRAWS, EVERY = 1000, 4  # of the bootstrap; pixels of a map along each axis
 
 
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=170, help="of each test group (default: 170)")
     parser.add_argument("--steps", type=int, default=600, help="of the training (default: 600)")
     parser.add_argument("--good", type=int, default=60, help="images to train on (default: 60)")
+    parser.add_argument("--teacher", default=TEACHER, help=f"MODEL.EFFICIENT_AD.TEACHER (default: {TEACHER})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("output/inference_precision"), metavar="DIR")
     args = parser.parse_args()
@@ -45,11 +49,15 @@ def main() -> None:
     config, weights = trained(args)
     predict = {"fp32": predictor(config, weights, "fp32"), "bf16": predictor(config, weights, "auto")}
     export_model(args.work / "int8.pth", "int8", config, ["MODEL.WEIGHTS", weights])
-    predict["int8"] = predictor(str(args.work / "int8.yaml"), str(args.work / "int8.pth"), "int8")
+    quantized = str(args.work / "int8.yaml"), str(args.work / "int8.pth"), "int8"
+    predict["int8"] = predictor(*quantized)
+    if is_installed(OpenVinoSession):
+        predict["int8 by OpenVINO"] = predictor(*quantized, OpenVinoSession.engine)
     metrics = compare(args, predict)
     print(json.dumps(metrics, indent=1))
     command = "python -m benchmarks.efficientad.inference_precision"
-    command += f" --images {args.images} --steps {args.steps} --good {args.good} --seed {args.seed}"
+    command += f" --images {args.images} --steps {args.steps} --good {args.good} --teacher {args.teacher}"
+    command += f" --seed {args.seed}"
     write_record("inference_precision", f"efficientad_{3 * args.images}kits", metrics=metrics, command=command,
                  config="efficientad/own_images.yaml", seed=args.seed, seconds=time.perf_counter() - start)  # fmt: skip
 
@@ -64,14 +72,17 @@ def trained(args: argparse.Namespace) -> tuple[str, str]:
         options = ["DATASETS.TRAIN", f"('folder:{good}',)", "DATASETS.TEST", "()", "OUTPUT_DIR", str(out)]
         options += ["MODEL.EFFICIENT_AD.HARD_QUANTILE", "0.0", "SOLVER.BASE_LR", "0.001", "SEED", str(args.seed)]
         options += ["SOLVER.MAX_ITER", str(args.steps), "SOLVER.STEPS", f"({args.steps * 95 // 100},)"]
-        if train.main(["--config-file", "efficientad/own_images.yaml", *options]):
+        options += ["MODEL.EFFICIENT_AD.TEACHER", args.teacher, "SOLVER.CHECKPOINT_PERIOD", "200"]
+        resume = ["--resume"] if (out / "last_checkpoint").is_file() else []
+        if train.main(["--config-file", "efficientad/own_images.yaml", *resume, *options]):
             raise SystemExit("the training failed")
     return str(out / "config.yaml"), str(out / "model_final.pth")
 
 
-def predictor(config: str, weights: str, precision: str) -> Predictor:
-    """A predictor in a precision."""
-    return Predictor(read_config(config, weights, ["MODEL.DEVICE", "cpu", "INFERENCE.PRECISION", precision]), weights)
+def predictor(config: str, weights: str, precision: str, backend: str = "torch") -> Predictor:
+    """A predictor in a precision by a library."""
+    keys = ["MODEL.DEVICE", "cpu", "INFERENCE.PRECISION", precision, "INFERENCE.BACKEND", backend]
+    return Predictor(read_config(config, weights, keys), weights)
 
 
 def compare(args: argparse.Namespace, predict: dict[str, Predictor]) -> dict[str, Any]:
