@@ -48,8 +48,14 @@ class FakeQuantizedNetworks(nn.Module):
             x = round_to_range(F.relu(x) if relu else x, limits)
             if pool:
                 x = round_to_range(F.avg_pool2d(x, 2, 2, padding=1 if pdn.padding else 0), limits)
-        parts = convolve_rounded(pdn.layer(len(layers)), x).split(self.channels, dim=1)
-        return [round_to_range(part, self.limits[end]) for part, end in zip(parts, ends, strict=True)]
+        # A convolution for each part, as engines take long to divide a map by channels.
+        return [
+            round_to_range(
+                convolve_rounded(pdn.layer(len(layers)), x, slice(n * self.channels, (n + 1) * self.channels)),
+                self.limits[end],
+            )
+            for n, end in enumerate(ends)
+        ]
 
 
 def round_to_range(x: Tensor, limits: Range) -> Tensor:
@@ -58,10 +64,11 @@ def round_to_range(x: Tensor, limits: Range) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(x, step, zero, 0, LEVELS)
 
 
-def convolve_rounded(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution whose kernels have 255 levels for each output channel."""
-    steps = quantize_kernel(conv.weight)[1]
+def convolve_rounded(conv: nn.Conv2d, x: Tensor, part: slice = slice(None)) -> Tensor:
+    """A convolution, or the output channels `part` of it, whose kernels have 255 levels for each output channel."""
+    weight, bias = conv.weight[part], bias_of(conv)[part]
+    steps = quantize_kernel(weight)[1]
     zeros = torch.zeros(len(steps), dtype=torch.int32)
     # No kernel reaches -128, which the format has.
-    weight = torch.fake_quantize_per_channel_affine(conv.weight, steps, zeros, 0, -LARGEST - 1, LARGEST)
-    return F.conv2d(x, weight, bias_of(conv), padding=padding_of(conv))
+    weight = torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -LARGEST - 1, LARGEST)
+    return F.conv2d(x, weight, bias, padding=padding_of(conv))
