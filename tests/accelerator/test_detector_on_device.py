@@ -49,6 +49,26 @@ def test_every_sampler_finds_the_same_and_waits_at_most_three_times(sampler, sma
     assert cost.launches < 1150, cost
 
 
+@pytest.mark.parametrize(("kind", "steps"), [("grid", 2), ("sobol", 2), ("queries", 1)])
+def test_first_boxes_that_are_not_drawn_wait_no_longer(kind, steps, small_model, make_input, accelerator):
+    model = small_model(NODE + "PROPOSALS", kind, NODE + "SAMPLE_STEP", steps).double()
+    batch = [make_input(0), make_input(1)]
+    losses = losses_of(model.train(), batch)
+    with torch.no_grad():
+        expected = model.eval()(batch)
+    with on_device(model, accelerator):
+        with accelerator.measured() as training:
+            again = losses_of(model.train(), batch)
+        with torch.no_grad(), accelerator.measured() as inference:
+            found = model.eval()(batch)
+    for name, value in losses.items():
+        assert again[name].item() == pytest.approx(value.item(), rel=1e-6, abs=1e-9), name
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+    assert len(training.waits) <= 4, training
+    assert len(inference.waits) <= 3, inference
+
+
 def test_a_batch_of_any_size_and_with_steps_waits_as_often(small_model, make_input, accelerator):
     model = small_model(NODE + "SAMPLE_STEP", 3).eval()
     batch = [make_input(n) for n in range(5)]
