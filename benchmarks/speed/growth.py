@@ -52,9 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, record, print and draw; returns 0."""
     args = parse(argv)
     if args.point:
-        import torch
-
-        torch.set_num_threads(1)
         print("POINT " + json.dumps(measure(AXES[args.point[0]], float(args.point[1]), args.runs)))
         return 0
     for name in () if args.table else args.axes:
