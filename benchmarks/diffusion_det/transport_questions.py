@@ -162,7 +162,8 @@ def verdicts(question: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]
         return []
     words = Counter(word(interval) for rows in by_claim.values() for _, interval in rows)
     said = ", ".join(f"{words[name]} {name}" for name in WORDS)
-    return [f"Of {words.total()} comparisons: {said}.", *(_sentence(claim, rows) for claim, rows in by_claim.items())]
+    total = f"{words.total()} comparison{'s' * (words.total() != 1)}"
+    return [f"Of {total}: {said}.", *(_sentence(claim, rows) for claim, rows in by_claim.items())]
 
 
 def _sentence(claim: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
