@@ -223,7 +223,7 @@ AXES = {
         "EfficientAD", "pixels of 256 x 256, in tiles", (4, 16, 64),
         lambda n: anomaly(round(256 * n**0.5), tile=256), memory="flat",
     ),
-    "traffic_vehicles": Axis("traffic", "vehicles", (100, 400, 1600), lambda n: readers(int(n)), memory="flat"),
+    "traffic_vehicles": Axis("traffic", "vehicles", (100, 400, 1600), lambda n: readers(int(n)), memory="linear"),
     "traffic_hours": Axis("traffic", "hours", (1.5, 6, 24), stream, memory="flat"),
 }  # fmt: skip
 

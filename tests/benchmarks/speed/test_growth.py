@@ -8,10 +8,10 @@ from benchmarks.speed import growth, growth_points
 from benchmarks.speed.growth_points import AXES, by_quarter, measure
 
 
-def points(power, peaks=(100.0, 100.0, 100.0)):
+def points(power, memory=(3.0, 30.0, 300.0)):
     return [
-        {"value": x, "seconds": 0.2 * x**power, "memory_mb": 3.0 * x, "peak_mb": peak}
-        for x, peak in zip((1, 10, 100), peaks)
+        {"value": x, "seconds": 0.2 * x**power, "memory_mb": mb, "peak_mb": 100.0 + mb}
+        for x, mb in zip((1, 10, 100), memory)
     ]
 
 
@@ -22,9 +22,9 @@ def test_exponents_are_those_of_powers(power):
 
 
 def test_claims_are_judged():
-    flat = {"time_exponent": 1.0, "memory_exponent": 0.0, "points": points(1)}
+    flat = {"time_exponent": 1.0, "memory_exponent": 0.0, "points": points(1, (60.0, 62.0, 84.0))}
     assert growth.keeps("traffic_hours", flat) == "time linear; memory flat"
-    grown = {"time_exponent": 1.3, "memory_exponent": 0.0, "points": points(1, (100.0, 120.0, 140.0))}
+    grown = {"time_exponent": 1.3, "memory_exponent": 0.0, "points": points(1, (60.0, 70.0, 90.0))}
     assert growth.keeps("traffic_hours", grown) == "time linear, missed; memory flat, missed"
     assert growth.keeps("detector_boxes", grown) == ""
     assert growth.line("traffic_hours", flat).count("|") == growth.HEADER.splitlines()[0].count("|")
