@@ -29,7 +29,9 @@ from mono3dvg.schema import read_grounding
 
 PRECISIONS = ("fp32", "bf16")
 OVERLAPS = (0.25, 0.5)
-Answers = dict[int, dict[str, Any]]  # by expression id: boxes, scores, and the threshold from which they are the answer
+Answers = dict[
+    int | str, dict[str, Any]
+]  # by expression id: boxes, scores, and the threshold from which they are the answer
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def answers(args: argparse.Namespace, precision: str, views: list[View]) -> Answ
         cfg = cpu_config(CONFIG, WEIGHTS)
         cfg.INFERENCE.PRECISION = precision
         predict = Predictor(cfg)
-        threshold = float(predict.model.score_threshold)  # type: ignore[arg-type]  # of a grounder
+        threshold = float(predict.model.score_threshold)
     with file.open("a") as out:
         for view in missing:
             asked = [{"id": sentence["id"], "text": sentence["text"]} for sentence in view.sentences]

@@ -101,7 +101,7 @@ def words(count: int) -> Call:
     options = argparse.Namespace(
         config_file=speed_mono3dvg.CONFIG, opts=["MODEL.DEVICE", "cpu"], seed=0, what=["infer"]
     )
-    _, model = speed_mono3dvg.build(options)
+    model: Any = speed_mono3dvg.build(options)[1]
     with torch.no_grad():
         image = model.encode_maps([speed_mono3dvg.random_input(options, (64, 96), 0, 1)])
     features = torch.randn(1, count, model.text_encoder.norm.normalized_shape[0])
@@ -124,7 +124,7 @@ def anomaly(side: int, tile: int = 0) -> Call:
     from d2road.utils.rng import seeded_rng
 
     node = "MODEL.EFFICIENT_AD."
-    keys = ["MODEL.DEVICE", "cpu", node + "TEACHER", "random", "INPUT.IMAGE_SIZE", f"({side}, {side})"]
+    keys: list[Any] = ["MODEL.DEVICE", "cpu", node + "TEACHER", "random", "INPUT.IMAGE_SIZE", f"({side}, {side})"]
     keys += [node + "TILING.ENABLED", True, node + "TILING.TILE", (tile, tile)] if tile else []
     with seeded_rng(0):
         model = build_model(make_cfg(str(CONFIG), keys)).eval()
