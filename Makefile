@@ -110,7 +110,11 @@ bench-diffusion-toy3d: setup $(TOY_DONE)
 bench-words: setup $(TOY_DONE)
 	for seed in $(SEEDS); do \
 		$(PY) -m benchmarks.diffusion_det.words_as_classes --seed $$seed $(if $(ARM),--arm $(ARM)) || exit 1; \
+		for arm in groups $(or $(ARM),fold1); do \
+			$(PY) -m benchmarks.diffusion_det.word_probe --seed $$seed --arm $$arm || exit 1; \
+		done; \
 	done
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_text_classifier --record speed
 
 bench-diffusion-overfit: setup
 	$(PY) -m benchmarks.diffusion_det.diffusion_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../coco_subset))

@@ -21,6 +21,7 @@ from pycocotools.coco import COCO
 from benchmarks.diffusion_det.word_pairs import DATA, TYPES, Pair
 from d2road.engine import Predictor
 from d2road.evaluation.metrics.ap_bootstrap import MatchTable, average_precision, match_tables
+from d2road.synthetic.roadside.roadside_labels import CATEGORIES, CATEGORY_OF_TYPE
 from diffusion_det.denoising import select_objects
 from diffusion_det.export_checks import detect
 
@@ -29,6 +30,7 @@ SYNONYMS = {"truck": "lorry", "car": "sedan"}  # words of no training
 ABSENT_THINGS = ("elephant", "sailing boat", "sofa", "pizza", "giraffe")
 ABSENT_VEHICLES = ("train", "tractor", "motorcycle", "aeroplane", "tank")
 KEPT_RECALL = 0.8
+GROUPS = "groups"  # the arm of the detector that all others start from
 Rows = list[dict[str, Any]]
 
 
@@ -81,7 +83,7 @@ def look(predict: Predictor, words: Sequence[str], file: Path) -> Views:
 
 
 def measure_arm(
-    cfg: CfgNode, weights: Path, arm: str, pairs: Sequence[Pair], files: Mapping[str, Path]
+    cfg: CfgNode, weights: Path | str, arm: str, pairs: Sequence[Pair], files: Mapping[str, Path]
 ) -> dict[str, Any]:
     """AP50 of each pair, and of text arms also of other words and what they find of things that are not there.
 
@@ -90,10 +92,11 @@ def measure_arm(
     """
     predict = Predictor(cfg, weights)
     names = [pair.name for pair in pairs]
-    if arm == "types":
-        test = look(predict, TYPES, files["test"])
+    if arm in ("types", GROUPS):
+        test = look(predict, TYPES if arm == "types" else CATEGORIES, files["test"])
+        word_of = {kind: kind if arm == "types" else CATEGORY_OF_TYPE[kind] for kind in TYPES}
         # A type says nothing of colours: each detection stands for all of its type.
-        return {"ap50": {pair.name: _ap50(test, [pair.kind], pair, pairs) for pair in pairs}}
+        return {"ap50": {pair.name: _ap50(test, [word_of[pair.kind]], pair, pairs) for pair in pairs}}
     said = {pair.name: f"{pair.colour} {SYNONYMS[pair.kind]}" for pair in pairs if pair.kind in SYNONYMS}
     words = [*names, *said.values(), *ABSENT_THINGS, *ABSENT_VEHICLES]
     predict.set_classes(words)

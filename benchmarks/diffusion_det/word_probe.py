@@ -1,0 +1,87 @@
+"""Linear probe: whether the features that a detector classifies by tell the colour and the type of a vehicle.
+
+python -m benchmarks.diffusion_det.word_probe --arm fold1     of an arm that words_as_classes has trained, or groups
+
+The last stage sees the true boxes of the validation views; logistic regression on the output of its class tower, fitted
+on two thirds of the objects, names colour and type of the others. The record is benchmarks/results/words_as_classes/.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.common.records import write_record
+from benchmarks.diffusion_det.word_pairs import DATA, TYPES, VALIDATION_VIEWS, is_ignored, read_views
+from benchmarks.diffusion_det.word_scores import GROUPS
+from benchmarks.diffusion_det.word_tables import BENCH
+from benchmarks.diffusion_det.words_as_classes import ARMS, CONFIG, OUT, config_for
+from d2road.engine import Predictor
+from d2road.synthetic.roadside.views import WIDTH
+
+REGULARIZATION = 0.01  # C of scikit-learn
+FITTED = 2 / 3
+
+
+@torch.no_grad()
+def tower_features(predict: Predictor) -> tuple[np.ndarray, list[str], list[str]]:
+    """(M, C) of the vehicles of the validation views, with their colours and types."""
+    rows: list[np.ndarray] = []
+    colours: list[str] = []
+    kinds: list[str] = []
+    model, given = predict.model, {}
+    tower = model.head.head_series[-1].cls_module
+    handle = tower.register_forward_hook(lambda _, inputs, output: given.update(tower=output))
+    for view in read_views(DATA, "train")[-VALIDATION_VIEWS:]:
+        objects = [entry for entry in view["objects"] if entry["type"] in TYPES and not is_ignored(entry)]
+        if not objects:
+            continue
+        entry = predict.prepare(DATA / view["file_name"])
+        images, _ = model.preprocess_sized([entry])
+        boxes = torch.tensor([entry["box_xyxy"] for entry in objects]) * entry["image"].shape[2] / WIDTH
+        model.head(model.features(images), boxes[None], torch.tensor([0]))
+        rows.append(given["tower"].reshape(len(objects), -1).numpy())
+        colours += [entry["color"] for entry in objects]
+        kinds += [entry["type"] for entry in objects]
+    handle.remove()
+    return np.concatenate(rows), colours, kinds
+
+
+def probe(features: np.ndarray, labels: list[str], seed: int) -> dict[str, float]:
+    """Share of held-out objects that are named right, beside that of the most frequent name."""
+    order, names = np.random.default_rng(seed).permutation(len(features)), np.array(labels)
+    fitted, held = np.split(order, [int(FITTED * len(order))])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500))
+    right = model.fit(features[fitted], names[fitted]).score(features[held], names[held])
+    values, counts = np.unique(names[fitted], return_counts=True)
+    return {"accuracy": float(right), "most_frequent": float((names[held] == values[counts.argmax()]).mean())}
+
+
+def main() -> None:
+    """Probe one arm and keep the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arm", choices=ARMS, default=GROUPS)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    start, cfg = time.perf_counter(), config_for(args.arm, args.seed)
+    weights = cfg.MODEL.WEIGHTS if args.arm == GROUPS else Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    features, colours, kinds = tower_features(Predictor(cfg, weights))
+    metrics = {
+        "objects": len(features),
+        "colour": probe(features, colours, args.seed),
+        "type": probe(features, kinds, args.seed),
+    }
+    write_record(
+        BENCH, f"seed{args.seed}/{args.arm}_probe", metrics=metrics, config=CONFIG, seed=args.seed,
+        command=f"python -m benchmarks.diffusion_det.word_probe --arm {args.arm}", seconds=time.perf_counter() - start,
+    )  # fmt: skip
+    print(f"{args.arm}: {metrics} (data in {OUT})")
+
+
+if __name__ == "__main__":
+    main()
