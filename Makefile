@@ -21,7 +21,7 @@ SEEDS ?= 1
 VARIANTS ?= readout state
 
 .PHONY: setup peers demo demo-video teacher test lint docs extras clean bench-diffusion-toy bench-diffusion-toy3d bench-diffusion-overfit bench-words \
-	bench-pose-overfit bench-transports \
+	bench-pose-overfit bench-transports bench-loss-gradients \
 	bench-efficientad-screw bench-efficientad-loco bench-efficientad-mvtec bench-efficientad-traffic bench-traffic-rules \
 	bench-second-road bench-traffic-networks bench-traffic-learned bench-traffic-streams bench-tracking bench-camera-view bench-camera-drift bench-traffic-video bench-efficientad-fusion \
 	bench-patchcore-selection bench-patchcore-speed \
@@ -99,6 +99,10 @@ bench-transports: setup $(if $(WEIGHTS),,$(TOY_DONE))
 		$(PY) -m benchmarks.diffusion_det.transports --train $$variant --seed $$seed || exit 1; \
 		$(PY) -m benchmarks.diffusion_det.transports --evaluate $$variant --seed $$seed || exit 1; \
 	done; done; $(PY) -m benchmarks.diffusion_det.transports --table)
+
+# Why MODEL.DiffusionDet.VELOCITY_WEIGHT is what it is.
+bench-loss-gradients: setup $(TOY_DONE)
+	for loss in set velocity; do $(PY) -m benchmarks.diffusion_det.loss_gradients --loss $$loss || exit 1; done
 
 bench-diffusion-toy3d: setup $(TOY_DONE)
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
@@ -379,6 +383,7 @@ bench-exported: setup $(TOY_DONE) $(TOY_LOCO_DONE) $(TOY_GROUNDING_DONE)
 	for model in efficientad patchcore; do $(PY) -m benchmarks.efficientad.exported_precision --model $$model --images 20 || exit 1; done
 	$(PY) -m benchmarks.mono3dvg.exported_precision
 	$(PY) -m benchmarks.diffusion_det.inference_precision --images 500 --steps 1 4
+	$(PY) -m benchmarks.mono3dvg.inference_precision --every 2
 	$(PY) -m benchmarks.efficientad.inference_precision
 
 # A day of trajectories through a model that bench-efficientad-traffic has trained: WEIGHTS=FILE.
