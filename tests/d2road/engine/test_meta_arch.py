@@ -30,12 +30,14 @@ PROTOCOLS = (
     meta_arch.AcceptsGoodImages, meta_arch.DenoisesBoxes, meta_arch.ExportsGraph,
     meta_arch.FitsWithoutGradients, meta_arch.FoldsForInference, meta_arch.HasAnomalyThreshold,
     meta_arch.HasDefaultMapper, meta_arch.OffersTestTimeAugmentation, meta_arch.RequiresCalibration,
-    meta_arch.KeepsGoodScores, meta_arch.LowersPrecision, meta_arch.ResizesImages, meta_arch.TakesResults,
+    meta_arch.KeepsGoodScores, meta_arch.LowersPrecision, meta_arch.NamesClasses, meta_arch.ResizesImages,
+    meta_arch.TakesResults,
 )  # fmt: skip
 # Of each registered system, what the model itself, or a part of it, offers.
 OFFERS = {
     "DiffusionDet": {
         "HasDefaultMapper", "DenoisesBoxes", "OffersTestTimeAugmentation", "ExportsGraph", "LowersPrecision",
+        "FoldsForInference", "NamesClasses",
     },
     "Mono3DVG": {"HasDefaultMapper", "TakesResults", "ExportsGraph", "LowersPrecision"},
     "EfficientAD": {
