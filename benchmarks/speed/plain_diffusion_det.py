@@ -98,7 +98,7 @@ class PlainDiffusionDet(nn.Module):
         self.pooler = ROIPooler(head.pooled_side, [1 / s for s in head.strides], head.sampling_ratio, "ROIAlignV2")
         self.pixel_mean, self.pixel_std = model.pixel_mean, model.pixel_std
         self.alphas_cumprod = model.schedule.alphas_cumprod
-        self.count, self.steps, self.scale = model.test_num_proposals, model.sample_step, model.scale
+        self.count, self.steps, self.scale = model.test_num_proposals, model.sample_step, model.prior.scale
 
     def head(self, features: list[Tensor], boxes: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (S, B, N, K) and boxes (S, B, N, 4) of all stages."""
