@@ -58,10 +58,8 @@ def test_the_same_ratios_are_those_of_diffusion():
 
 def test_levels_are_drawn_as_the_key_says():
     torch.manual_seed(0)
-    draws = {
-        density: torch.cat([FlowPath(1000, density).draw_level("cpu") for _ in range(4000)]) / 1000
-        for density in ((), (0.0, 1.0), (1.0, 0.5))
-    }
+    paths = {density: FlowPath(1000, density) for density in ((), (0.0, 1.0), (1.0, 0.5))}
+    draws = {d: torch.cat([path.draw_level("cpu") for _ in range(4000)]) / 1000 for d, path in paths.items()}
     even = draws[()]
     assert even.mean().item() == pytest.approx(0.5, abs=0.02) and even.std().item() == pytest.approx(12**-0.5, abs=0.01)
     for (mean, deviation), share in list(draws.items())[1:]:
