@@ -87,18 +87,19 @@ bench-diffusion-toy: setup $(TOY_DONE)
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy --table
 
 # VARIANTS="diffusion flow queries100 ..." of benchmarks/diffusion_det/transport_variants.py; on one thread, so that the
-# time of a training does not hang on what runs beside it. WEIGHTS=... DATA=.../coco, or
+# time of a training does not hang on what runs beside it; START=detector from a trained backbone. WEIGHTS=... DATA=.../coco, or
 # WEIGHTS=zoo:diffusion_det_toy CONFIG=diffusion_det/toy_roadside/effnet_lite0.yaml: what needs no training.
 bench-transports: SEEDS = 1 2 3
 bench-transports: VARIANTS = diffusion flow queries100
+bench-transports: START = imagenet
 bench-transports: export OMP_NUM_THREADS = 1
 bench-transports: setup $(if $(WEIGHTS),,$(TOY_DONE))
 	$(if $(WEIGHTS),$(PY) -m benchmarks.diffusion_det.transports --weights $(WEIGHTS) $(if $(DATA),--data $(DATA)) \
 		$(if $(CONFIG),--config-file $(CONFIG)), \
 	for seed in $(SEEDS); do for variant in $(VARIANTS); do \
-		$(PY) -m benchmarks.diffusion_det.transports --train $$variant --seed $$seed || exit 1; \
-		$(PY) -m benchmarks.diffusion_det.transports --evaluate $$variant --seed $$seed || exit 1; \
-	done; done; $(PY) -m benchmarks.diffusion_det.transports --table)
+		$(PY) -m benchmarks.diffusion_det.transports --train $$variant --seed $$seed --start $(START) || exit 1; \
+		$(PY) -m benchmarks.diffusion_det.transports --evaluate $$variant --seed $$seed --start $(START) || exit 1; \
+	done; done; $(PY) -m benchmarks.diffusion_det.transports --table --start $(START))
 
 # Why MODEL.DiffusionDet.VELOCITY_WEIGHT is what it is.
 bench-loss-gradients: setup $(TOY_DONE)
