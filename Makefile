@@ -87,8 +87,9 @@ bench-diffusion-toy: setup $(TOY_DONE)
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy --table
 
 # VARIANTS="diffusion flow queries100 ..." of benchmarks/diffusion_det/transport_variants.py; on one thread, so that the
-# time of a training does not hang on what runs beside it; START=detector from a trained backbone. WEIGHTS=... DATA=.../coco, or
-# WEIGHTS=zoo:diffusion_det_toy CONFIG=diffusion_det/toy_roadside/effnet_lite0.yaml: what needs no training.
+# time of a training does not hang on what runs beside it. START=imagenet_long on the whole schedule, START=detector from a
+# trained backbone. WEIGHTS=... DATA=.../coco, or WEIGHTS=zoo:diffusion_det_toy
+# CONFIG=diffusion_det/toy_roadside/effnet_lite0.yaml: what needs no training.
 bench-transports: SEEDS = 1 2 3
 bench-transports: VARIANTS = diffusion flow queries100
 bench-transports: START = imagenet

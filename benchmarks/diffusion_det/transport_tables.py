@@ -29,6 +29,7 @@ READING = (
 # What the trainings of a page begin with, where the reader must know.
 BEGINNING = {
     "imagenet": "",
+    "imagenet_long": " All trainings have the schedule of the shipped detector.",
     "detector": " All trainings begin with backbone and pyramid of the shipped detector and a new decoder; the "
     "backbone stays as it is. These features were learned with a diffusion decoder, which may favour it: the "
     "trainings from ImageNet show which signs hold without.",

@@ -1,4 +1,4 @@
-"""What the benchmark of transports compares: trainings that differ in one choice each, on one schedule."""
+"""What the benchmark of transports compares: trainings that differ in one choice each, on the same schedule."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,11 @@ class Schedule:
     config: str
 
 
-# By what trainings begin with: a backbone of ImageNet alone, or backbone and pyramid of the shipped detector.
+# By what trainings begin with: a backbone of ImageNet alone (for 600 steps or 3400), or backbone and pyramid of the shipped
+# detector.
 SCHEDULES = {
     "imagenet": Schedule("transports", "configs/diffusion_det/toy_roadside/transports.yaml"),
+    "imagenet_long": Schedule("transports_long", "configs/diffusion_det/toy_roadside/transports_long.yaml"),
     "detector": Schedule("transports_warm", "configs/diffusion_det/toy_roadside/transports_warm.yaml"),
 }
 BENCH, CONFIG = SCHEDULES["imagenet"].bench, SCHEDULES["imagenet"].config
@@ -51,7 +53,11 @@ TRAININGS: dict[str, dict[str, object]] = {
     **{name: {"PROPOSALS": "queries", "NUM_PROPOSALS": count} for name, count in QUERIES.items()},
 }
 # Trainings that a page waits for, by what they begin with.
-PLANNED = {"imagenet": tuple(TRAININGS), "detector": ("diffusion", "flow", *QUERIES)}
+PLANNED = {
+    "imagenet": tuple(TRAININGS),
+    "imagenet_long": ("diffusion", "flow", "queries100"),
+    "detector": ("diffusion", "flow", *QUERIES),
+}
 
 
 def options(variant: str) -> list[str]:

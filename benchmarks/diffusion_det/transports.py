@@ -1,17 +1,18 @@
-"""Transports of boxes compared on one short schedule: do denoising steps help beyond an ensemble, does flow beat
+"""Transports of boxes compared on one schedule: do denoising steps help beyond an ensemble, does flow beat
 diffusion, does either beat learned queries or fixed boxes at equal compute?
 
 python -m benchmarks.diffusion_det.transports --train flow --seed 1      train, or finish a training
 python -m benchmarks.diffusion_det.transports --evaluate flow --seed 1   boxes, steps, solvers, fixed boxes
 python -m benchmarks.diffusion_det.transports --table                    intervals, answers and rows of all records
+python -m benchmarks.diffusion_det.transports --start imagenet_long ...  these three on the whole schedule
 python -m benchmarks.diffusion_det.transports --start detector ...       these three from a trained backbone and pyramid
 python -m benchmarks.diffusion_det.transports --weights WEIGHTS.pth --data COCO_FOLDER --config-file
     diffusion_det/coco/resnet50.yaml                                     what needs no training, on published weights
 python -m benchmarks.diffusion_det.transports --weights zoo:diffusion_det_toy --config-file
     diffusion_det/toy_roadside/effnet_lite0.yaml                         the same on the config's own test set
 
-Records go to benchmarks/results/transports/, or transports_warm/ from a trained backbone; checkpoints, and the matches
-that intervals need, to output/bench/.
+Records go to benchmarks/results/transports/, transports_long/ or, from a trained backbone, transports_warm/;
+checkpoints, and the matches that intervals need, to output/bench/.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--evaluate", choices=TRAININGS, metavar="VARIANT", help=trainings)
     parser.add_argument("--seed", type=int, default=1, help="of the training (%(default)s)")
     parser.add_argument(
-        "--start", choices=SCHEDULES, default="imagenet", help="what trainings begin with (%(default)s)"
+        "--start", choices=SCHEDULES, default="imagenet", help="what trainings begin with, and how long they are (%(default)s)"
     )
     parser.add_argument("--boxes", type=int, nargs="+", default=list(BOXES), help="an image (all of the benchmark)")
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="(all of the benchmark)")
