@@ -26,7 +26,7 @@ from diffusion_det.pose.pose_estimator import GroundAugmentation, PoseDecoding, 
 from diffusion_det.pose.pose_head import GroundHead, PoseHead
 from diffusion_det.pose.pose_losses import PoseCriterion
 from diffusion_det.pose.pose_state import StateEmbedding
-from diffusion_det.proposals import PROPOSALS_REGISTRY, LearnedProposals
+from diffusion_det.proposals import PROPOSALS_REGISTRY
 from diffusion_det.sampler import sampler_names
 from diffusion_det.schedule import TRANSPORT_REGISTRY, NoisePath
 from diffusion_det.text_classifier import Vocabulary, use_text_classifiers
@@ -174,7 +174,7 @@ def build_sampling_options(cfg: CfgNode) -> SamplingOptions:
 @register_sampling_choices("DiffusionDet")
 def sampling_choices(cfg: CfgNode) -> SamplingChoices | None:
     """Solvers, the most steps, and what the config says; None for learned boxes, which are not denoised."""
-    if issubclass(PROPOSALS_REGISTRY.get(cfg.MODEL.DiffusionDet.PROPOSALS), LearnedProposals):
+    if not PROPOSALS_REGISTRY.get(cfg.MODEL.DiffusionDet.PROPOSALS).denoised:
         return None
     options = build_sampling_options(cfg)
     setting = SamplingSetting(options.sampler.lower(), options.steps, options.num_proposals, options.seed)

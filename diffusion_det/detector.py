@@ -40,7 +40,7 @@ from diffusion_det.noising import diffuse_boxes
 from diffusion_det.output_pixels import in_output_pixels
 from diffusion_det.pose.pose_estimator import PoseEstimator
 from diffusion_det.pose.pose_losses import PoseTargets
-from diffusion_det.proposals import LEARNED_LEVEL, LearnedProposals, Proposals
+from diffusion_det.proposals import LEARNED_LEVEL, Proposals
 from diffusion_det.published_buffers import drop_published_buffers
 from diffusion_det.sampler import build_sampler
 from diffusion_det.schedule import NoisePath
@@ -204,8 +204,9 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
     ) -> list[tuple[Tensor, ...]]:
         """Predictions of each sampler step for B images: logits (B, N, K), boxes (B, N, 4) in pixels of the network
         input and, with a scene, the features (B, N, C) that pose is read from."""
-        if isinstance(self.proposals, LearnedProposals):
-            return [self.denoising_step(features, scene, self.proposals.boxes_xyxy(whwh), LEARNED_LEVEL)]
+        boxes = self.proposals.undenoised(whwh)
+        if boxes is not None:
+            return [self.denoising_step(features, scene, boxes, LEARNED_LEVEL)]
         options: dict[str, Any] = {
             "steps": self.sample_step,
             "count": self.test_num_proposals,
@@ -301,9 +302,9 @@ class DiffusionDet(ClassifiesByText, Bfloat16Inference, nn.Module):
 
     def first_boxes(self, gt_boxes: list[Tensor], whwh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the decoder is given in training; result as of `diffuse_boxes`."""
-        if isinstance(self.proposals, LearnedProposals):
-            return self.proposals.for_training(whwh)
-        return diffuse_boxes(gt_boxes, whwh, self.schedule, self.num_proposals, self.prior, self.coupling)
+        return self.proposals.for_training(whwh) or diffuse_boxes(
+            gt_boxes, whwh, self.schedule, self.num_proposals, self.prior, self.coupling
+        )
 
     def set_sampling(self, setting: SamplingSetting) -> None:
         """Sample so from now on. Raises ConfigError where that cannot be."""

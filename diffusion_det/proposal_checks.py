@@ -17,13 +17,13 @@ WITHOUT_NOISE: dict[str, tuple[object, str]] = {
 
 def proposal_problems(node: CN) -> list[str]:
     """What is wrong with MODEL.DiffusionDet.PROPOSALS and beside it."""
-    from diffusion_det.proposals import PROPOSALS_REGISTRY, LearnedProposals
+    from diffusion_det.proposals import PROPOSALS_REGISTRY
 
     name, section = node.PROPOSALS, "MODEL.DiffusionDet."
     if name not in PROPOSALS_REGISTRY:
         return [f"{section}PROPOSALS is {name!r}: choose one of {', '.join(PROPOSALS_REGISTRY.names())}"]
     kind = PROPOSALS_REGISTRY.get(name)
-    if not issubclass(kind, LearnedProposals):
+    if kind.denoised:
         if kind.drawn or not node.OFFICIAL_COMPAT:
             return []
         return [

@@ -27,10 +27,23 @@ class Proposals(nn.Module):
     """
 
     drawn = True  # whether the first boxes are random
+    denoised = True  # whether steps follow that bring noise to boxes
 
     def __init__(self, count: int, dim: int):
         super().__init__()
         self.count, self.dim = count, dim
+
+    def undenoised(self, image_whwh: Tensor) -> Tensor | None:
+        """Boxes (B, N, 4) in pixels that the decoder takes as they are, told LEARNED_LEVEL; None if it denoises.
+
+        Args:
+            image_whwh: width, height, width, height (B, 4) of each image.
+        """
+        return None
+
+    def for_training(self, image_whwh: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """What the decoder is given in training, as of `diffuse_boxes`; None where noise is added to objects."""
+        return None
 
     def start(self, count: int, prior: BoxPrior) -> Tensor | None:
         """States (count, 4), on the CPU, that the boxes of every image have at the noisiest level; None draws them."""
@@ -78,14 +91,15 @@ class LearnedProposals(Proposals):
     """
 
     drawn = False
+    denoised = False
 
     def __init__(self, count: int, dim: int):
         super().__init__(count, dim)
         self.boxes = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(count, 1))
         self.features = nn.Parameter(torch.randn(count, dim))
 
-    def boxes_xyxy(self, image_whwh: Tensor) -> Tensor:
-        """Boxes (B, N, 4) in pixels of images of width, height, width, height (B, 4)."""
+    def undenoised(self, image_whwh: Tensor) -> Tensor:
+        """As Proposals'."""
         center, sides = self.boxes[:, :2], self.boxes[:, 2:].clamp(min=SMALLEST_SIDE)
         return torch.cat([center - sides / 2, center + sides / 2], dim=-1) * image_whwh[:, None]
 
@@ -95,7 +109,7 @@ class LearnedProposals(Proposals):
 
     def for_training(self, image_whwh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (B, N, 4) in pixels, noise levels (B,), and -1 (B, N): no box was made from an object."""
-        boxes = self.boxes_xyxy(image_whwh)
+        boxes = self.undenoised(image_whwh)
         levels = torch.full(boxes.shape[:1], LEARNED_LEVEL, dtype=torch.long, device=boxes.device)
         return boxes, levels, torch.full(boxes.shape[:2], -1, device=boxes.device)
 

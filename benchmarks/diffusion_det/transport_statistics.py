@@ -47,8 +47,14 @@ def ap_draws(tables: Mapping[str, MatchTable], weights: np.ndarray) -> dict[str,
         of_overlap[name.split()[0]].append(_average_precision(table, weights))
     known = {name: np.stack(draws) for name, draws in of_overlap.items()}  # (categories, R)
     every = np.concatenate(list(known.values()))
-    return {name: np.nanmean(draws, axis=0) for name, draws in
-            (("AP", every), ("AP50", known["0.50"]), ("AP75", known["0.75"]))}  # fmt: skip
+    means = {"AP": every, "AP50": known["0.50"], "AP75": known["0.75"]}
+    return {name: _mean_of_known(draws) for name, draws in means.items()}
+
+
+def _mean_of_known(draws: np.ndarray) -> np.ndarray:
+    """(R,) means over categories (C, R) that are not NaN; NaN where all are."""
+    total, count = np.nansum(draws, axis=0), np.isfinite(draws).sum(axis=0)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def _average_precision(table: MatchTable, weights: np.ndarray) -> np.ndarray:

@@ -29,8 +29,8 @@ class Schedule:
     config: str
 
 
-# By what trainings begin with: a backbone of ImageNet alone (for 600 steps or 3400), or backbone and pyramid of the shipped
-# detector.
+# By what trainings begin with: a backbone of ImageNet alone, for 600 steps or for 3400, or backbone and pyramid of the
+# shipped detector.
 SCHEDULES = {
     "imagenet": Schedule("transports", "configs/diffusion_det/toy_roadside/transports.yaml"),
     "imagenet_long": Schedule("transports_long", "configs/diffusion_det/toy_roadside/transports_long.yaml"),

@@ -56,7 +56,10 @@ def main() -> None:
     parser.add_argument("--evaluate", choices=TRAININGS, metavar="VARIANT", help=trainings)
     parser.add_argument("--seed", type=int, default=1, help="of the training (%(default)s)")
     parser.add_argument(
-        "--start", choices=SCHEDULES, default="imagenet", help="what trainings begin with, and how long they are (%(default)s)"
+        "--start",
+        choices=SCHEDULES,
+        default="imagenet",
+        help="what trainings begin with, and how long they are (%(default)s)",
     )
     parser.add_argument("--boxes", type=int, nargs="+", default=list(BOXES), help="an image (all of the benchmark)")
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS), help="(all of the benchmark)")

@@ -1,9 +1,10 @@
-"""Linear probe: whether the features that a detector classifies by tell the colour and the type of a vehicle.
+"""Linear probe: where in a detector features tell the colour and the type of a vehicle, and where they cease to.
 
 python -m benchmarks.diffusion_det.word_probe --arm fold1     of an arm that words_as_classes has trained, or groups
 
-The last stage sees the true boxes of the validation views; logistic regression on the output of its class tower, fitted
-on two thirds of the objects, names colour and type of the others. The record is benchmarks/results/words_as_classes/.
+Features of the true boxes of the validation views: pooled from the finest level of the backbone and of the pyramid, and
+the output of the last stage's class tower, which is classified. Logistic regression on each, fitted on two thirds of
+the objects, names colour and type of the others. The record is benchmarks/results/words_as_classes/.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torchvision.ops import roi_align
 
 from benchmarks.common.records import write_record
 from benchmarks.diffusion_det.word_pairs import DATA, TYPES, VALIDATION_VIEWS, is_ignored, read_views
@@ -26,17 +28,22 @@ from d2road.synthetic.roadside.views import WIDTH
 
 REGULARIZATION = 0.01  # C of scikit-learn
 FITTED = 2 / 3
+PLACES = ("backbone", "pyramid", "tower")
+POOLED_SIDE = 3
 
 
 @torch.no_grad()
-def tower_features(predict: Predictor) -> tuple[np.ndarray, list[str], list[str]]:
-    """(M, C) of the vehicles of the validation views, with their colours and types."""
-    rows: list[np.ndarray] = []
+def features_by_place(predict: Predictor) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """(M, C) of the vehicles of the validation views by PLACES, with their colours and types."""
+    rows: dict[str, list[np.ndarray]] = {place: [] for place in PLACES}
     colours: list[str] = []
     kinds: list[str] = []
     model, given = predict.model, {}
-    tower = model.head.head_series[-1].cls_module
-    handle = tower.register_forward_hook(lambda _, inputs, output: given.update(tower=output))
+    finest = model.backbone.bottom_up.output_shape()[model.backbone.in_features[0]].stride
+    handles = [
+        model.head.head_series[-1].cls_module.register_forward_hook(lambda *call: given.update(tower=call[-1])),
+        model.backbone.bottom_up.register_forward_hook(lambda *call: given.update(maps=call[-1])),
+    ]
     for view in read_views(DATA, "train")[-VALIDATION_VIEWS:]:
         objects = [entry for entry in view["objects"] if entry["type"] in TYPES and not is_ignored(entry)]
         if not objects:
@@ -44,12 +51,18 @@ def tower_features(predict: Predictor) -> tuple[np.ndarray, list[str], list[str]
         entry = predict.prepare(DATA / view["file_name"])
         images, _ = model.preprocess_sized([entry])
         boxes = torch.tensor([entry["box_xyxy"] for entry in objects]) * entry["image"].shape[2] / WIDTH
-        model.head(model.features(images), boxes[None], torch.tensor([0]))
-        rows.append(given["tower"].reshape(len(objects), -1).numpy())
+        features = model.features(images)
+        model.head(features, boxes[None], torch.tensor([0]))
+        backbone = given["maps"][model.backbone.in_features[0]]
+        for place, level in (("backbone", backbone), ("pyramid", features[0])):
+            pooled = roi_align(level, [boxes], POOLED_SIDE, 1 / finest, sampling_ratio=2, aligned=True)
+            rows[place].append(pooled.flatten(1).numpy())
+        rows["tower"].append(given["tower"].reshape(len(objects), -1).numpy())
         colours += [entry["color"] for entry in objects]
         kinds += [entry["type"] for entry in objects]
-    handle.remove()
-    return np.concatenate(rows), colours, kinds
+    for handle in handles:
+        handle.remove()
+    return {place: np.concatenate(parts) for place, parts in rows.items()}, colours, kinds
 
 
 def probe(features: np.ndarray, labels: list[str], seed: int) -> dict[str, float]:
@@ -70,12 +83,10 @@ def main() -> None:
     args = parser.parse_args()
     start, cfg = time.perf_counter(), config_for(args.arm, args.seed)
     weights = cfg.MODEL.WEIGHTS if args.arm == GROUPS else Path(cfg.OUTPUT_DIR) / "model_final.pth"
-    features, colours, kinds = tower_features(Predictor(cfg, weights))
-    metrics = {
-        "objects": len(features),
-        "colour": probe(features, colours, args.seed),
-        "type": probe(features, kinds, args.seed),
-    }
+    features, colours, kinds = features_by_place(Predictor(cfg, weights))
+    metrics: dict[str, object] = {"objects": len(colours)}
+    for place, own in features.items():
+        metrics[place] = {"colour": probe(own, colours, args.seed), "type": probe(own, kinds, args.seed)}
     write_record(
         BENCH, f"seed{args.seed}/{args.arm}_probe", metrics=metrics, config=CONFIG, seed=args.seed,
         command=f"python -m benchmarks.diffusion_det.word_probe --arm {args.arm}", seconds=time.perf_counter() - start,

@@ -27,12 +27,12 @@ FIXED = {"grid": grid_boxes, "sobol": sobol_normal}
 def test_learned_boxes_begin_as_the_whole_image_and_are_pixels_of_each():
     proposals = LearnedProposals(7, 16)
     whwh = torch.tensor([[128.0, 96, 128, 96], [40, 50, 40, 50]])
-    boxes = proposals.boxes_xyxy(whwh)
+    boxes = proposals.undenoised(whwh)
     assert boxes.shape == (2, 7, 4) and torch.equal(boxes[0, 3], torch.tensor([0.0, 0, 128, 96]))
     assert torch.equal(boxes[1, 0], torch.tensor([0.0, 0, 40, 50]))
     with torch.no_grad():
         proposals.boxes[0] = torch.tensor([0.25, 0.5, 0.1, -3.0])
-    boxes = proposals.boxes_xyxy(whwh)
+    boxes = proposals.undenoised(whwh)
     torch.testing.assert_close(boxes[0, 0, ::2], torch.tensor([0.2, 0.3]) * 128)
     assert (boxes[..., 2:] > boxes[..., :2]).all()
     assert proposals.queries(2).shape == (2, 7, 16) and torch.equal(proposals.queries(2)[1], proposals.features)
@@ -46,7 +46,7 @@ def test_learned_features_replace_the_pooled_mean_in_the_first_stage_alone(small
     model([make_input(0), make_input(1)])
     first, second = (inputs[0] for inputs in seen)
     assert torch.equal(first[2], model.proposals.features.expand(2, -1, -1))
-    assert torch.equal(first[1], model.proposals.boxes_xyxy(torch.tensor([[128.0, 96, 128, 96]] * 2)))
+    assert torch.equal(first[1], model.proposals.undenoised(torch.tensor([[128.0, 96, 128, 96]] * 2)))
     assert not torch.equal(second[2], first[2])
     level = model.head.time_mlp(torch.full((2,), LEARNED_LEVEL))
     torch.testing.assert_close(first[3], level)
