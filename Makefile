@@ -112,12 +112,14 @@ bench-diffusion-toy3d: setup $(TOY_DONE)
 	done; done
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --table
 
-# Words as classes: colours and types are seen, some of their pairs are not. ARM=fold1, all, types, fold2 or fold3; all without it.
+# Words as classes: colours and types are seen, some of their pairs are not. ARM=fold1, all, types, fold2 or fold3; all without
+# it. SCHEDULE=long: three times as long, with the backbone as it is.
+bench-words: SCHEDULE = short
 bench-words: setup $(TOY_DONE)
 	for seed in $(SEEDS); do \
-		$(PY) -m benchmarks.diffusion_det.words_as_classes --seed $$seed $(if $(ARM),--arm $(ARM)) || exit 1; \
+		$(PY) -m benchmarks.diffusion_det.words_as_classes --seed $$seed --schedule $(SCHEDULE) $(if $(ARM),--arm $(ARM)) || exit 1; \
 		for arm in groups $(or $(ARM),fold1); do \
-			$(PY) -m benchmarks.diffusion_det.word_probe --seed $$seed --arm $$arm || exit 1; \
+			$(PY) -m benchmarks.diffusion_det.word_probe --seed $$seed --schedule $(SCHEDULE) --arm $$arm || exit 1; \
 		done; \
 	done
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.speed.speed_text_classifier --record speed

@@ -1,10 +1,11 @@
 """Linear probe: where in a detector features tell the colour and the type of a vehicle, and where they cease to.
 
-python -m benchmarks.diffusion_det.word_probe --arm fold1     of an arm that words_as_classes has trained, or groups
+python -m benchmarks.diffusion_det.word_probe --arm fold1     of an arm that words_as_classes has trained, or groups;
+    --schedule long: on the longer schedule
 
 Features of the true boxes of the validation views: pooled from the finest level of the backbone and of the pyramid, and
 the output of the last stage's class tower, which is classified. Logistic regression on each, fitted on two thirds of
-the objects, names colour and type of the others. The record is benchmarks/results/words_as_classes/.
+the objects, names colour and type of the others. The record goes beside that of the arm.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from torchvision.ops import roi_align
 from benchmarks.common.records import write_record
 from benchmarks.diffusion_det.word_pairs import DATA, TYPES, VALIDATION_VIEWS, is_ignored, read_views
 from benchmarks.diffusion_det.word_scores import GROUPS
-from benchmarks.diffusion_det.word_tables import BENCH
-from benchmarks.diffusion_det.words_as_classes import ARMS, CONFIG, OUT, config_for
+from benchmarks.diffusion_det.word_tables import BENCHES
+from benchmarks.diffusion_det.words_as_classes import ARMS, CONFIGS, OUT, config_for
 from d2road.engine import Predictor
 from d2road.synthetic.roadside.views import WIDTH
 
@@ -80,16 +81,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=ARMS, default=GROUPS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--schedule", choices=CONFIGS, default="short", help="of the training (%(default)s)")
     args = parser.parse_args()
-    start, cfg = time.perf_counter(), config_for(args.arm, args.seed)
+    start, cfg = time.perf_counter(), config_for(args.arm, args.seed, args.schedule)
     weights = cfg.MODEL.WEIGHTS if args.arm == GROUPS else Path(cfg.OUTPUT_DIR) / "model_final.pth"
     features, colours, kinds = features_by_place(Predictor(cfg, weights))
     metrics: dict[str, object] = {"objects": len(colours)}
     for place, own in features.items():
         metrics[place] = {"colour": probe(own, colours, args.seed), "type": probe(own, kinds, args.seed)}
+    command = f"python -m benchmarks.diffusion_det.word_probe --arm {args.arm}"
     write_record(
-        BENCH, f"seed{args.seed}/{args.arm}_probe", metrics=metrics, config=CONFIG, seed=args.seed,
-        command=f"python -m benchmarks.diffusion_det.word_probe --arm {args.arm}", seconds=time.perf_counter() - start,
+        BENCHES[args.schedule], f"seed{args.seed}/{args.arm}_probe", metrics=metrics, config=CONFIGS[args.schedule],
+        seed=args.seed, command=f"{command} --schedule {args.schedule}", seconds=time.perf_counter() - start,
     )  # fmt: skip
     print(f"{args.arm}: {metrics} (data in {OUT})")
 

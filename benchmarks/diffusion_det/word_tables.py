@@ -10,7 +10,8 @@ from benchmarks.common.records import RESULTS, read_record
 from benchmarks.diffusion_det.word_pairs import FOLDS
 from benchmarks.diffusion_det.word_scores import GROUPS, SYNONYMS
 
-BENCH = "words_as_classes"
+# Folders of records by the schedule of the trainings.
+BENCHES = {"short": "words_as_classes", "long": "words_as_classes_long"}
 PAIRS = (
     "AP50, mean over pairs, in percent: of the pairs that a fold sees and of those that it does not, by their own "
     "words. Beside them the unseen ones by a training on all pairs; by a detector of types alone, whose detections "
@@ -37,10 +38,11 @@ ABSENT = (
 ABSENT_COLUMNS = ("recall of seen pairs", "things of no road", "vehicles that are never rendered")
 
 
-def write_table(seed: int) -> Path:
-    """benchmarks/results/words_as_classes/table.md from the records of a seed."""
+def write_table(seed: int, schedule: str = "short") -> Path:
+    """table.md of a schedule, from its records of a seed."""
+    bench = BENCHES[schedule]
     arms = (*(f"fold{fold}" for fold in range(1, FOLDS + 1)), "all", "types", GROUPS)
-    records = {arm: read_record(BENCH, f"seed{seed}/{arm}") for arm in arms}
+    records = {arm: read_record(bench, f"seed{seed}/{arm}") for arm in arms}
     found = {arm: record["metrics"] for arm, record in records.items() if record}
     folds = {arm: metrics for arm, metrics in found.items() if arm.startswith("fold")}
     others = [found.get(arm) for arm in ("all", "types", GROUPS)]
@@ -52,7 +54,7 @@ def write_table(seed: int) -> Path:
         table("Words of no training", OTHER_WORDS, ["arm", "by name", "by the other word"], renamed),
         table("Words for what is absent", ABSENT, ["arm", "score", *ABSENT_COLUMNS], absent),
     ]
-    return write_page(RESULTS / BENCH / "table.md", sections)
+    return write_page(RESULTS / bench / "table.md", sections)
 
 
 def pair_row(arm: str, metrics: Mapping[str, Any], others: Iterable[Mapping[str, Any] | None]) -> list[str]:

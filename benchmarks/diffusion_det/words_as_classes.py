@@ -3,11 +3,13 @@
 python -m benchmarks.diffusion_det.words_as_classes --arm fold1   train (or resume), choose on validation views, test
 python -m benchmarks.diffusion_det.words_as_classes               all arms: fold1 groups all types fold2 fold3
 python -m benchmarks.diffusion_det.words_as_classes --table       the table of all records
+python -m benchmarks.diffusion_det.words_as_classes --schedule long ...  longer, with the backbone as it is
 
 Arms: fold1 to fold3 train on the words of the pairs that the fold sees, all on those of all pairs, types is a linear
 classifier of the four types. All start from zoo:diffusion_det_toy, which knows the types in groups (car and van, truck
 and bus) and no colour; groups is that detector as it is.
-Records go to benchmarks/results/words_as_classes/; data and weights stay in output/bench/words_as_classes.
+Records go to benchmarks/results/words_as_classes/ or words_as_classes_long/; data and weights stay in
+output/bench/words_as_classes.
 """
 
 import argparse
@@ -29,11 +31,14 @@ from benchmarks.diffusion_det.word_pairs import (
     write_coco,
 )
 from benchmarks.diffusion_det.word_scores import GROUPS, measure_arm
-from benchmarks.diffusion_det.word_tables import BENCH, write_table
+from benchmarks.diffusion_det.word_tables import BENCHES, write_table
 from d2road.config import default_argument_parser, setup_cfg
 
-CONFIG = "configs/diffusion_det/toy_roadside/words.yaml"
-OUT = Path("output/bench") / BENCH
+CONFIGS = {
+    "short": "configs/diffusion_det/toy_roadside/words.yaml",
+    "long": "configs/diffusion_det/toy_roadside/words_long.yaml",
+}
+OUT = Path("output/bench/words_as_classes")
 ARMS = ("fold1", GROUPS, "all", "types", "fold2", "fold3")
 
 
@@ -53,31 +58,31 @@ def make_data() -> list[Pair]:
     return pairs
 
 
-def config_for(arm: str, seed: int, steps: int | None = None) -> CfgNode:
-    """The config of an arm's training."""
+def config_for(arm: str, seed: int, schedule: str = "short") -> CfgNode:
+    """The config of an arm's training on a schedule of CONFIGS."""
     data = "toy_roadside_train" if arm == GROUPS else f"coco:{OUT}/train_{arm}.json:{DATA}"
     opts = [
         "DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", "()", "SEED", str(seed),
-        "OUTPUT_DIR", str(OUT / f"{arm}_seed{seed}"), "TEST.PLOTS", "False",
+        "OUTPUT_DIR", str(OUT / f"{schedule}_{arm}_seed{seed}"), "TEST.PLOTS", "False",
         *(["MODEL.DiffusionDet.CLASSIFIER", "linear"] if arm in ("types", GROUPS) else []),
-        *(["SOLVER.MAX_ITER", str(steps)] if steps else []),
     ]  # fmt: skip
-    return setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIG, *opts]))
+    return setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIGS[schedule], *opts]))
 
 
-def run_arm(arm: str, seed: int, steps: int | None, pairs: list[Pair]) -> None:
+def run_arm(arm: str, seed: int, schedule: str, pairs: list[Pair]) -> None:
     """Train an arm and measure it; what has a record is not done again."""
-    cfg, command = config_for(arm, seed, steps), f"python -m benchmarks.diffusion_det.words_as_classes --arm {arm}"
+    cfg, bench, config = config_for(arm, seed, schedule), BENCHES[schedule], CONFIGS[schedule]
+    command = f"python -m benchmarks.diffusion_det.words_as_classes --arm {arm} --seed {seed} --schedule {schedule}"
     weights: Path | str = cfg.MODEL.WEIGHTS
     if arm != GROUPS:
         with separate_logs():
-            weights = train_once(cfg, CONFIG, BENCH, f"seed{seed}/{arm}_train", command)
-    if read_record(BENCH, f"seed{seed}/{arm}") is not None:
+            weights = train_once(cfg, config, bench, f"seed{seed}/{arm}_train", command)
+    if read_record(bench, f"seed{seed}/{arm}") is not None:
         return
     start = time.perf_counter()
     metrics = measure_arm(cfg, weights, arm, pairs, {split: OUT / f"{split}.json" for split in ("validation", "test")})
     write_record(
-        BENCH, f"seed{seed}/{arm}", metrics=metrics, command=command, config=CONFIG, seed=seed,
+        bench, f"seed{seed}/{arm}", metrics=metrics, command=command, config=config, seed=seed,
         seconds=time.perf_counter() - start, text_encoder=cfg.MODEL.DiffusionDet.TEXT.ENCODER,
     )  # fmt: skip
 
@@ -87,14 +92,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=ARMS, help="one arm; all if left out")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, help="instead of the config's number of training steps")
+    parser.add_argument("--schedule", choices=CONFIGS, default="short", help="of the trainings (%(default)s)")
     parser.add_argument("--table", action="store_true", help="write the table of all records alone")
     args = parser.parse_args()
     if not args.table:
         pairs = make_data()
         for arm in [args.arm] if args.arm else ARMS:
-            run_arm(arm, args.seed, args.steps, pairs)
-    print(f"table: {write_table(args.seed)}")
+            run_arm(arm, args.seed, args.schedule, pairs)
+    print(f"table: {write_table(args.seed, args.schedule)}")
 
 
 if __name__ == "__main__":
