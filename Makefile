@@ -113,7 +113,7 @@ bench-diffusion-toy3d: setup $(TOY_DONE)
 	$(PY) -m benchmarks.diffusion_det.diffusion_toy3d --table
 
 # Words as classes: colours and types are seen, some of their pairs are not. ARM=fold1, all, types, fold2 or fold3; all without
-# it. SCHEDULE=long: three times as long, with the backbone as it is.
+# it. SCHEDULE=long: twice as long, with the backbone as it is.
 bench-words: SCHEDULE = short
 bench-words: setup $(TOY_DONE)
 	for seed in $(SEEDS); do \
