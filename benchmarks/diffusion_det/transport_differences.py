@@ -77,7 +77,7 @@ def write_differences(
     command: str,
     bench: str = BENCH,
 ) -> dict[str, Any]:
-    """Intervals of all comparisons that have matches; those of an earlier record stay where matches are gone.
+    """Intervals of all comparisons that have matches; those of an earlier record stay where they have more seeds.
 
     Args:
         name, config, command, bench: of the record.
@@ -87,7 +87,10 @@ def write_differences(
     start, draws, seeds = time.perf_counter(), ArmDraws(views, bench=bench), list(seeds)
     before = read_record(bench, name)
     found = {one.key: interval(one, draws, seeds) for one in comparisons}
-    kept = {**(before["metrics"] if before else {}), **{key: value for key, value in found.items() if value}}
+    kept = dict(before["metrics"]) if before else {}
+    for key, value in found.items():
+        if value and value["seeds"] >= kept.get(key, value)["seeds"]:
+            kept[key] = value
     write_record(
         bench, name, metrics=kept, config=config, seed=0, seconds=time.perf_counter() - start, command=command,
         draws=draws.draws,
