@@ -28,7 +28,7 @@ _MODELS = {
 _COMPONENTS = (
     "calibration",
     "data.anomaly_datasets",
-    "data.btad_real_iad",
+    "data.btad_real_iad_datasets",
     "data.mapper",
     "data.pasted_datasets",
     *_MODELS.values(),

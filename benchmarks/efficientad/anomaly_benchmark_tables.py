@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.efficientad.anomaly_tables import (
+    SEG_F1,
     Comparison,
     Entry,
     by_variant,
@@ -54,6 +55,7 @@ MVTEC_METRICS = {
     "f1_max": "F1",
     "f1_at_good_threshold": "F1, threshold of good images",
     "pixel_f1_max": "pixel F1",
+    SEG_F1: "SegF1: pixel F1, threshold of good images",
 }
 LOCO_METRICS = [name for name in NAMES if "/" in name]
 SAID = {

@@ -8,8 +8,9 @@ python -m benchmarks.efficientad.anomaly_fusion --table
 --data names training sets, with their options of pasting behind "?". Of each, `pasted:NAME` holds good images out and
 makes defective ones of them; the others train the student and make the bank. Which maps are combined, and how, is
 chosen on the pasted defects of all data sets together, by the mean of image AUROC and AU-PRO; no image of a test set is
-opened. --test then opens the test sets, once, for the choice, EfficientAD as it is, and each map alone. What has a
-record is not run again, an interrupted training goes on where it was. --student names the config of the student, of
+opened. --test then opens the test sets, once, for the choice, EfficientAD as it is, and each map alone, and beside
+them PaDiM and a PCA of the same images and features. What has a record is not run again, an interrupted training goes
+on where it was. --student names the config of the student, of
 all data sets or of each. Records go to
 benchmarks/results/efficientad_fusion/.
 """
@@ -30,7 +31,8 @@ from torch import Tensor, nn
 from benchmarks.common.records import read_metrics, read_record, write_record
 from benchmarks.common.trainings import separate_logs, train_once, train_to_end
 from benchmarks.efficientad.anomaly_results import FINAL, dicts_of, record_test, run_test
-from benchmarks.efficientad.anomaly_runs import Run, read_teacher
+from benchmarks.efficientad.anomaly_runs import Run, Teacher, read_teacher
+from benchmarks.efficientad.feature_baselines import FEATURE_MODELS, build_feature_baseline
 from benchmarks.efficientad.fusion_settings import BENCH, FUSIONS, PARTS, Weights
 from benchmarks.efficientad.patchcore_selection import merit
 from benchmarks.efficientad.student_progress import student_progress
@@ -167,7 +169,7 @@ def measure_pasted(study: Study) -> dict[str, dict[str, Any]]:
     detector.fill(cfg, data)
     metrics = {}
     for name, detector.setting in (PARTS | FUSIONS).items():
-        metrics[name] = plain(evaluate(run_test(cfg, detector)[0]), "metrics")
+        metrics[name] = plain(evaluate(run_test(cfg, detector).images), "metrics")
         print(f"{study.name}, {name}: {metrics[name]['image_auroc']:.3f}, {metrics[name]['aupro']:.3f}", flush=True)
     counts = {f"{split}_images": len(dicts_of(split_name(study.pasted, split))) for split in ("train", "test")}
     write_record(
@@ -191,8 +193,10 @@ def chosen_fusion(studies: Sequence[Study]) -> str:
 
 
 def test_study(study: Study, chosen: str) -> None:
-    """Open the test set of a study: the chosen fusion, EfficientAD as it is, and each map alone."""
+    """Open the test set of a study: the chosen fusion, EfficientAD as it is, each map alone, and plain baselines."""
     teacher = read_teacher(study_cfg(study, study.config)[0])
+    for kind in FEATURE_MODELS:
+        test_plain(study, kind, chosen, teacher)
     names = dict.fromkeys((*ALWAYS_TESTED, chosen))
     runs = {name: f"teacher_{teacher.checksum}/{name}_seed{study.seed}_{study.steps}steps/{study.category}"
             for name in names}  # fmt: skip
@@ -207,14 +211,25 @@ def test_study(study: Study, chosen: str) -> None:
             detector.setting = (PARTS | FUSIONS)[name]
             keys = (*opts, "MODEL.ANOMALY_FUSION.COMBINE", detector.setting[0])
             keys = (*keys, "MODEL.ANOMALY_FUSION.WEIGHTS", str(detector.setting[1]))
-            _test(Run(BENCH, name, place, cfg, FUSION_CONFIG, keys, teacher, f"{study.command} --test"), study,
-                  detector, chosen)  # fmt: skip
+            run = Run(BENCH, name, place, cfg, FUSION_CONFIG, keys, teacher, f"{study.command} --test")
+            _test(run, time.perf_counter(), detector, steps=study.steps, chosen=chosen)
 
 
-def _test(run: Run, study: Study, detector: MapsOnce, chosen: str) -> None:
+def test_plain(study: Study, kind: str, chosen: str, teacher: Teacher) -> None:
+    """Test a baseline of the bank's features and images, unless it has a record."""
+    place = f"teacher_{teacher.checksum}/{kind}_seed{study.seed}/{study.category}"
+    if read_record(BENCH, f"{place}/{FINAL}") is not None:
+        return
     start = time.perf_counter()
-    images, _, spro = run_test(run.cfg, detector)
-    record_test(run, FINAL, images, None, spro, start, steps=study.steps, chosen=chosen)
+    cfg, opts = study_cfg(study, BANK_CONFIG)
+    cfg.DATASETS.TEST = (split_name(study.source, "test"),)
+    run = Run(BENCH, kind, place, cfg, BANK_CONFIG, opts, teacher, f"{study.command} --test")
+    detector = build_feature_baseline(cfg, build_model(cfg).eval(), kind)
+    _test(run, start, detector, steps=0, chosen=chosen)
+
+
+def _test(run: Run, start: float, detector: nn.Module, **about: Any) -> None:
+    record_test(run, FINAL, run_test(run.cfg, detector), start, **about)
     print(f"{run.name}: image AUROC {read_metrics(BENCH, f'{run.name}/{FINAL}')['image_auroc']:.3f}", flush=True)
 
 

@@ -8,8 +8,9 @@ FOLDER is above the categories of MVTec AD, MVTec AD 2, MVTec LOCO, VisA, BTAD o
 below DETECTRON2_DATASETS. patchcore takes its keys, the same for all data, from
 configs/efficientad/Base-PatchCore.yaml, padim and pca the same features; memory_bank are nearest neighbours among the
 features of EfficientAD's teacher; other variants are autoencoders of EfficientAD, trained by --config-file with the
-data swapped. Categories that have a record are left out, an interrupted one goes on where it was. Records go to
-benchmarks/results/efficientad_mvtec/.
+data swapped: the published networks where a teacher is at hand (--teacher, or one of `make teacher`), else a student of
+frozen features, which needs none. Categories that have a record are left out, an interrupted one goes on where it was.
+Records go to benchmarks/results/efficientad_mvtec/.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from benchmarks.common.records import read_metrics, read_record, record_path
 from benchmarks.common.trainings import separate_logs
 from benchmarks.efficientad.anomaly_results import FINAL, train_and_test
-from benchmarks.efficientad.anomaly_runs import Run, add_arguments, open_run, relative, run_name
+from benchmarks.efficientad.anomaly_runs import Run, add_arguments, open_run, relative, run_name, usual_teacher
 from benchmarks.efficientad.feature_runs import FEATURE_VARIANTS, PATCHCORE, evaluate_features, open_feature_run
 from benchmarks.efficientad.memory_bank_baseline import BASELINE, evaluate_baseline
 from benchmarks.efficientad.released_data import find_categories
@@ -30,6 +31,7 @@ from efficientad.modeling.autoencoder import AUTOENCODERS
 
 BENCH = "efficientad_mvtec"
 CONFIG = "configs/efficientad/mvtec_ad/screw_small.yaml"
+WITHOUT_TEACHER = "configs/efficientad/Base-Features.yaml"
 VARIANTS = (*FEATURE_VARIANTS, BASELINE, *AUTOENCODERS.names())
 
 
@@ -47,9 +49,10 @@ def open_study(args: argparse.Namespace, variant: str, category: str, data: str)
         return open_feature_run(BENCH, variant, opts, args, arguments, category)
     if variant != BASELINE:
         opts += ["MODEL.EFFICIENT_AD.AUTOENCODER", variant]
-    if args.config_file != CONFIG:
-        arguments += f" --config-file {args.config_file}"
-    return open_run(BENCH, args.config_file, variant, opts, copy.copy(args), arguments, 4, category)
+    config = args.config_file or (CONFIG if args.teacher or usual_teacher() else WITHOUT_TEACHER)
+    if config != CONFIG:
+        arguments += f" --config-file {config}"
+    return open_run(BENCH, config, variant, opts, copy.copy(args), arguments, 4, category)
 
 
 def run_study(run: Run, category: str) -> str:
@@ -74,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=relative, metavar="FOLDER", help="above the categories, or a name as mvtec_ad")
     parser.add_argument("--category", nargs="+", default=(), metavar="NAME", help="only these")
-    parser.add_argument("--config-file", default=CONFIG, help="of EfficientAD")
+    parser.add_argument(
+        "--config-file", default="", help=f"of EfficientAD; {CONFIG} with a teacher, {WITHOUT_TEACHER} without one"
+    )
     parser.add_argument(
         "--variant",
         nargs="+",
@@ -83,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="VARIANT",
         help=f"{', '.join(VARIANTS)}; {PATCHCORE} without one",
     )
-    add_arguments(parser, "those of the config, 70000")
+    add_arguments(parser, "those of the config, 70000, or 10000 of a student of frozen features")
     args = parser.parse_args(argv)
     from benchmarks.efficientad.anomaly_benchmark_tables import write_mvtec_tables
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -31,6 +31,8 @@ from efficientad.evaluation.evaluator import AnomalyEvaluator
 from efficientad.evaluation.image_scores import ImageScores
 
 FINAL = "final"
+# Entry of a record: the threshold of maps that its pixel F1 is of. Records without it are of the threshold of scores.
+MAP_THRESHOLD = "map_threshold"
 # Tested beside float32. Not bfloat16: a processor that has to emulate it takes ten times as long as with 8 bits.
 NARROWER = ("int8",)
 logger = logging.getLogger("d2road.bench")
@@ -61,9 +63,9 @@ def train_and_test(run: Run, curve: bool = False) -> dict[str, Any]:
             continue
         steps = run.steps if name == FINAL else int(name.removeprefix("steps"))
         start = time.perf_counter()
-        images, threshold, spro = run_test(run.cfg, load_model(run.cfg, path))
-        print(f"{name}: {len(images)} images in {time.perf_counter() - start:.0f} s", flush=True)
-        record_test(run, name, images, threshold, spro, start, steps=steps)
+        tested = run_test(run.cfg, load_model(run.cfg, path))
+        print(f"{name}: {len(tested.images)} images in {time.perf_counter() - start:.0f} s", flush=True)
+        record_test(run, name, tested, start, steps=steps)
     # What the records say needs no more checkpoints of 75 MB each.
     for path in run.folder.glob("model_[0-9]*.pth"):
         path.unlink()
@@ -87,19 +89,23 @@ def test_in_fewer_bits(run: Run) -> None:
         load_weights(cfg, model, str(weights))
         calibrate(cfg, model)
         model.fold_for_inference()
-        record_test(run, name, *run_test(cfg, model), start, steps=run.steps, precision=precision)
+        record_test(run, name, run_test(cfg, model), start, steps=run.steps, precision=precision)
 
 
-def record_test(
-    run: Run,
-    name: str,
-    images: Sequence[ImageScores],
-    threshold: float | None,
-    spro: bool,
-    start: float,
-    folder: str = "",
-    **more: Any,
-) -> None:
+class Tested(NamedTuple):
+    """What a test measured, and the model's own thresholds.
+
+    images: each test image; threshold: of their scores, None without one; spro: whether they carry defects for sPRO;
+    map_threshold: of the values of maps, NaN where the model has none, None where it is `threshold`.
+    """
+
+    images: Sequence[ImageScores]
+    threshold: float | None = None
+    spro: bool = False
+    map_threshold: float | None = None
+
+
+def record_test(run: Run, name: str, tested: Tested, start: float, folder: str = "", **more: Any) -> None:
     """Keep the metrics of a test with their intervals, and for the final one the draws.
 
     Args:
@@ -107,12 +113,14 @@ def record_test(
         start: time.perf_counter() at the beginning.
         more: entries of the record.
     """
-    metrics, draws = judge(images, threshold, spro)
+    metrics, draws = judge(tested)
     place = f"{folder or run.name}/{name}"
     if name.startswith(FINAL):
-        write_draws(record_path(run.bench, place).with_suffix(".npz"), images, draws)
+        write_draws(record_path(run.bench, place).with_suffix(".npz"), tested.images, draws)
     if name == FINAL:
         metrics |= training_figures(run.folder)
+    if tested.map_threshold is not None and math.isfinite(tested.map_threshold):
+        more[MAP_THRESHOLD] = tested.map_threshold
     write_record(
         run.bench, place, metrics=plain(metrics, "metrics"), command=run.command, seed=run.cfg.SEED,
         config={"file": run.config, "keys": " ".join(run.opts)}, seconds=time.perf_counter() - start,
@@ -120,21 +128,23 @@ def record_test(
     )  # fmt: skip
 
 
-def judge(images: Sequence[ImageScores], threshold: float | None, spro: bool) -> tuple[dict, dict]:
+def judge(tested: Tested) -> tuple[dict, dict]:
     """Metrics with "intervals" as d2road eval-anomaly writes them, and the draws of the intervals."""
+    images, threshold, spro, map_threshold = tested
     draws = draw_metrics(images, spro, DRAWS, DRAW_SEED)
-    return {**evaluate(images, spro, threshold), "intervals": map_arrays(draws, percentile_interval)}, draws
+    metrics = evaluate(images, spro, threshold, map_threshold)
+    return {**metrics, "intervals": map_arrays(draws, percentile_interval)}, draws
 
 
 class Scores(AnomalyEvaluator):
-    """Hands out what the evaluator measures: images, threshold, and whether they carry defects for sPRO."""
+    """Hands out what the evaluator measures, before any metric."""
 
-    def evaluate(self) -> tuple[list[ImageScores], float | None, bool]:
-        return self._images, self._threshold, self.types is not None
+    def evaluate(self) -> Tested:
+        return Tested(self._images, self._threshold, self.types is not None, self._threshold_of_maps)
 
 
-def run_test(cfg: CfgNode, model: nn.Module) -> tuple[list[ImageScores], float | None, bool]:
-    """Run a detector over the test images, see `Scores`."""
+def run_test(cfg: CfgNode, model: nn.Module) -> Tested:
+    """Run a detector over the test images."""
     name = cfg.DATASETS.TEST[0]
     evaluator = Scores(root_of(name), exact=cfg.TEST.ANOMALY.EXACT, distributed=False)
     return inference_on_dataset(model, build_test_loader(cfg, name), evaluator)

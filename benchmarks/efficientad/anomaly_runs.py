@@ -123,6 +123,11 @@ def category_name(data: str, category: str) -> str:
     return f"{'loco' if (root / CONFIG_FILE).is_file() else 'mvtec'}:{root}"
 
 
+def usual_teacher() -> str:
+    """The teacher in one of the usual places; "" where there is none."""
+    return next((str(path) for path in TEACHERS if path.is_file()), "")
+
+
 def find_teacher(path: str = "", images: str = "") -> str:
     """The teacher to use.
 
@@ -134,7 +139,7 @@ def find_teacher(path: str = "", images: str = "") -> str:
     """
     if path == "random" or zoo_name(path) is not None or (path and Path(path).is_file()):
         return path
-    found = next((str(p) for p in TEACHERS if p.is_file()), "") if not path else ""
+    found = "" if path else usual_teacher()
     if not found:
         where = f"{path} does not exist" if path else f"neither {' nor '.join(map(str, TEACHERS))} exists"
         command = f"make teacher IMAGES={images}" if images else "make teacher"

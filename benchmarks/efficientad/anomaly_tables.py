@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.records import RESULTS, read_record
-from benchmarks.efficientad.anomaly_results import FINAL, NARROWER
+from benchmarks.efficientad.anomaly_results import FINAL, MAP_THRESHOLD, NARROWER
 from benchmarks.efficientad.bootstrap_draws import (
     DRAW_SEED,
     Draws,
@@ -23,6 +23,7 @@ from benchmarks.efficientad.memory_bank_baseline import BASELINE, WHITENED
 from d2road.utils.aliases import present_record_name
 from d2road.utils.bootstrap import percentile_interval
 
+SEG_F1 = "pixel_f1_at_good_threshold"
 RUN_NAME = re.compile(r"(.+)_seed(\d+)(?:_(\d+)steps)?")
 
 
@@ -52,8 +53,12 @@ class Entry:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Metrics that have a value, by path, as "auspro/mean/0.05", "intervals/aupro"."""
-        return flat(self.record["metrics"])
+        """Metrics that have a value, by path, as "auspro/mean/0.05", "intervals/aupro".
+
+        Without pixel F1 of records whose threshold was that of scores: it is none of maps where the two differ.
+        """
+        found = flat(self.record["metrics"])
+        return {key: one for key, one in found.items() if key != SEG_F1 or MAP_THRESHOLD in self.record}
 
     @cached_property
     def draws(self) -> Draws:

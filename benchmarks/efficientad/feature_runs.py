@@ -62,8 +62,8 @@ def evaluate_features(run: Run) -> None:
     else:
         detector = build_feature_baseline(run.cfg, model, run.variant)
     ready = time.perf_counter() - start
-    images, threshold, spro = run_test(run.cfg, detector)
+    tested = run_test(run.cfg, detector)
     record_test(
-        run, FINAL, images, threshold, spro, start, steps=0, seconds_to_calibrated=round(ready, 1), fitted=fitted,
+        run, FINAL, tested, start, steps=0, seconds_to_calibrated=round(ready, 1), fitted=fitted,
         note=NOTES[run.variant],
     )  # fmt: skip

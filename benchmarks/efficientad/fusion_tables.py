@@ -31,8 +31,17 @@ HEAD = {
     "image_auroc_by_type/logical_anomalies": "logical",
     "image_auroc_by_type/structural_anomalies": "structural",
     "aupro": "AU-PRO",
+    "aupro@0.05": "AU-PRO at 0.05",
     "pixel_auroc": "pixel AUROC",
 }
+
+
+PLAIN = {"padim": "PaDiM", "pca": "PCA"}
+
+
+def label(variant: str) -> str:
+    """A variant in words."""
+    return PLAIN.get(variant, variant.replace("_", " "))
 
 
 def pasted_records() -> dict[int, dict[str, Mapping[str, Any]]]:
@@ -55,8 +64,8 @@ def selection_rows(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     for name, (combine, weights) in (PARTS | FUSIONS).items():
         figures = [f"{record['metrics'][name][key]:.3f}" for record in records.values() for key in METRICS]
         shares = " : ".join(f"{weight:g}" for weight in weights)
-        label = name.replace("_", " ")
-        rows.append([f"**{label}**" if name == best else label, f"{combine} {shares}", *figures, f"{merits[name]:.4f}"])
+        said = label(name)
+        rows.append([f"**{said}**" if name == best else said, f"{combine} {shares}", *figures, f"{merits[name]:.4f}"])
     return rows
 
 
@@ -107,7 +116,7 @@ def differences(entries: Sequence[Entry]) -> list[str]:
                 own = [e for e in entries if name in ("together", e.category)]
                 found = pooled(by_variant(own), chosen, second, metric) if second != chosen else None
                 if found is not None:
-                    row = [f"{chosen} - {second}".replace("_", " "), HEAD[metric], name, found.cell()]
+                    row = [f"{label(chosen)} - {label(second)}", HEAD[metric], name, found.cell()]
                     rows.append([*row, verdict(found.interval)])
     note = "Paired: the same images for both. Together is the mean over data sets."
     return table("Differences", note, ["", "", "data", "difference", "the chosen fusion is"], rows)
@@ -126,7 +135,7 @@ def write_fusion_tables() -> Path:
     for name in sorted({entry.category for entry in entries}):
         own = [entry for entry in entries if entry.category == name]
         keys = {key: head for key, head in HEAD.items() if any(key in entry.metrics for entry in own)}
-        rows = [[e.variant.replace("_", " "), *(with_interval(e.metrics, key) for key in keys)] for e in own]
+        rows = [[label(e.variant), *(with_interval(e.metrics, key) for key in keys)] for e in own]
         sections.append(table(f"Test, {name}", describe(own), ["", *keys.values()], rows))
     if entries:
         sections.append(differences(entries))

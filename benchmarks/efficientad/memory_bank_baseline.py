@@ -102,9 +102,9 @@ def evaluate_baseline(run: Run, category: str = "") -> None:
     start = time.perf_counter()
     detector = build_baseline(run.cfg, whitened=run.variant.partition("+")[0] == WHITENED)
     ready = time.perf_counter() - start
-    images, threshold, spro = run_test(run.cfg, detector)
+    tested = run_test(run.cfg, detector)
     record_test(
-        run, FINAL, images, threshold, spro, start, folder, steps=0, bank=len(detector.bank),
+        run, FINAL, tested, start, folder, steps=0, bank=len(detector.bank),
         seconds_to_calibrated=round(ready, 1),
         note="distance to the nearest of `bank` feature vectors, drawn at random from the training images",
     )  # fmt: skip

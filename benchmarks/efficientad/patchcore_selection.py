@@ -131,7 +131,7 @@ def measure(setting: Setting, data: str, seed: int, cache: FeatureCache) -> dict
     model = build_model(cfg).eval()
     cache.serve(model.extractor, setting)
     fitted = model.fit(cfg)
-    return {**evaluate(run_test(cfg, model)[0]), **fitted}
+    return {**evaluate(run_test(cfg, model).images), **fitted}
 
 
 def record_name(setting: Setting, data: str, seed: int) -> str:

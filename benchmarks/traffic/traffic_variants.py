@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common.records import read_record, record_path
-from benchmarks.efficientad.anomaly_results import FINAL, dicts_of, record_test, train_and_test
+from benchmarks.efficientad.anomaly_results import FINAL, Tested, dicts_of, record_test, train_and_test
 from benchmarks.efficientad.anomaly_runs import Run, run_name
 from benchmarks.efficientad.bootstrap_draws import read_draws
 from benchmarks.traffic.event_records import (
@@ -97,7 +97,7 @@ def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:
     windows = windows_by_name(root, read_meta(root / META), names, view.renderer, view.lanes)
     scores = baseline.scores(windows)
     images = [image_scores(baseline, *one) for one in zip(entries, windows, scores)]
-    record_test(run, FINAL, images, None, False, start, folder, steps=0, fitted_on=f"{FIT_WINDOWS} windows of `fit`")
+    record_test(run, FINAL, Tested(images), start, folder, steps=0, fitted_on=f"{FIT_WINDOWS} windows of `fit`")
 
 
 def test_relative(run: Run, folder: str, scores: Scores, steps: int) -> None:
@@ -111,7 +111,7 @@ def test_relative(run: Run, folder: str, scores: Scores, steps: int) -> None:
     tested = read_draws(record_path(run.bench, f"{folder}/{FINAL}").with_suffix(".npz"))
     found = relative([density[name] for name in tested.names], tested.scores)
     images = [ImageScores(n, k, float(s), has_pixels=False) for n, k, s in zip(tested.names, tested.kinds, found)]
-    record_test(run, RELATIVE, images, None, False, start, folder, steps=steps, compared_with=f"{len(names)} windows")
+    record_test(run, RELATIVE, Tested(images), start, folder, steps=steps, compared_with=f"{len(names)} windows")
 
 
 def image_scores(baseline: Baseline, entry: dict, window: TrafficWindow, score: float) -> ImageScores:

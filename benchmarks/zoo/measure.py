@@ -72,8 +72,8 @@ def anomaly_metrics(cfg: CfgNode, weights: str) -> Metrics:
     load_weights(cfg, model, weights)
     assert isinstance(model, HasAnomalyThreshold)
     threshold = model.anomaly_threshold()
-    images, maps_threshold, spro = run_test(cfg, model)
-    metrics = evaluate(images, spro, maps_threshold)
+    images, of_scores, spro, of_maps = run_test(cfg, model)
+    metrics = evaluate(images, spro, of_scores, of_maps)
     above = {odd: [one.score > threshold for one in images if one.anomalous == odd] for odd in (False, True)}
     return {
         **metrics, "false_positive_rate": float(np.mean(above[False])), "recall": float(np.mean(above[True])),

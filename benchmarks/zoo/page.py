@@ -84,7 +84,7 @@ def _section(entry: Entry) -> str:
     lines = [f"### {entry.name}", f"{entry.title}.", f"```\n{entry.use}\n```"]
     facts = [f"- config: [`configs/{entry.config}`](configs/{entry.config})"] if entry.config else []
     facts += [f"- classes: {', '.join(entry.class_names)}"] if entry.class_names else []
-    facts += [f"- trained on: {entry.data}", f"- seed {entry.seed}, made by `{entry.command}`"]
+    facts += [f"- trained on: {entry.data}", f"- seed {entry.seed}, made by `{entry.command}` ({entry.machine})"]
     facts += [f"- builds on [`{entry.base}`](#{entry.base}): its file holds what differs"] if entry.base else []
     facts += [f"- needs: `{entry.needs}`"] if entry.needs else []
     facts += [f"- licence: {entry.licence}", f"- `{entry.file}`, SHA-256 `{entry.sha256}`"]

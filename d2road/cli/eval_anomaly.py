@@ -3,16 +3,16 @@
     d2road eval-anomaly --data mvtec_loco/pushpins --maps maps/pushpins [--json FILE] \\
         [--exact | --streaming] [--bootstrap 1000] [--good-maps DIR | --threshold T] [--workers 2]
 
---data is the folder of one category: of MVTec AD, MVTec AD 2, MVTec LOCO, VisA as released, or an own one with good,
-bad and masks. --maps has the map of test/KIND/NAME.png as test/KIND/NAME.tiff (or .tif, .npy), likewise elsewhere,
-at the size of the image. Writes fractions, null where there is nothing to measure:
+--data is the folder of one category: of MVTec AD, MVTec AD 2, MVTec LOCO, VisA, BTAD, Real-IAD as released, or an own
+one with good, bad and masks. --maps has the map of test/KIND/NAME.png as test/KIND/NAME.tiff (or .tif, .npy),
+likewise elsewhere, at the size of the image. Writes fractions, null where there is nothing to measure:
 
     {"image_auroc": pooled, "image_auroc_by_type": {"KIND": ...}, "pixel_auroc": ..., "aupro": up to a false-positive
      rate of 0.3, "aupro@0.05": up to 0.05, "auspro": {"KIND": {"0.01": ..., "0.05": ..., "0.1": ..., "0.3": ...,
      "1.0": ...}, "mean": {...}}, "f1_max": of images, "pixel_f1_max": ...}
 
 auspro is null for data without defects_config.json. Further keys: with --bootstrap "intervals", with a threshold
-"good_threshold", "f1_at_good_threshold" and "pixel_f1_at_good_threshold".
+"good_threshold", "f1_at_good_threshold" and "pixel_f1_at_good_threshold", the SegF1 of MVTec AD 2.
 The exit code is 0, or 2 for input that cannot be evaluated.
 """
 

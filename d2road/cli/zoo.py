@@ -1,7 +1,7 @@
 """Show and check the models that are shipped, and say where those of others are to be had.
 
     d2road zoo list                            all entries: system, size, the first metric
-    d2road zoo info diffusion_det_toy          one entry: use, config, metrics, data, seed, command, licence
+    d2road zoo info diffusion_det_toy          one entry: use, config, metrics, data, seed, command, machine, licence
     d2road zoo verify                          compare every shipped file with its SHA-256
 
 A name works as zoo:NAME wherever weights are taken: --weights zoo:diffusion_det_toy, MODEL.WEIGHTS,
@@ -79,7 +79,7 @@ def describe(entry: "Entry") -> list[str]:
         origin = f"benchmarks/results/{metric.record}" if metric.record else metric.source
         rows.append(("metric", f"{metric.value:g}  {metric.what} [{origin}]"))
     rows += [("data", entry.data), ("seed", "" if entry.seed is None else str(entry.seed))]
-    rows += [("made by", entry.command), ("licence", entry.licence)]
+    rows += [("made by", entry.command), ("machine", entry.machine), ("licence", entry.licence)]
     return [f"{key:<10}{text}" for key, text in rows if text]
 
 

@@ -53,7 +53,8 @@ class Entry:
         base: entry whose weights the file does not repeat, "" for a file that is whole; base_without: parts of which
             it has nothing from there. left_out: frozen parts that it has from elsewhere. needs: what to install for it.
         former: names of earlier versions. class_names: by the class indices of the model.
-        metrics, data, seed, command: how good, trained on what, from which seed, by what; source: what is packed.
+        metrics, data, seed, command, machine: how good, trained on what, from which seed, by what, where; source: what
+            is packed.
         licence: of the weights and of what they were trained on.
         fetch: where weights of others are, None for shipped ones.
     """
@@ -78,6 +79,7 @@ class Entry:
     class_names: tuple[str, ...] = ()
     seed: int | None = None
     command: str = ""
+    machine: str = ""
     source: str = ""
     fetch: Fetch | None = None
 
@@ -163,7 +165,7 @@ def _entry(row: Mapping[str, Any], path: Path) -> Entry:
         key: field(row, key, as_text, source) for key in ("system", "title", "use", "config", "data", "licence")
     }
     optional: dict[str, Any] = {
-        **{key: text(key) for key in ("file", "sha256", "storage", "base", "needs", "command", "source")},
+        **{key: text(key) for key in ("file", "sha256", "storage", "base", "needs", "command", "machine", "source")},
         **{key: texts(key) for key in ("base_without", "left_out", "former", "class_names")},
     }
     return Entry(

@@ -1,7 +1,7 @@
-"""BTAD and Real-IAD as released: their layouts, and their data sets by name and by path.
+"""Layouts of BTAD and Real-IAD as released.
 
-    btad/01   btad:ROOT/01             01/train/ok   01/test/ok   01/test/ko   01/ground_truth/ko: masks of equal stems
-    real_iad/pcb   real_iad:ROOT:pcb   realiad_1024/pcb/... as realiad_jsons/realiad_jsons/pcb.json lists its images
+    01/train/ok   01/test/ok   01/test/ko   01/ground_truth/ko: masks of equal stems
+    realiad_1024/pcb/... as realiad_jsons/realiad_jsons/pcb.json lists its images
 
 Source: Mishra et al., VT-ADL (beanTech Anomaly Detection), ISIE 2021; Wang et al., Real-IAD, CVPR 2024, and the lists
 of its release: {"meta": {"prefix": "pcb/", "normal_class": "OK"}, "train": [...], "test": [{"anomaly_class": "AK",
@@ -9,17 +9,13 @@ of its release: {"meta": {"prefix": "pcb/", "normal_class": "OK"}, "train": [...
 be seen is of class OK there, and so it is here.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d2road.data.dataset_formats import DATASET_FAMILIES, DATASET_FORMATS, DatasetFormat
-from d2road.data.datasets.builtin import datasets_root
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import read_json
 from d2road.utils.registry import unknown_name
 from d2road.utils.values import as_list, as_object, as_text, field
-from efficientad.data.anomaly_datasets import RELEASE_HINT, register_layout
 from efficientad.data.dataset_layouts import GOOD, Entry, image_files, one_mask_file, raise_shared_stems
 
 BTAD = ["01", "02", "03"]
@@ -67,9 +63,10 @@ class RealIadList:
 
     Args:
         folder: with `realiad_jsons` and `realiad_256`, `realiad_512` or `realiad_1024`.
+        images: the category's folder in one of these, where the resolution matters.
     """
 
-    def __init__(self, folder: Path, category: str):
+    def __init__(self, folder: Path, category: str, images: Path | None = None):
         self.folder, self.category = folder, category
         self.list = real_iad_list(folder, category)
         content = as_object(read_json(self.list, "list", largest=LARGEST_LIST), str(self.list))
@@ -77,7 +74,7 @@ class RealIadList:
         self.prefix = field(meta, "prefix", as_text, f"{self.list}: 'meta'")
         self.normal = field(meta, "normal_class", as_text, f"{self.list}: 'meta'")
         self.rows = {split: self._rows(content, split) for split in ("train", "test")}
-        self.root = self._images()
+        self.root = images or self._images()
 
     def _rows(self, content: dict[str, Any], split: str) -> list[dict[str, Any]]:
         source = f"{self.list}: an entry of {split!r}"
@@ -123,6 +120,12 @@ class RealIadList:
         return path
 
 
+def real_iad_root(images: Path) -> Path | None:
+    """The folder above all of Real-IAD, from that of a category in one resolution; None of other folders."""
+    root = images.absolute().parent.parent
+    return root if any((root / place).is_dir() for place in REAL_IAD_LISTS) else None
+
+
 def real_iad_list(folder: Path, category: str) -> Path:
     """The file that lists a category of Real-IAD.
 
@@ -137,38 +140,3 @@ def real_iad_list(folder: Path, category: str) -> Path:
         if known:
             raise DataError(f"{folder / place}: {unknown_name('category', category, known)}")
     raise FileNotFoundError(f"{folder / REAL_IAD_LISTS[0] / category}.json does not exist; it comes with Real-IAD")
-
-
-def register_btad(name: str, root: str, split: str = "train", *, hint: str = "") -> None:
-    """Register a category of BTAD, by its folder. Idempotent."""
-    folder = Path(root).expanduser()
-    register_layout(name, folder, folder.name, split, lambda: BtadFolder(folder), hint)
-
-
-def register_real_iad(name: str, root: str, category: str, split: str = "train", *, hint: str = "") -> None:
-    """Register a category of Real-IAD as released. Idempotent."""
-    folder = Path(root).expanduser()
-    register_layout(name, folder, category, split, lambda: RealIadList(folder, category), hint)
-
-
-def _register_member(name: str, category: str, split: str = "train", *, family: str) -> None:
-    """Register a category below DETECTRON2_DATASETS."""
-    root = datasets_root() / family
-    if category not in FAMILIES[family]:
-        raise DataError(f"{family}: {unknown_name('category', category, FAMILIES[family])}; in {root}")
-    if family == "btad":
-        register_btad(name, str(root / category), split, hint=RELEASE_HINT)
-    else:
-        register_real_iad(name, str(root), category, split, hint=RELEASE_HINT)
-
-
-FAMILIES = {"btad": BTAD, "real_iad": REAL_IAD}
-for _family in FAMILIES:
-    DATASET_FAMILIES.register(
-        DatasetFormat(f"{_family}/CATEGORY[/test|/validation]", partial(_register_member, family=_family), (1, 2)),
-        name=_family,
-    )
-DATASET_FORMATS.register(DatasetFormat("btad:ROOT/CATEGORY[:test|:validation]", register_btad, (1, 2)), name="btad")
-DATASET_FORMATS.register(
-    DatasetFormat("real_iad:ROOT:CATEGORY[:test|:validation]", register_real_iad, (2, 3)), name="real_iad"
-)

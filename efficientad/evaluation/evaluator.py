@@ -99,6 +99,11 @@ class AnomalyEvaluator(DatasetEvaluator):
         self._told: dict[str, str] = {}
         self._score_is_of_map = True
 
+    @property
+    def _threshold_of_maps(self) -> float | None:
+        """That of the values of maps: the one of scores where these are such values; NaN where there is none."""
+        return self._threshold if self._score_is_of_map else self._map_threshold or math.nan
+
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Measure a batch.
 
@@ -168,7 +173,7 @@ class AnomalyEvaluator(DatasetEvaluator):
         """
         images, threshold, told = self._images, self._threshold, self._told
         listed, shown = self._listed, self._shown
-        of_map = self._threshold if self._score_is_of_map else self._map_threshold or math.nan
+        of_map = self._threshold_of_maps
         if self.distributed and comm.get_world_size() > 1:
             comm.synchronize()
             gathered = comm.gather((images, threshold, told, of_map, listed, shown), dst=0)

@@ -13,6 +13,7 @@ from d2road.utils.errors import DataError
 from d2road.utils.image_io import image_size
 from d2road.utils.progress import track
 from efficientad.conformal import decision_threshold
+from efficientad.data.btad_real_iad import BtadFolder, RealIadList, real_iad_root
 from efficientad.data.dataset_layouts import (
     FOLDER_PARTS,
     VISA_TABLE,
@@ -70,12 +71,17 @@ def open_layout(data: Path) -> Layout:
     category = public_root(data)
     if category is not None:
         return MvtecAd2Folder(category)
+    if (data / "test" / "ok").is_dir() and (data / "test" / "ko").is_dir():
+        return BtadFolder(data)
     if (data / "test").is_dir():
         masks = list((data / "ground_truth").glob("*/*"))
         folders = any(path.is_dir() for path in masks) if masks else (data / CONFIG_FILE).is_file()
         return mvtec_loco(data) if folders else mvtec_ad(data)
     if (data.parent / VISA_TABLE).is_file():
         return VisaTable(data.parent, data.name)
+    above = real_iad_root(data) if (data / "OK").is_dir() else None
+    if above is not None:
+        return RealIadList(above, data.absolute().name, data)
     if any((data / name).is_dir() for name in FOLDER_PARTS["bad"]):
         refuse_released(data)
         return PlainFolder(data, partial(held_out, share=TEST_SHARE))

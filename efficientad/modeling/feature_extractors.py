@@ -4,7 +4,8 @@
     efficientnet_lite1      of packages of the extra d2road[features]
     efficientnet_lite2
     wide_resnet101          a file of torchvision's weights
-    timm:NAME               any model of timm that offers features, and a file of its weights: DINOv2, DINOv3, ...
+    timm:NAME               any model of timm that offers features, and a file of its weights: DINOv2, DINOv3, ...;
+                            NAME.TAG takes mean and deviation of pixels of these published weights
 
 Maps are named by their stride: "s8" has a cell for 8 x 8 pixels. Of a plain transformer, whose blocks all have the same
 stride, it is the map of the last block. Nothing is fetched from a network.

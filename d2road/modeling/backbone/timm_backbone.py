@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-from timm.models import FeatureInfo
+from timm.models import FeatureInfo, get_arch_pretrained_cfgs
 from torch import nn
 
 from d2road.modeling.backbone.fixed_norms import FixedNormBackbone
@@ -33,7 +33,7 @@ class TimmBackbone(FixedNormBackbone):
     """A timm feature extractor that returns ``{"s<stride>": (B, C, H / stride, W / stride)}``.
 
     Args:
-        name: timm model name.
+        name: timm model name, with the tag of published weights behind a dot or without.
         weights: "" random | "package" | "timm" | path of a state dict; see ``timm_weights``.
         out_features: names by stride, fine to coarse; empty takes all from stride 4 on.
         freeze_at: parameters up to and including the stage of stride ``2 ** freeze_at`` do not train and their batch
@@ -95,9 +95,14 @@ def timm_levels(name: str, key: str = "MODEL.TIMM.NAME") -> dict[str, int]:
 
 def _probe(name: str, in_channels: int, key: str = "MODEL.TIMM.NAME") -> tuple[dict, dict[str, dict]]:
     """Constructor options of model ``name`` and its features by stride, without allocating weights."""
-    if name not in timm.list_models():
-        near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ConfigError(f"{key}: timm {timm.__version__} has no model {name!r}; nearest: {near}")
+    architecture, _, tag = name.partition(".")
+    if architecture not in timm.list_models():
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.4)
+        raise ConfigError(f"{key}: timm {timm.__version__} has no model {architecture!r}; nearest: {near}")
+    tags = [published.partition(".")[2] for published in get_arch_pretrained_cfgs(architecture)]
+    if tag and tag not in tags:
+        known = f"its tags are {', '.join(filter(None, tags))}" if any(tags) else "none have a tag"
+        raise ConfigError(f"{key}: timm {timm.__version__} knows no weights {tag!r} of {architecture}; {known}")
     for options in ANY_SIZE:
         try:
             with torch.device("meta"):

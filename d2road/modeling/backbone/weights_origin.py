@@ -39,6 +39,7 @@ def check_architecture(name: str, path: str, loaded: Mapping[str, Any], state: M
     """Refuse weights of an architecture that computes other features than timm's `name` of equal shapes.
 
     Args:
+        name: a tag of published weights behind a dot counts for nothing here.
         path: of the file.
         loaded: all that it holds.
         state: its weights by name.
@@ -46,6 +47,7 @@ def check_architecture(name: str, path: str, loaded: Mapping[str, Any], state: M
     Raises:
         CheckpointError: the file, its config.json or known values say that it is of another architecture.
     """
+    name = name.partition(".")[0]
     stated, where = stated_architecture(path, loaded, state)
     if stated and timm.is_model(stated):
         difference = architecture_difference(name, stated) if stated != name else ""

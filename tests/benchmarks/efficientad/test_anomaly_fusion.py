@@ -66,7 +66,8 @@ def test_each_map_alone_and_together_is_chosen_tested_and_told(place, monkeypatc
     assert len(opened) == 2
     entries = load_entries(bench.BENCH)
     chosen = entries[0].record["chosen"]
-    assert {entry.variant for entry in entries} == {*bench.ALWAYS_TESTED, chosen}
+    assert {entry.variant for entry in entries} == {*bench.ALWAYS_TESTED, chosen, "padim", "pca"}
+    assert {entry.steps for entry in entries if entry.variant in ("padim", "pca")} == {0}
     maps = torch.load(place / "output/bench/efficientad_fusion/tiles_seed1_4steps/maps_test.pt", weights_only=True)
     for entry in entries:
         number = {"student": 0, "autoencoder": 1, "bank": 2}.get(entry.variant)
@@ -78,6 +79,7 @@ def test_each_map_alone_and_together_is_chosen_tested_and_told(place, monkeypatc
     assert (
         "## Chosen on pasted defects, seed 1" in page and "tiles (4 steps), AU-PRO" in page and "## Test, tiles" in page
     )
+    assert f"| {chosen.replace('_', ' ')} - PaDiM | image AUROC | tiles |" in page
     sides = {entry.variant: [entry] for entry in entries}
     found = pooled(sides, chosen, "student", "image_auroc")
     values = [side[0].metrics["image_auroc"] for side in (sides[chosen], sides["student"])]

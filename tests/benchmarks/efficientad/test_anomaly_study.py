@@ -210,6 +210,18 @@ def test_patchcore_and_plain_baselines_by_one_command(here, repo_dir, monkeypatc
     assert capsys.readouterr().out.count("done already") == 3
 
 
+def test_efficientad_needs_no_teacher_of_its_own(here, repo_dir, monkeypatch):
+    monkeypatch.setattr(mvtec, "WITHOUT_TEACHER", str(repo_dir / "configs/efficientad/Base-Features.yaml"))
+    arguments = ["--data", "mvtec", "--category", "tiles", "--variant", "linear_attention", "--seed", "1"]
+    keys = ["MODEL.DEVICE", "cpu", "INPUT.IMAGE_SIZE", "(256, 256)", "MODEL.EFFICIENT_AD.ATTENTION_DIM", "16"]
+    arguments += ["--steps", "2"]
+    mvtec.main([*arguments, *keys, "DATALOADER.NUM_WORKERS", "0"])
+    (path,) = records.RESULTS.glob("efficientad_mvtec/*/linear_attention+*_seed1_2steps/tiles/final.json")
+    record = json.loads(path.read_text())
+    assert record["teacher"].startswith("features of EfficientNet-Lite0")
+    assert "Base-Features.yaml" in record["command"] and record["metrics"]["image_auroc"] is not None
+
+
 def test_released_data_sets_are_told_by_their_folders(tmp_path, monkeypatch):
     for folder in ("ad/wood/train/good", "ad/notes", "two/can/train/good", "two/can/test_public", "btad/01/train/ok"):
         (tmp_path / folder).mkdir(parents=True)

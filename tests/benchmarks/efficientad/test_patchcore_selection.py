@@ -40,7 +40,7 @@ def test_a_setting_is_measured_as_patchcore_itself_with_these_keys(here):
         cfg = setting_cfg(setting, data, 1)
         model = build_model(cfg).eval()
         model.fit(cfg)
-        expected = evaluate(run_test(cfg, model)[0])
+        expected = evaluate(run_test(cfg, model).images)
         for key in ("image_auroc", "aupro", "pixel_auroc"):
             assert found[key] == pytest.approx(expected[key], abs=1e-6)
     assert len(cache.maps) == 9 + 2 + 15  # training, validation and test images, each embedded once for both settings

@@ -46,6 +46,22 @@ def test_what_a_record_measured_is_the_shipped_file(repo_dir):
             assert read_json(path)["sha256"][entry.storage] == entry.sha256, name
 
 
+@pytest.mark.parametrize(
+    ("name", "training"),
+    [
+        ("diffusion_det_toy", "diffusion_toy/seed1"),
+        ("diffusion_det_toy3d", "diffusion_toy3d/shipped_seed1"),
+        ("mono3dvg_toy", "mono3dvg_toy/more_views_seed1"),
+    ],
+)
+def test_machines_are_those_of_the_trainings(repo_dir, name, training):
+    machine = read_json(repo_dir / "benchmarks/results" / training / "train.json")[
+        "machine"
+    ]  # and its version of torch
+    assert machine.startswith(shipped_entries()[name].machine.partition(",")[0])
+    assert all(entry.machine for entry in shipped_entries().values())
+
+
 def test_the_page_is_made_of_the_catalogue(repo_dir):
     assert (repo_dir / page.PAGE).read_text() == page.render_page(list(read_catalogue().values()))
 

@@ -125,6 +125,37 @@ def test_own_images_and_visa(tmp_path):
     assert results["aupro"] == pytest.approx(expected["aupro"])
 
 
+def test_btad_and_real_iad(tmp_path):
+    data, maps = write_category(tmp_path, images=3)
+    expected = _run(data, maps)
+    btad, pcb = tmp_path / "btad" / "01", tmp_path / "real_iad" / "realiad_256" / "pcb"
+    (tmp_path / "real_iad" / "realiad_1024" / "pcb").mkdir(parents=True)  # finer, but not the one that is named
+    test = []
+    for kind in ("good", "dent", "scratch"):
+        for path in sorted((data / "test" / kind).iterdir()):
+            anomaly_map, name = maps / "test" / kind / f"{path.stem}.tiff", f"{kind}_{path.stem}"
+            of_btad, of_real = ("ok", "OK/S0001") if kind == "good" else ("ko", f"NG/{kind}/S0001")
+            row = {"image_path": f"{of_real}/{name}.jpg", "mask_path": None, "anomaly_class": "OK"}
+            _copy(path, btad / "test" / of_btad / f"{name}.bmp")
+            _copy(path, pcb / row["image_path"])
+            _copy(anomaly_map, tmp_path / "btad_maps" / "test" / of_btad / f"{name}.tiff")
+            _copy(anomaly_map, tmp_path / "real_maps" / of_real / f"{name}.tiff")
+            if kind != "good":
+                mask = data / "ground_truth" / kind / f"{path.stem}_mask.png"
+                row |= {"mask_path": f"{of_real}/{name}.png", "anomaly_class": kind}
+                _copy(mask, btad / "ground_truth" / "ko" / f"{name}.png")
+                _copy(mask, pcb / row["mask_path"])
+            test.append(row)
+    lists = tmp_path / "real_iad" / "realiad_jsons" / "realiad_jsons"
+    lists.mkdir(parents=True)
+    content = {"meta": {"prefix": "pcb/", "normal_class": "OK"}, "train": [], "test": test}
+    (lists / "pcb.json").write_text(json.dumps(content))
+    assert _run(pcb, tmp_path / "real_maps") == expected
+    results = _run(btad, tmp_path / "btad_maps")
+    assert results.pop("image_auroc_by_type") == {"ko": pytest.approx(expected.pop("image_auroc"))}
+    assert results["aupro"] == pytest.approx(expected["aupro"])
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)

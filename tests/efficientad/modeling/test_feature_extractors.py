@@ -68,6 +68,16 @@ def test_any_model_of_timm_takes_a_file_of_its_weights(tmp_path):
 
 
 @torch.no_grad()
+def test_a_tag_of_timm_takes_the_pixels_of_its_weights():
+    name, layers = "tf_efficientnet_b0", ("s8",)
+    found = [build_extractor(f"timm:{name}{tag}", None, layers) for tag in ("", ".ap_in1k")]
+    for extractor, published in zip(found, (name, f"{name}.ap_in1k")):
+        mean = torch.tensor(timm.get_pretrained_cfg(published).mean) * 255
+        torch.testing.assert_close(extractor.mean.flatten(), mean)
+    assert not torch.allclose(found[0].mean, found[1].mean)
+    assert found[0].state_dict().keys() == found[1].state_dict().keys()
+
+
 def test_a_plain_transformer_gives_the_map_of_its_last_block_at_any_size(tmp_path):
     name = "vit_tiny_patch16_224"
     net = timm.create_model(name).eval()
@@ -88,6 +98,8 @@ def test_an_extractor_never_leaves_eval_mode():
     ("name", "layers", "said"),
     [
         ("resnet18", ("s8",), r"FEATURES is 'resnet18'.*efficientnet_lite0.*wide_resnet101, timm:NAME"),
+        ("timm:tf_efficientnet_b0.aq_in1k", ("s8",), r"no weights 'aq_in1k' of tf_efficientnet_b0; .*\bap_in1k\b"),
+        ("timm:resnet1888.a_in1k", ("s8",), r"FEATURES: timm .* has no model 'resnet1888'; nearest: \['resnet"),
         ("timm:resnet1888", ("s8",), r"FEATURES: timm .* has no model 'resnet1888'; nearest: \['resnet"),
         ("timm:vit_tiny_patch16_224", ("s8", "s16"), r"LAYERS is \('s8', 's16'\).*vit_tiny_patch16_224 has s16;"),
         ("efficientnet_lite0", ("s16", "s8"), r"has s2, s4, s8, s16, s32; name some of them, the finest first"),
