@@ -154,12 +154,15 @@ bench-efficientad-loco: setup $(TOY_LOCO_TEACHER)
 		$(PY) -m benchmarks.efficientad.anomaly_loco --variant $$variant --seed $$seed $(AD_OPTIONS) || exit 1; \
 	done; done
 
-# PatchCore with the keys of its config, plain baselines and EfficientAD on any released data set, DATA=folder or name.
+# PatchCore with the keys of its config, plain baselines and EfficientAD on any released data set, DATA=folder or name; with
+# ANOMALIB=1 anomalib's own models too, after `make peers`.
 MVTEC_VARIANTS ?= patchcore memory_bank padim pca linear_attention
 
 bench-efficientad-mvtec: setup
 	for seed in $(SEEDS); do $(PY) -m benchmarks.efficientad.anomaly_mvtec --data $(MVTEC_DATA) \
 		--variant $(MVTEC_VARIANTS) --seed $$seed $(AD_OPTIONS) || exit 1; done
+	$(if $(ANOMALIB),for seed in $(SEEDS); do PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(PEER_PY) -W ignore -m benchmarks.efficientad.anomaly_mvtec \
+		--data $(MVTEC_DATA) --variant anomalib_patchcore anomalib_padim --seed $$seed $(KEYS) || exit 1; done)
 
 # Student on frozen features, autoencoder, bank and their fusion: FUSION_DATA="NAME NAME" of training sets, STEPS=number,
 # STUDENT="CONFIG CONFIG" of the student of each.
@@ -293,7 +296,7 @@ bench-mono3dvg-toy: setup $(TOY_GROUNDING_DONE) $(TOY_GROUNDING_MORE_DONE)
 bench-mono3dvg-written: setup $(TOY_GROUNDING_DONE)
 	$(PY) -m benchmarks.mono3dvg.written_sentences
 
-# Why figures of bench-mono3dvg-toy are what they are, on its validation views: the studies of the models that it leaves.
+# Why figures of bench-mono3dvg-toy are what they are, on its validation views, and written sentences: of the models that it leaves.
 GROUNDERS ?= more_views
 bench-mono3dvg-studies: setup $(TOY_GROUNDING_DONE)
 	$(PY) -m benchmarks.mono3dvg.heading_study --name mono3dvg_toy --weights zoo:mono3dvg_toy --config-file configs/mono3dvg/toy_grounding/demo.yaml
@@ -302,10 +305,13 @@ bench-mono3dvg-studies: setup $(TOY_GROUNDING_DONE)
 			--weights output/bench/mono3dvg_toy_$${name}_seed$$seed/model_final.pth || exit 1; \
 		$(PY) -m benchmarks.mono3dvg.words_alone --name $${name}_labels_seed$$seed --config-file configs/mono3dvg/toy_grounding/$${name}_labels.yaml \
 			--weights output/bench/mono3dvg_toy_$${name}_labels_seed$$seed/model_final.pth || exit 1; \
+		$(PY) -m benchmarks.mono3dvg.written_sentences --name $${name}_seed$$seed --config-file configs/mono3dvg/toy_grounding/$$name.yaml \
+			--weights output/bench/mono3dvg_toy_$${name}_seed$$seed/model_final.pth || exit 1; \
 	done; done
 
 bench-mono3dvg-kitti: setup
-	$(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti))
+	$(PY) -m benchmarks.mono3dvg.grounding_overfit --data $(or $(DATA),$(error name the folder: make $@ DATA=.../kitti/training))
+	$(PY) -m benchmarks.mono3dvg.kitti_language --data $(DATA)
 
 # Runs killed, terminated, starved of space and disturbed, checkpoints damaged, streams replaced: docs/reliability.md.
 bench-faults: setup
