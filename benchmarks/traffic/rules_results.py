@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, write_record
+from benchmarks.traffic.rate_curves import write_curve
 from benchmarks.traffic.rules_versions import first_version, second_version
 from benchmarks.traffic.rules_windows import Piece, complete_hours, read_events, read_windows
 from benchmarks.traffic.track_scores import (
@@ -232,12 +233,15 @@ def write_table(path: Path, record: Mapping) -> None:
         if key.startswith("less ")
     ]
     whole = hours["threshold"] + hours["rate"]
+    image = path.with_suffix(".png")
+    write_curve(image, metrics)
     write_page(path, [
         ["# Rules: events in simulated hours", "", about],
         table(f"Threshold for {RATE:g} false alarm an hour", "", ["", "event recall", "false alarms/h", "delay (s)"],
               calibrated),
         table(f"At {RATE:g} false alarm an hour, realised on all {whole} h", "", ["", "all", *kinds], equal),
-        table("Recall against realised false alarms an hour", "", ["", *first["curve"]], curve),
+        table("Recall against realised false alarms an hour", f"![The same as curves]({image.name})",
+              ["", *first["curve"]], curve),
         table("Differences at equal realised rates", "95 %, drawn over events, each kind by itself.", ["", "recall"],
               pairs),
     ])  # fmt: skip
