@@ -17,7 +17,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
-import d2road.model_zoo  # noqa: F401  makes zoo:NAME an address
+import d2road.model_zoo.path_handler  # noqa: F401  makes zoo:NAME an address
 from d2road.checkpoint import file_forms, plain_pickle
 from d2road.checkpoint.base_weights import base_address, base_part
 from d2road.checkpoint.packed_weights import unpack_state

@@ -1,6 +1,6 @@
 """Show and check the models that are shipped, and say where those of others are to be had.
 
-    d2road zoo list                            all entries: system, size, the first metric
+    d2road zoo list                            all entries: system, size, what it is
     d2road zoo info diffusion_det_toy          one entry: use, config, metrics, data, seed, command, machine, licence
     d2road zoo verify                          compare every shipped file with its SHA-256
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def table(entries: Sequence["Entry"]) -> list[str]:
-    """A line an entry: name, system, size or where from, first metric."""
+    """A line an entry: name, system, size or that it is to be fetched, title."""
     rows = [("NAME", "SYSTEM", "MB", "WHAT")]
     for entry in entries:
         rows.append((entry.name, entry.system, f"{entry.size / 1e6:.1f}" if entry.file else "fetch", entry.title))

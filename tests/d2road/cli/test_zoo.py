@@ -4,6 +4,7 @@ import pytest
 
 from d2road.cli.__main__ import main
 from d2road.model_zoo import catalogue, read_catalogue, shipped_files
+from tests.factories.blocked_imports import run_without
 
 
 def test_list_has_every_entry_in_a_line(capsys):
@@ -71,3 +72,19 @@ def test_what_cannot_be_asked_is_said(capsys, words, said):
     except SystemExit as end:  # of argparse
         code = end.code
     assert code == 2 and said in capsys.readouterr().err
+
+
+def test_it_needs_neither_torch_nor_detectron2(repo_dir):
+    asked = (["list"], ["info", "patch"], ["verify", "patch"])
+    code = f"from d2road.cli.zoo import main\nassert not any([main(words) for words in {asked}])"
+    said = run_without(("torch", "detectron2"), code, repo_dir)
+    assert "patchcore_fasteners: good" in said and "efficientad_teacher_small " in said
+
+
+def test_an_address_is_known_where_detectron2_was_imported_first(repo_dir):
+    code = """
+from detectron2.utils.file_io import PathManager
+import d2road.model_zoo
+print(PathManager.isfile("zoo:traffic_rules_forecast"))
+"""
+    assert run_without((), code, repo_dir) == "True\n"
