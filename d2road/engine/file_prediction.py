@@ -81,7 +81,7 @@ def predict_files(
     cameras, folder = cameras or CameraFiles(), Path(output)
     sources, problems = by_first_process(lambda: find_sources(inputs))
     names = [source.name for source in sources]
-    targets = output_paths(names, folder)
+    targets = output_paths(sources, folder)
     make_folder(folder)
     if options.draws and (renamed := renamed_text(names, targets)):
         logger.info(renamed)

@@ -13,6 +13,7 @@ from pathlib import Path
 from d2road.engine.tar_images import Member, is_archive, list_images
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.input_files import text_lines, walk_files
+from d2road.video import is_animation
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,15 @@ SHOWN = 5  # kinds of files that are left out
 
 @dataclass(frozen=True)
 class Source:
-    """An image or a video that is predicted on: a file, or with `member` an image in the archive `path`."""
+    """An image or a video that is predicted on: a file, or with `member` an image in the archive `path`.
+
+    Args:
+        is_animated: an image of several frames, such as a GIF, which is worked off as a video.
+    """
 
     path: Path
     member: Member | None = None
+    is_animated: bool = False
 
     @property
     def name(self) -> Path:
@@ -36,8 +42,14 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether it is named as a video."""
-        return self.member is None and self.path.suffix.lower() in VIDEOS
+        """Whether it is named as a video, or is an animated image."""
+        return self.is_animated or (self.member is None and self.path.suffix.lower() in VIDEOS)
+
+    @property
+    def copy_suffix(self) -> str:
+        """Of the annotated copy."""
+        kind = self.name.suffix.lower()
+        return ".mp4" if self.is_video else kind if kind in (".jpg", ".jpeg", ".png") else ".png"
 
     @property
     def state(self) -> tuple[int, int]:
@@ -70,7 +82,7 @@ def find_sources(inputs: Sequence[str]) -> tuple[list[Source], list[str]]:
     sources: list[Source] = []
     for file in files:
         if not is_archive(file):
-            sources.append(Source(file))
+            sources.append(Source(file, is_animated=is_animation(file)))
             continue
         try:
             members = list_images(file, IMAGES)
@@ -167,7 +179,7 @@ def _expression(parts: Sequence[str]) -> str:
     return text
 
 
-def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
+def output_paths(sources: Sequence[Source], folder: Path) -> list[Path]:
     """Where each annotated copy goes: the same name where the kind of file stays, else the stem with another suffix.
 
     Where that one is taken, it is the whole name with another suffix, as clip.avi.mp4 beside clip.mp4; files of the
@@ -176,7 +188,7 @@ def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         ConfigError: a copy would replace one of the inputs.
     """
-    suffixes = [_suffix_of_copy(file) for file in files]
+    files, suffixes = [source.name for source in sources], [source.copy_suffix for source in sources]
     taken = {file.stem + suffix for file, suffix in zip(files, suffixes) if file.suffix.lower() == suffix}
     once: set[str] = set()
     targets = []
@@ -193,11 +205,6 @@ def output_paths(files: Sequence[Path], folder: Path) -> list[Path]:
     if overwritten:
         raise ConfigError(f"--output {folder} holds the inputs, which would be replaced; name another folder")
     return targets
-
-
-def _suffix_of_copy(file: Path) -> str:
-    kind = file.suffix.lower()
-    return ".mp4" if kind in VIDEOS else kind if kind in (".jpg", ".jpeg", ".png") else ".png"
 
 
 def renamed_text(files: Sequence[Path], targets: Sequence[Path]) -> str:

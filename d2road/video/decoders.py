@@ -39,6 +39,7 @@ class Decoder(ABC):
         fps: nominal frames a second.
         claimed: frames that a file claims to have; 0 where it does not say.
         is_counted: whether the container counts its frames, so that `claimed` is no estimate.
+        is_exact: whether a single frame that does not come means that the file is cut off.
         duration_s: that a file claims to last; 0 where it does not say.
         is_timed: whether stamps tell when a frame was taken.
         start_s: time stamp of the first frame of a file.
@@ -48,6 +49,7 @@ class Decoder(ABC):
     fps: float
     claimed: int
     is_counted: bool
+    is_exact: bool = False
     duration_s: float
     is_timed: bool
     start_s: float = 0.0

@@ -1,4 +1,4 @@
-"""A video file as a source of frames."""
+"""A video file, or an animated image, as a source of frames."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import open_input
+from d2road.video.animation import AnimationDecoder, is_animation
 from d2road.video.decoders import AvDecoder, Decoder, OpenCvDecoder, StreamLostError, has_av
 from d2road.video.frame import Frame, FrameSource
 from d2road.video.presentation_clock import PresentationClock
@@ -60,6 +61,8 @@ class VideoFile(FrameSource):
 
     def _is_cut_off(self) -> bool:
         """By the count of frames, or by time where there is none but what a decoder makes up from rate and length."""
+        if self.decoder.is_exact:
+            return self.frames < self.claimed
         if self.claimed and self.frames >= COMPLETE_SHARE * self.claimed - 1:
             return False
         if self.decoder.is_counted:
@@ -77,6 +80,8 @@ class VideoFile(FrameSource):
 
 
 def _decoder(path: Path) -> Decoder:
+    if is_animation(path):
+        return AnimationDecoder(path)
     if not has_av():
         return OpenCvDecoder(str(path))
     try:

@@ -26,9 +26,10 @@ from d2road.engine.annotators import (
     nothing_found,
 )
 from d2road.engine.file_prediction import predict_files, require_camera
-from d2road.engine.prediction_inputs import output_paths
+from d2road.engine.prediction_inputs import Source, output_paths
 from d2road.structures import Boxes3D, Camera
 from d2road.utils.errors import ConfigError
+from d2road.video import VideoFile
 from d2road.visualization import class_color
 from efficientad.inference.heatmap_annotator import HeatMapAnnotator
 from mono3dvg.grounding_annotator import GroundingAnnotator
@@ -130,9 +131,9 @@ def test_patterns_equal_stems_and_lower_confidence(cfg, tmp_path):
 def test_copies_of_many_files_get_names_of_their_own_and_others_are_told(cfg, tmp_path, caplog):
     names = ["a/x.png", "a/x.bmp", "a/x.webp", "a/y.bmp", "b/x.png", "b/y.bmp", "b/z.jpg", "c/x.bmp.png"]
     files = [draw_image(tmp_path / "in" / name) for name in names]
-    targets = [path.name for path in output_paths(files, tmp_path / "out")]
+    targets = [path.name for path in output_paths([Source(file) for file in files], tmp_path / "out")]
     assert targets == ["x.png", "x.bmp.png", "x.webp.png", "y.png", "x_2.png", "y.bmp.png", "z.jpg", "x.bmp_2.png"]
-    orders = [list(order) for order in itertools.permutations(files[:4])]
+    orders = itertools.permutations([Source(file) for file in files[:4]])
     assert len({tuple(sorted(p.name for p in output_paths(order, tmp_path))) for order in orders}) == 1
     with caplog.at_level("INFO"):
         predict_files(cfg, [str(path) for path in files], tmp_path / "out")
@@ -212,7 +213,7 @@ def test_whatever_is_in_a_folder_the_images_in_it_are_annotated_and_the_rest_is_
     (folder / "empty.png").write_bytes(b"")
     (folder / "cut.jpg").write_bytes((folder / "z.jpg").read_bytes()[:200])
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    frames[0].save(folder / "moves.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(folder / "moves.png", save_all=True, append_images=frames[1:])
     with open(folder / "sparse.png", "wb") as file:
         file.truncate(1 << 40)
     assert predict_files(cfg, [str(folder)], tmp_path / "out") == 10
@@ -225,11 +226,23 @@ def test_whatever_is_in_a_folder_the_images_in_it_are_annotated_and_the_rest_is_
         "folder.jpg": "is a folder",
         "loop.png": "loop of links",
         "nowhere.png": "does not exist",
-        "moves.gif": "holds 2 frames",
+        "moves.png": "holds 2 frames",
         "cut.jpg": "cannot be read",
     }
     for name, reason in reasons.items():
         assert re.search(rf"{name}: .*({reason})", caplog.text), name
+
+
+def test_a_gif_becomes_a_video_and_one_without_motion_an_image(cfg, tmp_path):
+    frames = [Image.new("RGB", SIZE[::-1], color) for color in ("red", "blue", "green")]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in/moves.gif", save_all=True, append_images=frames[1:], duration=200)
+    frames[0].save(tmp_path / "in/still.gif")
+    assert predict_files(cfg, [str(tmp_path / "in")], tmp_path / "out") == 0
+    assert outputs(tmp_path / "out") == {"moves.mp4", "still.png", "predictions.json"}
+    assert [row.get("frame") for row in predictions(tmp_path / "out")] == [0, 1, 2, None]
+    with VideoFile(tmp_path / "out/moves.mp4") as copy:
+        assert [frame.t for frame in copy] == pytest.approx([0, 0.2, 0.4], abs=1e-3)
 
 
 def test_a_pattern_of_any_depth_ends_in_a_loop_of_links(cfg, tmp_path):
