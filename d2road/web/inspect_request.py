@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from d2road.engine.prediction_inputs import IMAGES
 from d2road.evaluation.verdicts import anomaly_verdict
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import write_image
 from d2road.utils.input_files import read_text
+from d2road.utils.natural_order import natural_key
 from d2road.utils.output_files import write_json
 from d2road.web.result_files import ResultFolders, result_stem, write_table
 from d2road.web.score_histogram import draw_histogram, draw_roc
@@ -83,6 +85,19 @@ def inspect(
         write_image(roc, draw_roc(good, [row[1] for row in rows], rows[0][2]))
         files.append(roc)
     return InspectResult(_summary(rows, guarantees), heat_maps, rows, histogram, roc, files)
+
+
+def images_of_folder(files: Sequence[Path]) -> tuple[list[Path], str]:
+    """The images of an uploaded folder in their natural order, and what is to be said of its other files, if any.
+
+    Raises:
+        DataError: it has files, and none of them is an image.
+    """
+    images = sorted((path for path in files if path.suffix.lower() in IMAGES), key=lambda path: natural_key(path.name))
+    others = len(files) - len(images)
+    if files and not images:
+        raise DataError(f"no images in this folder of {others} file(s); they end with {', '.join(sorted(IMAGES))}")
+    return images, f"{others} other file(s) of the folder are left out." if others else ""
 
 
 def read_good_scores(path: Path) -> list[float]:

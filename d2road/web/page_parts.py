@@ -74,6 +74,11 @@ def file_box(name: str, label: str, types: list[str], several: bool = False) -> 
     return gr.File(label=label, file_types=types, file_count=count, type="filepath", height=130, elem_id=name)
 
 
+def folder_box(name: str, label: str) -> gr.File:
+    """A place for a folder; whatever is in it comes."""
+    return gr.File(label=label, file_count="directory", type="filepath", height=130, elem_id=name)
+
+
 def text_field(name: str, label: str) -> gr.Textbox:
     """A number that may be left empty; gr.Number gives 0 then."""
     return gr.Textbox(label=label, elem_id=name)

@@ -11,7 +11,7 @@ from d2road.engine.meta_arch import SamplingChoices, SamplingSetting
 from d2road.web.ask_request import AskUpload, ask
 from d2road.web.detect_request import AUTOMATIC, KINDS, DetectUpload, detect
 from d2road.web.examples import SENTENCES, kit_examples, roadside_example
-from d2road.web.inspect_request import inspect
+from d2road.web.inspect_request import images_of_folder, inspect
 from d2road.web.page_parts import (
     IMAGE_TYPES,
     QUEUE,
@@ -22,6 +22,7 @@ from d2road.web.page_parts import (
     file_box,
     fill_by_example,
     focal_of,
+    folder_box,
     image_out,
     message_box,
     outcome,
@@ -176,6 +177,7 @@ def inspect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
     with gr.Row():
         with gr.Column(scale=1):
             images = file_box("inspect-images", "Images", IMAGE_TYPES, several=True)
+            folder = folder_box("inspect-folder", "or a folder of images")
             good = file_box("inspect-good", "Other scores of good images, scores.csv of d2road predict", [".csv"])
             bad = gr.Checkbox(False, label="All of them are anomalous (draws a ROC curve)", elem_id="inspect-bad")
             run = run_button("inspect", "Inspect")
@@ -198,11 +200,12 @@ def inspect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
             files = downloads("inspect-files")
     hidden = gr.update(visible=False)
 
-    def work(images: list[str] | None, good: str | None, bad: bool) -> tuple:
+    def work(images: list[str] | None, folder: list[str] | None, good: str | None, bad: bool) -> tuple:
         def found() -> tuple:
-            if not images:
+            if not images and not folder:
                 return "Upload images first.", None, None, hidden, hidden, None
-            paths = [Path(path) for path in images]
+            inside, left_out = images_of_folder([Path(path) for path in folder or ()])
+            paths = [*(Path(path) for path in images or ()), *inside]
             result = inspect(model, paths, place.limits, place.folders, path_of(good), bool(bad))
             drawn = [
                 gr.update(value=str(p or "") or None, visible=p is not None) for p in (result.histogram, result.roc)
@@ -212,13 +215,14 @@ def inspect_tab(models: Sequence[ServedModel], place: Workplace) -> None:
                 for name, score, t, verdict in result.rows
             ]
             gallery = [(str(path), caption) for path, caption in result.images]
-            return result.text, gallery, rows, *drawn, [str(path) for path in result.files]
+            text = " ".join([result.text, *([left_out] if left_out else [])])
+            return text, gallery, rows, *drawn, [str(path) for path in result.files]
 
         return outcome(place, found, (None, None, hidden, hidden, None))
 
     run.click(
         work,
-        [images, good, bad],
+        [images, folder, good, bad],
         [message, gallery, table, histogram, roc, files],
         concurrency_id=QUEUE,
         api_visibility="private",

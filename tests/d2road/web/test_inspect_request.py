@@ -1,6 +1,7 @@
 """The tab Inspect: scores and verdicts of `d2road predict`, beside those of good images."""
 
 import csv
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from d2road.cli.predict import main as predict_main
 from d2road.engine.meta_arch import SamplingSetting
 from d2road.utils.errors import ConfigError, DataError
-from d2road.web.inspect_request import inspect, read_good_scores
+from d2road.web.inspect_request import images_of_folder, inspect, read_good_scores
 from d2road.web.result_files import ResultFolders
 from d2road.web.score_histogram import draw_histogram, draw_roc
 from d2road.web.served_model import INSPECT, Request, ServedModel
@@ -63,6 +64,15 @@ def test_without_a_file_the_histogram_has_the_scores_that_the_threshold_is_of(mo
     drawn = inspect(model, both, UploadLimits(), ResultFolders(tmp_path), all_anomalous=True)
     expected = draw_roc(known, [row[1] for row in drawn.rows], drawn.rows[0][2])
     assert np.array_equal(cv2.imread(str(drawn.roc))[:, :, ::-1], expected) and drawn.roc in drawn.files
+
+
+def test_a_folder_gives_its_images_in_natural_order_and_others_are_counted():
+    names = ["kits/10.png", "kits/2.JPG", "kits/.DS_Store", "kits/notes.txt"]
+    images, said = images_of_folder([Path(name) for name in names])
+    assert [path.name for path in images] == ["2.JPG", "10.png"] and said.startswith("2 other file(s)")
+    assert images_of_folder([]) == ([], "") and images_of_folder([Path("a.png")])[1] == ""
+    with pytest.raises(DataError, match=r"no images in this folder of 1 file\(s\); they end with \.bmp"):
+        images_of_folder([Path("a.csv")])
 
 
 def test_a_model_of_anomalies_has_no_steps(model):

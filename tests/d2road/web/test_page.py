@@ -173,6 +173,21 @@ def test_inspect_says_which_images_are_anomalous(visit, files, tmp_path):
     assert all(row.split(",")[0] in table for row in rows[1:])
 
 
+def test_inspect_takes_a_folder(visit, files, tmp_path):
+    (tmp_path / "kits").mkdir()
+    for name in ("first.png", "second.png"):
+        (tmp_path / "kits" / name).write_bytes((files / name).read_bytes())
+    (tmp_path / "kits" / "notes.txt").write_text("of the shift")
+    page = visit()
+    page.click("button[role=tab]:has-text('Inspect')")
+    page.set_input_files("#inspect-folder input[type=file]", str(tmp_path / "kits"))
+    page.wait_for_selector("#inspect-folder .file-preview tr:nth-child(3)")
+    page.click("#inspect-run")
+    assert message(page, "inspect").startswith("2 of 2 images are anomalous")
+    assert message(page, "inspect").endswith("1 other file(s) of the folder are left out.")
+    page.wait_for_selector("#inspect-gallery img >> nth=1")
+
+
 def test_traffic_is_drawn_and_its_alarm_listed(visit, files, tmp_path):
     page = visit()
     page.click("button[role=tab]:has-text('Traffic')")
