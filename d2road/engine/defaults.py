@@ -160,6 +160,13 @@ def check_start(cfg: CfgNode, eval_only: bool = False, resume: bool = False) -> 
         ConfigError, FileNotFoundError: weights to evaluate, weights to start from, test data, or what else this model
             needs.
     """
+    known = sorted(set(cfg.DATASETS.TEST) & set(cfg.DATASETS.TRAIN))
+    if known:
+        logger.warning(
+            "DATASETS.TEST names what DATASETS.TRAIN does, %s: results there say how well the model remembers what it "
+            "has learned from, not how good it is on other images",
+            ", ".join(known),
+        )
     if resume and any(Path(cfg.OUTPUT_DIR).glob("model_*.pth")):
         return
     if cfg.MODEL.WEIGHTS or (eval_only and not resume):

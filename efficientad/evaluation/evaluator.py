@@ -189,6 +189,13 @@ class AnomalyEvaluator(DatasetEvaluator):
         if not images and listed:
             logger.info("No image of this data has a label, so no metric is known")
             return {}
+        if not any(image.anomalous for image in images):
+            logger.warning(
+                "None of the %d labelled images is anomalous, so only false alarms are counted, and AUROC, AU-PRO and "
+                "F1 have no value. The name of a data set alone is its training images; its test images are NAME:test "
+                "(or NAME/test)",
+                len(images),
+            )
         results = evaluate(images, self.types is not None, threshold, of_map)
         if self.draws:
             results["intervals"] = bootstrap(images, self.types is not None, self.draws)
@@ -198,7 +205,7 @@ class AnomalyEvaluator(DatasetEvaluator):
             logger.info("Anomaly results of a model with the teacher %s", told["teacher"])
         if "guarantee" in told:
             level = logging.WARNING if told["guarantee"].startswith(NO_GUARANTEE) else logging.INFO
-            logger.log(level, "Threshold %s: %s", threshold, told["guarantee"])
+            logger.log(level, "Threshold %.4g: %s", math.nan if threshold is None else threshold, told["guarantee"])
         if self.output_dir:
             write_results(self.output_dir / "anomaly.json", {**told, **results})
         if self.output_dir and self.plots:

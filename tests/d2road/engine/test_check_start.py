@@ -1,6 +1,7 @@
 """What a run starts from is missed before anything is opened, built or written."""
 
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -25,6 +26,20 @@ def test_evaluation_without_weights_is_refused(tmp_path):
             check_start(cfg, eval_only)
     cfg.MODEL.WEIGHTS = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"  # fetched when it is loaded
     check_start(cfg)
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_a_test_on_what_is_trained_on_is_said_to_be_one(tmp_path, caplog, eval_only):
+    opts = ["DATASETS.TRAIN", "('coco_2017_train',)", "DATASETS.TEST", "('coco_2017_val', 'coco_2017_train')"]
+    cfg = make_cfg("diffusion_det/Base-Small.yaml", [*opts, "MODEL.WEIGHTS", "random", "OUTPUT_DIR", str(tmp_path)])
+    with suppress(ConfigError):  # the data is not here
+        check_start(cfg, eval_only)
+    assert "names what DATASETS.TRAIN does, coco_2017_train: results" in caplog.text
+    caplog.clear()
+    cfg.DATASETS.TEST = ("coco_2017_val",)
+    with suppress(ConfigError):
+        check_start(cfg, eval_only)
+    assert "names what" not in caplog.text
 
 
 def test_a_training_without_a_teacher_is_refused_unless_it_goes_on(tmp_path):

@@ -96,6 +96,17 @@ def test_threshold_of_the_model_gives_f1_at_it(tmp_path):
     assert apart["pixel_f1_at_good_threshold"] == results["pixel_f1_at_good_threshold"]
 
 
+def test_good_images_alone_are_said_to_tell_false_alarms_only(tmp_path, caplog):
+    data, maps = write_category(tmp_path)
+    pairs = _batches(data, maps)
+    _run(AnomalyEvaluator(str(data), draws=0), pairs)
+    assert "is anomalous" not in caplog.text
+    good = [(inputs, outputs) for inputs, outputs in pairs if not inputs["label"]]
+    results = _run(AnomalyEvaluator(str(data), draws=0), good)["anomaly"]
+    assert math.isnan(results["image_auroc"])
+    assert f"None of the {len(good)} labelled images is anomalous" in caplog.text and "NAME:test" in caplog.text
+
+
 def test_the_teacher_is_named_beside_the_results(tmp_path, caplog):
     data, maps = write_category(tmp_path)
     pairs = _batches(data, maps)
