@@ -6,11 +6,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from d2road.engine import Predictor
+from d2road.export.graph import ExportOptions
+from d2road.export.test_images import generated_images
 from d2road.synthetic.fastener_kit.kit_image import good_image
 from d2road.synthetic.roadside import make_toy_roadside
 from d2road.synthetic.roadside.compose import render_frame
+from tests.factories.anomaly_models import calibrated, image_of, small_cfg
+from tests.factories.blocked_imports import run_without
+from tests.factories.exported_files import onnx_file
 from tests.factories.kitti_folder import kitti_folder  # noqa: F401  a fixture
+from tests.factories.small_detectors import small_detector, small_detector_cfg
 from tests.factories.traffic_data import with_stopped
 from tests.factories.traffic_windows import traffic
 
@@ -62,6 +70,35 @@ def test_learn_good_images_calls_a_black_image_anomalous_and_a_good_one_good(tmp
     images = [str(tmp_path / name) for name in ("0.png", "black.png")]
     verdicts = load("learn_good_images").main(str(tmp_path / "own"), str(tmp_path / "out"), *images, options=small)
     assert verdicts == [False, True]
+
+
+def test_run_exported_file_needs_no_torch_and_says_what_the_model_says(tmp_path, repo_dir):
+    pytest.importorskip("onnxruntime")
+    model = calibrated()
+    onnx_file(model.export_graph(None, generated_images(), ExportOptions()), tmp_path)
+    image = image_of(np.random.default_rng(1), 150)
+    image[40:70, 30:90] = (0, 0, 250)
+    cv2.imwrite(str(tmp_path / "red.png"), image)
+    torch.save({"model": model.state_dict()}, tmp_path / "weights.pth")
+    expected = Predictor(small_cfg(), tmp_path / "weights.pth")(image)
+    score, threshold = float(expected["anomaly_score"]), float(expected["anomaly_threshold"])
+    code = f"import sys, runpy\nsys.argv = ['x', '{tmp_path}/model.onnx', '{tmp_path}/red.png']\n"
+    (path,) = [path for path in EXAMPLES if path.stem == "run_exported_file"]
+    said = run_without(("torch", "detectron2", "cv2"), f"{code}runpy.run_path('{path}', run_name='__main__')", repo_dir)
+    verdict = "anomalous" if score > threshold else "good"
+    assert said == f"{tmp_path}/red.png: {score:.2f}, threshold {threshold:.2f}: {verdict}\n"
+
+
+def test_run_exported_file_prints_what_a_detector_finds_from_a_score_on(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    size = ("INPUT.MIN_SIZE_TEST", 72, "INPUT.MAX_SIZE_TEST", 128, "MODEL.DEVICE", "cpu")
+    graph = small_detector(*size).eval().export_graph(small_detector_cfg(*size), generated_images(), ExportOptions())
+    model = onnx_file(graph, tmp_path)
+    cv2.imwrite(str(tmp_path / "a.png"), generated_images()[0])
+    (found,) = load("run_exported_file").main(str(model), str(tmp_path / "a.png"), confidence=0.3)
+    shown = [f"{c} {s:.2f}" for c, s in zip(found["classes"], found["scores"]) if s >= 0.3]
+    assert 0 < len(shown) < len(found["scores"])
+    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}: {', '.join(shown)}\n"
 
 
 def test_find_incidents_puts_a_vehicle_that_stops_first(tmp_path):
