@@ -232,6 +232,24 @@ def test_config_keys_that_are_named_exist():
     assert not wrong
 
 
+def test_messages_that_troubleshooting_quotes_are_those_of_the_programs():
+    """What stands in backticks in the first column, unless it is a command, a part of it at each side of "...".
+
+    Texts of the sources are joined where a line ends, as Python joins them.
+    """
+    sources = [re.sub(r'"\s*\n\s*f?r?"', "", module.read_text()) for module in MODULES]
+    missing, quoted = [], 0
+    for row in re.findall(r"^\| (.*?) \|", (REPO / "docs/troubleshooting.md").read_text(), re.M):
+        for text in re.findall(r"`([^`]+)`", row):
+            if text.startswith(("d2road ", "eval-", "SEED")):
+                continue
+            for part in filter(None, map(str.strip, text.split("..."))):
+                quoted += 1
+                if not any(part in source for source in sources):
+                    missing.append(part)
+    assert not missing and quoted > 25
+
+
 def test_container_images_are_of_what_is_here():
     """Sources of the Dockerfile exist, and its torch is that of the set-up; nothing is built here."""
     text = (REPO / "Dockerfile").read_text()
@@ -276,6 +294,19 @@ def test_site_has_every_page():
     assert all((REPO / source).is_file() for source in from_elsewhere)
     ours = {page.relative_to(REPO / "docs").as_posix() for page in tracked("docs/*.md")}
     assert in_menu == ours | set(from_elsewhere.values())
+
+
+def test_reference_has_every_package_that_programs_of_the_documentation_import():
+    text = re.search(r"^REFERENCE = (\(.*?\))$", SITE_HOOK.read_text(), re.M | re.S).group(1)
+    described = ast.literal_eval(text)
+    programs = [path.read_text() for path in tracked("examples/*.py")]
+    for page in PAGES:
+        programs += re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    imported = {
+        name for text in programs for name in re.findall(rf"^\s*(?:from|import) ((?:{NAMES})[\w.]*)", text, re.M)
+    }
+    assert len(imported) > 10
+    assert [name for name in sorted(imported) if not f"{name}.".startswith(tuple(f"{one}." for one in described))] == []
 
 
 def test_links_out_of_docs_become_paths_on_the_site():
