@@ -59,6 +59,8 @@ def noise_rows(steps: int, renewal: bool) -> int:
 def unrolled(model: Any, steps: int) -> Any:
     """A detector over the same submodules that takes `steps` steps and all of its noise from outside."""
     model = copy.copy(model)
+    # They look for the detector itself, which nobody may hold any more; weights are not loaded into this one.
+    model._load_state_dict_pre_hooks = type(model._load_state_dict_pre_hooks)()
     # Of one step the published loop is this one, but for where its noise comes from.
     model.sample_step, model.compat = steps, False
     model.sampling = replace(model.sampling, steps=steps, num_proposals=model.test_num_proposals)

@@ -1,5 +1,6 @@
 """The graph of a detector against the detector itself, traced and not; every engine runs the files."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -96,6 +97,15 @@ def test_file_finds_what_the_detector_finds_in_images_of_any_size(export, tmp_pa
     assert all(row.passes for row in rows), rows
     assert graph.checks[0].inputs["images"].shape != graph.checks[1].inputs["images"].shape
     assert all(len(check.outputs["boxes"]) > 3 for check in graph.checks)
+
+
+def test_a_graph_outlives_the_detector_that_it_is_of(small_cfg, small_model):
+    graph = small_model(*SIZE).eval().export_graph(small_cfg(*SIZE), IMAGES, ExportOptions())
+    again = copy.deepcopy(graph.module)
+    inputs = [torch.from_numpy(graph.checks[0].inputs[name]) for name in ("images", "noise")]
+    with torch.no_grad():
+        for found, expected in zip(again(*inputs), graph.module(*inputs), strict=True):
+            assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("renewal_thresh", [0.0, 1.0])
