@@ -212,9 +212,10 @@ class Checkpointer(DetectionCheckpointer):
             CheckpointError: the file is damaged, holds objects other than data, or does not fit the model.
         """
         if path in ("", RANDOM):
-            logger.info(
-                "MODEL.WEIGHTS is empty: all that the backbone does not bring itself starts from random weights"
-            )
+            if any(value.requires_grad for value in self.model.parameters()):  # a memory bank has nothing that does
+                logger.info(
+                    "MODEL.WEIGHTS is empty: all that the backbone does not bring itself starts from random weights"
+                )
             return {}
         logger.info("Loading from %s", path)
         checkpoint = self._load_file(path)

@@ -28,7 +28,7 @@ from d2road.utils.output_files import make_folder
 
 logger = logging.getLogger(__name__)
 
-INPUT_COLUMNS = {"file": "text", "images": "int", "rows": "int", "error": "text"}
+INPUT_COLUMNS = {"file": "text", "images": "int", "rows": "int", "copy": "text", "error": "text"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,10 @@ def _finish(
         write_table(table, found, annotator.columns)
         text = annotator.summary(found, table, highest)
     if options.table in ("jsonl", "parquet"):
-        rows = [dict(zip(INPUT_COLUMNS, (file, images, count, error))) for file, images, count, _, error, _ in entries]
+        rows = [
+            dict(zip(INPUT_COLUMNS, (file, images, count, copy if images and (folder / copy).is_file() else "", error)))
+            for file, images, count, _, error, copy in entries
+        ]
         write_table(folder / "inputs.csv", rows, INPUT_COLUMNS)
     journal.finish(len(problems))
     copies = sum(bool(copy) and not error for *_, error, copy in entries)

@@ -43,6 +43,13 @@ def test_other_files_stay(tmp_path):
     assert not (tmp_path / "model_0000009.pth").exists()
 
 
+def test_random_weights_are_told_of_a_model_that_trains_some(caplog):
+    net = model()
+    with caplog.at_level("INFO"):
+        assert Checkpointer(net.requires_grad_(False)).load("") == {} and "random weights" not in caplog.text
+        assert Checkpointer(net.requires_grad_(True)).load("") == {} and "random weights" in caplog.text
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, caplog):
     saved(tmp_path, 9, 19)

@@ -115,6 +115,8 @@ def test_an_image_that_fails_costs_the_others_of_its_batch_nothing(cfg, inputs, 
     inputs_table = pd.read_csv(tmp_path / "out" / "inputs.csv", keep_default_na=False)
     assert list(inputs_table["error"]) == ["", "", "", "no memory", "", "", ""]
     assert list(inputs_table["rows"]) == [1, 1, 1, 0, 1, 1, 1]
+    copies = [tmp_path / "out" / name for name in inputs_table["copy"] if name]
+    assert len(copies) == 6 and all(path.is_file() for path in copies) and inputs_table["copy"][3] == ""
     Mean.breaks_at, Mean.asked[:] = -1, []
     assert run(cfg, inputs[:1], tmp_path / "out", table="jsonl", resume=True) == 0
     assert Mean.asked == [[103]], "what failed is tried again, and nothing else"
