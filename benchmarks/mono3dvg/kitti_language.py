@@ -111,11 +111,11 @@ def ask_model(cfg: CfgNode, model: Mono3DVG, dataset: str, data: GroundingData) 
     for batch in track(build_test_loader(cfg, dataset), label="labelled boxes"):
         for x, found in zip(batch, model.refer_objects(batch)):
             rows += [(data.expressions[e["id"]].kind, p, e["targets"]) for e, p in zip(x["expressions"], found)]
-    found = accuracy_on_objects(rows)
-    return {"exact": found["accuracy"], "top1": found["top1"], **{kind: found[f"accuracy_{kind}"] for kind in KINDS}}
+    shares = accuracy_on_objects(rows)
+    return {"exact": shares["accuracy"], "top1": shares["top1"], **{kind: shares[f"accuracy_{kind}"] for kind in KINDS}}
 
 
-def record(name: str, metrics: Mapping[str, Any], config: str, start: float) -> list[str]:
+def record(name: str, metrics: dict[str, Any], config: str, start: float) -> list[str]:
     """Keep what an answerer reached; returns its row of the table."""
     seconds = time.perf_counter() - start
     write_record(
