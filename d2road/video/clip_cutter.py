@@ -31,17 +31,14 @@ def cut_clip(
     """
     if not start_s <= end_s:
         raise DataError(f"a clip from {start_s:g} to {end_s:g} s: expected an end after the start")
-    with VideoFile(video) as source:
-        origin = source.decoder.start_s
-        source.decoder.seek(origin + max(start_s, 0.0))
-        with VideoWriter(target, source.fps) as writer:
-            last = float("-inf")
-            for stamp, image in source.decoder:
-                last = last + 1 / source.fps if stamp is None else stamp - origin
-                if last > end_s:
-                    break
-                if last >= start_s:
-                    writer.write(image if draw is None else draw(last, image), last)
+    last = float("-inf")
+    with VideoFile(video) as source, VideoWriter(target, source.fps) as writer:
+        for t, image in source.frames_from(start_s):
+            last = t
+            if t > end_s:
+                break
+            if t >= start_s:
+                writer.write(image if draw is None else draw(t, image), t)
     if not writer.count:
         raise DataError(f"{video} has no frame from {start_s:g} to {end_s:g} s: it ends at {last:.1f} s")
     return writer.count

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 FPS = 25.0  # where a video tells none that can be
 NOT_TIMED = ("mpjpeg", "mjpeg", "image2pipe")  # formats for which FFmpeg invents time stamps
+ENDS_FROM_ZERO = ("matroska", "webm", "nut")  # formats whose duration is their last time stamp, wherever they begin
+COUNTS_DROPPED = ("avi",)  # formats that count frames that a recorder dropped, which hold nothing to decode
 
 
 class StreamLostError(DataError):
@@ -42,7 +44,6 @@ class Decoder(ABC):
         is_exact: whether a single frame that does not come means that the file is cut off.
         duration_s: that a file claims to last; 0 where it does not say.
         is_timed: whether stamps tell when a frame was taken.
-        start_s: time stamp of the first frame of a file.
         damaged: packets and frames that could not be decoded without errors so far.
     """
 
@@ -52,11 +53,11 @@ class Decoder(ABC):
     is_exact: bool = False
     duration_s: float
     is_timed: bool
-    start_s: float = 0.0
     damaged: int = 0
 
-    def seek(self, stamp_s: float) -> None:  # noqa: B027
-        """Go on from a frame at or before a time stamp of a file; one that cannot do that begins at the start."""
+    def seek(self, stamp_s: float) -> bool:
+        """Go on from a key frame near a time stamp of a file, before it where the format tells; whether it could."""
+        return False
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[float | None, np.ndarray]]:
@@ -113,18 +114,19 @@ class AvDecoder(Decoder):
             self._stream.thread_type = "AUTO"  # in a stream, frames that are decoded side by side come late
         rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.fps = rate if 0 < rate < 1000 else FPS
+        names = set(self._container.format.name.split(","))
         self.claimed = max(0, int(self._stream.frames))
-        self.is_counted = self.claimed > 0
-        self.duration_s = max(0.0, float(self._container.duration or 0) / 1e6)
-        self.is_timed = not set(self._container.format.name.split(",")) & set(NOT_TIMED)
+        self.is_counted = self.claimed > 0 and not names & set(COUNTS_DROPPED)
+        begin = self._container.start_time or 0 if names & set(ENDS_FROM_ZERO) else 0
+        self.duration_s = max(0.0, ((self._container.duration or 0) - begin) / 1e6)
+        self.is_timed = not names & set(NOT_TIMED)
         self.damaged = 0
-        start, unit = self._stream.start_time, self._stream.time_base
-        if start is not None and unit is not None:
-            self.start_s = float(start * unit)
 
-    def seek(self, stamp_s: float) -> None:
+    def seek(self, stamp_s: float) -> bool:
         with suppress(self._errors):
-            self._container.seek(round(stamp_s / self._stream.time_base), stream=self._stream)  # to a key frame before
+            self._container.seek(round(stamp_s / self._stream.time_base), stream=self._stream)
+            return True
+        return False
 
     def __iter__(self) -> Iterator[tuple[float | None, np.ndarray]]:
         packets = self._container.demux(self._stream)

@@ -17,12 +17,9 @@ def frames_at(video: Path, times_s: Sequence[float]) -> Iterator[tuple[float, np
         FileNotFoundError, DataError: the video cannot be read.
     """
     with VideoFile(video) as source:
-        origin, slack = source.decoder.start_s, 0.25 / source.fps
+        slack = 0.25 / source.fps
         for wanted in times_s:
-            source.decoder.seek(origin + max(wanted, 0.0))
-            last = float("-inf")
-            for stamp, image in source.decoder:
-                last = last + 1 / source.fps if stamp is None else stamp - origin
-                if last >= wanted - slack:
-                    yield last, image
+            for t, image in source.frames_from(wanted):
+                if t >= wanted - slack:
+                    yield t, image
                     break

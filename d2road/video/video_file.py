@@ -1,8 +1,11 @@
 """A video file, or an animated image, as a source of frames."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import open_input
@@ -12,6 +15,7 @@ from d2road.video.frame import Frame, FrameSource
 from d2road.video.presentation_clock import PresentationClock
 
 COMPLETE_SHARE = 0.95  # of the frames that a file claims: containers count roughly
+SEEK_BACK_S = 2.0  # about a group of pictures
 
 
 class VideoFile(FrameSource):
@@ -31,6 +35,9 @@ class VideoFile(FrameSource):
         self.frames = 0
         self.is_over = False
         self.last_t = self.longest_step_s = 0.0
+        self._origin: float | None = None  # time stamp of the first frame
+        self._is_known = False
+        self._at: float | None = None  # of the last frame of `frames_from`
 
     def __iter__(self) -> Iterator[Frame]:
         for stamp, image in self.decoder:
@@ -40,6 +47,38 @@ class VideoFile(FrameSource):
             self.frames += 1
             yield Frame(self.frames - 1, t, image)
         self.is_over = True
+
+    def frames_from(self, t: float) -> Iterator[tuple[float, np.ndarray]]:
+        """Time (s since the first frame) and image of the frames from one at or before a time on, by a seek.
+
+        A seek leads to a key frame, in transport streams to one behind the time at times: then it begins further ahead.
+        A decoder that cannot seek goes on from where it is, as all do for the begin: ask for times that rise.
+        """
+        if not self._is_known:
+            self._origin, self._is_known = self._first_stamp(), True
+        back = 0.0
+        while True:
+            seeks = t > 0 and self._origin is not None and self.decoder.seek(self._origin + t - back)
+            frames = self._timed()
+            first = next(frames, None)
+            if not seeks or t - back <= 0 or (first is not None and first[0] <= t):
+                break
+            back = max(2 * back, SEEK_BACK_S)
+        yield from frames if first is None else chain([first], frames)
+
+    def _timed(self) -> Iterator[tuple[float, np.ndarray]]:
+        for stamp, image in self.decoder:
+            if stamp is not None and self._origin is not None:
+                self._at = stamp - self._origin
+            else:
+                self._at = 0.0 if self._at is None else self._at + 1 / self.fps
+            yield self._at, image
+
+    def _first_stamp(self) -> float | None:
+        """Of the first frame that can be decoded: a recording that begins between two key frames begins seconds later
+        than its container says."""
+        with VideoFile(self.path) as same:
+            return next(iter(same.decoder), (None, None))[0]
 
     def close(self) -> None:
         self.decoder.close()

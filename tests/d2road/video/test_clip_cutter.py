@@ -4,8 +4,9 @@ import av
 import pytest
 
 from d2road.utils.errors import DataError
-from d2road.video import video_file
+from d2road.video import VideoFile, video_file
 from d2road.video.clip_cutter import cut_clip
+from d2road.video.still_frames import frames_at
 from tests.factories.videos import number_of, write_video
 
 TIMES = [0.0, 0.1, 0.3, 0.4, 0.5, 0.9, 1.0, 1.1, 1.5]
@@ -32,3 +33,24 @@ def test_what_is_beyond_the_video_is_left_out_and_nothing_is_no_clip(tmp_path):
     with pytest.raises(DataError, match="expected an end after the start"):
         cut_clip(whole, 2, 1, tmp_path / "none.mp4")
     assert not (tmp_path / "none.mp4").exists()
+
+
+def test_times_of_a_clip_are_those_of_the_video_where_it_begins_between_key_frames(tmp_path):
+    """As a recording of a stream does: what comes before its first key frame cannot be decoded."""
+    whole = write_video(tmp_path / "whole.ts", [i / 10 for i in range(30)])
+    with av.open(str(whole)) as container:
+        cut = [packet.pos for packet in container.demux(video=0) if packet.size][2]
+    (tmp_path / "late.ts").write_bytes(whole.read_bytes()[: 3 * 188] + whole.read_bytes()[cut:])  # the tables are first
+    frames = list(VideoFile(tmp_path / "late.ts"))
+    wanted = [number_of(frame.image_bgr) for frame in frames if 0.95 < frame.t < 1.55]
+    assert len(wanted) == 6
+    cut_clip(tmp_path / "late.ts", 0.95, 1.55, tmp_path / "clip.mp4")
+    assert [t for t, _ in frames_at(tmp_path / "late.ts", [0.95])] == pytest.approx([1.0], abs=1e-3)
+    assert [number_of(frame.image_bgr) for frame in VideoFile(tmp_path / "clip.mp4")] == wanted
+
+
+def test_a_video_without_times_has_those_of_its_rate_in_its_clips_too(tmp_path):
+    whole = write_video(tmp_path / "plain.h264", [i / 25 for i in range(20)])
+    assert cut_clip(whole, 0.19, 0.41, tmp_path / "clip.mp4") == 6
+    assert [number_of(frame.image_bgr) for frame in VideoFile(tmp_path / "clip.mp4")] == [5, 6, 7, 8, 9, 0]
+    assert [round(25 * t) for t, _ in frames_at(whole, [0.2, 0.4])] == [5, 10]

@@ -44,6 +44,22 @@ def test_a_file_whose_times_begin_late_begins_at_zero(reader, tmp_path):
     assert [frame.t for frame in frames] == pytest.approx(JITTER, abs=1.1e-3)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm", "ts", "nut"])
+def test_a_recording_that_begins_late_is_whole_and_lasts_as_long_as_it_is(tmp_path, suffix):
+    """As recorders cut a running stream into files: the times of each go on from those of the one before."""
+    codec = "libvpx" if suffix == "webm" else "libx264"
+    times = [3600 + i / 5 for i in range(20)]
+    video, frames = frames_of(write_video(tmp_path / f"clip.{suffix}", times, codec=codec))
+    assert len(frames) == 20 and video.problems() == []
+    assert video.decoder.duration_s == pytest.approx(4.0, abs=0.3)
+
+
+def test_frames_that_a_recorder_dropped_are_not_missing_at_the_end(tmp_path):
+    """AVI has a place for each of a thousand frames a second here, nearly all of them empty."""
+    video, frames = frames_of(write_video(tmp_path / "clip.avi", JITTER, codec="mjpeg"))
+    assert len(frames) == 8 and video.claimed > 100 and video.problems() == []
+
+
 def test_one_frame_a_second_is_one_frame_a_second(reader, tmp_path):
     _, frames = frames_of(write_video(tmp_path / "clip.mp4", [0.0, 1, 2, 3]))
     assert [frame.t for frame in frames] == pytest.approx([0, 1, 2, 3], abs=1e-3)
