@@ -79,11 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.no_model and args.unknown_words == "image":
         raise ConfigError("--unknown-words image needs a model: leave --no-model out")
     from d2road.data.roadside_camera_files import read_roadside_camera
+    from d2road.data.tracked_camera import camera_of_tracks
     from d2road.traffic.search.sentence_parser import parse_sentence
     from d2road.traffic.search.track_scene import TrackScene
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    camera = read_roadside_camera(args.calib)
+    camera = camera_of_tracks(args.tracks, read_roadside_camera(args.calib), "--tracks")
     tracks = read_tracks(args.tracks)
     query = parse_sentence(args.sentence, tracks.rows["cls"].unique().tolist(), args.unknown_words == "image")
     print(f"understood as: {query}", flush=True)
@@ -120,7 +121,7 @@ def read_tracks(path: Path) -> GroundTracks:
 
 def video_of(tracks: Path) -> Path | None:
     """The video that a folder of tracks names in its record; None where it names none that is there."""
-    from d2road.engine.track_run import SUMMARY
+    from d2road.data.tracked_camera import SUMMARY
     from d2road.utils.input_files import read_json
 
     record = (tracks if tracks.is_dir() else tracks.parent) / SUMMARY
@@ -191,14 +192,13 @@ def write_answers(args: argparse.Namespace, scene: TrackScene, query: Query, fou
     from d2road.utils.output_files import atomic_write, make_folder, write_json
 
     folder, answers = make_folder(args.output), found.candidates[: args.top]
-    clips: list[Path] = []
+    clips: list[Path | None] = [None] * len(answers)
     if answers and not args.no_clips:
         if video is None:
             logger.warning("no clips are cut: the tracks name no video that is there, give --video FILE")
         else:
             clips = write_answer_clips(video, scene, answers, folder / "clips")
-    names: list[str | None] = [str(path.relative_to(folder)) for path in clips]
-    names += [None] * (len(answers) - len(clips))
+    names = [None if path is None else str(path.relative_to(folder)) for path in clips]
     rows = [row_of(rank, answer, name) for rank, (answer, name) in enumerate(zip(answers, names), 1)]
     with atomic_write(folder / "answers.jsonl", "w") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

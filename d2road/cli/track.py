@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("d2road.track")
 
+NO_CALIBRATION = (
+    "--calib is missing: metres and speeds need the camera's calibration; `d2road calibrate-camera` makes camera.yaml "
+    "from a video"
+)
+
 
 def build_parser() -> ArgumentParser:
     """The command line."""
@@ -94,10 +99,7 @@ def read_calibration(args: argparse.Namespace, size_wh: tuple[int, int] | None) 
     from d2road.data.roadside_camera_files import camera_from_text_files, read_roadside_camera
 
     if not args.calib:
-        raise ConfigError(
-            "--calib is missing: metres and speeds need the camera's calibration; `d2road calibrate-camera` makes "
-            "camera.yaml from a video"
-        )
+        raise ConfigError(NO_CALIBRATION)
     path = Path(args.calib)
     if path.suffix.lower() in (".yaml", ".yml") or path.is_dir():
         return read_roadside_camera(path, size_wh, args.scale_calib)
@@ -144,7 +146,7 @@ def earlier_detections(args: argparse.Namespace, settings: dict[str, Any]) -> St
     Raises:
         ConfigError: the folder holds a run and neither --resume nor --overwrite is given, or one of other settings.
     """
-    from d2road.engine.track_run import SUMMARY
+    from d2road.data.tracked_camera import SUMMARY
     from d2road.traffic.tracking.detection_files import DETECTIONS, read_detections
     from d2road.utils.input_files import read_json
 
@@ -196,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
     """The run that a command line asks for; returns its record."""
+    from d2road.data.tracked_camera import camera_of_tracks
     from d2road.engine.ground_detector import GroundDetector, StoredDetector
     from d2road.engine.track_run import TrackRun
     from d2road.traffic.tracking.detection_files import read_detections
@@ -210,12 +213,14 @@ def run(args: argparse.Namespace, stop: Any) -> dict[str, Any]:
     with open_frames(args, given, stop) as source:
         first, frames = with_first_frame(source)
         camera = read_calibration(args, first.size_wh if first.image_bgr.size else None)
+        if given is not None:
+            camera = camera_of_tracks(args.detections, camera, "--detections")
         settings = settings_of(args, camera)
         if source.is_live and args.resume:
             raise ConfigError("--resume: a stream does not come again; take another --output, or --overwrite")
         earlier = earlier_detections(args, settings)
         model = load_detector(args, camera) if given is None else None
-        detect: Any = StoredDetector(given or earlier, model) if given or earlier else model  # type: ignore[arg-type]
+        detect: Any = StoredDetector(given or earlier, camera, model) if given or earlier else model  # type: ignore[arg-type]
         tracking = TrackRun(
             Path(args.output),
             source,

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2road.cli.score_stream import calibration_path, shipped_calibration
-from d2road.cli.track import add_stride
+from d2road.cli.track import NO_CALIBRATION, add_stride
 from d2road.utils.arguments import ArgumentParser, verb_parser
 from d2road.utils.errors import ConfigError, report_errors
 from d2road.utils.values import number_option
@@ -59,7 +59,7 @@ def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("watch", __doc__)
     parser.add_argument("--input", required=True, metavar="INPUT", help="tracks, trajectories, a video or a stream")
-    parser.add_argument("--calib", required=True, metavar="FILE", help="camera.yaml, or its folder")
+    parser.add_argument("--calib", default="", metavar="FILE", help="camera.yaml, or its folder")
     parser.add_argument(
         "--scale-calib", action="store_true", help="the video is the calibrated view at another resolution"
     )
@@ -209,8 +209,11 @@ def watch_of(
 def watch_tracks(args: argparse.Namespace, stop: StopRequest) -> int:
     """Watch recorded tracks; returns the exit code."""
     from d2road.data.roadside_camera_files import read_roadside_camera
+    from d2road.data.tracked_camera import camera_of_tracks
 
-    camera = read_roadside_camera(args.calib)
+    camera = camera_of_tracks(args.input, read_roadside_camera(args.calib), "--input")
+    for good in args.good:
+        camera_of_tracks(good, camera, "--good")
     watch = watch_of(args, camera, clips_of(args.video))
     source = tracks_of(args.input, camera)
     args.input = trajectories_of(args.input)
@@ -220,6 +223,7 @@ def watch_tracks(args: argparse.Namespace, stop: StopRequest) -> int:
 def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
     """Detect, track and watch a video or a stream; returns the exit code."""
     from d2road.cli.track import load_detector, open_frames, read_calibration
+    from d2road.data.tracked_camera import camera_of_tracks
     from d2road.engine.camera_check import CameraCheck
     from d2road.engine.camera_check_run import checked_blocks, checked_frames, good_paths
     from d2road.engine.ground_detector import StoredDetector
@@ -236,16 +240,23 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
     with open_frames(args, given, stop) as source:
         first, frames = with_first_frame(source)
         camera = read_calibration(args, first.size_wh)
-        detect = load_detector(args, camera) if given is None else StoredDetector(given, None)
+        if given is not None:
+            camera_of_tracks(args.detections, camera, "--detections")
+        for good in args.good:
+            camera_of_tracks(good, camera, "--good")
+        detect = load_detector(args, camera) if given is None else StoredDetector(given, camera)
         name = recording_name(args.input)
         check = CameraCheck(camera, name, good_paths(args.reference, camera) if args.reference else None)
         seen = checked_frames(check, frames)
         video = WatchedVideo(seen, camera, detect, args.output, name, lambda: bool(stop))
 
+        def problems() -> list[str]:
+            return [*video.problems, *source.problems()]
+
         def counts() -> Mapping[str, Any]:
             seen = video.record()
             notes = [*seen["notes"], *check.background.notes()]
-            return {**seen, "notes": notes, "problems": source.problems()}
+            return {**seen, "notes": notes, "problems": problems()}
 
         watch = watch_of(args, camera, video.clips.write, counts)
         watch = replace(watch, check=check)
@@ -253,9 +264,9 @@ def watch_video(args: argparse.Namespace, stop: StopRequest) -> int:
         code = watch.run(options, TrackSource(name, checked_blocks(check, video.blocks()), camera.road), stop)
         for note in check.background.notes():
             logger.warning(note)
-        for problem in source.problems():
+        for problem in problems():
             logger.error(problem)
-        return code or (1 if source.problems() else 0)
+        return code or (1 if problems() else 0)
 
 
 @report_errors
@@ -270,6 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             "--reference goes with a video; of recorded tracks: d2road calibrate-camera --watch --observations TRACKS"
         )
+    if not args.calib:
+        raise ConfigError(NO_CALIBRATION)
     if not args.near < args.far:
         raise ConfigError(f"--near is {args.near:g} m and --far {args.far:g} m: expected the first one smaller")
     stop = StopRequest()

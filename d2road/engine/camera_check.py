@@ -60,9 +60,14 @@ class CameraCheck:
         self._seen_t = -np.inf
 
     def add_frame(self, frame: Frame) -> None:
-        """Take a frame in."""
+        """Take a frame in.
+
+        Raises:
+            DataError: it has another size than the camera.
+        """
         if not frame.image_bgr.size:
             return  # its time alone is known
+        self.camera.require_size(*frame.size_wh, "the frame")
         self.frames += 1
         before = self.background.registered
         report = self.background.add(frame.image_bgr, frame.t)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from d2road.data.tracked_camera import camera_of_tracks
 from d2road.engine.camera_check import CameraCheck
-from d2road.engine.track_run import SUMMARY
 from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.calibration.lane_paths import LanePaths
 from d2road.traffic.time_space.window_grid import Tick
@@ -17,7 +17,6 @@ from d2road.traffic.tracking.ground_tracks import GroundTracks
 from d2road.traffic.tracking.track_files import CSV, read_track_blocks
 from d2road.utils.errors import DataError
 from d2road.utils.image_io import write_image
-from d2road.utils.input_files import read_json
 from d2road.utils.output_files import write_json
 from d2road.video.frame import Frame
 
@@ -35,15 +34,7 @@ def read_tracks(path: str | Path, camera: RoadsideCamera, what: str) -> Iterator
     file = path / CSV if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{what} {path}: there is no {CSV}; give a folder that `d2road track` wrote")
-    about = file.with_name(SUMMARY)
-    if about.is_file():
-        settings = read_json(about, "summary").get("settings") or {}
-        made = settings.get("camera")
-        if made is not None and made != camera.digest:
-            raise DataError(
-                f"{what} {path} was tracked with another calibration ({made}, --calib has {camera.digest}): paths of "
-                "two cameras cannot be compared; track it with this one"
-            )
+    camera_of_tracks(file, camera, what)
     return read_track_blocks(file)
 
 

@@ -108,14 +108,17 @@ class StoredDetector:
 
     Args:
         stored: what there is.
+        camera: that they were made with.
         detect: for other frames; None where there must be none.
     """
 
-    def __init__(self, stored: StoredDetections, detect: Detect | None = None):
-        self.stored, self.detect = stored, detect
+    def __init__(self, stored: StoredDetections, camera: RoadsideCamera, detect: Detect | None = None):
+        self.stored, self.camera, self.detect = stored, camera, detect
 
     def __call__(self, frame: Frame) -> GroundDetections:
-        """What was or is found in a frame. Raises DataError where it is that of another video."""
+        """What was or is found in a frame. Raises DataError where it is that of another video, or of another size."""
+        if frame.image_bgr.size:
+            self.camera.require_size(*frame.size_wh, "the frame")
         if self.detect is not None and frame.index not in self.stored.times:
             return self.detect(frame)
         return self.stored.at(frame.index, frame.t)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from d2road.data.roadside_camera_files import camera_mapping
+from d2road.data.tracked_camera import SUMMARY
 from d2road.engine.ground_detector import Detect, PinholeView
 from d2road.engine.track_summary import COMPLETE, FAILED, RUNNING, STOPPED, TrackCounts, summary
 from d2road.engine.video_tracking import TrackedFrame, VideoTracking
@@ -42,7 +43,7 @@ from d2road.visualization.tracks_drawing import DrawnTracks, draw_tracks, track_
 
 logger = logging.getLogger(__name__)
 
-VIDEO, SUMMARY = "annotated.mp4", "summary.json"
+VIDEO = "annotated.mp4"
 RANGE_M = 100.0  # of the view from above
 TELL_EVERY_S = 10.0
 

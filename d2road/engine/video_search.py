@@ -155,17 +155,28 @@ def frames_of(video: Path) -> ReadFrames:
     return read
 
 
-def write_answer_clips(video: Path, scene: TrackScene, answers: Sequence[Candidate], folder: Path) -> list[Path]:
+def write_answer_clips(video: Path, scene: TrackScene, answers: Sequence[Candidate], folder: Path) -> list[Path | None]:
     """A clip of each answer, from MARGIN_S before it to MARGIN_S after it, with the vehicle in a box.
 
     Returns:
-        FOLDER/001.mp4 and so on.
+        FOLDER/001.mp4 and so on; None, and a warning, where the video holds nothing of an answer or is of another size.
     """
-    paths = []
+    paths: list[Path | None] = []
     for number, answer in enumerate(answers, 1):
         path = make_folder(folder) / f"{number:03d}.mp4"
-        cut_clip(video, answer.t0 - MARGIN_S, answer.t1 + MARGIN_S, path, _BoxDrawer(scene, answer))
+        draw = _BoxDrawer(scene, answer)
+        try:
+            cut_clip(video, answer.t0 - MARGIN_S, answer.t1 + MARGIN_S, path, draw)
+        except DataError as error:  # the answer itself matters more
+            logger.warning("no clip of answer %d: %s", number, error)
+            paths.append(None)
+            continue
         paths.append(path)
+        if draw.last_t < answer.t1 - SAME_TIME_S:
+            logger.warning(
+                "the clip of answer %d ends at %.1f s and the answer at %.1f s, as %s goes no further: is it cut off, "
+                "or another video?", number, draw.last_t, answer.t1, video,
+            )  # fmt: skip
     return paths
 
 
@@ -174,9 +185,12 @@ class _BoxDrawer:
 
     def __init__(self, scene: TrackScene, answer: Candidate):
         own = np.flatnonzero(scene.track == answer.track)
-        self.t, self.boxes, self.answer = scene.t[own], scene.boxes[own], answer
+        self.t, self.boxes, self.answer, self.camera = scene.t[own], scene.boxes[own], answer, scene.camera
+        self.last_t = float("-inf")
 
     def __call__(self, t: float, image_bgr: np.ndarray) -> np.ndarray:
+        self.camera.require_size(image_bgr.shape[1], image_bgr.shape[0])
+        self.last_t = t
         nearest = int(np.argmin(np.abs(self.t - t)))
         if abs(self.t[nearest] - t) > SAME_TIME_S or not np.isfinite(self.boxes[nearest]).all():
             return image_bgr

@@ -20,6 +20,7 @@ from d2road.traffic.tracking.ground_tracker import GroundKalmanTracker
 from d2road.traffic.tracking.ground_tracks import GroundTracks
 from d2road.traffic.tracking.track_files import TrackFiles
 from d2road.traffic.tracking.tracker_options import TrackerOptions
+from d2road.utils.errors import DataError
 from d2road.video.clip_buffer import ClipBuffer
 from d2road.video.frame import Frame
 
@@ -37,6 +38,9 @@ class WatchedVideo:
         folder: that the tracks are written to, below a name that is free.
         recording: name of the video.
         stop: asked after each frame whether to end.
+
+    Attributes:
+        problems: why it ended before its frames did, in words.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class WatchedVideo:
         )
         self.folder = next(path for i in count(1) if not (path := folder / f"tracks_{i:03d}").exists())
         self.recording, self.counts = recording, TrackCounts()
+        self.problems: list[str] = []
 
     def blocks(self) -> Iterator[GroundTracks | Tick]:
         """Final tracks in order of time, and how far the video is.
@@ -75,6 +80,8 @@ class WatchedVideo:
                     yield Tick(told)
                 if self.stop():
                     raise StoppedError
+        except DataError as error:  # of a frame: what came before it is watched to its end
+            self.problems.append(f"after {self.counts.frames} frames: {error}")
         finally:
             rest = self.tracking.finish()
             self._write(files, rest)

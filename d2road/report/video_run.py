@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from d2road.data.roadside_camera_files import camera_of_mapping
-from d2road.engine.track_run import SUMMARY
+from d2road.data.tracked_camera import SUMMARY
 from d2road.structures.roadside_camera import RoadsideCamera
 from d2road.traffic.table import Trajectories
 from d2road.traffic.tracking.ground_tracks import GroundTracks, concat

@@ -8,7 +8,7 @@ import pytest
 
 from d2road.cli import watch
 from d2road.cli.calibrate_camera import main
-from d2road.data.roadside_camera_files import write_camera
+from d2road.data.roadside_camera_files import camera_mapping, write_camera
 from d2road.engine.camera_check import CameraCheck
 from d2road.engine.camera_check_run import checked_blocks
 from d2road.structures.roadside_camera import plane_from_angles
@@ -71,10 +71,10 @@ def test_a_video_of_nothing_is_no_evidence(files, tmp_path, capsys):
 
 def test_what_cannot_be_compared_is_refused_in_words(files, tmp_path, capsys):
     other = replace(straight_camera(), ground=plane_from_angles(0.2, 0.0, 6.0))
-    for name, digest in (("mine", straight_camera().digest), ("foreign", other.digest)):
+    for name, camera in (("mine", straight_camera()), ("foreign", other)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "tracks.csv").write_text((files / "good" / "tracks.csv").read_text())
-        (tmp_path / name / "summary.json").write_text(json.dumps({"settings": {"camera": digest}}))
+        (tmp_path / name / "summary.json").write_text(json.dumps({"camera": camera_mapping(camera)}))
     for words, said in (
         ((), "nothing to look at"),
         (("--reference", files / "good"), "nothing to look at"),

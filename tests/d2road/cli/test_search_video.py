@@ -69,3 +69,19 @@ def test_what_it_cannot_use_is_said(files, tmp_path, capsys):
     ):
         assert search_video.main(line) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_video_that_does_not_fit_leaves_the_answers_and_says_which_clips_are_missing(files, tmp_path, capsys, caplog):
+    short, small = tmp_path / "short.mp4", tmp_path / "small.mp4"
+    write_video(short, seconds(0, 15).tolist(), (320, 192))
+    write_video(small, seconds(0, 30).tolist(), (160, 96))
+    for video, clips, said in (
+        (short, ["clips/001.mp4", None], ("answer 1 ends at 15.0 s", "no clip of answer 2", "ends at 15.0 s")),
+        (small, [None, None], ("no clip of answer 1: the video has 160x96", "made for 320x192")),
+    ):
+        caplog.clear()
+        line = words(files, "a vehicle standing for more than 3 seconds", "--output", str(tmp_path / video.stem))
+        assert search_video.main([*line, "--video", str(video)]) == 0
+        answers = [json.loads(one) for one in (tmp_path / video.stem / "answers.jsonl").read_text().splitlines()]
+        assert [one["track"] for one in answers] == [2, 4] and [one["clip"] for one in answers] == clips
+        assert all(text in caplog.text for text in said)

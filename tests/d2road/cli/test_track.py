@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from d2road.cli import track
 from d2road.cli.track import main
 from d2road.data.roadside_camera_files import write_camera
+from d2road.structures.roadside_camera import plane_from_angles
 from d2road.traffic.tracking.ground_detections import GroundDetections
 from tests.factories.stream_servers import free_port, mjpeg_server
 from tests.factories.tracked_video import detections, make_clip, small_camera, words
@@ -172,6 +174,18 @@ def test_a_video_that_changes_its_size_is_tracked_until_then(tmp_path, capsys, f
     assert code == 1 and "after 5 frames: the frame has 80x48 pixels" in said
     assert len(frames_in(tmp_path / "out" / "annotated.mp4")) == 5
     assert sorted(tracks(tmp_path / "out")["frame"].unique()) == list(range(5))
+
+
+def test_stored_detections_are_of_one_size_and_one_calibration(tmp_path, capsys, finder):
+    options = make_clip(tmp_path / "clip", [i / 25 for i in range(10)])
+    options["--input"] = str(two_sizes(tmp_path / "two.h264"))
+    code, said = bad(tmp_path, capsys, options, "--no-video")
+    assert code == 1 and "after 5 frames: the frame has 80x48 pixels" in said
+    assert record(tmp_path / "out")["frames"] == 5
+    again = {"--calib": str(tmp_path / "other.yaml"), "--detections": str(tmp_path / "out")}
+    write_camera(again["--calib"], replace(small_camera(), ground=plane_from_angles(0.2, 0.0, 6.0)))
+    assert main(words(again, "--output", str(tmp_path / "again"))) == 2
+    assert "was made with another calibration (160x96, 7.000 m high" in capsys.readouterr().err
 
 
 def test_one_frame_a_second_is_tracked_and_told_to_be_too_few(tmp_path, capsys):

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,13 +14,14 @@ from d2road.cli import track as track_verb
 from d2road.cli import watch
 from d2road.data.roadside_camera_files import write_camera as write_camera_file
 from d2road.report.video_run import read_video_run
+from d2road.structures.roadside_camera import plane_from_angles
 from d2road.traffic.table import Trajectories
 from d2road.traffic.tracking.ground_detections import GroundDetections
 from d2road.video import VideoFile
 from tests.factories.alarm_receivers import listening
 from tests.factories.camera_sites import straight_site
 from tests.factories.stream_servers import free_port, mjpeg_server
-from tests.factories.tracked_video import detections, small_camera
+from tests.factories.tracked_video import detections, make_clip, small_camera
 from tests.factories.trajectories import steps, table, track
 from tests.factories.watched_tracks import fitted_camera_rules, flow, write_camera, write_watched_video
 
@@ -87,8 +90,6 @@ def test_an_alarm_that_another_vehicle_began_is_named_anew_for_who_stands(files,
 
 
 def test_what_it_cannot_use_is_said_before_it_reads(files, tmp_path, capsys):
-    from dataclasses import replace
-
     from d2road.data.roadside_camera_files import read_roadside_camera, write_camera
 
     bare = tmp_path / "bare.yaml"
@@ -154,3 +155,34 @@ def test_a_stream_is_watched_until_somebody_stops_it_and_leaves_tracks_and_a_rec
     assert connections and record["state"] == "stopped" and record["frames"] == 6
     assert record["rules"]["threshold"] == 1e9 and record["problems"] == [] and "secret" not in json.dumps(record)
     assert (tmp_path / "out" / record["tracks_folder"] / "tracks.csv").is_file()
+
+
+def test_frames_of_another_size_end_a_watch_in_words_with_all_that_came_before(tmp_path, capsys, caplog):
+    options = make_clip(tmp_path / "clip", [i / 10 for i in range(30)])
+    (tmp_path / "images").mkdir()
+    for number in range(30):
+        shape = (96, 160, 3) if number < 20 else (48, 80, 3)
+        cv2.imwrite(str(tmp_path / "images" / f"{number:02d}.png"), np.full(shape, 90, np.uint8))
+    rules = {"threshold": 1e9, "rate": 2.0, "method": "rules_camera", "rules": fitted_camera_rules().to_json()}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    line = ["--input", str(tmp_path / "images"), "--fps", "10", "--calib", options["--calib"]]
+    line += ["--calibration", str(tmp_path / "rules.json"), "--output", str(tmp_path / "out")]
+    assert watch.main([*line, "--detections", options["--detections"]]) == 1
+    said = "after 20 frames: the frame has 80x48 pixels"
+    assert said in caplog.text
+    told = json.loads((tmp_path / "out" / "watch.json").read_text())
+    assert told["frames"] == 20 and said in told["problems"][0]
+    assert pd.read_csv(tmp_path / "out" / "tracks_001" / "tracks.csv")["frame"].max() == 19
+    # Its tracks are of its camera alone, whoever reads them.
+    other = replace(small_camera(), ground=plane_from_angles(0.2, 0.0, 6.0))
+    write_camera_file(tmp_path / "other.yaml", other)
+    tracks = str(tmp_path / "out" / "tracks_001")
+    for more in (["--input", tracks], ["--input", options["--input"], "--good", tracks]):
+        assert watch.main([*more, "--calib", str(tmp_path / "other.yaml"), *line[6:]]) == 2
+        assert f"{more[-2]} {tracks} was made with another calibration" in capsys.readouterr().err
+
+
+def test_without_a_calibration_it_says_what_makes_one(capsys):
+    assert watch.main(["--input", "clip.mp4"]) == 2
+    said = capsys.readouterr().err
+    assert "--calib is missing" in said and "d2road calibrate-camera" in said
