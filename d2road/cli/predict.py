@@ -20,7 +20,8 @@ file, (frame,) score, threshold, verdict, teacher. An image is anomalous if its 
 calibrated on good images.
 
 Models that estimate 3D need the camera: --calib is a file with a line "P2: 12 numbers", --denorm one with the ground
-plane "a b c d" (a x + b y + c z + d = 0, camera frame), each for all inputs, or a folder that holds STEM.txt for each.
+plane "a b c d" (a x + b y + c z + d = 0, camera frame), each for all inputs, or a folder that holds STEM.txt for each;
+or --calib is the camera.yaml of `d2road calibrate-camera`, which has both.
 They draw 3D boxes with the scene from above beside them, and write location (bottom centre, camera frame, m),
 dimensions_hwl (m) and rotation_y (rad; about the ground's normal with --denorm, else about the camera's y axis).
 Their score is that of the box in the image, which --confidence looks at, times the expected overlap in 3D.
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     from detectron2.utils import comm
 
     from d2road.config import setup_cfg
-    from d2road.data.camera_files import CameraFiles
+    from d2road.data.input_cameras import CameraFiles
     from d2road.engine.distributed import locked_output
     from d2road.engine.file_prediction import FileOptions, predict_files
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2road.structures.camera import Camera, normalize_plane
-from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.errors import DataError
 from d2road.utils.input_files import text_lines
 
 
@@ -113,29 +113,6 @@ def _image_of(model_input: Mapping[str, Any]) -> str:
     """An input of a model for messages: by its file, where it has one."""
     name = model_input.get("file_name")
     return f"image {name!r}" if name else "the image"
-
-
-class CameraFiles:
-    """The camera of each input, from calibration files; none without them.
-
-    Args:
-        calib, denorm: a file for all inputs, or a folder with STEM.txt for each; "" for none.
-    Raises:
-        ValueError: a ground plane without a calibration.
-    """
-
-    def __init__(self, calib: str = "", denorm: str = ""):
-        if denorm and not calib:
-            raise ConfigError("--denorm gives the ground plane of a camera, which --calib must give")
-        self.calib, self.denorm = calib, denorm
-
-    def __call__(self, file: Path) -> Camera | None:
-        """Raises FileNotFoundError, ValueError as `read_camera`."""
-        if not self.calib:
-            return None
-        paths = {"calib_file": self.calib, "denorm_file": self.denorm}
-        folders = {key: str(Path(p) / f"{file.stem}.txt") if Path(p).is_dir() else p for key, p in paths.items() if p}
-        return read_camera({"file_name": str(file), **folders})
 
 
 def _lines(path: str | os.PathLike, what: str) -> list[tuple[int, str]]:

@@ -37,6 +37,12 @@ HEADER = """\
 """
 
 
+def is_camera_file(path: str | os.PathLike) -> bool:
+    """Whether a path means camera.yaml or the folder that holds it, by its name; KITTI's text files are others."""
+    path = Path(path)
+    return path.suffix.lower() in (".yaml", ".yml") or (path / CAMERA_FILE).is_file()
+
+
 def write_camera(path: str | os.PathLike, camera: RoadsideCamera) -> None:
     """Write a calibration as YAML, atomically."""
     text = HEADER + yaml.safe_dump(camera_mapping(camera), sort_keys=False, default_flow_style=None, width=120)

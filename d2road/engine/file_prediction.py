@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from d2road.data.camera_files import CameraFiles
+from d2road.data.input_cameras import CameraFiles
 from d2road.engine.annotators import AnnotatingPredictor, Annotator
 from d2road.engine.distributed import by_first_process
 from d2road.engine.input_predictor import InputPredictor, Job
@@ -105,7 +105,8 @@ def require_camera(cfg: CfgNode, has_camera: bool) -> None:
     if not has_camera and needs_camera(cfg):
         raise ConfigError(
             f"--calib is missing: {cfg.MODEL.META_ARCHITECTURE} as configured finds 3D boxes, which need the camera; "
-            "give --calib FILE (a line 'P2: 12 numbers') for all inputs, or a folder with STEM.txt for each"
+            "give --calib FILE (a line 'P2: 12 numbers', or camera.yaml) for all inputs, or a folder with STEM.txt for "
+            "each"
         )
 
 

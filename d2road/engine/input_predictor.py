@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from detectron2.utils import comm
 
-from d2road.data.camera_files import CameraFiles
+from d2road.data.input_cameras import CameraFiles
 from d2road.engine.annotators import AnnotatingPredictor, Found, ImageContext
 from d2road.engine.job_progress import JobProgress
 from d2road.engine.prediction_inputs import Source
@@ -78,6 +78,7 @@ class InputPredictor:
                 self._keep([self._entry(job, _Tally(), image)])
                 continue
             try:
+                self.cameras.require_size(image.shape[1], image.shape[0])
                 context = ImageContext(self.cameras(job.source.name), origin={"file_name": str(job.source.name)})
             except OF_ONE_INPUT as error:
                 self._keep([self._entry(job, _Tally(), error)])
@@ -176,6 +177,8 @@ class InputPredictor:
         frames = iter(track(video, total=video.claimed, label=job.source.path.name, log=tell))
         name = str(job.source.name)
         while batch := list(islice(frames, self.annotate.batch_size)):
+            for frame in batch:
+                self.cameras.require_size(*frame.size_wh)
             contexts = [
                 ImageContext(camera, True, {"file_name": name, "frame": frame.index}, image_id=frame.index)
                 for frame in batch

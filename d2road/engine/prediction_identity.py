@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 
 import d2road
 from d2road.checkpoint.weights import RANDOM, local_path
-from d2road.data.camera_files import CameraFiles
+from d2road.data.input_cameras import CameraFiles
 from d2road.engine.resume_check import flat_config
 
 # They change nothing that is found, or are compared by content.

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 IMAGE_TYPES = sorted(IMAGES)
 TEXT_TYPES = [".txt"]
+CALIBRATION_TYPES = [*TEXT_TYPES, ".yaml", ".yml"]
 QUEUE = "requests"  # all buttons share it
 SAVING = ["download", "fullscreen"]
 
@@ -106,7 +107,7 @@ def camera_controls(name: str, needed: bool, used: bool = True) -> tuple[gr.File
         needed: every request needs a camera. used: a model finds 3D boxes; otherwise they are folded away.
     """
     with gr.Accordion("Camera" if needed else "Camera (needed for 3D)", open=used):
-        calib = file_box(f"{name}-calib", "Calibration, a line 'P2: 12 numbers'", TEXT_TYPES)
+        calib = file_box(f"{name}-calib", "Calibration: a line 'P2: 12 numbers', or camera.yaml", CALIBRATION_TYPES)
         focal = text_field(f"{name}-focal", "or focal length, pixels")
         denorm = file_box(f"{name}-denorm", "Ground plane, 'a b c d' (optional)", TEXT_TYPES)
     return calib, focal, denorm

@@ -4,15 +4,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from d2road.data.camera_files import read_calib, read_denorm
+from d2road.data.input_cameras import require_pinhole
+from d2road.data.roadside_camera_files import is_camera_file, read_roadside_camera
 from d2road.structures import Camera
 from d2road.utils.errors import ConfigError, DataError
 from d2road.utils.image_io import image_size, read_still_image
 
 MEGABYTE = 1 << 20
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def camera_of_request(
 
     Args:
         image_bgr: (H, W, 3), in whose middle the principal point is taken to be where only a focal length is given.
-        calib: calibration with a line "P2: 12 numbers".
+        calib: calibration with a line "P2: 12 numbers", or camera.yaml.
         denorm: the ground plane "a b c d".
         focal_px: focal length in pixels, of both axes.
     Raises:
@@ -90,6 +94,13 @@ def camera_of_request(
         if denorm is not None:
             raise ConfigError("a ground plane is given without a camera: give its calibration file or focal length too")
         return None
+    if calib is not None and is_camera_file(calib):
+        if denorm is not None:
+            raise ConfigError(f"{calib.name} has the ground plane already: give no other beside it")
+        height, width = image_bgr.shape[:2]
+        camera = _read_named(lambda path: read_roadside_camera(path, (width, height)), calib)
+        require_pinhole(camera, calib.name)
+        return camera.pinhole
     if calib is not None:
         P = _read_named(read_calib, calib)
     else:
@@ -129,7 +140,7 @@ def whole_number(value: float | None, name: str, largest: int) -> int:
     return min(int(value), largest)
 
 
-def _read_named(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray:
+def _read_named(read: Callable[[Path], Read], path: Path) -> Read:
     """What a reader makes of a file; its errors name the file as it was uploaded, without the server's folder."""
     try:
         return read(path)

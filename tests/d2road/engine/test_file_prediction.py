@@ -16,7 +16,8 @@ from PIL import Image
 
 from d2road.cli.predict import read_sentences
 from d2road.config import make_cfg
-from d2road.data.camera_files import CameraFiles
+from d2road.data.input_cameras import CameraFiles
+from d2road.data.roadside_camera_files import write_camera
 from d2road.engine import annotators
 from d2road.engine.annotators import (
     AnnotatingPredictor,
@@ -28,11 +29,12 @@ from d2road.engine.annotators import (
 from d2road.engine.file_prediction import predict_files, require_camera
 from d2road.engine.prediction_inputs import Source, output_paths
 from d2road.structures import Boxes3D, Camera
-from d2road.utils.errors import ConfigError
+from d2road.utils.errors import ConfigError, DataError
 from d2road.video import VideoFile
 from d2road.visualization import class_color
 from efficientad.inference.heatmap_annotator import HeatMapAnnotator
 from mono3dvg.grounding_annotator import GroundingAnnotator
+from tests.factories.tracked_video import small_camera
 
 SIZE = (60, 80)  # height, width
 
@@ -307,6 +309,28 @@ def test_calibrations_by_file_and_by_folder(tmp_path):
         CameraFiles(str(tmp_path / "a"))(tmp_path / "x.jpg")
     with pytest.raises(ValueError, match="which --calib must give"):
         CameraFiles("", denorm)
+
+
+def test_the_camera_of_a_video_is_taken_for_images_of_its_size(cfg, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(annotators, "Predictor", PosedBox)
+    height, width = SIZE
+    camera = small_camera((width, height))
+    write_camera(tmp_path / "camera.yaml", camera)
+    cameras = CameraFiles(str(tmp_path / "camera.yaml"))
+    assert cameras(tmp_path / "x.png").P.tolist() == camera.pinhole.P.tolist()
+    assert cameras(tmp_path / "x.png").ground.tolist() == camera.ground.tolist()
+    clip, still = video(tmp_path / "clip.mp4", frames=2), draw_image(tmp_path / "a.png")
+    assert predict_files(cfg, [str(clip), str(still)], tmp_path / "out", cameras=cameras) == 0
+    assert [r["location"] for r in predictions(tmp_path / "out")] == [[0, 1, 12]] * 3
+    write_camera(tmp_path / "camera.yaml", small_camera((2 * width, 2 * height)))
+    other = CameraFiles(str(tmp_path))
+    assert predict_files(cfg, [str(clip), str(still)], tmp_path / "none", cameras=other) == 2
+    assert caplog.text.count("calibration was made for") >= 2 and predictions(tmp_path / "none") == []
+    with pytest.raises(ConfigError, match="leave --denorm away"):
+        CameraFiles(str(tmp_path), "denorm.txt")
+    write_camera(tmp_path / "camera.yaml", small_camera((width, height), distortion=-0.1))
+    with pytest.raises(DataError, match="the lens distorts"):
+        CameraFiles(str(tmp_path / "camera.yaml"))
 
 
 def test_inputs_are_never_replaced(cfg, tmp_path):

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from d2road.data.camera_files import CameraFiles
+from d2road.data.input_cameras import CameraFiles
 from d2road.data.roadside_camera_files import read_roadside_camera
 from d2road.structures.principal_point import camera_size_problem
 from d2road.video import VideoFile

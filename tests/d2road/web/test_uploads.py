@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2road.data.roadside_camera_files import write_camera
 from d2road.utils.errors import ConfigError, DataError
 from d2road.web.uploads import UploadLimits, camera_of_request, number_or_none, whole_number
+from tests.factories.tracked_video import small_camera
 
 LIMITS = UploadLimits()
 P2 = "P2: 100 0 40 0 0 100 30 0 0 0 1 0\n"
@@ -79,6 +81,20 @@ def test_a_camera_comes_from_a_file_or_a_focal_length(tmp_path):
     assert camera_of_request(image) is None
     by_file, by_focal = camera_of_request(image, calib, denorm), camera_of_request(image, focal_px=100)
     assert np.array_equal(by_file.P, by_focal.P) and by_file.height_m == 6 and by_focal.ground is None
+
+
+def test_a_camera_of_a_video_is_one_of_its_images(tmp_path):
+    path, camera = tmp_path / "camera.yaml", small_camera((80, 48))
+    write_camera(path, camera)
+    found = camera_of_request(np.zeros((48, 80, 3), np.uint8), path)
+    assert np.array_equal(found.P, camera.pinhole.P) and np.array_equal(found.ground, camera.ground)
+    with pytest.raises(DataError, match=r"^calibration camera\.yaml: .*made for 80x48"):
+        camera_of_request(np.zeros((60, 80, 3), np.uint8), path)
+    with pytest.raises(ConfigError, match="has the ground plane already"):
+        camera_of_request(np.zeros((48, 80, 3), np.uint8), path, denorm=tmp_path / "d.txt")
+    write_camera(path, small_camera((80, 48), distortion=-0.1))
+    with pytest.raises(DataError, match=r"^camera\.yaml: the lens distorts"):
+        camera_of_request(np.zeros((48, 80, 3), np.uint8), path)
 
 
 def test_cameras_that_cannot_be(tmp_path):
