@@ -18,22 +18,31 @@ DIR gets camera.yaml (what `d2road track` and `d2road watch` take as --calib), c
 Rope3D's), calibration.json (figures, deviations, homography) and, with --input or --image, check.jpg: horizon, metres
 on the road, ten vehicles. The common error of all sizes, 3 %, stays in the height unless points or a length are given.
 
+Where are the lanes? `d2road watch` and lanes in tracks need the road, which vehicles tell by where they drive:
+
+    d2road calibrate-camera --road --calib camera.yaml --observations tracks/ --output DIR
+
+TRACKS is a folder that `d2road track` wrote; DIR gets camera.yaml with heading, lane borders and directions.
+
 Has it moved since? --watch compares a camera with its own earlier hours, and changes nothing:
 
     d2road calibrate-camera --watch --calib camera.yaml --input later.mp4 --image background.png --output DIR
     d2road calibrate-camera --watch --calib camera.yaml --observations tracks/ --reference good_tracks/ --output DIR
 
 --input is a video or stream, whose background is registered with --image (of when the camera stood right; without one,
-with its own first half minute); --observations is a folder that `d2road track` wrote, whose vehicles are compared with
-the paths of --reference (without it, of its own first vehicles). Both may be given together. Each move is a line that
-begins with MOVED; DIR gets drift.json and background.png. The exit code is 0 also where the camera has moved, 2 for
-what cannot be used.
+with its own first half minute), up to --seconds, Ctrl-C or SIGTERM; --observations is a folder that `d2road track`
+wrote, whose vehicles are compared with the paths of --reference (without it, of its own first vehicles). Both may be
+given together. Each move is a line that begins with MOVED; DIR gets drift.json and background.png.
+
+The exit code is 0, also where the camera has moved; 1 where the video is cut off, damaged or changes its size (what
+came before counts); 2 for what cannot be used; 130 after Ctrl-C, 143 after SIGTERM, with what was seen until then.
 """
 
 import argparse
+import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +56,11 @@ if TYPE_CHECKING:
 
     from d2road.traffic.calibration.observations import CalibrationObservations
     from d2road.traffic.calibration.self_calibration import KnownLens
+    from d2road.traffic.events.stop_request import StopRequest
+    from d2road.video import Frame
     from d2road.video.moving_lines import MovingLines
+
+logger = logging.getLogger("d2road.calibrate_camera")
 
 SENSOR_WIDTH_MM = 36.0  # of the format that EXIF's equivalent focal lengths refer to
 EXIF_STD = 0.03
@@ -66,16 +79,19 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--image", default="", metavar="FILE", help="to draw the check on, where there is no --input")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the calibration")
     lens = parser.add_mutually_exclusive_group()
-    lens.add_argument("--calib", default="", metavar="FILE", help="calibration with P2, for K")
+    lens.add_argument("--calib", default="", metavar="FILE", help="camera.yaml, or P2, for K")
     lens.add_argument("--focal", type=number_option(10, 1e6), metavar="PX", help="focal length, pixels")
     lens.add_argument("--exif", default="", metavar="IMAGE", help="photograph of this camera with its focal length")
     parser.add_argument("--focal-std", type=number_option(0, 50), metavar="PERCENT", help="of that; 0, 3 of EXIF")
     parser.add_argument("--distortion", default="", metavar="K1,K2,P1,P2,K3", help="OpenCV's coefficients; none")
     parser.add_argument("--fit-distortion", action="store_true", help="find k1 by the map points")
+    parser.add_argument("--fps", type=number_option(1e-3), metavar="N", help="of images without times")
     parser.add_argument("--every", type=integer_option(1), default=2, metavar="N", help="take each N-th frame; 2")
     parser.add_argument("--seconds", type=number_option(1), metavar="S", help="end after so much of the video")
     parser.add_argument("--confidence", type=number_option(0, 1), default=0.18, metavar="S", help="of detections; 0.18")
-    parser.add_argument("--watch", action="store_true", help="say whether the calibrated camera has moved")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--road", action="store_true", help="add the road to a camera, by tracks of its vehicles")
+    mode.add_argument("--watch", action="store_true", help="say whether the calibrated camera has moved")
     parser.add_argument("--reference", default="", metavar="TRACKS", help="with --watch: tracks of when it stood right")
     add_verbose(parser)
     parser.add_config()
@@ -99,12 +115,18 @@ def known_lens(args: argparse.Namespace, size: tuple[int, int]) -> "KnownLens":
     import numpy as np
 
     from d2road.data.camera_files import read_calib
+    from d2road.data.roadside_camera_files import is_camera_file, read_roadside_camera
     from d2road.structures.lens_distortion import check_distortion
     from d2road.traffic.calibration.self_calibration import KnownLens
 
     lens, std = KnownLens.unknown(*size), 0.0 if args.focal_std is None else args.focal_std / 100
-    K = lens.K
-    if args.calib:
+    K, distortion = lens.K, None
+    if args.calib and is_camera_file(args.calib):
+        camera = read_roadside_camera(args.calib, size)
+        K, distortion = camera.K, camera.distortion
+        if args.focal_std is None and camera.deviations is not None:
+            std = camera.deviations["focal_px"] / camera.K[0, 0]
+    elif args.calib:
         K = read_calib(args.calib)[:, :3]
         if not (0.25 < K[0, 2] / size[0] < 0.75 and 0.25 < K[1, 2] / size[1] < 0.75):
             raise DataError(
@@ -118,7 +140,9 @@ def known_lens(args: argparse.Namespace, size: tuple[int, int]) -> "KnownLens":
     else:
         std = lens.focal_std
     try:
-        distortion = check_distortion(np.array([float(part) for part in args.distortion.split(",") if part.strip()]))
+        if distortion is None or args.distortion:
+            values = [float(part) for part in args.distortion.split(",") if part.strip()]
+            distortion = check_distortion(np.array(values))
     except ValueError as error:
         raise ConfigError(f"--distortion {args.distortion}: {error}") from error
     return KnownLens(K, std, distortion)
@@ -139,9 +163,9 @@ def _exif_focal(path: str, size: tuple[int, int]) -> float:
 
 
 def observe_input(
-    args: argparse.Namespace,
-) -> tuple["CalibrationObservations", "np.ndarray", "KnownLens", "MovingLines"]:
-    """Linked observations of the video, its last frame (BGR), the lens, and lines of what moves."""
+    args: argparse.Namespace, stop: "StopRequest"
+) -> tuple["CalibrationObservations", "np.ndarray", "KnownLens", "MovingLines", list[str]]:
+    """Linked observations of the video, its last frame (BGR), the lens, lines of what moves, and what was wrong."""
     from d2road.config import setup_cfg
     from d2road.engine.calibration_detector import observe
     from d2road.engine.predictor import Predictor
@@ -154,18 +178,16 @@ def observe_input(
         raise ConfigError("--input needs a detector: give --config-file and --weights, or --observations FILE instead")
     predict = Predictor(setup_cfg(args, predicts=True))
     last: list[np.ndarray] = []
+    problems: list[str] = []
     lines = LineCollector()
-    with open_source(args.input) as source:
+    with open_source(args.input, args.fps, stop=lambda: bool(stop)) as source:
         first, frames = with_first_frame(source)
         size = first.size_wh
         lens = known_lens(args, size)
 
         def chosen() -> Any:
-            for number, frame in enumerate(frames):
-                if args.seconds and frame.t - first.t > args.seconds:
-                    return
-                if frame.size_wh == size:  # what another size means is the detector's to say
-                    lines.add(frame.image_bgr)
+            for number, frame in enumerate(usable(frames, size, args.seconds, stop, problems)):
+                lines.add(frame.image_bgr)
                 if number % args.every == 0:
                     last[:] = [frame.image_bgr]
                     yield frame
@@ -175,11 +197,12 @@ def observe_input(
             seconds = min(args.seconds or math.inf, (source.claimed - 1) / source.fps)
             seen = track(seen, 1 + int(seconds * source.fps) // args.every, "frames")
         observations = observe(predict, seen, lens.K, size, args.confidence)
-    return link_in_image(observations), last[0], lens, lines.lines()
+        problems += source.problems()
+    return link_in_image(observations), last[0], lens, lines.lines(), problems
 
 
-def calibrate(args: argparse.Namespace) -> None:
-    """Calibrate by what the options give, and write the folder."""
+def calibrate(args: argparse.Namespace, stop: "StopRequest") -> list[str]:
+    """Calibrate by what the options give, and write the folder; returns what was wrong with the video."""
     import numpy as np
 
     from d2road.engine.calibration_run import calibrate_by_all, write_calibration
@@ -188,8 +211,11 @@ def calibrate(args: argparse.Namespace) -> None:
 
     lengths = [parse_length(text) for text in args.length]
     observations, image, lines = None, read_pixels(args.image) if args.image else None, None
+    problems: list[str] = []
     if args.input:
-        observations, image, lens, lines = observe_input(args)
+        observations, image, lens, lines, problems = observe_input(args, stop)
+        for text in problems:  # said also where what came before tells no camera
+            logger.error(text)
         size = observations.width, observations.height
     else:
         if args.size is None:
@@ -210,9 +236,10 @@ def calibrate(args: argparse.Namespace) -> None:
     write_calibration(Path(args.output), result, image)
     print(result.to_text())
     print(f"wrote {args.output}")
+    return problems
 
 
-def watch_camera(args: argparse.Namespace) -> int:
+def watch_camera(args: argparse.Namespace, stop: "StopRequest") -> int:
     """Say whether the camera has moved; returns the exit code.
 
     Raises:
@@ -240,26 +267,82 @@ def watch_camera(args: argparse.Namespace) -> int:
     name = recording_name(args.input or args.observations)
     folder = make_folder(args.output)
     check = CameraCheck(camera, name, paths, image, lambda event: print(moved_line(event), flush=True))
+    problems: list[str] = []
     if args.input:
-        with open_source(args.input) as source:
+        with open_source(args.input, args.fps, stop=lambda: bool(stop)) as source:
             first, frames = with_first_frame(source)
             camera.require_size(*first.size_wh)
-            check_recordings(check, tracks, frames)
+            check_recordings(check, tracks, usable(frames, first.size_wh, args.seconds, stop, problems))
+            problems += source.problems()
     else:
         check_recordings(check, tracks, ())
     write_check(folder, check)
     print(check.to_text())
     print(f"wrote {args.output}")
-    return 0
+    for text in problems:
+        logger.error(text)
+    return 1 if problems else 0
+
+
+def add_road(args: argparse.Namespace) -> None:
+    """Add the road to a calibration, by the vehicles that were tracked with it.
+
+    Raises:
+        ConfigError: options do not go together. FileNotFoundError, DataError: files that cannot be used, or tracks that
+            tell no lanes.
+    """
+    from dataclasses import replace
+
+    import pandas as pd
+
+    from d2road.data.roadside_camera_files import read_roadside_camera, write_camera_folder
+    from d2road.engine.camera_check_run import read_tracks
+    from d2road.traffic.calibration.road_estimate import estimate_road
+    from d2road.utils.output_files import make_folder
+
+    if not (args.calib and args.observations) or args.input:
+        raise ConfigError("--road needs --calib camera.yaml and --observations, the tracks of `d2road track` by it")
+    camera = read_roadside_camera(args.calib)
+    blocks = [block.rows for block in read_tracks(args.observations, camera, "--observations")]
+    found = estimate_road(pd.concat(blocks, ignore_index=True), camera)
+    write_camera_folder(make_folder(args.output), replace(camera, road=found.road))
+    print(found.to_text())
+    print(f"wrote {args.output}")
+
+
+def usable(
+    frames: "Iterable[Frame]", size_wh: tuple[int, int], seconds: float | None, stop: "StopRequest", problems: list[str]
+) -> "Iterator[Frame]":
+    """Frames until a time, s, until somebody asks for the end, or up to one of another size, which `problems` tells."""
+    for frame in frames:
+        if stop or (seconds is not None and frame.t > seconds):
+            return
+        if frame.size_wh != size_wh:
+            (width, height), before = frame.size_wh, f"{size_wh[0]}x{size_wh[1]}"
+            problems.append(
+                f"frame {frame.index} at {frame.t:.1f} s has {width}x{height} pixels, those before it {before}: those "
+                "before it count alone"
+            )
+            return
+        yield frame
 
 
 @report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Calibrate; returns the exit code."""
     args = build_parser().parse_args(argv)
+    from d2road.traffic.events.stop_request import StopRequest
+
+    stop = StopRequest()
+    if args.road:
+        start_console("d2road", verbose=args.verbose)
+        add_road(args)
+        return 0
     if args.watch:
         start_console("d2road", verbose=args.verbose)
-        return watch_camera(args)
+        with stop.listening():
+            code = watch_camera(args, stop)
+        return stop.exit_code or code
     if args.reference:
         raise ConfigError("--reference goes with --watch: tracks that others are compared with")
     if not (args.input or args.observations or args.points):
@@ -270,8 +353,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     start_console("d2road", verbose=args.verbose)
     make_folder(args.output)
-    calibrate(args)
-    return 0
+    with stop.listening():
+        problems = calibrate(args, stop)
+    return stop.exit_code or (1 if problems else 0)
 
 
 if __name__ == "__main__":

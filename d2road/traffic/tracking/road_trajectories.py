@@ -9,7 +9,6 @@ from d2road.structures.road_axis import RoadAxis
 from d2road.traffic.table import Trajectories
 from d2road.traffic.tracking.ground_tracks import GroundTracks
 from d2road.traffic.vehicle_lengths import length_of_class
-from d2road.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 MARGIN_M = 1.5  # beside the outer lanes: those are theirs still
@@ -55,24 +54,6 @@ def to_trajectories(tracks: GroundTracks, road: RoadAxis, recording: str) -> Tra
     if not on_road.all():
         logger.info("%d of %d rows of tracks are beside the road's lanes and left out", (~on_road).sum(), len(rows))
     return Trajectories.from_frame(frame[on_road])
-
-
-def estimate_road(tracks: GroundTracks) -> RoadAxis:
-    """The axis of a straight road from the way that vehicles drive on it, without lanes: its direction is the main one.
-
-    Raises:
-        DataError: nothing moves.
-    """
-    rows = tracks.rows
-    course, speed = rows["course"].to_numpy(), rows["speed"].to_numpy()
-    moving = np.isfinite(course)
-    if not moving.any():
-        raise DataError("no track moves, so that nothing tells the direction of the road: add `road` to the camera")
-    # Directions without a sign, as angles doubled; then the sign of most.
-    axis = np.angle((speed[moving] * np.exp(2j * course[moving])).sum()) / 2
-    if (speed[moving] * np.cos(course[moving] - axis)).sum() < 0:
-        axis += np.pi
-    return RoadAxis(float(axis), np.zeros(0), np.zeros(0, dtype=int))
 
 
 def lanes_at(road: RoadAxis, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

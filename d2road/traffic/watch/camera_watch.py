@@ -87,7 +87,8 @@ class CameraWatch:
         road = self.camera.road
         if road is None or not len(road.directions):
             raise DataError(
-                "to watch, the calibration has to know the road: its heading and lane borders (`road` in camera.yaml)"
+                "to watch, the calibration has to know the road: its heading and lane borders (`road` in camera.yaml); "
+                "`d2road calibrate-camera --road` finds them by tracks"
             )
         ways = sorted(set(road.directions.tolist()))
         direction = ways[0] if len(ways) == 1 else None

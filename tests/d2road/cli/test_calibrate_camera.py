@@ -2,13 +2,10 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from d2road.cli.calibrate_camera import main
@@ -17,6 +14,7 @@ from d2road.data.roadside_camera_files import read_roadside_camera
 from d2road.engine import predictor
 from d2road.traffic.calibration.simulated_traffic import draw_camera, simulate_traffic
 from d2road.utils.errors import USER_ERROR
+from tests.factories.traffic_detector import traffic_detector
 from tests.factories.videos import write_video
 
 REPO = Path(__file__).resolve().parents[3]
@@ -66,28 +64,10 @@ def test_a_video_is_seen_by_a_detector(tmp_path, monkeypatch, capsys):
     """Of every second frame; boxes are those of simulated traffic, linked anew."""
     found = simulate_traffic(CAMERA, np.random.default_rng([7, 6]), seconds=40.0).rows
     found = found[found["frame"] % 2 == 0]
-    by_frame, names = dict(list(found.groupby("frame"))), sorted(found["cls"].astype(str).unique())
     last = int(found["frame"].max())
     video = write_video(tmp_path / "clip.mp4", [frame / 5 for frame in range(last + 1)], (960, 540))
-    seen = []
-
-    class Detector:
-        """Instead of a `Predictor`: finds the boxes of the frames in turn."""
-
-        metadata = SimpleNamespace(get=lambda name, default: names)
-
-        def __init__(self, cfg):
-            pass
-
-        def __call__(self, image, camera):
-            rows = by_frame.get(2 * len(seen), found[:0])
-            seen.append(camera.K[0, 0])
-            boxes = torch.tensor(rows[["x1", "y1", "x2", "y2"]].to_numpy(np.float32))
-            classes = torch.tensor([names.index(name) for name in rows["cls"]], dtype=torch.long)
-            scores = torch.full((len(rows),), 0.9)
-            return {"instances": Instances((540, 960), pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes)}
-
-    monkeypatch.setattr(predictor, "Predictor", Detector)
+    detector, seen = traffic_detector(found, (960, 540))
+    monkeypatch.setattr(predictor, "Predictor", detector)
     config = REPO / "configs/diffusion_det/toy_roadside3d/demo.yaml"
     assert run(tmp_path, "--input", video, "--config-file", config, "--every", "2", *FOCAL) == 0
     assert len(seen) == last // 2 + 1 and set(seen) == {CAMERA.K[0, 0]}

@@ -325,7 +325,8 @@ def test_the_camera_of_a_video_is_taken_for_images_of_its_size(cfg, tmp_path, mo
     write_camera(tmp_path / "camera.yaml", small_camera((2 * width, 2 * height)))
     other = CameraFiles(str(tmp_path))
     assert predict_files(cfg, [str(clip), str(still)], tmp_path / "none", cameras=other) == 2
-    assert caplog.text.count("calibration was made for") >= 2 and predictions(tmp_path / "none") == []
+    assert caplog.text.count("calibration was made for") >= 2
+    assert not (tmp_path / "none" / "predictions.json").exists()
     with pytest.raises(ConfigError, match="leave --denorm away"):
         CameraFiles(str(tmp_path), "denorm.txt")
     write_camera(tmp_path / "camera.yaml", small_camera((width, height), distortion=-0.1))

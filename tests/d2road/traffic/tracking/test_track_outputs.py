@@ -11,7 +11,7 @@ from d2road.traffic.tracking.camera_detections import PixelNoise, detections_on_
 from d2road.traffic.tracking.ground_detections import GroundDetections
 from d2road.traffic.tracking.ground_tracker import GroundKalmanTracker
 from d2road.traffic.tracking.ground_tracks import GroundTracks
-from d2road.traffic.tracking.road_trajectories import estimate_road, to_trajectories
+from d2road.traffic.tracking.road_trajectories import to_trajectories
 from d2road.traffic.tracking.track_files import TrackFiles, finish_track_files, read_track_blocks
 from d2road.traffic.tracking.track_text import csv_lines, read_csv_lines
 from d2road.utils.errors import DataError, OutputError
@@ -175,9 +175,3 @@ def test_rows_beside_the_lanes_are_left_out(tracks):
             GroundTracks(tracks.rows[tracks.rows["x"] > 1.5].reset_index(drop=True)), narrow, "clip"
         ).vehicles
     )
-
-
-def test_the_road_is_estimated_from_what_drives_on_it(tracks):
-    assert estimate_road(tracks).heading_rad == pytest.approx(np.pi / 2, abs=0.02)
-    with pytest.raises(DataError, match="no track moves"):
-        estimate_road(GroundTracks.empty())
