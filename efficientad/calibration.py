@@ -96,7 +96,7 @@ def measure_maps(
     model.unfold()  # what was prepared for other weights
     try:
         if model.state.ranges is not None:
-            _measure_ranges(model, model.state.ranges, batches)
+            model.state.ranges = _measured_ranges(model, batches)
         if model.networks.whitening is not None and training is not None:
             _measure_errors(model, model.networks.whitening, training)
         if model.puad is not None:
@@ -168,7 +168,7 @@ def _warn_of_scores(model: EfficientAD, scores: list[float], false_positive_rate
         )
 
 
-def _measure_ranges(model: EfficientAD, ranges: Tensor, batches: Iterable[list[dict]]) -> None:
+def _measured_ranges(model: EfficientAD, batches: Iterable[list[dict]]) -> Tensor:
     """Ranges of the values that 8-bit quantization has to hold."""
     limits = (torch.tensor([0.0, 255.0], device=model.device).view(-1, 1, 1, 1) - model.pixel_mean) / model.pixel_std
     observer = Observer(model.networks, float(limits.min()), float(limits.max()))
@@ -177,7 +177,7 @@ def _measure_ranges(model: EfficientAD, ranges: Tensor, batches: Iterable[list[d
         for tiles in cut_in_batches(image, model.tiling.boxes(image)):
             observer.update(tiles)
     parts = torch.stack([part.to(model.device) for part in comm.all_gather(observer.ranges)])
-    ranges.copy_(torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1))
+    return torch.stack([parts[..., 0].amin(0), parts[..., 1].amax(0)], dim=1)
 
 
 def _measure_errors(model: EfficientAD, whitening: Tensor, training: Iterable[list[dict]]) -> None:

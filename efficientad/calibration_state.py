@@ -53,7 +53,10 @@ class CalibrationState(StateWithGoodScores):
         self.setting = setting
         self.register_buffer("map_quantiles", torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
         self.register_buffer("threshold", torch.tensor(float("inf")))
-        self.register_buffer("ranges", torch.zeros(num_ranges, 2) if num_ranges else None)
+        if num_ranges:  # fewer in checkpoints of earlier versions, see `quantization.range_names`
+            self.register_sized_by_data("ranges", torch.zeros(num_ranges, 2))
+        else:
+            self.register_buffer("ranges", None)
         self.register_text("teacher", "")
         self.register_text("maps", "")
         self.register_text("architecture", ";".join(f"{k}={v}" for k, v in architecture.items()))

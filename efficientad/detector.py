@@ -74,7 +74,7 @@ class EfficientAD(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.compat, self.tiling, self.image_size, self.puad = compat, tiling, image_size, puad
         self.inference = RawMapInference(tiling, precision, with_means=puad is not None)
-        num_ranges = len(range_names(networks.teacher.size)) if precision == "int8" else 0
+        num_ranges = len(range_names(networks.teacher.size, networks.autoencoder)) if precision == "int8" else 0
         setting = describe_setting(compat, tiling.tile, puad is not None, precision, networks.teacher.padding)
         self.state = CalibrationState(architecture, setting, num_ranges)
         self._warned = False
@@ -261,7 +261,9 @@ class EfficientAD(nn.Module):
         if self.tiling.tile is not None:
             raise ConfigError("TILING.ENABLED: a graph takes images whole; export a model that was calibrated so")
         size = network_size(self.image_size, options)
-        limits = limits_of(self.networks.teacher.size, self.state.ranges) if precision == INT8 else None
+        limits = None
+        if precision == INT8:
+            limits = limits_of(self.networks.teacher.size, self.networks.autoencoder, self.state.ranges)
         return export_anomaly_graph(
             StudentGraph(self.networks, self.state.map_quantiles, self.compat, size, self.puad, limits),
             self,

@@ -42,7 +42,18 @@ class AntialiasedResize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W), whole numbers 0..255 in any type, to (B, C, height, width) float32 of whole numbers 0..255."""
-        values, (height, width) = images.float(), (images.shape[-2], images.shape[-1])
+        values = images.float()
+        if torch.compiler.is_exporting():  # it has no sizes that depend on others
+            return self._resized(values)
+        # Images of the size itself go neither way, see `axis_order`: the passes would leave them as they are.
+        zero = torch.zeros((), dtype=torch.int64)
+        same = (zero + images.shape[-2] == self.size[0]) & (zero + images.shape[-1] == self.size[1])
+        count = same.long() * images.shape[0]
+        kept = values[:count].reshape(-1, int(images.shape[1]), *self.size)
+        return torch.cat((kept, self._resized(values[count:])))
+
+    def _resized(self, values: Tensor) -> Tensor:
+        height, width = values.shape[-2], values.shape[-1]
         matrices = (*weight_halves(height, self.size[0]), *weight_halves(width, self.size[1]))
         if not self.orders:
             return horizontal_first(values, *matrices)
@@ -50,7 +61,7 @@ class AntialiasedResize(nn.Module):
         tall, wide = zero + height - self.size[0], zero + width - self.size[1]
         vertical = (tall > 0) & (tall > 2 * wide)
         found = resize_in_order(vertical, vertical_first, horizontal_first, values, *matrices)
-        return found.reshape(-1, int(images.shape[1]), *self.size)
+        return found.reshape(-1, int(values.shape[1]), *self.size)
 
 
 def pass_along(values: Tensor, high: Tensor, low: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from efficientad.inference.fake_quantized import FakeQuantizedNetworks, round_to_range
+from efficientad.inference.fake_quantized import FakeQuantizedNetworks, RoundedConv2d, round_to_range
 from efficientad.inference.fused_networks import FusedNetworks
+from efficientad.inference.onnx_graph import quantize_kernel, scale_of
 from efficientad.inference.quantization import Observer, QuantizedNetworks, limits_of
 from tests.efficientad.inference.test_quantization import narrow, networks  # noqa: F401 (a fixture of the module)
 
@@ -16,7 +17,7 @@ def test_maps_are_those_of_whole_numbers(size, padding):
     images = torch.randn(2, 3, 128, 128)
     observer = Observer(trained, -3.0, 3.0)
     observer.update(images)
-    limits = limits_of(trained.teacher.size, observer.ranges)
+    limits = limits_of(trained.teacher.size, trained.autoencoder, observer.ranges)
     with torch.no_grad():
         found = FakeQuantizedNetworks(trained, limits).raw_maps(images)
         whole = QuantizedNetworks(trained, observer.ranges).raw_maps(images)
@@ -35,3 +36,18 @@ def test_values_lie_on_levels_and_within_the_range():
     inside = (x > -1) & (x < 3)
     assert (rounded - x).abs()[inside].max() <= 4 / 255 / 2 + 1e-6
     assert -1.01 < rounded.min() < -0.99 and 2.99 < rounded.max() < 3.01
+
+
+def test_a_rounded_convolution_is_one_of_whole_numbers():
+    torch.manual_seed(0)
+    conv, limits = torch.nn.Conv2d(5, 7, 4, stride=2, padding=1), (-1.5, 2.0)
+    x = 2 * torch.randn(2, 5, 21, 18)
+    with torch.no_grad():
+        found = RoundedConv2d(conv, limits)(x)
+        step, zero = scale_of(limits)
+        whole, steps = quantize_kernel(conv.weight)
+        levels = ((x / step).round() + zero).clamp(0, 255) - zero
+        sums = torch.nn.functional.conv2d(levels.double(), whole.double(), stride=2, padding=1)
+        assert torch.equal(sums, sums.round())
+        expected = sums * step * steps.view(-1, 1, 1) + conv.bias.view(-1, 1, 1)
+    torch.testing.assert_close(found, expected.float(), atol=1e-4, rtol=0)

@@ -9,8 +9,16 @@ import torch
 from scipy.stats import spearmanr
 
 from d2road.config import validate
+from efficientad.calibration import measure_maps
 from efficientad.inference.onnx_graph import quantize_kernel, scale_of
-from efficientad.inference.quantization import Observer, prepare_networks, range_names
+from efficientad.inference.fake_quantized import RoundedConv2d
+from efficientad.inference.quantization import (
+    AUTOENCODER_MARGIN,
+    Observer,
+    limits_of,
+    prepare_networks,
+    range_names,
+)
 from efficientad.modeling.autoencoder import build_autoencoder
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import PDN
@@ -61,8 +69,8 @@ def test_ranges_are_those_of_the_values():
     observer = Observer(model, -5, 5)
     for image in images:
         observer.update(image[None])
-    ranges = dict(zip(range_names("small"), observer.ranges.tolist()))
-    assert len(ranges) == len(observer.ranges) == 10
+    ranges = dict(zip(range_names("small", model.autoencoder), observer.ranges.tolist()))
+    assert len(ranges) == len(observer.ranges) == 10 + 7
     features = model.features(images)
     assert ranges["image"] == [-5, 5]
     for name, values in (
@@ -73,6 +81,34 @@ def test_ranges_are_those_of_the_values():
         ("student.autoencoder", features.student_autoencoder),
     ):
         assert ranges[name] == pytest.approx([values.min().item(), values.max().item()], rel=1e-4), name
+
+
+def test_ranges_of_the_autoencoder_are_those_of_what_its_convolutions_take():
+    model, images = networks(), torch.randn(2, 3, SIDE, SIDE)
+    observer = Observer(model, -5, 5)
+    observer.update(images)
+    ranges = dict(zip(range_names("small", model.autoencoder), observer.ranges.tolist()))
+    coder = model.autoencoder
+    second = coder.stem[1](coder.stem[0](images))
+    tokens = coder.decode(coder.summarise(encoded(coder, images)), model.teacher.map_size(images))
+    enlarged = torch.nn.functional.interpolate(tokens, model.teacher.map_size(images), mode="bilinear")
+    for name, values in (("stem.0", images), ("stem.2", second), ("smooth", enlarged)):
+        least_and_largest = [values.min().item(), values.max().item()]
+        assert ranges[f"autoencoder.{name}.input"] == pytest.approx(least_and_largest, rel=1e-4), name
+    assert not any("place" in name for name in ranges)  # depthwise: hardly any work
+    limits = limits_of("small", coder, observer.ranges)
+    assert limits["autoencoder.stem.0.input"] == limits["image"] == (-5, 5)
+    assert limits["autoencoder.smooth.input"][1] == pytest.approx(AUTOENCODER_MARGIN * ranges["autoencoder.smooth.input"][1])
+
+
+def encoded(coder, images):
+    """What an attention autoencoder summarises, by its layers."""
+    x = coder.stem(images)
+    x = x + coder.place(x)
+    tokens = x.flatten(2).transpose(1, 2)
+    for block in coder.fine:
+        tokens = block(tokens, x.shape[-2:])
+    return tokens.transpose(1, 2).reshape(x.shape)
 
 
 def test_whole_numbers_hold_zero_exactly_and_err_by_half_a_step():
@@ -127,6 +163,25 @@ def test_checkpoints_carry_what_8_bits_need(tmp_path):
         other.networks.student.conv2.weight.mul_(2)
     other.load_state_dict(other.state_dict())
     assert not torch.allclose(model(images)[0]["anomaly_map"], other(images)[0]["anomaly_map"], atol=1e-3)
+
+
+def test_ranges_of_earlier_checkpoints_leave_the_autoencoder_as_it_was():
+    def rounded(model):
+        model.fold_for_inference()
+        return [name for name, part in model.inference.prepared.named_modules() if isinstance(part, RoundedConv2d)]
+
+    state, model = detector("int8").state_dict(), build(PRECISION, "int8", "MODEL.EFFICIENT_AD.OUT_CHANNELS", 32).eval()
+    assert len(state["state.ranges"]) == 17
+    model.load_state_dict(state | {"state.ranges": state["state.ranges"][:10]})
+    assert not rounded(model) and len(rounded(detector("int8"))) == 7
+    images = entries(1)
+    assert (model(images)[0]["anomaly_map"] - detector("int8")(images)[0]["anomaly_map"]).abs().max() > 0
+    measure_maps(model, [[entry] for entry in entries(4, seed=1)])
+    assert len(model.state.ranges) == 17 and len(rounded(model)) == 7
+    for length in (9, 12):
+        model.load_state_dict(state | {"state.ranges": state["state.ranges"][:length]})
+        with pytest.raises(ValueError, match=r"ranges that were not measured.*d2road export"):
+            model(images)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
