@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from d2road.config import validate
 from efficientad.calibration import measure_maps
-from efficientad.inference.onnx_graph import quantize_kernel, scale_of
 from efficientad.inference.fake_quantized import RoundedConv2d
+from efficientad.inference.onnx_graph import quantize_kernel, scale_of
 from efficientad.inference.quantization import (
     AUTOENCODER_MARGIN,
     Observer,
@@ -98,7 +98,9 @@ def test_ranges_of_the_autoencoder_are_those_of_what_its_convolutions_take():
     assert not any("place" in name for name in ranges)  # depthwise: hardly any work
     limits = limits_of("small", coder, observer.ranges)
     assert limits["autoencoder.stem.0.input"] == limits["image"] == (-5, 5)
-    assert limits["autoencoder.smooth.input"][1] == pytest.approx(AUTOENCODER_MARGIN * ranges["autoencoder.smooth.input"][1])
+    assert limits["autoencoder.smooth.input"][1] == pytest.approx(
+        AUTOENCODER_MARGIN * ranges["autoencoder.smooth.input"][1]
+    )
 
 
 def encoded(coder, images):
