@@ -19,7 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.state_space import ssd
+from d2road.layers.state_space_kernels import use_kernels
+from d2road.layers.two_way_scan import convolve_two_ways, scan_two_ways
 from d2road.utils.errors import ConfigError
+
+_JOINED = ("in_proj.weight", "conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "D", "norm.weight")
 
 
 class Mamba2(nn.Module):
@@ -153,36 +157,68 @@ class BidirectionalMamba2(nn.Module):
         padding = None if valid is None else ~valid.bool().unsqueeze(-1)
         if padding is not None:
             x = x.masked_fill(padding, 0)
-        projected = F.linear(x, self._both("in_proj.weight")).unflatten(-1, (2, -1))  # (b, l, 2, ...)
+        both = self._both()
+        projected = F.linear(x, both["in_proj.weight"]).unflatten(-1, (2, -1))  # (b, l, 2, ...)
         z, mixed, dt = projected.split([one.inner, one.conv1d.weight.shape[0], one.heads], dim=-1)
         gate = None if step_gate is None else _of_heads(step_gate, (batch, length, one.heads)).unsqueeze(2)
         wide = None if padding is None else padding.unsqueeze(2)
-        # What looks at one token alone is done before the second direction is turned round, or behind it.
-        dt = _turn(_step_lengths(dt, self._both("dt_bias").view(2, -1), wide, gate))
-        mixed = _convolve(_turn(mixed), self._both("conv1d.weight"), self._both("conv1d.bias")).unflatten(-1, (2, -1))
-        values, B, C = mixed.split([one.inner, *2 * [one.groups * one.state_dim]], dim=-1)
-        y, state = ssd(
-            values.reshape(batch, length, 2 * one.heads, one.head_dim),
-            dt.flatten(2),
-            -self._both("A_log").exp(),
-            B.reshape(batch, length, 2 * one.groups, one.state_dim),
-            C.reshape(batch, length, 2 * one.groups, one.state_dim),
-            chunk_size=one.chunk_size,
-            D=self._both("D"),
-            initial_states=None if initial_states is None else initial_states.repeat(1, 2, 1, 1),
-            return_final_states=True,
-            backend=one.backend,
-        )
-        y = _turn(y.reshape(batch, length, 2, one.inner))
-        y = gated_rms_norm(y.flatten(2), z.flatten(2), self._both("norm.weight"), 2 * one.groups, one.norm.eps)
-        y = F.linear(y, self._both("out_proj.weight", dim=1))  # the sum of both
+        dt = _step_lengths(dt, both["dt_bias"].view(2, -1), wide, gate)
+        if initial_states is None and 0 < length <= one.chunk_size and not use_kernels(one.backend, mixed, dt):
+            y, state = self._scan_once(mixed, dt, both)
+        else:
+            y, state = self._scan_turned(mixed, dt, both, initial_states)
+        y = gated_rms_norm(y, z.flatten(2), both["norm.weight"], 2 * one.groups, one.norm.eps)
+        out = torch.cat([layer.out_proj.weight for layer in (self.ahead, self.back)], dim=1)
+        y = F.linear(y, out)  # the sum of both
         if padding is not None:
             y = y.masked_fill(padding, 0)
         return (y, state.unflatten(1, (2, one.heads)).sum(1)) if return_final_states else y
 
-    def _both(self, name: str, dim: int = 0) -> Tensor:
-        """A parameter of both layers, side by side."""
-        return torch.cat([self.ahead.get_parameter(name), self.back.get_parameter(name)], dim=dim)
+    def _scan_once(self, mixed: Tensor, dt: Tensor, both: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of (b, l, 2, ...) what both ways give (b, l, 2 * inner) and their states (b, 2 * h, p, n), in one product."""
+        one, kind = self.ahead, torch.promote_types(mixed.dtype, torch.float32)
+        mixed = convolve_two_ways(mixed.flatten(2).transpose(1, 2), both["conv1d.weight"], both["conv1d.bias"])
+        narrow, mixed = mixed.dtype, F.silu(mixed).to(kind).unflatten(1, (2, -1))  # (b, 2, ..., l)
+        values, B, C = mixed.split([one.inner, *2 * [one.groups * one.state_dim]], dim=2)
+        with torch.autocast(mixed.device.type, enabled=False):
+            y, state = scan_two_ways(
+                values.unflatten(2, (one.heads, one.head_dim)), dt.to(kind),
+                both["A_log"].to(kind).exp().view(2, -1), B.unflatten(2, (one.groups, one.state_dim)),
+                C.unflatten(2, (one.groups, one.state_dim)), both["D"].to(kind).view(2, -1),
+            )  # fmt: skip
+        return y.flatten(1, 3).transpose(1, 2).to(narrow), state.flatten(1, 2)
+
+    def _scan_turned(
+        self, mixed: Tensor, dt: Tensor, both: dict[str, Tensor], initial_states: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The same for sequences of any length; the second half of the heads is given the tokens from the last on."""
+        one, (batch, length) = self.ahead, mixed.shape[:2]
+        mixed = _convolve(_turn(mixed), both["conv1d.weight"], both["conv1d.bias"]).unflatten(-1, (2, -1))
+        values, B, C = mixed.split([one.inner, *2 * [one.groups * one.state_dim]], dim=-1)
+        y, state = ssd(
+            values.reshape(batch, length, 2 * one.heads, one.head_dim),
+            _turn(dt).flatten(2),
+            -both["A_log"].exp(),
+            B.reshape(batch, length, 2 * one.groups, one.state_dim),
+            C.reshape(batch, length, 2 * one.groups, one.state_dim),
+            chunk_size=one.chunk_size,
+            D=both["D"],
+            initial_states=None if initial_states is None else initial_states.repeat(1, 2, 1, 1),
+            return_final_states=True,
+            backend=one.backend,
+        )
+        return _turn(y.reshape(batch, length, 2, one.inner)).flatten(2), state
+
+    def _both(self) -> dict[str, Tensor]:
+        """Parameters of both layers, side by side, by name: those of one type are joined at once."""
+        pairs = {name: (self.ahead.get_parameter(name), self.back.get_parameter(name)) for name in _JOINED}
+        found: dict[str, Tensor] = {}
+        for dtype in {one.dtype for one, _ in pairs.values()}:
+            names = [name for name, (one, _) in pairs.items() if one.dtype == dtype]
+            flat = torch.cat([part.flatten() for name in names for part in pairs[name]])
+            parts = flat.split([2 * pairs[name][0].numel() for name in names])
+            found |= {name: part.view(-1, *pairs[name][0].shape[1:]) for name, part in zip(names, parts)}
+        return found
 
 
 def _turn(x: Tensor) -> Tensor:
