@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from d2road.utils.uploads import upload_together
 from tests.factories.pretended_device import TYPE
 
 
@@ -54,3 +55,23 @@ def test_autocast_by_the_lists_of_cuda(accelerator):
         assert (x @ x).dtype == torch.bfloat16
         assert (x @ x).softmax(0).dtype == torch.float32
         assert (x.double() @ x.double()).dtype == torch.float64
+
+
+def test_the_gradient_of_silu_is_one_launch_and_right(accelerator):
+    x = torch.randn(5)
+    y, z = x.to(accelerator.device).requires_grad_(), x.clone().requires_grad_()
+    out = torch.nn.functional.silu(y)
+    with accelerator.measured() as cost:
+        out.backward(torch.ones(5, device=accelerator.device))
+    assert cost.by_operation["silu_backward"] == 1 and cost.launches <= 2, cost
+    torch.nn.functional.silu(z).sum().backward()
+    torch.testing.assert_close(y.grad.cpu(), z.grad)
+
+
+def test_tensors_go_to_the_device_together(accelerator):
+    parts = [torch.arange(6.0).view(2, 3), torch.tensor([5, 7]), torch.ones(2), torch.zeros(0, 4), torch.tensor(True)]
+    with accelerator.measured() as cost:
+        moved = upload_together(parts, accelerator.device)
+    assert len(cost.uploads) == 3 and not cost.launches and not cost.waits, cost  # one a type
+    for there, here in zip(moved, parts, strict=True):
+        assert there.device == accelerator.device and there.dtype == here.dtype and torch.equal(there.cpu(), here)

@@ -282,6 +282,8 @@ def _register() -> list[torch.library.Library]:
         op = getattr(torch.ops.aten, name.split(".")[0])
         overload = op.memory_format if "." in name else op.default
         aten.impl(name, lambda *args, _op=overload, **kwargs: _execute(_op, args, kwargs), "PrivateUse1")
+    # CUDA has a kernel for it; devices that are not known to PyTorch would get its parts.
+    aten.impl("silu_backward", lambda *args: _execute(torch.ops.aten.silu_backward.default, args, {}), "PrivateUse1")
     lower = lambda: torch.get_autocast_dtype(TYPE)  # noqa: E731
     for names, dtype in ((LOWERED, lower), (RAISED, lambda: torch.float32)):
         for name in names:
