@@ -69,8 +69,7 @@ class GroundingCriterion(nn.Module):
     ):
         super().__init__()
         self.stride, self.ry_frame, self.match_iou, self.weights = stride, ry_frame, match_iou, dict(weights or {})
-        self.priors_hwl: Tensor
-        self.register_buffer("priors_hwl", torch.tensor(priors_hwl), persistent=False)
+        self.priors_hwl = torch.tensor(priors_hwl)  # with the host, as all that targets are made from
 
     def forward(self, outputs: GroundingOutputs, targets: GroundingTargets) -> dict[str, Tensor]:
         """Losses `loss_NAME` of a batch."""
@@ -89,7 +88,10 @@ class GroundingCriterion(nn.Module):
             # Distributed training waits for a gradient of every parameter.
             first = next(iter(losses))
             losses[first] = losses[first] + 0 * outputs.unused
-        return {f"loss_{name}": self.weights.get(name, 1.0) * value for name, value in losses.items()}
+        weights = {name: self.weights.get(name, 1.0) for name in losses}
+        return {
+            f"loss_{name}": value if weights[name] == 1 else weights[name] * value for name, value in losses.items()
+        }
 
     def _detection(self, image: ImageFeatures, refer: Tensor | None, targets: GroundingTargets) -> dict[str, Tensor]:
         """Losses of the dense head, and of the referral maps if there are any."""
@@ -125,7 +127,7 @@ class GroundingCriterion(nn.Module):
 
 def _referral_loss(refer: Tensor, dense: DenseTargets, sentences: Sentences) -> Tensor:
     target, others = refer_targets(dense, sentences.meant, sentences.images)
-    objects = sum(image == own for own in sentences.images for image, _ in dense.places) * sentences.teaches
+    objects = sum(image == own for own in sentences.images for image in dense.image.tolist()) * sentences.teaches
     number = torch.full((), float(objects), device=refer.device)
     return sentences.teaches * refer_loss(refer, target, others, mean_over_processes(number))
 

@@ -16,7 +16,7 @@ from d2road.export.graph import ExportGraph, ExportOptions
 from d2road.modeling.bfloat16 import Bfloat16Inference
 from d2road.modeling.padding import by_padded_size
 from d2road.structures import Camera
-from d2road.structures.camera_batch import Cameras, Grounds, SceneGeometry
+from d2road.structures.camera_batch import SceneGeometry
 from d2road.utils.aliases import rename_stored_weights
 from d2road.utils.errors import ConfigError
 from mono3dvg.build import build_parts
@@ -176,7 +176,7 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
             images = [torch.zeros_like(image) for image in images]
         batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
         cameras = [c if self.inputs.use_given_ground else Camera(c.P) for c in camera_list(batched_inputs)]
-        scene = SceneGeometry(Cameras.from_list(cameras, self.device), Grounds.from_list(cameras, self.device))
+        scene = SceneGeometry.from_list(cameras, self.device)
         sizes_hw = torch.tensor(batch.image_sizes, dtype=torch.float32, device=self.device)
         return ImageBatch(batch.tensor, self.colors(batch.tensor), batch.image_sizes, sizes_hw, scene)
 
@@ -211,7 +211,7 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
         return decode_peaks(
             image.raw, image.batch.scene, image.batch.sizes_hw, self.inputs.stride, self.priors_hwl,
             self.inputs.ry_frame, top_k=options.top_k, threshold=options.min_heat, nms_2d=options.nms_2d,
-            nms_bev=options.nms_bev, padded=padded,
+            nms_bev=options.nms_bev, padded=padded, covered=image.covered,
         ).detach()  # fmt: skip
 
     def encode_text(self, texts: Sequence[str], places: Sequence[str] | None = None) -> TextFeatures:
@@ -234,7 +234,7 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
         """Candidates of N sentences: the peaks of their images, or what queries that start there find."""
         assert image.peaks is not None
         if self.query_head is None:
-            return Detections(image.peaks[fused.image_of], image.relation)
+            return Detections(image.peaks.for_each(fused.image_of), image.relation)
         queries, context = self.run_queries(image, fused)
         candidates, referral = decode_queries(queries[-1], context, self.inference.min_heat)
         return Detections(candidates, referral=referral)
@@ -279,7 +279,7 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
             objects, batch.scene, len(self.priors_hwl), (height, width), stride, self.inputs.ry_frame,
             attributes=raw is None and self.dense_head.num_attributes > 0, jitter=jitter,
         )  # fmt: skip
-        if raw is None:
+        if raw is None or not self.dense_head.num_attributes:
             return given
         return replace(given, attributes=raw.attributes_at(given.cells).detach().float().sigmoid())
 
@@ -294,7 +294,7 @@ class Mono3DVG(Bfloat16Inference, nn.Module):
         if self.query_head is not None:
             raise ConfigError("MODEL.MONO3DVG.HEAD is 'query': queries cannot judge labelled objects")
         image = self.encode_maps(batched_inputs)
-        objects = [objects_of(x).to(self.device) for x in batched_inputs]
+        objects = [objects_of(x) for x in batched_inputs]
         given = self.labelled_candidates(objects, image.batch, image.raw)
         features = self.relation_features(given, image.batch) if self.relation is not None else None
         found: list[list[Tensor]] = [[] for _ in batched_inputs]

@@ -22,6 +22,7 @@ from torch import Tensor
 from d2road.structures.camera import Camera
 from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.errors import ConfigError, DataError
+from d2road.utils.uploads import upload
 
 # Below this height over the horizon (normalised) a ray is taken as parallel to the ground: beyond 400 m at 8 m height.
 MIN_DROP = 0.02
@@ -80,6 +81,8 @@ class Grounds(TensorRecord):
     var: Tensor
     known: Tensor
 
+    exact = False  # whether all of `var` is known to be 0
+
     @staticmethod
     def from_list(cameras: Sequence[Camera], device: torch.device | str) -> "Grounds":
         """The planes that the cameras carry, taken as exact (variance 0)."""
@@ -87,14 +90,17 @@ class Grounds(TensorRecord):
         known = torch.tensor([c.ground is not None for c in cameras], device=device)
         return Grounds(mean, torch.zeros_like(mean), known)
 
+    def below(self, xy: Tensor) -> Tensor:
+        """(B,) how far normalised image points lie below the horizon, negative above it."""
+        return xy[:, 1] - self.mean[:, 0] - self.mean[:, 1] * xy[:, 0]
+
     def drop(self, xy: Tensor) -> Tensor:
-        """(B,) how far normalised image points lie below the horizon; MIN_DROP at least, with zero gradient there."""
-        horizon = self.mean[:, 0] + self.mean[:, 1] * xy[:, 0]
-        return (xy[:, 1] - horizon).clamp(min=MIN_DROP)
+        """(B,) `below`, but MIN_DROP at least, with zero gradient there."""
+        return self.below(xy).clamp(min=MIN_DROP)
 
     def below_horizon(self, xy: Tensor) -> Tensor:
         """(B,) whether the rays meet the ground in front of the camera."""
-        return self.known & (xy[:, 1] - self.mean[:, 0] - self.mean[:, 1] * xy[:, 0] > MIN_DROP)
+        return self.known & (self.below(xy) > MIN_DROP)
 
     def normal(self) -> Tensor:
         """(B, 3) unit normals, upwards."""
@@ -133,10 +139,53 @@ class Grounds(TensorRecord):
 
 @dataclass
 class SceneGeometry(TensorRecord):
-    """Where the images of a batch were taken: cameras and grounds (B)."""
+    """Where the images of a batch were taken: cameras and grounds (B).
+
+    `from_list` keeps all numbers in one table, so that rows are chosen from it at once, and the scene of the host that
+    it was copied from.
+    """
 
     cameras: Cameras
     ground: Grounds
+
+    _WIDTHS = (9, 9, 3, 3, 3, 9, 1)  # K, K_inv, center, mean, var, frame, known
+
+    def __post_init__(self) -> None:
+        self._table: Tensor | None = None  # (B, sum of _WIDTHS), of which the fields are views
+        self._host: SceneGeometry | None = None
+
+    @staticmethod
+    def from_list(cameras: Sequence[Camera], device: torch.device | str) -> "SceneGeometry":
+        """Cameras and the planes that they carry; frames are computed by the host."""
+        one, ground = Cameras.from_list(cameras, "cpu"), Grounds.from_list(cameras, "cpu")
+        parts = (one.K, one.K_inv, one.center, ground.mean, ground.var, ground.frame(), ground.known)
+        table = torch.cat([part.flatten(1) if part.ndim > 1 else part[:, None].float() for part in parts], dim=1)
+        host = SceneGeometry._of_table(table)
+        if torch.device(device).type == "cpu":
+            return host
+        scene = SceneGeometry._of_table(upload(table, device))
+        scene._host = host
+        return scene
+
+    def on_host(self) -> "SceneGeometry":
+        """The same on the host, for whom nobody waits if `from_list` has made it."""
+        if self.cameras.K.device.type == "cpu":
+            return self
+        return self._host if self._host is not None else self.to("cpu")
+
+    def __getitem__(self, index: Tensor | slice) -> "SceneGeometry":
+        """See `TensorRecord`."""
+        return super().__getitem__(index) if self._table is None else SceneGeometry._of_table(self._table[index])
+
+    @staticmethod
+    def _of_table(table: Tensor) -> "SceneGeometry":
+        K, K_inv, center, mean, var, frame, known = table.split(SceneGeometry._WIDTHS, dim=1)
+        ground = Grounds(mean, var, known[:, 0] > 0)
+        ground.__dict__["_frame"] = frame.unflatten(1, (3, 3))  # as `frame` would compute it
+        ground.exact = True
+        scene = SceneGeometry(Cameras(K.unflatten(1, (3, 3)), K_inv.unflatten(1, (3, 3)), center), ground)
+        scene._table = table
+        return scene
 
 
 def ground_parameters(camera: Camera) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from d2road.structures import depth_cues
-from d2road.structures.camera_batch import Cameras, SceneGeometry
+from d2road.structures.camera_batch import MIN_DROP, Cameras, SceneGeometry
 from d2road.structures.depth_cues import BoxViews
 from d2road.structures.headings import NUM_BINS, decode_heading, encode_heading
 from d2road.structures.tensor_record import TensorRecord
@@ -66,11 +66,10 @@ def place_boxes(
 
 @dataclass
 class Decoded:
-    """P predicted boxes: boxes_xyxy (P, 4) pixels, middle, bottom (P, 2) pixels, log_depths, vars (P, 2) by BRANCHES,
+    """P predicted boxes: boxes_xyxy (P, 4) pixels, bottom (P, 2) pixels, log_depths, vars (P, 2) by BRANCHES,
     usable (P, 2), log_depth, std (P,) fused, dims (P, 3) m, alpha (P,)."""
 
     boxes_xyxy: Tensor
-    middle: Tensor
     bottom: Tensor
     log_depths: Tensor
     vars: Tensor
@@ -95,12 +94,12 @@ def decode(raw: RawBoxes, cells_px: Tensor, stride: float, prior_hwl: Tensor, sc
     sides = log_sides.exp() * stride
     bottom = cells_px + raw.bottom * stride
     log_depths, usable, shared = _depths(raw, bottom, prior_hwl, scene)
-    own = (2 * raw.log_std.clamp(*LOG_STD_RANGE)).exp() + shared
+    own = (2 * raw.log_std.clamp(*LOG_STD_RANGE)).exp()
+    own = own if shared is None else own + shared
     weights = torch.where(usable, 1 / own, 1 / _UNUSABLE_VAR)
     total = weights.sum(1)
     return Decoded(
         boxes_xyxy=torch.cat([cells_px - sides[:, :2], cells_px + sides[:, 2:]], dim=1),
-        middle=cells_px + raw.offset * stride,
         bottom=bottom,
         log_depths=log_depths,
         vars=own,
@@ -120,18 +119,21 @@ def decode_rows(
     return found, place_boxes(found.bottom, found.log_depth, found.dims, found.alpha, scene.cameras, frame)
 
 
-def _depths(raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: SceneGeometry) -> tuple[Tensor, Tensor, Tensor]:
-    """Log depths, whether each way can be used, and variance that uncertain grounds add: all (P, 2)."""
+def _depths(
+    raw: RawBoxes, bottom: Tensor, prior_hwl: Tensor, scene: SceneGeometry
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Log depths, whether each way can be used, and variance that uncertain grounds add, if they do: all (P, 2)."""
     xy, ground = scene.cameras.normalize(bottom), scene.ground
-    direct = depth_cues.log_depth_from_height(prior_hwl[:, 0], REFERENCE_PX, scene.cameras) + raw.depth[:, 0]
-    plane = depth_cues.log_depth_on_ground(xy, ground) + raw.depth[:, 1]
-    below = ground.below_horizon(xy)
+    direct = depth_cues.log_depth_from_height(prior_hwl[:, 0], REFERENCE_PX, scene.cameras)
+    below = ground.below(xy)
+    usable = ground.known & (below > MIN_DROP)
+    plane = ground.mean[:, 2] - below.clamp(min=MIN_DROP).log()
+    log_depths = (torch.stack([direct, plane], dim=1) + raw.depth).clamp(*LOG_DEPTH_RANGE)
+    usable = torch.stack([torch.ones_like(usable), usable], dim=1)
+    if ground.exact:
+        return log_depths, usable, None
     ground_var = depth_cues.variance_from_ground(ground.depth_jacobian(xy), ground.var)
-    return (
-        torch.stack([direct, plane], dim=1).clamp(*LOG_DEPTH_RANGE),
-        torch.stack([torch.ones_like(below), below], dim=1),
-        torch.stack([torch.zeros_like(ground_var), ground_var], dim=1),
-    )
+    return log_depths, usable, torch.stack([torch.zeros_like(ground_var), ground_var], dim=1)
 
 
 def encode(

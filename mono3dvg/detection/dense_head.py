@@ -43,9 +43,13 @@ class RawMaps:
 
 def gather_cells(maps: Tensor, image: Tensor, cells: Tensor) -> Tensor:
     """(B, R, Hf, Wf) at cells (P,) of images (P,) -> (P, R)."""
+    return gather_rows(maps, image * (maps.shape[2] * maps.shape[3]) + cells)
+
+
+def gather_rows(maps: Tensor, places: Tensor) -> Tensor:
+    """(B, R, Hf, Wf) at places (P,), indices into B * Hf * Wf -> (P, R)."""
     # Whole rows of one table: their gradient is added row by row, many times faster than number by number.
-    rows = maps.permute(0, 2, 3, 1).flatten(0, 2)  # (B * Hf * Wf, R)
-    return rows.index_select(0, image * maps.shape[2] * maps.shape[3] + cells)
+    return maps.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, places)
 
 
 def gather_each(maps: Tensor, cells: Tensor) -> Tensor:
@@ -159,7 +163,7 @@ def covered_cells(
 ) -> Tensor:
     """(B, Hf, Wf) bool: cells whose centre lies in the unpadded image."""
     size = torch.as_tensor(sizes_hw, dtype=torch.float32, device=device)
-    v, u = ((torch.arange(n, device=device) + 0.5) * stride for n in map_hw)
+    v, u = (upload((torch.arange(n) + 0.5) * stride, device) for n in map_hw)
     return (v[None, :, None] < size[:, :1, None]) & (u[None, None, :] < size[:, 1:, None])
 
 
@@ -173,7 +177,7 @@ def find_peaks(heat: Tensor, top_k: int, covered: Tensor) -> tuple[Tensor, Tenso
     Source: Zhou et al., Objects as Points, 2019, section 4.
     """
     heat = heat * covered[:, None]
-    peaks = torch.where(F.max_pool2d(heat, 3, stride=1, padding=1) == heat, heat, torch.zeros_like(heat))
+    peaks = torch.where(F.max_pool2d(heat, 3, stride=1, padding=1) == heat, heat, 0.0)
     values, index = peaks.flatten(1).topk(min(top_k, peaks[0].numel()), dim=1)
     size = heat.shape[2] * heat.shape[3]
     return values, torch.div(index, size, rounding_mode="floor"), index % size
@@ -192,6 +196,7 @@ def decode_peaks(
     nms_2d: float = 1.0,
     nms_bev: float = 1.0,
     padded: bool = False,
+    covered: Tensor | None = None,
 ) -> Candidates:
     """Peaks of the heat maps of B images as candidates, best first, without near duplicates.
 
@@ -205,26 +210,33 @@ def decode_peaks(
         nms_2d, nms_bev: overlap of the 2D boxes, of the footprints, above which the weaker of two is the same object
             detected again; 1 keeps all.
         padded: leave room for `top_k` candidates in every image, so that no shape hangs on what is found.
+        covered: `covered_cells` of the map, where they are at hand.
     """
     heat = raw.heat.float().sigmoid()
     batch, _, height, width = heat.shape
-    values, classes, cells = find_peaks(heat, top_k, covered_cells(sizes_hw, (height, width), stride, heat.device))
+    if covered is None:
+        covered = covered_cells(sizes_hw, (height, width), stride, heat.device)
+    values, classes, cells = find_peaks(heat, top_k, covered)
     image = torch.arange(batch, device=heat.device).repeat_interleave(cells.shape[1])
     each, flat = scene[image], cells.flatten()
+    place = image * (height * width) + flat
     decoded, rows = decode_rows(
-        raw.at(image, flat), cells_to_pixels(flat, width, stride), stride, priors_hwl[classes.flatten()].float(), each,
-        upright_frame(scene, ry_frame)[image],
+        RawBoxes.unpack(gather_rows(raw.regression, place)), cells_to_pixels(flat, width, stride), stride,
+        priors_hwl[classes.flatten()].float(), each, upright_frame(each, ry_frame),
     )  # fmt: skip
     limits = torch.as_tensor(sizes_hw, dtype=heat.dtype, device=heat.device).flip(1).repeat(1, 2)[image]  # w h w h
     boxes = decoded.boxes_xyxy.clamp(min=0).minimum(limits)
     # A heat map between 0.5 cells tells classes apart softly: all classes at the cell, not only that of the peak.
-    probs = gather_each(heat, cells)
+    probs = gather_rows(heat, place).unflatten(0, cells.shape)
+    attributes = probs[..., :0]
+    if raw.attributes.shape[1]:
+        attributes = gather_rows(raw.attributes, place).unflatten(0, cells.shape).float().sigmoid()
     found = Candidates(
         boxes_xyxy=boxes.unflatten(0, cells.shape),
         rows=rows.unflatten(0, cells.shape),
         classes=classes,
         class_probs=probs,
-        attributes=raw.attributes_at(cells).float().sigmoid(),
+        attributes=attributes,
         heat=values,
         std=decoded.std.unflatten(0, cells.shape),
         cells=cells,

@@ -11,15 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2road.structures.boxes2d import iou_and_giou, with_area
 from d2road.structures.camera_batch import SceneGeometry
-from d2road.structures.depth_cues import BoxViews
-from d2road.structures.headings import heading_loss
 from d2road.utils.uploads import upload
-from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, LOG_STD_RANGE, MIN_SIDE, RawBoxes, decode, encode
-from mono3dvg.detection.dense_head import RawMaps, cells_to_pixels, gather_cells
+from mono3dvg.detection.dense_head import RawMaps, cells_to_pixels, gather_rows
 from mono3dvg.detection.detection_targets import DenseTargets
-from mono3dvg.detection.objects import Objects
+from mono3dvg.detection.object_losses import IN_2D, NAMES, box_truth, object_losses
 from mono3dvg.language.form_parts import ANCHOR
 from mono3dvg.language.kleene import MAYBE, YES
 
@@ -42,12 +38,17 @@ def heat_loss(
         number: () of objects.
     Source: Zhou et al., Objects as Points, 2019, Eq. 1.
     """
-    logits = logits.float()
-    prob = logits.sigmoid()
     hit = targets == 1
-    positive = (1 - prob) ** alpha * F.softplus(-logits)
-    negative = (1 - targets) ** beta * prob**alpha * F.softplus(logits) * weight[:, None]
-    return torch.where(hit, positive, negative).sum() / number.clamp(min=1)
+    return focal_loss(logits, hit, torch.where(hit, 1.0, (1 - targets) ** beta * weight[:, None]), alpha, number)
+
+
+def focal_loss(logits: Tensor, positive: Tensor, weight: Tensor, gamma: float, number: Tensor) -> Tensor:
+    """Focal binary cross entropy, weighted, summed and over a number, 1 at least.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 4.
+    """
+    wrong = logits.float() * torch.where(positive, -1.0, 1.0)  # logit of being wrong
+    return (weight * wrong.sigmoid() ** gamma * F.softplus(wrong)).sum() / number.clamp(min=1)
 
 
 def refer_loss(
@@ -61,14 +62,11 @@ def refer_loss(
         number: () of objects that sentences mean or do not mean, all together.
         hard: how much more another object's middle weighs than background.
     """
-    logits = logits.float()
-    prob = logits.sigmoid()
     positive = target == 1
-    miss = (1 - prob) ** gamma * F.softplus(-logits)
     # Another object's middle may lie in the Gaussian of one that is meant: it is wrong all the same.
-    reduced = torch.where(others == 1, torch.ones_like(target), (1 - target) ** 4)
-    false = reduced * (1 + hard * others) * prob**gamma * F.softplus(logits)
-    return torch.where(positive, miss * (1 + hard), false).sum() / number.clamp(min=1)
+    reduced = torch.where(others == 1, 1.0, (1 - target) ** 4)
+    weight = torch.where(positive, 1 + hard, reduced * (1 + hard * others))
+    return focal_loss(logits, positive, weight, gamma, number)
 
 
 def relation_loss(
@@ -97,11 +95,13 @@ def sentence_losses(
     logits = logits.float()
     meant = meant & valid
     truth = meant.to(logits.dtype)
-    miss = (torch.sigmoid(logits) - truth).abs()
-    each = miss**gamma * F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
-    alone = torch.where(valid, each, torch.zeros_like(each)).sum(-1) / valid.sum(-1).clamp(min=1)  # (..., N)
-    spoken = valid.any(-1)
-    losses = torch.where(spoken, alone + contrast * choice_loss(logits, meant, valid), torch.zeros_like(alone))
+    each = F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
+    if gamma:
+        each = each * (torch.sigmoid(logits) - truth).abs() ** gamma
+    number = valid.sum(-1)
+    alone = torch.where(valid, each, 0.0).sum(-1) / number.clamp(min=1)  # (..., N)
+    spoken = number > 0
+    losses = torch.where(spoken, alone + contrast * choice_loss(logits, meant, valid), 0.0)
     return losses.flatten(0, -2).mean(0) if losses.ndim > 1 else losses, spoken.to(logits.dtype)
 
 
@@ -147,94 +147,32 @@ def box_losses(
     priors_hwl: Tensor,
     mean: Mean = identity,
 ) -> dict[str, Tensor]:
-    """Losses of `DenseHead` by name: heat, offset, box2d, giou, depth, dims, heading; attributes where it has them.
+    """Losses of `DenseHead` by name: heat, those of `object_losses.NAMES`; attributes where it has them.
 
     Args:
         targets: of the same images.
         scene: camera and ground of each image; grounds as they are believed.
-        priors_hwl: (C, 3) m.
-        mean: averages the (2,) numbers of objects and of those with a 3D box over processes.
+        priors_hwl: (C, 3) m, with the host.
+        mean: averages numbers of objects and of those with a 3D box (6,), by loss, over processes.
     """
-    both = torch.stack([targets.owns, targets.owns & targets.objects.has_3d]).cpu()  # the one thing that is waited for
-    numbers = mean(upload(both.sum(1).float(), raw.heat.device)).clamp(min=1)
-    owns, has_3d = (upload(own.nonzero()[:, 0], raw.heat.device) for own in both)
-    predicted = raw.at(targets.image, targets.cells)
-    cells_px = cells_to_pixels(targets.cells, raw.heat.shape[-1], stride)
-    in_2d = losses_2d(predicted[owns], cells_px[owns], targets.objects.boxes_xyxy[owns], stride)
-    views = targets.views[has_3d]
-    views.in_front = targets.has_middle[has_3d]
-    in_3d = losses_3d(
-        predicted[has_3d],
-        cells_px[has_3d],
-        targets.objects[has_3d],
-        views,
-        scene[targets.image[has_3d]],
-        stride,
-        priors_hwl,
-    )
-    return {
-        "heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0]),
-        **{name: value.sum() / numbers[0] for name, value in in_2d.items()},
-        **{name: value.sum() / numbers[1] for name, value in in_3d.items()},
-        **({"attributes": attribute_loss(raw, targets) / numbers[0]} if raw.attributes.shape[1] else {}),
-    }
+    device, owns, host = raw.heat.device, targets.owns.nonzero()[:, 0], scene.on_host()
+    image, cells, objects = targets.image[owns], targets.cells[owns], targets.objects[owns]
+    truth = box_truth(
+        objects, targets.views[owns], targets.has_middle[owns], cells_to_pixels(cells, raw.heat.shape[-1], stride),
+        stride, priors_hwl, host[image],
+    ).to(device)  # fmt: skip
+    counts = [float(len(owns) if name in IN_2D else objects.has_3d.sum()) for name in NAMES]
+    numbers = mean(upload(torch.tensor(counts), device)).clamp(min=1)
+    place = upload(image * raw.heat.shape[2] * raw.heat.shape[3] + cells, device)
+    sums = object_losses(gather_rows(raw.regression, place), truth) / numbers
+    losses = {"heat": heat_loss(raw.heat, targets.heat, targets.weight, numbers[0]), **dict(zip(NAMES, sums.unbind()))}
+    if raw.attributes.shape[1]:
+        each = gather_rows(raw.attributes, place)
+        losses["attributes"] = attribute_loss(each, upload(objects.attributes, device)) / numbers[0]
+    return losses
 
 
-def attribute_loss(raw: RawMaps, targets: DenseTargets) -> Tensor:
-    """Cross entropy of the attributes of objects, sum over objects and those attributes of each that are known."""
-    logits = gather_cells(raw.attributes, targets.image, targets.cells).float()
-    truths = targets.objects.attributes
-    each = F.binary_cross_entropy_with_logits(logits, truths.eq(int(YES)).float(), reduction="none")
-    return (each * ((truths != MAYBE) & targets.owns[:, None])).sum()
-
-
-def losses_2d(predicted: RawBoxes, cells_px: Tensor, boxes_xyxy: Tensor, stride: float) -> dict[str, Tensor]:
-    """(P,) losses box2d and giou of predictions at P places (P, 2) in pixels, against boxes (P, 4)."""
-    middle = cells_px.repeat(1, 2)
-    signs = boxes_xyxy.new_tensor([-1.0, -1, 1, 1])
-    sides = ((boxes_xyxy - middle) * signs / stride).clamp(min=MIN_SIDE).log()
-    found = middle + predicted.ltrb.clamp(*LOG_SIDE_RANGE).exp() * stride * signs
-    giou = iou_and_giou(with_area(found), with_area(boxes_xyxy))[1]
-    return {"box2d": (predicted.ltrb - sides).abs().sum(1), "giou": 1 - giou}
-
-
-def losses_3d(
-    predicted: RawBoxes,
-    cells_px: Tensor,
-    objects: Objects,
-    views: BoxViews,
-    scene: SceneGeometry,
-    stride: float,
-    priors_hwl: Tensor,
-) -> dict[str, Tensor]:
-    """(P,) losses offset, depth, dims and heading of predictions at P places, one object, view and scene each."""
-    prior = priors_hwl[objects.classes].float()
-    truth = encode(objects.boxes_xyxy, views, objects.rows[:, 3:6], cells_px, stride, prior, scene)
-    found = decode(predicted, cells_px, stride, prior, scene)
-    placed = views.in_front.float()
-    middle, bottom = point_distance(predicted.offset, truth.offset), point_distance(predicted.bottom, truth.bottom)
-    return {
-        "offset": placed * (middle + bottom),
-        "depth": placed * depth_nll(found.log_depths, predicted, views.log_depth, found.usable).sum(1),
-        "dims": (predicted.dims - truth.dims).abs().sum(1),
-        "heading": heading_loss(predicted.bins, predicted.residuals, views.alpha),
-    }
-
-
-def depth_nll(log_depths: Tensor, predicted: RawBoxes, truth: Tensor, usable: Tensor) -> Tensor:
-    """Negative log likelihood (P, 2) of the true log depths (P,), Laplace; 0 for ways that cannot be used."""
-    log_std = predicted.log_std.clamp(*LOG_STD_RANGE)
-    nll = 2**0.5 * (log_depths - truth[:, None]).abs() * (-log_std).exp() + log_std
-    return torch.where(usable, nll, torch.zeros_like(nll))
-
-
-def point_distance(found: Tensor, wanted: Tensor, near: float = 4.0) -> Tensor:
-    """(P,) sum of absolute differences of (P, 2), in cells; from `near` on by its logarithm.
-
-    The middle of a truncated object may lie tens of cells away, where a cell more or less is nothing.
-    """
-    error = (found - wanted).abs()
-    far = near * (1 + (error.clamp(min=near) / near).log())
-    # Far from its cell a point is known only in proportion.
-    scale = (wanted.abs() / near).clamp(min=1)
-    return (torch.where(error < near, error, far) / scale).sum(1)
+def attribute_loss(logits: Tensor, truths: Tensor) -> Tensor:
+    """Cross entropy of attributes (P, L), sum over objects and those attributes of each that are known."""
+    each = F.binary_cross_entropy_with_logits(logits.float(), truths.eq(int(YES)).float(), reduction="none")
+    return (each * (truths != MAYBE)).sum()

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from d2road.structures.camera_batch import SceneGeometry, upright_frame
 from d2road.structures.depth_cues import BoxViews, view_boxes
-from d2road.utils.uploads import upload
+from d2road.utils.uploads import upload, upload_together
 from mono3dvg.detection.labelled_candidates import home_cells
 from mono3dvg.detection.objects import Objects, cat_objects
 from mono3dvg.language.form_parts import PARTS
@@ -28,10 +28,11 @@ MIN_SIGMA = 1 / 3  # cells
 @dataclass
 class DenseTargets:
     """heat (B, C, Hf, Wf): 1 at the cells of objects, Gaussian around them. weight (B, Hf, Wf): 0 in ignored regions.
+    gaussians (P, Hf, Wf) of the P objects. These are where the network is; all else stays with the host.
 
-    Of the P objects: objects, image (P,), position (P,) among the objects of their image, cells (P,), views and
-    gaussians (P, Hf, Wf). owns (P,): False where a nearer object is predicted at the same cell. has_middle (P,): the 3D
-    box has an image point of its middle. places: (image, position) of each, known to the host.
+    Of the P objects: objects, image (P,), position (P,) among the objects of their image, cells (P,) and views. owns
+    (P,): False where a nearer object is predicted at the same cell. has_middle (P,): the 3D box has an image point of
+    its middle.
     """
 
     heat: Tensor
@@ -44,7 +45,6 @@ class DenseTargets:
     gaussians: Tensor
     owns: Tensor
     has_middle: Tensor
-    places: list[tuple[int, int]]
 
 
 @torch.no_grad()
@@ -60,30 +60,29 @@ def dense_targets(
 
     Args:
         objects: of each image, pixels of the network input; on the host, whom this does not keep waiting then.
-        scene: camera and ground of each image.
+        scene: camera and ground of each image, where the maps are wanted.
         map_hw: height and width of the map; stride: side of a cell in pixels.
         ry_frame: of the annotations, "camera" or "ground".
     """
-    device = scene.cameras.K.device
-    joined, image, position = cat_objects(objects)
+    device, scene = scene.cameras.K.device, scene.on_host()
+    joined, image, position = cat_objects(objects, scene.cameras.K.device)
     kept = ~joined.ignore
-    weight = torch.ones(len(objects), *map_hw, device=device)
+    weight = torch.ones(len(objects), *map_hw)
     for box, b in zip((joined.boxes_xyxy[~kept] / stride).tolist(), image[~kept].tolist()):
         x1, y1, x2, y2 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
         weight[b, max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 0
-    places = list(zip(image[kept].tolist(), position[kept].tolist()))
-    joined, image, position = joined[kept].to(device), upload(image[kept], device), upload(position[kept], device)
+    joined, image, position = joined[kept], image[kept], position[kept]
     each = scene[image]
     views = view_boxes(joined.rows, each.cameras, upright_frame(scene, ry_frame)[image])
     has_middle = views.in_front & joined.has_3d
     cells = home_cells(joined, views.middle, has_middle, map_hw, stride)
-    gaussians = draw_gaussians(cells, joined.boxes_xyxy, map_hw, stride)
+    gaussians = draw_gaussians(cells, joined.boxes_xyxy, map_hw, stride, device)
     heat = torch.zeros(len(objects) * num_classes, *map_hw, device=device)
-    layer = (image * num_classes + joined.classes)[:, None, None].expand_as(gaussians)
+    layer = upload(image * num_classes + joined.classes, device)[:, None, None].expand_as(gaussians)
     heat = heat.scatter_reduce(0, layer, gaussians, "amax")
     return DenseTargets(
         heat=heat.unflatten(0, (len(objects), num_classes)),
-        weight=weight,
+        weight=upload(weight, device),
         objects=joined,
         image=image,
         position=position,
@@ -92,12 +91,13 @@ def dense_targets(
         gaussians=gaussians,
         owns=nearest_of_cell(image * map_hw[0] * map_hw[1] + cells, joined, views),
         has_middle=has_middle,
-        places=places,
     )
 
 
-def draw_gaussians(cells: Tensor, boxes_xyxy: Tensor, map_hw: tuple[int, int], stride: float) -> Tensor:
-    """(P, Hf, Wf) bells, 1 at their cell, as wide and high as the 2D boxes ask for.
+def draw_gaussians(
+    cells: Tensor, boxes_xyxy: Tensor, map_hw: tuple[int, int], stride: float, device: torch.device
+) -> Tensor:
+    """(P, Hf, Wf) bells on a device, 1 at their cell, as wide and high as the 2D boxes ask for.
 
     Source: Zhou et al., Objects as Points, 2019; elliptic as in Liu et al., Training-Time-Friendly Network, AAAI 2020.
     """
@@ -108,6 +108,7 @@ def draw_gaussians(cells: Tensor, boxes_xyxy: Tensor, map_hw: tuple[int, int], s
     down = torch.arange(height, device=cells.device) - row[:, None]
     bell_x = torch.exp(-(across**2) / (2 * sigma[:, :1] ** 2))
     bell_y = torch.exp(-(down**2) / (2 * sigma[:, 1:] ** 2))
+    bell_x, bell_y = upload_together((bell_x, bell_y), device)
     return bell_y[:, :, None] * bell_x[:, None, :]
 
 
@@ -132,9 +133,10 @@ def refer_targets(dense: DenseTargets, meant: Sequence[Tensor], images: Sequence
         target (N, Hf, Wf): Gaussians of the objects that are meant; others (N, Hf, Wf): of those that are not.
     """
     rows: list[list[int]] = [[] for _ in range(2 * len(meant))]
+    places = list(zip(dense.image.tolist(), dense.position.tolist()))
     for n, (positions, b) in enumerate(zip(meant, images)):
         wanted = set(positions.tolist())
-        for index, (image, position) in enumerate(dense.places):
+        for index, (image, position) in enumerate(places):
             if image == b:
                 rows[2 * n + (position not in wanted)].append(index)
     return highest_of_rows(dense.gaussians, rows).unflatten(0, (-1, 2)).unbind(1)

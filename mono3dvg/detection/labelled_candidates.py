@@ -54,14 +54,16 @@ def candidates_of_objects(
 ) -> Candidates:
     """Labels as if they had been detected with certainty; candidate k of an image is its object k.
 
-    Objects to be ignored and those without 3D box are not valid.
+    Objects to be ignored and those without 3D box are not valid. The host computes all of it.
 
     Args:
+        scene: camera and ground of each image, where the candidates are wanted.
         attributes: take the labels' attributes too, half where they are not known.
         jitter: about as far as a detector is off, in deviations: of the 2D boxes' sides in shares of their size and of
             the log depth 5 %, of the heading 0.1 rad, for 1; probabilities waver too. 0 leaves the labels.
         generator: draws it.
     """
+    device, scene = scene.cameras.K.device, scene.on_host()
     joined, image, position = cat_objects(objects, scene.cameras.K.device)
     each = scene[image]
     views = view_boxes(joined.rows, each.cameras, upright_frame(scene, ry_frame)[image])
@@ -87,7 +89,7 @@ def candidates_of_objects(
         whole[image, position] = value
         return whole
 
-    return flat.map(pad)
+    return flat.map(pad).to(device)
 
 
 def _jittered(flat: Candidates, each: SceneGeometry, jitter: float, generator: torch.Generator | None) -> Candidates:
@@ -127,10 +129,11 @@ def match_objects(
     By overlap of the 2D boxes, best pair first, from `positive` on. -1 for candidates that are nothing: below
     `negative` for every object, or second to a better one. -2 for those in between and those on objects to be ignored.
     """
-    labels, there = pad_objects(objects, found.cells.device)
-    boxes, wanted = with_area(found.boxes_xyxy.float()), with_area(labels.boxes_xyxy.float())
+    labels, there = pad_objects(objects, torch.device("cpu"))
+    mine = torch.cat([found.boxes_xyxy.float(), found.valid[..., None].float()], dim=-1).cpu()  # the rest is the host's
+    boxes, wanted = with_area(mine[..., :4]), with_area(labels.boxes_xyxy.float())
     iou = iou_and_giou(boxes[:, :, None], wanted[:, None])[0].nan_to_num(0.0)
-    iou = torch.where(found.valid[:, :, None] & there[:, None], iou, 0.0).cpu()  # the rest is the host's
+    iou = torch.where((mine[..., 4:] > 0) & there[:, None], iou, 0.0)
     matched = torch.full(iou.shape[:2], -1)
     for b, own in enumerate(objects):
         if len(own):

@@ -16,7 +16,8 @@ from d2road.structures.camera_batch import upright_frame
 from d2road.structures.depth_cues import view_boxes
 from d2road.utils.uploads import upload
 from mono3dvg.detection.box_coding import LOG_SIDE_RANGE, RawBoxes
-from mono3dvg.detection.detection_losses import Mean, identity, losses_2d, losses_3d
+from mono3dvg.detection.detection_losses import Mean, identity
+from mono3dvg.detection.object_losses import IN_2D, NAMES, box_truth, object_losses
 from mono3dvg.detection.objects import Objects, cat_objects, pad_objects
 from mono3dvg.detection.query_head import DecodeContext, RawQueries
 
@@ -98,33 +99,25 @@ def _stage_losses(
     query = upload(torch.cat([rows for rows, _ in pairs]), device)
     chosen = [labels[columns.to(labels.classes.device)] for labels, (_, columns) in zip(objects, pairs)]
     known = torch.cat([labels.has_3d for labels in chosen])
-    numbers = mean(upload(torch.tensor([float(len(known)), float(known.sum())]), device)).clamp(min=1)
-    has_3d = upload(known.nonzero()[:, 0], device)
+    counts = [float(len(known) if name in IN_2D else known.sum()) for name in NAMES]
+    numbers = mean(upload(torch.tensor(counts), device)).clamp(min=1)
     wanted = upload(torch.cat([torch.isin(columns, m.to(columns)) for m, (_, columns) in zip(meant, pairs)]), device)
     labels, sentence, _ = cat_objects(chosen, device)
     each = context.scene[sentence]
     views = view_boxes(labels.rows, each.cameras, upright_frame(each, context.ry_frame))
-    predicted = RawBoxes.unpack(raw.regression[sentence, query])
-    places = context.centers(raw.cells[sentence, query])
+    truth = box_truth(
+        labels, views, views.in_front, context.centers(raw.cells[sentence, query]), context.stride, context.priors_hwl,
+        each,
+    )  # fmt: skip
+    sums = object_losses(raw.regression[sentence, query], truth)
     heat = torch.zeros_like(raw.heat, dtype=torch.float32)
     heat[sentence, query, labels.classes] = 1.0
     refer = torch.zeros_like(raw.referral, dtype=torch.float32)
     refer[sentence, query] = wanted.float()
-    in_2d = losses_2d(predicted, places, labels.boxes_xyxy, context.stride)
-    in_3d = losses_3d(
-        predicted[has_3d],
-        places[has_3d],
-        labels[has_3d],
-        views[has_3d],
-        each[has_3d],
-        context.stride,
-        context.priors_hwl,
-    )
     return {
         "heat": (_focal(raw.heat, heat) * raw.valid[..., None]).sum() / numbers[0],
         "refer": (_focal(raw.referral, refer) * raw.valid).sum() / numbers[0],
-        **{name: value.sum() / numbers[0] for name, value in in_2d.items()},
-        **{name: value.sum() / numbers[1] for name, value in in_3d.items()},
+        **dict(zip(NAMES, (sums / numbers).unbind())),
     }
 
 

@@ -160,3 +160,18 @@ def test_indexing_takes_rows(camera_list):
     np.testing.assert_allclose(scene[index].cameras.K[2], camera_list[7].K, rtol=1e-6)
     np.testing.assert_allclose(scene[index].ground.mean[1], ground_parameters(camera_list[4]), atol=1e-6)
     assert scene[index].cameras.fy.tolist() == pytest.approx([camera_list[i].P[1, 1] for i in (4, 4, 7)])
+
+
+def test_a_scene_of_one_table_is_the_same():
+    camera_list = [roadside_camera(np.random.default_rng(seed)) for seed in range(3)]
+    camera_list.append(Camera(camera_list[0].K))  # without a plane
+    scene = SceneGeometry.from_list(camera_list, "cpu")
+    apart = SceneGeometry(Cameras.from_list(camera_list, "cpu"), Grounds.from_list(camera_list, "cpu"))
+    index = torch.tensor([3, 1, 1])
+    for one, other in ((scene, apart), (scene[index], apart[index]), (scene[index][:2], apart[index][:2])):
+        for name in ("K", "K_inv", "center"):
+            assert torch.equal(getattr(one.cameras, name), getattr(other.cameras, name)), name
+        for name in ("mean", "var", "known"):
+            assert torch.equal(getattr(one.ground, name), getattr(other.ground, name)), name
+        torch.testing.assert_close(one.ground.frame(), other.ground.frame())
+    assert scene.on_host() is scene

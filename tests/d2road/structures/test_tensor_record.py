@@ -56,3 +56,12 @@ def test_rows_are_joined_in_every_field():
     assert joined.extra is None
     assert joined.rows.tolist() == [[0, 1], [2, 3], [4, 5], [2, 3], [4, 5]]
     assert joined.inner.values.tolist() == [5, 6, 7, 6, 7]
+
+
+def test_one_row_stands_for_each_without_a_copy():
+    index = torch.tensor([2, 0, 2])
+    assert record().for_each(index).rows.tolist() == record()[index].rows.tolist()
+    single = record()[1:2]
+    many = single.for_each(torch.zeros(4, dtype=torch.long))
+    assert many.rows.tolist() == 4 * [[2, 3]] and many.inner.values.tolist() == 4 * [6]
+    assert many.rows.data_ptr() == single.rows.data_ptr()

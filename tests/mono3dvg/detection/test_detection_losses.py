@@ -11,11 +11,11 @@ from mono3dvg.detection.detection_losses import (
     choice_loss,
     heat_loss,
     parts_loss,
-    point_distance,
     refer_loss,
     relation_loss,
 )
 from mono3dvg.detection.detection_targets import dense_targets
+from mono3dvg.detection.object_losses import reduce_far
 from mono3dvg.language.attributes import ATTRIBUTES
 from mono3dvg.language.form_parts import ANCHOR, MENTIONABLE, PARTS
 from mono3dvg.language.kleene import MAYBE, NO, YES
@@ -166,9 +166,8 @@ def test_finite_in_half_precision_for_any_output(dtype):
 
 def test_truncated_objects_do_not_drown_the_others():
     """A middle tens of cells away costs as little as one in the image, for the same relative error."""
-    near = point_distance(torch.tensor([[1.5, 0.0]]), torch.tensor([[1.0, 0.0]]))
-    far = point_distance(torch.tensor([[40.0, 0.0]]), torch.tensor([[80.0, 0.0]]))
-    assert near == 0.5 and far < 1
+    near, far = reduce_far(torch.tensor([0.5, 40.0])).tolist()
+    assert near == 0.5 and far == pytest.approx(4 * (1 + math.log(10)))
 
 
 def test_parts_loss_against_a_loop():
