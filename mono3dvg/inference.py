@@ -4,12 +4,13 @@ Letters: B images, N sentences, K candidates.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from d2road.structures.tensor_record import TensorRecord
 from d2road.utils.uploads import upload
 from mono3dvg.data.model_inputs import place_of
 from mono3dvg.detection.candidates import Candidates
@@ -64,6 +65,16 @@ def answer_scores(candidates: Candidates, logits: Tensor, presence: Tensor | Non
     return scores if presence is None else joint_scores(scores, presence, candidates.valid)
 
 
+@dataclass
+class _Answers(TensorRecord):
+    """What is told of K candidates of N sentences, (N, K, ...)."""
+
+    rows: Tensor
+    scores: Tensor
+    boxes_xyxy: Tensor
+    classes: Tensor
+
+
 def select_answers(
     candidates: Candidates,
     logits: Tensor,
@@ -85,13 +96,13 @@ def select_answers(
     order = scores.masked_fill(~shown, -torch.inf).argsort(dim=1, descending=True, stable=True)
     scale = torch.tensor([[*e.scale, *e.scale] for e in expressions], dtype=candidates.boxes_xyxy.dtype)
     boxes = candidates.boxes_xyxy * upload(scale, scores.device)[:, None]
-    ranked = replace(candidates, boxes_xyxy=boxes, heat=scores).take(order)
+    ranked = _Answers(candidates.rows, scores, boxes, candidates.classes).take(order)
     for n, (expression, count) in enumerate(zip(expressions, shown.sum(1).tolist())):
         answers.append(
             {
                 "expression_id": expression.expression_id,
                 "boxes": ranked.rows[n, :count],
-                "scores": ranked.heat[n, :count],
+                "scores": ranked.scores[n, :count],
                 "boxes_xyxy": ranked.boxes_xyxy[n, :count],
                 "classes": ranked.classes[n, :count],
                 "words": text.tokens[n],

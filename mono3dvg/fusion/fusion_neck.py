@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2road.structures.tensor_record import rows_for_each
 from d2road.utils.errors import ConfigError
 from d2road.utils.uploads import upload
 from mono3dvg.fusion.fusion_registry import build_fusion
@@ -105,7 +106,7 @@ class FusionNeck(nn.Module):
                 fused = visual if fused is None else visual + resize(fused, visual.shape[-2:])
             assert fused is not None  # the coarsest map is fused
             if step < len(self.stages):
-                within = None if inside is None else _resize_mask(inside, fused.shape[-2:])[rows]
+                within = None if inside is None else rows_for_each(_resize_mask(inside, fused.shape[-2:]), rows)
                 words, fused = self.stages[step](words, mask, fused, relevance, within)
             fused = self.merge[level](image, fused, rows)
         assert fused is not None
@@ -186,7 +187,7 @@ def repeat_rows(x: Tensor, rows: Tensor) -> Tensor:
     Args:
         x: (B, ...); rows: (N,) long.
     """
-    return _RepeatRows.apply(x, rows) if x.requires_grad else x.index_select(0, rows)
+    return _RepeatRows.apply(x, rows) if x.requires_grad else rows_for_each(x, rows)
 
 
 class PixelNorm(nn.LayerNorm):

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.joint_linear import joint_linear
+from d2road.utils.uploads import upload
 from mono3dvg.language.form_parts import ANCHOR, ATTRIBUTE_PARTS, COMPARISONS, MENTIONABLE, PARTS
 from mono3dvg.language.logical_forms import RANK_KEYS
 from mono3dvg.relation.relation_features import RelationFeatures
 
 MAX_COUNT = 10
+_RAMPS = torch.arange(-1.0, MAX_COUNT + 1)  # where each begins, see `encode_count`
 _CERTAIN = 1e-4  # probabilities stay so far from 0 and 1
 _OWN = slice(0, len(ATTRIBUTE_PARTS))
 _ATTRIBUTES, _DISTANCE = PARTS.index("attributes"), PARTS.index("distance")
@@ -43,9 +45,9 @@ def to_logit(log_prob: Tensor) -> Tensor:
 
 def encode_count(count: Tensor) -> Tensor:
     """(...,) numbers -> (..., MAX_COUNT + 2): hats over 0 to MAX_COUNT and beyond; "exactly three" is one of them."""
-    at = torch.arange(MAX_COUNT + 1, device=count.device, dtype=count.dtype)
-    hats = (1 - (count[..., None] - at).abs()).clamp(min=0)
-    return torch.cat([hats, (count[..., None] - MAX_COUNT).clamp(min=0, max=1)], dim=-1)
+    # From 0 to 1 between a whole number and the next one; a hat is what two of them differ by.
+    ramps = (count[..., None] - upload(_RAMPS, count.device)).clamp(min=0, max=1)
+    return ramps - F.pad(ramps[..., 1:], (0, 1))
 
 
 class AttributeModules(nn.Module):
@@ -90,24 +92,24 @@ class AttributeModules(nn.Module):
         deep = states @ state_form.transpose(1, 2) * (2 / states.shape[-1] ** 0.5)
         own = (unary @ weights.transpose(1, 2) + deep + bias.transpose(1, 2)).float()  # (N, K, P - 2)
         if self.distance is not None:
-            fits = self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, features.distance_m)
-            own = own + F.pad(fits[..., None], (_DISTANCE, len(MENTIONABLE) - 1 - _DISTANCE))
+            far = self.distance(read[:, _DISTANCE], scores[..., _DISTANCE], numbers, features.distance_m)
+            own = own + F.pad(far[..., None], (_DISTANCE, len(MENTIONABLE) - 1 - _DISTANCE))
         # What the sentence compares with: one of all candidates, or none.
         anchor_probs = F.pad(own[..., ANCHOR].masked_fill(~features.valid, -1e4), (1, 0)).softmax(-1)[:, 1:]  # (N, K)
         compared = self.compare(read[:, _COMPARED], anchor_probs, features)
         mentioned = mentioned[..., 0]
         gate = torch.sigmoid(mentioned.float())[:, None]
-        plain = F.logsigmoid(own[..., _ATTRIBUTES]) + (gate[..., _OWN] * F.logsigmoid(own[..., _OWN])).sum(-1)
+        fits = F.logsigmoid(own)
+        plain = fits[..., _ATTRIBUTES] + (gate[..., _OWN] * fits[..., _OWN]).sum(-1)
         described = plain + (gate[..., _COMPARED] * F.logsigmoid(compared)).sum(-1)
         description = to_logit(described)
         chosen = self.selection(read[:, _SELECTION], description, anchor_probs, features)
         meant = described + gate[..., _SELECTION] * F.logsigmoid(chosen)
+        both = to_logit(torch.stack([plain, meant], dim=-1))
         logits = [
-            own[..., _OWN],
-            torch.stack([to_logit(plain), own[..., ANCHOR]], dim=-1),
-            compared,
-            torch.stack([chosen, description, to_logit(meant)], dim=-1),
-        ]
+            own[..., _OWN], both[..., :1], own[..., ANCHOR, None], compared, chosen[..., None], description[..., None],
+            both[..., 1:],
+        ]  # fmt: skip
         return torch.cat(logits, dim=-1), mentioned
 
     def compare(self, read: Tensor, anchor_probs: Tensor, features: RelationFeatures) -> Tensor:

@@ -97,15 +97,18 @@ class CandidateGeometry:
 class PairGeometry:
     """What pairwise features are functions of: candidate j (third axis) as it lies to i (second axis), all (B, K, K).
 
-    `along` and `aside`: how far j lies along and beside the line of sight through i; `along_seen`, `aside_seen`: i
-    along and beside the line of sight through j.
+    `along` and `aside`: how far j lies along and beside the line of sight through i, to either side, `ratio` how much
+    farther beside than along it; `along_seen`, `aside_seen` and `ratio_seen`: i and the line of sight through j.
     """
 
     def __init__(self, one: CandidateGeometry, offset: Tensor):
         self.offset, self.distance_ground = offset, offset.norm(dim=-1)
-        ray_i, ray_j = one.ray[:, :, None], one.ray[:, None]
-        self.along, self.aside = (offset * ray_i).sum(-1), cross(offset, ray_i)
-        self.along_seen, self.aside_seen = -(offset * ray_j).sum(-1), -cross(offset, ray_j)
+        ray = one.ray[:, :, None]  # of i
+        self.along, self.aside = (offset * ray).sum(-1), cross(offset, ray).abs()
+        self.ratio = self.aside / self.along.abs().clamp(min=0.5)
+        self.along_seen, self.aside_seen, self.ratio_seen = (
+            of_i.transpose(1, 2) for of_i in (self.along, self.aside, self.ratio)
+        )
         self.farther = difference(one.distance)
         self.right = difference(one.u)
         self.past_right = one.box[:, None, :, 0] - one.u[:, :, None]  # left side of j past the middle of i
@@ -187,13 +190,11 @@ PAIRWISE_FEATURES = (
     Feature("apart_far", 25.0, lambda p: p.distance_ground, bounded=True),
     Feature("log_apart", 2.0, lambda p: (p.distance_ground + 1).log() - 2),
     Feature("behind", 3.0, lambda p: p.along, bounded=True),
-    Feature("deviation", 3.0, lambda p: p.aside.abs(), bounded=True),
-    Feature("deviation_ratio", 1.0, lambda p: p.aside.abs() / p.along.abs().clamp(min=0.5), bounded=True),
+    Feature("deviation", 3.0, lambda p: p.aside, bounded=True),
+    Feature("deviation_ratio", 1.0, lambda p: p.ratio, bounded=True),
     Feature("in_front", 3.0, lambda p: p.along_seen, bounded=True),
-    Feature("deviation_seen", 3.0, lambda p: p.aside_seen.abs(), bounded=True),
-    Feature(
-        "deviation_ratio_seen", 1.0, lambda p: p.aside_seen.abs() / p.along_seen.abs().clamp(min=0.5), bounded=True
-    ),
+    Feature("deviation_seen", 3.0, lambda p: p.aside_seen, bounded=True),
+    Feature("deviation_ratio_seen", 1.0, lambda p: p.ratio_seen, bounded=True),
     Feature("direction", 1.0, lambda p: p.direction, width=2),
     Feature("offset", 20.0, lambda p: p.offset, width=2),
     Feature("is_itself", 1.0, lambda p: p.self_pair),
@@ -253,10 +254,11 @@ def compute_relation_features(
     """
     level = scene.ground.frame()  # (B, 3, 3)
     rows = found.rows.float()
-    position = ((rows[..., :3] @ level)[..., [0, 2]]).clamp(-500.0, 500.0)
-    ry = rows[..., 6]
-    turned = torch.stack([ry.cos(), torch.zeros_like(ry), -ry.sin()], dim=-1)
-    heading = F.normalize((turned @ upright_frame(scene, ry_frame).transpose(1, 2) @ level)[..., [0, 2]], dim=-1)
+    position = (rows[..., :3] @ level[..., ::2]).clamp(-500.0, 500.0)
+    turned, upright = torch.stack([rows[..., 6].cos(), -rows[..., 6].sin()], dim=-1), upright_frame(scene, ry_frame)
+    if upright is not level:
+        turned = turned @ (upright.transpose(1, 2) @ level)[:, ::2, ::2]
+    heading = F.normalize(turned, dim=-1)
     distance = position.norm(dim=-1).clamp(min=1e-3)
     size = sizes_hw.to(rows).flip(-1).repeat(1, 2)[:, None]  # (B, 1, 4) w h w h
     geometry = CandidateGeometry(
@@ -293,9 +295,11 @@ def compute_relation_features(
 def compute_orders(one: CandidateGeometry) -> Tensor:
     """(B, K, K, R) soft order by each of `RANK_KEYS`; as sharp as differences that people see."""
     values = torch.stack([one.distance, one.u, -one.dims[..., 2], -one.dims[..., 0]], dim=-1)  # (B, K, 4)
-    margins = torch.stack([0.3 + 0.01 * one.distance, *(torch.full_like(one.u, m) for m in (0.008, 0.4, 0.15))], dim=-1)
+    # A quarter of what people see, which is where the logistic function is 4 times as far.
+    grown, fixed = constants((0.0025, 0.0, 0.0, 0.0), values), constants((0.075, 0.002, 0.1, 0.0375), values)
+    margins = one.distance[..., None] * grown + fixed
     # Whether the value of j (third axis) is less than that of i.
     apart = (values[:, :, None] - values[:, None]) / (margins[:, :, None] + margins[:, None])
-    near, left, long, tall = torch.sigmoid(apart * 4).unbind(-1)
+    near, left, long, tall = torch.sigmoid(apart).unbind(-1)
     more = {"near": near, "left": left, "long": long, "tall": tall, "far": 1 - near, "right": 1 - left}
     return torch.stack([more[key] for key in RANK_KEYS], dim=-1)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2road.layers.joint_linear import joint_linear
+from d2road.structures.tensor_record import rows_for_each
 from mono3dvg.language.form_parts import PARTS
 from mono3dvg.relation.attribute_modules import MAX_COUNT, AttributeModules, encode_count
 from mono3dvg.relation.presence_head import PresenceHead
@@ -98,22 +99,31 @@ class RelationLayer(nn.Module):
         Returns:
             logits; those of padding mean nothing.
         """
-        pair, state = self.pairwise_mlp(features.pairwise)[image_of], self.unary_mlp(features.unary)[image_of]
-        features = features[image_of]
+        pair = rows_for_each(self.pairwise_mlp(features.pairwise), image_of)
+        state = rows_for_each(self.unary_mlp(features.unary), image_of)
+        features = features.for_each(image_of)
         mask = text.mask | ~text.mask.any(1, keepdim=True)  # a sentence without words reads its padding
         words = self.text_proj(text.features)
         state = self.input_norm(state + self.fused_proj(fused))
         unary = torch.cat([features.unary, self.image_proj(fused)], dim=-1)
         parts, mentioned = self.attribute_modules(unary, state, features, words, mask, text.numbers)
         state = state + self.part_proj(torch.cat([torch.sigmoid(parts), parts.clamp(-6, 6) / 6], dim=-1))
-        answers = []
-        for block in self.blocks:
-            state = block(state, pair, features.valid, words, mask)
-            answers.append(self.output(self.output_norm(state))[..., 0] + self.gate * parts[..., -1])
+        states = []
+        for block, of_words in zip(self.blocks, self._read_words(words)):
+            state = block(state, pair, features.valid, of_words, mask)
+            states.append(state)
+        normal = self.output_norm(torch.stack(states))  # (S, N, K, D)
+        answers = self.output(normal)[..., 0] + self.gate * parts[..., -1]
         presence = None
         if self.presence is not None:
-            presence = self.presence(self.output_norm(state), answers[-1], features.valid, words, mask)
-        return RelationOutput(torch.stack(answers), parts, mentioned, presence)
+            presence = self.presence(normal[-1], answers[-1], features.valid, words, mask)
+        return RelationOutput(answers, parts, mentioned, presence)
+
+    def _read_words(self, words: Tensor) -> list[tuple[Tensor, ...]]:
+        """What each block takes from the words (N, T, D), see `RelationBlock.word_layers`: one product for all."""
+        layers = [block.word_layers() for block in self.blocks]
+        found = iter(joint_linear(words, [layer for own in layers for layer in own]))
+        return [tuple(next(found) for _ in own) for own in layers]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -129,9 +139,9 @@ class TextAttention(nn.Module):
         self.heads = heads
         self.query, self.key_value, self.output = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """x (N, K, D), words (N, T, D), mask (N, T) -> (N, K, D)."""
-        k, v = (split_heads(part, self.heads) for part in self.key_value(words).chunk(2, dim=-1))
+    def forward(self, x: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
+        """x (N, K, D), what `key_value` makes of the words (N, T, 2 D), mask (N, T) -> (N, K, D)."""
+        k, v = (split_heads(part, self.heads) for part in key_value.chunk(2, dim=-1))
         read = F.scaled_dot_product_attention(
             split_heads(self.query(x), self.heads), k, v, attn_mask=mask[:, None, None]
         )
@@ -149,9 +159,8 @@ class TextMatch(nn.Module):
         self.importance, self.bias = nn.Linear(dim, heads), nn.Linear(dim, heads)
         nn.init.constant_(self.importance.bias, -1.0)
 
-    def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """x (N, K, D), words (N, T, D), mask (N, T) -> (N, K, D)."""
-        key, bias, importance = joint_linear(words, (self.key, self.bias, self.importance))
+    def forward(self, x: Tensor, key: Tensor, bias: Tensor, importance: Tensor, mask: Tensor) -> Tensor:
+        """x (N, K, D), what the layers of these names make of the words (N, T, ...), mask (N, T) -> (N, K, D)."""
         query, key = split_heads(self.query(x), self.heads), split_heads(key, self.heads)
         fits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + bias.transpose(1, 2)[:, :, None]
         importance = torch.sigmoid(importance) * mask[..., None]
@@ -216,10 +225,15 @@ class RelationBlock(nn.Module):
         self.ffn_in, self.ffn_out = nn.Linear(dim, 4 * dim), nn.Linear(2 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, state: Tensor, pair: Tensor, valid: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """(N, K, D) -> the same."""
+    def word_layers(self) -> tuple[nn.Linear, ...]:
+        """The layers whose input are the words."""
+        return self.text_attn.key_value, self.text_match.key, self.text_match.bias, self.text_match.importance
+
+    def forward(self, state: Tensor, pair: Tensor, valid: Tensor, of_words: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """(N, K, D) -> the same; of_words: what `word_layers` make of the words."""
         x = self.text_norm(state)
-        state = state + self.dropout(self.text_attn(x, words, mask) + self.text_match(x, words, mask))
+        key_value, *matched = of_words
+        state = state + self.dropout(self.text_attn(x, key_value, mask) + self.text_match(x, *matched, mask))
         state = state + self.dropout(self.comparison(state, pair, valid))
         gate, value = self.ffn_in(self.ffn_norm(state)).chunk(2, dim=-1)
         return state + self.dropout(self.ffn_out(F.silu(gate) * value))

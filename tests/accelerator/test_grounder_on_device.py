@@ -15,7 +15,7 @@ from tests.accelerator.conftest import on_device
 from tests.factories.grounders import NODE, data_name, make_data, tiny_cfg
 from tests.factories.text_encoders import save_bert
 
-LAUNCHES_TRAINING, LAUNCHES_INFERENCE = 4100, 1650
+LAUNCHES_TRAINING, LAUNCHES_INFERENCE = 3050, 1480
 FUSIONS = ("unidirectional", "bidirectional", "text_conditioned", "cross_attention", "mamba_fusion", "none")
 VARIANTS = {
     **{f"fusion {name}": (NODE + "FUSION.NAME", name) for name in FUSIONS},
