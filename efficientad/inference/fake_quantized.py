@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientad.inference.fused_networks import FusedNetworks
-from efficientad.inference.onnx_graph import LARGEST, LEVELS, Range, quantize_kernel, scale_of
+from efficientad.inference.onnx_graph import LARGEST, LEVELS, Range, pooled_range, quantize_kernel, scale_of
 from efficientad.modeling.networks import Networks
 from efficientad.modeling.pdn import LAYERS, PDN, map_size_of
 from efficientad.modeling.winograd import bias_of, padding_of
@@ -53,7 +53,7 @@ class FakeQuantizedNetworks(nn.Module):
             limits = (0.0, limits[1]) if relu else limits
             x = round_to_range(F.relu(x) if relu else x, limits)
             if pool:
-                x = round_to_range(F.avg_pool2d(x, 2, 2, padding=1 if pdn.padding else 0), limits)
+                x = round_to_range(F.avg_pool2d(x, 2, 2, padding=1 if pdn.padding else 0), pooled_range(limits))
         # A convolution for each part, as engines take long to divide a map by channels.
         return [
             round_to_range(
