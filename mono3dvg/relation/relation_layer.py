@@ -121,7 +121,7 @@ class RelationLayer(nn.Module):
 
     def _read_words(self, words: Tensor) -> list[tuple[Tensor, ...]]:
         """What each block takes from the words (N, T, D), see `RelationBlock.word_layers`: one product for all."""
-        layers = [block.word_layers() for block in self.blocks]
+        layers = [block.word_layers() for block in self.blocks if isinstance(block, RelationBlock)]
         found = iter(joint_linear(words, [layer for own in layers for layer in own]))
         return [tuple(next(found) for _ in own) for own in layers]
 
