@@ -250,6 +250,7 @@ bench-traffic-learned: setup
 bench-traffic-streams: setup
 	$(PY) -m benchmarks.traffic.forecast_benchmark --hours $(RULES_HOURS)
 	$(PY) -m benchmarks.traffic.network_streams
+	$(PY) -m benchmarks.traffic.rate_curves
 
 # What a camera's view and its seeing cost: interrupted, it goes on; SEEING=file of a model of seeing that was fitted.
 VIEW_HOURS ?= 13
@@ -343,6 +344,8 @@ bench-zoo-photographs: setup
 # 500 simulated cameras of each kind; then, with CLIPS=folder of `make-data traffic-video`, rendered ones.
 bench-camera-calibration: setup
 	$(PY) -m benchmarks.traffic.calibration_simulation
+	$(PY) -m benchmarks.traffic.road_study --split val --clips 4 --record val
+	$(PY) -m benchmarks.traffic.road_study --split test --clips 6 --record test
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS))
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.clip_predictions --clips $(CLIPS) --names $(CALIBRATED) --no-plane --every 2)
 	$(if $(CLIPS),$(PY) -m benchmarks.traffic.calibration_clips --clips $(CLIPS) --predictions $(CLIPS)/pred)

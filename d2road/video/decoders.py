@@ -116,9 +116,13 @@ class AvDecoder(Decoder):
         self.fps = rate if 0 < rate < 1000 else FPS
         names = set(self._container.format.name.split(","))
         self.claimed = max(0, int(self._stream.frames))
-        self.is_counted = self.claimed > 0 and not names & set(COUNTS_DROPPED)
+        counts_dropped = bool(names & set(COUNTS_DROPPED))
+        self.is_counted = self.claimed > 0 and not counts_dropped
         begin = self._container.start_time or 0 if names & set(ENDS_FROM_ZERO) else 0
         self.duration_s = max(0.0, ((self._container.duration or 0) - begin) / 1e6)
+        if counts_dropped and self.claimed and self._stream.time_base:
+            # A place is a tick; of a file that is cut off FFmpeg tells how long the rest lasts.
+            self.duration_s = max(self.duration_s, float(self.claimed * self._stream.time_base))
         self.is_timed = not names & set(NOT_TIMED)
         self.damaged = 0
 
