@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,18 @@ from detectron2.config import CfgNode
 from benchmarks.common.records import read_record, write_record
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.engine import Trainer, setup
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What all trainings of a comparison have in common.
+
+    Args:
+        bench: folder of their records and start of the names of their outputs; config: their file.
+    """
+
+    bench: str
+    config: str
 
 
 def train_to_end(cfg: CfgNode, config: str) -> tuple[int, dict]:

@@ -1,12 +1,11 @@
 """What the benchmark of transports compares: trainings that differ in one choice each, on the same schedule."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
 
-from benchmarks.common.trainings import train_once
+from benchmarks.common.trainings import Schedule, train_once
 from d2road.checkpoint.weights import load_weights_file
 from d2road.config import default_argument_parser, setup_cfg
 from d2road.utils.errors import ConfigError
@@ -15,18 +14,6 @@ from d2road.utils.output_files import atomic_write
 NODE = "MODEL.DiffusionDet."
 DETECTOR = "zoo:diffusion_det_toy"  # whose backbone and pyramid warm trainings begin with
 PYRAMID = Path("output/bench/transports_warm_pyramid.pth")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What all trainings of a comparison have in common.
-
-    Args:
-        bench: folder of their records and start of the names of their outputs; config: their file.
-    """
-
-    bench: str
-    config: str
 
 
 # By what trainings begin with: a backbone of ImageNet alone, for 600 steps or for 3400, or backbone and pyramid of the

@@ -11,6 +11,7 @@ the objects, names colour and type of the others. The record goes beside that of
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ from torchvision.ops import roi_align
 from benchmarks.common.records import write_record
 from benchmarks.diffusion_det.word_pairs import DATA, TYPES, VALIDATION_VIEWS, is_ignored, read_views
 from benchmarks.diffusion_det.word_scores import GROUPS
-from benchmarks.diffusion_det.word_tables import BENCHES
-from benchmarks.diffusion_det.words_as_classes import ARMS, CONFIGS, OUT, config_for
+from benchmarks.diffusion_det.word_tables import SCHEDULES
+from benchmarks.diffusion_det.words_as_classes import ARMS, OUT, config_for
 from d2road.engine import Predictor
 from d2road.synthetic.roadside.views import WIDTH
 
@@ -39,7 +40,8 @@ def features_by_place(predict: Predictor) -> tuple[dict[str, np.ndarray], list[s
     rows: dict[str, list[np.ndarray]] = {place: [] for place in PLACES}
     colours: list[str] = []
     kinds: list[str] = []
-    model, given = predict.model, {}
+    model = predict.model
+    given: dict[str, Any] = {}  # what the hooks saw last
     finest = model.backbone.bottom_up.output_shape()[model.backbone.in_features[0]].stride
     handles = [
         model.head.head_series[-1].cls_module.register_forward_hook(lambda *call: given.update(tower=call[-1])),
@@ -81,9 +83,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=ARMS, default=GROUPS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--schedule", choices=CONFIGS, default="short", help="of the training (%(default)s)")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="short", help="of the training (%(default)s)")
     args = parser.parse_args()
-    start, cfg = time.perf_counter(), config_for(args.arm, args.seed, args.schedule)
+    schedule, start = SCHEDULES[args.schedule], time.perf_counter()
+    cfg = config_for(args.arm, args.seed, args.schedule)
     weights = cfg.MODEL.WEIGHTS if args.arm == GROUPS else Path(cfg.OUTPUT_DIR) / "model_final.pth"
     features, colours, kinds = features_by_place(Predictor(cfg, weights))
     metrics: dict[str, object] = {"objects": len(colours)}
@@ -91,7 +94,7 @@ def main() -> None:
         metrics[place] = {"colour": probe(own, colours, args.seed), "type": probe(own, kinds, args.seed)}
     command = f"python -m benchmarks.diffusion_det.word_probe --arm {args.arm}"
     write_record(
-        BENCHES[args.schedule], f"seed{args.seed}/{args.arm}_probe", metrics=metrics, config=CONFIGS[args.schedule],
+        schedule.bench, f"seed{args.seed}/{args.arm}_probe", metrics=metrics, config=schedule.config,
         seed=args.seed, command=f"{command} --schedule {args.schedule}", seconds=time.perf_counter() - start,
     )  # fmt: skip
     print(f"{args.arm}: {metrics} (data in {OUT})")

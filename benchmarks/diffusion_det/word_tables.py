@@ -7,11 +7,14 @@ from typing import Any
 
 from benchmarks.common.markdown import table, write_page
 from benchmarks.common.records import RESULTS, read_record
+from benchmarks.common.trainings import Schedule
 from benchmarks.diffusion_det.word_pairs import FOLDS
 from benchmarks.diffusion_det.word_scores import GROUPS, SYNONYMS
 
-# Folders of records by the schedule of the trainings.
-BENCHES = {"short": "words_as_classes", "long": "words_as_classes_long"}
+SCHEDULES = {
+    "short": Schedule("words_as_classes", "configs/diffusion_det/toy_roadside/words.yaml"),
+    "long": Schedule("words_as_classes_long", "configs/diffusion_det/toy_roadside/words_long.yaml"),
+}
 PAIRS = (
     "AP50, mean over pairs, in percent: of the pairs that a fold sees and of those that it does not, by their own "
     "words. Beside them the unseen ones by a training on all pairs; by a detector of types alone, whose detections "
@@ -40,7 +43,7 @@ ABSENT_COLUMNS = ("recall of seen pairs", "things of no road", "vehicles that ar
 
 def write_table(seed: int, schedule: str = "short") -> Path:
     """table.md of a schedule, from its records of a seed."""
-    bench = BENCHES[schedule]
+    bench = SCHEDULES[schedule].bench
     arms = (*(f"fold{fold}" for fold in range(1, FOLDS + 1)), "all", "types", GROUPS)
     records = {arm: read_record(bench, f"seed{seed}/{arm}") for arm in arms}
     found = {arm: record["metrics"] for arm, record in records.items() if record}

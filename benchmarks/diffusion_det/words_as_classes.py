@@ -31,13 +31,9 @@ from benchmarks.diffusion_det.word_pairs import (
     write_coco,
 )
 from benchmarks.diffusion_det.word_scores import GROUPS, measure_arm
-from benchmarks.diffusion_det.word_tables import BENCHES, write_table
+from benchmarks.diffusion_det.word_tables import SCHEDULES, write_table
 from d2road.config import default_argument_parser, setup_cfg
 
-CONFIGS = {
-    "short": "configs/diffusion_det/toy_roadside/words.yaml",
-    "long": "configs/diffusion_det/toy_roadside/words_long.yaml",
-}
 OUT = Path("output/bench/words_as_classes")
 ARMS = ("fold1", GROUPS, "all", "types", "fold2", "fold3")
 
@@ -59,19 +55,19 @@ def make_data() -> list[Pair]:
 
 
 def config_for(arm: str, seed: int, schedule: str = "short") -> CfgNode:
-    """The config of an arm's training on a schedule of CONFIGS."""
+    """The config of an arm's training on a schedule of SCHEDULES."""
     data = "toy_roadside_train" if arm == GROUPS else f"coco:{OUT}/train_{arm}.json:{DATA}"
     opts = [
         "DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST", "()", "SEED", str(seed),
         "OUTPUT_DIR", str(OUT / f"{schedule}_{arm}_seed{seed}"), "TEST.PLOTS", "False",
         *(["MODEL.DiffusionDet.CLASSIFIER", "linear"] if arm in ("types", GROUPS) else []),
     ]  # fmt: skip
-    return setup_cfg(default_argument_parser().parse_args(["--config-file", CONFIGS[schedule], *opts]))
+    return setup_cfg(default_argument_parser().parse_args(["--config-file", SCHEDULES[schedule].config, *opts]))
 
 
 def run_arm(arm: str, seed: int, schedule: str, pairs: list[Pair]) -> None:
     """Train an arm and measure it; what has a record is not done again."""
-    cfg, bench, config = config_for(arm, seed, schedule), BENCHES[schedule], CONFIGS[schedule]
+    cfg, bench, config = config_for(arm, seed, schedule), SCHEDULES[schedule].bench, SCHEDULES[schedule].config
     command = f"python -m benchmarks.diffusion_det.words_as_classes --arm {arm} --seed {seed} --schedule {schedule}"
     weights: Path | str = cfg.MODEL.WEIGHTS
     if arm != GROUPS:
@@ -92,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=ARMS, help="one arm; all if left out")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--schedule", choices=CONFIGS, default="short", help="of the trainings (%(default)s)")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="short", help="of the trainings (%(default)s)")
     parser.add_argument("--table", action="store_true", help="write the table of all records alone")
     args = parser.parse_args()
     if not args.table:
