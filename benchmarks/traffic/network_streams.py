@@ -32,6 +32,7 @@ from benchmarks.traffic.rules_versions import second_version
 from benchmarks.traffic.rules_windows import FOLDER, Piece, complete_hours, list_pieces, read_events, read_windows
 from benchmarks.traffic.study_experiments import (
     Scale,
+    Student,
     bank_score,
     embed,
     feature_scale,
@@ -63,7 +64,7 @@ class Networks:
     """A bank and a student of the same features, with the scale of these."""
 
     bank: MemoryBank
-    student: PDN
+    student: Student
     scale: Scale
 
     def scores(self, images: Sequence[np.ndarray]) -> np.ndarray:

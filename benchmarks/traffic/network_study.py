@@ -7,6 +7,7 @@ python -m benchmarks.traffic.network_study --table       the table of what is th
   relative speed, lanes over each other and a panel each.
 - A narrow student of the same features, its error on good vehicles and on culprits while it learns: plain, with the
   hard-feature loss, with penalty images.
+- Both again with density as an input: one more channel of the bank's features, a number that the student is told.
 - Windows that show an incident in their middle, and those of the stream's grid.
 - A supervised probe of the features of each kind: whether they hold it at all.
 
@@ -38,10 +39,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "probe-overlay": lambda windows: probe_features(windows, "overlay"),
     "student": lambda windows: experiments.train_student(windows, quantile=0.0),
     "student-hard": lambda windows: experiments.train_student(windows, quantile=0.999),
+    "bank-overlay-density": lambda windows: experiments.score_bank_with_density(windows, "overlay"),
+    "student-density": experiments.compare_density_student,
     "bank-overlay-relative": lambda windows: experiments.score_bank(windows, "overlay", relative=True),
     "cut": experiments.compare_cuts,
     "bank-stacked": lambda windows: experiments.score_bank(windows, "stacked", relative=False),
     "probe-stacked": lambda windows: probe_features(windows, "stacked"),
+    "bank-stacked-density": lambda windows: experiments.score_bank_with_density(windows, "stacked"),
     "bank-stacked-relative": lambda windows: experiments.score_bank(windows, "stacked", relative=True),
     "student-penalty": lambda windows: experiments.train_student(windows, quantile=0.0, penalty=True),
 }

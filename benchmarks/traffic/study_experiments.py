@@ -6,6 +6,7 @@ Letters: N windows, C channels, h x w cells, M vectors of a bank.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +16,16 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from benchmarks.traffic.rules_windows import list_pieces
+from benchmarks.traffic.study_density import (
+    DensityScale,
+    DensityStudent,
+    append_density,
+    compare_scores,
+    densities_of,
+    feature_spread,
+)
 from benchmarks.traffic.study_windows import FIT_HOURS, HOURS, INCIDENTS, SEED, StudyWindow, grid_windows
-from d2road.traffic.baselines.lasting_rules import LastingRules, window_density
+from d2road.traffic.baselines.lasting_rules import LastingRules
 from d2road.traffic.events.relative_scores import RelativeScores
 from d2road.utils.bootstrap import draw_weights, percentile_interval
 from d2road.utils.errors import DataError
@@ -36,6 +45,7 @@ STEPS, TOLD_AT, BATCH, RATE = 600, (30, 150, 600), 4, 1e-3
 CELL, CROP, BORDER = 8, 16, 2  # pixels of a cell; cells of a crop, and those at its sides that see the zeros around it
 CHANNELS = 152  # of the features of EXTRACTOR at strides 8 and 16
 DRAWS = 1000
+DENSITY_WEIGHTS = (0.0, 0.1, 0.3, 1.0)  # of a standard deviation of density beside the spread of features
 PENALTY_FOLDER = Path("datasets/imagenet_sample_256")
 
 
@@ -44,19 +54,28 @@ def of_part(windows: Sequence[StudyWindow], *parts: str) -> list[StudyWindow]:
     return [one for one in windows if one.part in parts]
 
 
+def of_tested(windows: Sequence[StudyWindow]) -> list[StudyWindow]:
+    """Good windows to test, then incidents."""
+    return of_part(windows, "good") + of_part(windows, "incident")
+
+
 def judge(windows: Sequence[StudyWindow], scores: Mapping[str, np.ndarray]) -> dict[str, object]:
     """Window AUROC of scores, as they are and relative to good windows of the same density, with intervals.
 
     Args:
         scores: of the windows of the parts "compare", "good" and "incident", in their order.
     """
-    compare = of_part(windows, "compare")
-    relative = RelativeScores([window_density(one.window) for one in compare], scores["compare"])
+    tested = tested_scores(windows, scores)
+    kinds = np.array([one.kind for one in of_tested(windows)])
+    aurocs = {name: _aurocs(kinds, values) for name, values in tested.items()}
+    return {**aurocs, "scores": tested["relative"].round(4).tolist()}
+
+
+def tested_scores(windows: Sequence[StudyWindow], scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores of the tested windows "raw" and "relative" to good windows of the same density, from those of `judge`."""
+    relative = RelativeScores(densities_of(of_part(windows, "compare")), scores["compare"])
     raw = np.concatenate([scores[part] for part in TESTED])
-    tested = of_part(windows, "good") + of_part(windows, "incident")
-    against = relative([window_density(one.window) for one in tested], raw)
-    kinds = np.array([one.kind for one in tested])
-    return {"raw": _aurocs(kinds, raw), "relative": _aurocs(kinds, against), "scores": against.round(4).tolist()}
+    return {"raw": raw, "relative": relative(densities_of(of_tested(windows)), raw)}
 
 
 def _aurocs(kinds: np.ndarray, scores: np.ndarray) -> dict[str, object]:
@@ -104,9 +123,37 @@ def bank_score(bank: MemoryBank, features: Tensor) -> float:
 
 def score_bank(windows: Sequence[StudyWindow], view: str, relative: bool) -> dict[str, object]:
     """PatchCore on the extractor itself: nothing is trained."""
-    features = embed_part(tuple(windows), view, relative)
+    return judge(windows, bank_scores(embed_part(tuple(windows), view, relative)))
+
+
+def bank_scores(features: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Scores of all parts but "train" by a bank of that, from their features (N, C, h, w)."""
     bank = make_bank(features["train"])
-    return judge(windows, {part: np.array([bank_score(bank, one) for one in features[part]]) for part in PARTS[1:]})
+    return {part: np.array([bank_score(bank, one) for one in features[part]]) for part in PARTS[1:]}
+
+
+def score_bank_with_density(windows: Sequence[StudyWindow], view: str) -> dict[str, object]:
+    """PatchCore on features with density as one more channel, so that neighbours are from traffic as dense.
+
+    Returns:
+        for each of DENSITY_WEIGHTS, 0 being without density: the judgement, and its difference to that without.
+    """
+    features = embed_part(tuple(windows), view, False)
+    density = {part: densities_of(of_part(windows, part)) for part in PARTS}
+    scale, spread = DensityScale(density["train"]), feature_spread(features["train"])
+    found: dict[str, object] = {}
+    without: dict[str, np.ndarray] = {}
+    for weight in DENSITY_WEIGHTS:
+        scores = bank_scores(
+            {part: append_density(features[part], density[part], scale, weight, spread) for part in PARTS}
+        )
+        tested = tested_scores(windows, scores)
+        without = without or tested
+        found[f"{weight:g}"] = {
+            **judge(windows, scores),
+            "less without": compare_scores(of_tested(windows), tested, without),
+        }
+    return found
 
 
 def compare_cuts(windows: Sequence[StudyWindow]) -> dict[str, object]:
@@ -139,12 +186,15 @@ def compare_cuts(windows: Sequence[StudyWindow]) -> dict[str, object]:
     return found
 
 
-def train_student(windows: Sequence[StudyWindow], quantile: float, penalty: bool = False) -> dict[str, object]:
+def train_student(
+    windows: Sequence[StudyWindow], quantile: float, penalty: bool = False, density: bool = False
+) -> dict[str, Any]:
     """A narrow student of the extractor's features: errors and window AUROC while it learns.
 
     Args:
         quantile: of the hard-feature loss; 0 learns from all.
         penalty: teach it to be silent on photographs.
+        density: it is told the density of each window.
     Returns:
         for each of TOLD_AT: mean squared error in good vehicles' cells, in those of culprits, and the judgement.
     """
@@ -153,13 +203,30 @@ def train_student(windows: Sequence[StudyWindow], quantile: float, penalty: bool
     scale = feature_scale(features["train"])
     cell = {part: vehicle_cells(of_part(windows, part), images) for part, images in parts.items()}
     photographs = read_photographs() if penalty else []
+    told = densities_of(of_part(windows, "train")) if density else None
     return {
         str(step): judge_student(windows, student, parts, features, scale, cell)
-        for step, student in student_steps(parts["train"], features["train"], scale, quantile, photographs)
+        for step, student in student_steps(parts["train"], features["train"], scale, quantile, photographs, told)
         if step in TOLD_AT
     }
 
 
+def compare_density_student(windows: Sequence[StudyWindow]) -> dict[str, object]:
+    """A student that is told the density and one that is not, both from the same weights on the same parts of images.
+
+    Returns:
+        "with" and "without", as `train_student`, and "less without" for each of TOLD_AT.
+    """
+    arms: dict[str, Mapping[str, Any]] = {}
+    for name, density in (("without", False), ("with", True)):
+        torch.manual_seed(SEED)
+        arms[name] = train_student(windows, quantile=0.0, density=density)
+    tested, steps = of_tested(windows), arms["with"]
+    less = {step: compare_scores(tested, steps[step]["tested"], arms["without"][step]["tested"]) for step in steps}
+    return {**arms, "less without": less}
+
+
+Student = PDN | DensityStudent
 Scale = tuple[Tensor, Tensor]  # mean and standard deviation of features, (C, 1, 1) each
 
 
@@ -175,19 +242,28 @@ def student_steps(
     scale: Scale,
     quantile: float,
     photographs: Sequence[np.ndarray] = (),
-) -> Iterator[tuple[int, PDN]]:
+    density: np.ndarray | None = None,
+) -> Iterator[tuple[int, Student]]:
     """A narrow student after each of its steps, the first being 1; the same object all the time.
 
     Args:
         images: good ones, (H, W, 3). features: of the extractor for them, (N, C, h, w).
         quantile: of the hard-feature loss. photographs: to be silent on.
+        density: of the images, (N,); None: the student is a PDN, which is not told.
+    Raises:
+        ValueError: photographs have no density.
     """
-    student = PDN("narrow", CHANNELS, padding=True)
+    if density is not None and photographs:
+        raise ValueError("photographs have no density: train with one of the two")
+    student: Student = PDN("narrow", CHANNELS, padding=True)
+    if density is not None:
+        student = DensityStudent(student, DensityScale(density))
     optimizer = torch.optim.Adam(student.parameters(), RATE)
     generator, (mean, std) = np.random.default_rng(SEED), scale
     for step in track(range(1, STEPS + 1), STEPS, "student", every_s=30):
-        crops, targets = draw_crops(generator, images, features)
-        target, guess = (targets - mean) / std, imitate(student, crops)
+        numbers, crops, targets = draw_crops(generator, images, features)
+        told = None if density is None else density[numbers]
+        target, guess = (targets - mean) / std, imitate(student, crops, told)
         inner = slice(BORDER, CROP - BORDER)
         loss = student_teacher_loss(target[..., inner, inner], guess[..., inner, inner], quantile)
         if photographs:
@@ -201,49 +277,63 @@ def student_steps(
 
 def draw_crops(
     generator: np.random.Generator, images: Sequence[np.ndarray], features: Tensor
-) -> tuple[list[np.ndarray], Tensor]:
-    """Parts of BATCH images and their features (B, C, CROP, CROP)."""
+) -> tuple[np.ndarray, list[np.ndarray], Tensor]:
+    """Numbers of BATCH images, parts of them and the features of these (B, C, CROP, CROP)."""
     crops, targets = [], []
-    for number in generator.integers(len(images), size=BATCH):
+    numbers = generator.integers(len(images), size=BATCH)
+    for number in numbers:
         row, column = generator.integers(features.shape[-1] - CROP + 1, size=2)
         rows, columns = (slice(CELL * one, CELL * (one + CROP)) for one in (row, column))
         crops.append(np.ascontiguousarray(images[number][rows, columns]))
         targets.append(features[number, :, row : row + CROP, column : column + CROP].float())
-    return crops, torch.stack(targets)
+    return numbers, crops, torch.stack(targets)
 
 
-def imitate(student: PDN, images: Sequence[np.ndarray]) -> Tensor:
-    """What a student makes of images (H, W, 3): (B, C, H / CELL, W / CELL), the grid of the features."""
+def imitate(student: Student, images: Sequence[np.ndarray], density: np.ndarray | None = None) -> Tensor:
+    """What a student makes of images (H, W, 3): (B, C, H / CELL, W / CELL), the grid of the features.
+
+    Args:
+        density: (B,), for a student that is told it.
+    """
     pixels = torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return F.adaptive_avg_pool2d(student(pixels), [side // CELL for side in images[0].shape[:2]])
+    maps = student(pixels) if density is None else student(pixels, density)
+    return F.adaptive_avg_pool2d(maps, [side // CELL for side in images[0].shape[:2]])
 
 
 @torch.no_grad()
-def student_errors(student: PDN, image: np.ndarray, features: Tensor, scale: Scale) -> Tensor:
+def student_errors(
+    student: Student, image: np.ndarray, features: Tensor, scale: Scale, density: float | None = None
+) -> Tensor:
     """Mean squared error (h, w) of a student at each cell of an image whose features (C, h, w) are known."""
-    return ((features.float() - scale[0]) / scale[1] - imitate(student, [image])[0]).square().mean(dim=0)
+    guess = imitate(student, [image], None if density is None else np.array([density]))[0]
+    return ((features.float() - scale[0]) / scale[1] - guess).square().mean(dim=0)
 
 
 @torch.no_grad()
 def judge_student(
     windows: Sequence[StudyWindow],
-    student: PDN,
+    student: Student,
     parts: Mapping[str, list[np.ndarray]],
     features: Mapping[str, Tensor],
     scale: Scale,
     cell: Mapping[str, np.ndarray],
 ) -> dict[str, object]:
-    """Errors of a student where vehicles are, and the window AUROC of its highest error."""
+    """Errors of a student where vehicles are, and the window AUROC of its highest error, with the scores behind it."""
     errors = {}
     for part in PARTS[1:]:
-        maps = [student_errors(student, *one, scale) for one in zip(parts[part], features[part])]
+        told = (
+            densities_of(of_part(windows, part)) if isinstance(student, DensityStudent) else [None] * len(parts[part])
+        )
+        maps = [student_errors(student, *one, scale, d) for *one, d in zip(parts[part], features[part], told)]
         errors[part] = torch.stack(maps).numpy()
-    result = judge(windows, {part: one.reshape(len(one), -1).max(axis=1) for part, one in errors.items()})
+    scores = {part: one.reshape(len(one), -1).max(axis=1) for part, one in errors.items()}
+    result = judge(windows, scores)
     return {
         "good_error": float(errors["good"][cell["good"]].mean()),
         "culprit_error": float(errors["incident"][cell["incident"]].mean()),
         "raw": result["raw"],
         "relative": result["relative"],
+        "tested": {name: values.round(4).tolist() for name, values in tested_scores(windows, scores).items()},
     }
 
 

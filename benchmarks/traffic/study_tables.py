@@ -11,11 +11,18 @@ BENCH = "network_study"
 WITHOUT_TRAINING = ("rules", "bank-overlay", "bank-overlay-relative", "bank-stacked", "bank-stacked-relative")
 PROBES = ("probe-overlay", "probe-stacked")
 STUDENTS = ("student", "student-hard", "student-penalty")
+DENSITY_BANKS, DENSITY_STUDENT = ("bank-overlay-density", "bank-stacked-density"), "student-density"
+EXPERIMENTS = (*WITHOUT_TRAINING, *PROBES, *STUDENTS, *DENSITY_BANKS, DENSITY_STUDENT)
+_LESS = ("raw, less without", "relative, less without")
+DENSITY_NOTE = (
+    "Of a bank one more channel, in which a standard deviation of density counts so many spreads of the features; of a "
+    "student a number that scales and shifts its last hidden layer. Less the same without it, paired: the same windows."
+)
 
 
 def write_tables() -> Path:
     """All tables of what has a record."""
-    records = {name: read_record(BENCH, name) for name in (*WITHOUT_TRAINING, *PROBES, *STUDENTS, "cut")}
+    records = {name: read_record(BENCH, name) for name in (*EXPERIMENTS, "cut")}
     there = {name: record["metrics"] for name, record in records.items() if record is not None}
     kinds = sorted(there["rules"]["relative"]["by_kind"]) if "rules" in there else []
     rows = [
@@ -43,9 +50,33 @@ def write_tables() -> Path:
               ["", "mean", *kinds], probes),
         table("Students while they learn", "Mean squared errors in units of the features' variance.",
               ["", "step", "good vehicles", "culprits", "ratio", "raw", "relative to density"], steps),
+        table("Density as an input", DENSITY_NOTE, ["", "raw", "relative to density", *_LESS], density_rows(there)),
         table("Where an incident lies in its window", "", ["", "raw", "relative to density"], cuts),
     ]  # fmt: skip
     return write_page(RESULTS / BENCH / "table.md", sections)
+
+
+def density_rows(there: Mapping[str, Any]) -> list[list[str]]:
+    """Banks and students with density as an input, and without."""
+    rows = []
+    for name in DENSITY_BANKS:
+        for weight, one in there.get(name, {}).items():
+            rows.append([f"{name}, weight {weight}", one, one["less without"]])
+    for step, less in there.get(DENSITY_STUDENT, {}).get("less without", {}).items():
+        arms = {name: there[DENSITY_STUDENT][name][step] for name in ("without", "with")}
+        rows.append([f"{DENSITY_STUDENT}, {step} steps, without", arms["without"], None])
+        rows.append([f"{DENSITY_STUDENT}, {step} steps, with", arms["with"], less])
+    return [
+        [name, _auroc(one["raw"]), _auroc(one["relative"]), *(_less(less, key) for key in ("raw", "relative"))]
+        for name, one, less in rows
+    ]
+
+
+def _less(less: Mapping[str, Any] | None, key: str) -> str:
+    if less is None or not any(less[key]["interval"]):
+        return "-"
+    low, high = less[key]["interval"]
+    return f"{less[key]['auroc']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _auroc(one: Mapping[str, Any]) -> str:

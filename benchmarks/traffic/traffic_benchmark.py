@@ -3,6 +3,7 @@
 python -m benchmarks.traffic.traffic_benchmark --variant linear_attention --seed 1  train, test windows, score the
     streams
 python -m benchmarks.traffic.traffic_benchmark --variant rules --seed 1  a baseline: the same without training
+python -m benchmarks.traffic.traffic_benchmark --variant rules_v2 --seed 1 --windows    no streams, no good hours
 python -m benchmarks.traffic.traffic_benchmark --variant conv --view stacked --seed 1    a panel for each lane
 python -m benchmarks.traffic.traffic_benchmark --inspect FOLDER --seed 1  NGSIM I-80, no labels: images, a table
 python -m benchmarks.traffic.traffic_benchmark --table                               the tables of all records
@@ -28,6 +29,8 @@ from efficientad.modeling.autoencoder import AUTOENCODERS
 BENCH = "efficientad_traffic"
 CONFIGS = "configs/efficientad/traffic"
 VARIANTS = (*AUTOENCODERS.names(), *BASELINES)
+VEHICLE_BASED = ("rules", "rules_v2", "isolation_forest")  # are given vehicles and not images, so views do not matter
+RANDOM = "random"
 TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
 INSPECT_STEPS = 600
 RECORDED = "look"  # what an inspection is called in the names of records
@@ -44,8 +47,10 @@ def open_study(args: argparse.Namespace, opts: Sequence[object] = (), arguments:
         FileNotFoundError, ValueError: data, teacher or config cannot be used.
     """
     kind = args.variant if args.variant in AUTOENCODERS else "linear_attention"
-    args.teacher = args.teacher or narrow_teacher(TEACHER, f"{CONFIGS}/teacher.yaml")
-    arguments = arguments or f"--variant {args.variant}"
+    if not args.teacher:
+        without = args.variant in VEHICLE_BASED and not Path(TEACHER).is_file()  # they look at no features
+        args.teacher = RANDOM if without else narrow_teacher(TEACHER, f"{CONFIGS}/teacher.yaml")
+    arguments = arguments or f"--variant {args.variant}" + (" --windows" if args.windows else "")
     name = name or args.variant
     if args.view != OVERLAY:
         opts, arguments, name = [*view_keys(args.view), *opts], f"{arguments} --view {args.view}", f"{name}-{args.view}"
@@ -83,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--inspect", "--look", type=relative, metavar="FOLDER", help="inspect NGSIM's leader-follower pairs instead"
     )
+    parser.add_argument("--windows", action="store_true", help="test the windows alone, not the streams")
     add_arguments(parser, "those of the config")
     args = parser.parse_args(argv)
     if args.inspect is not None:
@@ -92,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif args.seed is not None:
         from benchmarks.traffic.traffic_variants import run_variant
 
-        print(f"records: {record_path(BENCH, run_variant(open_study(args))).with_suffix('')}")
+        print(f"records: {record_path(BENCH, run_variant(open_study(args), not args.windows)).with_suffix('')}")
     if args.table or (args.seed is not None and args.inspect is None):
         from benchmarks.traffic.traffic_tables import write_tables
 

@@ -25,6 +25,7 @@ from benchmarks.efficientad.anomaly_tables import (
 )
 from benchmarks.efficientad.bootstrap_draws import flat
 from benchmarks.traffic.event_records import RATE, RELATIVE, read_events_record, recall_difference
+from benchmarks.traffic.traffic_benchmark import VEHICLE_BASED
 from d2road.traffic.baselines import BASELINES
 
 BENCH = "efficientad_traffic"
@@ -33,7 +34,6 @@ AIM = 0.95  # image AUROC
 NAMES = {"image_auroc": "image AUROC", "aupro": "AU-PRO"}
 RECALL = "event recall"
 VIEWS = {"overlay": "lanes over each other", "stacked": "a panel for each lane"}
-VEHICLE_BASED = (RULES, RULES_V2, "isolation_forest")  # are given vehicles and not images, so views do not matter
 # Rules learn nothing but their thresholds.
 LEARNED_BASELINES = [name for name in BASELINES if name not in (RULES, RULES_V2)]
 INTERVALS = (
@@ -194,9 +194,13 @@ def comparisons(variants: dict[str, list[Entry]], first: str, others: Sequence[s
 def in_words(variants: dict[str, list[Entry]]) -> list[str]:
     """The author's claim, the aim, the baselines: held or not, by the intervals."""
     trained = [name for name in variants if name.partition("+")[0] not in BASELINES]
-    if not trained:
-        return []
+    of_rules = [c for metric in ("image_auroc", RECALL) for c in comparisons(variants, RULES_V2, [RULES], metric)]
     lines = ["## In words", ""]
+    for c in of_rules:
+        what = NAMES.get(c.metric, c.metric)
+        lines.append(f"- {what} of {label(c.first)} less that of {label(c.second)}: {c.cell()}, {c.verdict}.")
+    if not trained:
+        return lines if of_rules else []
     others = [name for name in trained if name != LINEAR]
     for metric, words in {**NAMES, RECALL: RECALL}.items():
         found = comparisons(variants, LINEAR, others, metric)

@@ -44,12 +44,12 @@ META = "meta.csv"
 FIT_WINDOWS = 800
 
 
-def run_variant(run: Run) -> str:
-    """Train or fit, test on the windows, score the streams; returns the name of the records.
+def run_variant(run: Run, streams: bool = True) -> str:
+    """Train or fit, test on the windows, score the streams if asked to; returns the name of the records.
 
     What has a record is left out.
     """
-    records = (FINAL, RELATIVE, EVENTS_RECORD, RELATIVE_EVENTS)
+    records = (FINAL, RELATIVE, *((EVENTS_RECORD, RELATIVE_EVENTS) if streams else ()))
     baseline = run.variant.partition("+")[0].partition("-")[0] in BASELINES
     name = run_name(run.teacher, run.variant, run.cfg.SEED, 0) if baseline else run.name
     done = {record: read_record(run.bench, f"{name}/{record}") is not None for record in records}
@@ -66,7 +66,7 @@ def run_variant(run: Run) -> str:
         scores = lambda windows: [score for score, _ in predict(windows)]  # noqa: E731
     if not done[RELATIVE]:
         test_relative(run, name, scores, 0 if baseline else run.steps)
-    if not (done[EVENTS_RECORD] and done[RELATIVE_EVENTS]):
+    if streams and not (done[EVENTS_RECORD] and done[RELATIVE_EVENTS]):
         test_streams(run, name, scores)
     return name
 

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.traffic import study_density, study_probe, study_tables, study_windows
 from benchmarks.traffic import study_experiments as experiments
-from benchmarks.traffic import study_probe, study_windows
 from benchmarks.traffic.rules_windows import list_pieces, write_piece
 from benchmarks.traffic.study_windows import StudyWindow, find_culprit, relative_speeds
 from d2road.traffic.table import Trajectories
 from d2road.utils.errors import DataError
+from efficientad.modeling.pdn import PDN
 from tests.factories.incidents import CULPRIT, ONSET, STOP_S
 from tests.factories.incidents import traffic as road_with_a_stop
 from tests.factories.traffic_windows import complete, good_windows
@@ -93,11 +94,72 @@ def test_a_student_learns_and_its_errors_are_where_vehicles_are(windows, monkeyp
 
     monkeypatch.setattr(experiments, "embed", embed)
     experiments.embed_part.cache_clear()
-    torch.manual_seed(0)
+    torch.manual_seed(study_windows.SEED)
     found = experiments.train_student(windows, quantile=0.0)
     assert list(found) == ["2", "12"] and found["12"]["good_error"] < found["2"]["good_error"]
     assert found["12"]["culprit_error"] > 0 and 0 <= found["12"]["raw"]["auroc"] <= 1
+    both = experiments.compare_density_student(windows)
+    assert both["without"] == found and both["with"]["12"]["good_error"] != found["12"]["good_error"]
+    assert both["with"]["2"]["good_error"] == pytest.approx(found["2"]["good_error"], rel=0.05)
+    rows = study_tables.density_rows({"student-density": both})
+    assert len(rows) == 4 and rows[0][0] == "student-density, 2 steps, without" and rows[0][-1] == "-"
     experiments.embed_part.cache_clear()
+
+
+def test_a_student_that_is_told_the_density_begins_as_the_other_and_uses_it():
+    torch.manual_seed(0)
+    pdn = PDN("narrow", 8, padding=True)
+    student = study_density.DensityStudent(pdn, study_density.DensityScale(np.array([10.0, 30.0])))
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(student(images, np.array([10.0, 90.0])), pdn(images))
+    torch.nn.init.normal_(student.modulation[-1].weight)
+    found = student(images[[0, 0]], np.array([10.0, 90.0]))
+    assert (found[0] - found[1]).abs().max() > 0.01
+    with pytest.raises(ValueError, match="photographs have no density"):
+        next(experiments.student_steps([], images, (images, images), 0.0, [np.zeros(1)], np.array([1.0])))
+
+
+def test_density_is_a_channel_in_units_of_the_spread_of_features():
+    """By hand: two cells 3 and 4 from their mean in two channels spread 5; densities one deviation from theirs."""
+    features = torch.tensor([[[[3.0, -3.0]], [[4.0, -4.0]]]]).repeat(2, 1, 1, 1) + 7
+    spread = study_density.feature_spread(features)
+    assert spread == pytest.approx(5 * (4 / 3) ** 0.5)  # of four cells, unbiased
+    scale = study_density.DensityScale(np.array([20.0, 40.0]))
+    found = study_density.append_density(features, np.array([20.0, 50.0]), scale, 0.5, spread)
+    assert found.shape == (2, 3, 1, 2) and torch.equal(found[:, :2], features)
+    torch.testing.assert_close(found[:, 2, 0], torch.tensor([[-0.5, -0.5], [1.0, 1.0]]) * spread)
+
+
+def test_scores_are_compared_on_the_same_windows(windows):
+    tested, rng = experiments.of_tested(windows), np.random.default_rng(0)
+    noise = rng.normal(size=len(tested))
+    better = noise + 10 * np.array([one.kind != "good" for one in tested])
+    found = study_density.compare_scores(tested, {"raw": better}, {"raw": noise})["raw"]
+    bad = np.array([one.kind != "good" for one in tested])
+    pairs = (noise[bad][:, None] > noise[~bad]).mean()  # AUROC is the share of pairs in order
+    assert found["auroc"] == pytest.approx(1 - pairs) and found["interval"][0] < 1 - pairs < found["interval"][1]
+    same = study_density.compare_scores(tested, {"raw": noise}, {"raw": noise})["raw"]
+    assert same == {"auroc": 0, "interval": [0, 0]}
+
+
+def test_density_as_an_input_is_judged_beside_none(windows, monkeypatch):
+    """A bank whose features say nothing tells dense windows from those that it has seen by density alone."""
+    rng = np.random.default_rng(0)
+    density = {id(one): 20.0 + rng.normal() + 30 * (one.part == "incident") for one in windows}
+    monkeypatch.setattr(experiments, "densities_of", lambda some: np.array([density[id(one)] for one in some]))
+    monkeypatch.setattr(experiments, "BANK", 200)
+    features = {
+        part: torch.from_numpy(rng.normal(size=(sum(one.part == part for one in windows), 4, 4, 4)))
+        for part in experiments.PARTS
+    }
+    monkeypatch.setattr(experiments, "embed_part", lambda *_: features)
+    found = experiments.score_bank_with_density(windows, "overlay")
+    assert list(found) == ["0", "0.1", "0.3", "1"] and found["1"]["raw"]["auroc"] == 1
+    assert found["0"]["less without"]["raw"] == {"auroc": 0, "interval": [0, 0]}
+    assert found["1"]["less without"]["raw"]["auroc"] == pytest.approx(1 - found["0"]["raw"]["auroc"])
+    rows = study_tables.density_rows({"bank-overlay-density": found})
+    assert [row[0] for row in rows][-1] == "bank-overlay-density, weight 1" and rows[0][-2:] == ["-", "-"]
+    assert rows[-1][1].startswith("1.000") and rows[-1][3].startswith("+0.")
 
 
 def test_cells_of_vehicles_and_culprits(windows):

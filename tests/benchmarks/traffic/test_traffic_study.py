@@ -177,6 +177,27 @@ def test_variants_from_end_to_end(data, monkeypatch, repo_dir, words):
     assert set(scores["recording"]) == {"good_000", "stopped_000", "stopped_001", "hours_006", "hours_007"}
 
 
+def test_versions_of_rules_are_compared_on_windows_alone(data, monkeypatch, repo_dir, tmp_path):
+    """No teacher, no streams: what rules need is the test windows and good traffic."""
+    base = repo_dir / "configs" / "efficientad" / "traffic" / "Base.yaml"
+    (tmp_path / "linear_attention.yaml").write_text(TINY.format(base=base, data=data / "motorway"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "CONFIGS", ".")
+    monkeypatch.setattr("d2road.traffic.events.relative_scores.LEAST", 1)
+    monkeypatch.setattr("d2road.traffic.baselines.lasting_rules.FEWEST", 1)
+    for variant in ("rules", "rules_v2"):
+        bench.main(["--variant", variant, "--seed", "1", "--windows"])
+        folder = tmp_path / "benchmarks/results/efficientad_traffic" / f"teacher_random/{variant}_seed1"
+        assert sorted(path.stem for path in folder.glob("*.json")) == ["final", "final_relative"]
+        final = json.loads((folder / "final.json").read_text())
+        assert final["metrics"]["image_auroc"] == 1 and final["command"].endswith(
+            f"--variant {variant} --windows --seed 1 --teacher random"
+        )
+    page = (tmp_path / "benchmarks/results/efficientad_traffic/table.md").read_text()
+    words = "image AUROC of kinematic rules, second version less that of kinematic rules: +0.000 (+0.000 to +0.000)"
+    assert page.count(words) == 2  # by scores as they are, and relative ones
+
+
 def check_stream(data, weights, place) -> None:
     """score_stream with the trained model gives the scores of the benchmark."""
     from d2road.cli.score_stream import main
