@@ -1,7 +1,6 @@
 """Prediction on files: inputs of every kind, a data set's classes, files that cannot be read."""
 
 import itertools
-import json
 import os
 import re
 
@@ -9,15 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from d2road.cli.predict import read_sentences
 from d2road.config import make_cfg
 from d2road.data.input_cameras import CameraFiles
-from d2road.data.roadside_camera_files import write_camera
 from d2road.engine import annotators
 from d2road.engine.annotators import (
     AnnotatingPredictor,
@@ -28,84 +24,17 @@ from d2road.engine.annotators import (
 )
 from d2road.engine.file_prediction import predict_files, require_camera
 from d2road.engine.prediction_inputs import Source, output_paths
-from d2road.structures import Boxes3D, Camera
-from d2road.utils.errors import ConfigError, DataError
-from d2road.video import VideoFile
+from d2road.structures import Camera
+from d2road.utils.errors import ConfigError
 from d2road.visualization import class_color
 from efficientad.inference.heatmap_annotator import HeatMapAnnotator
 from mono3dvg.grounding_annotator import GroundingAnnotator
-from tests.factories.tracked_video import small_camera
-
-SIZE = (60, 80)  # height, width
-
-
-class OneBox:
-    """A predictor that finds the same two boxes everywhere."""
-
-    def __init__(self, cfg, batch_size=1):
-        pass
-
-    def __call__(self, images_bgr, camera=None, **extra):
-        cameras = camera or [None] * len(images_bgr)
-        return [self.find(image, *([own] if own else []), **extra) for image, own in zip(images_bgr, cameras)]
-
-    def find(self, image_bgr):
-        assert image_bgr.dtype == np.uint8 and image_bgr.flags["C_CONTIGUOUS"]
-        found = Instances(image_bgr.shape[:2])
-        found.pred_boxes = Boxes(torch.tensor([[10.0, 30, 50, 55], [0, 0, 5, 5]]))
-        found.scores = torch.tensor([0.75, 0.25])
-        found.pred_classes = torch.tensor([1, 0])
-        return {"instances": found}
+from tests.factories.box_predictors import SIZE, OneBox, box_cfg, calibration, draw_image, outputs, predictions
 
 
 @pytest.fixture
 def cfg(monkeypatch):
-    monkeypatch.setattr(annotators, "Predictor", OneBox)
-    cfg = get_cfg()
-    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
-    return cfg
-
-
-class PosedBox(OneBox):
-    """With a 3D box before the camera, turned about the ground's normal; only frames with a camera are taken."""
-
-    def find(self, image_bgr, camera):
-        found = super().find(image_bgr)["instances"]
-        frame = camera.ground_rotation()
-        rows = torch.tensor([[0.0, 1, 12, 1.5, 1.8, 4, 0.7]] * 2)
-        found.pred_boxes3d = Boxes3D.from_kitti(rows, frame)
-        found.pred_depth_std_m = torch.tensor([0.5, 2.0])
-        return {"instances": found}
-
-
-def calibration(folder):
-    folder.mkdir()
-    (folder / "calib.txt").write_text("P2: 100 0 40 0 0 100 20 0 0 0 1 0\n")
-    (folder / "denorm.txt").write_text("0 -0.98 -0.2 6\n")
-    return str(folder / "calib.txt"), str(folder / "denorm.txt")
-
-
-def draw_image(path, color=(10, 20, 200)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*SIZE, 3), color, np.uint8))
-    return path
-
-
-def video(path, frames):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12, SIZE[::-1])
-    for _ in range(frames):
-        writer.write(np.full((*SIZE, 3), 90, np.uint8))
-    writer.release()
-    return path
-
-
-def predictions(folder):
-    return json.loads((folder / "predictions.json").read_text())
-
-
-def outputs(folder):
-    """Names of all files in an output folder but the journal."""
-    return {path.name for path in folder.iterdir() if path.name != ".journal"}
+    return box_cfg(monkeypatch)
 
 
 def test_a_folder_gives_annotated_copies_and_coco_results(cfg, tmp_path):
@@ -153,20 +82,6 @@ def test_nothing_above_the_confidence_tells_the_highest_score_and_what_would_sho
     predict_files(cfg, [str(image)], tmp_path / "out", confidence=float(hint[1]))
     assert len(predictions(tmp_path / "out")) == 1
     assert "gave nothing" in nothing_found(None, 0.5)
-
-
-def test_a_video_is_annotated_frame_by_frame(cfg, tmp_path):
-    clip = video(tmp_path / "clip.mp4", frames=4)
-    assert predict_files(cfg, [str(clip)], tmp_path / "out") == 0
-    assert outputs(tmp_path / "out") == {"clip.mp4", "predictions.json"}
-    assert [p["frame"] for p in predictions(tmp_path / "out")] == [0, 1, 2, 3]
-    copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
-    frames = []
-    while (read := copy.read())[0]:
-        frames.append(read[1])
-    assert len(frames) == 4 and frames[0].shape == (*SIZE, 3)
-    assert round(copy.get(cv2.CAP_PROP_FPS)) == 12
-    assert np.abs(frames[2][50:57, 15:45].astype(int) - 90).max() > 40, "a box edge at y 55"
 
 
 def test_bad_inputs_are_reported_and_the_others_go_on(cfg, tmp_path, caplog):
@@ -235,35 +150,11 @@ def test_whatever_is_in_a_folder_the_images_in_it_are_annotated_and_the_rest_is_
         assert re.search(rf"{name}: .*({reason})", caplog.text), name
 
 
-def test_a_gif_becomes_a_video_and_one_without_motion_an_image(cfg, tmp_path):
-    frames = [Image.new("RGB", SIZE[::-1], color) for color in ("red", "blue", "green")]
-    (tmp_path / "in").mkdir()
-    frames[0].save(tmp_path / "in/moves.gif", save_all=True, append_images=frames[1:], duration=200)
-    frames[0].save(tmp_path / "in/still.gif")
-    assert predict_files(cfg, [str(tmp_path / "in")], tmp_path / "out") == 0
-    assert outputs(tmp_path / "out") == {"moves.mp4", "still.png", "predictions.json"}
-    assert [row.get("frame") for row in predictions(tmp_path / "out")] == [0, 1, 2, None]
-    with VideoFile(tmp_path / "out/moves.mp4") as copy:
-        assert [frame.t for frame in copy] == pytest.approx([0, 0.2, 0.4], abs=1e-3)
-
-
 def test_a_pattern_of_any_depth_ends_in_a_loop_of_links(cfg, tmp_path):
     draw_image(tmp_path / "in" / "deep" / "a.png")
     (tmp_path / "in" / "deep" / "back").symlink_to(tmp_path / "in")
     assert predict_files(cfg, [str(tmp_path / "in" / "**" / "*.png")], tmp_path / "out") == 0
     assert len(predictions(tmp_path / "out")) == 1
-
-
-def test_a_video_that_is_cut_off_is_annotated_as_far_as_it_goes_and_told(cfg, tmp_path, caplog):
-    whole = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 12, SIZE[::-1])
-    rng = np.random.default_rng(0)
-    for _ in range(40):
-        writer.write(rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8))
-    writer.release()
-    (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert predict_files(cfg, [str(tmp_path / "cut.avi")], tmp_path / "out") == 1
-    assert re.search(r"only \d+ of 40 frames can be decoded|no frame can be decoded", caplog.text)
 
 
 def test_models_that_need_a_camera_ask_for_it_before_they_are_loaded():
@@ -280,26 +171,6 @@ def test_models_that_need_a_camera_ask_for_it_before_they_are_loaded():
         require_camera(cfg, False)
 
 
-def test_models_with_3d_get_the_camera_and_bring_the_view_from_above(cfg, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotators, "Predictor", PosedBox)
-    cameras = CameraFiles(*calibration(tmp_path / "calibration"))
-    clip, still = video(tmp_path / "clip.mp4", frames=2), draw_image(tmp_path / "a.png")
-    assert predict_files(cfg, [str(clip), str(still)], tmp_path / "out", cameras=cameras) == 0
-    results = predictions(tmp_path / "out")
-    assert [r.get("frame") for r in results] == [0, 1, None]
-    for result in results:
-        assert result["location"] == [0, 1, 12] and result["dimensions_hwl"] == pytest.approx([1.5, 1.8, 4])
-        assert result["rotation_y"] == pytest.approx(0.7, abs=1e-5), "about the ground's normal"
-        assert result["depth_std_m"] == 0.5
-    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
-    assert drawn.shape[0] == SIZE[0] and drawn.shape[1] > SIZE[1] + 20
-    wire = np.abs(drawn[20:35, 25:60, ::-1].astype(int) - class_color(1)).max(-1) < 60
-    assert wire.sum() > 20, "the wire frame around (40, 28)"
-    assert tuple(drawn[50, 10, ::-1]) != class_color(1), "instead of the 2D box"
-    copy = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
-    assert copy.read()[1].shape[1] > SIZE[1] + 20
-
-
 def test_calibrations_by_file_and_by_folder(tmp_path):
     calib, denorm = calibration(tmp_path / "a")
     assert CameraFiles()(tmp_path / "x.png") is None
@@ -309,29 +180,6 @@ def test_calibrations_by_file_and_by_folder(tmp_path):
         CameraFiles(str(tmp_path / "a"))(tmp_path / "x.jpg")
     with pytest.raises(ValueError, match="which --calib must give"):
         CameraFiles("", denorm)
-
-
-def test_the_camera_of_a_video_is_taken_for_images_of_its_size(cfg, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(annotators, "Predictor", PosedBox)
-    height, width = SIZE
-    camera = small_camera((width, height))
-    write_camera(tmp_path / "camera.yaml", camera)
-    cameras = CameraFiles(str(tmp_path / "camera.yaml"))
-    assert cameras(tmp_path / "x.png").P.tolist() == camera.pinhole.P.tolist()
-    assert cameras(tmp_path / "x.png").ground.tolist() == camera.ground.tolist()
-    clip, still = video(tmp_path / "clip.mp4", frames=2), draw_image(tmp_path / "a.png")
-    assert predict_files(cfg, [str(clip), str(still)], tmp_path / "out", cameras=cameras) == 0
-    assert [r["location"] for r in predictions(tmp_path / "out")] == [[0, 1, 12]] * 3
-    write_camera(tmp_path / "camera.yaml", small_camera((2 * width, 2 * height)))
-    other = CameraFiles(str(tmp_path))
-    assert predict_files(cfg, [str(clip), str(still)], tmp_path / "none", cameras=other) == 2
-    assert caplog.text.count("calibration was made for") >= 2
-    assert not (tmp_path / "none" / "predictions.json").exists()
-    with pytest.raises(ConfigError, match="leave --denorm away"):
-        CameraFiles(str(tmp_path), "denorm.txt")
-    write_camera(tmp_path / "camera.yaml", small_camera((width, height), distortion=-0.1))
-    with pytest.raises(DataError, match="the lens distorts"):
-        CameraFiles(str(tmp_path / "camera.yaml"))
 
 
 def test_inputs_are_never_replaced(cfg, tmp_path):
