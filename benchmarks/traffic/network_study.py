@@ -2,6 +2,8 @@
 
 python -m benchmarks.traffic.network_study               all experiments that have no record yet, and the table
 python -m benchmarks.traffic.network_study --table       the table of what is there
+python -m benchmarks.traffic.network_study --only student-density --data datasets/traffic_incidents --incidents 48
+    good windows of its training and validation recordings instead, and so many incidents, simulated where they are not
 
 - Nearest neighbours among features of EfficientNet-Lite0 (PatchCore without training) on images with absolute and with
   relative speed, lanes over each other and a panel each.
@@ -19,17 +21,29 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.common.records import read_record, record_path, write_record
 from benchmarks.traffic import study_experiments as experiments
+from benchmarks.traffic.rules_benchmark import make_pieces
+from benchmarks.traffic.rules_windows import list_pieces
 from benchmarks.traffic.study_probe import probe_features
 from benchmarks.traffic.study_tables import BENCH, write_tables
-from benchmarks.traffic.study_windows import SEED, StudyWindow, read_study
+from benchmarks.traffic.study_windows import (
+    FIT_HOURS,
+    HOURS,
+    INCIDENTS,
+    SEED,
+    StudyWindow,
+    read_small_study,
+    read_study,
+)
 from d2road.evaluation.results import plain
 from d2road.utils.errors import report_errors
+from d2road.utils.values import integer_option
 
 Experiment = Callable[[Sequence[StudyWindow]], Mapping[str, object]]
 # In an order in which those that look at the same images follow each other.
@@ -51,22 +65,31 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
+def read_small(data: Path, count: int) -> tuple[list[StudyWindow], str]:
+    """The windows of a smaller study, whose incidents are simulated where they are not there, and its arguments."""
+    pieces = [p for p in list_pieces(SEED, SEED, FIT_HOURS, HOURS, INCIDENTS) if p.part == "incidents"][:count]
+    make_pieces(pieces, np.inf, keep_tables=True)
+    return read_small_study(data, pieces), f" --data {data} --incidents {len(pieces)}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), help="some of them")
     parser.add_argument("--table", action="store_true", help="only the table of what is there")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="traffic_incidents, for a smaller study")
+    parser.add_argument("--incidents", type=integer_option(8), default=INCIDENTS, help=f"with --data; {INCIDENTS}")
     args = parser.parse_args(argv)
     todo = [name for name in args.only if read_record(BENCH, name) is None]
     if todo and not args.table:
-        windows = read_study()
+        windows, chosen = (read_study(), "") if args.data is None else read_small(args.data, args.incidents)
         for name in todo:
             torch.manual_seed(SEED)
             start = time.perf_counter()
             found = EXPERIMENTS[name](windows)
             write_record(
                 BENCH, name, metrics=plain(found, "metrics"), config="", seed=SEED,
-                command=f"python -m benchmarks.traffic.network_study --only {name}",
+                command=f"python -m benchmarks.traffic.network_study --only {name}{chosen}",
                 seconds=time.perf_counter() - start,
                 windows={part: int(np.sum([one.part == part for one in windows])) for part in experiments.PARTS},
             )  # fmt: skip

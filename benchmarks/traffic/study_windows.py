@@ -1,17 +1,21 @@
 """Windows of simulated validation hours, good ones and one of each incident, drawn in several ways.
 
-They are cut from the tables that `benchmarks.traffic.rules_benchmark --seed 1000 --keep-tables` leaves behind.
+They are cut from the tables that `benchmarks.traffic.rules_benchmark --seed 1000 --keep-tables` leaves behind; or, for
+a smaller study, the good ones from those of traffic_incidents that are no test.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.traffic.rules_windows import Piece, list_pieces
 from d2road.synthetic.traffic_incidents.incident_windows import DURATION_S, PANELS, STRETCH_M, VIEWS
+from d2road.synthetic.traffic_incidents.incident_writer import META, all_jobs
 from d2road.synthetic.traffic_incidents.noise import SECOND_NAME
+from d2road.synthetic.traffic_incidents.recordings import TABLES
 from d2road.synthetic.traffic_incidents.scenarios import SCENARIOS
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
@@ -21,6 +25,9 @@ from d2road.utils.input_files import read_json
 SEED, FIT_HOURS, HOURS, INCIDENTS = 1000, 6, 5, 96
 # Windows of each good recording: to train on, to compare with, to test.
 COUNTS = {"train": 12, "compare": 6, "good": 6}
+# Of each recording of traffic_incidents, which are shorter; the first share of its training recordings is learned from.
+SMALL_COUNTS = {"train": 8, "compare": 5, "good": 5}
+LEARNED_SHARE = 0.6
 REACH_M = 200.0  # of the traffic that a vehicle's speed is compared with
 RELATIVE_MIDDLE, RELATIVE_GAIN, LEAST_SPEED = 20.0, 2.0, 1.0  # m/s, 1, m/s
 CULPRIT_S = 2.0  # around a gap in a track
@@ -95,15 +102,41 @@ def read_study(pieces: Sequence[Piece] | None = None) -> list[StudyWindow]:
             found.append(incident_window(piece, table, rng))
         else:
             part = {"fit": "train", "threshold": "compare", "rate": "good"}[piece.part]
-            found += good_windows(piece, table, rng, part)
+            found += good_windows(piece, table, rng, part, COUNTS[part])
     return found
 
 
-def good_windows(piece: Piece, table: Trajectories, rng: np.random.Generator, part: str) -> list[StudyWindow]:
+def read_small_study(root: Path, incidents: Sequence[Piece]) -> list[StudyWindow]:
+    """Good windows of the training and validation recordings of traffic_incidents, and windows of incidents of SEED.
+
+    Args:
+        root: of the data set. incidents: recordings with their tables.
+    Raises:
+        DataError: tables are missing.
+    """
+    meta = read_json(root / META, "parameters", "Make it with d2road make-data traffic-incidents")
+    counts = {group: meta[group] for group in ("train", "validation")} | {"good": 0, "incidents": 0}
+    jobs = list(all_jobs(str(root), meta["seed"], counts, 0, (), False))
+    learned = LEARNED_SHARE * sum(job.group == "train" for job in jobs)
+    found: list[StudyWindow] = []
+    for job in jobs:
+        part = "good" if job.group == "validation" else "train" if job.index < learned else "compare"
+        path = root / TABLES / f"{job.name}.parquet"
+        if not path.is_file():
+            raise DataError(f"{path} is not there: make-data traffic-incidents has not made it yet")
+        rng = np.random.default_rng(np.random.SeedSequence([meta["seed"], *map(ord, job.name)]))
+        table = Trajectories.from_parquet(path)
+        found += good_windows(Piece(job, part), table, rng, part, SMALL_COUNTS[part])
+    return found + read_study(incidents)
+
+
+def good_windows(
+    piece: Piece, table: Trajectories, rng: np.random.Generator, part: str, count: int
+) -> list[StudyWindow]:
     """Windows spread over a good recording, each at a place of its own."""
     low, high = SCENARIOS[piece.job.scenario].observed
-    starts = np.linspace(table.span[0] + 2, table.span[1] - DURATION_S - 2, COUNTS[part])
-    places = rng.uniform(low, high - STRETCH_M, COUNTS[part])
+    starts = np.linspace(table.span[0] + 2, table.span[1] - DURATION_S - 2, count)
+    places = rng.uniform(low, high - STRETCH_M, count)
     return [StudyWindow(cut(piece, table, t0, s0), part) for t0, s0 in zip(starts, places)]
 
 

@@ -11,6 +11,7 @@ from benchmarks.traffic.rules_windows import list_pieces, write_piece
 from benchmarks.traffic.study_windows import StudyWindow, find_culprit, relative_speeds
 from d2road.traffic.table import Trajectories
 from d2road.utils.errors import DataError
+from d2road.utils.output_files import write_json
 from efficientad.modeling.pdn import PDN
 from tests.factories.incidents import CULPRIT, ONSET, STOP_S
 from tests.factories.incidents import traffic as road_with_a_stop
@@ -49,6 +50,20 @@ def test_windows_of_a_recording_show_its_incident(tmp_path, monkeypatch):
     grid = study_windows.grid_windows(piece, one)
     assert [w.window.t0 for w in grid] == [t for t in (80.0, 92.8) if any(w.window.t0 == t for w in grid)] and grid
     assert all(w.mask("overlay").any() for w in grid)
+
+
+def test_a_smaller_study_takes_good_windows_of_recordings_that_are_no_test(tmp_path):
+    write_json(tmp_path / "traffic_incidents.json", {"seed": 0, "train": 30, "validation": 5})
+    with pytest.raises(DataError, match=r"train_000.parquet is not there"):
+        study_windows.read_small_study(tmp_path, [])
+    (tmp_path / "recordings").mkdir()
+    for name in ("train_000", "train_001", "train_002", "validation_000"):
+        road_with_a_stop(False).to_parquet(tmp_path / "recordings" / f"{name}.parquet")
+    found = study_windows.read_small_study(tmp_path, [])
+    counts = {part: sum(one.part == part for one in found) for part in experiments.PARTS}
+    assert counts == {"train": 16, "compare": 5, "good": 5, "incident": 0}
+    parts = {one.window.recording: one.part for one in found}
+    assert parts == {"train_000": "train", "train_001": "train", "train_002": "compare", "validation_000": "good"}
 
 
 def test_speeds_are_relative_to_those_around_at_the_same_instant():
