@@ -1,6 +1,7 @@
 """What scores windows in the benchmark: trained models, and baselines fitted on good streams."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from benchmarks.traffic.traffic_streams import (
 )
 from d2road.config.time_space import window_grid_of
 from d2road.engine.predictor import Predictor
-from d2road.traffic.baselines import BASELINES, Baseline, MappingBaseline
+from d2road.traffic.baselines import BASELINES, Baseline, LastingRules, MappingBaseline, TrackSurprise
 from d2road.traffic.events.relative_scores import RelativeScores
 from d2road.traffic.events.window_stream import window_scorer
 from d2road.traffic.time_space.traffic_window import TrafficWindow
@@ -78,15 +79,22 @@ def root_of(run: Run) -> Path:
 
 def fit(run: Run) -> Baseline:
     """A baseline on windows of the good streams `fit`, as many of each."""
+    baseline = BASELINES[run.variant.partition("+")[0].partition("-")[0]](seed=run.cfg.SEED)
+    if isinstance(baseline, (LastingRules, TrackSurprise)):
+        # They watch the whole road while a window lasts, as in the test, and go through windows once.
+        return baseline.fit(fit_windows(run))
+    # Only their own rows: neighbours would be kept many times over.
+    return baseline.fit([replace(one, table=one.inside()) for one in fit_windows(run)])
+
+
+def fit_windows(run: Run) -> Iterator[TrafficWindow]:
+    """The windows that baselines are fitted on."""
     recordings, view = read_streams(root_of(run), "fit"), window_grid_of(run.cfg)
     each = -(-FIT_WINDOWS // max(len(recordings), 1))
-    windows: list[TrafficWindow] = []
     for recording in recordings:
         own = list(windows_of(recording, view.renderer, lanes=view.lanes))
         chosen = np.unique(np.linspace(0, len(own) - 1, each).round().astype(int)) if own else []
-        # Only their own rows: neighbours would be kept many times over.
-        windows += [replace(own[i], table=own[i].inside()) for i in chosen]
-    return BASELINES[run.variant.partition("+")[0].partition("-")[0]](seed=run.cfg.SEED).fit(windows)
+        yield from (own[i] for i in chosen)
 
 
 def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:

@@ -16,6 +16,7 @@ from benchmarks.traffic import traffic_tables as tables
 from d2road.config import make_cfg
 from d2road.config.time_space import window_grid_of
 from d2road.synthetic.traffic_incidents.incident_windows import PANELS, VIEWS
+from d2road.traffic.baselines import lasting_rules
 from d2road.traffic.events.alarms import alarm_threshold
 from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.render import TimeSpaceRenderer
@@ -185,6 +186,11 @@ def test_versions_of_rules_are_compared_on_windows_alone(data, monkeypatch, repo
     monkeypatch.setattr(bench, "CONFIGS", ".")
     monkeypatch.setattr("d2road.traffic.events.relative_scores.LEAST", 1)
     monkeypatch.setattr("d2road.traffic.baselines.lasting_rules.FEWEST", 1)
+    fitted = []
+    describe = lasting_rules.describe_windows
+    monkeypatch.setattr(
+        lasting_rules, "describe_windows", lambda some: describe(fitted.append(one) or one for one in some)
+    )
     for variant in ("rules", "rules_v2"):
         bench.main(["--variant", variant, "--seed", "1", "--windows"])
         folder = tmp_path / "benchmarks/results/efficientad_traffic" / f"teacher_random/{variant}_seed1"
@@ -196,6 +202,9 @@ def test_versions_of_rules_are_compared_on_windows_alone(data, monkeypatch, repo
     page = (tmp_path / "benchmarks/results/efficientad_traffic/table.md").read_text()
     words = "image AUROC of kinematic rules, second version less that of kinematic rules: +0.000 (+0.000 to +0.000)"
     assert page.count(words) == 2  # by scores as they are, and relative ones
+    # The second version is fitted on what it sees in the test: the road beyond the window, while that lasts.
+    beyond = [one.table.frame["s"].max() > one.s1 + 20 for one in fitted if one.s0 == 0]
+    assert len(beyond) > 20 and all(beyond)
 
 
 def check_stream(data, weights, place) -> None:
