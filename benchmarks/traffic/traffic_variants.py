@@ -23,17 +23,18 @@ from benchmarks.traffic.event_records import (
 from benchmarks.traffic.traffic_streams import (
     Scores,
     StreamRecording,
+    grid_of,
     read_events,
     read_streams,
     score_streams,
     windows_by_name,
-    windows_of,
 )
 from d2road.config.time_space import window_grid_of
 from d2road.engine.predictor import Predictor
 from d2road.traffic.baselines import BASELINES, Baseline, LastingRules, MappingBaseline, TrackSurprise
 from d2road.traffic.events.relative_scores import RelativeScores
 from d2road.traffic.events.window_stream import window_scorer
+from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from efficientad.data.anomaly_datasets import split_name
 from efficientad.evaluation.image_scores import ImageScores
@@ -92,9 +93,10 @@ def fit_windows(run: Run) -> Iterator[TrafficWindow]:
     recordings, view = read_streams(root_of(run), "fit"), window_grid_of(run.cfg)
     each = -(-FIT_WINDOWS // max(len(recordings), 1))
     for recording in recordings:
-        own = list(windows_of(recording, view.renderer, lanes=view.lanes))
+        table = Trajectories.from_parquet(recording.path)
+        own = list(grid_of(recording, view.renderer, lanes=view.lanes).over([table]))
         chosen = np.unique(np.linspace(0, len(own) - 1, each).round().astype(int)) if own else []
-        yield from (own[i] for i in chosen)
+        yield from (TrafficWindow.rendered(own[i], view.renderer) for i in chosen)
 
 
 def test_baseline(run: Run, folder: str, baseline: Baseline) -> None:
