@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 
@@ -24,8 +25,8 @@ server.set_address("127.0.0.1")
 server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=96,framerate=" + sys.argv[2] + "/1 "
-    "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=5 ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+    "( " + sys.argv[2] + " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=5 "
+    "! rtph264pay name=pay0 pt=96 config-interval=1 )"
 )
 server.get_mount_points().add_factory("/camera", factory)
 server.attach(None)
@@ -53,10 +54,17 @@ def has_rtsp_server() -> bool:
         return False
 
 
+def repeated_images(folder: Path, fps: int) -> str:
+    """A source for `rtsp_server`: 00000.jpg and so on of a folder again and again."""
+    jpegs = f'multifilesrc location="{folder}/%05d.jpg" loop=true caps="image/jpeg,framerate={fps}/1"'
+    return f"{jpegs} ! jpegdec ! videoconvert ! video/x-raw,format=I420"
+
+
 @contextmanager
-def rtsp_server(port: int, fps: int = 20):
-    """Serves a moving ball at rtsp://127.0.0.1:PORT/camera; killed at the end of the block."""
-    command = [SYSTEM_PYTHON, "-c", RTSP_SERVER, str(port), str(fps)]
+def rtsp_server(port: int, fps: int = 20, source: str = ""):
+    """Serves a moving ball, or another source of GStreamer, at rtsp://127.0.0.1:PORT/camera; killed after the block."""
+    ball = f"videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=96,framerate={fps}/1"
+    command = [SYSTEM_PYTHON, "-c", RTSP_SERVER, str(port), source or ball]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None and process.stdout.readline().strip() == "ready"
