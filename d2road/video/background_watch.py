@@ -2,7 +2,8 @@
 
 A frame every EVERY_S is registered with the reference, and the median of the last RECENT turns is what the camera is
 turned by: a vibration, whose frames are off in all directions, has a median near 0 and a large spread, which is taken
-from the differences of successive frames, so that a step adds nothing to it. A median that is above LIMIT_DEG by three
+from the differences of successive frames, so that a step adds nothing to it. Before there are so many frames, those
+that came are compared with the first of them, which tells the spread alone. A median that is above LIMIT_DEG by three
 standard errors is told, once in a day. Where light has changed so much that few corners of
 the reference are found again, what is seen becomes another reference, with the turn that it was found at.
 """
@@ -20,6 +21,8 @@ EVERY_S = 2.0
 REFERENCE_FRAMES = 15
 RECENT = 9
 SHAKEN = 30  # differences of successive frames that tell the spread, and the last RECENT of them
+FEWEST_EARLY = 5  # frames that tell a spread before there are turns from the reference: 8 s
+MOST_EARLY = REFERENCE_FRAMES + 2 * RECENT
 LIMIT_DEG = 0.07
 SIGMAS = 3.0
 RENEW_SHARE = 0.6  # of the corners that a reference had at first; below, another one takes its place
@@ -59,6 +62,9 @@ class BackgroundWatch:
         self.highest_deg = self.shaken_deg = 0.0
         self._first_share: float | None = None
         self._held: list[np.ndarray] = []
+        self._is_early = True  # until the spread is known by turns from the reference
+        self._first: list[np.ndarray] = []  # all frames until then
+        self._early = (0, 0.0)  # how many of these were compared, and their spread
         self._recent: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=RECENT)
         self._differences: deque[np.ndarray] = deque(maxlen=SHAKEN)
         self._next_t = -np.inf
@@ -69,6 +75,8 @@ class BackgroundWatch:
             return None
         self._next_t = t + EVERY_S - 1e-3
         grey = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY) if image_bgr.ndim == 3 else image_bgr
+        if self._is_early:
+            self._keep_first(grey)
         if self.reference is None:
             self._held.append(grey)
             if len(self._held) >= REFERENCE_FRAMES:
@@ -98,14 +106,39 @@ class BackgroundWatch:
 
     def notes(self) -> list[str]:
         """What the user should know of a camera that shakes, in words; nothing of one that stands still."""
-        if self.shaken_deg < SHAKES_DEG:
+        shaken_deg = self._early_spread() if self._is_early else self.shaken_deg
+        if shaken_deg < SHAKES_DEG:
             return []
         height = self.camera.height_m
-        scatter = np.deg2rad(self.shaken_deg) * (FAR_M**2 + height**2) / height
+        scatter = np.deg2rad(shaken_deg) * (FAR_M**2 + height**2) / height
         return [
-            f"the camera shakes: single frames are turned by {self.shaken_deg:.2f} degrees (standard deviation), so "
+            f"the camera shakes: single frames are turned by {shaken_deg:.2f} degrees (standard deviation), so "
             f"that places {FAR_M:.0f} m away scatter by {scatter:.1f} m; fasten it, or stabilise the video"
         ]
+
+    def _keep_first(self, grey: np.ndarray) -> None:
+        """Keep a frame while few have come."""
+        known = len(self._recent) >= RECENT
+        if not known and len(self._first) >= MOST_EARLY:  # of a camera that shakes hard none may be found again
+            self.shaken_deg = max(self.shaken_deg, self._early_spread())
+            known = True
+        if known:
+            self._is_early = False
+            self._first.clear()
+        else:
+            self._first.append(grey)
+
+    def _early_spread(self) -> float:
+        """Spread of single frames, degrees, by turns from the first frame; 0 of fewer than FEWEST_EARLY."""
+        count = len(self._first)
+        if count >= FEWEST_EARLY and self._early[0] != count:
+            reference = RegisteredBackground(self._first[0], self.camera)
+            found = [reference.register(image) for image in self._first]
+            turns = np.stack([one.turn_deg for one in found if one is not None] or [np.zeros(3)])
+            steps = np.abs(np.diff(turns, axis=0))
+            spread = NORMAL * float(np.median(steps, axis=0).max()) if len(turns) >= FEWEST_EARLY else 0.0
+            self._early = count, spread
+        return self._early[1]
 
     def _renew(self, share: float) -> None:
         """Take another reference where the light has changed; it keeps the turn at which it was found."""

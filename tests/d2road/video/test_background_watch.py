@@ -67,6 +67,21 @@ def test_a_camera_that_shakes_is_no_turn():
     assert not watch([seen(seed=number) for number in range(40)]).notes()
 
 
+@pytest.mark.parametrize("count", [5, 16, 40])
+def test_a_short_clip_tells_that_the_camera_shakes_and_a_steady_one_says_nothing(count):
+    """From 8 s of video on; the reference itself is made of shaken frames."""
+    rng = np.random.default_rng(count)
+    shaken = watch([seen(tuple(0.3 * rng.normal(size=2)) + (0.0,), seed=number) for number in range(count)])
+    (note,) = shaken.notes()
+    assert "the camera shakes" in note and 0.1 < float(note.split("turned by ")[1].split()[0]) < 0.8
+    assert not watch([seen(seed=number) for number in range(count)]).notes()
+
+
+def test_four_frames_tell_no_spread():
+    rng = np.random.default_rng(0)
+    assert not watch([seen(tuple(rng.normal(size=2)) + (0.0,), seed=number) for number in range(4)]).notes()
+
+
 def test_what_shows_nothing_is_not_compared():
     found = watch([*(seen(seed=number) for number in range(FIRST)), *[np.full((270, 480, 3), 60, np.uint8)] * 5])
     assert found.lost == 5 and not found.reports
