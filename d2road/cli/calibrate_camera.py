@@ -1,13 +1,14 @@
 """Calibrate a fixed roadside camera: lens, ground plane and how well they are known.
 
     d2road calibrate-camera --input clip.mp4 --config-file CONFIG --weights MODEL.pth --calib calib.txt --output DIR
-    d2road calibrate-camera --observations tracks.csv --size 960x540 --focal 1200 --output DIR
+    d2road calibrate-camera --observations boxes.csv --size 960x540 --focal 1200 --output DIR
     d2road calibrate-camera --points map.csv --size 960x540 --calib calib.txt --output DIR
     d2road calibrate-camera --observations labels.txt --size 960x540 --length 310,420,655,418,7.0 --output DIR
 
 Ways, each usable alone and used together where more are given: vehicles of usual sizes and their straight tracks (a
-video with a detector, or --observations FILE: a table of boxes or KITTI's tracking labels), --points FILE (columns
-u,v,x,y of image and map, perhaps z), --length u1,v1,u2,v2,metres[,deviation] (a known distance on the road).
+video with a detector, or --observations: a table of boxes, KITTI's tracking labels, or a folder that `d2road track`
+wrote, of which boxes are read and no metres), --points FILE (columns u,v,x,y of image and map, perhaps z), --length
+u1,v1,u2,v2,metres[,deviation] (a known distance on the road).
 
 With a video and a known focal length, the paths and edges of what moves tell horizon and roll; boxes tell the height.
 
@@ -44,7 +45,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d2road.utils.arguments import ArgumentParser, add_verbose, verb_parser
 from d2road.utils.console import start_console
@@ -70,7 +71,7 @@ def build_parser() -> ArgumentParser:
     """The command line."""
     parser = verb_parser("calibrate-camera", __doc__)
     parser.add_argument("--input", default="", metavar="VIDEO", help="video, or folder of images")
-    parser.add_argument("--observations", default="", metavar="FILE", help="boxes of vehicles, instead of a video")
+    parser.add_argument("--observations", default="", metavar="PATH", help="boxes of vehicles, instead of a video")
     parser.add_argument("--points", default="", metavar="FILE", help="table u,v,x,y[,z] of image and map")
     parser.add_argument(
         "--length", action="append", default=[], metavar="U,V,U,V,M[,STD]", help="known length, any number"
@@ -162,13 +163,24 @@ def _exif_focal(path: str, size: tuple[int, int]) -> float:
     return focal_mm / SENSOR_WIDTH_MM * max(size)
 
 
-def observe_input(
-    args: argparse.Namespace, stop: "StopRequest"
-) -> tuple["CalibrationObservations", "np.ndarray", "KnownLens", "MovingLines", list[str]]:
-    """Linked observations of the video, its last frame (BGR), the lens, lines of what moves, and what was wrong."""
+class SeenVideo(NamedTuple):
+    """Linked observations of a video, its last frame (BGR), the lens, lines of what moves, what was wrong with it, and
+    what its user should know."""
+
+    observations: "CalibrationObservations"
+    image: "np.ndarray"
+    lens: "KnownLens"
+    lines: "MovingLines"
+    problems: list[str]
+    notes: list[str]
+
+
+def observe_input(args: argparse.Namespace, stop: "StopRequest") -> SeenVideo:
+    """What the video of the options shows."""
     from d2road.config import setup_cfg
     from d2road.engine.calibration_detector import observe
     from d2road.engine.predictor import Predictor
+    from d2road.engine.track_summary import FrameCounts
     from d2road.traffic.calibration.image_tracks import link_in_image
     from d2road.utils.progress import track
     from d2road.video import open_source, with_first_frame
@@ -179,7 +191,7 @@ def observe_input(
     predict = Predictor(setup_cfg(args, predicts=True))
     last: list[np.ndarray] = []
     problems: list[str] = []
-    lines = LineCollector()
+    lines, counts = LineCollector(), FrameCounts()
     with open_source(args.input, args.fps, stop=lambda: bool(stop)) as source:
         first, frames = with_first_frame(source)
         size = first.size_wh
@@ -190,6 +202,7 @@ def observe_input(
                 lines.add(frame.image_bgr)
                 if number % args.every == 0:
                     last[:] = [frame.image_bgr]
+                    counts.add_frame(frame)
                     yield frame
 
         seen = chosen()
@@ -198,7 +211,7 @@ def observe_input(
             seen = track(seen, 1 + int(seconds * source.fps) // args.every, "frames")
         observations = observe(predict, seen, lens.K, size, args.confidence)
         problems += source.problems()
-    return link_in_image(observations), last[0], lens, lines.lines(), problems
+    return SeenVideo(link_in_image(observations), last[0], lens, lines.lines(), problems, counts.frame_notes())
 
 
 def calibrate(args: argparse.Namespace, stop: "StopRequest") -> list[str]:
@@ -206,37 +219,53 @@ def calibrate(args: argparse.Namespace, stop: "StopRequest") -> list[str]:
     import numpy as np
 
     from d2road.engine.calibration_run import calibrate_by_all, write_calibration
-    from d2road.traffic.calibration.observation_files import parse_length, read_observations, read_points
+    from d2road.traffic.calibration.observation_files import is_tracked, parse_length, read_observations, read_points
     from d2road.utils.image_io import read_pixels
 
     lengths = [parse_length(text) for text in args.length]
     observations, image, lines = None, read_pixels(args.image) if args.image else None, None
     problems: list[str] = []
+    notes: list[str] = []
     if args.input:
-        observations, image, lens, lines, problems = observe_input(args, stop)
-        for text in problems:  # said also where what came before tells no camera
+        observations, image, lens, lines, problems, notes = observe_input(args, stop)
+        for text in notes:  # said also where what came before tells no camera
+            logger.warning(text)
+        for text in problems:
             logger.error(text)
         size = observations.width, observations.height
     else:
-        if args.size is None:
-            raise ConfigError("--size WxH is missing: without --input, say how many pixels the images have")
-        size = args.size
+        size = args.size or tracked_size(args.observations)
         lens = known_lens(args, size)
         if args.observations:
             from d2road.traffic.calibration.image_tracks import link_in_image
 
-            observations = read_observations(args.observations, *size)
+            observations = read_observations(args.observations, size[0], size[1], least_score=args.confidence)
             if (observations.rows["track"] < 0).all():
                 observations = link_in_image(observations)
     if image is not None and (image.shape[1], image.shape[0]) != size:
         raise DataError(f"--image has {image.shape[1]}x{image.shape[0]} pixels, expected {size[0]}x{size[1]}")
     points = read_points(args.points) if args.points else None
     known = np.array(lengths).reshape(-1, 6)
-    result = calibrate_by_all(observations, points, known, size, lens, args.fit_distortion, lines)
-    write_calibration(Path(args.output), result, image)
+    is_detected = bool(args.input or (args.observations and is_tracked(args.observations)))
+    result = calibrate_by_all(observations, points, known, size, lens, args.fit_distortion, lines, is_detected)
+    write_calibration(Path(args.output), result, image, notes)
     print(result.to_text())
     print(f"wrote {args.output}")
     return problems
+
+
+def tracked_size(observations: str) -> tuple[int, int]:
+    """Pixels of the images that the tracks of a folder were made of.
+
+    Raises:
+        ConfigError: nothing says so. DataError: its record cannot be read.
+    """
+    from d2road.data.tracked_camera import recorded_camera
+
+    camera = recorded_camera(observations) if observations else None
+    if camera is None:
+        raise ConfigError("--size WxH is missing: without --input, say how many pixels the images have")
+    return camera.width, camera.height
 
 
 def watch_camera(args: argparse.Namespace, stop: "StopRequest") -> int:

@@ -30,7 +30,7 @@ def camera_of_tracks(path: str | Path, camera: RoadsideCamera, what: str) -> Roa
         DataError: they were made with another lens, ground plane or image size. The road may differ: lanes are named
             when they are read.
     """
-    made = _recorded(Path(path))
+    made = recorded_camera(path)
     if made is None or _is_same(made, camera):
         return camera
     if (made.width, made.height) != (camera.width, camera.height):
@@ -46,7 +46,13 @@ def camera_of_tracks(path: str | Path, camera: RoadsideCamera, what: str) -> Roa
     )
 
 
-def _recorded(path: Path) -> RoadsideCamera | None:
+def recorded_camera(path: str | Path) -> RoadsideCamera | None:
+    """The camera that tracks or detections of a folder, or of a file in it, were made with; None where no record says.
+
+    Raises:
+        DataError: the record cannot be read.
+    """
+    path = Path(path)
     folder = path if path.is_dir() else path.parent
     for file in (folder / SUMMARY, folder.parent / WATCHED):
         if file.is_file() and (file.name == SUMMARY or folder.name.startswith(TRACKS)):

@@ -1,5 +1,6 @@
 """One calibration by all that is given, and its folder: files of the camera, figures, check image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +65,13 @@ def calibrate_by_all(
     lens: KnownLens,
     fit_distortion: bool = False,
     lines: MovingLines | None = None,
+    is_detected: bool = False,
 ) -> CalibrationRun:
     """Calibrate by traffic, map points and known lengths, as far as they are given.
 
     Args:
         lines: of what moves, where a detector looked for the traffic in the same video.
+        is_detected: whether the boxes are a detector's, which errs in all of them alike, and not exact with noise.
         points: pixels (N, 2) and metres (N, 2 or 3). lengths: (L, 6) u1, v1, u2, v2, metres, deviation.
     Raises:
         ConfigError: lengths alone. DataError: what tells no camera.
@@ -90,19 +93,24 @@ def calibrate_by_all(
         start, end = bare.undistort(lengths[:, :2]), bare.undistort(lengths[:, 2:4])
         optics = Lens(lens.K, lens.distortion)
         evidence.append(KnownLengths(start, end, lengths[:, 4], lengths[:, 5], optics))
-    if lines is None:
-        traffic = calibrate_from_tracks(sample_tracks(observations), lens, evidence=evidence)
-    else:
-        optics = Lens(lens.K, lens.distortion)
-        if lens.focal_std < WIDEST_FOCAL_STD:
-            evidence += evidence_of_motion(lines.paths, lines.edges, optics, size[0])
+    if lines is not None and lens.focal_std < WIDEST_FOCAL_STD:
+        evidence += evidence_of_motion(lines.paths, lines.edges, Lens(lens.K, lens.distortion), size[0])
+    if is_detected:
         samples = sample_tracks(observations, min_score=0.0)  # what the detector's user wants is there already
         traffic = calibrate_from_tracks(samples, lens, evidence=evidence, errors=DETECTED)
+    else:
+        traffic = calibrate_from_tracks(sample_tracks(observations), lens, evidence=evidence)
     return CalibrationRun(traffic.camera, traffic, pose, len(lengths))
 
 
-def write_calibration(folder: Path, run: CalibrationRun, image_bgr: np.ndarray | None) -> None:
-    """Write the camera's files, calibration.json and, with an image, check.jpg."""
+def write_calibration(
+    folder: Path, run: CalibrationRun, image_bgr: np.ndarray | None, notes: Sequence[str] = ()
+) -> None:
+    """Write the camera's files, calibration.json and, with an image, check.jpg.
+
+    Args:
+        notes: what the user should know of the video.
+    """
     camera = run.camera
     write_camera_folder(folder, camera)
     write_json(
@@ -120,6 +128,7 @@ def write_calibration(folder: Path, run: CalibrationRun, image_bgr: np.ndarray |
             "left_to_the_prior": list(run.traffic.weak) if run.traffic else [],
             "map_point_residuals_px": run.points.residual_px.tolist() if run.points else [],
             "known_lengths": run.lengths,
+            "notes": list(notes),
         },
     )
     if image_bgr is not None:

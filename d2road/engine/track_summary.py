@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from d2road.engine.video_tracking import TrackedFrame
+from d2road.video.frame import Frame
 
 RUNNING, COMPLETE, STOPPED, FAILED = "running", "complete", "stopped", "failed"
 SLOW_STEP_S = 0.4  # between frames: a vehicle at 15 m/s moves 6 m, more than its length
@@ -15,29 +16,25 @@ SAMPLE_EVERY = 5  # frames, of those whose brightness is taken
 
 
 @dataclass
-class TrackCounts:
-    """What a run counted so far."""
+class FrameCounts:
+    """What was counted of the frames that a detector looked at."""
 
     frames: int = 0
-    detections: int = 0
     seconds: float = 0.0  # of the video
     longest_step_s: float = 0.0
-    rows: int = 0  # of tracks
-    ids: set[int] = field(default_factory=set)
     _steps: list[float] = field(default_factory=list)  # the newest ones, for their median
     _brightness: list[float] = field(default_factory=list)
 
-    def add(self, step: TrackedFrame) -> None:
-        """Count a frame."""
+    def add_frame(self, frame: Frame) -> None:
+        """Count a frame; one without an image has its time alone."""
         if self.frames:
-            gap = step.frame.t - self.seconds
+            gap = frame.t - self.seconds
             self.longest_step_s = max(self.longest_step_s, gap)
             self._steps = [*self._steps[-999:], gap]
-        if self.frames % SAMPLE_EVERY == 0 and step.frame.image_bgr.size:
-            self._brightness = [*self._brightness[-999:], float(step.frame.image_bgr[::8, ::8].mean())]
+        if self.frames % SAMPLE_EVERY == 0 and frame.image_bgr.size:
+            self._brightness = [*self._brightness[-999:], float(frame.image_bgr[::8, ::8].mean())]
         self.frames += 1
-        self.seconds = step.frame.t
-        self.detections += len(step.detections)
+        self.seconds = frame.t
 
     @property
     def median_step_s(self) -> float:
@@ -49,12 +46,8 @@ class TrackCounts:
         """Mean of 0..255 over frames; None where there were no images."""
         return float(np.mean(self._brightness)) if self._brightness else None
 
-    def notes(self, highest_score: float | None) -> list[str]:
-        """What the user should know about the video, in words.
-
-        Args:
-            highest_score: of all that the model saw, kept or not; None where no model ran.
-        """
+    def frame_notes(self) -> list[str]:
+        """What the user should know of the frames: too far apart, or dark."""
         found = []
         if self.median_step_s > SLOW_STEP_S:
             found.append(
@@ -63,6 +56,29 @@ class TrackCounts:
             )
         if self.brightness is not None and self.brightness < DARK:
             found.append(f"the frames are dark (mean {self.brightness:.0f} of 255): expect vehicles to be missed")
+        return found
+
+
+@dataclass
+class TrackCounts(FrameCounts):
+    """What a run counted so far."""
+
+    detections: int = 0
+    rows: int = 0  # of tracks
+    ids: set[int] = field(default_factory=set)
+
+    def add(self, step: TrackedFrame) -> None:
+        """Count a frame."""
+        self.add_frame(step.frame)
+        self.detections += len(step.detections)
+
+    def notes(self, highest_score: float | None) -> list[str]:
+        """What the user should know about the video, in words.
+
+        Args:
+            highest_score: of all that the model saw, kept or not; None where no model ran.
+        """
+        found = self.frame_notes()
         if self.frames and not self.detections:
             seen = "" if highest_score is None else f"; the highest score is {highest_score:.2g}"
             found.append(

@@ -2,8 +2,9 @@
 
     .csv, .parquet   a table with the columns of `observations.py`; track, t and score may be missing
     .txt             labels of KITTI tracking: frame id type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry [score]
+    a folder         that `d2road track` wrote: its tracks.csv, else its detections.csv; or one of its tables
 
-Of KITTI's labels image, class and track are taken, and never metres, which a calibration has yet to find.
+Of labels and tracks image, class and track are taken, and never metres, which a calibration has yet to find.
 """
 
 import os
@@ -11,28 +12,44 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
-from d2road.traffic.calibration.observations import NO_TRACK, CalibrationObservations
+from d2road.traffic.calibration.observations import BOX, NO_TRACK, CalibrationObservations
+from d2road.traffic.tracking.detection_files import DETECTIONS
+from d2road.traffic.tracking.track_files import CSV
 from d2road.utils.errors import DataError
 from d2road.utils.input_files import text_lines
 
 KITTI_COLUMNS = ("frame", "track", "cls", "truncated", "occluded", "alpha", "x1", "y1", "x2", "y2")
 MOST_OCCLUDED = 1  # KITTI's levels: boxes of vehicles that are hidden further are guesses
 POINT_COLUMNS = ("u", "v", "x", "y")
+GROUND = ("x", "y", "var_x", "cov_xy", "var_y")  # columns that tell tracks and detections from a table of boxes
+SEEN = ("frame", "t", "cls", "score", *BOX)
 
 
-def read_observations(path: str | os.PathLike, width: int, height: int, fps: float = 10.0) -> CalibrationObservations:
-    """Observations of images of a size from a file.
+def is_tracked(path: str | os.PathLike) -> bool:
+    """Whether observations are those of `d2road track`: boxes that a detector found."""
+    path = Path(path)
+    return path.is_dir() or set(GROUND) <= set(_columns(path))
+
+
+def read_observations(
+    path: str | os.PathLike, width: int, height: int, fps: float = 10.0, least_score: float = 0.0
+) -> CalibrationObservations:
+    """Observations of images of a size from a file, or from a folder of `d2road track`.
 
     Args:
-        fps: frames a second, where the file has no times.
+        fps: frames a second, where the file has no times. least_score: of boxes of `d2road track` that are taken.
     Raises:
         FileNotFoundError, DataError: as the module says; names the file.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"observations {path} do not exist")
-    if path.suffix == ".txt":
+    if is_tracked(path):
+        path = tracked_file(path)
+        frame = _tracked_rows(path, least_score)
+    elif path.suffix == ".txt":
         frame = _kitti_rows(path)
     else:
         frame = _table(path)
@@ -44,6 +61,23 @@ def read_observations(path: str | os.PathLike, width: int, height: int, fps: flo
         return CalibrationObservations.from_frame(frame, width, height)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def tracked_file(path: Path) -> Path:
+    """The file of boxes of a folder that `d2road track` wrote, tracks first; a file is itself.
+
+    Raises:
+        FileNotFoundError: the folder holds neither.
+    """
+    if not path.is_dir():
+        return path
+    for name in (CSV, DETECTIONS):
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(
+        f"observations {path}: the folder has neither {CSV} nor {DETECTIONS}; give a folder that `d2road track` wrote, "
+        "or a table of boxes"
+    )
 
 
 def read_points(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +122,27 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors of reading are ValueErrors
         raise DataError(f"{path} is no table of {path.suffix or 'CSV'}: {error}") from error
+
+
+def _columns(path: Path) -> list[str]:
+    """Names of the columns of a table; none of what is no such file."""
+    try:
+        if path.suffix == ".parquet":
+            return list(pq.read_schema(path).names)
+        return list(pd.read_csv(path, nrows=0)) if path.suffix == ".csv" else []
+    except (ValueError, OSError):
+        return []
+
+
+def _tracked_rows(path: Path, least_score: float) -> pd.DataFrame:
+    """Image boxes of tracks or detections; rows of tracks that no detection of their frame is in have none."""
+    frame = _table(path)
+    missing = [name for name in SEEN if name not in frame]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}: it is no file of `d2road track`")
+    found = frame[frame["seen"].astype(bool)] if "seen" in frame else frame
+    names = [*SEEN, *(["track"] if "track" in frame else [])]
+    return found.loc[found["score"] >= least_score, names].reset_index(drop=True)
 
 
 def _kitti_rows(path: Path) -> pd.DataFrame:

@@ -10,10 +10,13 @@ from PIL import Image
 
 from d2road.cli.calibrate_camera import main
 from d2road.data.camera_files import read_denorm
-from d2road.data.roadside_camera_files import read_roadside_camera
+from d2road.data.roadside_camera_files import camera_mapping, read_roadside_camera
 from d2road.engine import predictor
 from d2road.traffic.calibration.simulated_traffic import draw_camera, simulate_traffic
+from d2road.traffic.tracking.ground_tracks import GroundTracks
+from d2road.traffic.tracking.track_files import TrackFiles
 from d2road.utils.errors import USER_ERROR
+from d2road.utils.output_files import write_json
 from tests.factories.traffic_detector import traffic_detector
 from tests.factories.videos import write_video
 
@@ -91,6 +94,48 @@ def test_labels_of_kitti_tracking_are_read_without_their_metres(tmp_path):
     assert run(tmp_path, "--observations", tmp_path / "labels.txt", "--size", "960x540", *FOCAL) == 0
     camera = read_roadside_camera(tmp_path / "out")
     assert abs(np.log(camera.height_m / CAMERA.height_m)) < 0.1
+
+
+def tracked_folder(folder):
+    """What `d2road track` writes, with boxes of TRAFFIC; its metres are nonsense, which nobody may read."""
+    rows = TRAFFIC.rows[TRAFFIC.rows["track"] >= 0]
+    known = rows[["frame", "t", "track", "cls", "score", "x1", "y1", "x2", "y2"]]
+    ground = {"x": 5.0, "y": 900.0, "var_x": 1.0, "cov_xy": 0.0, "var_y": 1.0, "heading": 0.0, "length": 30.0}
+    motion = {"speed": 99.0, "speed_sd": 1.0, "acceleration": np.nan, "course": np.nan, "course_sd": np.nan}
+    known = known.assign(**ground, **motion, width=9.0, height=9.0, motion="moving", seen=True)
+    known["track"] += 1
+    hidden = known.assign(seen=False, **dict.fromkeys(["x1", "y1", "x2", "y2"], np.nan), track=known["track"] + 10**6)
+    files = TrackFiles(folder, CAMERA, "clip")
+    files.add(GroundTracks.from_frame(pd.concat([known, hidden.head(50)], ignore_index=True)))
+    files.close()
+    known.drop(columns=["track", "seen", "motion", *motion]).to_csv(folder / "detections.csv", index=False)
+    write_json(folder / "summary.json", {"camera": camera_mapping(CAMERA)})
+    return folder
+
+
+@pytest.mark.parametrize("without", [(), ("tracks.csv",)])
+def test_a_folder_of_tracks_tells_boxes_and_the_size_of_images(without, table, tmp_path):
+    folder = tracked_folder(tmp_path / "tracks")
+    for name in without:
+        (folder / name).unlink()
+    assert run(tmp_path, "--observations", folder, *FOCAL) == 0
+    camera = read_roadside_camera(tmp_path / "out", (960, 540))
+    assert abs(camera.pitch_rad - CAMERA.pitch_rad) < np.deg2rad(3 * camera.deviations["pitch_deg"])
+    assert run(tmp_path, "--observations", table, "--size", "960x540", *FOCAL) == 0
+    exact = read_roadside_camera(tmp_path / "out")
+    assert camera.deviations["pitch_deg"] > 1.5 * exact.deviations["pitch_deg"], "a detector errs in all boxes alike"
+
+
+@pytest.mark.parametrize("name", ["tracks.csv", "tracks.parquet", "detections.csv"])
+def test_a_table_of_a_folder_of_tracks_is_taken_too(name, tmp_path):
+    assert run(tmp_path, "--observations", tracked_folder(tmp_path / "tracks") / name, *FOCAL) == 0
+
+
+def test_a_folder_without_tracks_is_told(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path, "--observations", tmp_path / "empty", "--size", "960x540", *FOCAL) == USER_ERROR
+    said = capsys.readouterr().err
+    assert "has neither tracks.csv nor detections.csv; give a folder that `d2road track` wrote" in said
 
 
 @pytest.mark.parametrize(

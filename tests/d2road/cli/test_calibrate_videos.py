@@ -81,6 +81,18 @@ def test_who_is_stopped_calibrates_by_what_was_seen(tmp_path, asked, monkeypatch
     assert len(asked) == FRAMES - 4 and (tmp_path / "out" / "camera.yaml").is_file()
 
 
+def test_dark_frames_and_frames_far_apart_are_told_as_track_tells_them(tmp_path, asked, capsys):
+    folder = tmp_path / "night"
+    folder.mkdir()
+    for number in range(FRAMES):
+        cv2.imwrite(str(folder / f"{number:04d}.png"), np.full((540, 960, 3), 20, np.uint8))
+    assert run(tmp_path, "--input", folder, "--fps", 5) == 0
+    (note,) = json.loads((tmp_path / "out" / "calibration.json").read_text())["notes"]
+    assert note.startswith("the frames are dark (mean 20 of 255)") and note in capsys.readouterr().out.replace("\n", "")
+    run(tmp_path, "--input", folder, "--fps", 1)
+    assert "frames are 1.00 s apart" in capsys.readouterr().out
+
+
 def test_its_own_file_is_taken_as_the_lens(tmp_path, capsys):
     TRAFFIC.rows.to_csv(tmp_path / "boxes.csv", index=False)
     bent = replace(CAMERA, distortion=np.array([-0.05, 0, 0, 0, 0.0]), covariance=np.diag([0.02, 0.01, 0.01, 0.1]) ** 2)
