@@ -252,11 +252,15 @@ bench-traffic-streams: setup
 	$(PY) -m benchmarks.traffic.network_streams
 	$(PY) -m benchmarks.traffic.rate_curves
 
-# What a camera's view and its seeing cost: interrupted, it goes on; SEEING=file of a model of seeing that was fitted.
+# What a camera's view and its seeing cost: interrupted, it goes on; SEEING=file of a model of seeing that was fitted, for
+# whose rules EVENT_CLIPS clips with incidents are rendered, tracked and searched, too (a minute of a core each).
 VIEW_HOURS ?= 13
+EVENT_CLIPS ?= 24
 bench-camera-view: setup
 	$(PY) -m benchmarks.traffic.view_benchmark --hours $(VIEW_HOURS) $(if $(SEEING),--seeing $(SEEING))
 	$(if $(SEEING),$(PY) -m benchmarks.traffic.alarm_culprits --record validation)
+	$(if $(SEEING),$(PY) -m benchmarks.traffic.view_clips --count $(EVENT_CLIPS))
+	$(if $(SEEING),$(PY) -m benchmarks.traffic.view_events --count $(EVENT_CLIPS) --record incidents)
 	$(PY) -m benchmarks.traffic.view_tailgating --hours $(VIEW_HOURS) --record
 
 # Questions about the clips of make-data traffic-video, with detections of benchmarks.traffic.clip_predictions.
@@ -321,7 +325,7 @@ bench-faults: setup
 
 # Half an hour of video through tracking, drawing and writing, with the memory of each minute.
 bench-video-memory: setup
-	$(PY) -m benchmarks.video.memory_over_time --minutes 30 --fps 2
+	$(PY) -m benchmarks.video.memory_over_time --minutes 30 $(if $(STREAM),--stream,--fps 2)
 
 # The model zoo: what the targets below and bench-diffusion-toy, bench-mono3dvg-toy have trained (`d2road zoo info NAME` names
 # the one) is packed, measured and listed in MODEL_ZOO.md; what cannot be is listed with what it needs first, and the target

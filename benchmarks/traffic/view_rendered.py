@@ -38,7 +38,7 @@ from d2road.traffic.table import Trajectories
 from d2road.traffic.time_space.camera_grid import camera_grid
 from d2road.traffic.time_space.traffic_window import TrafficWindow
 from d2road.traffic.tracking.ground_tracks import GroundTracks
-from d2road.traffic.tracking.road_trajectories import to_trajectories
+from d2road.traffic.tracking.road_trajectories import lanes_at, to_trajectories
 from d2road.utils.errors import DataError, report_errors
 from d2road.utils.input_files import read_json
 
@@ -53,19 +53,28 @@ def site_of(camera: RoadsideCamera) -> CameraSite:
     return CameraSite(camera, 0.0, int(road.directions[0]), lanes, NEAR_M, FAR_M)
 
 
-def exact_table(truth: pd.DataFrame, camera: RoadsideCamera, name: str) -> Trajectories:
-    """Exact trajectories of a clip, at the frames of the benchmark of the view."""
+def exact_table(
+    truth: pd.DataFrame, camera: RoadsideCamera, name: str, every_s: float | None = FRAME_S, beside: bool = False
+) -> Trajectories:
+    """Exact trajectories of a clip, as `to_trajectories` has those of tracks: of who is on the road's lanes.
+
+    Args:
+        truth: tracks.csv of the clip. every_s: at the frames of the benchmark of the view; None takes all.
+        beside: keep who is beside the lanes, in the outer one.
+    """
     road = camera.road
     assert road is not None, "asked by site_of"
     along, offset = road.along_across(truth[["X", "Y"]].to_numpy()).T
-    direction = int(road.directions[0])
+    lane, direction, on_road = lanes_at(road, offset)
+    facing = np.sign(np.cos(truth["heading_rad"].to_numpy() - road.heading_rad) * direction)
     rows = pd.DataFrame({
         "recording": name, "vehicle": truth["id"].astype(str), "cls": truth["cls"], "t": truth["t"],
-        "s": direction * along + truth["length"] / 2, "direction": direction, "speed": truth["speed_mps"],
-        "lane": np.asarray(road.lane_of(np.clip(offset, *road.borders_m[[0, -1]]))).astype(str),
+        "s": direction * along + facing * truth["length"] / 2, "direction": direction,
+        "speed": facing * truth["speed_mps"], "lane": lane.astype(str),
         "acceleration": np.nan, "length": truth["length"], "width": truth["width"],
-    })  # fmt: skip
-    return keep_frames(Trajectories.from_frame(rows), FRAME_S)
+    })[on_road | beside]  # fmt: skip
+    table = Trajectories.from_frame(rows)
+    return table if every_s is None else keep_frames(table, every_s)
 
 
 def alarms_of(table: Trajectories, site: CameraSite, rules: CameraSurprise, threshold: float) -> list[Alarm]:

@@ -18,7 +18,7 @@ def truth(count: int = 20) -> pd.DataFrame:
     cars = [
         pd.DataFrame({
             "id": number, "cls": "car", "t": t, "X": -4.0, "Y": start + 10 * t, "speed_mps": 10.0, "length": 4.0,
-            "width": 1.8,
+            "width": 1.8, "heading_rad": np.pi / 2,
         }) for number, start in ((7, 20.0), (8, 30.0))
     ]  # fmt: skip
     return pd.concat(cars, ignore_index=True)
@@ -30,6 +30,19 @@ def test_exact_rows_lie_along_the_road_with_their_front():
     np.testing.assert_allclose(first["t"], 0.2 * np.arange(10), atol=1e-9)
     np.testing.assert_allclose(first["s"], 22 + 10 * first["t"], atol=1e-6)
     assert set(table["lane"].astype(str)) == set(list(site_of(straight_camera()).lanes)[:1])
+
+
+def test_who_drives_the_wrong_way_has_a_front_and_a_speed_against_the_road_and_who_is_beside_it_is_left_out():
+    rows = truth()
+    backwards = rows["id"] == 8
+    rows.loc[backwards, "Y"] = 60 - 10 * rows["t"]
+    rows.loc[backwards, "heading_rad"] = -np.pi / 2
+    table = exact_table(rows, straight_camera(), "clip", every_s=None).frame
+    wrong = table[table["vehicle"] == "8"]
+    np.testing.assert_allclose(wrong["s"], 58 - 10 * wrong["t"], atol=1e-6)
+    assert (wrong["speed"] == -10).all() and (table.loc[table["vehicle"] == "7", "speed"] == 10).all()
+    rows.loc[backwards, "X"] = -2.25 + 1.6  # of the border of the lanes; MARGIN_M is 1.5
+    assert set(exact_table(rows, straight_camera(), "clip").frame["vehicle"]) == {"7"}
 
 
 def test_a_track_that_changes_vehicles_is_told():
