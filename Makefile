@@ -323,7 +323,8 @@ bench-faults: setup
 	$(PY) -m benchmarks.reliability.faults
 	$(PY) -m benchmarks.reliability.faults --table
 
-# Half an hour of video through tracking, drawing and writing, with the memory of each minute.
+# Half an hour of video through tracking, drawing and writing, with the memory of each minute; STREAM=1: of a network stream
+# that breaks, through the shipped detector (needs GStreamer's RTSP server).
 bench-video-memory: setup
 	$(PY) -m benchmarks.video.memory_over_time --minutes 30 $(if $(STREAM),--stream,--fps 2)
 
