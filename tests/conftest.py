@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 import diffusion_det
 import efficientad
 import mono3dvg
+from tests.factories.warm_process import WarmProcess
 
 # Imported here, so that the data sets that they register are there for all tests, and not gone with the first one.
 PROJECTS = (diffusion_det, efficientad, mono3dvg)
@@ -45,6 +46,13 @@ def shared_dir() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"{path} is not there: name a folder with real data in D2ROAD_SHARED")
     return path
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[WarmProcess]:
+    """Starts programs that use PyTorch and the systems at once; see `tests.factories.warm_process`."""
+    with WarmProcess() as warm:
+        yield warm
 
 
 @pytest.fixture(autouse=True)

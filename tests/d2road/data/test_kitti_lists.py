@@ -1,7 +1,6 @@
 """Lists of KITTI's frames."""
 
-import subprocess
-import sys
+import os
 
 import pytest
 
@@ -25,16 +24,13 @@ def root(tmp_path):
     return base.parent
 
 
-def _run(repo_dir, *args) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(repo_dir / "datasets" / "prepare_kitti.py"), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=repo_dir)
-
-
-def test_given_lists_are_checked_and_written(root, tmp_path, repo_dir):
+def test_given_lists_are_checked_and_written(root, tmp_path, repo_dir, warm_process):
     train, val = tmp_path / "a.txt", tmp_path / "b.txt"
     train.write_text("000004\n000001\n")
     val.write_text("000002\n")
-    done = _run(repo_dir, "--root", root, "--train", train, "--val", val)
+    options = {"--root": root, "--train": train, "--val": val}
+    words = [str(word) for pair in options.items() for word in pair]
+    done = warm_process.run([str(repo_dir / "datasets" / "prepare_kitti.py"), *words], os.environ)
     assert done.returncode == 0, done.stderr
     assert "train.txt: 2 frames" in done.stdout and "not the usual 3712 and 3769" in done.stdout
     names = [r["image_id"] for r in load_kitti(str(root), str(root / "ImageSets/train.txt"))]
