@@ -4,7 +4,6 @@ import random
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from d2road.utils.uploads import upload
@@ -61,5 +60,7 @@ def diffuse_boxes(
 
 def nearest_noise(x0: Tensor, noise: Tensor) -> Tensor:
     """(N,) int64: the permutation of noise (N, 4) with the least sum of squared distances to x0 (N, 4)."""
+    from scipy.optimize import linear_sum_assignment  # scipy.optimize takes half a second
+
     cost = torch.cdist(x0.double(), noise.double()).square()
     return upload(torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1]), x0.device)

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import stats
 
 from d2road.utils.errors import CheckpointError, ConfigError, DataError
 from d2road.utils.values import as_flag, as_integer, as_number, as_object, as_text, field
@@ -259,6 +258,8 @@ def realised_rate_interval(n: int, rate: float, confidence: float = 0.95) -> tup
     Raises:
         DataError, ConfigError: as `conformal_rank`; a confidence out of range.
     """
+    from scipy import stats  # takes half a second
+
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence is {confidence}, expected between 0 and 1")
     rank, tail = conformal_rank(n, rate), (1 - confidence) / 2

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from d2road.structures.boxes2d import iou_and_giou, with_area
@@ -54,6 +53,8 @@ def query_costs(raw: RawQueries, objects: Sequence[Objects], context: DecodeCont
 
 def assign_queries(costs: Sequence[Tensor], objects: Sequence[Objects]) -> list[list[tuple]]:
     """Pairs of `match_queries` for each of several `query_costs`; all of them go to the host at once, who assigns."""
+    from scipy.optimize import linear_sum_assignment  # scipy.optimize takes half a second
+
     stages = []
     for cost in torch.stack(list(costs)).cpu().numpy():
         pairs = []

@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from d2road.evaluation.metrics.roc import auroc
 from d2road.utils.errors import DataError
@@ -38,6 +37,8 @@ def matched_overlaps(table: np.ndarray) -> np.ndarray:
 
     Boxes and targets are paired one to one so that the sum of overlaps is largest (Hungarian method).
     """
+    from scipy.optimize import linear_sum_assignment  # scipy.optimize takes half a second
+
     found = np.zeros(table.shape[1])
     if table.size:
         rows, columns = linear_sum_assignment(table, maximize=True)

@@ -1,7 +1,6 @@
 """Area under the ROC curve (AUROC) of two sets of scores: the Mann-Whitney statistic."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def auroc(negatives: np.ndarray, positives: np.ndarray) -> float:
@@ -13,6 +12,8 @@ def auroc(negatives: np.ndarray, positives: np.ndarray) -> float:
         0 to 1; NaN if one side is empty or holds a NaN.
     Source: Hanley & McNeil, Radiology 1982, by midranks.
     """
+    from scipy.stats import rankdata  # scipy.stats takes half a second
+
     low, high = np.asarray(negatives), np.asarray(positives)
     if not len(low) or not len(high):
         return float("nan")

@@ -94,6 +94,9 @@ from d2road.data.dataset_formats import DATASET_FAMILIES
 assert {"mvtec_ad", "visa", "btad"} <= set(DATASET_FAMILIES.names())
 for name in ("anomaly", "coco", "dair", "grounding", "kitti", "lvis", "omni3d", "rope3d"):
     assert name in EVALUATOR_REGISTRY.names(), name
+import sys
+slow = {"scipy", "pandas", "matplotlib", "sklearn"} & set(sys.modules)
+assert not slow, f"each costs every start of a program half a second: {slow}"
 """
     )
     run_without((), code, repo_dir)
