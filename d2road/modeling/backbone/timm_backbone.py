@@ -5,6 +5,7 @@ stride 8. Parameters keep timm's names under ``net.``: ``backbone.bottom_up.net.
 """
 
 import difflib
+import functools
 from typing import Any
 
 import timm
@@ -93,6 +94,7 @@ def timm_levels(name: str, key: str = "MODEL.TIMM.NAME") -> dict[str, int]:
     return {layer: info["num_chs"] for layer, info in _probe(name, 3, key)[1].items()}
 
 
+@functools.cache  # it builds the model
 def _probe(name: str, in_channels: int, key: str = "MODEL.TIMM.NAME") -> tuple[dict, dict[str, dict]]:
     """Constructor options of model ``name`` and its features by stride, without allocating weights."""
     architecture, _, tag = name.partition(".")
