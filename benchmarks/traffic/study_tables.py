@@ -50,10 +50,18 @@ def write_tables() -> Path:
               ["", "mean", *kinds], probes),
         table("Students while they learn", "Mean squared errors in units of the features' variance.",
               ["", "step", "good vehicles", "culprits", "ratio", "raw", "relative to density"], steps),
-        table("Density as an input", DENSITY_NOTE, ["", "raw", "relative to density", *_LESS], density_rows(there)),
+        table("Density as an input", density_note(records), ["", "raw", "relative to density", *_LESS],
+              density_rows(there)),
         table("Where an incident lies in its window", "", ["", "raw", "relative to density"], cuts),
     ]  # fmt: skip
     return write_page(RESULTS / BENCH / "table.md", sections)
+
+
+def density_note(records: Mapping[str, Any]) -> str:
+    """What was done, and with how many windows, which may be fewer than those of the other tables."""
+    counts = {name: records[name]["windows"] for name in (DENSITY_STUDENT, *DENSITY_BANKS) if records.get(name)}
+    said = "; ".join(f"{name}: " + ", ".join(f"{n} {part}" for part, n in one.items()) for name, one in counts.items())
+    return f"{DENSITY_NOTE} Windows: {said}." if said else DENSITY_NOTE
 
 
 def density_rows(there: Mapping[str, Any]) -> list[list[str]]:
