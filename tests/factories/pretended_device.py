@@ -18,6 +18,7 @@ What an accelerator would break or wait for shows without one:
 One device, one process; no tensor of it may leave the block.
 """
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +29,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 TYPE = "pretended"
@@ -149,11 +149,19 @@ def _caller() -> str:
     """file:line of the innermost frame that is of this repository but neither of this file nor of `upload`."""
     frame = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and ".venv" not in path.parts and path.name not in NO_CALLERS:
-            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
+        name = _own_file(frame.f_code.co_filename)
+        if name:
+            return f"{name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "backward"
+
+
+@functools.cache
+def _own_file(filename: str) -> str:
+    """The path of a caller's file within this repository, empty where it counts as none."""
+    path = Path(filename)
+    own = path.is_relative_to(ROOT) and ".venv" not in path.parts and path.name not in NO_CALLERS
+    return str(path.relative_to(ROOT)) if own else ""
 
 
 class PretendedAccelerator(TorchDispatchMode):
@@ -195,15 +203,15 @@ class PretendedAccelerator(TorchDispatchMode):
 
 def _execute(func: Any, args: tuple, kwargs: dict) -> Any:
     """One operation: checked, written down, computed on the host."""
-    name = func._schema.name.split("::")[1]
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    name, writes, views = _facts_of(func)
+    tensors = list(_tensors_in((args, kwargs)))
     on_device = any(isinstance(t, DeviceTensor) for t in tensors)
     target = kwargs.get("device")
     target = None if target is None else torch.device(target)
     if on_device and name not in COPYING:
         _check_one_device(func, name, tensors)
-    _write_down(func, name, args, tensors, on_device, target)
-    host_args, host = tree_map_only(DeviceTensor, lambda t: t.values, (args, kwargs))
+    _write_down(func, name, views, args, tensors, on_device, target)
+    host_args, host = _map_tensors(_on_host, (args, kwargs))
     if target is not None:
         host["device"], on_device = torch.device("cpu"), target.type == TYPE
     elif name == "copy_":
@@ -213,12 +221,49 @@ def _execute(func: Any, args: tuple, kwargs: dict) -> Any:
     # Memory of the host is laid out as the operation wants, which a view of the wrapper may not allow.
     run = torch.ops.aten.reshape.default if func is torch.ops.aten.view.default else func
     result = run(*host_args, **host)
-    returned = func._schema.returns
-    if returned and returned[0].alias_info is not None and returned[0].alias_info.is_write:
+    if writes:
         return kwargs.get("out", args[0] if args else result)
-    if not on_device:
-        return result
-    return tree_map_only(torch.Tensor, lambda t: t if isinstance(t, DeviceTensor) else DeviceTensor(t), result)
+    return _map_tensors(_on_device, result) if on_device else result
+
+
+@functools.cache
+def _facts_of(func: Any) -> tuple[str, bool, bool]:
+    """The name of an operation, whether it writes into what it returns, and whether all that it returns are views."""
+    aliases = [returned.alias_info for returned in func._schema.returns]
+    writes = bool(aliases) and aliases[0] is not None and aliases[0].is_write
+    views = bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+    return func._schema.name.split("::")[1], writes, views
+
+
+# PyTorch's own walks through nested arguments, which may be of any class, take most of the time of an operation.
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors_in(item)
+    elif isinstance(value, dict):
+        yield from _tensors_in(list(value.values()))
+
+
+def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """Nested arguments or results with other tensors."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        items = [_map_tensors(function, item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, dict):
+        return {key: _map_tensors(function, item) for key, item in value.items()}
+    return value
+
+
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.values if isinstance(tensor, DeviceTensor) else tensor
+
+
+def _on_device(tensor: torch.Tensor) -> DeviceTensor:
+    return tensor if isinstance(tensor, DeviceTensor) else DeviceTensor(tensor)
 
 
 def _check_one_device(func: Any, name: str, tensors: list[torch.Tensor]) -> None:
@@ -231,21 +276,23 @@ def _check_one_device(func: Any, name: str, tensors: list[torch.Tensor]) -> None
 
 
 def _write_down(
-    func: Any, name: str, args: tuple, tensors: list[torch.Tensor], on_device: bool, target: torch.device | None
+    func: Any,
+    name: str,
+    views: bool,
+    args: tuple,
+    tensors: list[torch.Tensor],
+    on_device: bool,
+    target: torch.device | None,
 ) -> None:
     """Note what the operation costs."""
     if not on_device:
         if target is not None and target.type == TYPE and tensors:
             _ledger.upload(name)
         return
-    returned = func._schema.returns
-    view = bool(returned) and all(r.alias_info is not None and not r.alias_info.is_write for r in returned)
-    if not view and name not in IDLE:
+    if not views and name not in IDLE:
         _ledger.cost.by_operation[name] += 1
         _ledger.cost.by_file[_caller().partition(":")[0]] += 1
-    by_mask = name in INDEXING and any(
-        t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None
-    )
+    by_mask = name in INDEXING and any(t.dtype in (torch.bool, torch.uint8) for t in _tensors_in(args[1]))
     dynamic = name in WAITING or by_mask or func is torch.ops.aten.repeat_interleave.Tensor
     to_host = name == "_to_copy" and target is not None and target.type != TYPE
     if name == "copy_" and not isinstance(tensors[0], DeviceTensor):
@@ -267,7 +314,7 @@ def _autocast_kernel(overload: Any, dtype: Callable[[], torch.dtype]) -> Callabl
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(keys):
-            args, kwargs = tree_map_only(torch.Tensor, cast, (args, kwargs))
+            args, kwargs = _map_tensors(cast, (args, kwargs))
             return overload(*args, **kwargs)
 
     return kernel
