@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.accelerator.conftest import on_device
-from tests.factories.anomaly_models import build, calibrated, entries
+from tests.factories.anomaly_models import build, calibrated, entries, narrow_networks
 from tests.factories.bank_models import fitted
 
 NODE = "MODEL.EFFICIENT_AD."
@@ -17,6 +17,12 @@ VARIANTS = {
     "PUAD": (NODE + "PUAD.ENABLED", True),
     "tiles": (NODE + "TILING.ENABLED", True, NODE + "TILING.TILE", (128, 128), *BIG),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    with narrow_networks():
+        yield
 
 
 def inputs_for(opts, seed=0):
