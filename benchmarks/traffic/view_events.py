@@ -23,7 +23,15 @@ from scipy.stats import binomtest
 from benchmarks.common.records import read_record, write_record
 from benchmarks.traffic.rules_results import difference
 from benchmarks.traffic.view_cameras import LEAST_VIEW_S
-from benchmarks.traffic.view_clips import SECONDS, ClipEvent, event_in_view, incident_plans, is_tracked, tracked_folder
+from benchmarks.traffic.view_clips import (
+    SECONDS,
+    ClipEvent,
+    event_in_view,
+    incident_plans,
+    is_tracked,
+    passed_over,
+    tracked_folder,
+)
 from benchmarks.traffic.view_recordings import FRAME_S
 from benchmarks.traffic.view_rendered import exact_table, read_rules, site_of
 from benchmarks.traffic.view_results import BENCH
@@ -37,6 +45,7 @@ from d2road.traffic.baselines.track_surprise import CameraSurprise, columns_of
 from d2road.traffic.baselines.vehicle_rarity import sum_beyond_usual
 from d2road.traffic.events.event_metrics import contains
 from d2road.traffic.seeing.camera_site import CameraSite
+from d2road.traffic.seeing.fit_seeing import ghost_lives
 from d2road.traffic.seeing.seeing_model import SeeingModel
 from d2road.traffic.seeing.seen_tracks import see_tracks
 from d2road.traffic.table import Trajectories
@@ -95,6 +104,8 @@ def culprit_tracks(
 ) -> dict[str, Any]:
     """Tracks that are on the culprit while the event lasts, the share of its instants that have one, and the errors.
 
+    Beside them `ghosts_s`: how long each track of nothing of the clip lasts.
+
     Args:
         times: of the frames that were looked at, s.
     """
@@ -113,6 +124,7 @@ def culprit_tracks(
         "visible_share": float(true.loc[mine, "share"].median()) if looked else 0.0,
         "median_error_m": float(np.median(off)) if len(off) else None,
         "median_speed_error": float(np.median(wrong)) if len(off) else None,
+        "ghosts_s": [round(seconds, 1) for seconds in ghost_lives(match)],
     }
 
 
@@ -197,18 +209,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=integer_option(0), default=6, help="as view_clips was run; 6")
     parser.add_argument("--count", type=integer_option(1), default=24, help="as view_clips was run; 24")
     parser.add_argument("--draws", type=integer_option(1), default=20, help="of the model of seeing, a clip; 20")
+    parser.add_argument("--view", default="fitted_seeing", help="record of view_benchmark whose rules are taken")
     parser.add_argument("--record", default="", help="its name; nothing is kept without")
     args = parser.parse_args(argv)
-    start, rules = time.perf_counter(), {row: read_rules(row) for row in (EXACT, SEEN)}
-    command = f"python -m benchmarks.traffic.view_events --seed {args.seed} --count {args.count}"
-    record = read_record(BENCH, "fitted_seeing")
+    start, rules = time.perf_counter(), {row: read_rules(row, args.view) for row in (EXACT, SEEN)}
+    command = f"python -m benchmarks.traffic.view_events --seed {args.seed} --count {args.count} --view {args.view}"
+    record = read_record(BENCH, args.view)
     assert record is not None, "read_rules found it"
     model = SeeingModel.from_json(record["seeing"], "record of the view")
     plans = incident_plans(args.seed, args.count)
     there = [plan for plan in plans if is_tracked(args.clips, plan)]
     if not there:
         raise DataError(f"{args.clips} holds no tracked clips: python -m benchmarks.traffic.view_clips")
-    events, short = [], []
+    short = [plan.name for plan in plans if passed_over(args.clips, plan).is_file()]
+    events = []
     for plan in there:
         one = examine(args.clips, plan, rules, model, args.draws)
         if one is None:
@@ -228,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             seconds=time.perf_counter() - start,
             command=f"{command} --draws {args.draws} --record {args.record}",
             clip_seconds=SECONDS, not_two_seconds_in_view=short, frame_s_of_exact=FRAME_S,
-            left_out=[plan.name for plan in plans if plan not in there],
+            left_out=[plan.name for plan in plans if plan not in there and plan.name not in short],
             thresholds={row: threshold for row, (_, threshold) in rules.items()},
         )  # fmt: skip
 

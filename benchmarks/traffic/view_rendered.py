@@ -126,9 +126,13 @@ def beside_truth(told: dict[str, Any], tracks: pd.DataFrame, truth: pd.DataFrame
     }  # fmt: skip
 
 
-def read_rules(row: str) -> tuple[CameraSurprise, float]:
-    """Rules of the benchmark of the view for exact or seen tracks, and their threshold for one false alarm an hour."""
-    record = read_record(BENCH, "fitted_seeing")
+def read_rules(row: str, name: str = "fitted_seeing") -> tuple[CameraSurprise, float]:
+    """Rules of the benchmark of the view for exact or seen tracks, and their threshold for one false alarm an hour.
+
+    Args:
+        name: of the record of the benchmark.
+    """
+    record = read_record(BENCH, name)
     if record is None:
         raise DataError("no record of the view: python -m benchmarks.traffic.view_benchmark --seeing MODEL")
     tag = tag_of(SeeingModel.from_json(record["seeing"], "record of the view"))

@@ -82,6 +82,9 @@ def test_what_was_seen_of_the_culprit_is_told():
     assert told["median_error_m"] == pytest.approx(0.5) and told["median_speed_error"] == pytest.approx(2.0)
     told = culprit_tracks(event, rows, GroundTracks.from_frame(other), CAMERA, np.unique(rows["t"]))
     assert told["tracks"] == [] and told["seen_share"] == 0 and told["median_error_m"] is None
+    nothing = tracks_of(rows[rows["id"] == 2].assign(X=0.0), 11, 0.0)
+    tracks = GroundTracks.from_frame(pd.concat([other, nothing], ignore_index=True))
+    assert culprit_tracks(event, rows, tracks, CAMERA, np.unique(rows["t"]))["ghosts_s"] == [7.9]
 
 
 def test_clips_are_those_of_the_data_set_that_show_an_event_long_enough():
