@@ -33,7 +33,7 @@ from benchmarks.traffic.view_clips import (
     tracked_folder,
 )
 from benchmarks.traffic.view_recordings import FRAME_S
-from benchmarks.traffic.view_rendered import exact_table, read_rules, site_of
+from benchmarks.traffic.view_rendered import beside_truth, exact_table, read_rules, site_of
 from benchmarks.traffic.view_results import BENCH
 from benchmarks.traffic.view_scores import COLUMNS, EXACT, SEEING_SEED, SEEN, describe_view
 from benchmarks.traffic.view_seeing import match_tracks
@@ -159,6 +159,11 @@ def examine(
     seen = culprit_tracks(event, truth, tracks, camera, pd.read_csv(tracked / FRAMES)["t"].to_numpy())
     own = best_of(vehicles, seen["tracks"])
     found[SEEN] = {"peak": peak, "found": float(peak > seen_threshold), "culprit": own, **seen}
+    if len(vehicles):
+        top = vehicles.iloc[0]
+        found[SEEN]["top"] = {"rule": top["rule"], **beside_truth({"vehicle": top["vehicle"]}, tracks.rows, truth)}
+    for row in (EXACT, SEEN):
+        found[row]["by_culprit"] = bool(found[row]["culprit"]["score"] > rules[row][1])
     stay = event.stay
     about = {"clip": plan.name, "kind": event.kind, "severity": event.severity, "traffic": plan.scenario,
              "seconds_in_view": round(stay.end - stay.start, 1), "height_m": round(camera.height_m, 1),
@@ -194,6 +199,7 @@ def summarize(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             metrics[row]["interval"] = [float(interval.low), float(interval.high)]
             whys = pd.Series([one[row]["why"] for one in events if one[row]["why"]], dtype=str)
             metrics[row]["why_not"] = whys.value_counts().to_dict()
+            metrics[row]["by_culprit"] = sum(one[row]["by_culprit"] for one in events)
     together = frame.assign(kind="")  # of a kind there are too few to draw from
     for row, less in ((SEEN, EXACT), (SEEN, MODEL), (MODEL, EXACT)):
         metrics[f"{row} less {less}"] = difference(frame[less].to_numpy(), frame[row].to_numpy(), together)

@@ -96,9 +96,9 @@ def test_clips_are_those_of_the_data_set_that_show_an_event_long_enough():
 def test_a_summary_counts_by_kind_with_exact_intervals_and_pairs():
     def one(kind, exact, model, seen, share):
         rows = {
-            EXACT: {"found": exact, "on_lanes": True},
+            EXACT: {"found": exact, "on_lanes": True, "by_culprit": exact > 0},
             MODEL: {"found": model},
-            SEEN: {"found": seen, "seen_share": share},
+            SEEN: {"found": seen, "seen_share": share, "by_culprit": False},
         }
         return {"kind": kind, **{row: {**of, "why": reason(row, of, rows[EXACT])} for row, of in rows.items()}}
 
@@ -106,6 +106,7 @@ def test_a_summary_counts_by_kind_with_exact_intervals_and_pairs():
               one("stop", 1.0, 1.0, 0.0, 0.9), one("stop", 0.0, 0.2, 0.0, 1.0)]  # fmt: skip
     told = summarize(events)
     assert told[SEEN]["by_kind"] == {"slow": [1.0, 2], "stop": [0.0, 2]} and told[SEEN]["recall"] == 0.25
+    assert told[EXACT]["by_culprit"] == 3 and told[SEEN]["by_culprit"] == 0
     low, high = beta.ppf(0.025, 1, 4), beta.ppf(0.975, 2, 3)
     assert told[SEEN]["interval"] == pytest.approx([low, high])
     assert told[MODEL]["recall"] == pytest.approx(0.6) and "interval" not in told[MODEL]
