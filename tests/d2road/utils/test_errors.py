@@ -92,17 +92,17 @@ def test_words_come_through_workers_of_a_loader(capsys):
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_train_net_tells_in_a_line(repo_dir, tmp_path, processes):
-    line = [sys.executable, "train_net.py", "--num-gpus", processes, "--dist-url", "auto", "--config-file"]
+def test_train_net_tells_in_a_line(warm_process, repo_dir, tmp_path, processes):
+    line = [str(repo_dir / "train_net.py"), "--num-gpus", processes, "--dist-url", "auto", "--config-file"]
     line += ["configs/efficientad/own_images.yaml", "OUTPUT_DIR", str(tmp_path), "MODEL.EFFICIENT_AD.SIZE", "huge"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=900)
+    done = warm_process.run(line, environment)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr + done.stdout
     assert "MODEL.EFFICIENT_AD.SIZE is 'huge': choose one of " in done.stderr
     if processes == "1":
         environment[DEBUG] = "1"
-        done = subprocess.run(line, cwd=repo_dir, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run([sys.executable, *line], cwd=repo_dir, env=environment, capture_output=True, text=True)
         assert done.returncode == 1 and "Traceback" in done.stderr
 
 
