@@ -19,14 +19,18 @@ from tests.factories.stream_fcd import write_fcd
 GRID = ["TIME_SPACE.S_RANGE", "(0, 512)", "TIME_SPACE.STRIDE", "1.0"]
 
 
-@pytest.fixture
-def files(tmp_path):
+def write_traffic(folder):
     """Traffic in which a vehicle x stands from 60 to 90 s, and the same without it."""
-    text = write_fcd(tmp_path / "live.xml")
+    text = write_fcd(folder / "live.xml")
     good = "\n".join(line for line in text.splitlines() if 'id="x"' not in line)
     for name in ("good.xml", "more.xml"):
-        (tmp_path / name).write_text(good + "\n")
-    return tmp_path
+        (folder / name).write_text(good + "\n")
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_traffic(tmp_path)
 
 
 def run(files, *words, grid=GRID) -> int:
@@ -88,9 +92,8 @@ def test_a_road_whose_ends_nobody_tells_is_warned_of(files, caplog):
         assert (rules_stream.ENDS_UNKNOWN in caplog.messages) == warned
 
 
-@pytest.fixture(params=["rules", "rules_forecast"])
-def calibrated(files, monkeypatch, request):
-    """rules.json of files, with blocks of 2 s instead of 5 minutes, so that two minutes are enough of them."""
+def take_short_blocks(monkeypatch):
+    """Blocks of 2 s instead of 5 minutes, so that two minutes are enough of them."""
     monkeypatch.setattr(
         "d2road.traffic.events.stream_session.alarm_threshold",
         lambda windows, hours, rate: alarm_threshold(windows, hours, rate, least_hours=0),
@@ -98,9 +101,26 @@ def calibrated(files, monkeypatch, request):
     for name, value in (("BLOCK_S", 2.0), ("HALF_S", 12.0), ("LEAST_BLOCKS", 10)):
         monkeypatch.setattr(drift, name, value)
     monkeypatch.setattr(drift_watch, "LIMIT", 20.0)
-    method = ("--method", request.param)
-    assert run(files, *method, *RULES[2:], "--input", "fcd:{d}/more.xml", "--calibrate", files / "rules.json") == 0
-    return (*method, "--calibration", files / "rules.json")
+
+
+@pytest.fixture(scope="module", params=["rules", "rules_forecast"])
+def calibration(request, tmp_path_factory):
+    """A method, and what its calibration by the files holds."""
+    folder = write_traffic(tmp_path_factory.mktemp("calibration"))
+    words = ("--method", request.param, *RULES[2:], "--input", "fcd:{d}/more.xml", "--calibrate", folder / "rules.json")
+    with pytest.MonkeyPatch.context() as patch:
+        take_short_blocks(patch)
+        assert run(folder, *words) == 0
+    return request.param, (folder / "rules.json").read_text()
+
+
+@pytest.fixture
+def calibrated(files, monkeypatch, calibration):
+    """Words for rules.json, of short blocks."""
+    take_short_blocks(monkeypatch)
+    method, content = calibration
+    (files / "rules.json").write_text(content)
+    return ("--method", method, "--calibration", files / "rules.json")
 
 
 def test_drift_is_told_and_goes_on_with_the_state(files, capsys, calibrated):
