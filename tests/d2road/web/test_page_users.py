@@ -55,41 +55,44 @@ def test_a_page_for_others_asks_for_a_password(caplog, capsys, monkeypatch):
     assert "everybody who reaches 0.0.0.0" in caplog.text
 
 
-def test_without_a_password_nothing_is_told_and_nothing_taken(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A page of one user."""
     web_python()
-    detector_files(tmp_path)
-    monkeypatch.setenv(VARIABLE, "anna:long enough")
-    with served_page("--model", str(tmp_path / "config.yaml"), "random", log=tmp_path / "log.txt") as address:
-
-        def status(path, content=None, **headers):
-            request = urllib.request.Request(f"{address.rstrip('/')}/{path}", content, headers)
-            try:
-                with urllib.request.urlopen(request) as answer:
-                    return answer.status, answer.read().decode(), answer.headers.get_all("Set-Cookie")
-            except urllib.error.HTTPError as error:
-                return error.code, error.read().decode(), None
-
-        form = "application/x-www-form-urlencoded"
-        boundary = b"--b\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\nx\r\n--b--\r\n"
-        kind, as_json = {"Content-Type": "multipart/form-data; boundary=b"}, {"Content-Type": "application/json"}
-        assert status("config")[0] == 401
-        assert status("gradio_api/upload", boundary, **kind)[0] == 401
-        assert status("gradio_api/queue/join", b"{}", **as_json)[0] == 401
-        assert status("login", b"username=anna&password=wrong", **{"Content-Type": form})[0] == 400
-        code, _, cookies = status("login", b"username=anna&password=long+enough", **{"Content-Type": form})
-        assert code == 200
-        cookie = {"Cookie": "; ".join(one.split(";")[0] for one in cookies)}
-        assert status("config", **cookie)[0] == 200 and "detect-run" in status("config", **cookie)[1]
-        assert status("gradio_api/upload", boundary, **kind, **cookie)[0] == 200
+    folder = tmp_path_factory.mktemp("users")
+    detector_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "anna:long enough")
+        with served_page("--model", str(folder / "config.yaml"), "random", log=folder / "log.txt") as address:
+            yield address
 
 
-def test_the_login_form_lets_in_who_knows_the_password(tmp_path, monkeypatch):
+def test_without_a_password_nothing_is_told_and_nothing_taken(address):
+    def status(path, content=None, **headers):
+        request = urllib.request.Request(f"{address.rstrip('/')}/{path}", content, headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.read().decode(), answer.headers.get_all("Set-Cookie")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(), None
+
+    form = "application/x-www-form-urlencoded"
+    boundary = b"--b\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\nx\r\n--b--\r\n"
+    kind, as_json = {"Content-Type": "multipart/form-data; boundary=b"}, {"Content-Type": "application/json"}
+    assert status("config")[0] == 401
+    assert status("gradio_api/upload", boundary, **kind)[0] == 401
+    assert status("gradio_api/queue/join", b"{}", **as_json)[0] == 401
+    assert status("login", b"username=anna&password=wrong", **{"Content-Type": form})[0] == 400
+    code, _, cookies = status("login", b"username=anna&password=long+enough", **{"Content-Type": form})
+    assert code == 200
+    cookie = {"Cookie": "; ".join(one.split(";")[0] for one in cookies)}
+    assert status("config", **cookie)[0] == 200 and "detect-run" in status("config", **cookie)[1]
+    assert status("gradio_api/upload", boundary, **kind, **cookie)[0] == 200
+
+
+def test_the_login_form_lets_in_who_knows_the_password(address):
     """By clicking, in a browser: a wrong password stays outside, the right one opens the tabs and their examples."""
-    web_python()
-    detector_files(tmp_path)
-    monkeypatch.setenv(VARIABLE, "anna:long enough")
-    options = ["--model", str(tmp_path / "config.yaml"), "random"]
-    with chromium() as browser, served_page(*options, log=tmp_path / "log.txt") as address:
+    with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(TIMEOUT_MS)
         page.goto(address)
