@@ -5,7 +5,7 @@ import torch
 
 from efficientad.modeling.coreset import covering_radius, select_coreset
 from efficientad.modeling.memory_bank import MemoryBank
-from tests.factories.anomalib_patchcore import anomalib_patchcore
+from tests.factories.anomalib_patchcore import Memory, anomalib_patchcore
 
 
 def features_like_a_network(count, channels, seed):
@@ -19,16 +19,19 @@ def features_like_a_network(count, channels, seed):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A bank, features of three images, and what anomalib makes of them."""
+    """A bank, features of three images, and what anomalib makes of them; then the same of a bank of four vectors."""
     vectors = features_like_a_network(3000, 96, 0)
     features = torch.stack([features_like_a_network(300, 96, seed) for seed in (1, 2, 3)])
     features[0, 5] = vectors[1]
     features[2, :3] += 4  # an anomaly
-    return vectors, features, anomalib_patchcore(tmp_path_factory.mktemp("peer"), vectors, features, (9, 3, 1), 300)
+    few = features_like_a_network(4, 96, 0), features_like_a_network(30, 96, 1)
+    memories = Memory(vectors, features, (9, 3, 1), 300), Memory(few[0], few[1][None])
+    theirs = anomalib_patchcore(tmp_path_factory.mktemp("peer"), *memories)
+    return (vectors, features, theirs[0]), (*few, theirs[1])
 
 
 def test_distances_and_scores_are_those_of_anomalib(compared):
-    vectors, features, theirs = compared
+    vectors, features, theirs = compared[0]
     bank = MemoryBank(vectors)
     ours = torch.stack([bank.distances(image) for image in features])
     # anomalib's distances are float32 differences of products: not 0 for a vector of the bank.
@@ -41,16 +44,15 @@ def test_distances_and_scores_are_those_of_anomalib(compared):
         assert scores[2] > 1.5 * scores[1]
 
 
-def test_a_bank_of_fewer_vectors_than_neighbours_is_scored_as_by_anomalib(tmp_path):
-    vectors, features = features_like_a_network(4, 96, 0), features_like_a_network(30, 96, 1)
+def test_a_bank_of_fewer_vectors_than_neighbours_is_scored_as_by_anomalib(compared):
+    vectors, features, theirs = compared[1]
     bank = MemoryBank(vectors)
     score = bank.image_score(features, bank.distances(features))
-    theirs = anomalib_patchcore(tmp_path, vectors, features[None])[9]
-    assert float(score) == pytest.approx(float(theirs), rel=1e-4)
+    assert float(score) == pytest.approx(float(theirs[9]), rel=1e-4)
 
 
 def test_coresets_cover_as_well_as_that_of_anomalib(compared):
-    vectors, _, theirs = compared
+    vectors, _, theirs = compared[0]
     assert len(theirs["coreset"].unique()) == 300
     bound = covering_radius(vectors, theirs["coreset"])
     for method in ("greedy", "approximate"):
