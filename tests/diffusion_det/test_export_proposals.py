@@ -14,6 +14,8 @@ from d2road.export.torch_file import write_torch
 from d2road.runtime import Runtime
 from d2road.utils.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
+
 PROPOSALS = "MODEL.DiffusionDet.PROPOSALS"
 SIZE = ("INPUT.MIN_SIZE_TEST", 72, "INPUT.MAX_SIZE_TEST", 128, "MODEL.DEVICE", "cpu")
 
@@ -61,10 +63,11 @@ def test_a_file_finds_what_the_detector_finds(kind, steps, write, export, tmp_pa
             assert np.array_equal(session.run(inputs | {"noise": noise})["scores"], plain["scores"]) == same
         return
     Image.fromarray(image_of(1)).save(tmp_path / "image.png")
-    one, other = (Runtime(path)(tmp_path / "image.png", seed=seed) for seed in (0, 1))
+    runtime = Runtime(path)
+    one, other = (runtime(tmp_path / "image.png", seed=seed) for seed in (0, 1))
     assert len(one["boxes"]) > 3 and np.array_equal(one["boxes"], other["boxes"])
     with pytest.raises(DataError, match=r"noise is \(1, 20, 4\) float32, expected \(0, 20, 4\)"):
-        Runtime(path)(tmp_path / "image.png", noise=np.zeros((1, 20, 4), np.float32))
+        runtime(tmp_path / "image.png", noise=np.zeros((1, 20, 4), np.float32))
 
 
 def test_learned_boxes_have_no_second_step(export):
