@@ -54,10 +54,10 @@ lint: setup
 	$(VENV)/bin/lint-imports
 	$(PY) -m mypy
 
-# Files of tests are dealt out to so many processes of one thread each; where one of them dies, its test is named and all end.
+# Files of tests are dealt out to so many processes of one thread each, dear ones first; where one of them dies, its test is named and all end.
 TEST_PROCESSES ?= 2
 test: lint
-	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # 2,000 damaged and twisted files for every verb that reads files; the counts go to benchmarks/results/reliability/.
 SEED ?= 0

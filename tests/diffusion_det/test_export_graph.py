@@ -25,6 +25,8 @@ from diffusion_det.denoising import class_scores, suppress
 from diffusion_det.export_checks import detect, draw_noise, metadata
 from diffusion_det.export_graph import DetectionGraph, noise_rows, unrolled
 
+pytestmark = pytest.mark.slow
+
 NODE = "MODEL.DiffusionDet."
 FITTED = (
     NODE + "PRIOR", "fitted", NODE + "PRIOR_MOMENTS", (0.5, 0.6, 0.3, 0.2, 0.2, 0.1, 0.2, 0.1),

@@ -11,6 +11,8 @@ from tests.fuzz.campaign import Campaign, count_faults
 from tests.fuzz.fork_server import Outcome, run_forked
 from tests.fuzz.verdict import find_fault
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 60
 
 

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.factories.anomaly_models import write_category
 from tests.factories.peers import ROOT, run_peer
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = '''
 """Arguments: the project's folder, a category, a file for the scores of its test images by model."""

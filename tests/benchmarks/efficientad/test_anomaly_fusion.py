@@ -12,6 +12,8 @@ from benchmarks.efficientad.fusion_tables import pooled, write_fusion_tables
 from d2road.utils.errors import ConfigError
 from tests.factories.anomaly_models import write_category
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 _BASE_: "{base}"
 MODEL:

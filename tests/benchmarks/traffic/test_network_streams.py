@@ -13,6 +13,8 @@ from d2road.traffic.table import Trajectories
 from d2road.utils.errors import DataError
 from tests.factories.traffic_windows import traffic
 
+pytestmark = pytest.mark.slow
+
 
 def make_piece(piece) -> None:
     """A minute of steady traffic; an incident is an event in it that nothing shows."""

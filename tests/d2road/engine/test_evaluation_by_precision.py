@@ -15,6 +15,8 @@ from d2road.export.engines import OnnxRuntimeSession, OpenVinoSession
 from tests.diffusion_det.conftest import SMALL
 from tests.factories import anomaly_models, grounders
 
+pytestmark = pytest.mark.slow
+
 PRECISION, BACKEND = "INFERENCE.PRECISION", "INFERENCE.BACKEND"
 # Keys, and how far a metric of 0 to 100 may be off: libraries compute in float32, the rest is rounded.
 RUNS = {

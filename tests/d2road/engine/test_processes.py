@@ -14,6 +14,8 @@ from detectron2.utils.env import seed_all_rng
 from d2road.engine import Trainer, evaluate
 from tests.factories.tiny_system import make_data, tiny_cfg
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).resolve().parents[2] / "factories" / "run_tiny.py"
 # Without dropout, noise and batch norm, a step depends on its images only, not on who handles them.
 PLAIN = (

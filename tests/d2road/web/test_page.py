@@ -16,6 +16,8 @@ from tests.factories.stream_fcd import write_fcd
 from tests.factories.verb_files import detector_files
 from tests.factories.web_page import TIMEOUT_MS, chromium, message, served_page, upload, web_python
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def browser():

@@ -23,6 +23,8 @@ from mono3dvg.export.grounder_graph import metadata, require_graph
 from tests.factories.blocked_imports import run_without
 from tests.factories.grounders import NODE, tiny_cfg
 
+pytestmark = pytest.mark.slow
+
 LIKE_THE_SHIPPED = (
     NODE + "FUSION.NAME", "unidirectional", NODE + "DETECTION.ATTRIBUTES", True, NODE + "RELATION.PRESENCE", True,
 )  # fmt: skip
