@@ -45,6 +45,7 @@ from d2road.evaluation.results import plain
 from d2road.utils.errors import report_errors
 from d2road.utils.values import integer_option
 
+SHORT_STEPS = 150
 Experiment = Callable[[Sequence[StudyWindow]], Mapping[str, object]]
 # In an order in which those that look at the same images follow each other.
 EXPERIMENTS: dict[str, Experiment] = {
@@ -55,6 +56,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "student-hard": lambda windows: experiments.train_student(windows, quantile=0.999),
     "bank-overlay-density": lambda windows: experiments.score_bank_with_density(windows, "overlay"),
     "student-density": experiments.compare_density_student,
+    "student-density-short": lambda windows: experiments.compare_density_student(windows, SHORT_STEPS),
     "bank-overlay-relative": lambda windows: experiments.score_bank(windows, "overlay", relative=True),
     "cut": experiments.compare_cuts,
     "bank-stacked": lambda windows: experiments.score_bank(windows, "stacked", relative=False),

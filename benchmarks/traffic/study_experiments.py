@@ -187,7 +187,7 @@ def compare_cuts(windows: Sequence[StudyWindow]) -> dict[str, object]:
 
 
 def train_student(
-    windows: Sequence[StudyWindow], quantile: float, penalty: bool = False, density: bool = False
+    windows: Sequence[StudyWindow], quantile: float, penalty: bool = False, density: bool = False, steps: int = 0
 ) -> dict[str, Any]:
     """A narrow student of the extractor's features: errors and window AUROC while it learns.
 
@@ -195,6 +195,7 @@ def train_student(
         quantile: of the hard-feature loss; 0 learns from all.
         penalty: teach it to be silent on photographs.
         density: it is told the density of each window.
+        steps: so many instead of STEPS, told at the last alone.
     Returns:
         for each of TOLD_AT: mean squared error in good vehicles' cells, in those of culprits, and the judgement.
     """
@@ -204,25 +205,28 @@ def train_student(
     cell = {part: vehicle_cells(of_part(windows, part), images) for part, images in parts.items()}
     photographs = read_photographs() if penalty else []
     told = densities_of(of_part(windows, "train")) if density else None
+    learning = student_steps(parts["train"], features["train"], scale, quantile, photographs, told, steps)
     return {
         str(step): judge_student(windows, student, parts, features, scale, cell)
-        for step, student in student_steps(parts["train"], features["train"], scale, quantile, photographs, told)
-        if step in TOLD_AT
+        for step, student in learning
+        if step in ((steps,) if steps else TOLD_AT)
     }
 
 
-def compare_density_student(windows: Sequence[StudyWindow]) -> dict[str, object]:
+def compare_density_student(windows: Sequence[StudyWindow], steps: int = 0) -> dict[str, object]:
     """A student that is told the density and one that is not, both from the same weights on the same parts of images.
 
+    Args:
+        steps: as of `train_student`.
     Returns:
         "with" and "without", as `train_student`, and "less without" for each of TOLD_AT.
     """
     arms: dict[str, Mapping[str, Any]] = {}
     for name, density in (("without", False), ("with", True)):
         torch.manual_seed(SEED)
-        arms[name] = train_student(windows, quantile=0.0, density=density)
-    tested, steps = of_tested(windows), arms["with"]
-    less = {step: compare_scores(tested, steps[step]["tested"], arms["without"][step]["tested"]) for step in steps}
+        arms[name] = train_student(windows, quantile=0.0, density=density, steps=steps)
+    tested, told = of_tested(windows), arms["with"]
+    less = {step: compare_scores(tested, told[step]["tested"], arms["without"][step]["tested"]) for step in told}
     return {**arms, "less without": less}
 
 
@@ -243,6 +247,7 @@ def student_steps(
     quantile: float,
     photographs: Sequence[np.ndarray] = (),
     density: np.ndarray | None = None,
+    steps: int = 0,
 ) -> Iterator[tuple[int, Student]]:
     """A narrow student after each of its steps, the first being 1; the same object all the time.
 
@@ -250,17 +255,19 @@ def student_steps(
         images: good ones, (H, W, 3). features: of the extractor for them, (N, C, h, w).
         quantile: of the hard-feature loss. photographs: to be silent on.
         density: of the images, (N,); None: the student is a PDN, which is not told.
+        steps: so many instead of STEPS.
     Raises:
         ValueError: photographs have no density.
     """
     if density is not None and photographs:
         raise ValueError("photographs have no density: train with one of the two")
+    steps = steps or STEPS
     student: Student = PDN("narrow", CHANNELS, padding=True)
     if density is not None:
         student = DensityStudent(student, DensityScale(density))
     optimizer = torch.optim.Adam(student.parameters(), RATE)
     generator, (mean, std) = np.random.default_rng(SEED), scale
-    for step in track(range(1, STEPS + 1), STEPS, "student", every_s=30):
+    for step in track(range(1, steps + 1), steps, "student", every_s=30):
         numbers, crops, targets = draw_crops(generator, images, features)
         told = None if density is None else density[numbers]
         target, guess = (targets - mean) / std, imitate(student, crops, told)

@@ -11,8 +11,9 @@ BENCH = "network_study"
 WITHOUT_TRAINING = ("rules", "bank-overlay", "bank-overlay-relative", "bank-stacked", "bank-stacked-relative")
 PROBES = ("probe-overlay", "probe-stacked")
 STUDENTS = ("student", "student-hard", "student-penalty")
-DENSITY_BANKS, DENSITY_STUDENT = ("bank-overlay-density", "bank-stacked-density"), "student-density"
-EXPERIMENTS = (*WITHOUT_TRAINING, *PROBES, *STUDENTS, *DENSITY_BANKS, DENSITY_STUDENT)
+DENSITY_BANKS = ("bank-overlay-density", "bank-stacked-density")
+DENSITY_STUDENTS = ("student-density-short", "student-density")
+EXPERIMENTS = (*WITHOUT_TRAINING, *PROBES, *STUDENTS, *DENSITY_BANKS, *DENSITY_STUDENTS)
 _LESS = ("raw, less without", "relative, less without")
 DENSITY_NOTE = (
     "Of a bank one more channel, in which a standard deviation of density counts so many spreads of the features; of a "
@@ -59,7 +60,7 @@ def write_tables() -> Path:
 
 def density_note(records: Mapping[str, Any]) -> str:
     """What was done, and with how many windows, which may be fewer than those of the other tables."""
-    counts = {name: records[name]["windows"] for name in (DENSITY_STUDENT, *DENSITY_BANKS) if records.get(name)}
+    counts = {name: records[name]["windows"] for name in (*DENSITY_STUDENTS, *DENSITY_BANKS) if records.get(name)}
     said = "; ".join(f"{name}: " + ", ".join(f"{n} {part}" for part, n in one.items()) for name, one in counts.items())
     return f"{DENSITY_NOTE} Windows: {said}." if said else DENSITY_NOTE
 
@@ -70,10 +71,10 @@ def density_rows(there: Mapping[str, Any]) -> list[list[str]]:
     for name in DENSITY_BANKS:
         for weight, one in there.get(name, {}).items():
             rows.append([f"{name}, weight {weight}", one, one["less without"]])
-    for step, less in there.get(DENSITY_STUDENT, {}).get("less without", {}).items():
-        arms = {name: there[DENSITY_STUDENT][name][step] for name in ("without", "with")}
-        rows.append([f"{DENSITY_STUDENT}, {step} steps, without", arms["without"], None])
-        rows.append([f"{DENSITY_STUDENT}, {step} steps, with", arms["with"], less])
+    for name in DENSITY_STUDENTS:
+        for step, less in there.get(name, {}).get("less without", {}).items():
+            rows.append([f"{name}, {step} steps, without", there[name]["without"][step], None])
+            rows.append([f"{name}, {step} steps, with", there[name]["with"][step], less])
     return [
         [name, _auroc(one["raw"]), _auroc(one["relative"]), *(_less(less, key) for key in ("raw", "relative"))]
         for name, one, less in rows
