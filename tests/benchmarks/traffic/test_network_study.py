@@ -108,6 +108,8 @@ def test_a_student_learns_and_its_errors_are_where_vehicles_are(windows, monkeyp
         return [torch.stack([one] * experiments.CHANNELS).half() for one in blurred]
 
     monkeypatch.setattr(experiments, "embed", embed)
+    for module in (experiments, study_density):
+        monkeypatch.setattr(module, "DRAWS", 40)
     experiments.embed_part.cache_clear()
     torch.manual_seed(study_windows.SEED)
     found = experiments.train_student(windows, quantile=0.0)
@@ -163,6 +165,8 @@ def test_density_as_an_input_is_judged_beside_none(windows, monkeypatch):
     density = {id(one): 20.0 + rng.normal() + 30 * (one.part == "incident") for one in windows}
     monkeypatch.setattr(experiments, "densities_of", lambda some: np.array([density[id(one)] for one in some]))
     monkeypatch.setattr(experiments, "BANK", 200)
+    for module in (experiments, study_density):
+        monkeypatch.setattr(module, "DRAWS", 40)
     features = {
         part: torch.from_numpy(rng.normal(size=(sum(one.part == part for one in windows), 4, 4, 4)))
         for part in experiments.PARTS
