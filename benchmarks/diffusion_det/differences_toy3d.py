@@ -14,8 +14,12 @@ from d2road.evaluation.roadside_evaluator import read_matches
 
 METRICS = ("car 3d@0.5", "car 3d@0.25", "big_vehicle 3d@0.5", "big_vehicle 3d@0.25")
 SETTINGS = [f"{run}_{ground}" for run in ("ddim1", "ddim4", "restart4") for ground in ("rgb", "plane")]
-# Setting -> setting within the read-out variant.
-STEPS = [(f"{a}_{g}", f"{b}_{g}") for a, b in (("ddim1", "ddim4"), ("restart4", "ddim4")) for g in ("rgb", "plane")] + [
+# Setting -> setting within a variant with pose in the state, and within the read-out variant.
+STATE_STEPS = [
+    (f"{a}_{g}", f"{b}_{g}") for a, b in (("ddim1", "ddim4"), ("restart4", "ddim4")) for g in ("rgb", "plane")
+]
+STEPS = [
+    *STATE_STEPS,
     ("ddim4_rgb", "ddim4_plane"),
     ("ddim4_alone", "ddim4_plane"),
     ("ddim4_score_2d", "ddim4_plane"),
@@ -25,9 +29,11 @@ Side = tuple[str, str]  # variant, setting
 
 
 def pairs() -> list[tuple[Side, Side]]:
-    """What is compared: A against B in the same setting, B against A with restart, and settings of A."""
+    """What is compared: A, B and B along a flow in the same setting, B with A and restart, and settings of each."""
     compared = [(("readout", name), ("state", name)) for name in SETTINGS]
     compared += [(("readout", f"restart4_{g}"), ("state", f"ddim4_{g}")) for g in ("rgb", "plane")]
+    compared += [(("state", name), ("state_flow", name)) for name in SETTINGS]
+    compared += [(("state_flow", a), ("state_flow", b)) for a, b in STATE_STEPS]
     return compared + [(("readout", a), ("readout", b)) for a, b in STEPS]
 
 
@@ -81,7 +87,8 @@ def differences(seeds: list[int]) -> list[str]:
         "AP here is that of match tables and differs a little from the tables above."
     )
     head = ["seed", "difference", *(m.replace("_", " ").replace("3d", "3D") for m in METRICS)]
-    return table("Differences: A (readout) against B (state), steps, branches", note, head, rows)
+    title = "Differences: A (readout), B (state, state flow), steps, branches"
+    return table(title, note, head, rows)
 
 
 def interval(entry: dict[str, float]) -> str:
@@ -90,4 +97,4 @@ def interval(entry: dict[str, float]) -> str:
 
 
 def _words(side: Side) -> str:
-    return f"{side[0]} {side[1].replace('_', ' ')}"
+    return " ".join(side).replace("_", " ")

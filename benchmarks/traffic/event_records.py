@@ -22,6 +22,7 @@ EVENTS_RECORD = "events"
 # A test, and events, by scores relative to good traffic of the same density.
 RELATIVE, RELATIVE_EVENTS = f"{FINAL}_relative", f"{EVENTS_RECORD}_relative"
 RATE = 1.0  # false alarms an hour
+VEHICLE_BASED = ("rules", "rules_v2", "isolation_forest")  # are given vehicles and not images, so views do not matter
 DRAWS, DRAW_SEED = 1000, 0
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.common.records import record_path
 from benchmarks.efficientad.anomaly_runs import Run, add_arguments, narrow_teacher, open_run, relative
+from benchmarks.traffic.event_records import VEHICLE_BASED
 from d2road.synthetic.traffic_incidents.incident_windows import CATEGORIES, PANELS
 from d2road.traffic.baselines import BASELINES
 from d2road.utils.errors import ConfigError, report_errors
@@ -29,7 +30,6 @@ from efficientad.modeling.autoencoder import AUTOENCODERS
 BENCH = "efficientad_traffic"
 CONFIGS = "configs/efficientad/traffic"
 VARIANTS = (*AUTOENCODERS.names(), *BASELINES)
-VEHICLE_BASED = ("rules", "rules_v2", "isolation_forest")  # are given vehicles and not images, so views do not matter
 RANDOM = "random"
 TEACHER = "output/efficientad/traffic_teacher/model_final.pth"
 INSPECT_STEPS = 600

@@ -24,8 +24,7 @@ from benchmarks.efficientad.anomaly_tables import (
     span,
 )
 from benchmarks.efficientad.bootstrap_draws import flat
-from benchmarks.traffic.event_records import RATE, RELATIVE, read_events_record, recall_difference
-from benchmarks.traffic.traffic_benchmark import VEHICLE_BASED
+from benchmarks.traffic.event_records import RATE, RELATIVE, VEHICLE_BASED, read_events_record, recall_difference
 from d2road.traffic.baselines import BASELINES
 
 BENCH = "efficientad_traffic"
