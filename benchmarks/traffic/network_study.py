@@ -8,7 +8,7 @@ python -m benchmarks.traffic.network_study --only student-density --data dataset
 - Nearest neighbours among features of EfficientNet-Lite0 (PatchCore without training) on images with absolute and with
   relative speed, lanes over each other and a panel each.
 - A narrow student of the same features, its error on good vehicles and on culprits while it learns: plain, with the
-  hard-feature loss, with penalty images.
+  hard-feature loss, with penalty images; the same three for four times as many steps.
 - Both again with density as an input: one more channel of the bank's features, a number that the student is told.
 - Windows that show an incident in their middle, and those of the stream's grid.
 - A supervised probe of the features of each kind: whether they hold it at all.
@@ -45,7 +45,7 @@ from d2road.evaluation.results import plain
 from d2road.utils.errors import report_errors
 from d2road.utils.values import integer_option
 
-SHORT_STEPS = 150
+SHORT_STEPS, LONG_STEPS = 150, 2400
 Experiment = Callable[[Sequence[StudyWindow]], Mapping[str, object]]
 # In an order in which those that look at the same images follow each other.
 EXPERIMENTS: dict[str, Experiment] = {
@@ -64,6 +64,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "bank-stacked-density": lambda windows: experiments.score_bank_with_density(windows, "stacked"),
     "bank-stacked-relative": lambda windows: experiments.score_bank(windows, "stacked", relative=True),
     "student-penalty": lambda windows: experiments.train_student(windows, quantile=0.0, penalty=True),
+    "student-long": lambda windows: experiments.train_student(windows, quantile=0.0, steps=LONG_STEPS),
+    "student-hard-long": lambda windows: experiments.train_student(windows, quantile=0.999, steps=LONG_STEPS),
+    "student-penalty-long": lambda windows: experiments.train_student(windows, 0.0, penalty=True, steps=LONG_STEPS),
 }
 
 

@@ -195,9 +195,10 @@ def train_student(
         quantile: of the hard-feature loss; 0 learns from all.
         penalty: teach it to be silent on photographs.
         density: it is told the density of each window.
-        steps: so many instead of STEPS, told at the last alone.
+        steps: so many instead of STEPS.
     Returns:
-        for each of TOLD_AT: mean squared error in good vehicles' cells, in those of culprits, and the judgement.
+        for those of TOLD_AT that are less than the steps, and the last: mean squared error in good vehicles' cells, in
+        those of culprits, and the judgement.
     """
     parts = {part: [one.render("overlay") for one in of_part(windows, part)] for part in PARTS}
     features = embed_part(tuple(windows), "overlay", False)
@@ -209,7 +210,7 @@ def train_student(
     return {
         str(step): judge_student(windows, student, parts, features, scale, cell)
         for step, student in learning
-        if step in ((steps,) if steps else TOLD_AT)
+        if step in (TOLD_AT if step < (steps or STEPS) else (steps or STEPS,))
     }
 
 
@@ -219,7 +220,7 @@ def compare_density_student(windows: Sequence[StudyWindow], steps: int = 0) -> d
     Args:
         steps: as of `train_student`.
     Returns:
-        "with" and "without", as `train_student`, and "less without" for each of TOLD_AT.
+        "with" and "without", as `train_student`, and "less without" for each step that these tell of.
     """
     arms: dict[str, Mapping[str, Any]] = {}
     for name, density in (("without", False), ("with", True)):

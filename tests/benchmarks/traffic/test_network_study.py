@@ -101,7 +101,7 @@ def test_scores_are_judged_as_they_are_and_relative_to_density(windows):
 
 def test_a_student_learns_and_its_errors_are_where_vehicles_are(windows, monkeypatch):
     monkeypatch.setattr(experiments, "STEPS", 12)
-    monkeypatch.setattr(experiments, "TOLD_AT", (2, 12))
+    monkeypatch.setattr(experiments, "TOLD_AT", (2, 40))  # and at the last, of more or fewer
 
     def embed(images):
         blurred = [torch.from_numpy(image).float().mean(-1).reshape(32, 8, 32, 8).mean((1, 3)) for image in images]
@@ -114,6 +114,8 @@ def test_a_student_learns_and_its_errors_are_where_vehicles_are(windows, monkeyp
     torch.manual_seed(study_windows.SEED)
     found = experiments.train_student(windows, quantile=0.0)
     assert list(found) == ["2", "12"] and found["12"]["good_error"] < found["2"]["good_error"]
+    rows = study_tables.student_rows({"student": found}, ("student", "student-hard"))
+    assert [row[:2] for row in rows] == [["student", "2"], ["student", "12"]]
     assert found["12"]["culprit_error"] > 0 and 0 <= found["12"]["raw"]["auroc"] <= 1
     both = experiments.compare_density_student(windows)
     assert both["without"] == found and both["with"]["12"]["good_error"] != found["12"]["good_error"]
