@@ -210,7 +210,7 @@ def train_student(
     return {
         str(step): judge_student(windows, student, parts, features, scale, cell)
         for step, student in learning
-        if step in (TOLD_AT if step < (steps or STEPS) else (steps or STEPS,))
+        if step in TOLD_AT or step == (steps or STEPS)
     }
 
 
