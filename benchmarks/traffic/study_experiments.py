@@ -65,7 +65,11 @@ def judge(windows: Sequence[StudyWindow], scores: Mapping[str, np.ndarray]) -> d
     Args:
         scores: of the windows of the parts "compare", "good" and "incident", in their order.
     """
-    tested = tested_scores(windows, scores)
+    return judge_tested(windows, tested_scores(windows, scores))
+
+
+def judge_tested(windows: Sequence[StudyWindow], tested: Mapping[str, np.ndarray]) -> dict[str, object]:
+    """As `judge`, from what `tested_scores` gives."""
     kinds = np.array([one.kind for one in of_tested(windows)])
     aurocs = {name: _aurocs(kinds, values) for name, values in tested.items()}
     return {**aurocs, "scores": tested["relative"].round(4).tolist()}
@@ -150,7 +154,7 @@ def score_bank_with_density(windows: Sequence[StudyWindow], view: str) -> dict[s
         tested = tested_scores(windows, scores)
         without = without or tested
         found[f"{weight:g}"] = {
-            **judge(windows, scores),
+            **judge_tested(windows, tested),
             "less without": compare_scores(of_tested(windows), tested, without),
         }
     return found
@@ -335,13 +339,14 @@ def judge_student(
         maps = [student_errors(student, *one, scale, d) for *one, d in zip(parts[part], features[part], told)]
         errors[part] = torch.stack(maps).numpy()
     scores = {part: one.reshape(len(one), -1).max(axis=1) for part, one in errors.items()}
-    result = judge(windows, scores)
+    tested = tested_scores(windows, scores)
+    result = judge_tested(windows, tested)
     return {
         "good_error": float(errors["good"][cell["good"]].mean()),
         "culprit_error": float(errors["incident"][cell["incident"]].mean()),
         "raw": result["raw"],
         "relative": result["relative"],
-        "tested": {name: values.round(4).tolist() for name, values in tested_scores(windows, scores).items()},
+        "tested": {name: values.round(4).tolist() for name, values in tested.items()},
     }
 
 
